@@ -1,0 +1,14 @@
+//! The limits that protect a user; they bind when something is made, never when it is read back.
+
+/// Encoded encryption context, in bytes (the service's 8192 characters, measured on the encoding).
+pub const CONTEXT_BYTES: usize = 8192;
+/// Plaintext of one call, in bytes.
+pub const PLAINTEXT_BYTES: usize = 1 << 30;
+/// Description of a key, in characters.
+pub const DESCRIPTION_CHARS: usize = 8192;
+/// A data key, in bytes.
+pub const DATA_KEY_BYTES: std::ops::RangeInclusive<usize> = 1..=1024;
+/// Waiting period of a deletion, in days.
+pub const DELETION_DAYS: std::ops::RangeInclusive<i32> = 7..=366;
+/// Rotation interval, in seconds: 1 s to 3650 d.
+pub const INTERVAL_SECONDS: std::ops::RangeInclusive<i64> = 1..=3650 * 86_400;

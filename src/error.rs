@@ -1,0 +1,117 @@
+//! The one error of the library: a stable status, the service's code for it, and a text that is safe to log.
+//!
+//! Numbers are grouped by hundreds and never reused. A caller branches on the status; the text says what to do
+//! and never holds plaintext, key bytes or a passphrase.
+
+use std::borrow::Cow;
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What went wrong, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct Error {
+    status: Status,
+    text: Cow<'static, str>,
+}
+
+impl Error {
+    pub fn new(status: Status, text: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, text: text.into() }
+    }
+
+    pub fn status(&self) -> Status {
+        self.status
+    }
+}
+
+impl Status {
+    /// An error of this status with a text of its own.
+    pub fn error(self, text: impl Into<Cow<'static, str>>) -> Error {
+        Error::new(self, text)
+    }
+}
+
+macro_rules! statuses {
+    ($($variant:ident = $number:literal, $name:literal, $code:literal;)*) => {
+        /// Why a call failed. `name` and `code` are stable; treat an unknown one as failure.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[repr(i32)]
+        #[non_exhaustive]
+        pub enum Status {
+            $($variant = $number,)*
+        }
+
+        impl Status {
+            pub const ALL: &'static [Status] = &[$(Status::$variant,)*];
+
+            pub fn from_number(number: i32) -> Option<Status> {
+                match number {
+                    $($number => Some(Status::$variant),)*
+                    _ => None,
+                }
+            }
+
+            /// The C constant, `KMS_REJECTED_DISABLED`.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Status::$variant => $name,)*
+                }
+            }
+
+            /// The service's code, `Rejected.Disabled`; ours in the same style where it has none.
+            pub const fn code(self) -> &'static str {
+                match self {
+                    $(Status::$variant => $code,)*
+                }
+            }
+        }
+    };
+}
+
+statuses! {
+    InvalidArgument = 100, "KMS_INVALID_ARGUMENT", "InvalidParameter";
+    MissingParameter = 101, "KMS_MISSING_PARAMETER", "MissingParameter";
+    BufferTooSmall = 102, "KMS_BUFFER_TOO_SMALL", "InvalidParameter.BufferTooSmall";
+    UnknownAction = 103, "KMS_UNKNOWN_ACTION", "UnsupportedOperation.UnknownAction";
+    UnsupportedAlias = 104, "KMS_UNSUPPORTED_ALIAS", "Unsupported.Alias";
+    LimitExceeded = 105, "KMS_LIMIT_EXCEEDED", "Rejected.LimitExceeded";
+
+    KeyNotFound = 200, "KMS_KEY_NOT_FOUND", "Forbidden.KeyNotFound";
+    KeyVersionNotFound = 201, "KMS_KEY_VERSION_NOT_FOUND", "Forbidden.KeyVersionNotFound";
+    AliasNotFound = 202, "KMS_ALIAS_NOT_FOUND", "Forbidden.AliasNotFound";
+    AliasAlreadyExists = 203, "KMS_ALIAS_ALREADY_EXISTS", "AliasAlreadyExists";
+
+    RejectedDisabled = 300, "KMS_REJECTED_DISABLED", "Rejected.Disabled";
+    RejectedPendingDeletion = 301, "KMS_REJECTED_PENDING_DELETION", "Rejected.PendingDeletion";
+    RejectedPendingImport = 302, "KMS_REJECTED_PENDING_IMPORT", "Rejected.PendingImport";
+    StateModifiedFailed = 303, "KMS_STATE_MODIFIED_FAILED", "Rejected.StateModifiedFailed";
+    UnsupportedOperation = 304, "KMS_UNSUPPORTED_OPERATION", "Rejected.UnsupportedOperation";
+    UnsupportedOrigin = 305, "KMS_UNSUPPORTED_ORIGIN", "Unsupported.Origin";
+    DeletionProtected = 306, "KMS_DELETION_PROTECTED", "Rejected.DeletionProtected";
+
+    MalformedCiphertext = 400, "KMS_MALFORMED_CIPHERTEXT", "InvalidParameter";
+    AuthenticationFailed = 401, "KMS_AUTHENTICATION_FAILED", "InvalidParameter";
+    InvalidKeyMaterial = 402, "KMS_INVALID_KEY_MATERIAL", "InvalidKeyMaterial";
+    InvalidImportToken = 403, "KMS_INVALID_IMPORT_TOKEN", "InvalidImportToken";
+    ExpiredImportToken = 404, "KMS_EXPIRED_IMPORT_TOKEN", "ExpiredImportToken";
+
+    WrongRootKey = 500, "KMS_WRONG_ROOT_KEY", "Keystore.WrongRootKey";
+    NotAKeystore = 501, "KMS_NOT_A_KEYSTORE", "Keystore.NotAKeystore";
+    KeystoreTooNew = 502, "KMS_KEYSTORE_TOO_NEW", "Keystore.TooNew";
+    KeystoreCorrupt = 503, "KMS_KEYSTORE_CORRUPT", "Keystore.Corrupt";
+    KeystoreIo = 504, "KMS_KEYSTORE_IO", "Keystore.IO";
+    KeystoreReadOnly = 505, "KMS_KEYSTORE_READ_ONLY", "Keystore.ReadOnly";
+    KeystoreBusy = 506, "KMS_KEYSTORE_BUSY", "Keystore.Busy";
+    KeystoreNotFound = 507, "KMS_KEYSTORE_NOT_FOUND", "Keystore.NotFound";
+    KeystoreReplaced = 508, "KMS_KEYSTORE_REPLACED", "Keystore.Replaced";
+    RootKeyUnavailable = 509, "KMS_ROOT_KEY_UNAVAILABLE", "Keystore.RootKeyUnavailable";
+
+    Internal = 900, "KMS_INTERNAL", "InternalFailure";
+    Poisoned = 901, "KMS_POISONED", "InternalFailure.Poisoned";
+    Forked = 902, "KMS_FORKED", "InternalFailure.Forked";
+    RandomFailed = 903, "KMS_RANDOM_FAILED", "InternalFailure.RandomFailed";
+}
+
+#[cfg(test)]
+mod tests;
