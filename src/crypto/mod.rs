@@ -1,0 +1,1 @@
+//! Everything cryptographic, and the only code that names OpenSSL.
