@@ -1,1 +1,3 @@
 //! Everything cryptographic, and the only code that names OpenSSL.
+
+pub mod openssl;
