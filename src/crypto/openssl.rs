@@ -161,9 +161,8 @@ impl Cipher {
 
     fn set_key(&mut self, key: &[u8; 32]) -> Result<()> {
         // SAFETY: the context is of a cipher with 32 key bytes; null cipher, engine and iv mean "as it is".
-        let code = unsafe {
-            ffi::EVP_EncryptInit_ex(self.ptr(), ptr::null(), ptr::null_mut(), key.as_ptr(), ptr::null())
-        };
+        let code =
+            unsafe { ffi::EVP_EncryptInit_ex(self.ptr(), ptr::null(), ptr::null_mut(), key.as_ptr(), ptr::null()) };
         check(code, "EVP_EncryptInit_ex")
     }
 
