@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::backend::SlotRow;
 use crate::crypto::passphrase::{self, Argon2Params};
-use crate::crypto::xaes;
+use crate::crypto::row;
 use crate::error::{Error, Result, Status};
 use crate::sys::random;
 use crate::sys::secret::Secret;
@@ -86,7 +86,7 @@ impl Root {
         match self {
             Self::Key(key) => open(key.expose(), slot, uuid),
             Self::File(path) => open(&*read_key_file(path)?, slot, uuid),
-            Self::Passphrase(text) => open(&derive(text, &slot.parameters)?, slot, uuid),
+            Self::Passphrase(text) => open(&*derive(text, &slot.parameters)?, slot, uuid),
             Self::Callback(wrapper) => exact(&wrapper.unwrap(&slot.wrapped)?).ok_or_else(|| {
                 Status::RootKeyUnavailable.error("the unwrap callback gave a key that is not 32 bytes long")
             }),
@@ -107,12 +107,12 @@ fn aad(uuid: &[u8; 16], kind: i64, parameters: &[u8]) -> Vec<u8> {
 }
 
 fn seal(key: &[u8; 32], root: &[u8; 32], uuid: &[u8; 16], kind: i64, parameters: &[u8]) -> Result<Vec<u8>> {
-    xaes::seal_once(key, &aad(uuid, kind, parameters), root)
+    row::seal_once(key, &aad(uuid, kind, parameters), root)
 }
 
 fn open(key: &[u8; 32], slot: &SlotRow, uuid: &[u8; 16]) -> Result<RootKey> {
     let wrong = || Status::WrongRootKey.error("the root key is not the one this keystore was created with");
-    let opened = xaes::open_once(key, &aad(uuid, slot.kind, &slot.parameters), &slot.wrapped).map_err(|e| {
+    let opened = row::open_once(key, &aad(uuid, slot.kind, &slot.parameters), &slot.wrapped).map_err(|e| {
         match e.status() {
             Status::AuthenticationFailed | Status::MalformedCiphertext => wrong(),
             _ => e,

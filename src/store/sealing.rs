@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::backend::{KeyRow, MaterialRow, MetaRow};
 use crate::crypto::kdf;
 use crate::crypto::openssl::{self, Hmac};
-use crate::crypto::xaes::RowCipher;
+use crate::crypto::row::RowCipher;
 use crate::domain::deletion::Deletion;
 use crate::domain::id::{KeyId, VersionId};
 use crate::domain::key::{Creator, Key, Origin};

@@ -1,6 +1,12 @@
-//! The operating system: randomness, locked memory, fork, shared pages, clocks, threads and locks.
+//! The operating system, as this library uses it.
+//!
+//! * `random`: bytes of the kernel, words of the CPU. `nonce`: unique nonce suffixes that survive fork and cloning.
+//! * `secret`: locked memory for keys. `per_thread`: a value for each thread of an object.
+//! * `fork`: notices and survives fork. `sync`: locks and threads. `signal`: keeps signals off our threads.
+//! * `word`: a word shared between processes. `filesystem`: tells network file systems. `boot`, `coarse`: clocks.
 
 pub mod boot;
+pub mod coarse;
 pub mod filesystem;
 pub mod fork;
 pub mod nonce;
