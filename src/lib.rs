@@ -19,3 +19,14 @@ pub mod domain;
 pub mod error;
 pub(crate) mod store;
 pub(crate) mod sys;
+pub mod service;
+
+pub use clock::{Clock, ManualClock};
+pub use domain::id::{KeyId, VersionId};
+pub use domain::key::{Key, Origin};
+pub use domain::rotation::{Interval, Rotation};
+pub use domain::state::KeyState;
+pub use domain::version::Version;
+pub use error::{Error, Result, Status};
+pub use service::{BlobInfo, CreateKey, Event, EventKind, Health, Kms, Options, Ticked};
+pub use store::RootWrapper;

@@ -101,7 +101,8 @@ pub trait Backend: Send {
 
     /// Keys to be looked at by `until`, after `after`, in the order of the index.
     fn due(&mut self, until: i64, after: Option<DueRow>, limit: usize) -> Result<Vec<DueRow>>;
-    fn next_look(&mut self) -> Result<Option<i64>>;
+    /// The earliest look after `now`.
+    fn next_look_after(&mut self, now: i64) -> Result<Option<i64>>;
     /// Rotating keys whose newest version was created after `now` and that nobody has noted yet.
     fn created_in_future(&mut self, now: i64, limit: usize) -> Result<Vec<i64>>;
     /// Keys with a stored sighting whose date lies after `now`.

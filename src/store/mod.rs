@@ -14,7 +14,7 @@ mod transaction;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
@@ -73,6 +73,8 @@ pub struct Store {
     word: Published<Word>,
     /// The generation of the last commit of ours; a reopened store may not lie before it.
     acknowledged: AtomicI64,
+    /// Set when the handle closes: nothing waits for other processes any more.
+    closing: AtomicBool,
 }
 
 /// The one connection; `backend` is gone after an I/O error and made again on next use.
@@ -146,6 +148,7 @@ impl Store {
             connection: Pool::new([Connection { backend: Some(backend), sealing }]),
             word: Published::new(word),
             acknowledged: AtomicI64::new(meta.generation),
+            closing: AtomicBool::new(false),
         })
     }
 
@@ -166,9 +169,8 @@ impl Store {
 
     /// Runs `body` on a consistent snapshot.
     pub fn read<R>(&self, body: impl FnOnce(&mut View<'_>) -> Result<R>) -> Result<R> {
-        let mut lent = self.lend(self.settings.patience)?;
+        let (mut lent, deadline) = self.lend()?;
         let connection = lent.get()?;
-        let deadline = Instant::now() + self.settings.patience;
         self.begin(connection, Transaction::Read, deadline)?;
         let result = fork::gate(|| {
             let Connection { backend, sealing } = &mut *connection;
@@ -188,21 +190,18 @@ impl Store {
     /// for the caller's own caches; it must be quick.
     pub fn write<R>(
         &self,
-        patience: Option<Duration>,
         body: impl FnOnce(&mut Change<'_>) -> Result<R>,
         publish: impl FnOnce(&R, Commit),
     ) -> Result<R> {
         if self.settings.read_only {
             return Err(Status::KeystoreReadOnly.error("the keystore was opened read-only; open it for writing"));
         }
-        let patience = patience.unwrap_or(self.settings.patience);
-        let mut lent = self.lend(patience)?;
+        let (mut lent, deadline) = self.lend()?;
         let connection = lent.get()?;
-        let deadline = Instant::now() + patience;
         self.begin(connection, Transaction::Write, deadline)?;
         let result = self.change(connection, body).and_then(|(value, commit)| {
             if let Some(commit) = commit {
-                finish(connection, deadline)?;
+                self.commit(connection, deadline)?;
                 self.acknowledged.store(commit.after, Ordering::Relaxed);
                 publish(&value, commit);
                 self.announce(commit.after);
@@ -249,8 +248,28 @@ impl Store {
         announce::map(path, &self.uuid, true)
     }
 
-    fn lend(&self, patience: Duration) -> Result<Lent<'_, Connection>> {
-        self.connection.lend(patience)?.ok_or_else(busy)
+    /// The connection, and until when its user may wait for other processes.
+    fn lend(&self) -> Result<(Lent<'_, Connection>, Instant)> {
+        let lent = self.connection.lend(self.settings.patience)?.ok_or_else(busy)?;
+        Ok((lent, Instant::now() + self.settings.patience))
+    }
+
+    /// Lets no call wait any longer, because the handle closes.
+    pub fn hurry(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+    }
+
+    fn wait<R>(&self, deadline: Instant, mut step: impl FnMut() -> Result<R>) -> Result<R> {
+        wait(|| Instant::now() >= deadline || self.closing.load(Ordering::Relaxed), &mut step)
+    }
+
+    fn commit(&self, connection: &mut Connection, deadline: Instant) -> Result<()> {
+        let backend = connection.backend.as_deref_mut().ok_or_else(disconnected)?;
+        let done = self.wait(deadline, || fork::gate(|| backend.commit()));
+        if done.is_err() {
+            fork::gate(|| backend.rollback());
+        }
+        done
     }
 
     /// Opens a transaction, waiting for other processes until `deadline`; makes the connection anew if it was dropped.
@@ -269,7 +288,7 @@ impl Store {
             connection.backend = Some(backend);
         }
         let backend = connection.backend.as_deref_mut().ok_or_else(disconnected)?;
-        let begun = wait(deadline, || fork::gate(|| backend.begin(kind)));
+        let begun = self.wait(deadline, || fork::gate(|| backend.begin(kind)));
         if begun.is_err() {
             drop_broken(connection, &begun);
         }
@@ -279,15 +298,6 @@ impl Store {
 
 fn root_is_unchecked(error: &Error) -> bool {
     error.status() == Status::KeystoreCorrupt
-}
-
-fn finish(connection: &mut Connection, deadline: Instant) -> Result<()> {
-    let backend = connection.backend.as_deref_mut().ok_or_else(disconnected)?;
-    let done = wait(deadline, || fork::gate(|| backend.commit()));
-    if done.is_err() {
-        fork::gate(|| backend.rollback());
-    }
-    done
 }
 
 /// After an error of the file itself nothing about the connection is trusted; it is dropped, and made anew later.
@@ -315,13 +325,13 @@ fn connect(settings: &Settings) -> Result<Box<dyn Backend>> {
     }
 }
 
-/// Tries `step` until it is not BUSY or the deadline has passed; sleeps outside of the fork gate.
-fn wait<R>(deadline: Instant, mut step: impl FnMut() -> Result<R>) -> Result<R> {
+/// Tries `step` until it is not BUSY or it is time to give up; sleeps outside of the fork gate.
+fn wait<R>(give_up: impl Fn() -> bool, step: &mut dyn FnMut() -> Result<R>) -> Result<R> {
     let mut pause = Duration::from_micros(200);
     loop {
         match step() {
             Err(e) if e.status() == Status::KeystoreBusy => {
-                if Instant::now() >= deadline {
+                if give_up() {
                     return Err(busy());
                 }
                 sync::sleep(pause);
@@ -337,7 +347,8 @@ fn read_waiting<R>(
     patience: Duration,
     read: impl FnOnce(&mut dyn Backend) -> Result<R>,
 ) -> Result<R> {
-    wait(Instant::now() + patience, || fork::gate(|| backend.begin(Transaction::Read)))?;
+    let deadline = Instant::now() + patience;
+    wait(|| Instant::now() >= deadline, &mut || fork::gate(|| backend.begin(Transaction::Read)))?;
     fork::gate(|| {
         let result = read(backend);
         backend.rollback();
@@ -358,7 +369,7 @@ fn map_word(settings: &Settings, backend: &mut dyn Backend, meta: &Meta) -> Resu
     }
     // Made under the write lock; where there is no lock or no place for it, polling takes over.
     let deadline = Instant::now() + settings.patience;
-    if wait(deadline, || fork::gate(|| backend.begin(Transaction::Write))).is_err() {
+    if wait(|| Instant::now() >= deadline, &mut || fork::gate(|| backend.begin(Transaction::Write))).is_err() {
         return Ok(private());
     }
     let word = announce::map(path, &meta.uuid, true).or_else(|| {

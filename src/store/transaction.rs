@@ -70,8 +70,9 @@ impl<'a> View<'a> {
         self.backend.due(until.millis(), after, limit)
     }
 
-    pub fn next_look(&mut self) -> Result<Option<Time>> {
-        Ok(self.backend.next_look()?.map(Time::from_millis))
+    /// When the clock must next look at a key, after `now`.
+    pub fn next_look_after(&mut self, now: Time) -> Result<Option<Time>> {
+        Ok(self.backend.next_look_after(now.millis())?.map(Time::from_millis))
     }
 
     /// Rows whose stored dates contradict a clock that shows `now`.

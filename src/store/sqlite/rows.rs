@@ -169,8 +169,8 @@ impl Backend for Sqlite {
         self.all(sql, params![until, after.next_look, after.row, count(limit)], read)
     }
 
-    fn next_look(&mut self) -> Result<Option<i64>> {
-        self.one("SELECT min(next_look) FROM key WHERE next_look IS NOT NULL", [], first).map(Option::flatten)
+    fn next_look_after(&mut self, now: i64) -> Result<Option<i64>> {
+        self.one("SELECT min(next_look) FROM key WHERE next_look > ?", [now], first).map(Option::flatten)
     }
 
     fn created_in_future(&mut self, now: i64, limit: usize) -> Result<Vec<i64>> {
