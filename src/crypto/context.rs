@@ -22,6 +22,7 @@ pub struct Context<'a> {
 }
 
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "the large one is the common one, and it stays off the heap")]
 enum Entries<'a> {
     Inline([Entry<'a>; INLINE], usize),
     Heap(Vec<Entry<'a>>),
