@@ -8,6 +8,13 @@
 //! * `kdf`: subkeys of the store's root key
 //! * `passphrase`: the key of a passphrase slot (Argon2id)
 
+pub mod blob;
+pub mod context;
+pub mod kdf;
 pub mod openssl;
+pub mod passphrase;
 pub mod row;
 pub mod xaes;
+
+#[cfg(test)]
+mod vectors;

@@ -87,7 +87,10 @@ fn draw() -> Option<u64> {
         let mut word = 0;
         for _ in 0..10 {
             // All ones and zero are what AMD's generator gives after a suspend that broke it, with the carry flag set.
-            if std::arch::x86_64::_rdrand64_step(&mut word) == 1 && word != u64::MAX && word != 0 {
+            #[allow(unused_unsafe, reason = "the intrinsic is unsafe to call up to Rust 1.90 and safe in 1.95")]
+            // SAFETY: this function's own condition is the intrinsic's.
+            let drawn = unsafe { std::arch::x86_64::_rdrand64_step(&mut word) };
+            if drawn == 1 && word != u64::MAX && word != 0 {
                 return Some(word);
             }
         }
