@@ -10,7 +10,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::thread::{self, Open, Seal, ThreadState};
 use super::{Core, Kms, check_plaintext_len, store};
-use crate::crypto::blob::{Algorithm, Blob, ContextType, HEADER, Header, OVERHEAD};
+use crate::crypto::blob::{Algorithm, Blob, HEADER, Header, OVERHEAD, TAG};
 use crate::crypto::context::Context;
 use crate::crypto::xaes::{Input, Opener, Sealer};
 use crate::domain::id::{KeyId, VersionId};
@@ -112,11 +112,9 @@ impl Kms {
     ) -> Result<Vec<u8>> {
         let source = Context::new(source_context.iter().copied())?;
         let destination = Context::new(destination_context.iter().copied())?;
-        let mut target = VecSeal { plaintext: &[], out: Vec::new() };
-        self.reencrypt_to(blob, &source, destination_key_id, &destination, |needed| target.room(needed), |sealed| {
-            target.out = sealed;
-        })?;
-        Ok(target.out)
+        let mut out = Vec::new();
+        self.reencrypt_to(blob, &source, destination_key_id, &destination, |_| Ok(true), |sealed| out = sealed)?;
+        Ok(out)
     }
 
     /// What a blob says about itself: see [`BlobInfo`].
@@ -248,7 +246,7 @@ impl Core {
             version: seal.material.version.id,
         }
         .encode();
-        let (out, input) = target.output(OVERHEAD - crate::crypto::blob::TAG);
+        let (out, input) = target.output(OVERHEAD - TAG);
         let (head, sealed) = out.split_first_chunk_mut::<HEADER>().ok_or_else(no_room)?;
         let done = seal.sealer.seal(
             thread::shared(shared)?,
@@ -392,11 +390,4 @@ fn no_room() -> Error {
 
 fn unauthentic() -> Error {
     Status::AuthenticationFailed.error(crate::crypto::openssl::AUTHENTICATION_FAILED)
-}
-
-/// Whether a caller's context fits a blob at all is the tag's business; this is only its kind.
-impl ContextType {
-    pub const fn number(self) -> i32 {
-        self as i32
-    }
 }

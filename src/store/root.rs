@@ -96,7 +96,8 @@ impl Root {
 
 fn derive(text: &[u8], parameters: &[u8]) -> Result<RootKey> {
     let damaged = || Status::KeystoreCorrupt.error("a root key slot is damaged; restore the keystore from a backup");
-    let (costs, salt) = parameters.split_last_chunk::<16>().ok_or_else(damaged)?;
+    let (costs, salt) = parameters.split_first_chunk().ok_or_else(damaged)?;
+    let salt = salt.try_into().map_err(|_| damaged())?;
     let costs = Argon2Params::decode(costs)?;
     costs.check()?;
     passphrase::derive(text, salt, &costs)
