@@ -1,0 +1,88 @@
+//! Gives `libkms.so` its SONAME; with the feature `header`, compares `include/kms.h` with the code or writes it.
+
+use std::path::PathBuf;
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    shared_library();
+    #[cfg(feature = "header")]
+    header::check_or_write();
+}
+
+/// A SONAME makes the build's own `libkms.so` loadable only under that name, so the link of that name is made here too.
+fn shared_library() {
+    const SONAME: &str = "libkms.so.0";
+    if variable("CARGO_CFG_TARGET_OS") != "linux" {
+        return;
+    }
+    println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,{SONAME}");
+    // Threads and fork handlers of ours outlive a dlclose.
+    println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
+
+    // OUT_DIR is PROFILE/build/libkms-HASH/out.
+    let out_dir = PathBuf::from(variable("OUT_DIR"));
+    let Some(profile_dir) = out_dir.ancestors().nth(3) else {
+        panic!("OUT_DIR is {}, which is not below a profile's folder", out_dir.display());
+    };
+    let link = profile_dir.join(SONAME);
+    if link.read_link().is_ok_and(|target| target.as_os_str() == "libkms.so") {
+        return;
+    }
+    let _ = std::fs::remove_file(&link);
+    if let Err(error) = make_link("libkms.so", &link) {
+        panic!("cannot make the link {}: {error}", link.display());
+    }
+}
+
+#[cfg(unix)]
+fn make_link(target: &str, link: &std::path::Path) -> std::io::Result<()> {
+    std::os::unix::fs::symlink(target, link)
+}
+
+#[cfg(not(unix))]
+fn make_link(_: &str, _: &std::path::Path) -> std::io::Result<()> {
+    Err(std::io::Error::other("only a Unix host can build for Linux"))
+}
+
+/// A variable that cargo sets for every build script.
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|error| panic!("cargo did not set {name}: {error}"))
+}
+
+#[cfg(feature = "header")]
+mod header {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    const UPDATE: &str = "KMS_UPDATE_HEADER";
+
+    pub fn check_or_write() {
+        let root = PathBuf::from(super::variable("CARGO_MANIFEST_DIR"));
+        let header = root.join("include/kms.h");
+        for input in ["cbindgen.toml", "include/kms.h", "src/ffi"] {
+            println!("cargo:rerun-if-changed={input}");
+        }
+        println!("cargo:rerun-if-env-changed={UPDATE}");
+
+        let wanted = generate(&root);
+        if std::env::var_os(UPDATE).is_some_and(|value| value == "1") {
+            fs::write(&header, wanted).unwrap_or_else(|error| panic!("cannot write {}: {error}", header.display()));
+        } else if fs::read(&header).unwrap_or_default() != wanted {
+            panic!("include/kms.h differs from src/ffi; to update it: {UPDATE}=1 cargo build --features header");
+        }
+    }
+
+    /// The header has the order of the `mod` lines of `src/ffi/mod.rs`; nothing outside `src/ffi` is looked at.
+    fn generate(root: &Path) -> Vec<u8> {
+        let config = cbindgen::Config::from_file(root.join("cbindgen.toml"))
+            .unwrap_or_else(|error| panic!("cbindgen.toml: {error}"));
+        let bindings = cbindgen::Builder::new()
+            .with_config(config)
+            .with_src(root.join("src/ffi/mod.rs"))
+            .generate()
+            .unwrap_or_else(|error| panic!("cbindgen cannot read src/ffi: {error}"));
+        let mut header = Vec::new();
+        bindings.write(&mut header);
+        header
+    }
+}

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# The Rust unit tests under AddressSanitizer; first, that it would notice.
+. "$(dirname "$0")/../lib.sh"
+need_cargo
+need_toolchain nightly
+use_prebuilt_openssl
+export CARGO_TARGET_DIR=target/asan
+
+mkdir -p target/asan
+rustc +nightly -Zsanitizer=address --target "$HOST_TARGET" -o target/asan/heap_overflow ci/proof/heap_overflow.rs
+if target/asan/heap_overflow >/dev/null 2>&1; then
+    die "AddressSanitizer does not see the fault of ci/proof/heap_overflow.rs"
+fi
+count 1 0
+
+# With --target, build scripts and procedural macros are left alone.
+RUSTFLAGS=-Zsanitizer=address count_cargo cargo +nightly test --locked --lib --target "$HOST_TARGET"

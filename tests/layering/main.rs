@@ -1,0 +1,38 @@
+//! The boundaries inside `src/` hold: who imports whom, where `unsafe`, OpenSSL and locks may be named.
+//!
+//! Unit tests (`tests.rs`) are free. `lib.rs` is the map and imports everything.
+
+mod lexer;
+mod paths;
+mod rules;
+
+use std::fs;
+use std::path::Path;
+
+#[test]
+fn every_file_of_src_keeps_the_boundaries() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = 0;
+    let mut broken = Vec::new();
+    visit(&src, &mut |path| {
+        let name = path.strip_prefix(&src).unwrap().to_str().unwrap();
+        if rules::is_checked(name) {
+            files += 1;
+            broken.extend(rules::check(name, &fs::read_to_string(path).unwrap()));
+        }
+    });
+    assert!(files > 3, "only {files} files were found below {}", src.display());
+    assert!(broken.is_empty(), "\n{}", broken.join("\n"));
+}
+
+fn visit(folder: &Path, found: &mut impl FnMut(&Path)) {
+    let mut entries: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    for path in entries {
+        if path.is_dir() {
+            visit(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found(&path);
+        }
+    }
+}
