@@ -17,6 +17,8 @@ pub mod clock;
 pub(crate) mod crypto;
 pub mod domain;
 pub mod error;
+#[cfg(feature = "capi")]
+mod ffi;
 pub(crate) mod store;
 pub(crate) mod sys;
 pub mod service;

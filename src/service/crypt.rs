@@ -112,9 +112,8 @@ impl Kms {
     ) -> Result<Vec<u8>> {
         let source = Context::new(source_context.iter().copied())?;
         let destination = Context::new(destination_context.iter().copied())?;
-        let mut out = Vec::new();
-        self.reencrypt_to(blob, &source, destination_key_id, &destination, |_| Ok(true), |sealed| out = sealed)?;
-        Ok(out)
+        let sealed = self.reencrypt_to(blob, &source, destination_key_id, &destination, |_| Ok(true))?;
+        sealed.ok_or_else(no_room)
     }
 
     /// What a blob says about itself: see [`BlobInfo`].
@@ -148,16 +147,15 @@ impl Kms {
         self.core()?.decrypt_to(blob, context, target)
     }
 
-    /// `room` is asked as in [`SealTarget`], and `done` gets the result.
+    /// `room` is asked as in [`SealTarget`]; nothing if it answers false.
     pub(crate) fn reencrypt_to(
         &self,
         blob: &[u8],
         source: &Context<'_>,
         destination_key_id: &str,
         destination: &Context<'_>,
-        mut room: impl FnMut(usize) -> Result<bool>,
-        done: impl FnOnce(Vec<u8>),
-    ) -> Result<()> {
+        room: impl FnOnce(usize) -> Result<bool>,
+    ) -> Result<Option<Vec<u8>>> {
         let core = self.core()?;
         destination.check_limit()?;
         let destination_id = Core::id_only(destination_key_id)?;
@@ -168,14 +166,13 @@ impl Kms {
         core.material(&key, &version)?;
         core.usable_key(&destination_id)?;
         if !room(parsed.plaintext_len() + OVERHEAD)? {
-            return Ok(());
+            return Ok(None);
         }
         let mut plaintext = VecOpen::default();
         core.decrypt_to(blob, source, &mut plaintext)?;
         let mut sealed = VecSeal { plaintext: &plaintext.0, out: Vec::new() };
         core.encrypt_to(destination_key_id, plaintext.0.len(), destination, &mut sealed)?;
-        done(sealed.out);
-        Ok(())
+        Ok(Some(sealed.out))
     }
 }
 
