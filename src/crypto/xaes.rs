@@ -130,25 +130,6 @@ impl Shared {
     pub fn new() -> Result<Self> {
         Ok(Self { block: Block::new()?, nonces: NoncePool::new()?, seconds: coarse::seconds })
     }
-
-    #[inline]
-    fn suffix(&mut self) -> Result<[u8; 12]> {
-        let Self { block, nonces, .. } = self;
-        nonces.suffix_from(|buffer| stretch(block, buffer))
-    }
-}
-
-/// Fills `buffer` with AES-256 in counter mode under a key of the kernel that is used this once.
-#[cold]
-fn stretch(block: &mut Block, buffer: &mut [u8]) -> Result<()> {
-    let seed = Zeroizing::new(random::array()?);
-    block.set_key(&seed)?;
-    let (blocks, rest) = buffer.as_chunks_mut::<16>();
-    for (counter, place) in (0u128..).zip(blocks.iter_mut()) {
-        *place = counter.to_le_bytes();
-    }
-    block.encrypt(blocks.as_flattened_mut())?;
-    random::fill(rest)
 }
 
 /// A prefix in use: its message key, and how much longer it serves. Wiped on drop.
@@ -234,7 +215,7 @@ impl Sealer {
             // Longer than a prefix serves: the only message of its own.
             None => self.prefix.messages = 0,
         }
-        let suffix = shared.suffix()?;
+        let suffix = shared.nonces.suffix()?;
         let (head, tail) = nonce.split_at_mut(PREFIX);
         head.copy_from_slice(&self.prefix.bytes);
         tail.copy_from_slice(&suffix);

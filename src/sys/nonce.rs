@@ -1,6 +1,6 @@
 //! Twelve-byte nonce suffixes that never repeat: not after fork, not after the machine was cloned.
 //!
-//! A page of buffered randomness, the kernel's or stretched from 32 bytes of it, makes a suffix cheap, and two things keep a copy of that page from repeating
+//! A page of buffered kernel randomness makes a suffix cheap, and two things keep a copy of that page from repeating
 //! it: the kernel wipes the page in a forked child (MADV_WIPEONFORK), and eight of the twelve bytes are XORed with a
 //! word that the CPU draws during the call, which a cloned machine draws again. Without a quick CPU generator, or
 //! where the page can't be wiped, each suffix is its own getrandom(2).
@@ -42,18 +42,12 @@ impl NoncePool {
     }
 
     /// A fresh suffix. Fails with `RandomFailed` when the kernel gives no randomness.
-    pub fn suffix(&mut self) -> Result<[u8; SUFFIX]> {
-        self.suffix_from(random::fill)
-    }
-
-    /// As [`suffix`](Self::suffix), with the buffer filled by `fill`: a cipher stretches 32 bytes of the kernel over it
-    /// in a fraction of the time that the kernel takes for it (10 us).
     #[inline]
-    pub fn suffix_from(&mut self, fill: impl FnOnce(&mut [u8]) -> Result<()>) -> Result<[u8; SUFFIX]> {
+    pub fn suffix(&mut self) -> Result<[u8; SUFFIX]> {
         let Some(page) = &mut self.page else { return random::array() };
         // Drawn first: a failed draw must not fall back on the buffer alone.
         let Some(word) = (self.hardware)() else { return random::array() };
-        let mut suffix = page.buffer().take(fill)?;
+        let mut suffix = page.buffer().take()?;
         let (mixed, _) = suffix.split_at_mut(size_of::<u64>());
         for (byte, fresh) in mixed.iter_mut().zip(word.to_ne_bytes()) {
             *byte ^= fresh;
@@ -64,18 +58,21 @@ impl NoncePool {
 
 impl Buffer {
     #[inline]
-    fn take(&mut self, fill: impl FnOnce(&mut [u8]) -> Result<()>) -> Result<[u8; SUFFIX]> {
+    fn take(&mut self) -> Result<[u8; SUFFIX]> {
         let index = match self.left.checked_sub(1) {
             Some(index) => index,
-            None => {
-                fill(self.slots.as_flattened_mut())?;
-                SLOTS as u64 - 1
-            }
+            None => self.refill()?,
         };
         // Counted before the bytes are read: an interrupted call loses a slot, never gives it twice.
         self.left = index;
         let slot = self.slots.get_mut(index as usize);
         Ok(slot.map(std::mem::take).unwrap_or_default())
+    }
+
+    #[cold]
+    fn refill(&mut self) -> Result<u64> {
+        random::fill(self.slots.as_flattened_mut())?;
+        Ok(SLOTS as u64 - 1)
     }
 }
 

@@ -228,21 +228,6 @@ fn every_message_has_a_suffix_of_its_own() {
     }
 }
 
-#[test]
-fn a_stretched_buffer_repeats_nothing_within_and_between_fills() {
-    let mut block = Block::new().unwrap();
-    let mut seen = std::collections::HashSet::new();
-    for _ in 0..10 {
-        let mut buffer = [0; 4080];
-        stretch(&mut block, &mut buffer).unwrap();
-        assert!(buffer.as_chunks::<12>().0.iter().all(|suffix| seen.insert(*suffix)));
-        assert_eq!(buffer.as_chunks::<12>().1.len(), 0);
-    }
-    let mut odd = [0; 41];
-    stretch(&mut block, &mut odd).unwrap();
-    assert_ne!(odd[32..], [0; 9], "the bytes after the last block are not filled");
-}
-
 /// A key source that can refuse, and counts how often it was asked.
 struct Source {
     refuses: Cell<bool>,

@@ -84,18 +84,6 @@ fn used_bytes_are_wiped() {
 }
 
 #[test]
-fn a_failed_fill_gives_no_suffix_and_leaves_the_buffer_empty() {
-    let mut pool = buffered(true, constant);
-    let fails = |buffer: &mut [u8]| {
-        buffer[..100].fill(1);
-        Err(crate::error::Status::RandomFailed.error("none"))
-    };
-    assert!(pool.suffix_from(fails).is_err());
-    assert!(pool.suffix_from(fails).is_err(), "half a fill was taken for a full one");
-    pool.suffix().unwrap();
-}
-
-#[test]
 fn no_suffix_repeats_over_many_refills() {
     for mut pool in [NoncePool::new().unwrap(), buffered(true, constant), NoncePool { page: None, hardware: constant }]
     {
