@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::domain::time::{Now, Time};
-use crate::sys::boot;
+use crate::sys::clocks;
 
 /// Tells the time. Called often and from any thread; never with a lock or a transaction held.
 pub trait Clock: Send + Sync {
@@ -23,11 +23,11 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn wall(&self) -> Time {
-        Time::from_millis(boot::realtime_ms())
+        Time::from_millis(clocks::realtime_ms())
     }
 
     fn now(&self) -> Now {
-        Now { wall: self.wall(), boot: boot::id(), since_boot_ms: boot::boottime_ms() }
+        Now { wall: self.wall(), boot: clocks::boot_id(), since_boot_ms: clocks::boottime_ms() }
     }
 
     fn is_manual(&self) -> bool {

@@ -71,6 +71,7 @@ impl<'a> Context<'a> {
     }
 
     /// Length of the encoding in bytes; 0 when empty.
+    #[cfg(test)]
     pub fn encoded_len(&self) -> usize {
         self.encoded_len
     }

@@ -14,6 +14,7 @@ use std::sync::OnceLock;
 use zeroize::Zeroize;
 
 use crate::error::{Error, Result, Status};
+use crate::sys::fork;
 
 #[cfg(miri)]
 mod miri;
@@ -74,10 +75,12 @@ unsafe impl Sync for Library {}
 /// locks is below this one.
 fn init() -> Result<&'static Library> {
     static LIBRARY: OnceLock<Result<Library>> = OnceLock::new();
-    let library = LIBRARY.get_or_init(Library::load).as_ref().map_err(Error::clone)?;
-    // SAFETY: reads the thread's own queue, which the first such call allocates.
-    unsafe { ffi::ERR_peek_last_error() };
-    Ok(library)
+    fork::gate(|| {
+        let library = LIBRARY.get_or_init(Library::load).as_ref().map_err(Error::clone)?;
+        // SAFETY: reads the thread's own queue, which the first such call allocates.
+        unsafe { ffi::ERR_peek_last_error() };
+        Ok(library)
+    })
 }
 
 impl Library {

@@ -16,7 +16,7 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::crypto::openssl::{Block, Gcm, TAG};
 use crate::error::{Result, Status};
 use crate::sys::nonce::NoncePool;
-use crate::sys::{coarse, random};
+use crate::sys::{clocks, random};
 
 /// Length of a nonce in bytes: prefix and suffix.
 pub const NONCE: usize = 24;
@@ -106,6 +106,7 @@ pub(super) fn split(nonce: &[u8; NONCE]) -> (&[u8; PREFIX], &[u8; PREFIX]) {
 
 /// Writes ciphertext and tag under a given nonce; `out` is 16 bytes longer than `plaintext`. For vectors and tests:
 /// a nonce that repeats gives everything away.
+#[cfg(test)]
 pub fn seal_with_nonce(
     key: &[u8; 32],
     nonce: &[u8; NONCE],
@@ -128,7 +129,7 @@ pub struct Shared {
 
 impl Shared {
     pub fn new() -> Result<Self> {
-        Ok(Self { block: Block::new()?, nonces: NoncePool::new()?, seconds: coarse::seconds })
+        Ok(Self { block: Block::new()?, nonces: NoncePool::new()?, seconds: clocks::coarse_seconds })
     }
 }
 
@@ -174,19 +175,6 @@ pub struct Sealer {
 impl Sealer {
     pub fn new() -> Result<Self> {
         Ok(Self { gcm: Gcm::new()?, prefix: Prefix::spent() })
-    }
-
-    /// Takes a cipher context over for another version, whose prefix may have been parked.
-    pub fn resume(mut gcm: Gcm, prefix: Prefix) -> Result<Self> {
-        if prefix.messages > 0 {
-            gcm.set_key(&prefix.key)?;
-        }
-        Ok(Self { gcm, prefix })
-    }
-
-    /// The cipher context, to be used for another version, and the prefix, to be resumed later.
-    pub fn park(self) -> (Gcm, Prefix) {
-        (self.gcm, self.prefix)
     }
 
     /// Writes nonce, ciphertext and tag: `out` is 40 bytes longer than the plaintext. `key` is asked for only when the
@@ -254,11 +242,6 @@ impl Opener {
     /// Takes a cipher context over, whatever key it has.
     pub fn reuse(gcm: Gcm) -> Self {
         Self { gcm, prefix: None }
-    }
-
-    /// Makes it ready for another version.
-    pub fn forget(&mut self) {
-        self.prefix = None;
     }
 
     /// Opens ciphertext and tag; `out` is 16 bytes shorter than `sealed`. `key` is asked for only when the prefix isn't

@@ -78,10 +78,9 @@ pub fn after(state: KeyState, operation: Operation, has_material: bool) -> Resul
         Operation::ScheduleKeyDeletion => KeyState::PendingDeletion,
         Operation::CancelKeyDeletion if has_material => KeyState::Enabled,
         Operation::CancelKeyDeletion => KeyState::PendingImport,
-        Operation::Cryptography
-        | Operation::CreateKeyVersion
-        | Operation::UpdateRotationPolicy
-        | Operation::Read => state,
+        Operation::Cryptography | Operation::CreateKeyVersion | Operation::UpdateRotationPolicy | Operation::Read => {
+            state
+        }
     })
 }
 

@@ -1,5 +1,6 @@
 //! Encrypting and decrypting.
 
+use std::borrow::Cow;
 use std::ffi::c_char;
 
 use super::guard::guard;
@@ -94,14 +95,13 @@ pub unsafe extern "C" fn kms_decrypt(
         ptr::check(blob, blob_len, "blob")?;
         let context = self::context(context, context_count, "context")?;
         let apart = !out.overlaps(blob, blob_len);
-        let blob = ptr::slice(blob, blob_len, "blob")?;
-        let mut target = OpenOut { out, apart };
-        if apart {
-            kms.decrypt_to(blob, &context, &mut target)?;
-        } else {
+        let mut blob = Cow::Borrowed(ptr::slice(blob, blob_len, "blob")?);
+        if !apart {
             // The output is about to be written over it.
-            kms.decrypt_to(&blob.to_vec(), &context, &mut target)?;
+            blob = Cow::Owned(blob.into_owned());
         }
+        let mut target = OpenOut { out, apart };
+        kms.decrypt_to(&blob, &context, &mut target)?;
         target.out.finish();
         Ok(())
     })

@@ -38,10 +38,10 @@ pub fn quietly(body: impl FnOnce()) {
 fn forget() {
     // A thread that is ending has no text any more.
     let _ = LAST.try_with(|last| {
-        if let Ok(mut last) = last.try_borrow_mut() {
-            if last.is_some() {
-                *last = None;
-            }
+        if let Ok(mut last) = last.try_borrow_mut()
+            && last.is_some()
+        {
+            *last = None;
         }
     });
 }

@@ -14,6 +14,12 @@ pub struct kms_t {
     kms: Kms,
 }
 
+impl kms_t {
+    pub fn of(kms: Kms) -> Self {
+        Self { kms }
+    }
+}
+
 /// SAFETY: as for `ptr::shared`.
 pub unsafe fn handle<'a>(kms: *const kms_t) -> Result<&'a Kms> {
     // SAFETY: the caller's promise.
@@ -46,7 +52,7 @@ pub unsafe extern "C" fn kms_open(
         let out = ptr::exclusive(out, "out")?;
         *out = std::ptr::null_mut();
         let kms = Kms::open(ptr::text(location, "location")?, &copied(options)?)?;
-        *out = Box::into_raw(Box::new(kms_t { kms }));
+        *out = Box::into_raw(Box::new(kms_t::of(kms)));
         Ok(())
     })
 }

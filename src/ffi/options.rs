@@ -185,7 +185,8 @@ pub unsafe extern "C" fn kms_options_set_busy_timeout_ms(options: *mut kms_optio
     // SAFETY: by the header's contract.
     guard(|| unsafe {
         let timeout = u64::try_from(timeout_ms).ok().filter(|ms| *ms <= 3_600_000);
-        let timeout = timeout.ok_or_else(|| Status::InvalidArgument.error("the busy timeout must be 0 to 3600000 ms"))?;
+        let timeout =
+            timeout.ok_or_else(|| Status::InvalidArgument.error("the busy timeout must be 0 to 3600000 ms"))?;
         set(options, |o| o.busy_timeout(std::time::Duration::from_millis(timeout)))
     })
 }

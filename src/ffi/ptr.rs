@@ -117,7 +117,9 @@ pub unsafe fn write_text(to: *mut c_char, cap: usize, text: &str) {
 
 /// A struct whose first field is `uint32_t struct_size`, and which may grow at its end.
 ///
-/// SAFETY of an implementation: `repr(C)`, starts with a `u32`, and every bit pattern is a valid value (integers and
+/// # Safety
+///
+/// `repr(C)`, starts with a `u32`, and every bit pattern is a valid value (integers and
 /// raw pointers only).
 pub unsafe trait Sized32: Copy {
     /// The size of the first release's struct.

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::thread::{self, Open, Seal, ThreadState};
-use super::{Core, Kms, check_plaintext_len, store};
+use super::{Core, Kms, check_plaintext_len};
 use crate::crypto::blob::{Algorithm, Blob, HEADER, Header, OVERHEAD, TAG};
 use crate::crypto::context::Context;
 use crate::crypto::xaes::{Input, Opener, Sealer};
@@ -17,6 +17,7 @@ use crate::domain::id::{KeyId, VersionId};
 use crate::domain::key::Key;
 use crate::domain::state::Operation;
 use crate::error::{Error, Result, Status};
+use crate::sys::clocks;
 
 /// A plaintext up to this size is decrypted into memory of ours first, so that a failed tag leaves no trace outside.
 const SMALL: usize = 4096;
@@ -289,11 +290,12 @@ impl Core {
         let Some(primary) = key.key.primary else {
             return Err(Status::Internal.error("an Enabled key has no primary version"));
         };
-        if let Some(seal) = mine.seals.get(name) {
-            if seal.material.version == primary && seal.key.key.id == id {
-                (seal.key, seal.stamp) = (key, mine.stamp);
-                return Ok(());
-            }
+        if let Some(seal) = mine.seals.get(name)
+            && seal.material.version == primary
+            && seal.key.key.id == id
+        {
+            (seal.key, seal.stamp) = (key, mine.stamp);
+            return Ok(());
         }
         let material = self.material(&id, &primary.id)?;
         let seal = Seal { key, material, sealer: Sealer::new()?, stamp: mine.stamp };
@@ -304,7 +306,7 @@ impl Core {
     /// Whether the clock finds the key due, unless a try has just failed.
     fn is_overdue(&self, key: &Key) -> bool {
         key.next_look().is_some_and(|look| look <= self.clock.wall())
-            && store::coarse_ms() >= self.retry_after.load(Ordering::Relaxed)
+            && clocks::coarse_ms() >= self.retry_after.load(Ordering::Relaxed)
             && !self.store.is_read_only()
     }
 
@@ -340,9 +342,8 @@ impl Core {
         }
         let aad = aad.build(blob.header_bytes, context);
         let shared = thread::shared(shared)?;
-        let mut decrypt = |out: &mut [u8]| {
-            open.opener.open(shared, &open.material.secret, blob.nonce, aad, blob.sealed, out)
-        };
+        let mut decrypt =
+            |out: &mut [u8]| open.opener.open(shared, &open.material.secret, blob.nonce, aad, blob.sealed, out);
         if len <= SMALL {
             let mut small = Zeroizing::new([0u8; SMALL]);
             let plaintext = small.get_mut(..len).ok_or_else(no_room)?;
@@ -369,11 +370,11 @@ impl Core {
                 return Err(error);
             }
         };
-        if let Some(open) = mine.opens.get(id) {
-            if open.material.key == header.key {
-                (open.key, open.stamp) = (key, mine.stamp);
-                return Ok(());
-            }
+        if let Some(open) = mine.opens.get(id)
+            && open.material.key == header.key
+        {
+            (open.key, open.stamp) = (key, mine.stamp);
+            return Ok(());
         }
         let material = self.material(&header.key, id)?;
         mine.opens.put(*id, Open { key, material, opener: Opener::new()?, stamp: mine.stamp });

@@ -23,7 +23,8 @@ use crate::clock::Clock;
 use crate::domain::id::{KeyId, VersionId};
 use crate::domain::limits;
 use crate::error::{Result, Status};
-use crate::store::{self, Change, Stored, Store};
+use crate::store::{self, Change, Store, Stored};
+use crate::sys::clocks;
 use crate::sys::fork::PerProcess;
 use crate::sys::per_thread::PerThread;
 use crate::sys::secret::Arena;
@@ -81,17 +82,17 @@ impl Kms {
 }
 
 /// What a key is called in an argument.
-enum Name<'a> {
+enum Name {
     Id(KeyId),
-    Alias(&'a str),
+    Alias,
 }
 
-fn name(text: &str) -> Result<Name<'_>> {
+fn name(text: &str) -> Result<Name> {
     if text.is_empty() {
         return Err(Status::InvalidArgument.error("the key is an empty string; give a key id or alias/NAME"));
     }
     if text.starts_with("alias/") {
-        return Ok(Name::Alias(text));
+        return Ok(Name::Alias);
     }
     // What can't be an id is the id of no key.
     KeyId::parse(text).map(Name::Id).ok_or_else(not_found)
@@ -106,7 +107,7 @@ impl Core {
     fn resolve(&self, text: &str) -> Result<KeyId> {
         match name(text)? {
             Name::Id(id) => Ok(id),
-            Name::Alias(_) => Err(Status::AliasNotFound.error("there is no alias of this name")),
+            Name::Alias => Err(Status::AliasNotFound.error("there is no alias of this name")),
         }
     }
 
@@ -114,7 +115,7 @@ impl Core {
     fn id_only(text: &str) -> Result<KeyId> {
         match name(text)? {
             Name::Id(id) => Ok(id),
-            Name::Alias(_) => Err(Status::UnsupportedAlias.error("this call takes a key id, not an alias")),
+            Name::Alias => Err(Status::UnsupportedAlias.error("this call takes a key id, not an alias")),
         }
     }
 
@@ -122,7 +123,9 @@ impl Core {
     #[inline]
     fn fresh(&self) -> Result<u64> {
         if self.counters.thread_died.load(Ordering::Acquire) {
-            return Err(Status::Poisoned.error("the rotation thread died of a panic; close the keystore and open it again"));
+            return Err(
+                Status::Poisoned.error("the rotation thread died of a panic; close the keystore and open it again")
+            );
         }
         if !self.ticks {
             self.poll_if_late()?;
@@ -138,7 +141,7 @@ impl Core {
     }
 
     fn poll_if_late(&self) -> Result<()> {
-        let now = store::coarse_ms();
+        let now = clocks::coarse_ms();
         let polled_at = self.polled_at.load(Ordering::Relaxed);
         if now - polled_at < store::poll_interval_ms(self.store.is_mapped())
             || self.polled_at.compare_exchange(polled_at, now, Ordering::Relaxed, Ordering::Relaxed).is_err()
@@ -181,8 +184,8 @@ impl Core {
             let stored = view.key(id)?.ok_or_else(not_found)?;
             view.material(&stored, version)
         })?;
-        let (version, mut bytes) = loaded
-            .ok_or_else(|| Status::KeyVersionNotFound.error("the key has no version of this id"))?;
+        let (version, mut bytes) =
+            loaded.ok_or_else(|| Status::KeyVersionNotFound.error("the key has no version of this id"))?;
         let secret = self.arena.keep(&mut bytes)?;
         self.cache.keep_material(Material { key: *id, version, secret })
     }
@@ -242,6 +245,3 @@ fn check_plaintext_len(len: usize) -> Result<()> {
     }
     Ok(())
 }
-
-#[cfg(test)]
-mod tests;

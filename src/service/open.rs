@@ -128,7 +128,9 @@ impl Options {
         match (&self.invalid, self.roots.as_slice()) {
             (Some(error), _) => Err(error.clone()),
             (None, [root]) => Ok(root),
-            (None, []) => Err(Status::MissingParameter.error("no root key: set a key, a file, a passphrase or a callback")),
+            (None, []) => {
+                Err(Status::MissingParameter.error("no root key: set a key, a file, a passphrase or a callback"))
+            }
             (None, _) => Err(Status::InvalidArgument.error("more than one root key was set; set exactly one")),
         }
     }
@@ -187,7 +189,7 @@ impl Core {
             ticks,
             alarm: crate::sys::sync::Alarm::default(),
             wakes_at: std::sync::atomic::AtomicI64::new(i64::MAX),
-            polled_at: std::sync::atomic::AtomicI64::new(crate::store::coarse_ms()),
+            polled_at: std::sync::atomic::AtomicI64::new(crate::sys::clocks::coarse_ms()),
             retry_after: std::sync::atomic::AtomicI64::new(i64::MIN),
             counters: super::health::Counters::default(),
         })

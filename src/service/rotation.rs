@@ -13,8 +13,8 @@ use crate::domain::rotation::{Finding, Interval};
 use crate::domain::state::{self, Operation};
 use crate::domain::time::{Now, Time};
 use crate::error::{Error, Result, Status};
-use crate::store::{self, Change, DueRow, Stored};
-use crate::sys::random;
+use crate::store::{Change, DueRow, Stored};
+use crate::sys::{clocks, random};
 
 /// The lock of the store is held for about this long; batches grow and shrink to fit.
 const BATCH_TIME: Duration = Duration::from_millis(12);
@@ -77,7 +77,8 @@ fn rotatable(stored: &Stored) -> Result<()> {
     if stored.key.rotates() {
         return Ok(());
     }
-    Err(Status::UnsupportedOperation.error("keys with imported material and service-managed keys have one version for life"))
+    Err(Status::UnsupportedOperation
+        .error("keys with imported material and service-managed keys have one version for life"))
 }
 
 fn new_version(change: &mut Change<'_>, stored: Stored, now: Time) -> Result<Stored> {
@@ -175,7 +176,7 @@ impl Core {
         match done {
             Ok(done) => self.tell_rotation(*id, done.value, now.wall),
             Err(error) => {
-                self.retry_after.store(store::coarse_ms() + RETRY_MS, Ordering::Relaxed);
+                self.retry_after.store(clocks::coarse_ms() + RETRY_MS, Ordering::Relaxed);
                 self.tell_failure(&error, now.wall, Some(*id));
             }
         }

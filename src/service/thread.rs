@@ -32,15 +32,7 @@ pub struct ThreadState {
 
 impl Default for ThreadState {
     fn default() -> Self {
-        Self {
-            shared: None,
-            aad: Aad::new(),
-            seals: Slots::new(),
-            opens: Slots::new(),
-            word: 0,
-            epoch: 0,
-            stamp: 0,
-        }
+        Self { shared: None, aad: Aad::new(), seals: Slots::new(), opens: Slots::new(), word: 0, epoch: 0, stamp: 0 }
     }
 }
 

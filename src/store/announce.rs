@@ -34,9 +34,8 @@ pub fn map(store: &Path, uuid: &[u8; 16], writable: bool) -> Option<Word> {
 
 /// Makes the file anew. The caller holds the store's write lock.
 pub fn make(store: &Path, uuid: &[u8; 16], generation: u64) -> Result<()> {
-    let failed = |e: std::io::Error| {
-        Status::KeystoreIo.error(format!("the generation file can't be made: {}", e.kind()))
-    };
+    let failed =
+        |e: std::io::Error| Status::KeystoreIo.error(format!("the generation file can't be made: {}", e.kind()));
     let mode = std::fs::metadata(store).map_err(failed)?.mode() & 0o777;
     let mut temporary = path_of(store).into_os_string();
     temporary.push(format!(".new-{:016x}", u64::from_ne_bytes(random::array()?)));

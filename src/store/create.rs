@@ -28,13 +28,15 @@ pub fn create(path: &Path, root: &Root, patience: Duration) -> Result<()> {
         match (sqlite::exists(path)?, sqlite::exists(key_path)?) {
             (true, true) => return Ok(()),
             (true, false) => return Err(key_without(key_path)),
-            (false, true) => match File::open(key_path).and_then(|file| file.try_lock().map(|()| file).map_err(Into::into)) {
-                // Nobody is creating a store for this key.
-                Ok(_lock) if !sqlite::exists(path)? => return Err(store_without(path)),
-                Ok(_lock) => return Ok(()),
-                Err(_) if Instant::now() < deadline => sync::sleep(Duration::from_millis(10)),
-                Err(_) => return Err(Status::KeystoreBusy.error("another process is creating the keystore")),
-            },
+            (false, true) => {
+                match File::open(key_path).and_then(|file| file.try_lock().map(|()| file).map_err(Into::into)) {
+                    // Nobody is creating a store for this key.
+                    Ok(_lock) if !sqlite::exists(path)? => return Err(store_without(path)),
+                    Ok(_lock) => return Ok(()),
+                    Err(_) if Instant::now() < deadline => sync::sleep(Duration::from_millis(10)),
+                    Err(_) => return Err(Status::KeystoreBusy.error("another process is creating the keystore")),
+                }
+            }
             (false, false) => {
                 let Some(_locked) = create_key_file(key_path)? else { continue };
                 let made = create_store(path, root);
@@ -65,8 +67,9 @@ fn key_without(key: &Path) -> Error {
 
 fn store_without(store: &Path) -> Error {
     let name = store.display();
-    Status::KeystoreNotFound
-        .error(format!("the root key file is there but its keystore {name} is not; restore it, or move the key file away"))
+    Status::KeystoreNotFound.error(format!(
+        "the root key file is there but its keystore {name} is not; restore it, or move the key file away"
+    ))
 }
 
 /// A new key file, locked; `None` if another made one first.
@@ -89,8 +92,7 @@ fn create_key_file(path: &Path) -> Result<Option<File>> {
 fn create_store(path: &Path, root: &Root) -> Result<()> {
     let temporary = temporary_name(path)?;
     let made = fill(&temporary, root);
-    let failed =
-        |e: std::io::Error| Status::KeystoreIo.error(format!("the keystore can't be created: {}", e.kind()));
+    let failed = |e: std::io::Error| Status::KeystoreIo.error(format!("the keystore can't be created: {}", e.kind()));
     let made = match made {
         Ok(()) => File::open(&temporary).and_then(|file| file.sync_all().map(|()| file)),
         Err(error) => {

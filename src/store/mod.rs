@@ -20,10 +20,10 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 use crate::error::{Error, Result, Status};
+use crate::sys::fork;
 use crate::sys::secret::{Arena, Secret};
 use crate::sys::sync::{self, Lent, Pool, Published};
 use crate::sys::word::Word;
-use crate::sys::{boot, fork};
 use backend::{Backend, Transaction};
 use sealing::{Meta, Sealing};
 use sqlite::Sqlite;
@@ -234,11 +234,11 @@ impl Store {
 
     fn announce(&self, generation: i64) {
         let mut word = self.word.get();
-        if !word.is_linked() {
-            if let Some(fresh) = self.remap() {
-                self.word.set(fresh);
-                word = self.word.get();
-            }
+        if !word.is_linked()
+            && let Some(fresh) = self.remap()
+        {
+            self.word.set(fresh);
+            word = self.word.get();
         }
         word.store(generation.cast_unsigned());
     }
@@ -302,11 +302,11 @@ fn root_is_unchecked(error: &Error) -> bool {
 
 /// After an error of the file itself nothing about the connection is trusted; it is dropped, and made anew later.
 fn drop_broken<R>(connection: &mut Connection, result: &Result<R>) {
-    if let Err(e) = result {
-        if matches!(e.status(), Status::KeystoreIo | Status::KeystoreReplaced | Status::NotAKeystore) {
-            let backend = connection.backend.take();
-            fork::gate(|| drop(backend));
-        }
+    if let Err(e) = result
+        && matches!(e.status(), Status::KeystoreIo | Status::KeystoreReplaced | Status::NotAKeystore)
+    {
+        let backend = connection.backend.take();
+        fork::gate(|| drop(backend));
     }
 }
 
@@ -384,11 +384,3 @@ fn map_word(settings: &Settings, backend: &mut dyn Backend, meta: &Meta) -> Resu
 pub fn poll_interval_ms(mapped: bool) -> i64 {
     if mapped { 1000 } else { 100 }
 }
-
-/// A coarse monotonic time for such intervals.
-pub fn coarse_ms() -> i64 {
-    boot::coarse_ms()
-}
-
-#[cfg(test)]
-mod tests;

@@ -113,12 +113,11 @@ fn seal(key: &[u8; 32], root: &[u8; 32], uuid: &[u8; 16], kind: i64, parameters:
 
 fn open(key: &[u8; 32], slot: &SlotRow, uuid: &[u8; 16]) -> Result<RootKey> {
     let wrong = || Status::WrongRootKey.error("the root key is not the one this keystore was created with");
-    let opened = row::open_once(key, &aad(uuid, slot.kind, &slot.parameters), &slot.wrapped).map_err(|e| {
-        match e.status() {
+    let opened =
+        row::open_once(key, &aad(uuid, slot.kind, &slot.parameters), &slot.wrapped).map_err(|e| match e.status() {
             Status::AuthenticationFailed | Status::MalformedCiphertext => wrong(),
             _ => e,
-        }
-    })?;
+        })?;
     exact(&opened).ok_or_else(wrong)
 }
 

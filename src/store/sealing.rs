@@ -62,7 +62,9 @@ impl Sealing {
     pub fn check_meta(&mut self, row: &MetaRow) -> Result<Meta> {
         let mac = self.meta_mac(row.generation, row.destroyed)?;
         if row.uuid != self.uuid || !openssl::equal(&mac, &row.mac) {
-            return Err(Status::KeystoreCorrupt.error("the keystore's description was altered; restore it from a backup"));
+            return Err(
+                Status::KeystoreCorrupt.error("the keystore's description was altered; restore it from a backup")
+            );
         }
         Ok(Meta { uuid: row.uuid, generation: row.generation, destroyed: row.destroyed })
     }
@@ -97,12 +99,7 @@ impl Sealing {
     }
 
     /// A row for `version` of the key in `key_row`; `material` is sealed under a fresh random nonce.
-    pub fn material_row(
-        &mut self,
-        key: &Stored,
-        version: &Version,
-        material: &[u8; 32],
-    ) -> Result<MaterialRow> {
+    pub fn material_row(&mut self, key: &Stored, version: &Version, material: &[u8; 32]) -> Result<MaterialRow> {
         let mut row = MaterialRow {
             key_row: key.row,
             number: signed(version.number)?,
@@ -235,7 +232,9 @@ fn from_row(row: &KeyRow) -> Option<Stored> {
         _ => return None,
     };
     let sighting = match (row.sighted_wall, row.sighted_boot, row.sighted_uptime) {
-        (Some(wall), Some(boot), Some(since_boot_ms)) => Some(Now { wall: Time::from_millis(wall), boot, since_boot_ms }),
+        (Some(wall), Some(boot), Some(since_boot_ms)) => {
+            Some(Now { wall: Time::from_millis(wall), boot, since_boot_ms })
+        }
         (None, None, None) => None,
         _ => return None,
     };

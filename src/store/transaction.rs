@@ -4,9 +4,9 @@ use std::ops::{Deref, DerefMut};
 
 use zeroize::Zeroizing;
 
+use super::Commit;
 use super::backend::{Backend, DueRow};
 use super::sealing::{Meta, Sealing, Stored};
-use super::Commit;
 use crate::domain::id::{KeyId, VersionId};
 use crate::domain::key::Key;
 use crate::domain::time::Time;

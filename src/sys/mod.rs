@@ -3,10 +3,9 @@
 //! * `random`: bytes of the kernel, words of the CPU. `nonce`: unique nonce suffixes that survive fork and cloning.
 //! * `secret`: locked memory for keys. `per_thread`: a value for each thread of an object.
 //! * `fork`: notices and survives fork. `sync`: locks and threads. `signal`: keeps signals off our threads.
-//! * `word`: a word shared between processes. `filesystem`: tells network file systems. `boot`, `coarse`: clocks.
+//! * `word`: a word shared between processes. `filesystem`: tells network file systems. `clocks`: its clocks.
 
-pub mod boot;
-pub mod coarse;
+pub mod clocks;
 pub mod filesystem;
 pub mod fork;
 pub mod nonce;

@@ -44,9 +44,8 @@ impl Word {
         }
         let protection = if writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
         // SAFETY: a new shared mapping of an open file; the result is checked.
-        let page = unsafe {
-            libc::mmap(std::ptr::null_mut(), FILE_LEN, protection, libc::MAP_SHARED, file.as_raw_fd(), 0)
-        };
+        let page =
+            unsafe { libc::mmap(std::ptr::null_mut(), FILE_LEN, protection, libc::MAP_SHARED, file.as_raw_fd(), 0) };
         match NonNull::new(page.cast::<u8>()) {
             Some(address) if page != libc::MAP_FAILED => Ok(Self::Shared(Mapping { page: address, file })),
             _ => Err(Status::KeystoreIo.error("the generation file can't be mapped")),

@@ -37,10 +37,12 @@ fn success_clears_the_text_and_failure_sets_it() {
 #[test]
 fn the_text_belongs_to_its_thread() {
     let _ = guard(|| Err(Status::KeyNotFound.error("mine")));
-    std::thread::spawn(|| with_last_error(|text| {
-        assert_eq!(text, "");
-        0
-    }))
+    std::thread::spawn(|| {
+        with_last_error(|text| {
+            assert_eq!(text, "");
+            0
+        })
+    })
     .join()
     .unwrap();
 }

@@ -17,8 +17,9 @@ pub fn storage(what: &str, error: &rusqlite::Error) -> Error {
             Status::KeystoreBusy.error("another process is using the keystore; try again")
         }
         ErrorCode::NotADatabase => Status::NotAKeystore.error("the file is not a libkms keystore"),
-        ErrorCode::DatabaseCorrupt | ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch => Status::KeystoreCorrupt
-            .error(format!("the keystore is damaged ({detail}); restore it from a backup")),
+        ErrorCode::DatabaseCorrupt | ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch => {
+            Status::KeystoreCorrupt.error(format!("the keystore is damaged ({detail}); restore it from a backup"))
+        }
         ErrorCode::ReadOnly => Status::KeystoreReadOnly
             .error(format!("the keystore can't be written: check the file's and the folder's permissions ({detail})")),
         ErrorCode::DiskFull => Status::KeystoreIo.error("the disk is full; free some space"),

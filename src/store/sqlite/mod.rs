@@ -126,6 +126,3 @@ impl Sqlite {
         Ok(())
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -211,29 +211,26 @@ impl Backend for Sqlite {
 }
 
 fn key_params(key: &KeyRow) -> impl Params + '_ {
-    rusqlite::params_from_iter(
-        [
-            &key.row as &dyn rusqlite::ToSql,
-            &key.id,
-            &key.state,
-            &key.origin,
-            &key.creator,
-            &key.description,
-            &key.created,
-            &key.interval_s,
-            &key.primary_number,
-            &key.primary_id,
-            &key.primary_created,
-            &key.future_noticed,
-            &key.delete_date,
-            &key.sighted_wall,
-            &key.sighted_boot,
-            &key.sighted_uptime,
-            &key.next_look,
-            &key.revision,
-            &key.generation,
-            &key.mac,
-        ]
-        .into_iter(),
-    )
+    rusqlite::params_from_iter([
+        &key.row as &dyn rusqlite::ToSql,
+        &key.id,
+        &key.state,
+        &key.origin,
+        &key.creator,
+        &key.description,
+        &key.created,
+        &key.interval_s,
+        &key.primary_number,
+        &key.primary_id,
+        &key.primary_created,
+        &key.future_noticed,
+        &key.delete_date,
+        &key.sighted_wall,
+        &key.sighted_boot,
+        &key.sighted_uptime,
+        &key.next_look,
+        &key.revision,
+        &key.generation,
+        &key.mac,
+    ])
 }
