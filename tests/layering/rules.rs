@@ -11,7 +11,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("crypto", &["domain", "error", "clock", "sys"]),
     ("domain", &["error"]),
     ("error", &[]),
-    ("clock", &["domain", "error"]),
+    ("clock", &["domain", "error", "sys"]),
     ("sys", &["domain", "error"]),
 ];
 
@@ -130,7 +130,8 @@ mod tests {
         refused("domain/key.rs", "use super::super::clock::Clock;");
         refused("domain/mod.rs", "use super::{error, sys};");
         refused("error.rs", "use crate::domain::id;");
-        refused("clock/mod.rs", "use crate::sys::sync;");
+        fine("clock/mod.rs", "use crate::sys::boot;");
+        refused("sys/boot.rs", "use crate::clock::Clock;");
         refused("sys/fork.rs", "use crate::crypto;");
         refused("store/key.rs", "mod inner { use super::super::super::service::x; }");
         refused("helpers/mod.rs", "");
