@@ -29,4 +29,4 @@ bench: ## measure, beside what each is compared with
 	@ci/bench
 
 clean: ## remove everything that was built
-	@rm -rf target tools/openssl-build/target
+	@rm -rf target

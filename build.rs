@@ -22,7 +22,7 @@ fn shared_library() {
     // OUT_DIR is PROFILE/build/libkms-HASH/out.
     let out_dir = PathBuf::from(variable("OUT_DIR"));
     let Some(profile_dir) = out_dir.ancestors().nth(3) else {
-        panic!("OUT_DIR is {}, which is not below a profile's folder", out_dir.display());
+        fail(format_args!("OUT_DIR is {}, which is not below a profile's folder", out_dir.display()));
     };
     let link = profile_dir.join(SONAME);
     if link.read_link().is_ok_and(|target| target.as_os_str() == "libkms.so") {
@@ -30,7 +30,7 @@ fn shared_library() {
     }
     let _ = std::fs::remove_file(&link);
     if let Err(error) = make_link("libkms.so", &link) {
-        panic!("cannot make the link {}: {error}", link.display());
+        fail(format_args!("cannot make the link {}: {error}", link.display()));
     }
 }
 
@@ -44,9 +44,15 @@ fn make_link(_: &str, _: &std::path::Path) -> std::io::Result<()> {
     Err(std::io::Error::other("only a Unix host can build for Linux"))
 }
 
+/// Ends the build with one line in place of a backtrace.
+fn fail(text: std::fmt::Arguments) -> ! {
+    println!("cargo::error={text}");
+    std::process::exit(1);
+}
+
 /// A variable that cargo sets for every build script.
 fn variable(name: &str) -> String {
-    std::env::var(name).unwrap_or_else(|error| panic!("cargo did not set {name}: {error}"))
+    std::env::var(name).unwrap_or_else(|error| fail(format_args!("cargo did not set {name}: {error}")))
 }
 
 #[cfg(feature = "header")]
@@ -66,21 +72,25 @@ mod header {
 
         let wanted = generate(&root);
         if std::env::var_os(UPDATE).is_some_and(|value| value == "1") {
-            fs::write(&header, wanted).unwrap_or_else(|error| panic!("cannot write {}: {error}", header.display()));
+            fs::create_dir_all(root.join("include"))
+                .and_then(|()| fs::write(&header, wanted))
+                .unwrap_or_else(|error| super::fail(format_args!("cannot write {}: {error}", header.display())));
         } else if fs::read(&header).unwrap_or_default() != wanted {
-            panic!("include/kms.h differs from src/ffi; to update it: {UPDATE}=1 cargo build --features header");
+            super::fail(format_args!(
+                "include/kms.h differs from src/ffi; to update it: {UPDATE}=1 cargo build --features header"
+            ));
         }
     }
 
     /// The header has the order of the `mod` lines of `src/ffi/mod.rs`; nothing outside `src/ffi` is looked at.
     fn generate(root: &Path) -> Vec<u8> {
         let config = cbindgen::Config::from_file(root.join("cbindgen.toml"))
-            .unwrap_or_else(|error| panic!("cbindgen.toml: {error}"));
+            .unwrap_or_else(|error| super::fail(format_args!("cbindgen.toml: {error}")));
         let bindings = cbindgen::Builder::new()
             .with_config(config)
             .with_src(root.join("src/ffi/mod.rs"))
             .generate()
-            .unwrap_or_else(|error| panic!("cbindgen cannot read src/ffi: {error}"));
+            .unwrap_or_else(|error| super::fail(format_args!("cbindgen cannot read src/ffi: {error}")));
         let mut header = Vec::new();
         bindings.write(&mut header);
         header

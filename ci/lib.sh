@@ -32,14 +32,15 @@ need() {
     apt-get -q update </dev/null >&2
     DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends "${missing[@]}" </dev/null >&2
     for pair in "$@"; do
-        has "${pair%%:*}" || die "${pair#*:} is installed, but ${pair%%:*} is still missing"
+        has "${pair%%:*}" || die "package ${pair#*:} is installed, but ${pair%%:*} is still not found"
     done
 }
 
-# A name is a program; `openssl.pc` is a pkg-config module; `venv` is Python's module.
+# A name is a program; `openssl.pc` is a pkg-config module; the others are what OpenSSL's Configure and the tests import.
 has() {
     case $1 in
         *.pc) pkg-config --exists "${1%.pc}" 2>/dev/null ;;
+        perl-core) perl -MIPC::Cmd -MFindBin -MTime::Piece -e 1 2>/dev/null ;;
         venv) python3 -c 'import venv, ensurepip' 2>/dev/null ;;
         *) command -v "$1" >/dev/null ;;
     esac
@@ -47,7 +48,7 @@ has() {
 
 need_cargo() {
     command -v cargo >/dev/null || die "missing: Rust; type: curl https://sh.rustup.rs -sSf | sh"
-    need gcc:gcc make:make perl:perl
+    need gcc:gcc make:make perl-core:perl
 }
 
 # need_toolchain NAME COMPONENT...: a Rust toolchain with its components, through rustup.
