@@ -101,6 +101,20 @@ fn a_last_in_the_future_noticed_once_is_remembered_by_the_next_handle() {
 }
 
 #[test]
+fn a_program_that_only_encrypts_also_recovers_from_a_last_in_the_future() {
+    let kms = memory();
+    kms.at(1000 * DAY_MS);
+    let id = kms.rotating_key(10 * DAY);
+    for day in 0..=30 {
+        kms.at(day * DAY_MS);
+        kms.sealed_under(&id);
+        assert!(day >= 10 || kms.key(&id).version_count() == 1, "day {day}: early");
+    }
+    assert!(!kms.events(EventKind::ClockSuspect).is_empty(), "a Last in the future is an event");
+    assert!(kms.key(&id).version_count() >= 2, "a glitch switched rotation off where nothing but encryption runs");
+}
+
+#[test]
 fn a_last_slightly_in_the_future_does_not_wait_longer_than_next() {
     let kms = memory();
     kms.at(5_000);

@@ -131,6 +131,25 @@ fn a_clock_forward_and_back_destroys_nothing_before_the_date() {
 }
 
 #[test]
+fn an_hour_that_the_clock_took_back_does_not_count() {
+    let kms = memory();
+    let id = kms.plain_key();
+    kms.schedule_key_deletion(&id, 7).unwrap();
+    kms.at(7 * DAY_MS + 2 * HOUR_MS);
+    kms.tick().unwrap();
+    for ms in [0, HOUR_MS, 2 * HOUR_MS] {
+        kms.at(7 * DAY_MS + ms);
+        assert_eq!(kms.tick().unwrap().destroyed, 0, "no hour after the first sighting");
+    }
+    assert_eq!(kms.key(&id).state, KeyState::PendingDeletion);
+    kms.at(7 * DAY_MS + 4 * HOUR_MS);
+    kms.tick().unwrap();
+    kms.at(7 * DAY_MS + 6 * HOUR_MS);
+    kms.tick().unwrap();
+    assert_eq!(refused(kms.describe_key(&id)), Status::KeyNotFound, "a clock that went back only delays it");
+}
+
+#[test]
 fn the_first_sighting_outlives_the_handle() {
     let (_folder, path) = place();
     let clock = kms::ManualClock::at(T0);

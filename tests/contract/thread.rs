@@ -84,6 +84,20 @@ fn the_thread_notices_a_clock_that_jumps() {
 }
 
 #[test]
+fn the_thread_destroys_a_key_only_when_an_hour_lies_between_its_looks() {
+    let kms = open("memory:", &ManualClock::at(T0), |options| options.rotation_thread(true));
+    let id = kms.plain_key();
+    kms.schedule_key_deletion(&id, 7).unwrap();
+    kms.at(7 * DAY_MS);
+    assert!(eventually(Duration::from_secs(20), || !kms.events(EventKind::DeletionSighted).is_empty()));
+    kms.at(7 * DAY_MS + HOUR_MS - 1);
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(kms.key(&id).state, kms::KeyState::PendingDeletion);
+    kms.at(7 * DAY_MS + HOUR_MS);
+    assert!(eventually(Duration::from_secs(20), || kms.describe_key(&id).is_err()));
+}
+
+#[test]
 fn closing_does_not_wait_for_the_next_rotation() {
     let kms = with_thread("memory:");
     let request = CreateKey { rotate_every: Some(seconds(DAY)), ..CreateKey::default() };
