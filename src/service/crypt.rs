@@ -8,19 +8,18 @@ use std::sync::atomic::Ordering;
 
 use zeroize::{Zeroize, Zeroizing};
 
-use super::thread::{self, Open, Seal, ThreadState};
+use super::cache::{CachedKey, Material};
+use super::thread::{self, Open, SMALL, Seal, ThreadState};
 use super::{Core, Kms, check_plaintext_len};
 use crate::crypto::blob::{Algorithm, Blob, HEADER, Header, OVERHEAD, TAG};
 use crate::crypto::context::Context;
 use crate::crypto::xaes::{Input, Opener, Sealer};
 use crate::domain::id::{KeyId, VersionId};
 use crate::domain::key::Key;
+use crate::domain::rotation::Finding;
 use crate::domain::state::Operation;
 use crate::error::{Error, Result, Status};
 use crate::sys::clocks;
-
-/// A plaintext up to this size is decrypted into memory of ours first, so that a failed tag leaves no trace outside.
-const SMALL: usize = 4096;
 
 /// Where a ciphertext goes, and where its plaintext lies.
 pub trait SealTarget {
@@ -163,8 +162,7 @@ impl Kms {
         let parsed = Blob::parse(blob)?;
         check_plaintext_len(parsed.plaintext_len())?;
         let Header { key, version, .. } = parsed.header;
-        core.usable_key(&key)?;
-        core.material(&key, &version)?;
+        core.usable_version(&key, &version)?;
         core.usable_key(&destination_id)?;
         if !room(parsed.plaintext_len() + OVERHEAD)? {
             return Ok(None);
@@ -185,10 +183,18 @@ enum Tried {
 }
 
 impl Core {
-    fn usable_key(&self, id: &KeyId) -> Result<Arc<super::CachedKey>> {
+    fn usable_key(&self, id: &KeyId) -> Result<Arc<CachedKey>> {
         let found = self.key(id)?;
         Self::usable(&found.key, Operation::Cryptography)?;
         Ok(found)
+    }
+
+    /// A version that exists, of a key whose state allows its use.
+    fn usable_version(&self, key: &KeyId, version: &VersionId) -> Result<(Arc<CachedKey>, Arc<Material>)> {
+        let found = self.key(key)?;
+        let material = self.material(key, version)?;
+        Self::usable(&found.key, Operation::Cryptography)?;
+        Ok((found, material))
     }
 
     pub(super) fn encrypt_to(
@@ -303,11 +309,10 @@ impl Core {
         Ok(())
     }
 
-    /// Whether the clock finds the key due, unless a try has just failed.
+    /// Whether the clock finds something to do about the key's rotation, unless a try has just failed.
     fn is_overdue(&self, key: &Key) -> bool {
-        key.next_look().is_some_and(|look| look <= self.clock.wall())
+        key.look_at_rotation(self.clock.wall()) != Finding::NotDue
             && clocks::coarse_ms() >= self.retry_after.load(Ordering::Relaxed)
-            && !self.store.is_read_only()
     }
 
     pub(super) fn decrypt_to(&self, blob: &[u8], context: &Context<'_>, target: &mut impl OpenTarget) -> Result<()> {
@@ -324,7 +329,7 @@ impl Core {
         target: &mut impl OpenTarget,
     ) -> Result<()> {
         self.refresh(mine)?;
-        let ThreadState { shared, aad, opens, stamp, .. } = mine;
+        let ThreadState { shared, aad, small, opens, stamp, .. } = mine;
         let open = match opens.get(&blob.header.version) {
             Some(open) if open.stamp == *stamp && open.key.key.id == blob.header.key => open,
             _ => {
@@ -345,11 +350,13 @@ impl Core {
         let mut decrypt =
             |out: &mut [u8]| open.opener.open(shared, &open.material.secret, blob.nonce, aad, blob.sealed, out);
         if len <= SMALL {
-            let mut small = Zeroizing::new([0u8; SMALL]);
             let plaintext = small.get_mut(..len).ok_or_else(no_room)?;
-            decrypt(plaintext)?;
-            target.copy(plaintext);
-            return Ok(());
+            let done = decrypt(plaintext);
+            if done.is_ok() {
+                target.copy(plaintext);
+            }
+            plaintext.zeroize();
+            return done;
         }
         if let Some(out) = target.direct() {
             return decrypt(out);
@@ -363,8 +370,8 @@ impl Core {
     #[cold]
     fn prepare_open(&self, mine: &mut ThreadState, header: &Header) -> Result<()> {
         let id = &header.version;
-        let key = match self.usable_key(&header.key) {
-            Ok(key) => key,
+        let (key, material) = match self.usable_version(&header.key, id) {
+            Ok(found) => found,
             Err(error) => {
                 mine.opens.remove(id);
                 return Err(error);
@@ -376,7 +383,6 @@ impl Core {
             (open.key, open.stamp) = (key, mine.stamp);
             return Ok(());
         }
-        let material = self.material(&header.key, id)?;
         mine.opens.put(*id, Open { key, material, opener: Opener::new()?, stamp: mine.stamp });
         Ok(())
     }

@@ -22,6 +22,7 @@ const SMALLEST_BATCH: usize = 32;
 const LARGEST_BATCH: usize = 4096;
 /// A rotation that failed while a call was waiting for it is not tried again for this long.
 const RETRY_MS: i64 = 1000;
+const RETRY_READ_ONLY_MS: i64 = 60_000;
 
 /// What one pass of the clock did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -57,10 +58,11 @@ impl Kms {
         let done = core.change_key(&id, |change, mut stored| {
             rotatable(&stored)?;
             state::check(stored.key.state, Operation::UpdateRotationPolicy)?;
-            if stored.key.policy == rotate_every {
+            let unchanged = stored.key.policy == rotate_every;
+            stored.key.policy = rotate_every;
+            if unchanged && stored.key.look_at_rotation(now) == Finding::NotDue {
                 return Ok(Changed::none(None));
             }
-            stored.key.policy = rotate_every;
             core.store_and_rotate(change, stored, now)
         })?;
         core.tell_rotation(id, done.value, now);
@@ -168,15 +170,22 @@ impl Core {
         let now = self.clock.now();
         let done = self.change_key(id, |change, stored| {
             Ok(match look(change, stored, &now)? {
-                Looked::Rotated(stored) => Changed::one(stored.key.primary.map(|p| p.id), stored),
-                Looked::Updated(stored) | Looked::Noted(stored, _) => Changed::one(None, stored),
-                Looked::Destroyed(_) | Looked::Nothing => Changed::none(None),
+                Looked::Rotated(stored) => Changed::one((stored.key.primary.map(|p| p.id), None), stored),
+                Looked::Noted(stored, kind) => Changed::one((None, Some(kind)), stored),
+                Looked::Updated(stored) => Changed::one((None, None), stored),
+                Looked::Destroyed(_) | Looked::Nothing => Changed::none((None, None)),
             })
         });
         match done {
-            Ok(done) => self.tell_rotation(*id, done.value, now.wall),
+            Ok(Changed { value: (version, noted), .. }) => {
+                self.tell_rotation(*id, version, now.wall);
+                if let Some(kind) = noted {
+                    self.emit(&Event::new(kind, now.wall).of_key(*id));
+                }
+            }
             Err(error) => {
-                self.retry_after.store(clocks::coarse_ms() + RETRY_MS, Ordering::Relaxed);
+                let pause = if error.status() == Status::KeystoreReadOnly { RETRY_READ_ONLY_MS } else { RETRY_MS };
+                self.retry_after.store(clocks::coarse_ms() + pause, Ordering::Relaxed);
                 self.tell_failure(&error, now.wall, Some(*id));
             }
         }

@@ -18,10 +18,15 @@ use crate::sys::secret::Secret;
 /// Contexts of a thread in each direction. Above this, setting a key again is faster than the cache misses.
 const CONTEXTS: usize = 256;
 
+/// A plaintext up to this size is decrypted into memory of ours first, so that a failed tag leaves no trace outside.
+pub const SMALL: usize = 4096;
+
 /// Dropped, and so wiped, with the handle or the thread.
 pub struct ThreadState {
     pub shared: Option<Shared>,
     pub aad: Aad,
+    /// Where small plaintexts are decrypted; wiped after each.
+    pub small: Box<[u8; SMALL]>,
     pub seals: Slots<Box<str>, Seal>,
     pub opens: Slots<VersionId, Open>,
     /// The word and epoch at which entries stamped with `stamp` were current.
@@ -32,7 +37,16 @@ pub struct ThreadState {
 
 impl Default for ThreadState {
     fn default() -> Self {
-        Self { shared: None, aad: Aad::new(), seals: Slots::new(), opens: Slots::new(), word: 0, epoch: 0, stamp: 0 }
+        Self {
+            shared: None,
+            aad: Aad::new(),
+            small: Box::new([0; SMALL]),
+            seals: Slots::new(),
+            opens: Slots::new(),
+            word: 0,
+            epoch: 0,
+            stamp: 0,
+        }
     }
 }
 

@@ -1,0 +1,176 @@
+//! A clock that is wrong: back, forward, for a while or absurdly, it must not burst, rot or hang a schedule.
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use kms::EventKind;
+
+use super::support::*;
+
+#[test]
+fn a_clock_stepped_back_rotates_nothing_early() {
+    let kms = memory();
+    let id = kms.rotating_key(10 * DAY);
+    kms.at(8 * DAY_MS);
+    kms.tick().unwrap();
+    for day in [2, 3, 5, 9] {
+        kms.at(day * DAY_MS);
+        assert_eq!(kms.tick().unwrap().rotated, 0);
+        kms.sealed_under(&id);
+    }
+    assert_eq!(kms.key(&id).version_count(), 1);
+    kms.at(10 * DAY_MS);
+    assert_eq!(kms.tick().unwrap().rotated, 1, "the schedule is what it was");
+}
+
+#[test]
+fn a_clock_wrong_only_for_a_while_rotates_nothing_early() {
+    let kms = memory();
+    let id = kms.rotating_key(10 * DAY);
+    kms.at(-100 * DAY_MS);
+    kms.tick().unwrap();
+    kms.at(6 * DAY_MS);
+    assert_eq!(kms.tick().unwrap().rotated, 0, "the clock is right again, and Next is in four days");
+    kms.sealed_under(&id);
+    assert_eq!(kms.key(&id).version_count(), 1);
+    kms.at(10 * DAY_MS);
+    assert_eq!(kms.tick().unwrap().rotated, 1);
+}
+
+#[test]
+fn a_clock_stepped_forward_rotates_each_due_key_once() {
+    let kms = memory();
+    let keys: Vec<_> = (1..=50).map(|days| kms.rotating_key(days * DAY)).collect();
+    kms.at(3650 * DAY_MS);
+    assert_eq!(kms.tick().unwrap().rotated, 50);
+    assert_eq!(kms.tick().unwrap().rotated, 0);
+    assert!(keys.iter().all(|id| kms.key(id).version_count() == 2));
+}
+
+#[test]
+fn a_last_in_the_future_is_told_and_rotates_one_interval_after_it_was_noticed() {
+    let kms = memory();
+    kms.at(1000 * DAY_MS);
+    let id = kms.rotating_key(10 * DAY);
+    kms.at(0);
+    assert_eq!(kms.tick().unwrap().rotated, 0, "nothing rotates early");
+    let told = kms.events(EventKind::ClockSuspect);
+    assert!(!told.is_empty(), "a Last in the future is an event");
+    assert_eq!(told[0].key.unwrap().to_string(), id);
+    assert_eq!(kms.key(&id).next_rotation().unwrap().millis(), T0 + 1010 * DAY_MS, "Next is Last + Interval, always");
+    kms.at(10 * DAY_MS - 1);
+    assert_eq!(kms.tick().unwrap().rotated, 0);
+    kms.at(10 * DAY_MS);
+    assert_eq!(kms.tick().unwrap().rotated, 1, "a glitch doesn't switch rotation off for years");
+    let key = kms.key(&id);
+    assert_eq!(key.last_rotation().unwrap().millis(), T0 + 10 * DAY_MS);
+    assert_eq!(key.next_rotation().unwrap().millis(), T0 + 20 * DAY_MS, "and the schedule is sane again");
+    kms.at(20 * DAY_MS);
+    assert_eq!(kms.tick().unwrap().rotated, 1);
+}
+
+#[test]
+fn looking_again_does_not_postpone_a_key_whose_last_is_in_the_future() {
+    let kms = memory();
+    kms.at(1000 * DAY_MS);
+    let id = kms.rotating_key(10 * DAY);
+    for day in 0..10 {
+        kms.at(day * DAY_MS);
+        assert_eq!(kms.tick().unwrap().rotated, 0);
+    }
+    kms.at(10 * DAY_MS);
+    assert_eq!(kms.tick().unwrap().rotated, 1);
+    assert_eq!(kms.key(&id).version_count(), 2);
+}
+
+#[test]
+fn a_last_in_the_future_noticed_once_is_remembered_by_the_next_handle() {
+    let (_folder, path) = place();
+    let clock = kms::ManualClock::at(T0 + 1000 * DAY_MS);
+    let first = open(&path, &clock, |o| o);
+    let id = first.rotating_key(10 * DAY);
+    first.at(0);
+    first.tick().unwrap();
+    drop(first);
+    clock.set(T0 + 9 * DAY_MS);
+    let second = open(&path, &clock, |o| o);
+    assert_eq!(second.tick().unwrap().rotated, 0);
+    second.at(10 * DAY_MS);
+    assert_eq!(second.tick().unwrap().rotated, 1, "the time it was noticed is stored");
+    assert_eq!(second.key(&id).version_count(), 2);
+}
+
+#[test]
+fn a_program_that_only_encrypts_also_recovers_from_a_last_in_the_future() {
+    let kms = memory();
+    kms.at(1000 * DAY_MS);
+    let id = kms.rotating_key(10 * DAY);
+    for day in 0..=30 {
+        kms.at(day * DAY_MS);
+        kms.sealed_under(&id);
+        assert!(day >= 10 || kms.key(&id).version_count() == 1, "day {day}: early");
+    }
+    assert!(!kms.events(EventKind::ClockSuspect).is_empty(), "a Last in the future is an event");
+    assert!(kms.key(&id).version_count() >= 2, "a glitch switched rotation off where nothing but encryption runs");
+}
+
+#[test]
+fn a_last_slightly_in_the_future_does_not_wait_longer_than_next() {
+    let kms = memory();
+    kms.at(5_000);
+    let id = kms.rotating_key(DAY);
+    kms.at(0);
+    kms.tick().unwrap();
+    kms.at(DAY_MS + 5_000);
+    assert_eq!(kms.tick().unwrap().rotated, 1);
+    assert_eq!(kms.key(&id).version_count(), 2);
+}
+
+#[test]
+fn a_key_in_the_future_still_encrypts_and_decrypts() {
+    let kms = memory();
+    kms.at(1000 * DAY_MS);
+    let id = kms.rotating_key(10 * DAY);
+    let blob = kms.encrypt(&id, b"written tomorrow", &[]).unwrap();
+    kms.at(0);
+    assert_eq!(kms.decrypt(&blob, &[]).unwrap().as_slice(), b"written tomorrow");
+    kms.encrypt(&id, b"x", &[]).unwrap();
+    assert_eq!(kms.key(&id).version_count(), 1);
+}
+
+#[test]
+fn a_last_in_the_future_of_a_disabled_key_rotates_nothing() {
+    let kms = memory();
+    kms.at(1000 * DAY_MS);
+    let id = kms.rotating_key(10 * DAY);
+    kms.disable_key(&id).unwrap();
+    for day in [0, 10, 11, 900] {
+        kms.at(day * DAY_MS);
+        assert_eq!(kms.tick().unwrap().rotated, 0);
+    }
+    assert_eq!(kms.key(&id).version_count(), 1);
+}
+
+#[test]
+fn no_clock_value_panics_or_hangs() {
+    let (done, wait) = mpsc::channel();
+    let worker = std::thread::spawn(move || {
+        let kms = memory();
+        let (id, doomed) = (kms.rotating_key(3650 * DAY), kms.plain_key());
+        let blob = kms.encrypt(&id, b"x", &[]).unwrap();
+        kms.schedule_key_deletion(&doomed, 366).unwrap();
+        for time in [i64::MAX, i64::MIN, 0, -1, i64::MAX - 1, T0, i64::MIN + 1, i64::MAX, T0] {
+            kms.clock.set(time);
+            let _ = kms.tick();
+            let _ = kms.tick();
+            kms.encrypt(&id, b"y", &[]).unwrap();
+            assert_eq!(kms.decrypt(&blob, &[]).unwrap().as_slice(), b"x", "at {time}");
+            kms.key(&id).next_rotation().unwrap();
+            kms.rotate(&id).unwrap();
+            let _ = kms.update_rotation_policy(&id, Some(seconds(3650 * DAY)));
+        }
+        done.send(()).unwrap();
+    });
+    wait.recv_timeout(Duration::from_secs(60)).expect("a clock value panicked or hung the keystore");
+    worker.join().unwrap();
+}

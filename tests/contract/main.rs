@@ -1,0 +1,23 @@
+//! The contract of keys, versions, rotation and ciphertexts, through the public API alone.
+//!
+//! Each test's name is a promise. Time is a manual clock's, except where the rotation thread itself is on trial.
+
+mod arguments;
+mod ciphertext;
+mod clock;
+mod context;
+mod data_key;
+mod deletion;
+mod events;
+mod lists;
+mod model;
+mod overdue;
+mod policy;
+mod reencrypt;
+mod reopening;
+mod rotation_rules;
+mod sharing;
+mod states;
+mod support;
+mod thread;
+mod unstorable;
