@@ -1,0 +1,648 @@
+/* libkms: a key management service that lives inside a program.
+ *
+ * A program opens a keystore, creates customer master keys (CMKs), encrypts under them, and never thinks about rotation
+ * again: a clock inside the library makes new key versions on schedule, and everything ever encrypted stays readable.
+ *
+ * What holds for every function here, said once:
+ *
+ * Status     Functions return KMS_OK (0) or why they failed. Branch on the status; kms_last_error has a text for people.
+ *            Treat a status that you don't know as a failure. A call that fails has changed nothing.
+ * Threads    A kms_t may be used by all threads at once, without locks of yours. Options are for one thread at a time.
+ *            kms_last_error is about the calling thread.
+ * Text       Key ids, aliases, paths, descriptions: UTF-8, ended by NUL.
+ * Data       A pointer and a length. (NULL, 0) is empty; NULL with another length is KMS_INVALID_ARGUMENT.
+ * Output     You bring the buffer: `out`, `out_cap`, `out_len`. With `out` NULL, the call returns KMS_OK and the exact size
+ *            in `*out_len`, after the same checks of arguments, existence and state, and does nothing else. If `out_cap`
+ *            is too small: KMS_BUFFER_TOO_SMALL, the size in `*out_len`, `out` untouched. After any other failure
+ *            `*out_len` is 0 and `out` holds no plaintext: it is untouched, or zeroed where more than 4096 bytes turned out
+ *            not to be authentic.
+ * Structs    Begin with `struct_size`; start from the INIT macro, which sets it. Then a program works with later versions
+ *            of the library, whose structs may be longer.
+ * Flags      int32_t: 0 or 1; anything else is KMS_INVALID_ARGUMENT, as is an unknown value of an enumeration.
+ * Keys       `key` is a key id or "alias/NAME"; `key_id` is a key id only (an alias there: KMS_UNSUPPORTED_ALIAS).
+ * Order      Arguments are checked first, then whether the key exists, then its kind, then its state.
+ * Callbacks  Run with no lock of the library held, and may call anything but kms_close on their own handle.
+ * fork       A child may go on with its parent's handle: it makes its own connection, randomness and rotation thread on
+ *            first use. A "memory:" keystore answers KMS_FORKED there.
+ * Misuse     Closing a handle twice, using it after, or closing it while a call on it runs is undefined.
+ */
+
+#ifndef KMS_H
+#define KMS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__) || defined(__clang__)
+#define KMS_MUST_USE __attribute__((warn_unused_result))
+#else
+#define KMS_MUST_USE
+#endif
+
+// Size of a buffer for an id: a UUID of 36 characters and its NUL.
+#define KMS_ID_SIZE 37
+
+// A ciphertext is at most this many bytes longer than its plaintext (80 with today's algorithm).
+#define KMS_MAX_OVERHEAD 112
+
+// Where a key's material comes from: made by the library.
+#define KMS_ORIGIN_KMS 0
+
+// Imported by the user (BYOK).
+#define KMS_ORIGIN_EXTERNAL 1
+
+// States of a key. Only an Enabled key encrypts and decrypts.
+#define KMS_STATE_ENABLED 1
+
+#define KMS_STATE_DISABLED 2
+
+#define KMS_STATE_PENDING_DELETION 3
+
+#define KMS_STATE_PENDING_IMPORT 4
+
+// Automatic rotation of a key: off.
+#define KMS_ROTATION_DISABLED 0
+
+// On.
+#define KMS_ROTATION_ENABLED 1
+
+// On, but paused because the key is not Enabled.
+#define KMS_ROTATION_SUSPENDED 2
+
+// Kinds of events. A key has a new version, which is its primary now.
+#define KMS_EVENT_ROTATED 1
+
+// A due rotation could not be stored. Encryption goes on under the old primary, and it is tried again.
+#define KMS_EVENT_ROTATION_FAILED 2
+
+// A key and all its material are gone.
+#define KMS_EVENT_KEY_DESTROYED 3
+
+// A key's deletion date was reached for the first time; it is destroyed when that is seen again an hour later.
+#define KMS_EVENT_DELETION_SIGHTED 4
+
+// A key's newest version was created in the future: a clock is or was wrong.
+#define KMS_EVENT_CLOCK_SUSPECT 5
+
+// A key's row in the keystore is damaged or was altered.
+#define KMS_EVENT_KEY_DAMAGED 6
+
+// The rotation thread has stopped; every further call fails with KMS_POISONED.
+#define KMS_EVENT_THREAD_STOPPED 7
+
+// Key bytes may be swapped out: raise RLIMIT_MEMLOCK.
+#define KMS_HEALTH_MEMORY_NOT_LOCKED 1
+
+// Other processes' changes are seen within 100 ms instead of at the next call.
+#define KMS_HEALTH_NOT_MAPPED 2
+
+// The rotation thread's last pass failed; it goes on trying.
+#define KMS_HEALTH_ROTATION_FAILING 4
+
+// The keystore was opened read-only: nothing rotates.
+#define KMS_HEALTH_READ_ONLY 8
+
+// No thread rotates: call kms_tick.
+#define KMS_HEALTH_NO_ROTATION_THREAD 16
+
+// Options of kms_open. Used by one thread at a time; kms_open copies what it needs.
+typedef struct kms_options_t kms_options_t;
+
+// An open keystore. Thread-safe: share one between all threads. `const` on it means that it may be shared.
+typedef struct kms_t kms_t;
+
+// The outcome of a call: KMS_OK, or why it failed. Grouped by hundreds: 1xx arguments, 2xx existence, 3xx state and
+// kind of the key, 4xx cryptography, 5xx keystore, 9xx internal. Numbers are never reused; treat an unknown one as a
+// failure.
+typedef int32_t kms_status;
+
+// Wraps or unwraps the root key outside of the library: writes at most `out_cap` bytes to `out` and their number to
+// `out_len`, and returns KMS_OK, or any other status to refuse.
+typedef kms_status (*kms_wrap_fn)(void *user,
+                                  const uint8_t *input,
+                                  size_t input_len,
+                                  uint8_t *out,
+                                  size_t out_cap,
+                                  size_t *out_len);
+
+// Tells the time in Unix milliseconds, UTC.
+typedef int64_t (*kms_clock_fn)(void *user);
+
+// Something that happened without being asked for. Valid during the callback only.
+typedef struct kms_event {
+    uint32_t struct_size;
+    // KMS_EVENT_...
+    int32_t kind;
+    // Why, for the kinds that are failures; else KMS_OK.
+    kms_status status;
+    // NULL where the event is about no single key.
+    const char *key_id;
+    const char *version_id;
+    // Unix milliseconds, UTC.
+    int64_t time_ms;
+} kms_event;
+
+// Called with no lock of the library held, on the thread where the event happened: a caller's or the rotation thread.
+// It may call anything but kms_close.
+typedef void (*kms_event_fn)(void *user, const struct kms_event *event);
+
+// How to create a key; start from KMS_CREATE_KEY_OPTIONS_INIT.
+typedef struct kms_create_key_options {
+    uint32_t struct_size;
+    // KMS_ORIGIN_...
+    int32_t origin;
+    // At most 8192 characters; NULL: empty.
+    const char *description;
+    // 0 or 1.
+    int32_t enable_automatic_rotation;
+    // Seconds, 1 to 315360000 (3650 days); ignored while automatic rotation is off.
+    int64_t rotation_interval_s;
+} kms_create_key_options;
+
+// What a key is; start from KMS_KEY_METADATA_INIT. Dates are Unix milliseconds, UTC; 0: none.
+typedef struct kms_key_metadata {
+    uint32_t struct_size;
+    // KMS_STATE_...
+    int32_t state;
+    // KMS_ORIGIN_...
+    int32_t origin;
+    // KMS_ROTATION_...
+    int32_t automatic_rotation;
+    char key_id[KMS_ID_SIZE];
+    // The version that encrypts; empty while the key waits for its import.
+    char primary_version_id[KMS_ID_SIZE];
+    uint64_t version_count;
+    // Seconds; 0: no policy.
+    int64_t rotation_interval_s;
+    int64_t creation_date_ms;
+    // When the newest version was created.
+    int64_t last_rotation_date_ms;
+    // The last rotation plus the interval; may lie in the past while rotation is suspended.
+    int64_t next_rotation_date_ms;
+    // When the key will be destroyed; only while its deletion is pending.
+    int64_t delete_date_ms;
+} kms_key_metadata;
+
+// Shown one key at a time; a return value other than 0 ends the list.
+typedef int32_t (*kms_visit_key_fn)(void *user, const struct kms_key_metadata *key);
+
+// One entry of an encryption context: two texts in UTF-8. An empty value is fine, an empty key is not.
+typedef struct kms_context_entry {
+    const char *key;
+    const char *value;
+} kms_context_entry;
+
+// What a ciphertext says about itself; start from KMS_BLOB_INFO_INIT.
+typedef struct kms_blob_info {
+    uint32_t struct_size;
+    // 1: XAES-256-GCM.
+    int32_t algorithm;
+    // 0: encrypted without a context, 2: with one.
+    int32_t context_type;
+    // 1 if the version is its key's primary now; 0: re-encrypt moves it there.
+    int32_t is_primary;
+    char key_id[KMS_ID_SIZE];
+    char version_id[KMS_ID_SIZE];
+} kms_blob_info;
+
+// One version of a key; start from KMS_KEY_VERSION_INIT.
+typedef struct kms_key_version {
+    uint32_t struct_size;
+    // 1 if this version encrypts.
+    int32_t is_primary;
+    char version_id[KMS_ID_SIZE];
+    // 1 for the oldest; never reused.
+    uint64_t number;
+    // Unix milliseconds, UTC.
+    int64_t creation_date_ms;
+} kms_key_version;
+
+// Shown one version at a time; a return value other than 0 ends the list.
+typedef int32_t (*kms_visit_version_fn)(void *user, const struct kms_key_version *version);
+
+// A keystore's condition; start from KMS_HEALTH_INFO_INIT. Counts are of this handle since it was opened.
+typedef struct kms_health_info {
+    uint32_t struct_size;
+    // KMS_HEALTH_... bits; 0: all is well.
+    uint32_t flags;
+    uint64_t rotations;
+    uint64_t rotation_failures;
+    uint64_t keys_destroyed;
+    // Keys in memory now.
+    uint64_t keys_cached;
+    // Grows by one with every change of the keystore, by whatever process.
+    uint64_t generation;
+} kms_health_info;
+
+#define KMS_OK 0
+
+#define KMS_INVALID_ARGUMENT 100
+
+#define KMS_MISSING_PARAMETER 101
+
+// The size that is needed was stored; nothing was done.
+#define KMS_BUFFER_TOO_SMALL 102
+
+#define KMS_UNKNOWN_ACTION 103
+
+// The call takes a key id, and an alias was given.
+#define KMS_UNSUPPORTED_ALIAS 104
+
+#define KMS_LIMIT_EXCEEDED 105
+
+#define KMS_KEY_NOT_FOUND 200
+
+#define KMS_KEY_VERSION_NOT_FOUND 201
+
+#define KMS_ALIAS_NOT_FOUND 202
+
+#define KMS_ALIAS_ALREADY_EXISTS 203
+
+#define KMS_REJECTED_DISABLED 300
+
+#define KMS_REJECTED_PENDING_DELETION 301
+
+#define KMS_REJECTED_PENDING_IMPORT 302
+
+// The key's state doesn't allow this change of state.
+#define KMS_STATE_MODIFIED_FAILED 303
+
+// Not for this kind of key: imported material and service-managed keys don't rotate.
+#define KMS_UNSUPPORTED_OPERATION 304
+
+#define KMS_UNSUPPORTED_ORIGIN 305
+
+#define KMS_DELETION_PROTECTED 306
+
+// Not a ciphertext of this library, or cut off.
+#define KMS_MALFORMED_CIPHERTEXT 400
+
+// The ciphertext was changed, or the context is not the one it was encrypted with.
+#define KMS_AUTHENTICATION_FAILED 401
+
+#define KMS_INVALID_KEY_MATERIAL 402
+
+#define KMS_INVALID_IMPORT_TOKEN 403
+
+#define KMS_EXPIRED_IMPORT_TOKEN 404
+
+#define KMS_WRONG_ROOT_KEY 500
+
+#define KMS_NOT_A_KEYSTORE 501
+
+#define KMS_KEYSTORE_TOO_NEW 502
+
+// Something in the keystore was changed or damaged. Keys that are not named in the text go on working.
+#define KMS_KEYSTORE_CORRUPT 503
+
+#define KMS_KEYSTORE_IO 504
+
+#define KMS_KEYSTORE_READ_ONLY 505
+
+// Another process held the keystore for longer than the busy timeout.
+#define KMS_KEYSTORE_BUSY 506
+
+#define KMS_KEYSTORE_NOT_FOUND 507
+
+// Another file stands at the keystore's path now, or none. Nothing was written.
+#define KMS_KEYSTORE_REPLACED 508
+
+// The root key file is missing, unreadable, open to others or of the wrong size, or the callback failed.
+#define KMS_ROOT_KEY_UNAVAILABLE 509
+
+#define KMS_INTERNAL 900
+
+// A panic inside the library was stopped here; close the handle.
+#define KMS_POISONED 901
+
+// A memory: keystore does not survive a fork.
+#define KMS_FORKED 902
+
+// The kernel gave no randomness.
+#define KMS_RANDOM_FAILED 903
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+// kms_options_new makes options with the defaults: create off, rotation thread on, busy timeout 5000 ms. Exactly one
+// kms_options_set_root_... must follow. NULL if memory is short.
+KMS_MUST_USE
+struct kms_options_t *kms_options_new(void);
+
+// kms_options_free frees options and wipes the secrets in them. NULL is fine.
+void kms_options_free(struct kms_options_t *options);
+
+// kms_options_set_root_key sets a root key of exactly 32 bytes, which opens the keystore. It is copied into memory
+// that is locked and wiped.
+KMS_MUST_USE
+kms_status kms_options_set_root_key(struct kms_options_t *options,
+                                    const uint8_t *key,
+                                    size_t key_len);
+
+// kms_options_set_root_key_file names a file of exactly 32 bytes that only its owner can read (mode 0600). With
+// kms_options_set_create, a missing file is made together with a missing keystore.
+KMS_MUST_USE
+kms_status kms_options_set_root_key_file(struct kms_options_t *options,
+                                         const char *path);
+
+// kms_options_set_root_passphrase sets a passphrase, of any bytes, which Argon2id (64 MiB, 3 passes) makes a key of:
+// kms_open then takes a fraction of a second.
+KMS_MUST_USE
+kms_status kms_options_set_root_passphrase(struct kms_options_t *options,
+                                           const uint8_t *passphrase,
+                                           size_t passphrase_len);
+
+// kms_options_set_root_callback lets two functions wrap and unwrap the root key: an HSM, a TPM, a cloud KMS. `wrap` is
+// called once when the keystore is created, `unwrap` once at each kms_open, never in a forked child.
+KMS_MUST_USE
+kms_status kms_options_set_root_callback(struct kms_options_t *options,
+                                         kms_wrap_fn wrap,
+                                         kms_wrap_fn unwrap,
+                                         void *user);
+
+// kms_options_set_create decides whether kms_open makes a keystore that isn't there; 0 or 1, off by default.
+KMS_MUST_USE
+kms_status kms_options_set_create(struct kms_options_t *options,
+                                  int32_t create_if_missing);
+
+// kms_options_set_read_only opens the keystore without ever writing to it, so nothing rotates; 0 or 1, off by default.
+KMS_MUST_USE
+kms_status kms_options_set_read_only(struct kms_options_t *options,
+                                     int32_t read_only);
+
+// kms_options_set_rotation_thread decides whether a thread of the library rotates keys; 0 or 1, on by default. Without
+// it, call kms_tick from time to time; encrypting under an overdue key rotates it first.
+KMS_MUST_USE
+kms_status kms_options_set_rotation_thread(struct kms_options_t *options,
+                                           int32_t on);
+
+// kms_options_set_busy_timeout_ms sets how long a call waits for other processes before KMS_KEYSTORE_BUSY;
+// milliseconds, 0 to 3600000, 5000 by default.
+KMS_MUST_USE
+kms_status kms_options_set_busy_timeout_ms(struct kms_options_t *options,
+                                           int64_t timeout_ms);
+
+// kms_options_set_cache_keys sets how many keys, and how many key versions, are kept in memory; at least 1, 10000 by
+// default.
+KMS_MUST_USE
+kms_status kms_options_set_cache_keys(struct kms_options_t *options,
+                                      size_t keys);
+
+// kms_options_set_clock lets a function tell the time, for tests: a program can see what five years of rotations do in
+// a millisecond. It turns the rotation thread off unless kms_options_set_rotation_thread turns it on.
+KMS_MUST_USE
+kms_status kms_options_set_clock(struct kms_options_t *options,
+                                 kms_clock_fn clock,
+                                 void *user);
+
+// kms_options_set_event_callback tells a function about rotations, destroyed keys, and clocks and disks that misbehave.
+KMS_MUST_USE
+kms_status kms_options_set_event_callback(struct kms_options_t *options,
+                                          kms_event_fn callback,
+                                          void *user);
+
+// kms_version gives the library's version, such as "0.1.0".
+KMS_MUST_USE const char *kms_version(void);
+
+// kms_open opens the keystore at `location` and stores its handle in `out`, or NULL on failure. `location` is a path,
+// "sqlite:PATH", or "memory:" for a keystore that lives as long as its handle.
+//
+// Fails with KMS_KEYSTORE_NOT_FOUND, KMS_NOT_A_KEYSTORE, KMS_KEYSTORE_TOO_NEW, KMS_KEYSTORE_CORRUPT,
+// KMS_WRONG_ROOT_KEY, KMS_ROOT_KEY_UNAVAILABLE, KMS_KEYSTORE_IO or KMS_KEYSTORE_BUSY, and then has changed nothing;
+// with KMS_MISSING_PARAMETER if no root key was set.
+KMS_MUST_USE
+kms_status kms_open(const char *location,
+                    const struct kms_options_t *options,
+                    struct kms_t **out);
+
+// kms_close stops the rotation thread, wipes all key material and frees the handle. NULL is fine.
+//
+// No other call on the handle may be running, on any thread, and none may follow. Not from a callback.
+void kms_close(struct kms_t *kms);
+
+// kms_create_key makes a customer master key and stores its id in `key_id`, KMS_ID_SIZE bytes. `options` may be NULL:
+// material of the library's own, no automatic rotation.
+//
+// The key is Enabled and has its first version; with KMS_ORIGIN_EXTERNAL it waits for its import. When this returns
+// KMS_OK the key is on disk. Fails with KMS_UNSUPPORTED_OPERATION for an EXTERNAL key with automatic rotation.
+KMS_MUST_USE
+kms_status kms_create_key(const struct kms_t *kms,
+                          const struct kms_create_key_options *options,
+                          char *key_id);
+
+// kms_describe_key stores a key's metadata in `out`. `key` is a key id or "alias/NAME".
+//
+// Works in every state of the key. Fails with KMS_KEY_NOT_FOUND or KMS_ALIAS_NOT_FOUND.
+KMS_MUST_USE
+kms_status kms_describe_key(const struct kms_t *kms,
+                            const char *key,
+                            struct kms_key_metadata *out);
+
+// kms_list_keys shows at most `limit` keys to `visit`, in the order of their ids, beginning after `after_key_id`
+// (NULL: from the start), until `visit` returns another value than 0. To continue a list, give the last id seen.
+//
+// Keys created or destroyed meanwhile may or may not be seen. No lock is held while `visit` runs.
+KMS_MUST_USE
+kms_status kms_list_keys(const struct kms_t *kms,
+                         const char *after_key_id,
+                         size_t limit,
+                         kms_visit_key_fn visit,
+                         void *user);
+
+// kms_enable_key makes a Disabled key Enabled; an Enabled one stays so. If its rotation became overdue meanwhile, it
+// rotates before this returns.
+//
+// Fails with KMS_STATE_MODIFIED_FAILED in another state.
+KMS_MUST_USE
+kms_status kms_enable_key(const struct kms_t *kms,
+                          const char *key_id);
+
+// kms_disable_key makes an Enabled key Disabled: nothing is encrypted or decrypted under it until it is enabled again,
+// by any process, from its next call on.
+//
+// Fails with KMS_STATE_MODIFIED_FAILED while its deletion or import is pending.
+KMS_MUST_USE
+kms_status kms_disable_key(const struct kms_t *kms,
+                           const char *key_id);
+
+// kms_schedule_key_deletion starts a waiting period of 7 to 366 days, after which the key and everything encrypted
+// under it are lost for ever. Until then kms_cancel_key_deletion takes it back.
+//
+// Because a clock can be wrong, the key is destroyed only when its date was seen to be reached twice, an hour apart.
+// Fails with KMS_STATE_MODIFIED_FAILED if its deletion is pending already.
+KMS_MUST_USE
+kms_status kms_schedule_key_deletion(const struct kms_t *kms,
+                                     const char *key_id,
+                                     int32_t pending_window_days);
+
+// kms_cancel_key_deletion returns a key whose deletion is pending to Enabled, whatever it was before; an EXTERNAL key
+// without material to PendingImport. If its rotation became overdue meanwhile, it rotates before this returns.
+//
+// Fails with KMS_STATE_MODIFIED_FAILED in another state.
+KMS_MUST_USE
+kms_status kms_cancel_key_deletion(const struct kms_t *kms,
+                                   const char *key_id);
+
+// kms_encrypt encrypts under the primary version of `key`, a key id or "alias/NAME". The ciphertext is 80 bytes longer
+// than the plaintext (KMS_MAX_OVERHEAD in any version of the library), and names its key and version.
+//
+// At most 1 GiB; an empty plaintext is fine. `context` is a map that must be given again to decrypt, in any order, at
+// most 8192 bytes encoded; it isn't stored. `out` may equal or overlap the plaintext. Fails with KMS_KEY_NOT_FOUND,
+// KMS_REJECTED_..., KMS_LIMIT_EXCEEDED.
+KMS_MUST_USE
+kms_status kms_encrypt(const struct kms_t *kms,
+                       const char *key,
+                       const uint8_t *plaintext,
+                       size_t plaintext_len,
+                       const struct kms_context_entry *context,
+                       size_t context_count,
+                       uint8_t *out,
+                       size_t out_cap,
+                       size_t *out_len);
+
+// kms_decrypt decrypts a ciphertext under the very version of the key that encrypted it. `context` must be the map it
+// was encrypted with.
+//
+// Fails with KMS_MALFORMED_CIPHERTEXT, KMS_KEY_NOT_FOUND, KMS_KEY_VERSION_NOT_FOUND, KMS_REJECTED_...; with
+// KMS_AUTHENTICATION_FAILED if ciphertext or context were changed. `out` may equal or overlap the ciphertext, which
+// then survives a failure. A query of the size (`out` NULL) authenticates nothing.
+KMS_MUST_USE
+kms_status kms_decrypt(const struct kms_t *kms,
+                       const uint8_t *blob,
+                       size_t blob_len,
+                       const struct kms_context_entry *context,
+                       size_t context_count,
+                       uint8_t *out,
+                       size_t out_cap,
+                       size_t *out_len);
+
+// kms_reencrypt moves a ciphertext to the primary version of `destination_key_id`, which may be the key it is under:
+// then it moves to that key's newest version. The plaintext doesn't leave the library, and the nonce is always fresh.
+//
+// Checks the source key, then the destination, before anything is decrypted. `out` may overlap `blob`. Fails as
+// kms_decrypt and kms_encrypt do.
+KMS_MUST_USE
+kms_status kms_reencrypt(const struct kms_t *kms,
+                         const uint8_t *blob,
+                         size_t blob_len,
+                         const struct kms_context_entry *source_context,
+                         size_t source_count,
+                         const char *destination_key_id,
+                         const struct kms_context_entry *destination_context,
+                         size_t destination_count,
+                         uint8_t *out,
+                         size_t out_cap,
+                         size_t *out_len);
+
+// kms_inspect tells which key and version a ciphertext is under, and whether that version is still the primary.
+// Nothing is decrypted or authenticated.
+//
+// Works in every state of the key. Fails with KMS_MALFORMED_CIPHERTEXT, KMS_KEY_NOT_FOUND or
+// KMS_KEY_VERSION_NOT_FOUND.
+KMS_MUST_USE
+kms_status kms_inspect(const struct kms_t *kms,
+                       const uint8_t *blob,
+                       size_t blob_len,
+                       struct kms_blob_info *out);
+
+// kms_generate_data_key makes a random key of `number_of_bytes` (1 to 1024) for the program to encrypt with itself, and
+// encrypts it under the primary version of `key`. Store `blob` beside your data; kms_decrypt gives the key back.
+//
+// `plaintext` has room for `number_of_bytes`, or is NULL: then only the encrypted form is given. With `blob` NULL the
+// size of the encrypted form is stored and no key is made. The two buffers must not overlap. Fails as kms_encrypt does.
+KMS_MUST_USE
+kms_status kms_generate_data_key(const struct kms_t *kms,
+                                 const char *key,
+                                 size_t number_of_bytes,
+                                 const struct kms_context_entry *context,
+                                 size_t context_count,
+                                 uint8_t *plaintext,
+                                 uint8_t *blob,
+                                 size_t blob_cap,
+                                 size_t *blob_len);
+
+// kms_rotate makes a new version of `key` (a key id or "alias/NAME") and promotes it to primary: new encryptions use
+// it, old ciphertexts go on decrypting. Its id is stored in `version_id`, KMS_ID_SIZE bytes, unless that is NULL.
+//
+// Allowed whether or not a policy is on; the next automatic rotation is counted from now. Two calls make two versions.
+// Fails with KMS_REJECTED_..., KMS_UNSUPPORTED_OPERATION for imported material.
+KMS_MUST_USE
+kms_status kms_rotate(const struct kms_t *kms,
+                      const char *key,
+                      char *version_id);
+
+// kms_update_rotation_policy turns automatic rotation on (`enable` 1) with an interval of 1 to 315360000 seconds, or
+// off (0; the interval is then ignored). The interval counts from the creation of the newest version; if that makes the
+// key overdue, it rotates before this returns.
+//
+// Fails with KMS_REJECTED_... unless the key is Enabled, also when turning rotation off; with
+// KMS_UNSUPPORTED_OPERATION for imported material.
+KMS_MUST_USE
+kms_status kms_update_rotation_policy(const struct kms_t *kms,
+                                      const char *key_id,
+                                      int32_t enable,
+                                      int64_t interval_s);
+
+// kms_tick does all that is due now: rotations, and the destruction of keys whose deletion date was seen twice. For
+// programs without the rotation thread. The number of rotated keys is stored in `rotated`, unless that is NULL.
+KMS_MUST_USE
+kms_status kms_tick(const struct kms_t *kms,
+                    size_t *rotated);
+
+// kms_list_key_versions shows at most `limit` versions of `key` (a key id or "alias/NAME") to `visit`, newest first,
+// with numbers below `before_number` (0: from the newest), until `visit` returns another value than 0. To continue a
+// list, give the last number seen.
+//
+// Works in every state of the key. No lock is held while `visit` runs.
+KMS_MUST_USE
+kms_status kms_list_key_versions(const struct kms_t *kms,
+                                 const char *key,
+                                 uint64_t before_number,
+                                 size_t limit,
+                                 kms_visit_version_fn visit,
+                                 void *user);
+
+// kms_health stores flags that weaken a promise, and counters, in `out`.
+KMS_MUST_USE kms_status kms_health(const struct kms_t *kms, struct kms_health_info *out);
+
+// kms_status_name gives the constant's name, such as "KMS_REJECTED_DISABLED". Never NULL, whatever the number; valid
+// for ever.
+KMS_MUST_USE
+const char *kms_status_name(kms_status status);
+
+// kms_status_code gives the service's code, such as "Rejected.Disabled", or ours in the same style where the service
+// has none. Never NULL, whatever the number; valid for ever.
+KMS_MUST_USE
+const char *kms_status_code(kms_status status);
+
+// kms_last_error copies the text of the calling thread's last failed call into `buf`, cut to `cap` bytes with a
+// terminating NUL, and returns its full length without NUL; 0 if the last call succeeded.
+//
+// The text is for people and logs: it says what to do, and never holds plaintext or key bytes. Branch on the status.
+// `buf` may be NULL when `cap` is 0.
+size_t kms_last_error(char *buf,
+                      size_t cap);
+
+// kms_id_size gives KMS_ID_SIZE, for languages without C's macros.
+KMS_MUST_USE size_t kms_id_size(void);
+
+// kms_max_overhead gives KMS_MAX_OVERHEAD, for languages without C's macros.
+KMS_MUST_USE size_t kms_max_overhead(void);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* KMS_H */
+
+#define KMS_CREATE_KEY_OPTIONS_INIT \
+    { (uint32_t)sizeof(kms_create_key_options), KMS_ORIGIN_KMS, NULL, 0, 0 }
+#define KMS_KEY_METADATA_INIT \
+    { (uint32_t)sizeof(kms_key_metadata), 0, 0, 0, { 0 }, { 0 }, 0, 0, 0, 0, 0, 0 }
+#define KMS_KEY_VERSION_INIT \
+    { (uint32_t)sizeof(kms_key_version), 0, { 0 }, 0, 0 }
+#define KMS_BLOB_INFO_INIT \
+    { (uint32_t)sizeof(kms_blob_info), 0, 0, 0, { 0 }, { 0 } }
+#define KMS_HEALTH_INFO_INIT \
+    { (uint32_t)sizeof(kms_health_info), 0, 0, 0, 0, 0, 0 }

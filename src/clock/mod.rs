@@ -1,0 +1,91 @@
+//! The clocks that the rules are shown: the system's, or one that a caller drives by hand.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use crate::domain::time::{Now, Time};
+use crate::sys::clocks;
+
+/// Tells the time. Called often and from any thread; never with a lock or a transaction held.
+pub trait Clock: Send + Sync {
+    /// Wall time.
+    fn wall(&self) -> Time;
+
+    /// Wall time together with the boot clock, for the rule of two sightings.
+    fn now(&self) -> Now;
+
+    /// Whether time passes only when somebody moves it.
+    fn is_manual(&self) -> bool;
+}
+
+/// CLOCK_REALTIME and CLOCK_BOOTTIME.
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn wall(&self) -> Time {
+        Time::from_millis(clocks::realtime_ms())
+    }
+
+    fn now(&self) -> Now {
+        Now { wall: self.wall(), boot: clocks::boot_id(), since_boot_ms: clocks::boottime_ms() }
+    }
+
+    fn is_manual(&self) -> bool {
+        false
+    }
+}
+
+/// A clock read from a function; it is one endless boot, whose uptime is its wall time.
+pub struct CallbackClock<F>(pub F);
+
+impl<F: Fn() -> i64 + Send + Sync> Clock for CallbackClock<F> {
+    fn wall(&self) -> Time {
+        Time::from_millis((self.0)())
+    }
+
+    fn now(&self) -> Now {
+        let wall = self.wall();
+        Now { wall, boot: [0; 16], since_boot_ms: wall.millis() }
+    }
+
+    fn is_manual(&self) -> bool {
+        true
+    }
+}
+
+/// A clock that stands still until it is moved; share it with [`crate::Options::clock`].
+#[derive(Clone, Default)]
+pub struct ManualClock(Arc<AtomicI64>);
+
+impl ManualClock {
+    /// Starts at `millis`, Unix milliseconds.
+    pub fn at(millis: i64) -> Self {
+        Self(Arc::new(AtomicI64::new(millis)))
+    }
+
+    pub fn set(&self, millis: i64) {
+        self.0.store(millis, Ordering::SeqCst);
+    }
+
+    pub fn advance_seconds(&self, seconds: i64) {
+        self.0.fetch_add(seconds.saturating_mul(1000), Ordering::SeqCst);
+    }
+
+    pub fn millis(&self) -> i64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl Clock for ManualClock {
+    fn wall(&self) -> Time {
+        Time::from_millis(self.millis())
+    }
+
+    fn now(&self) -> Now {
+        CallbackClock(|| self.millis()).now()
+    }
+
+    fn is_manual(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,20 @@
+//! Everything cryptographic, and the only code that names OpenSSL.
+//!
+//! * `openssl`: libcrypto's calls behind safe types (GCM, AES blocks, CMAC, HMAC); the only file that names it
+//! * `xaes`: XAES-256-GCM, with derived keys kept while it is safe; what seals and opens every message
+//! * `row`: XAES-256-GCM for the keystore's rows, one key and many small texts
+//! * `blob`: the ciphertext's header, bytes only
+//! * `context`: the caller's encryption context, and the AAD made of it
+//! * `kdf`: subkeys of the store's root key
+//! * `passphrase`: the key of a passphrase slot (Argon2id)
+
+pub mod blob;
+pub mod context;
+pub mod kdf;
+pub mod openssl;
+pub mod passphrase;
+pub mod row;
+pub mod xaes;
+
+#[cfg(test)]
+mod vectors;

@@ -1,0 +1,126 @@
+//! What a customer master key (CMK) is: its metadata, without its material.
+
+use super::deletion::Deletion;
+use super::id::{KeyId, VersionId};
+use super::rotation::{Interval, Rotation};
+use super::state::KeyState;
+use super::time::Time;
+use super::version::Version;
+
+/// Where the material comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Origin {
+    /// Made by the library (`Aliyun_KMS` in the service's terms).
+    Kms = 0,
+    /// Imported by the user (BYOK).
+    External = 1,
+}
+
+impl Origin {
+    pub const fn from_number(number: i32) -> Option<Self> {
+        match number {
+            0 => Some(Self::Kms),
+            1 => Some(Self::External),
+            _ => None,
+        }
+    }
+}
+
+/// Who the key is managed by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Creator {
+    User = 0,
+    /// A named subsystem of the program: no policy, no rotation, no deletion by the user.
+    Service = 1,
+}
+
+impl Creator {
+    pub const fn from_number(number: i32) -> Option<Self> {
+        match number {
+            0 => Some(Self::User),
+            1 => Some(Self::Service),
+            _ => None,
+        }
+    }
+}
+
+/// A customer master key. `version_count` is also the number of the newest version, which is the primary.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    pub id: KeyId,
+    pub state: KeyState,
+    pub origin: Origin,
+    pub creator: Creator,
+    pub description: String,
+    pub created: Time,
+    /// The rotation policy; `None` when the user has not turned rotation on.
+    pub policy: Option<Interval>,
+    /// The newest version; `None` while an EXTERNAL key waits for its first material.
+    pub primary: Option<Version>,
+    /// When a creation date of the primary that lies in the future was noticed.
+    pub future_noticed: Option<Time>,
+    /// Set exactly while the state is PendingDeletion.
+    pub deletion: Option<Deletion>,
+}
+
+impl Key {
+    /// A new key as CreateKey makes it: Enabled with its first version, or PendingImport without one.
+    pub fn new(id: KeyId, origin: Origin, description: String, policy: Option<Interval>, now: Time) -> Self {
+        Self {
+            id,
+            state: match origin {
+                Origin::Kms => KeyState::Enabled,
+                Origin::External => KeyState::PendingImport,
+            },
+            origin,
+            creator: Creator::User,
+            description,
+            created: now,
+            policy,
+            primary: None,
+            future_noticed: None,
+            deletion: None,
+        }
+    }
+
+    pub fn version_count(&self) -> u64 {
+        self.primary.map_or(0, |primary| primary.number)
+    }
+
+    /// Only keys whose material the library makes have more than one version.
+    pub fn rotates(&self) -> bool {
+        self.origin == Origin::Kms && self.creator == Creator::User
+    }
+
+    /// Makes `id` the newest version and the primary, created `now`. LastRotationDate moves with it.
+    pub fn promote(&mut self, id: VersionId, now: Time) -> Version {
+        let version = Version { id, number: self.version_count() + 1, created: now };
+        self.primary = Some(version);
+        self.future_noticed = None;
+        version
+    }
+
+    /// The creation time of the newest version (LastRotationDate).
+    pub fn last_rotation(&self) -> Option<Time> {
+        self.primary.map(|primary| primary.created)
+    }
+
+    /// When the clock must next look at this key.
+    pub fn next_look(&self) -> Option<Time> {
+        match (&self.deletion, self.state) {
+            (Some(deletion), _) => Some(deletion.next_look()),
+            (None, KeyState::Enabled) => self.rotation_due(),
+            (None, _) => None,
+        }
+    }
+
+    /// Whether rotation is off, on, or on but paused by the key's state.
+    pub fn automatic_rotation(&self) -> Rotation {
+        Rotation::of(self.policy, self.state)
+    }
+}
+
+#[cfg(test)]
+mod tests;

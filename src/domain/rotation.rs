@@ -1,0 +1,130 @@
+//! When a new key version is due: the policy's interval, counted from the creation of the newest version.
+//!
+//! NextRotationDate = LastRotationDate + RotationInterval, always. Missed intervals give one rotation, because the
+//! new version's real creation time is the new LastRotationDate.
+//!
+//! A LastRotationDate in the future means that the clock was wrong once. The time it was noticed is stored and takes
+//! its place as the anchor, so that the glitch doesn't switch rotation off for years. The note is forgotten if the
+//! clock comes back by more than an interval: then it was the clock of the note that was wrong, and nothing may
+//! rotate early.
+
+use std::fmt;
+
+use super::key::Key;
+use super::limits::INTERVAL_SECONDS;
+use super::state::KeyState;
+use super::time::Time;
+use crate::error::{Error, Result, Status};
+
+/// A rotation interval in whole seconds, 1 s to 3650 d.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Interval(i64);
+
+impl Interval {
+    pub fn from_seconds(seconds: i64) -> Result<Self> {
+        if INTERVAL_SECONDS.contains(&seconds) { Ok(Self(seconds)) } else { Err(invalid()) }
+    }
+
+    pub const fn seconds(self) -> i64 {
+        self.0
+    }
+
+    /// Reads `integer[unit]` with unit `d`, `h`, `m` or `s`; a bare integer is seconds. No sign, space, leading
+    /// zero or capital.
+    pub fn parse(text: &str) -> Result<Self> {
+        let (digits, unit) = match text.strip_suffix(['d', 'h', 'm', 's']) {
+            Some(digits) => (digits, text.as_bytes().last().copied()),
+            None => (text, None),
+        };
+        let seconds_per_unit = match unit {
+            Some(b'd') => 86_400,
+            Some(b'h') => 3_600,
+            Some(b'm') => 60,
+            _ => 1,
+        };
+        let plain = !digits.is_empty() && !digits.starts_with('0') && digits.bytes().all(|b| b.is_ascii_digit());
+        let number: i64 = if plain { digits.parse().map_err(|_| invalid())? } else { return Err(invalid()) };
+        Self::from_seconds(number.checked_mul(seconds_per_unit).ok_or_else(invalid)?)
+    }
+}
+
+/// Prints the service's form, `604800s`.
+impl fmt::Display for Interval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}s", self.0)
+    }
+}
+
+fn invalid() -> Error {
+    Status::InvalidArgument
+        .error("the rotation interval must be 1 s to 3650 d, as seconds or as an integer with unit d, h, m or s")
+}
+
+/// AutomaticRotation of DescribeKey: derived from policy and state, never stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Rotation {
+    /// The policy is off.
+    Disabled = 0,
+    /// On, and the key is Enabled.
+    Enabled = 1,
+    /// On, but the key is in another state.
+    Suspended = 2,
+}
+
+impl Rotation {
+    pub(super) fn of(policy: Option<Interval>, state: KeyState) -> Self {
+        match (policy, state) {
+            (None, _) => Self::Disabled,
+            (Some(_), KeyState::Enabled) => Self::Enabled,
+            (Some(_), _) => Self::Suspended,
+        }
+    }
+}
+
+/// What one look at a key's schedule finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finding {
+    /// Nothing to do.
+    NotDue,
+    /// A new version is due now.
+    Due,
+    /// LastRotationDate lies in the future and nobody has noted it yet: store the time of this look.
+    FutureLast,
+    /// The note is void: erase it.
+    NoteVoid,
+}
+
+impl Key {
+    /// NextRotationDate: reported while rotation is Enabled or Suspended; may lie in the past while Suspended.
+    pub fn next_rotation(&self) -> Option<Time> {
+        Some(self.last_rotation()?.plus_seconds(self.policy?.seconds()))
+    }
+
+    /// When the next rotation is carried out: NextRotationDate, or one interval after a future date was noticed.
+    pub fn rotation_due(&self) -> Option<Time> {
+        let next = self.next_rotation()?;
+        Some(match self.future_noticed {
+            Some(noticed) => next.min(noticed.plus_seconds(self.policy?.seconds())),
+            None => next,
+        })
+    }
+
+    /// Looks at the schedule at `now`. Only an Enabled key with a policy can be due.
+    pub fn look_at_rotation(&self, now: Time) -> Finding {
+        let (KeyState::Enabled, Some(interval), Some(last)) = (self.state, self.policy, self.last_rotation()) else {
+            return Finding::NotDue;
+        };
+        match self.future_noticed {
+            None if last > now => Finding::FutureLast,
+            Some(noticed) if last <= now && last.millis_since(noticed) >= interval.seconds().saturating_mul(1000) => {
+                Finding::NoteVoid
+            }
+            _ if self.rotation_due().is_some_and(|due| due <= now) => Finding::Due,
+            _ => Finding::NotDue,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

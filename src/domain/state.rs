@@ -1,0 +1,110 @@
+//! The states of a customer master key, what each allows, and the only ways they change.
+//!
+//! ```text
+//!  PendingImport --import--> Enabled <--enable/disable--> Disabled
+//!        any but PendingDeletion --schedule--> PendingDeletion --cancel--> Enabled (PendingImport without material)
+//!                                                             --due-----> gone
+//! ```
+//!
+//! Pure: no clock, file, lock or randomness. `rotation.rs` and `deletion.rs` decide when; this file says what is legal.
+
+use crate::error::{Error, Result, Status};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(i32)]
+pub enum KeyState {
+    Enabled = 1,
+    Disabled = 2,
+    PendingDeletion = 3,
+    PendingImport = 4,
+}
+
+impl KeyState {
+    pub const ALL: [KeyState; 4] = [Self::Enabled, Self::Disabled, Self::PendingDeletion, Self::PendingImport];
+
+    pub const fn from_number(number: i32) -> Option<Self> {
+        match number {
+            1 => Some(Self::Enabled),
+            2 => Some(Self::Disabled),
+            3 => Some(Self::PendingDeletion),
+            4 => Some(Self::PendingImport),
+            _ => None,
+        }
+    }
+}
+
+/// What a caller wants to do to a key; one row of the service's state matrix each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// Encrypt, Decrypt, GenerateDataKey, GenerateDataKeyWithoutPlaintext, both sides of ReEncrypt.
+    Cryptography,
+    CreateKeyVersion,
+    UpdateRotationPolicy,
+    /// DescribeKey, ListKeys, DescribeKeyVersion, ListKeyVersions.
+    Read,
+    EnableKey,
+    DisableKey,
+    ScheduleKeyDeletion,
+    CancelKeyDeletion,
+}
+
+/// The service's state matrix: the error of an operation that `state` forbids.
+pub fn check(state: KeyState, operation: Operation) -> Result<()> {
+    use KeyState::{Disabled, Enabled, PendingDeletion, PendingImport};
+    use Operation as Op;
+    match (operation, state) {
+        (Op::Read, _) => Ok(()),
+
+        (Op::Cryptography | Op::CreateKeyVersion | Op::UpdateRotationPolicy, Enabled) => Ok(()),
+        (Op::Cryptography | Op::CreateKeyVersion | Op::UpdateRotationPolicy, _) => Err(rejected(state)),
+
+        (Op::EnableKey | Op::DisableKey, Enabled | Disabled) => Ok(()),
+        (Op::EnableKey | Op::DisableKey, PendingDeletion | PendingImport) => Err(modified_failed(state)),
+
+        (Op::ScheduleKeyDeletion, Enabled | Disabled | PendingImport) => Ok(()),
+        (Op::ScheduleKeyDeletion, PendingDeletion) => Err(modified_failed(state)),
+
+        (Op::CancelKeyDeletion, PendingDeletion) => Ok(()),
+        (Op::CancelKeyDeletion, Enabled | Disabled | PendingImport) => Err(modified_failed(state)),
+    }
+}
+
+/// The state after an allowed change; `has_material` decides where a cancelled deletion returns to.
+pub fn after(state: KeyState, operation: Operation, has_material: bool) -> Result<KeyState> {
+    check(state, operation)?;
+    Ok(match operation {
+        Operation::EnableKey => KeyState::Enabled,
+        Operation::DisableKey => KeyState::Disabled,
+        Operation::ScheduleKeyDeletion => KeyState::PendingDeletion,
+        Operation::CancelKeyDeletion if has_material => KeyState::Enabled,
+        Operation::CancelKeyDeletion => KeyState::PendingImport,
+        Operation::Cryptography | Operation::CreateKeyVersion | Operation::UpdateRotationPolicy | Operation::Read => {
+            state
+        }
+    })
+}
+
+fn rejected(state: KeyState) -> Error {
+    match state {
+        KeyState::Disabled => Status::RejectedDisabled.error("the key is Disabled; enable it first"),
+        KeyState::PendingDeletion => {
+            Status::RejectedPendingDeletion.error("the key is PendingDeletion; cancel its deletion first")
+        }
+        KeyState::PendingImport => {
+            Status::RejectedPendingImport.error("the key is PendingImport; import its material first")
+        }
+        KeyState::Enabled => Status::Internal.error("an Enabled key was refused"),
+    }
+}
+
+fn modified_failed(state: KeyState) -> Error {
+    Status::StateModifiedFailed.error(match state {
+        KeyState::Enabled => "the key is Enabled; this change starts from another state",
+        KeyState::Disabled => "the key is Disabled; this change starts from another state",
+        KeyState::PendingDeletion => "the key is PendingDeletion; cancel its deletion first",
+        KeyState::PendingImport => "the key is PendingImport; import its material first",
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,42 @@
+//! Points in time as the rules know them: Unix milliseconds, UTC; arithmetic saturates, so no clock value can overflow.
+
+use std::fmt;
+
+/// Unix milliseconds, UTC. Negative before 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Time(i64);
+
+impl Time {
+    pub const fn from_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
+    pub const fn millis(self) -> i64 {
+        self.0
+    }
+
+    pub const fn plus_seconds(self, seconds: i64) -> Self {
+        Self(self.0.saturating_add(seconds.saturating_mul(1000)))
+    }
+
+    /// How long after `earlier` this is, in milliseconds; negative if it is before.
+    pub const fn millis_since(self, earlier: Time) -> i64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ms", self.0)
+    }
+}
+
+/// One look at all the clocks that a rule may ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    pub wall: Time,
+    /// Which boot of the machine this is; a manual clock is one endless boot of its own.
+    pub boot: [u8; 16],
+    /// Milliseconds since that boot, time asleep included (CLOCK_BOOTTIME).
+    pub since_boot_ms: i64,
+}

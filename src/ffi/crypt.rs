@@ -1,0 +1,174 @@
+//! Encrypting and decrypting.
+
+use std::borrow::Cow;
+use std::ffi::c_char;
+
+use super::guard::guard;
+use super::open::{handle, kms_t};
+use super::out::{OpenOut, Out, SealOut};
+use super::ptr;
+use super::status::kms_status;
+use super::types::{id_text, kms_blob_info, kms_context_entry};
+use crate::crypto::context::Context;
+use crate::error::Result;
+
+/// A caller's context, checked and sorted.
+///
+/// SAFETY: as for `ptr::slice` and `ptr::text`.
+#[inline]
+pub unsafe fn context<'a>(entries: *const kms_context_entry, count: usize, what: &'static str) -> Result<Context<'a>> {
+    // SAFETY: the caller's promise.
+    let entries = unsafe { ptr::slice(entries, count, what) }?;
+    let mut failed = None;
+    let context = Context::new(entries.iter().map_while(|entry| {
+        // SAFETY: the caller's promise.
+        let pair = unsafe { (ptr::text(entry.key, "a context key"), ptr::text(entry.value, "a context value")) };
+        match pair {
+            (Ok(key), Ok(value)) => Some((key, value)),
+            (Err(error), _) | (_, Err(error)) => {
+                failed = Some(error);
+                None
+            }
+        }
+    }));
+    match failed {
+        Some(error) => Err(error),
+        None => context,
+    }
+}
+
+/// kms_encrypt encrypts under the primary version of `key`, a key id or "alias/NAME". The ciphertext is 80 bytes longer
+/// than the plaintext (KMS_MAX_OVERHEAD in any version of the library), and names its key and version.
+///
+/// At most 1 GiB; an empty plaintext is fine. `context` is a map that must be given again to decrypt, in any order, at
+/// most 8192 bytes encoded; it isn't stored. `out` may equal or overlap the plaintext. Fails with KMS_KEY_NOT_FOUND,
+/// KMS_REJECTED_..., KMS_LIMIT_EXCEEDED.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_encrypt(
+    kms: *const kms_t,
+    key: *const c_char,
+    plaintext: *const u8,
+    plaintext_len: usize,
+    context: *const kms_context_entry,
+    context_count: usize,
+    out: *mut u8,
+    out_cap: usize,
+    out_len: *mut usize,
+) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe {
+        let out = Out::new(out, out_cap, out_len, "out_len")?;
+        let kms = handle(kms)?;
+        let key = ptr::text(key, "key")?;
+        ptr::check(plaintext, plaintext_len, "plaintext")?;
+        let context = self::context(context, context_count, "context")?;
+        let mut target = SealOut { out, plaintext, plaintext_len };
+        kms.encrypt_to(key, plaintext_len, &context, &mut target)?;
+        target.out.finish();
+        Ok(())
+    })
+}
+
+/// kms_decrypt decrypts a ciphertext under the very version of the key that encrypted it. `context` must be the map it
+/// was encrypted with.
+///
+/// Fails with KMS_MALFORMED_CIPHERTEXT, KMS_KEY_NOT_FOUND, KMS_KEY_VERSION_NOT_FOUND, KMS_REJECTED_...; with
+/// KMS_AUTHENTICATION_FAILED if ciphertext or context were changed. `out` may equal or overlap the ciphertext, which
+/// then survives a failure. A query of the size (`out` NULL) authenticates nothing.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_decrypt(
+    kms: *const kms_t,
+    blob: *const u8,
+    blob_len: usize,
+    context: *const kms_context_entry,
+    context_count: usize,
+    out: *mut u8,
+    out_cap: usize,
+    out_len: *mut usize,
+) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe {
+        let out = Out::new(out, out_cap, out_len, "out_len")?;
+        let kms = handle(kms)?;
+        ptr::check(blob, blob_len, "blob")?;
+        let context = self::context(context, context_count, "context")?;
+        let apart = !out.overlaps(blob, blob_len);
+        let mut blob = Cow::Borrowed(ptr::slice(blob, blob_len, "blob")?);
+        if !apart {
+            // The output is about to be written over it.
+            blob = Cow::Owned(blob.into_owned());
+        }
+        let mut target = OpenOut { out, apart };
+        kms.decrypt_to(&blob, &context, &mut target)?;
+        target.out.finish();
+        Ok(())
+    })
+}
+
+/// kms_reencrypt moves a ciphertext to the primary version of `destination_key_id`, which may be the key it is under:
+/// then it moves to that key's newest version. The plaintext doesn't leave the library, and the nonce is always fresh.
+///
+/// Checks the source key, then the destination, before anything is decrypted. `out` may overlap `blob`. Fails as
+/// kms_decrypt and kms_encrypt do.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_reencrypt(
+    kms: *const kms_t,
+    blob: *const u8,
+    blob_len: usize,
+    source_context: *const kms_context_entry,
+    source_count: usize,
+    destination_key_id: *const c_char,
+    destination_context: *const kms_context_entry,
+    destination_count: usize,
+    out: *mut u8,
+    out_cap: usize,
+    out_len: *mut usize,
+) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe {
+        let mut out = Out::new(out, out_cap, out_len, "out_len")?;
+        let kms = handle(kms)?;
+        let blob = ptr::slice(blob, blob_len, "blob")?;
+        let source = context(source_context, source_count, "source_context")?;
+        let destination_key_id = ptr::text(destination_key_id, "destination_key_id")?;
+        let destination = context(destination_context, destination_count, "destination_context")?;
+        let sealed = kms.reencrypt_to(blob, &source, destination_key_id, &destination, |needed| out.room(needed))?;
+        if let Some(sealed) = sealed {
+            out.fill(&sealed);
+        }
+        Ok(())
+    })
+}
+
+/// kms_inspect tells which key and version a ciphertext is under, and whether that version is still the primary.
+/// Nothing is decrypted or authenticated.
+///
+/// Works in every state of the key. Fails with KMS_MALFORMED_CIPHERTEXT, KMS_KEY_NOT_FOUND or
+/// KMS_KEY_VERSION_NOT_FOUND.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_inspect(
+    kms: *const kms_t,
+    blob: *const u8,
+    blob_len: usize,
+    out: *mut kms_blob_info,
+) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe {
+        let kms = handle(kms)?;
+        ptr::check_struct(out, "out")?;
+        let info = kms.inspect(ptr::slice(blob, blob_len, "blob")?)?;
+        let info = kms_blob_info {
+            struct_size: size_of::<kms_blob_info>() as u32,
+            algorithm: info.algorithm,
+            context_type: info.context_type,
+            is_primary: i32::from(info.is_primary),
+            key_id: id_text(info.key),
+            version_id: id_text(info.version),
+        };
+        ptr::write_struct(out, "out", &info)
+    })
+}

@@ -1,0 +1,48 @@
+use super::*;
+
+struct Bomb;
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            panic!("a payload that panics in its drop");
+        }
+    }
+}
+
+#[test]
+fn a_panic_becomes_a_status_with_a_text() {
+    assert_eq!(guard(|| panic!("inside")), Status::Internal as i32);
+    with_last_error(|text| {
+        assert!(text.contains("bug") && !text.contains("inside"), "{text}");
+        0
+    });
+    assert_eq!(guard(|| std::panic::panic_any(Bomb)), Status::Internal as i32);
+    quietly(|| panic!("inside"));
+}
+
+#[test]
+fn success_clears_the_text_and_failure_sets_it() {
+    assert_eq!(guard(|| Err(Status::KeyNotFound.error("gone"))), 200);
+    with_last_error(|text| {
+        assert_eq!(text, "gone");
+        0
+    });
+    assert_eq!(guard(|| Ok(())), KMS_OK);
+    with_last_error(|text| {
+        assert_eq!(text, "");
+        0
+    });
+}
+
+#[test]
+fn the_text_belongs_to_its_thread() {
+    let _ = guard(|| Err(Status::KeyNotFound.error("mine")));
+    std::thread::spawn(|| {
+        with_last_error(|text| {
+            assert_eq!(text, "");
+            0
+        })
+    })
+    .join()
+    .unwrap();
+}

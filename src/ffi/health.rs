@@ -1,0 +1,39 @@
+//! What a keystore knows about its own condition.
+
+use super::guard::guard;
+use super::open::{handle, kms_t};
+use super::ptr;
+use super::status::kms_status;
+use super::types::{
+    KMS_HEALTH_MEMORY_NOT_LOCKED, KMS_HEALTH_NO_ROTATION_THREAD, KMS_HEALTH_NOT_MAPPED, KMS_HEALTH_READ_ONLY,
+    KMS_HEALTH_ROTATION_FAILING, kms_health_info,
+};
+
+/// kms_health stores flags that weaken a promise, and counters, in `out`.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_health(kms: *const kms_t, out: *mut kms_health_info) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe {
+        let kms = handle(kms)?;
+        ptr::check_struct(out, "out")?;
+        let health = kms.health()?;
+        let flags = [
+            (health.memory_not_locked, KMS_HEALTH_MEMORY_NOT_LOCKED),
+            (health.not_mapped, KMS_HEALTH_NOT_MAPPED),
+            (health.rotation_failing, KMS_HEALTH_ROTATION_FAILING),
+            (health.read_only, KMS_HEALTH_READ_ONLY),
+            (health.no_rotation_thread, KMS_HEALTH_NO_ROTATION_THREAD),
+        ];
+        let info = kms_health_info {
+            struct_size: size_of::<kms_health_info>() as u32,
+            flags: flags.iter().filter(|(set, _)| *set).map(|(_, bit)| bit).sum(),
+            rotations: health.rotations,
+            rotation_failures: health.rotation_failures,
+            keys_destroyed: health.keys_destroyed,
+            keys_cached: health.keys_cached,
+            generation: health.generation,
+        };
+        ptr::write_struct(out, "out", &info)
+    })
+}

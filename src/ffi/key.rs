@@ -1,0 +1,169 @@
+//! Customer master keys.
+
+use std::ffi::{c_char, c_void};
+
+use super::guard::guard;
+use super::open::{handle, kms_t};
+use super::options::flag;
+use super::ptr;
+use super::status::kms_status;
+use super::types::{KMS_ID_SIZE, id_text, kms_create_key_options, kms_key_metadata, kms_visit_key_fn};
+use crate::domain::key::{Key, Origin};
+use crate::domain::rotation::Interval;
+use crate::domain::time::Time;
+use crate::error::{Result, Status};
+use crate::service::CreateKey;
+
+/// kms_create_key makes a customer master key and stores its id in `key_id`, KMS_ID_SIZE bytes. `options` may be NULL:
+/// material of the library's own, no automatic rotation.
+///
+/// The key is Enabled and has its first version; with KMS_ORIGIN_EXTERNAL it waits for its import. When this returns
+/// KMS_OK the key is on disk. Fails with KMS_UNSUPPORTED_OPERATION for an EXTERNAL key with automatic rotation.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_create_key(
+    kms: *const kms_t,
+    options: *const kms_create_key_options,
+    key_id: *mut c_char,
+) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe {
+        let kms = handle(kms)?;
+        let out = ptr::exclusive(key_id.cast::<[c_char; KMS_ID_SIZE]>(), "key_id")?;
+        let request = if options.is_null() { CreateKey::default() } else { request(options)? };
+        *out = id_text(kms.create_key(&request)?);
+        Ok(())
+    })
+}
+
+/// SAFETY: as for `ptr::read_struct`, and its description NULL or a text.
+unsafe fn request(options: *const kms_create_key_options) -> Result<CreateKey> {
+    // SAFETY: the caller's promise.
+    let (options, description) = unsafe {
+        let options = ptr::read_struct(options, "options")?;
+        (options, ptr::optional_text(options.description, "description")?)
+    };
+    let origin = Origin::from_number(options.origin)
+        .ok_or_else(|| Status::InvalidArgument.error("origin must be one of KMS_ORIGIN_..."))?;
+    Ok(CreateKey {
+        description: description.unwrap_or_default().to_owned(),
+        origin: Some(origin),
+        rotate_every: policy(options.enable_automatic_rotation, options.rotation_interval_s)?,
+    })
+}
+
+/// A rotation policy; the interval is ignored while it is off.
+pub fn policy(enable: i32, interval_s: i64) -> Result<Option<Interval>> {
+    match flag(enable, "enable")? {
+        true => Interval::from_seconds(interval_s).map(Some),
+        false => Ok(None),
+    }
+}
+
+/// kms_describe_key stores a key's metadata in `out`. `key` is a key id or "alias/NAME".
+///
+/// Works in every state of the key. Fails with KMS_KEY_NOT_FOUND or KMS_ALIAS_NOT_FOUND.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_describe_key(
+    kms: *const kms_t,
+    key: *const c_char,
+    out: *mut kms_key_metadata,
+) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe {
+        let kms = handle(kms)?;
+        ptr::check_struct(out, "out")?;
+        let found = kms.describe_key(ptr::text(key, "key")?)?;
+        ptr::write_struct(out, "out", &metadata(&found))
+    })
+}
+
+fn metadata(key: &Key) -> kms_key_metadata {
+    let date = |time: Option<Time>| time.map_or(0, Time::millis);
+    kms_key_metadata {
+        struct_size: size_of::<kms_key_metadata>() as u32,
+        state: key.state as i32,
+        origin: key.origin as i32,
+        automatic_rotation: key.automatic_rotation() as i32,
+        key_id: id_text(key.id),
+        primary_version_id: key.primary.map_or([0; KMS_ID_SIZE], |primary| id_text(primary.id)),
+        version_count: key.version_count(),
+        rotation_interval_s: key.policy.map_or(0, Interval::seconds),
+        creation_date_ms: key.created.millis(),
+        last_rotation_date_ms: date(key.last_rotation()),
+        next_rotation_date_ms: date(key.next_rotation()),
+        delete_date_ms: date(key.deletion.map(|deletion| deletion.date)),
+    }
+}
+
+/// kms_list_keys shows at most `limit` keys to `visit`, in the order of their ids, beginning after `after_key_id`
+/// (NULL: from the start), until `visit` returns another value than 0. To continue a list, give the last id seen.
+///
+/// Keys created or destroyed meanwhile may or may not be seen. No lock is held while `visit` runs.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_list_keys(
+    kms: *const kms_t,
+    after_key_id: *const c_char,
+    limit: usize,
+    visit: kms_visit_key_fn,
+    user: *mut c_void,
+) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe {
+        let kms = handle(kms)?;
+        let visit = visit.ok_or_else(|| Status::InvalidArgument.error("visit is NULL"))?;
+        let after = ptr::optional_text(after_key_id, "after_key_id")?;
+        kms.list_keys(after, limit, |key| visit(user, &metadata(key)) == 0)
+    })
+}
+
+/// kms_enable_key makes a Disabled key Enabled; an Enabled one stays so. If its rotation became overdue meanwhile, it
+/// rotates before this returns.
+///
+/// Fails with KMS_STATE_MODIFIED_FAILED in another state.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_enable_key(kms: *const kms_t, key_id: *const c_char) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe { handle(kms)?.enable_key(ptr::text(key_id, "key_id")?) })
+}
+
+/// kms_disable_key makes an Enabled key Disabled: nothing is encrypted or decrypted under it until it is enabled again,
+/// by any process, from its next call on.
+///
+/// Fails with KMS_STATE_MODIFIED_FAILED while its deletion or import is pending.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_disable_key(kms: *const kms_t, key_id: *const c_char) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe { handle(kms)?.disable_key(ptr::text(key_id, "key_id")?) })
+}
+
+/// kms_schedule_key_deletion starts a waiting period of 7 to 366 days, after which the key and everything encrypted
+/// under it are lost for ever. Until then kms_cancel_key_deletion takes it back.
+///
+/// Because a clock can be wrong, the key is destroyed only when its date was seen to be reached twice, an hour apart.
+/// Fails with KMS_STATE_MODIFIED_FAILED if its deletion is pending already.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_schedule_key_deletion(
+    kms: *const kms_t,
+    key_id: *const c_char,
+    pending_window_days: i32,
+) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe { handle(kms)?.schedule_key_deletion(ptr::text(key_id, "key_id")?, pending_window_days) })
+}
+
+/// kms_cancel_key_deletion returns a key whose deletion is pending to Enabled, whatever it was before; an EXTERNAL key
+/// without material to PendingImport. If its rotation became overdue meanwhile, it rotates before this returns.
+///
+/// Fails with KMS_STATE_MODIFIED_FAILED in another state.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_cancel_key_deletion(kms: *const kms_t, key_id: *const c_char) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe { handle(kms)?.cancel_key_deletion(ptr::text(key_id, "key_id")?) })
+}

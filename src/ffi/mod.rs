@@ -1,0 +1,29 @@
+//! The C ABI: pointers in, typed calls out, no logic.
+//!
+//! Doc comments here are the manual of `include/kms.h` and speak C. The order of the modules is the order of the
+//! header: what a program meets first comes first.
+
+#![allow(non_camel_case_types, reason = "the names are those of the C header")]
+
+#[cfg(not(panic = "unwind"))]
+compile_error!("libkms stops panics at the C boundary, which needs panic = \"unwind\"");
+
+mod options;
+mod open;
+
+mod key;
+mod crypt;
+mod data_key;
+mod rotation;
+mod version;
+mod health;
+
+mod status;
+mod types;
+
+mod guard;
+mod out;
+mod ptr;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,71 @@
+//! Opening and closing a keystore.
+
+use std::ffi::c_char;
+
+use super::guard::{guard, quietly};
+use super::options::{copied, kms_options_t};
+use super::ptr;
+use super::status::kms_status;
+use crate::error::Result;
+use crate::service::Kms;
+
+/// An open keystore. Thread-safe: share one between all threads. `const` on it means that it may be shared.
+pub struct kms_t {
+    kms: Kms,
+}
+
+impl kms_t {
+    pub fn of(kms: Kms) -> Self {
+        Self { kms }
+    }
+}
+
+/// SAFETY: as for `ptr::shared`.
+pub unsafe fn handle<'a>(kms: *const kms_t) -> Result<&'a Kms> {
+    // SAFETY: the caller's promise.
+    Ok(&unsafe { ptr::shared(kms, "kms") }?.kms)
+}
+
+/// kms_version gives the library's version, such as "0.1.0".
+#[unsafe(no_mangle)]
+#[must_use]
+pub extern "C" fn kms_version() -> *const c_char {
+    const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\0");
+    VERSION.as_ptr().cast()
+}
+
+/// kms_open opens the keystore at `location` and stores its handle in `out`, or NULL on failure. `location` is a path,
+/// "sqlite:PATH", or "memory:" for a keystore that lives as long as its handle.
+///
+/// Fails with KMS_KEYSTORE_NOT_FOUND, KMS_NOT_A_KEYSTORE, KMS_KEYSTORE_TOO_NEW, KMS_KEYSTORE_CORRUPT,
+/// KMS_WRONG_ROOT_KEY, KMS_ROOT_KEY_UNAVAILABLE, KMS_KEYSTORE_IO or KMS_KEYSTORE_BUSY, and then has changed nothing;
+/// with KMS_MISSING_PARAMETER if no root key was set.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_open(
+    location: *const c_char,
+    options: *const kms_options_t,
+    out: *mut *mut kms_t,
+) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe {
+        let out = ptr::exclusive(out, "out")?;
+        *out = std::ptr::null_mut();
+        let kms = Kms::open(ptr::text(location, "location")?, &copied(options)?)?;
+        *out = Box::into_raw(Box::new(kms_t::of(kms)));
+        Ok(())
+    })
+}
+
+/// kms_close stops the rotation thread, wipes all key material and frees the handle. NULL is fine.
+///
+/// No other call on the handle may be running, on any thread, and none may follow. Not from a callback.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kms_close(kms: *mut kms_t) {
+    quietly(|| {
+        if !kms.is_null() {
+            // SAFETY: from kms_open, and the caller uses it no more.
+            drop(unsafe { Box::from_raw(kms) });
+        }
+    });
+}

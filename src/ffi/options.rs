@@ -1,0 +1,303 @@
+//! The options of `kms_open`.
+
+use std::ffi::{c_char, c_void};
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use super::guard::{guard, quietly};
+use super::ptr;
+use super::status::{KMS_OK, kms_status};
+use super::types::{kms_clock_fn, kms_event, kms_event_fn, kms_wrap_fn};
+use crate::clock::CallbackClock;
+use crate::error::{Result, Status};
+use crate::service::{Event, Options};
+use crate::store::RootWrapper;
+
+/// Options of kms_open. Used by one thread at a time; kms_open copies what it needs.
+pub struct kms_options_t {
+    options: Options,
+}
+
+/// A caller's pointer, handed back to his callbacks; he promises that they may run on any thread.
+#[derive(Clone, Copy)]
+struct User(*mut c_void);
+// SAFETY: never dereferenced by us.
+unsafe impl Send for User {}
+// SAFETY: never dereferenced by us.
+unsafe impl Sync for User {}
+
+impl User {
+    fn pointer(self) -> *mut c_void {
+        self.0
+    }
+}
+
+/// kms_options_new makes options with the defaults: create off, rotation thread on, busy timeout 5000 ms. Exactly one
+/// kms_options_set_root_... must follow. NULL if memory is short.
+#[unsafe(no_mangle)]
+#[must_use]
+pub extern "C" fn kms_options_new() -> *mut kms_options_t {
+    let mut made = std::ptr::null_mut();
+    quietly(|| made = Box::into_raw(Box::new(kms_options_t { options: Options::new() })));
+    made
+}
+
+/// kms_options_free frees options and wipes the secrets in them. NULL is fine.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kms_options_free(options: *mut kms_options_t) {
+    quietly(|| {
+        if !options.is_null() {
+            // SAFETY: from kms_options_new, and the caller uses it no more.
+            drop(unsafe { Box::from_raw(options) });
+        }
+    });
+}
+
+/// SAFETY: `options` as for `ptr::exclusive`.
+unsafe fn set(options: *mut kms_options_t, change: impl FnOnce(Options) -> Options) -> Result<()> {
+    // SAFETY: the caller's promise.
+    let options = unsafe { ptr::exclusive(options, "options") }?;
+    options.options = change(std::mem::take(&mut options.options));
+    Ok(())
+}
+
+/// A flag of C: 0 or 1.
+pub fn flag(value: i32, what: &str) -> Result<bool> {
+    match value {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(Status::InvalidArgument.error(format!("{what} must be 0 or 1"))),
+    }
+}
+
+/// kms_options_set_root_key sets a root key of exactly 32 bytes, which opens the keystore. It is copied into memory
+/// that is locked and wiped.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_options_set_root_key(
+    options: *mut kms_options_t,
+    key: *const u8,
+    key_len: usize,
+) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe {
+        let key = ptr::slice(key, key_len, "key")?;
+        if key.len() != crate::sys::secret::KEY_LEN {
+            return Err(Status::InvalidArgument.error("a root key has exactly 32 bytes"));
+        }
+        set(options, |o| o.root_key(key))
+    })
+}
+
+/// kms_options_set_root_key_file names a file of exactly 32 bytes that only its owner can read (mode 0600). With
+/// kms_options_set_create, a missing file is made together with a missing keystore.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_options_set_root_key_file(options: *mut kms_options_t, path: *const c_char) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe {
+        let path = ptr::text(path, "path")?;
+        if path.is_empty() {
+            return Err(Status::InvalidArgument.error("the path of the root key file is empty"));
+        }
+        set(options, |o| o.root_key_file(path))
+    })
+}
+
+/// kms_options_set_root_passphrase sets a passphrase, of any bytes, which Argon2id (64 MiB, 3 passes) makes a key of:
+/// kms_open then takes a fraction of a second.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_options_set_root_passphrase(
+    options: *mut kms_options_t,
+    passphrase: *const u8,
+    passphrase_len: usize,
+) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe {
+        let passphrase = ptr::slice(passphrase, passphrase_len, "passphrase")?;
+        if passphrase.is_empty() {
+            return Err(Status::InvalidArgument.error("the passphrase is empty"));
+        }
+        set(options, |o| o.root_passphrase(passphrase))
+    })
+}
+
+/// kms_options_set_root_callback lets two functions wrap and unwrap the root key: an HSM, a TPM, a cloud KMS. `wrap` is
+/// called once when the keystore is created, `unwrap` once at each kms_open, never in a forked child.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_options_set_root_callback(
+    options: *mut kms_options_t,
+    wrap: kms_wrap_fn,
+    unwrap: kms_wrap_fn,
+    user: *mut c_void,
+) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe {
+        let (Some(wrap), Some(unwrap)) = (wrap, unwrap) else {
+            return Err(Status::InvalidArgument.error("wrap and unwrap must both be given"));
+        };
+        set(options, |o| o.root_callback(Arc::new(Callback { wrap, unwrap, user: User(user) })))
+    })
+}
+
+/// kms_options_set_create decides whether kms_open makes a keystore that isn't there; 0 or 1, off by default.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_options_set_create(options: *mut kms_options_t, create_if_missing: i32) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe {
+        let create = flag(create_if_missing, "create_if_missing")?;
+        set(options, |o| o.create(create))
+    })
+}
+
+/// kms_options_set_read_only opens the keystore without ever writing to it, so nothing rotates; 0 or 1, off by default.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_options_set_read_only(options: *mut kms_options_t, read_only: i32) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe {
+        let read_only = flag(read_only, "read_only")?;
+        set(options, |o| o.read_only(read_only))
+    })
+}
+
+/// kms_options_set_rotation_thread decides whether a thread of the library rotates keys; 0 or 1, on by default. Without
+/// it, call kms_tick from time to time; encrypting under an overdue key rotates it first.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_options_set_rotation_thread(options: *mut kms_options_t, on: i32) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe {
+        let on = flag(on, "on")?;
+        set(options, |o| o.rotation_thread(on))
+    })
+}
+
+/// kms_options_set_busy_timeout_ms sets how long a call waits for other processes before KMS_KEYSTORE_BUSY;
+/// milliseconds, 0 to 3600000, 5000 by default.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_options_set_busy_timeout_ms(options: *mut kms_options_t, timeout_ms: i64) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe {
+        let timeout = u64::try_from(timeout_ms).ok().filter(|ms| *ms <= 3_600_000);
+        let timeout =
+            timeout.ok_or_else(|| Status::InvalidArgument.error("the busy timeout must be 0 to 3600000 ms"))?;
+        set(options, |o| o.busy_timeout(std::time::Duration::from_millis(timeout)))
+    })
+}
+
+/// kms_options_set_cache_keys sets how many keys, and how many key versions, are kept in memory; at least 1, 10000 by
+/// default.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_options_set_cache_keys(options: *mut kms_options_t, keys: usize) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe {
+        if keys == 0 {
+            return Err(Status::InvalidArgument.error("at least one key must be kept in memory"));
+        }
+        set(options, |o| o.cache_keys(keys))
+    })
+}
+
+/// kms_options_set_clock lets a function tell the time, for tests: a program can see what five years of rotations do in
+/// a millisecond. It turns the rotation thread off unless kms_options_set_rotation_thread turns it on.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_options_set_clock(
+    options: *mut kms_options_t,
+    clock: kms_clock_fn,
+    user: *mut c_void,
+) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe {
+        let clock = clock.ok_or_else(|| Status::InvalidArgument.error("clock is NULL"))?;
+        let user = User(user);
+        set(options, |o| o.clock(CallbackClock(move || clock(user.pointer()))))
+    })
+}
+
+/// kms_options_set_event_callback tells a function about rotations, destroyed keys, and clocks and disks that misbehave.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_options_set_event_callback(
+    options: *mut kms_options_t,
+    callback: kms_event_fn,
+    user: *mut c_void,
+) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe {
+        let callback = callback.ok_or_else(|| Status::InvalidArgument.error("callback is NULL"))?;
+        let user = User(user);
+        set(options, |o| o.on_event(move |event| tell(callback, user, event)))
+    })
+}
+
+fn tell(callback: unsafe extern "C" fn(*mut c_void, *const kms_event), user: User, event: &Event) {
+    let key = event.key.map(super::types::id_text);
+    let version = event.version.map(super::types::id_text);
+    let event = kms_event {
+        struct_size: size_of::<kms_event>() as u32,
+        kind: event.kind as i32,
+        status: event.status.map_or(KMS_OK, |status| status as i32),
+        key_id: key.as_ref().map_or(std::ptr::null(), |text| text.as_ptr()),
+        version_id: version.as_ref().map_or(std::ptr::null(), |text| text.as_ptr()),
+        time_ms: event.time.millis(),
+    };
+    // SAFETY: the caller's function, with his pointer and a struct that lives through the call.
+    unsafe { callback(user.pointer(), &event) };
+}
+
+/// kms_open copies what it needs, and so does this.
+///
+/// SAFETY: as for `ptr::shared`.
+pub unsafe fn copied(options: *const kms_options_t) -> Result<Options> {
+    // SAFETY: the caller's promise.
+    Ok(unsafe { ptr::shared(options, "options") }?.options.clone())
+}
+
+type WrapFn = unsafe extern "C" fn(*mut c_void, *const u8, usize, *mut u8, usize, *mut usize) -> kms_status;
+
+struct Callback {
+    wrap: WrapFn,
+    unwrap: WrapFn,
+    user: User,
+}
+
+/// What a wrapped root key may be long: enough for any HSM's token.
+const WRAPPED_MAX: usize = 16 * 1024;
+
+impl Callback {
+    fn call(&self, function: WrapFn, name: &str, input: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
+        let mut out = Zeroizing::new(vec![0u8; WRAPPED_MAX]);
+        let mut len = 0usize;
+        // SAFETY: the caller's function, with his pointer and buffers that live through the call.
+        let status = unsafe {
+            function(self.user.pointer(), input.as_ptr(), input.len(), out.as_mut_ptr(), out.len(), &mut len)
+        };
+        let refused = |why: String| Status::RootKeyUnavailable.error(format!("the {name} callback {why}"));
+        if status != KMS_OK {
+            return Err(refused(format!("failed with status {status}")));
+        }
+        if len == 0 || len > WRAPPED_MAX {
+            return Err(refused("gave no result or one that is too long".into()));
+        }
+        out.truncate(len);
+        Ok(out)
+    }
+}
+
+impl RootWrapper for Callback {
+    fn wrap(&self, root: &[u8]) -> Result<Vec<u8>> {
+        self.call(self.wrap, "wrap", root).map(|wrapped| wrapped.to_vec())
+    }
+
+    fn unwrap(&self, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
+        self.call(self.unwrap, "unwrap", wrapped)
+    }
+}

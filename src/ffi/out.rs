@@ -1,0 +1,137 @@
+//! A caller's output buffer: asked for its size, too small, or filled, by the rules of the header's contract.
+
+use super::ptr;
+use crate::crypto::xaes::Input;
+use crate::error::{Result, Status};
+use crate::service::{DataKeyTarget, OpenTarget, SealTarget};
+
+/// `out`, `out_cap`, `out_len`.
+pub struct Out {
+    buffer: *mut u8,
+    cap: usize,
+    len: *mut usize,
+    needed: usize,
+}
+
+impl Out {
+    /// Zeroes `*out_len`, which must be there.
+    ///
+    /// SAFETY: `len` is NULL or valid for a write; `buffer` is NULL or valid for `cap` bytes, for the call.
+    pub unsafe fn new(buffer: *mut u8, cap: usize, len: *mut usize, what: &'static str) -> Result<Self> {
+        // SAFETY: the caller's promise.
+        *unsafe { ptr::exclusive(len, what) }? = 0;
+        if !buffer.is_null() && isize::try_from(cap).is_err() {
+            return Err(Status::InvalidArgument.error("the capacity of the output is impossible"));
+        }
+        Ok(Self { buffer, cap, len, needed: 0 })
+    }
+
+    /// Whether the result is wanted; stores its size where it isn't, or doesn't fit.
+    pub fn room(&mut self, needed: usize) -> Result<bool> {
+        self.needed = needed;
+        if self.buffer.is_null() {
+            self.store_len();
+            return Ok(false);
+        }
+        if self.cap < needed {
+            self.store_len();
+            return Err(Status::BufferTooSmall.error(format!("the output needs {needed} bytes; nothing was done")));
+        }
+        Ok(true)
+    }
+
+    fn store_len(&mut self) {
+        // SAFETY: checked in `new`.
+        unsafe { self.len.write(self.needed) };
+    }
+
+    /// The buffer, of exactly the size needed.
+    fn slice(&mut self) -> &mut [u8] {
+        // SAFETY: `room` found the buffer there and large enough; only this call uses it.
+        unsafe { std::slice::from_raw_parts_mut(self.buffer, self.needed) }
+    }
+
+    pub fn fill(&mut self, bytes: &[u8]) {
+        // SAFETY: `room` found the buffer large enough for exactly these bytes.
+        unsafe { ptr::write_bytes(self.buffer, bytes) };
+        self.store_len();
+    }
+
+    /// After success: the size that was written.
+    pub fn finish(mut self) {
+        self.store_len();
+    }
+
+    /// Whether the buffer shares bytes with an input.
+    pub fn overlaps(&self, input: *const u8, len: usize) -> bool {
+        !self.buffer.is_null() && ptr::overlap(self.buffer, self.cap, input, len)
+    }
+}
+
+/// The output of an encryption, with its plaintext, which it may overlap.
+pub struct SealOut {
+    pub out: Out,
+    pub plaintext: *const u8,
+    pub plaintext_len: usize,
+}
+
+impl SealTarget for SealOut {
+    fn room(&mut self, needed: usize) -> Result<bool> {
+        self.out.room(needed)
+    }
+
+    fn output(&mut self, at: usize) -> (&mut [u8], Input<'_>) {
+        if self.out.overlaps(self.plaintext, self.plaintext_len) {
+            // SAFETY: `at + plaintext_len` lies inside the buffer, which `room` found large enough for the ciphertext.
+            unsafe { std::ptr::copy(self.plaintext, self.out.buffer.add(at), self.plaintext_len) };
+            return (self.out.slice(), Input::InPlace);
+        }
+        let plaintext = match self.plaintext_len {
+            0 => &[],
+            // SAFETY: checked by `ptr::check` when the call began, and it doesn't overlap the output.
+            len => unsafe { std::slice::from_raw_parts(self.plaintext, len) },
+        };
+        (self.out.slice(), Input::Apart(plaintext))
+    }
+}
+
+/// The output of a decryption. `apart`: it shares no byte with the ciphertext, so it may be written directly.
+pub struct OpenOut {
+    pub out: Out,
+    pub apart: bool,
+}
+
+impl OpenTarget for OpenOut {
+    fn room(&mut self, needed: usize) -> Result<bool> {
+        self.out.room(needed)
+    }
+
+    fn direct(&mut self) -> Option<&mut [u8]> {
+        self.apart.then(|| self.out.slice())
+    }
+
+    fn copy(&mut self, plaintext: &[u8]) {
+        self.out.fill(plaintext);
+    }
+}
+
+/// The two outputs of a data key.
+pub struct DataKeyOut {
+    pub blob: Out,
+    /// NULL: without plaintext.
+    pub plaintext: *mut u8,
+}
+
+impl DataKeyTarget for DataKeyOut {
+    fn room(&mut self, needed: usize) -> Result<bool> {
+        self.blob.room(needed)
+    }
+
+    fn put(&mut self, plaintext: &[u8], blob: &[u8]) {
+        if !self.plaintext.is_null() {
+            // SAFETY: the caller's buffer has room for the number of bytes he asked for.
+            unsafe { ptr::write_bytes(self.plaintext, plaintext) };
+        }
+        self.blob.fill(blob);
+    }
+}

@@ -1,0 +1,61 @@
+//! Rotation by hand, by policy and by the clock.
+
+use std::ffi::c_char;
+
+use super::guard::guard;
+use super::key::policy;
+use super::open::{handle, kms_t};
+use super::ptr;
+use super::status::kms_status;
+use super::types::{KMS_ID_SIZE, id_text};
+
+/// kms_rotate makes a new version of `key` (a key id or "alias/NAME") and promotes it to primary: new encryptions use
+/// it, old ciphertexts go on decrypting. Its id is stored in `version_id`, KMS_ID_SIZE bytes, unless that is NULL.
+///
+/// Allowed whether or not a policy is on; the next automatic rotation is counted from now. Two calls make two versions.
+/// Fails with KMS_REJECTED_..., KMS_UNSUPPORTED_OPERATION for imported material.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_rotate(kms: *const kms_t, key: *const c_char, version_id: *mut c_char) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe {
+        let version = handle(kms)?.rotate(ptr::text(key, "key")?)?;
+        ptr::write_if(version_id.cast::<[c_char; KMS_ID_SIZE]>(), id_text(version));
+        Ok(())
+    })
+}
+
+/// kms_update_rotation_policy turns automatic rotation on (`enable` 1) with an interval of 1 to 315360000 seconds, or
+/// off (0; the interval is then ignored). The interval counts from the creation of the newest version; if that makes the
+/// key overdue, it rotates before this returns.
+///
+/// Fails with KMS_REJECTED_... unless the key is Enabled, also when turning rotation off; with
+/// KMS_UNSUPPORTED_OPERATION for imported material.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_update_rotation_policy(
+    kms: *const kms_t,
+    key_id: *const c_char,
+    enable: i32,
+    interval_s: i64,
+) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe {
+        let kms = handle(kms)?;
+        let key_id = ptr::text(key_id, "key_id")?;
+        kms.update_rotation_policy(key_id, policy(enable, interval_s)?)
+    })
+}
+
+/// kms_tick does all that is due now: rotations, and the destruction of keys whose deletion date was seen twice. For
+/// programs without the rotation thread. The number of rotated keys is stored in `rotated`, unless that is NULL.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_tick(kms: *const kms_t, rotated: *mut usize) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe {
+        ptr::write_if(rotated, 0);
+        ptr::write_if(rotated, handle(kms)?.tick()?.rotated);
+        Ok(())
+    })
+}

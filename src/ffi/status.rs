@@ -1,0 +1,116 @@
+//! The statuses of C, and the text behind the last failure.
+
+#![allow(dead_code, reason = "constants are read by C, through the header")]
+
+use std::collections::HashMap;
+use std::ffi::{CString, c_char};
+use std::sync::OnceLock;
+
+use super::guard;
+use crate::error::Status;
+
+/// The outcome of a call: KMS_OK, or why it failed. Grouped by hundreds: 1xx arguments, 2xx existence, 3xx state and
+/// kind of the key, 4xx cryptography, 5xx keystore, 9xx internal. Numbers are never reused; treat an unknown one as a
+/// failure.
+pub type kms_status = i32;
+
+pub const KMS_OK: kms_status = 0;
+
+pub const KMS_INVALID_ARGUMENT: kms_status = 100;
+pub const KMS_MISSING_PARAMETER: kms_status = 101;
+/// The size that is needed was stored; nothing was done.
+pub const KMS_BUFFER_TOO_SMALL: kms_status = 102;
+pub const KMS_UNKNOWN_ACTION: kms_status = 103;
+/// The call takes a key id, and an alias was given.
+pub const KMS_UNSUPPORTED_ALIAS: kms_status = 104;
+pub const KMS_LIMIT_EXCEEDED: kms_status = 105;
+
+pub const KMS_KEY_NOT_FOUND: kms_status = 200;
+pub const KMS_KEY_VERSION_NOT_FOUND: kms_status = 201;
+pub const KMS_ALIAS_NOT_FOUND: kms_status = 202;
+pub const KMS_ALIAS_ALREADY_EXISTS: kms_status = 203;
+
+pub const KMS_REJECTED_DISABLED: kms_status = 300;
+pub const KMS_REJECTED_PENDING_DELETION: kms_status = 301;
+pub const KMS_REJECTED_PENDING_IMPORT: kms_status = 302;
+/// The key's state doesn't allow this change of state.
+pub const KMS_STATE_MODIFIED_FAILED: kms_status = 303;
+/// Not for this kind of key: imported material and service-managed keys don't rotate.
+pub const KMS_UNSUPPORTED_OPERATION: kms_status = 304;
+pub const KMS_UNSUPPORTED_ORIGIN: kms_status = 305;
+pub const KMS_DELETION_PROTECTED: kms_status = 306;
+
+/// Not a ciphertext of this library, or cut off.
+pub const KMS_MALFORMED_CIPHERTEXT: kms_status = 400;
+/// The ciphertext was changed, or the context is not the one it was encrypted with.
+pub const KMS_AUTHENTICATION_FAILED: kms_status = 401;
+pub const KMS_INVALID_KEY_MATERIAL: kms_status = 402;
+pub const KMS_INVALID_IMPORT_TOKEN: kms_status = 403;
+pub const KMS_EXPIRED_IMPORT_TOKEN: kms_status = 404;
+
+pub const KMS_WRONG_ROOT_KEY: kms_status = 500;
+pub const KMS_NOT_A_KEYSTORE: kms_status = 501;
+pub const KMS_KEYSTORE_TOO_NEW: kms_status = 502;
+/// Something in the keystore was changed or damaged. Keys that are not named in the text go on working.
+pub const KMS_KEYSTORE_CORRUPT: kms_status = 503;
+pub const KMS_KEYSTORE_IO: kms_status = 504;
+pub const KMS_KEYSTORE_READ_ONLY: kms_status = 505;
+/// Another process held the keystore for longer than the busy timeout.
+pub const KMS_KEYSTORE_BUSY: kms_status = 506;
+pub const KMS_KEYSTORE_NOT_FOUND: kms_status = 507;
+/// Another file stands at the keystore's path now, or none. Nothing was written.
+pub const KMS_KEYSTORE_REPLACED: kms_status = 508;
+/// The root key file is missing, unreadable, open to others or of the wrong size, or the callback failed.
+pub const KMS_ROOT_KEY_UNAVAILABLE: kms_status = 509;
+
+pub const KMS_INTERNAL: kms_status = 900;
+/// A panic inside the library was stopped here; close the handle.
+pub const KMS_POISONED: kms_status = 901;
+/// A memory: keystore does not survive a fork.
+pub const KMS_FORKED: kms_status = 902;
+/// The kernel gave no randomness.
+pub const KMS_RANDOM_FAILED: kms_status = 903;
+
+/// kms_status_name gives the constant's name, such as "KMS_REJECTED_DISABLED". Never NULL, whatever the number; valid
+/// for ever.
+#[unsafe(no_mangle)]
+#[must_use]
+pub extern "C" fn kms_status_name(status: kms_status) -> *const c_char {
+    names(status).0.as_ptr()
+}
+
+/// kms_status_code gives the service's code, such as "Rejected.Disabled", or ours in the same style where the service
+/// has none. Never NULL, whatever the number; valid for ever.
+#[unsafe(no_mangle)]
+#[must_use]
+pub extern "C" fn kms_status_code(status: kms_status) -> *const c_char {
+    names(status).1.as_ptr()
+}
+
+type Names = (CString, CString);
+
+fn names(status: kms_status) -> &'static Names {
+    static ALL: OnceLock<(HashMap<kms_status, Names>, Names)> = OnceLock::new();
+    let (known, unknown) = ALL.get_or_init(|| {
+        let text = |text: &str| CString::new(text).unwrap_or_default();
+        let mut known: HashMap<kms_status, Names> =
+            Status::ALL.iter().map(|s| (*s as i32, (text(s.name()), text(s.code())))).collect();
+        known.insert(KMS_OK, (text("KMS_OK"), text("OK")));
+        (known, (text("KMS_UNKNOWN_STATUS"), text("UnknownStatus")))
+    });
+    known.get(&status).unwrap_or(unknown)
+}
+
+/// kms_last_error copies the text of the calling thread's last failed call into `buf`, cut to `cap` bytes with a
+/// terminating NUL, and returns its full length without NUL; 0 if the last call succeeded.
+///
+/// The text is for people and logs: it says what to do, and never holds plaintext or key bytes. Branch on the status.
+/// `buf` may be NULL when `cap` is 0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kms_last_error(buf: *mut c_char, cap: usize) -> usize {
+    guard::with_last_error(|text| {
+        // SAFETY: the caller gives `cap` writable bytes at `buf`.
+        unsafe { super::ptr::write_text(buf, cap, text) };
+        text.len()
+    })
+}

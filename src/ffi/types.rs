@@ -1,0 +1,237 @@
+//! The structs and constants that C callers fill and read.
+
+#![allow(dead_code, reason = "constants are read by C, through the header")]
+
+use std::ffi::{c_char, c_void};
+
+use super::ptr::Sized32;
+use crate::domain::id::TEXT_LEN;
+
+/// Size of a buffer for an id: a UUID of 36 characters and its NUL.
+pub const KMS_ID_SIZE: usize = 37;
+/// A ciphertext is at most this many bytes longer than its plaintext (80 with today's algorithm).
+pub const KMS_MAX_OVERHEAD: usize = 112;
+
+const _: () = assert!(KMS_ID_SIZE == TEXT_LEN + 1);
+const _: () = assert!(KMS_MAX_OVERHEAD >= crate::crypto::blob::OVERHEAD + 32);
+
+/// kms_id_size gives KMS_ID_SIZE, for languages without C's macros.
+#[unsafe(no_mangle)]
+#[must_use]
+pub extern "C" fn kms_id_size() -> usize {
+    KMS_ID_SIZE
+}
+
+/// kms_max_overhead gives KMS_MAX_OVERHEAD, for languages without C's macros.
+#[unsafe(no_mangle)]
+#[must_use]
+pub extern "C" fn kms_max_overhead() -> usize {
+    KMS_MAX_OVERHEAD
+}
+
+/// Where a key's material comes from: made by the library.
+pub const KMS_ORIGIN_KMS: i32 = 0;
+/// Imported by the user (BYOK).
+pub const KMS_ORIGIN_EXTERNAL: i32 = 1;
+
+/// States of a key. Only an Enabled key encrypts and decrypts.
+pub const KMS_STATE_ENABLED: i32 = 1;
+pub const KMS_STATE_DISABLED: i32 = 2;
+pub const KMS_STATE_PENDING_DELETION: i32 = 3;
+pub const KMS_STATE_PENDING_IMPORT: i32 = 4;
+
+/// Automatic rotation of a key: off.
+pub const KMS_ROTATION_DISABLED: i32 = 0;
+/// On.
+pub const KMS_ROTATION_ENABLED: i32 = 1;
+/// On, but paused because the key is not Enabled.
+pub const KMS_ROTATION_SUSPENDED: i32 = 2;
+
+/// One entry of an encryption context: two texts in UTF-8. An empty value is fine, an empty key is not.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct kms_context_entry {
+    pub key: *const c_char,
+    pub value: *const c_char,
+}
+
+/// How to create a key; start from KMS_CREATE_KEY_OPTIONS_INIT.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct kms_create_key_options {
+    pub struct_size: u32,
+    /// KMS_ORIGIN_...
+    pub origin: i32,
+    /// At most 8192 characters; NULL: empty.
+    pub description: *const c_char,
+    /// 0 or 1.
+    pub enable_automatic_rotation: i32,
+    /// Seconds, 1 to 315360000 (3650 days); ignored while automatic rotation is off.
+    pub rotation_interval_s: i64,
+}
+
+/// What a key is; start from KMS_KEY_METADATA_INIT. Dates are Unix milliseconds, UTC; 0: none.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct kms_key_metadata {
+    pub struct_size: u32,
+    /// KMS_STATE_...
+    pub state: i32,
+    /// KMS_ORIGIN_...
+    pub origin: i32,
+    /// KMS_ROTATION_...
+    pub automatic_rotation: i32,
+    pub key_id: [c_char; KMS_ID_SIZE],
+    /// The version that encrypts; empty while the key waits for its import.
+    pub primary_version_id: [c_char; KMS_ID_SIZE],
+    pub version_count: u64,
+    /// Seconds; 0: no policy.
+    pub rotation_interval_s: i64,
+    pub creation_date_ms: i64,
+    /// When the newest version was created.
+    pub last_rotation_date_ms: i64,
+    /// The last rotation plus the interval; may lie in the past while rotation is suspended.
+    pub next_rotation_date_ms: i64,
+    /// When the key will be destroyed; only while its deletion is pending.
+    pub delete_date_ms: i64,
+}
+
+/// One version of a key; start from KMS_KEY_VERSION_INIT.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct kms_key_version {
+    pub struct_size: u32,
+    /// 1 if this version encrypts.
+    pub is_primary: i32,
+    pub version_id: [c_char; KMS_ID_SIZE],
+    /// 1 for the oldest; never reused.
+    pub number: u64,
+    /// Unix milliseconds, UTC.
+    pub creation_date_ms: i64,
+}
+
+/// What a ciphertext says about itself; start from KMS_BLOB_INFO_INIT.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct kms_blob_info {
+    pub struct_size: u32,
+    /// 1: XAES-256-GCM.
+    pub algorithm: i32,
+    /// 0: encrypted without a context, 2: with one.
+    pub context_type: i32,
+    /// 1 if the version is its key's primary now; 0: re-encrypt moves it there.
+    pub is_primary: i32,
+    pub key_id: [c_char; KMS_ID_SIZE],
+    pub version_id: [c_char; KMS_ID_SIZE],
+}
+
+/// Kinds of events. A key has a new version, which is its primary now.
+pub const KMS_EVENT_ROTATED: i32 = 1;
+/// A due rotation could not be stored. Encryption goes on under the old primary, and it is tried again.
+pub const KMS_EVENT_ROTATION_FAILED: i32 = 2;
+/// A key and all its material are gone.
+pub const KMS_EVENT_KEY_DESTROYED: i32 = 3;
+/// A key's deletion date was reached for the first time; it is destroyed when that is seen again an hour later.
+pub const KMS_EVENT_DELETION_SIGHTED: i32 = 4;
+/// A key's newest version was created in the future: a clock is or was wrong.
+pub const KMS_EVENT_CLOCK_SUSPECT: i32 = 5;
+/// A key's row in the keystore is damaged or was altered.
+pub const KMS_EVENT_KEY_DAMAGED: i32 = 6;
+/// The rotation thread has stopped; every further call fails with KMS_POISONED.
+pub const KMS_EVENT_THREAD_STOPPED: i32 = 7;
+
+/// Something that happened without being asked for. Valid during the callback only.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct kms_event {
+    pub struct_size: u32,
+    /// KMS_EVENT_...
+    pub kind: i32,
+    /// Why, for the kinds that are failures; else KMS_OK.
+    pub status: super::status::kms_status,
+    /// NULL where the event is about no single key.
+    pub key_id: *const c_char,
+    pub version_id: *const c_char,
+    /// Unix milliseconds, UTC.
+    pub time_ms: i64,
+}
+
+/// Key bytes may be swapped out: raise RLIMIT_MEMLOCK.
+pub const KMS_HEALTH_MEMORY_NOT_LOCKED: u32 = 1;
+/// Other processes' changes are seen within 100 ms instead of at the next call.
+pub const KMS_HEALTH_NOT_MAPPED: u32 = 2;
+/// The rotation thread's last pass failed; it goes on trying.
+pub const KMS_HEALTH_ROTATION_FAILING: u32 = 4;
+/// The keystore was opened read-only: nothing rotates.
+pub const KMS_HEALTH_READ_ONLY: u32 = 8;
+/// No thread rotates: call kms_tick.
+pub const KMS_HEALTH_NO_ROTATION_THREAD: u32 = 16;
+
+/// A keystore's condition; start from KMS_HEALTH_INFO_INIT. Counts are of this handle since it was opened.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct kms_health_info {
+    pub struct_size: u32,
+    /// KMS_HEALTH_... bits; 0: all is well.
+    pub flags: u32,
+    pub rotations: u64,
+    pub rotation_failures: u64,
+    pub keys_destroyed: u64,
+    /// Keys in memory now.
+    pub keys_cached: u64,
+    /// Grows by one with every change of the keystore, by whatever process.
+    pub generation: u64,
+}
+
+/// Called with no lock of the library held, on the thread where the event happened: a caller's or the rotation thread.
+/// It may call anything but kms_close.
+pub type kms_event_fn = Option<unsafe extern "C" fn(user: *mut c_void, event: *const kms_event)>;
+
+/// Tells the time in Unix milliseconds, UTC.
+pub type kms_clock_fn = Option<unsafe extern "C" fn(user: *mut c_void) -> i64>;
+
+/// Wraps or unwraps the root key outside of the library: writes at most `out_cap` bytes to `out` and their number to
+/// `out_len`, and returns KMS_OK, or any other status to refuse.
+pub type kms_wrap_fn = Option<
+    unsafe extern "C" fn(
+        user: *mut c_void,
+        input: *const u8,
+        input_len: usize,
+        out: *mut u8,
+        out_cap: usize,
+        out_len: *mut usize,
+    ) -> super::status::kms_status,
+>;
+
+/// Shown one key at a time; a return value other than 0 ends the list.
+pub type kms_visit_key_fn = Option<unsafe extern "C" fn(user: *mut c_void, key: *const kms_key_metadata) -> i32>;
+
+/// Shown one version at a time; a return value other than 0 ends the list.
+pub type kms_visit_version_fn = Option<unsafe extern "C" fn(user: *mut c_void, version: *const kms_key_version) -> i32>;
+
+macro_rules! sized {
+    ($($name:ident: $first:literal),* $(,)?) => {$(
+        // SAFETY: repr(C), the size first, integers and raw pointers only.
+        unsafe impl Sized32 for $name {
+            const FIRST_SIZE: usize = $first;
+        }
+        const _: () = assert!(size_of::<$name>() >= $first);
+    )*};
+}
+
+sized! {
+    kms_create_key_options: 32,
+    kms_key_metadata: 144,
+    kms_key_version: 64,
+    kms_blob_info: 92,
+    kms_health_info: 48,
+}
+
+/// The id as text in a C array.
+pub fn id_text(id: impl std::fmt::Display) -> [c_char; KMS_ID_SIZE] {
+    let mut text = [0; KMS_ID_SIZE];
+    for (to, from) in text.iter_mut().zip(id.to_string().bytes().take(TEXT_LEN)) {
+        *to = from.cast_signed();
+    }
+    text
+}

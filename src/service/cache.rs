@@ -1,0 +1,216 @@
+//! The keys and key material of one handle that are in memory: loaded on first use, bounded, kept current.
+//!
+//! The cache stands at a generation of the store. Whoever finds the store further on reads the keys changed since, or
+//! drops everything when they are many. An entry is never changed, only replaced, so that a thread can tell by
+//! identity whether what it holds is still current.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use crate::domain::id::{KeyId, VersionId};
+use crate::domain::key::Key;
+use crate::domain::version::Version;
+use crate::error::Result;
+use crate::store::{Commit, Stored, View};
+use crate::sys::secret::Secret;
+use crate::sys::sync::Lock;
+
+/// How many keys a handle keeps unless told otherwise.
+pub const DEFAULT_KEYS: usize = 10_000;
+/// Above this many changed keys, dropping everything is cheaper than looking at each.
+const MANY: usize = 1_000;
+
+/// A key's metadata as of the cache's generation.
+#[derive(Debug)]
+pub struct CachedKey {
+    pub key: Key,
+    revision: i64,
+}
+
+/// One version's key, unsealed.
+#[derive(Debug)]
+pub struct Material {
+    pub key: KeyId,
+    pub version: Version,
+    pub secret: Secret,
+}
+
+#[derive(Debug)]
+pub struct Cache {
+    entries: Lock<Entries>,
+    /// The generation that the entries stand at.
+    generation: AtomicI64,
+    /// Counts the times that entries changed.
+    epoch: AtomicU64,
+    /// The announced word at the last look; usually the generation.
+    looked_at: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Entries {
+    keys: Bounded<KeyId, CachedKey>,
+    materials: Bounded<VersionId, Material>,
+    destroyed: i64,
+}
+
+impl Cache {
+    pub fn new(capacity: usize) -> Self {
+        let entries = Entries { keys: Bounded::new(capacity), materials: Bounded::new(capacity), destroyed: -1 };
+        Self {
+            entries: Lock::new(entries),
+            generation: AtomicI64::new(-1),
+            epoch: AtomicU64::new(1),
+            looked_at: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    /// Changes whenever an entry did.
+    #[inline]
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// Makes every thread look again.
+    pub fn touch(&self) {
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether everything announced by `word` has been seen here.
+    pub fn covers(&self, word: u64) -> bool {
+        word == self.looked_at.load(Ordering::Acquire) || word.cast_signed() <= self.generation()
+    }
+
+    pub fn generation(&self) -> i64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// How many keys are in memory.
+    pub fn len(&self) -> Result<usize> {
+        Ok(self.entries.lock()?.keys.map.len())
+    }
+
+    /// Brings the cache to the generation of `view`; `word` is what was announced before the view was taken.
+    pub fn catch_up(&self, view: &mut View<'_>, word: u64) -> Result<()> {
+        let mut entries = self.entries.lock()?;
+        let (from, to) = (self.generation(), view.generation());
+        if from < to {
+            let changed = if from < 0 { Vec::new() } else { view.changed_since(from, MANY + 1)? };
+            if from < 0 || changed.len() > MANY || view.destroyed() != entries.destroyed {
+                entries.keys.clear();
+                entries.materials.clear();
+                entries.destroyed = view.destroyed();
+            }
+            for id in changed.iter().take(MANY) {
+                entries.keys.remove(id);
+            }
+            self.generation.store(to, Ordering::Release);
+            self.touch();
+        }
+        self.looked_at.store(word, Ordering::Release);
+        Ok(())
+    }
+
+    /// Takes over what this handle itself has just committed.
+    pub fn publish(&self, commit: Commit, changed: &[Stored], gone: &[KeyId]) {
+        let Ok(mut entries) = self.entries.lock() else { return };
+        if self.generation() == commit.before {
+            for stored in changed {
+                if entries.keys.contains(&stored.key.id) {
+                    entries.keys.insert(stored.key.id, Arc::new(CachedKey::new(stored)));
+                }
+            }
+            for id in gone {
+                entries.keys.remove(id);
+                entries.materials.map.retain(|_, m| m.key != *id);
+            }
+            entries.destroyed = commit.destroyed;
+            self.generation.store(commit.after, Ordering::Release);
+        }
+        self.touch();
+    }
+
+    pub fn key(&self, id: &KeyId) -> Result<Option<Arc<CachedKey>>> {
+        Ok(self.entries.lock()?.keys.get(id))
+    }
+
+    /// Keeps a key read at `generation`; a newer cache only hands it back.
+    pub fn keep_key(&self, stored: &Stored, generation: i64) -> Result<Arc<CachedKey>> {
+        let mut entries = self.entries.lock()?;
+        if let Some(found) = entries.keys.get(&stored.key.id).filter(|found| found.revision >= stored.revision) {
+            return Ok(found);
+        }
+        let entry = Arc::new(CachedKey::new(stored));
+        if self.generation() == generation {
+            entries.keys.insert(stored.key.id, Arc::clone(&entry));
+        }
+        Ok(entry)
+    }
+
+    pub fn material(&self, id: &VersionId) -> Result<Option<Arc<Material>>> {
+        Ok(self.entries.lock()?.materials.get(id))
+    }
+
+    /// Keeps material, which never changes; whoever was first wins.
+    pub fn keep_material(&self, material: Material) -> Result<Arc<Material>> {
+        let mut entries = self.entries.lock()?;
+        let id = material.version.id;
+        if let Some(found) = entries.materials.get(&id) {
+            return Ok(found);
+        }
+        let entry = Arc::new(material);
+        entries.materials.insert(id, Arc::clone(&entry));
+        Ok(entry)
+    }
+}
+
+impl CachedKey {
+    fn new(stored: &Stored) -> Self {
+        Self { key: stored.key.clone(), revision: stored.revision }
+    }
+}
+
+/// A map that forgets its oldest entry when it is full.
+#[derive(Debug)]
+struct Bounded<K, V> {
+    map: HashMap<K, Arc<V>>,
+    order: VecDeque<K>,
+    capacity: usize,
+}
+
+impl<K: Copy + Eq + Hash, V> Bounded<K, V> {
+    fn new(capacity: usize) -> Self {
+        Self { map: HashMap::new(), order: VecDeque::new(), capacity }
+    }
+
+    fn get(&self, key: &K) -> Option<Arc<V>> {
+        self.map.get(key).cloned()
+    }
+
+    fn contains(&self, key: &K) -> bool {
+        self.map.contains_key(key)
+    }
+
+    fn insert(&mut self, key: K, value: Arc<V>) {
+        if self.map.insert(key, value).is_some() {
+            return;
+        }
+        self.order.push_back(key);
+        // Removed keys linger in the order; they count, so that it stays bounded too.
+        while self.order.len() > self.capacity {
+            if let Some(oldest) = self.order.pop_front() {
+                self.map.remove(&oldest);
+            }
+        }
+    }
+
+    fn remove(&mut self, key: &K) {
+        self.map.remove(key);
+    }
+
+    fn clear(&mut self) {
+        self.map.clear();
+        self.order.clear();
+    }
+}

@@ -1,0 +1,100 @@
+//! Data keys for envelope encryption: fresh random bytes, given in the clear (or not) and encrypted under a key.
+
+use zeroize::Zeroizing;
+
+use super::crypt::SealTarget;
+use super::{Core, Kms};
+use crate::crypto::context::Context;
+use crate::crypto::xaes::Input;
+use crate::domain::limits::DATA_KEY_BYTES;
+use crate::error::{Result, Status};
+use crate::sys::random;
+
+/// Where a data key goes.
+pub trait DataKeyTarget {
+    /// Told the size of the encrypted key once everything else is checked; false for a caller who only asks for it.
+    fn room(&mut self, needed: usize) -> Result<bool>;
+
+    /// Both forms of the key; called once, when nothing can fail any more.
+    fn put(&mut self, plaintext: &[u8], blob: &[u8]);
+}
+
+struct DataKey<'a, T> {
+    bytes: Zeroizing<Vec<u8>>,
+    blob: Vec<u8>,
+    target: &'a mut T,
+}
+
+impl<T: DataKeyTarget> SealTarget for DataKey<'_, T> {
+    fn room(&mut self, needed: usize) -> Result<bool> {
+        if !self.target.room(needed)? {
+            return Ok(false);
+        }
+        self.blob.resize(needed, 0);
+        random::fill(&mut self.bytes)?;
+        Ok(true)
+    }
+
+    fn output(&mut self, _: usize) -> (&mut [u8], Input<'_>) {
+        (&mut self.blob, Input::Apart(&self.bytes))
+    }
+}
+
+#[derive(Default)]
+struct Both(Zeroizing<Vec<u8>>, Vec<u8>);
+
+impl DataKeyTarget for Both {
+    fn room(&mut self, _: usize) -> Result<bool> {
+        Ok(true)
+    }
+
+    fn put(&mut self, plaintext: &[u8], blob: &[u8]) {
+        self.0.extend_from_slice(plaintext);
+        self.1.extend_from_slice(blob);
+    }
+}
+
+impl Kms {
+    /// A data key of 1 to 1024 bytes: the bytes themselves, and their ciphertext under the primary version of `key`.
+    pub fn generate_data_key(
+        &self,
+        key: &str,
+        number_of_bytes: usize,
+        context: &[(&str, &str)],
+    ) -> Result<(Zeroizing<Vec<u8>>, Vec<u8>)> {
+        let mut both = Both::default();
+        self.generate_data_key_to(key, number_of_bytes, &Context::new(context.iter().copied())?, &mut both)?;
+        Ok((both.0, both.1))
+    }
+
+    /// The ciphertext of a data key whose bytes are never shown.
+    pub fn generate_data_key_without_plaintext(
+        &self,
+        key: &str,
+        number_of_bytes: usize,
+        context: &[(&str, &str)],
+    ) -> Result<Vec<u8>> {
+        self.generate_data_key(key, number_of_bytes, context).map(|(_, blob)| blob)
+    }
+
+    pub(crate) fn generate_data_key_to(
+        &self,
+        key: &str,
+        number_of_bytes: usize,
+        context: &Context<'_>,
+        target: &mut impl DataKeyTarget,
+    ) -> Result<()> {
+        if !DATA_KEY_BYTES.contains(&number_of_bytes) {
+            return Err(Status::InvalidArgument.error("a data key has 1 to 1024 bytes"));
+        }
+        let core: &Core = self.core()?;
+        let bytes = Zeroizing::new(vec![0; number_of_bytes]);
+        let mut data_key = DataKey { bytes, blob: Vec::new(), target };
+        core.encrypt_to(key, number_of_bytes, context, &mut data_key)?;
+        let DataKey { bytes, blob, target } = data_key;
+        if !blob.is_empty() {
+            target.put(&bytes, &blob);
+        }
+        Ok(())
+    }
+}

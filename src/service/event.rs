@@ -1,0 +1,59 @@
+//! What a keystore tells its user about: rotations, destroyed keys, clocks and disks that misbehave.
+
+use std::sync::Arc;
+
+use crate::domain::id::{KeyId, VersionId};
+use crate::domain::time::Time;
+use crate::error::{Error, Status};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i32)]
+#[non_exhaustive]
+pub enum EventKind {
+    /// A key has a new version, which is its primary now.
+    Rotated = 1,
+    /// A due rotation could not be stored; encryption goes on under the old primary, and it is tried again.
+    RotationFailed = 2,
+    /// A key and all its material are gone.
+    KeyDestroyed = 3,
+    /// A key's deletion date was reached for the first time; it will be destroyed when it is seen again in an hour.
+    DeletionSighted = 4,
+    /// A key's newest version was created in the future: a clock is or was wrong.
+    ClockSuspect = 5,
+    /// A key's row can't be read.
+    KeyDamaged = 6,
+    /// The rotation thread has stopped; every further call fails.
+    ThreadStopped = 7,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    pub kind: EventKind,
+    /// Why, for the kinds that are failures.
+    pub status: Option<Status>,
+    pub key: Option<KeyId>,
+    pub version: Option<VersionId>,
+    pub time: Time,
+}
+
+impl Event {
+    pub(super) fn new(kind: EventKind, time: Time) -> Self {
+        Self { kind, status: None, key: None, version: None, time }
+    }
+
+    pub(super) fn of_key(self, key: KeyId) -> Self {
+        Self { key: Some(key), ..self }
+    }
+
+    pub(super) fn of_version(self, version: Option<VersionId>) -> Self {
+        Self { version, ..self }
+    }
+
+    pub(super) fn because(self, error: &Error) -> Self {
+        Self { status: Some(error.status()), ..self }
+    }
+}
+
+/// Called with no lock or transaction of ours held, on whatever thread made the event. It may call anything of the
+/// library but close.
+pub type EventHandler = Arc<dyn Fn(&Event) + Send + Sync>;

@@ -1,0 +1,57 @@
+//! What a keystore knows about its own condition: flags that weaken a promise, and counters.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::Kms;
+use crate::error::Result;
+
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub rotations: AtomicU64,
+    pub rotation_failures: AtomicU64,
+    pub destroyed: AtomicU64,
+    /// Whether the rotation thread's last pass failed.
+    pub failing: AtomicBool,
+    /// Whether the rotation thread died of a panic.
+    pub thread_died: AtomicBool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Health {
+    /// Key bytes may be swapped out: RLIMIT_MEMLOCK is too small.
+    pub memory_not_locked: bool,
+    /// Other processes' changes are seen within 100 ms instead of at once.
+    pub not_mapped: bool,
+    /// The last pass of the rotation thread failed; it goes on trying.
+    pub rotation_failing: bool,
+    pub read_only: bool,
+    /// No thread rotates: call `tick`.
+    pub no_rotation_thread: bool,
+    /// Of this handle since it was opened.
+    pub rotations: u64,
+    pub rotation_failures: u64,
+    pub keys_destroyed: u64,
+    pub keys_cached: u64,
+    /// Grows by one with every change of the keystore, by whatever process.
+    pub generation: u64,
+}
+
+impl Kms {
+    pub fn health(&self) -> Result<Health> {
+        let core = self.core()?;
+        core.fresh()?;
+        let counters = &core.counters;
+        Ok(Health {
+            memory_not_locked: !core.arena.is_locked(),
+            not_mapped: !core.store.is_mapped(),
+            rotation_failing: counters.failing.load(Ordering::Relaxed),
+            read_only: core.store.is_read_only(),
+            no_rotation_thread: !core.ticks,
+            rotations: counters.rotations.load(Ordering::Relaxed),
+            rotation_failures: counters.rotation_failures.load(Ordering::Relaxed),
+            keys_destroyed: counters.destroyed.load(Ordering::Relaxed),
+            keys_cached: core.cache.len()? as u64,
+            generation: core.cache.generation().cast_unsigned(),
+        })
+    }
+}

@@ -1,0 +1,247 @@
+//! The use cases: what a program can ask of a keystore.
+//!
+//! * `open`: options and handles. `key`, `version`, `rotation`, `crypt`, `data_key`: the operations.
+//! * `cache`: keys in memory. `thread`: what each thread keeps for the hot path. `ticker`: the rotation clock.
+//! * `event`, `health`: what a keystore tells of itself.
+
+mod cache;
+mod crypt;
+mod data_key;
+mod event;
+mod health;
+mod key;
+mod open;
+mod rotation;
+mod thread;
+mod ticker;
+mod version;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use crate::clock::Clock;
+use crate::domain::id::{KeyId, VersionId};
+use crate::domain::limits;
+use crate::error::{Result, Status};
+use crate::store::{self, Change, Store, Stored};
+use crate::sys::clocks;
+use crate::sys::fork::PerProcess;
+use crate::sys::per_thread::PerThread;
+use crate::sys::secret::Arena;
+use crate::sys::sync::Alarm;
+use cache::{Cache, CachedKey, Material};
+use event::EventHandler;
+use thread::ThreadState;
+
+pub use crypt::{BlobInfo, OpenTarget, SealTarget};
+pub use data_key::DataKeyTarget;
+pub use event::{Event, EventKind};
+pub use health::Health;
+pub use key::CreateKey;
+pub use open::Options;
+pub use rotation::Ticked;
+
+/// An open keystore. Share it between threads; after a fork, parent and child each go on with their own state.
+pub struct Kms {
+    process: PerProcess<Inner>,
+}
+
+/// What a handle is in one process. The ticker stops before the core goes.
+struct Inner {
+    _ticker: Option<ticker::Ticker>,
+    core: Arc<Core>,
+    options: Options,
+}
+
+/// The state that calls and the ticker share.
+///
+/// Lock order: the store's connection, then the cache, then the arena; each is let go before user code runs.
+struct Core {
+    threads: PerThread<ThreadState>,
+    cache: Cache,
+    store: Store,
+    arena: Arc<Arena>,
+    clock: Arc<dyn Clock>,
+    events: Option<EventHandler>,
+    /// Whether a thread rotates; otherwise calls rotate what they find overdue.
+    ticks: bool,
+    alarm: Alarm,
+    /// Wall time for which the ticker has set its alarm.
+    wakes_at: AtomicI64,
+    /// Coarse time of the last look at the store itself.
+    polled_at: AtomicI64,
+    /// Coarse time before which a failed rotation is not tried again.
+    retry_after: AtomicI64,
+    counters: health::Counters,
+}
+
+impl Kms {
+    fn core(&self) -> Result<&Core> {
+        self.process.get(Inner::in_child).map(|inner| &*inner.core)
+    }
+}
+
+/// What a key is called in an argument.
+enum Name {
+    Id(KeyId),
+    Alias,
+}
+
+fn name(text: &str) -> Result<Name> {
+    if text.is_empty() {
+        return Err(Status::InvalidArgument.error("the key is an empty string; give a key id or alias/NAME"));
+    }
+    if text.starts_with("alias/") {
+        return Ok(Name::Alias);
+    }
+    // What can't be an id is the id of no key.
+    KeyId::parse(text).map(Name::Id).ok_or_else(not_found)
+}
+
+fn not_found() -> crate::error::Error {
+    Status::KeyNotFound.error("there is no key of this id; a key id has 36 characters, as kms_create_key gave it")
+}
+
+impl Core {
+    /// The id behind an argument that takes an id or an alias.
+    fn resolve(&self, text: &str) -> Result<KeyId> {
+        match name(text)? {
+            Name::Id(id) => Ok(id),
+            Name::Alias => Err(Status::AliasNotFound.error("there is no alias of this name")),
+        }
+    }
+
+    /// The id behind an argument that takes an id only.
+    fn id_only(text: &str) -> Result<KeyId> {
+        match name(text)? {
+            Name::Id(id) => Ok(id),
+            Name::Alias => Err(Status::UnsupportedAlias.error("this call takes a key id, not an alias")),
+        }
+    }
+
+    /// Sees to it that the cache covers all announced changes; returns what was announced.
+    #[inline]
+    fn fresh(&self) -> Result<u64> {
+        if self.counters.thread_died.load(Ordering::Acquire) {
+            return Err(
+                Status::Poisoned.error("the rotation thread died of a panic; close the keystore and open it again")
+            );
+        }
+        if !self.ticks {
+            self.poll_if_late()?;
+        }
+        let word = self.store.word();
+        if self.cache.covers(word) { Ok(word) } else { self.catch_up().map(|()| word) }
+    }
+
+    #[cold]
+    fn catch_up(&self) -> Result<()> {
+        let word = self.store.word();
+        self.store.read(|view| self.cache.catch_up(view, word))
+    }
+
+    fn poll_if_late(&self) -> Result<()> {
+        let now = clocks::coarse_ms();
+        let polled_at = self.polled_at.load(Ordering::Relaxed);
+        if now - polled_at < store::poll_interval_ms(self.store.is_mapped())
+            || self.polled_at.compare_exchange(polled_at, now, Ordering::Relaxed, Ordering::Relaxed).is_err()
+        {
+            return Ok(());
+        }
+        self.catch_up()
+    }
+
+    /// The key as it is now, from memory or from the store.
+    fn key(&self, id: &KeyId) -> Result<Arc<CachedKey>> {
+        self.fresh()?;
+        match self.cache.key(id)? {
+            Some(found) => Ok(found),
+            None => self.load_key(id),
+        }
+    }
+
+    #[cold]
+    fn load_key(&self, id: &KeyId) -> Result<Arc<CachedKey>> {
+        let word = self.store.word();
+        self.store.read(|view| {
+            self.cache.catch_up(view, word)?;
+            let stored = view.key(id)?.ok_or_else(not_found)?;
+            self.cache.keep_key(&stored, view.generation())
+        })
+    }
+
+    /// The material of one version, which must belong to the key named beside it.
+    fn material(&self, key: &KeyId, version: &VersionId) -> Result<Arc<Material>> {
+        match self.cache.material(version)? {
+            Some(found) if found.key == *key => Ok(found),
+            _ => self.load_material(key, version),
+        }
+    }
+
+    #[cold]
+    fn load_material(&self, id: &KeyId, version: &VersionId) -> Result<Arc<Material>> {
+        let loaded = self.store.read(|view| {
+            let stored = view.key(id)?.ok_or_else(not_found)?;
+            view.material(&stored, version)
+        })?;
+        let (version, mut bytes) =
+            loaded.ok_or_else(|| Status::KeyVersionNotFound.error("the key has no version of this id"))?;
+        let secret = self.arena.keep(&mut bytes)?;
+        self.cache.keep_material(Material { key: *id, version, secret })
+    }
+
+    /// One write transaction, its results taken over by the cache before anybody else hears of it. `body` returns the
+    /// keys it changed and those it destroyed beside its result.
+    fn change<R>(&self, body: impl FnOnce(&mut Change<'_>) -> Result<Changed<R>>) -> Result<Changed<R>> {
+        let done = self.store.write(body, |changed, commit| {
+            self.cache.publish(commit, &changed.keys, &changed.destroyed);
+        })?;
+        let earliest = done.keys.iter().filter_map(|stored| stored.key.next_look()).min();
+        if earliest.is_some_and(|time| time.millis() < self.wakes_at.load(Ordering::Relaxed)) {
+            self.alarm.nudge();
+        }
+        Ok(done)
+    }
+
+    /// Changes one key that exists.
+    fn change_key<R>(
+        &self,
+        id: &KeyId,
+        body: impl FnOnce(&mut Change<'_>, Stored) -> Result<Changed<R>>,
+    ) -> Result<Changed<R>> {
+        self.change(|change| {
+            let stored = change.key(id)?.ok_or_else(not_found)?;
+            body(change, stored)
+        })
+    }
+
+    fn emit(&self, event: &Event) {
+        if let Some(handler) = &self.events {
+            handler(event);
+        }
+    }
+}
+
+/// What a write transaction did.
+struct Changed<R> {
+    value: R,
+    keys: Vec<Stored>,
+    destroyed: Vec<KeyId>,
+}
+
+impl<R> Changed<R> {
+    fn none(value: R) -> Self {
+        Self { value, keys: Vec::new(), destroyed: Vec::new() }
+    }
+
+    fn one(value: R, key: Stored) -> Self {
+        Self { value, keys: vec![key], destroyed: Vec::new() }
+    }
+}
+
+fn check_plaintext_len(len: usize) -> Result<()> {
+    if len > limits::PLAINTEXT_BYTES {
+        return Err(Status::LimitExceeded.error("the plaintext is above 1 GiB; encrypt it in parts or by a data key"));
+    }
+    Ok(())
+}

@@ -1,0 +1,197 @@
+//! How a keystore is opened: the options, and what a handle is made of.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use super::cache::DEFAULT_KEYS;
+use super::event::{Event, EventHandler};
+use super::{Core, Inner, Kms};
+use crate::clock::{Clock, SystemClock};
+use crate::error::{Error, Result, Status};
+use crate::store::{Location, Root, RootWrapper, Settings, Store};
+use crate::sys::fork::PerProcess;
+use crate::sys::secret::{Arena, KEY_LEN};
+
+/// Options of [`Kms::open`]. Exactly one root setter must be called.
+#[derive(Clone)]
+pub struct Options {
+    roots: Vec<Root>,
+    invalid: Option<Error>,
+    create: bool,
+    read_only: bool,
+    rotation_thread: Option<bool>,
+    busy_timeout: Duration,
+    cache_keys: usize,
+    clock: Arc<dyn Clock>,
+    events: Option<EventHandler>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            roots: Vec::new(),
+            invalid: None,
+            create: false,
+            read_only: false,
+            rotation_thread: None,
+            busy_timeout: Duration::from_secs(5),
+            cache_keys: DEFAULT_KEYS,
+            clock: Arc::new(SystemClock),
+            events: None,
+        }
+    }
+}
+
+impl Options {
+    /// Create off, rotation thread on.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A root key of 32 bytes.
+    pub fn root_key(mut self, key: &[u8]) -> Self {
+        let kept = <[u8; KEY_LEN]>::try_from(key)
+            .map_err(|_| Status::InvalidArgument.error("a root key has exactly 32 bytes"))
+            .and_then(|key| Arena::new().keep(&mut Zeroizing::new(key)));
+        match kept {
+            Ok(secret) => self.roots.push(Root::Key(Arc::new(secret))),
+            Err(error) => self.invalid = Some(error),
+        }
+        self
+    }
+
+    /// A file of exactly 32 bytes that only its owner can read; made together with the keystore by `create`.
+    pub fn root_key_file(mut self, path: impl Into<std::path::PathBuf>) -> Self {
+        self.roots.push(Root::File(path.into()));
+        self
+    }
+
+    /// A passphrase, stretched by Argon2id (64 MiB, 3 passes: a fraction of a second at open).
+    pub fn root_passphrase(mut self, passphrase: &[u8]) -> Self {
+        if passphrase.is_empty() {
+            self.invalid = Some(Status::InvalidArgument.error("the passphrase is empty"));
+        }
+        self.roots.push(Root::Passphrase(Arc::new(Zeroizing::new(passphrase.to_vec()))));
+        self
+    }
+
+    /// An HSM, a TPM, a cloud KMS: called at open, with no lock held.
+    pub fn root_callback(mut self, wrapper: Arc<dyn RootWrapper>) -> Self {
+        self.roots.push(Root::Callback(wrapper));
+        self
+    }
+
+    /// Makes the keystore (and its root key file) if there is none.
+    pub fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self
+    }
+
+    /// Whether a thread of the library rotates keys; on unless a clock is set. Without it, call [`Kms::tick`].
+    pub fn rotation_thread(mut self, on: bool) -> Self {
+        self.rotation_thread = Some(on);
+        self
+    }
+
+    /// How long a call waits for other processes; 5 s by default.
+    pub fn busy_timeout(mut self, timeout: Duration) -> Self {
+        self.busy_timeout = timeout;
+        self
+    }
+
+    /// How many keys, and how many key versions, are kept in memory; 10,000 by default.
+    pub fn cache_keys(mut self, keys: usize) -> Self {
+        self.cache_keys = keys.max(1);
+        self
+    }
+
+    /// A clock of the caller's, which turns the rotation thread off unless that is asked for.
+    pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Told about rotations and troubles; see [`Event`].
+    pub fn on_event(mut self, handler: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.events = Some(Arc::new(handler));
+        self
+    }
+
+    fn root(&self) -> Result<&Root> {
+        match (&self.invalid, self.roots.as_slice()) {
+            (Some(error), _) => Err(error.clone()),
+            (None, [root]) => Ok(root),
+            (None, []) => {
+                Err(Status::MissingParameter.error("no root key: set a key, a file, a passphrase or a callback"))
+            }
+            (None, _) => Err(Status::InvalidArgument.error("more than one root key was set; set exactly one")),
+        }
+    }
+}
+
+impl Kms {
+    /// Opens the keystore at `location`: a path, `sqlite:PATH` or `memory:`.
+    pub fn open(location: &str, options: &Options) -> Result<Self> {
+        let root = options.root()?;
+        let location = Location::parse(location)?;
+        if options.read_only && options.create {
+            return Err(Status::InvalidArgument.error("a keystore can't be created read-only"));
+        }
+        let settings = Settings {
+            // A keystore in memory exists only through its handle.
+            create: options.create || location == Location::Memory,
+            location,
+            read_only: options.read_only,
+            patience: options.busy_timeout,
+        };
+        let arena = Arena::new();
+        let store = Store::open(settings, root, &arena)?;
+        Ok(Self { process: PerProcess::new(Inner::start(store, arena, options.clone())?) })
+    }
+}
+
+impl Inner {
+    /// A handle's state around an open store, with its own ticker where one is wanted.
+    pub(super) fn start(store: Store, arena: Arc<Arena>, mut options: Options) -> Result<Self> {
+        // A forked child needs the settings again, but never the root.
+        options.roots.clear();
+        let wanted = options.rotation_thread.unwrap_or(!options.clock.is_manual());
+        let ticks = wanted && !store.is_read_only();
+        let core = Arc::new(Core::new(store, arena, &options, ticks)?);
+        let ticker = if ticks { Some(super::ticker::Ticker::start(&core)?) } else { None };
+        Ok(Self { core, options, _ticker: ticker })
+    }
+
+    /// The same handle for a forked child.
+    pub(super) fn in_child(&self) -> Result<Self> {
+        let arena = Arena::new();
+        let store = self.core.store.reopen_in_child(&arena)?;
+        Self::start(store, arena, self.options.clone())
+    }
+}
+
+impl Core {
+    fn new(store: Store, arena: Arc<Arena>, options: &Options, ticks: bool) -> Result<Self> {
+        Ok(Self {
+            cache: super::cache::Cache::new(options.cache_keys),
+            store,
+            arena,
+            threads: crate::sys::per_thread::PerThread::new(),
+            clock: Arc::clone(&options.clock),
+            events: options.events.clone(),
+            ticks,
+            alarm: crate::sys::sync::Alarm::default(),
+            wakes_at: std::sync::atomic::AtomicI64::new(i64::MAX),
+            polled_at: std::sync::atomic::AtomicI64::new(crate::sys::clocks::coarse_ms()),
+            retry_after: std::sync::atomic::AtomicI64::new(i64::MIN),
+            counters: super::health::Counters::default(),
+        })
+    }
+}

@@ -1,0 +1,289 @@
+//! Rotation: by hand, by policy, and all that the clock finds due in bounded batches.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use zeroize::Zeroizing;
+
+use super::event::{Event, EventKind};
+use super::{Changed, Core, Kms};
+use crate::domain::deletion::Verdict;
+use crate::domain::id::{KeyId, VersionId};
+use crate::domain::rotation::{Finding, Interval};
+use crate::domain::state::{self, Operation};
+use crate::domain::time::{Now, Time};
+use crate::error::{Error, Result, Status};
+use crate::store::{Change, DueRow, Stored};
+use crate::sys::{clocks, random};
+
+/// The lock of the store is held for about this long; batches grow and shrink to fit.
+const BATCH_TIME: Duration = Duration::from_millis(12);
+const SMALLEST_BATCH: usize = 32;
+const LARGEST_BATCH: usize = 4096;
+/// A rotation that failed while a call was waiting for it is not tried again for this long.
+const RETRY_MS: i64 = 1000;
+
+/// What one pass of the clock did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Ticked {
+    pub rotated: usize,
+    pub destroyed: usize,
+    /// Keys whose rows could not be read.
+    pub damaged: usize,
+}
+
+impl Kms {
+    /// Makes a new version of a key and promotes it to primary, whether or not a policy is on. The schedule starts
+    /// anew. `key` is a key id or `alias/NAME`.
+    pub fn rotate(&self, key: &str) -> Result<VersionId> {
+        let core = self.core()?;
+        let id = core.resolve(key)?;
+        let now = core.clock.wall();
+        let done = core.change_key(&id, |change, stored| {
+            rotatable(&stored)?;
+            state::check(stored.key.state, Operation::CreateKeyVersion)?;
+            let stored = new_version(change, stored, now)?;
+            Ok(Changed::one(stored.key.primary.map(|p| p.id), stored))
+        })?;
+        core.tell_rotation(id, done.value, now);
+        done.value.ok_or_else(|| Status::Internal.error("a rotated key has no primary"))
+    }
+
+    /// Turns automatic rotation on with an interval, or off. If that makes the key overdue it rotates at once.
+    pub fn update_rotation_policy(&self, key_id: &str, rotate_every: Option<Interval>) -> Result<()> {
+        let core = self.core()?;
+        let id = Core::id_only(key_id)?;
+        let now = core.clock.wall();
+        let done = core.change_key(&id, |change, mut stored| {
+            rotatable(&stored)?;
+            state::check(stored.key.state, Operation::UpdateRotationPolicy)?;
+            if stored.key.policy == rotate_every {
+                return Ok(Changed::none(None));
+            }
+            stored.key.policy = rotate_every;
+            core.store_and_rotate(change, stored, now)
+        })?;
+        core.tell_rotation(id, done.value, now);
+        Ok(())
+    }
+
+    /// Does all that is due now: rotations, and the destruction of keys whose deletion was seen to be due twice.
+    pub fn tick(&self) -> Result<Ticked> {
+        self.core()?.run_due(&|| false)
+    }
+}
+
+fn rotatable(stored: &Stored) -> Result<()> {
+    if stored.key.rotates() {
+        return Ok(());
+    }
+    Err(Status::UnsupportedOperation
+        .error("keys with imported material and service-managed keys have one version for life"))
+}
+
+fn new_version(change: &mut Change<'_>, stored: Stored, now: Time) -> Result<Stored> {
+    let material = Zeroizing::new(random::array::<32>()?);
+    change.rotate(stored, VersionId::from_random(random::array()?), &material, now)
+}
+
+/// What a look at one due key changed.
+enum Looked {
+    Rotated(Stored),
+    /// Something was noted or forgotten.
+    Noted(Stored, EventKind),
+    Updated(Stored),
+    Destroyed(KeyId),
+    Nothing,
+}
+
+/// Looks at one key again inside the write transaction: due only if it still is.
+fn look(change: &mut Change<'_>, mut stored: Stored, now: &Now) -> Result<Looked> {
+    if let Some(deletion) = &mut stored.key.deletion {
+        return Ok(match deletion.look(now) {
+            Verdict::Wait => Looked::Nothing,
+            Verdict::Destroy => Looked::Destroyed(Core::destroy(change, &stored)?),
+            Verdict::Sighted => {
+                deletion.sighting = Some(*now);
+                Looked::Noted(change.update(stored)?, EventKind::DeletionSighted)
+            }
+            Verdict::Unsighted => {
+                deletion.sighting = None;
+                Looked::Updated(change.update(stored)?)
+            }
+        });
+    }
+    Ok(match stored.key.look_at_rotation(now.wall) {
+        Finding::NotDue => Looked::Nothing,
+        Finding::Due => Looked::Rotated(new_version(change, stored, now.wall)?),
+        Finding::FutureLast => {
+            stored.key.future_noticed = Some(now.wall);
+            Looked::Noted(change.update(stored)?, EventKind::ClockSuspect)
+        }
+        Finding::NoteVoid => {
+            stored.key.future_noticed = None;
+            Looked::Updated(change.update(stored)?)
+        }
+    })
+}
+
+#[derive(Default)]
+struct Batch {
+    done: Ticked,
+    events: Vec<Event>,
+    /// The last row looked at; none when nothing was due.
+    last: Option<DueRow>,
+    looked_at: usize,
+}
+
+impl Core {
+    /// Stores a changed key; if it is overdue now, with a new version in the same transaction. Returns that version.
+    pub(super) fn store_and_rotate(
+        &self,
+        change: &mut Change<'_>,
+        mut stored: Stored,
+        now: Time,
+    ) -> Result<Changed<Option<VersionId>>> {
+        match stored.key.look_at_rotation(now) {
+            Finding::Due => {
+                let stored = new_version(change, stored, now)?;
+                return Ok(Changed::one(stored.key.primary.map(|p| p.id), stored));
+            }
+            Finding::FutureLast => stored.key.future_noticed = Some(now),
+            Finding::NoteVoid => stored.key.future_noticed = None,
+            Finding::NotDue => {}
+        }
+        Ok(Changed::one(None, change.update(stored)?))
+    }
+
+    pub(super) fn tell_rotation(&self, key: KeyId, version: Option<VersionId>, now: Time) {
+        if version.is_some() {
+            self.counters.rotations.fetch_add(1, Ordering::Relaxed);
+            self.emit(&Event::new(EventKind::Rotated, now).of_key(key).of_version(version));
+        }
+    }
+
+    /// Before encrypting under an overdue key where no thread rotates. A failure is told, and encryption goes on under
+    /// the old primary.
+    pub(super) fn rotate_overdue(&self, id: &KeyId) {
+        let now = self.clock.now();
+        let done = self.change_key(id, |change, stored| {
+            Ok(match look(change, stored, &now)? {
+                Looked::Rotated(stored) => Changed::one(stored.key.primary.map(|p| p.id), stored),
+                Looked::Updated(stored) | Looked::Noted(stored, _) => Changed::one(None, stored),
+                Looked::Destroyed(_) | Looked::Nothing => Changed::none(None),
+            })
+        });
+        match done {
+            Ok(done) => self.tell_rotation(*id, done.value, now.wall),
+            Err(error) => {
+                self.retry_after.store(clocks::coarse_ms() + RETRY_MS, Ordering::Relaxed);
+                self.tell_failure(&error, now.wall, Some(*id));
+            }
+        }
+    }
+
+    pub(super) fn tell_failure(&self, error: &Error, now: Time, key: Option<KeyId>) {
+        self.counters.rotation_failures.fetch_add(1, Ordering::Relaxed);
+        self.emit(&Event { key, ..Event::new(EventKind::RotationFailed, now).because(error) });
+    }
+
+    /// One pass over everything due, in batches; `stop` is asked between them.
+    pub(super) fn run_due(&self, stop: &dyn Fn() -> bool) -> Result<Ticked> {
+        let now = self.clock.now();
+        let mut total = Ticked::default();
+        let mut after = None;
+        let mut size = SMALLEST_BATCH;
+        self.note_contradictions(&now)?;
+        loop {
+            let started = Instant::now();
+            let batch = self.batch(&now, after, size)?;
+            let Some(last) = batch.last else { return Ok(total) };
+            total.rotated += batch.done.rotated;
+            total.destroyed += batch.done.destroyed;
+            total.damaged += batch.done.damaged;
+            for event in &batch.events {
+                self.emit(event);
+            }
+            if stop() || batch.looked_at < size {
+                return Ok(total);
+            }
+            after = Some(last);
+            let took = started.elapsed();
+            size = match took {
+                _ if took > BATCH_TIME => (size / 2).max(SMALLEST_BATCH),
+                _ if took < BATCH_TIME / 2 => (size * 2).min(LARGEST_BATCH),
+                _ => size,
+            };
+            // SQLite has no queue: without a pause nobody else would get the lock.
+            crate::sys::sync::sleep(Duration::from_micros(500));
+        }
+    }
+
+    /// Dates that a clock set back contradicts: noted, or forgotten.
+    fn note_contradictions(&self, now: &Now) -> Result<()> {
+        let found = self.store.read(|view| view.contradicted(now.wall, LARGEST_BATCH))?;
+        if found.is_empty() {
+            return Ok(());
+        }
+        let batch = self.look_at(&found, now)?;
+        for event in &batch.events {
+            self.emit(event);
+        }
+        Ok(())
+    }
+
+    /// Reads what is due without the write lock; only if something is, a transaction follows.
+    fn batch(&self, now: &Now, after: Option<DueRow>, size: usize) -> Result<Batch> {
+        let due = self.store.read(|view| view.due(now.wall, after, size))?;
+        let Some(last) = due.last().copied() else { return Ok(Batch::default()) };
+        let mut rows: Vec<i64> = due.iter().map(|due| due.row).collect();
+        // Rows that lie together in the file are written together.
+        rows.sort_unstable();
+        let batch = self.look_at(&rows, now)?;
+        Ok(Batch { last: Some(last), looked_at: due.len(), ..batch })
+    }
+
+    fn look_at(&self, rows: &[i64], now: &Now) -> Result<Batch> {
+        let done = self.change(|change| {
+            let mut changed = Changed::none(Batch::default());
+            for row in rows {
+                let stored = match change.key_in_row(*row) {
+                    Ok(Some(stored)) => stored,
+                    Ok(None) => continue,
+                    // One damaged row must not stop the others.
+                    Err(e) if e.status() == Status::KeystoreCorrupt => {
+                        changed.value.done.damaged += 1;
+                        changed.value.events.push(Event::new(EventKind::KeyDamaged, now.wall).because(&e));
+                        continue;
+                    }
+                    Err(e) => return Err(e),
+                };
+                let id = stored.key.id;
+                let event = |kind| Event::new(kind, now.wall).of_key(id);
+                match look(change, stored, now)? {
+                    Looked::Rotated(stored) => {
+                        changed.value.done.rotated += 1;
+                        let version = stored.key.primary.map(|p| p.id);
+                        changed.value.events.push(event(EventKind::Rotated).of_version(version));
+                        changed.keys.push(stored);
+                    }
+                    Looked::Noted(stored, kind) => {
+                        changed.value.events.push(event(kind));
+                        changed.keys.push(stored);
+                    }
+                    Looked::Updated(stored) => changed.keys.push(stored),
+                    Looked::Destroyed(id) => {
+                        changed.value.done.destroyed += 1;
+                        changed.value.events.push(event(EventKind::KeyDestroyed));
+                        changed.destroyed.push(id);
+                    }
+                    Looked::Nothing => {}
+                }
+            }
+            Ok(changed)
+        })?;
+        self.counters.rotations.fetch_add(done.value.done.rotated as u64, Ordering::Relaxed);
+        self.counters.destroyed.fetch_add(done.value.done.destroyed as u64, Ordering::Relaxed);
+        Ok(done.value)
+    }
+}

@@ -1,0 +1,118 @@
+//! What a place that holds keystore rows must be able to do; it sees sealed and authenticated rows only.
+//!
+//! A row type here is one table's columns. `sealing.rs` fills and checks their secrets; a backend stores them as they
+//! are. Every call but `begin` runs inside the transaction that `begin` opened.
+
+use crate::error::Result;
+
+/// The single row that describes the keystore.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetaRow {
+    pub uuid: [u8; 16],
+    /// Grows by one in every write transaction, from a random start below 2^62.
+    pub generation: i64,
+    /// Grows by one when a key is destroyed.
+    pub destroyed: i64,
+    pub mac: [u8; 32],
+}
+
+/// One way to unwrap the store root key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlotRow {
+    pub kind: i64,
+    pub parameters: Vec<u8>,
+    pub wrapped: Vec<u8>,
+}
+
+/// A key's metadata; no secrets. Times are Unix milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRow {
+    pub row: i64,
+    pub id: [u8; 16],
+    pub state: i64,
+    pub origin: i64,
+    pub creator: i64,
+    pub description: String,
+    pub created: i64,
+    pub interval_s: Option<i64>,
+    pub primary_number: Option<i64>,
+    pub primary_id: Option<[u8; 16]>,
+    pub primary_created: Option<i64>,
+    pub future_noticed: Option<i64>,
+    pub delete_date: Option<i64>,
+    pub sighted_wall: Option<i64>,
+    pub sighted_boot: Option<[u8; 16]>,
+    pub sighted_uptime: Option<i64>,
+    /// When the clock must next look at the key; the index of due keys.
+    pub next_look: Option<i64>,
+    /// Counts the changes of this row, from 1.
+    pub revision: i64,
+    /// The store's generation when the row last changed.
+    pub generation: i64,
+    pub mac: [u8; 32],
+}
+
+/// One version's sealed material; inserted and deleted, never updated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MaterialRow {
+    pub key_row: i64,
+    pub number: i64,
+    pub version: [u8; 16],
+    pub algorithm: i64,
+    pub created: i64,
+    pub sealed: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transaction {
+    Read,
+    /// Takes the write lock at once, so that two readers never wait for each other's upgrade.
+    Write,
+}
+
+/// A due key: when it was to be looked at, and its row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DueRow {
+    pub next_look: i64,
+    pub row: i64,
+}
+
+pub trait Backend: Send {
+    /// Fails with KEYSTORE_BUSY at once when another holds the lock; the caller waits.
+    fn begin(&mut self, kind: Transaction) -> Result<()>;
+    /// Makes the transaction durable. On KEYSTORE_BUSY it is still open and may be tried again.
+    fn commit(&mut self) -> Result<()>;
+    fn rollback(&mut self);
+
+    fn meta(&mut self) -> Result<MetaRow>;
+    fn put_meta(&mut self, meta: &MetaRow) -> Result<()>;
+    fn slots(&mut self) -> Result<Vec<SlotRow>>;
+    fn insert_slot(&mut self, slot: &SlotRow) -> Result<()>;
+
+    fn key_by_id(&mut self, id: &[u8; 16]) -> Result<Option<KeyRow>>;
+    fn key_by_row(&mut self, row: i64) -> Result<Option<KeyRow>>;
+    /// In the order of ids, after `id` or from the start.
+    fn keys_after(&mut self, id: Option<&[u8; 16]>, limit: usize) -> Result<Vec<KeyRow>>;
+    /// The row number of the next key.
+    fn next_row(&mut self) -> Result<i64>;
+    fn insert_key(&mut self, key: &KeyRow) -> Result<()>;
+    fn update_key(&mut self, key: &KeyRow) -> Result<()>;
+    fn delete_key(&mut self, row: i64) -> Result<()>;
+
+    /// Keys to be looked at by `until`, after `after`, in the order of the index.
+    fn due(&mut self, until: i64, after: Option<DueRow>, limit: usize) -> Result<Vec<DueRow>>;
+    /// The earliest look after `now`.
+    fn next_look_after(&mut self, now: i64) -> Result<Option<i64>>;
+    /// Rotating keys whose newest version was created after `now` and that nobody has noted yet.
+    fn created_in_future(&mut self, now: i64, limit: usize) -> Result<Vec<i64>>;
+    /// Keys with a stored sighting whose date lies after `now`.
+    fn sighted_too_early(&mut self, now: i64, limit: usize) -> Result<Vec<i64>>;
+    /// Ids of keys changed after `generation`.
+    fn changed_since(&mut self, generation: i64, limit: usize) -> Result<Vec<[u8; 16]>>;
+
+    fn insert_material(&mut self, material: &MaterialRow) -> Result<()>;
+    fn material(&mut self, key_row: i64, version: &[u8; 16]) -> Result<Option<MaterialRow>>;
+    /// Newest first, below `number` or from the newest.
+    fn materials_before(&mut self, key_row: i64, number: Option<i64>, limit: usize) -> Result<Vec<MaterialRow>>;
+    fn delete_materials(&mut self, key_row: i64) -> Result<()>;
+}

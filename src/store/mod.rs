@@ -1,0 +1,386 @@
+//! The keystore: typed rows in transactions, durable, authenticated, announced to other processes.
+//!
+//! * `root`: what opens a store. `create`: how a store comes to be.
+//! * `sealing`: rows to domain types and back, with their secrets. `transaction`: what a transaction can do.
+//! * `backend`: the rows themselves; `sqlite` holds them. `announce`: the generation other processes look at.
+
+mod announce;
+mod backend;
+mod create;
+mod root;
+mod sealing;
+mod sqlite;
+mod transaction;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use zeroize::Zeroizing;
+
+use crate::error::{Error, Result, Status};
+use crate::sys::fork;
+use crate::sys::secret::{Arena, Secret};
+use crate::sys::sync::{self, Lent, Pool, Published};
+use crate::sys::word::Word;
+use backend::{Backend, Transaction};
+use sealing::{Meta, Sealing};
+use sqlite::Sqlite;
+
+pub use backend::DueRow;
+pub use root::{Root, RootWrapper};
+pub use sealing::Stored;
+pub use transaction::{Change, View};
+
+/// Where the rows are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    Memory,
+    File(PathBuf),
+}
+
+impl Location {
+    /// `memory:`, `sqlite:PATH` or a bare path.
+    pub fn parse(text: &str) -> Result<Self> {
+        let invalid = |text: &'static str| Status::InvalidArgument.error(text);
+        if text == "memory:" {
+            return Ok(Self::Memory);
+        }
+        match text.strip_prefix("sqlite:").unwrap_or(text) {
+            "" => Err(invalid("the location is empty; give a path, sqlite:PATH or memory:")),
+            path if path.contains('\0') => Err(invalid("the location contains NUL")),
+            path => Ok(Self::File(PathBuf::from(path))),
+        }
+    }
+}
+
+/// How a store is to be opened.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub location: Location,
+    pub create: bool,
+    pub read_only: bool,
+    pub patience: Duration,
+}
+
+/// An open keystore. Shared by all threads; one transaction runs at a time.
+pub struct Store {
+    settings: Settings,
+    uuid: [u8; 16],
+    root: Secret,
+    connection: Pool<Connection>,
+    word: Published<Word>,
+    /// The generation of the last commit of ours; a reopened store may not lie before it.
+    acknowledged: AtomicI64,
+    /// Set when the handle closes: nothing waits for other processes any more.
+    closing: AtomicBool,
+}
+
+/// The one connection; `backend` is gone after an I/O error and made again on next use.
+struct Connection {
+    backend: Option<Box<dyn Backend>>,
+    sealing: Sealing,
+}
+
+/// What a committed change says about generations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Commit {
+    pub before: i64,
+    pub after: i64,
+    pub destroyed: i64,
+}
+
+impl Store {
+    /// Opens (or creates) the store. Runs the root's callback or Argon2 with no lock held.
+    pub fn open(settings: Settings, root: &Root, arena: &Arc<Arena>) -> Result<Self> {
+        let (mut backend, root_key) = match &settings.location {
+            Location::Memory => {
+                let mut backend: Box<dyn Backend> = Box::new(fork::gate(Sqlite::in_memory)?);
+                let key = create::fill_rows(&mut *backend, root)?;
+                (backend, Some(key))
+            }
+            Location::File(path) => {
+                if settings.create && !settings.read_only {
+                    create::create(path, root, settings.patience)?;
+                } else {
+                    create::check_pair(path, root)?;
+                }
+                (connect(&settings)?, None)
+            }
+        };
+        let (uuid, slots) = read_waiting(&mut *backend, settings.patience, |b| Ok((b.meta()?.uuid, b.slots()?)))?;
+        let mut root_key = match root_key {
+            Some(key) => key,
+            None => root.unwrap(&slots, &uuid)?,
+        };
+        Self::assemble(settings, backend, uuid, &mut root_key, arena)
+    }
+
+    /// The same store for a forked child: no slot, no callback.
+    pub fn reopen_in_child(&self, arena: &Arc<Arena>) -> Result<Self> {
+        if self.settings.location == Location::Memory {
+            return Err(Status::Forked.error("a memory: keystore does not survive a fork; open a file in the child"));
+        }
+        let backend = connect(&self.settings)?;
+        Self::assemble(self.settings.clone(), backend, self.uuid, &mut Zeroizing::new(*self.root.expose()), arena)
+    }
+
+    fn assemble(
+        settings: Settings,
+        mut backend: Box<dyn Backend>,
+        uuid: [u8; 16],
+        root_key: &mut [u8; 32],
+        arena: &Arc<Arena>,
+    ) -> Result<Self> {
+        let mut sealing = Sealing::new(root_key, uuid)?;
+        let root = arena.keep(root_key)?;
+        let found = read_waiting(&mut *backend, settings.patience, |b| b.meta())?;
+        let meta = sealing.check_meta(&found).map_err(|e| match root_is_unchecked(&e) {
+            true => Status::WrongRootKey.error("the root key is not the one this keystore was created with"),
+            false => e,
+        })?;
+        let word = map_word(&settings, &mut *backend, &meta)?;
+        Ok(Self {
+            settings,
+            uuid,
+            root,
+            connection: Pool::new([Connection { backend: Some(backend), sealing }]),
+            word: Published::new(word),
+            acknowledged: AtomicI64::new(meta.generation),
+            closing: AtomicBool::new(false),
+        })
+    }
+
+    pub fn is_read_only(&self) -> bool {
+        self.settings.read_only
+    }
+
+    /// The announced generation: changes whenever any process on this host has committed a change.
+    #[inline]
+    pub fn word(&self) -> u64 {
+        self.word.get().load()
+    }
+
+    /// Whether other processes' changes are seen at once; otherwise the store must be polled.
+    pub fn is_mapped(&self) -> bool {
+        self.settings.location == Location::Memory || self.word.get().is_shared()
+    }
+
+    /// Runs `body` on a consistent snapshot.
+    pub fn read<R>(&self, body: impl FnOnce(&mut View<'_>) -> Result<R>) -> Result<R> {
+        let (mut lent, deadline) = self.lend()?;
+        let connection = lent.get()?;
+        self.begin(connection, Transaction::Read, deadline)?;
+        let result = fork::gate(|| {
+            let Connection { backend, sealing } = &mut *connection;
+            let backend = backend.as_deref_mut().ok_or_else(disconnected)?;
+            let meta = sealing.check_meta(&backend.meta()?);
+            let result = meta.and_then(|meta| body(&mut View::new(backend, sealing, meta)));
+            backend.rollback();
+            result
+        });
+        drop_broken(connection, &result);
+        result
+    }
+
+    /// Runs `body` in a write transaction: all of it is durable when this returns Ok, none of it otherwise.
+    ///
+    /// A body that changes nothing commits nothing. `publish` runs after the commit and before anybody else is told,
+    /// for the caller's own caches; it must be quick.
+    pub fn write<R>(
+        &self,
+        body: impl FnOnce(&mut Change<'_>) -> Result<R>,
+        publish: impl FnOnce(&R, Commit),
+    ) -> Result<R> {
+        if self.settings.read_only {
+            return Err(Status::KeystoreReadOnly.error("the keystore was opened read-only; open it for writing"));
+        }
+        let (mut lent, deadline) = self.lend()?;
+        let connection = lent.get()?;
+        self.begin(connection, Transaction::Write, deadline)?;
+        let result = self.change(connection, body).and_then(|(value, commit)| {
+            if let Some(commit) = commit {
+                self.commit(connection, deadline)?;
+                self.acknowledged.store(commit.after, Ordering::Relaxed);
+                publish(&value, commit);
+                self.announce(commit.after);
+            }
+            Ok(value)
+        });
+        drop_broken(connection, &result);
+        result
+    }
+
+    fn change<R>(
+        &self,
+        connection: &mut Connection,
+        body: impl FnOnce(&mut Change<'_>) -> Result<R>,
+    ) -> Result<(R, Option<Commit>)> {
+        fork::gate(|| {
+            let Connection { backend, sealing } = connection;
+            let backend = backend.as_deref_mut().ok_or_else(disconnected)?;
+            let result = sealing.check_meta(&backend.meta()?).and_then(|meta| {
+                let mut change = Change::new(View::new(backend, sealing, meta));
+                let value = body(&mut change)?;
+                Ok((value, change.seal_meta()?))
+            });
+            if !matches!(result, Ok((_, Some(_)))) {
+                backend.rollback();
+            }
+            result
+        })
+    }
+
+    fn announce(&self, generation: i64) {
+        let mut word = self.word.get();
+        if !word.is_linked()
+            && let Some(fresh) = self.remap()
+        {
+            self.word.set(fresh);
+            word = self.word.get();
+        }
+        word.store(generation.cast_unsigned());
+    }
+
+    fn remap(&self) -> Option<Word> {
+        let Location::File(path) = &self.settings.location else { return None };
+        announce::map(path, &self.uuid, true)
+    }
+
+    /// The connection, and until when its user may wait for other processes.
+    fn lend(&self) -> Result<(Lent<'_, Connection>, Instant)> {
+        let lent = self.connection.lend(self.settings.patience)?.ok_or_else(busy)?;
+        Ok((lent, Instant::now() + self.settings.patience))
+    }
+
+    /// Lets no call wait any longer, because the handle closes.
+    pub fn hurry(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+    }
+
+    fn wait<R>(&self, deadline: Instant, mut step: impl FnMut() -> Result<R>) -> Result<R> {
+        wait(|| Instant::now() >= deadline || self.closing.load(Ordering::Relaxed), &mut step)
+    }
+
+    fn commit(&self, connection: &mut Connection, deadline: Instant) -> Result<()> {
+        let backend = connection.backend.as_deref_mut().ok_or_else(disconnected)?;
+        let done = self.wait(deadline, || fork::gate(|| backend.commit()));
+        if done.is_err() {
+            fork::gate(|| backend.rollback());
+        }
+        done
+    }
+
+    /// Opens a transaction, waiting for other processes until `deadline`; makes the connection anew if it was dropped.
+    fn begin(&self, connection: &mut Connection, kind: Transaction, deadline: Instant) -> Result<()> {
+        if connection.backend.is_none() {
+            let mut backend = connect(&self.settings)?;
+            let found = read_waiting(&mut *backend, self.settings.patience, |b| b.meta())?;
+            if found.uuid != self.uuid {
+                return Err(Status::KeystoreReplaced.error("another keystore stands at this path now"));
+            }
+            let meta = connection.sealing.check_meta(&found)?;
+            if meta.generation < self.acknowledged.load(Ordering::Relaxed) {
+                return Err(Status::KeystoreReplaced
+                    .error("an older copy of the keystore stands at this path now; close it and open it again"));
+            }
+            connection.backend = Some(backend);
+        }
+        let backend = connection.backend.as_deref_mut().ok_or_else(disconnected)?;
+        let begun = self.wait(deadline, || fork::gate(|| backend.begin(kind)));
+        if begun.is_err() {
+            drop_broken(connection, &begun);
+        }
+        begun
+    }
+}
+
+fn root_is_unchecked(error: &Error) -> bool {
+    error.status() == Status::KeystoreCorrupt
+}
+
+/// After an error of the file itself nothing about the connection is trusted; it is dropped, and made anew later.
+fn drop_broken<R>(connection: &mut Connection, result: &Result<R>) {
+    if let Err(e) = result
+        && matches!(e.status(), Status::KeystoreIo | Status::KeystoreReplaced | Status::NotAKeystore)
+    {
+        let backend = connection.backend.take();
+        fork::gate(|| drop(backend));
+    }
+}
+
+fn disconnected() -> Error {
+    Status::Internal.error("the keystore is not connected")
+}
+
+fn busy() -> Error {
+    Status::KeystoreBusy.error("the keystore is busy; try again or allow a longer wait")
+}
+
+fn connect(settings: &Settings) -> Result<Box<dyn Backend>> {
+    match &settings.location {
+        Location::Memory => Err(disconnected()),
+        Location::File(path) => Ok(Box::new(fork::gate(|| Sqlite::open(path, settings.read_only))?)),
+    }
+}
+
+/// Tries `step` until it is not BUSY or it is time to give up; sleeps outside of the fork gate.
+fn wait<R>(give_up: impl Fn() -> bool, step: &mut dyn FnMut() -> Result<R>) -> Result<R> {
+    let mut pause = Duration::from_micros(200);
+    loop {
+        match step() {
+            Err(e) if e.status() == Status::KeystoreBusy => {
+                if give_up() {
+                    return Err(busy());
+                }
+                sync::sleep(pause);
+                pause = (pause * 2).min(Duration::from_millis(5));
+            }
+            done => return done,
+        }
+    }
+}
+
+fn read_waiting<R>(
+    backend: &mut dyn Backend,
+    patience: Duration,
+    read: impl FnOnce(&mut dyn Backend) -> Result<R>,
+) -> Result<R> {
+    let deadline = Instant::now() + patience;
+    wait(|| Instant::now() >= deadline, &mut || fork::gate(|| backend.begin(Transaction::Read)))?;
+    fork::gate(|| {
+        let result = read(backend);
+        backend.rollback();
+        result
+    })
+}
+
+/// The word that announces changes: shared through a file where that works, private otherwise.
+fn map_word(settings: &Settings, backend: &mut dyn Backend, meta: &Meta) -> Result<Word> {
+    let private = || Word::private(meta.generation.cast_unsigned());
+    let Location::File(path) = &settings.location else { return Ok(private()) };
+    let writable = !settings.read_only;
+    if let Some(word) = announce::map(path, &meta.uuid, writable) {
+        return Ok(word);
+    }
+    if !writable {
+        return Ok(private());
+    }
+    // Made under the write lock; where there is no lock or no place for it, polling takes over.
+    let deadline = Instant::now() + settings.patience;
+    if wait(|| Instant::now() >= deadline, &mut || fork::gate(|| backend.begin(Transaction::Write))).is_err() {
+        return Ok(private());
+    }
+    let word = announce::map(path, &meta.uuid, true).or_else(|| {
+        announce::make(path, &meta.uuid, meta.generation.cast_unsigned()).ok()?;
+        announce::map(path, &meta.uuid, true)
+    });
+    fork::gate(|| backend.rollback());
+    Ok(word.unwrap_or_else(private))
+}
+
+/// How often a store must be looked at for changes that were not announced.
+pub fn poll_interval_ms(mapped: bool) -> i64 {
+    if mapped { 1000 } else { 100 }
+}

@@ -1,0 +1,254 @@
+//! Seals material rows and authenticates metadata rows, and turns both into the domain's types and back.
+//!
+//! Every subkey comes from the store root key and the store's uuid, so a row of one keystore means nothing in another.
+
+use zeroize::Zeroizing;
+
+use super::backend::{KeyRow, MaterialRow, MetaRow};
+use crate::crypto::kdf;
+use crate::crypto::openssl::{self, Hmac};
+use crate::crypto::row::RowCipher;
+use crate::domain::deletion::Deletion;
+use crate::domain::id::{KeyId, VersionId};
+use crate::domain::key::{Creator, Key, Origin};
+use crate::domain::rotation::Interval;
+use crate::domain::state::KeyState;
+use crate::domain::time::{Now, Time};
+use crate::domain::version::Version;
+use crate::error::{Error, Result, Status};
+use crate::sys::random;
+
+/// XAES-256-GCM, the algorithm that a version's material is for.
+const ALGORITHM: i64 = 1;
+
+/// A key as it stands in its row.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    pub row: i64,
+    pub revision: i64,
+    pub generation: i64,
+    pub key: Key,
+}
+
+/// The keystore's description, authenticated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Meta {
+    pub uuid: [u8; 16],
+    pub generation: i64,
+    pub destroyed: i64,
+}
+
+/// The keys of one keystore's rows.
+pub struct Sealing {
+    uuid: [u8; 16],
+    rows: Hmac,
+    material: RowCipher,
+}
+
+impl Sealing {
+    pub fn new(root: &[u8; 32], uuid: [u8; 16]) -> Result<Self> {
+        Ok(Self {
+            uuid,
+            rows: Hmac::new(&*kdf::derive(root, "libkms rows", &uuid)?)?,
+            material: RowCipher::new(&*kdf::derive(root, "libkms material", &uuid)?)?,
+        })
+    }
+
+    pub fn meta_row(&mut self, generation: i64, destroyed: i64) -> Result<MetaRow> {
+        let mac = self.meta_mac(generation, destroyed)?;
+        Ok(MetaRow { uuid: self.uuid, generation, destroyed, mac })
+    }
+
+    pub fn check_meta(&mut self, row: &MetaRow) -> Result<Meta> {
+        let mac = self.meta_mac(row.generation, row.destroyed)?;
+        if row.uuid != self.uuid || !openssl::equal(&mac, &row.mac) {
+            return Err(
+                Status::KeystoreCorrupt.error("the keystore's description was altered; restore it from a backup")
+            );
+        }
+        Ok(Meta { uuid: row.uuid, generation: row.generation, destroyed: row.destroyed })
+    }
+
+    fn meta_mac(&mut self, generation: i64, destroyed: i64) -> Result<[u8; 32]> {
+        self.rows.mac(&[&self.uuid, b"meta", &generation.to_be_bytes(), &destroyed.to_be_bytes()])
+    }
+
+    pub fn key_row(&mut self, stored: &Stored) -> Result<KeyRow> {
+        let mut row = to_row(stored)?;
+        row.mac = self.key_mac(&row)?;
+        Ok(row)
+    }
+
+    pub fn check_key(&mut self, row: KeyRow) -> Result<Stored> {
+        let mac = self.key_mac(&row)?;
+        if !openssl::equal(&mac, &row.mac) {
+            return Err(altered("metadata", &row.id));
+        }
+        from_row(&row).ok_or_else(|| altered("metadata", &row.id))
+    }
+
+    fn key_mac(&mut self, row: &KeyRow) -> Result<[u8; 32]> {
+        let mut columns = Columns::default();
+        columns.number(row.row).bytes(&row.id).number(row.state).number(row.origin).number(row.creator);
+        columns.bytes(row.description.as_bytes()).number(row.created).optional(row.interval_s);
+        columns.optional(row.primary_number).optional_bytes(row.primary_id.as_ref()).optional(row.primary_created);
+        columns.optional(row.future_noticed).optional(row.delete_date).optional(row.sighted_wall);
+        columns.optional_bytes(row.sighted_boot.as_ref()).optional(row.sighted_uptime).optional(row.next_look);
+        columns.number(row.revision).number(row.generation);
+        self.rows.mac(&[&self.uuid, b"key", &columns.0])
+    }
+
+    /// A row for `version` of the key in `key_row`; `material` is sealed under a fresh random nonce.
+    pub fn material_row(&mut self, key: &Stored, version: &Version, material: &[u8; 32]) -> Result<MaterialRow> {
+        let mut row = MaterialRow {
+            key_row: key.row,
+            number: signed(version.number)?,
+            version: *version.id.as_bytes(),
+            algorithm: ALGORITHM,
+            created: version.created.millis(),
+            sealed: Vec::new(),
+        };
+        let aad = self.material_aad(&key.key.id, &row);
+        row.sealed = self.material.seal(&aad, material, random::array()?)?;
+        Ok(row)
+    }
+
+    pub fn open_material(&mut self, key: &Key, row: &MaterialRow) -> Result<(Version, Zeroizing<[u8; 32]>)> {
+        let damaged = || altered("material", key.id.as_bytes());
+        let aad = self.material_aad(&key.id, row);
+        let opened = self.material.open(&aad, &row.sealed).map_err(|e| match e.status() {
+            Status::AuthenticationFailed | Status::MalformedCiphertext => damaged(),
+            _ => e,
+        })?;
+        let mut material = Zeroizing::new([0; 32]);
+        if opened.len() != material.len() || row.algorithm != ALGORITHM {
+            return Err(damaged());
+        }
+        material.copy_from_slice(&opened);
+        Ok((version(row).ok_or_else(damaged)?, material))
+    }
+
+    fn material_aad(&self, key: &KeyId, row: &MaterialRow) -> Vec<u8> {
+        let mut columns = Columns::default();
+        columns.bytes(&self.uuid).bytes(b"material").bytes(key.as_bytes()).number(row.key_row).number(row.number);
+        columns.bytes(&row.version).number(row.algorithm).number(row.created);
+        columns.0
+    }
+}
+
+fn altered(what: &str, id: &[u8; 16]) -> Error {
+    let id = KeyId::from_bytes(*id);
+    Status::KeystoreCorrupt.error(format!("the {what} of key {id} was altered or damaged; restore it from a backup"))
+}
+
+/// An injective encoding of a row's columns: each value carries its kind and, where it varies, its length.
+#[derive(Default)]
+struct Columns(Vec<u8>);
+
+impl Columns {
+    fn number(&mut self, value: i64) -> &mut Self {
+        self.0.push(b'i');
+        self.0.extend(value.to_be_bytes());
+        self
+    }
+
+    fn bytes(&mut self, value: &[u8]) -> &mut Self {
+        self.0.push(b'b');
+        self.0.extend((value.len() as u64).to_be_bytes());
+        self.0.extend(value);
+        self
+    }
+
+    fn optional(&mut self, value: Option<i64>) -> &mut Self {
+        match value {
+            Some(value) => self.number(value),
+            None => self.null(),
+        }
+    }
+
+    fn optional_bytes(&mut self, value: Option<&[u8; 16]>) -> &mut Self {
+        match value {
+            Some(value) => self.bytes(value),
+            None => self.null(),
+        }
+    }
+
+    fn null(&mut self) -> &mut Self {
+        self.0.push(b'n');
+        self
+    }
+}
+
+fn signed(number: u64) -> Result<i64> {
+    i64::try_from(number).map_err(|_| Status::Internal.error("a version number is out of range"))
+}
+
+fn version(row: &MaterialRow) -> Option<Version> {
+    Some(Version {
+        id: VersionId::from_bytes(row.version),
+        number: u64::try_from(row.number).ok()?,
+        created: Time::from_millis(row.created),
+    })
+}
+
+fn to_row(stored: &Stored) -> Result<KeyRow> {
+    let key = &stored.key;
+    let sighting = key.deletion.and_then(|d| d.sighting);
+    Ok(KeyRow {
+        row: stored.row,
+        id: *key.id.as_bytes(),
+        state: key.state as i64,
+        origin: key.origin as i64,
+        creator: key.creator as i64,
+        description: key.description.clone(),
+        created: key.created.millis(),
+        interval_s: key.policy.map(Interval::seconds),
+        primary_number: key.primary.map(|p| signed(p.number)).transpose()?,
+        primary_id: key.primary.map(|p| *p.id.as_bytes()),
+        primary_created: key.primary.map(|p| p.created.millis()),
+        future_noticed: key.future_noticed.map(Time::millis),
+        delete_date: key.deletion.map(|d| d.date.millis()),
+        sighted_wall: sighting.map(|s| s.wall.millis()),
+        sighted_boot: sighting.map(|s| s.boot),
+        sighted_uptime: sighting.map(|s| s.since_boot_ms),
+        next_look: key.next_look().map(Time::millis),
+        revision: stored.revision,
+        generation: stored.generation,
+        mac: [0; 32],
+    })
+}
+
+/// The key of an authentic row; `None` for values that no version of this library writes.
+fn from_row(row: &KeyRow) -> Option<Stored> {
+    let number = |value: i64| i32::try_from(value).ok();
+    let time = |value: Option<i64>| value.map(Time::from_millis);
+    let primary = match (row.primary_number, row.primary_id, row.primary_created) {
+        (Some(number), Some(id), Some(created)) => Some(Version {
+            id: VersionId::from_bytes(id),
+            number: u64::try_from(number).ok()?,
+            created: Time::from_millis(created),
+        }),
+        (None, None, None) => None,
+        _ => return None,
+    };
+    let sighting = match (row.sighted_wall, row.sighted_boot, row.sighted_uptime) {
+        (Some(wall), Some(boot), Some(since_boot_ms)) => {
+            Some(Now { wall: Time::from_millis(wall), boot, since_boot_ms })
+        }
+        (None, None, None) => None,
+        _ => return None,
+    };
+    let key = Key {
+        id: KeyId::from_bytes(row.id),
+        state: KeyState::from_number(number(row.state)?)?,
+        origin: Origin::from_number(number(row.origin)?)?,
+        creator: Creator::from_number(number(row.creator)?)?,
+        description: row.description.clone(),
+        created: Time::from_millis(row.created),
+        policy: row.interval_s.map(Interval::from_seconds).transpose().ok()?,
+        primary,
+        future_noticed: time(row.future_noticed),
+        deletion: time(row.delete_date).map(|date| Deletion { date, sighting }),
+    };
+    Some(Stored { row: row.row, revision: row.revision, generation: row.generation, key })
+}

@@ -1,0 +1,35 @@
+//! Turns SQLite's result codes into our statuses.
+
+use rusqlite::ErrorCode;
+
+use crate::error::{Error, Status};
+
+/// The error of `what` (a call or SQL of ours; no data).
+pub fn storage(what: &str, error: &rusqlite::Error) -> Error {
+    let code = match error {
+        rusqlite::Error::SqliteFailure(failure, _) => *failure,
+        // A column of another type than the schema's.
+        _ => return Status::KeystoreCorrupt.error(format!("the keystore is damaged: unexpected data ({what})")),
+    };
+    let detail = format!("SQLite code {}", code.extended_code);
+    match code.code {
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
+            Status::KeystoreBusy.error("another process is using the keystore; try again")
+        }
+        ErrorCode::NotADatabase => Status::NotAKeystore.error("the file is not a libkms keystore"),
+        ErrorCode::DatabaseCorrupt | ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch => {
+            Status::KeystoreCorrupt.error(format!("the keystore is damaged ({detail}); restore it from a backup"))
+        }
+        ErrorCode::ReadOnly => Status::KeystoreReadOnly
+            .error(format!("the keystore can't be written: check the file's and the folder's permissions ({detail})")),
+        ErrorCode::DiskFull => Status::KeystoreIo.error("the disk is full; free some space"),
+        ErrorCode::CannotOpen | ErrorCode::PermissionDenied => {
+            Status::KeystoreIo.error(format!("the keystore can't be opened: check path and permissions ({detail})"))
+        }
+        ErrorCode::SystemIoFailure => {
+            Status::KeystoreIo.error(format!("reading or writing the keystore failed ({detail})"))
+        }
+        ErrorCode::OutOfMemory => Status::Internal.error("out of memory"),
+        _ => Status::Internal.error(format!("the keystore's database refused a statement ({detail}: {what})")),
+    }
+}

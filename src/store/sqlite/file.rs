@@ -1,0 +1,126 @@
+//! Looks at a keystore's file before SQLite may touch it: is it there, local, ours, of a format we read.
+
+use std::ffi::CString;
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use super::{APPLICATION_ID, FORMAT};
+use crate::error::{Error, Result, Status};
+use crate::sys::filesystem;
+
+/// Which file this is, whatever its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileId {
+    pub device: u64,
+    pub inode: u64,
+}
+
+impl FileId {
+    pub fn of(path: &Path) -> Result<Self> {
+        Ok(Self::from_metadata(&std::fs::metadata(path).map_err(|e| unreachable_file(&e))?))
+    }
+
+    pub fn of_open(file: &File) -> Result<Self> {
+        Ok(Self::from_metadata(&file.metadata().map_err(|e| unreachable_file(&e))?))
+    }
+
+    fn from_metadata(found: &std::fs::Metadata) -> Self {
+        Self { device: found.dev(), inode: found.ino() }
+    }
+}
+
+/// Whether there is anything at `path`.
+pub fn exists(path: &Path) -> Result<bool> {
+    match std::fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(unreachable_file(&e)),
+    }
+}
+
+fn unreachable_file(error: &std::io::Error) -> Error {
+    match error.kind() {
+        ErrorKind::NotFound => Status::KeystoreNotFound.error("there is no keystore at this path"),
+        kind => Status::KeystoreIo.error(format!("the keystore's file can't be reached: {kind}")),
+    }
+}
+
+pub(super) fn create_new(path: &Path) -> Result<()> {
+    refuse_network(path.parent().unwrap_or(path))?;
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map(drop)
+        .map_err(|e| Status::KeystoreIo.error(format!("the keystore can't be created: {}", e.kind())))
+}
+
+fn refuse_network(path: &Path) -> Result<()> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    let path = CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| Status::InvalidArgument.error("a path can't contain NUL"))?;
+    match filesystem::network(&path) {
+        Some(name) => Err(Status::KeystoreIo.error(format!(
+            "the keystore is on a network file system ({name}), whose locks can't be relied on; use a local disk"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// SQLite's file header, <https://www.sqlite.org/fileformat2.html> §1.3.
+pub(super) fn check_header(path: &Path) -> Result<()> {
+    const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+    let not_ours = || Status::NotAKeystore.error("the file is not a libkms keystore");
+    let truncated = || Status::KeystoreCorrupt.error("the keystore's file is truncated; restore it from a backup");
+
+    let mut file = File::open(path).map_err(|e| unreachable_file(&e))?;
+    let found = file.metadata().map_err(|e| unreachable_file(&e))?;
+    if !found.is_file() {
+        return Err(not_ours());
+    }
+    refuse_network(path)?;
+    let mut header = Vec::with_capacity(100);
+    Read::by_ref(&mut file).take(100).read_to_end(&mut header).map_err(|e| unreachable_file(&e))?;
+    if header.is_empty() {
+        return Err(Status::NotAKeystore.error("the file is empty, so it is not a keystore (or no longer one)"));
+    }
+    let known = header.len().min(MAGIC.len());
+    if header.get(..known) != MAGIC.get(..known) {
+        return Err(not_ours());
+    }
+    let word = |at: usize| -> Result<u32> {
+        let bytes = header.get(at..at + 4).and_then(|b| b.first_chunk::<4>()).ok_or_else(truncated)?;
+        Ok(u32::from_be_bytes(*bytes))
+    };
+    if word(68)? != APPLICATION_ID.cast_unsigned() {
+        return Err(not_ours());
+    }
+    match word(60)?.cast_signed() {
+        1..=FORMAT => {}
+        newer if newer > FORMAT => {
+            return Err(Status::KeystoreTooNew
+                .error(format!("the keystore has format {newer}, this library reads up to {FORMAT}; update libkms")));
+        }
+        _ => return Err(not_ours()),
+    }
+    // A page size of 1 means 65536. The page count is right only where the change counters agree, and while a
+    // journal waits to be rolled back the file may rightly be shorter.
+    let page_size = match word(16)? >> 16 {
+        1 => 65_536,
+        size => u64::from(size),
+    };
+    if word(24)? == word(92)? && found.len() < page_size * u64::from(word(28)?) && !journal_waits(path) {
+        return Err(truncated());
+    }
+    Ok(())
+}
+
+fn journal_waits(path: &Path) -> bool {
+    let mut journal = path.as_os_str().to_owned();
+    journal.push("-journal");
+    std::fs::metadata(journal).is_ok_and(|m| m.len() > 0)
+}

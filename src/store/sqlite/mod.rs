@@ -1,0 +1,128 @@
+//! The keystore rows in SQLite: a file with locks of our own, or a private database in memory.
+
+mod error;
+mod file;
+mod locks;
+mod rows;
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::backend::Transaction;
+use crate::error::{Result, Status};
+use error::storage;
+use locks::LockFile;
+
+pub use file::{FileId, exists};
+
+/// "kmsk", so that `file` and we know a keystore from other databases.
+const APPLICATION_ID: i32 = 0x6b6d_736b;
+/// The format this library writes, and the newest it reads.
+pub const FORMAT: i32 = 1;
+
+/// One connection.
+pub struct Sqlite {
+    connection: Connection,
+    /// Where the rows live; none for a database in memory.
+    place: Option<Place>,
+}
+
+struct Place {
+    path: PathBuf,
+    id: FileId,
+    /// Dropped after the connection, whose locks are taken through it.
+    _locks: LockFile,
+}
+
+impl Sqlite {
+    /// Opens the keystore at `path`; checks that it is one before SQLite may touch it.
+    pub fn open(path: &Path, read_only: bool) -> Result<Self> {
+        file::check_header(path)?;
+        let flags = if read_only { OpenFlags::SQLITE_OPEN_READ_ONLY } else { OpenFlags::SQLITE_OPEN_READ_WRITE };
+        Self::connect(path, flags)
+    }
+
+    /// Makes an empty keystore in a new file of mode 0600.
+    pub fn create(path: &Path) -> Result<Self> {
+        file::create_new(path)?;
+        let sqlite = Self::connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        sqlite.make_tables()?;
+        Ok(sqlite)
+    }
+
+    pub fn in_memory() -> Result<Self> {
+        let connection = Connection::open_in_memory_with_flags(
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_MEMORY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )
+        .map_err(|e| storage("open", &e))?;
+        let sqlite = Self { connection, place: None };
+        sqlite.prepare()?;
+        sqlite.make_tables()?;
+        Ok(sqlite)
+    }
+
+    fn connect(path: &Path, flags: OpenFlags) -> Result<Self> {
+        let id = FileId::of(path)?;
+        let locks = LockFile::of(path, id)?;
+        let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+            .map_err(|e| storage("open", &e))?;
+        let sqlite = Self { connection, place: Some(Place { path: path.to_owned(), id, _locks: locks }) };
+        sqlite.check_place()?;
+        sqlite.prepare()?;
+        Ok(sqlite)
+    }
+
+    fn prepare(&self) -> Result<()> {
+        self.connection.set_prepared_statement_cache_capacity(64);
+        self.connection.busy_timeout(std::time::Duration::ZERO).map_err(|e| storage("open", &e))?;
+        self.connection
+            .execute_batch(
+                "PRAGMA journal_mode = TRUNCATE; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;
+                 PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;",
+            )
+            .map_err(|e| storage("open", &e))
+    }
+
+    fn make_tables(&self) -> Result<()> {
+        self.connection
+            .execute_batch(&format!(
+                "BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; {} COMMIT;",
+                include_str!("schema.sql")
+            ))
+            .map_err(|e| storage("create", &e))
+    }
+
+    /// Whether the path still names the file that is open; somebody may have moved another there.
+    fn check_place(&self) -> Result<()> {
+        match &self.place {
+            Some(place) if FileId::of(&place.path).ok() != Some(place.id) => Err(Status::KeystoreReplaced
+                .error("another file stands where the keystore was, or none; nothing was written")),
+            _ => Ok(()),
+        }
+    }
+
+    fn start(&mut self, kind: Transaction) -> Result<()> {
+        let sql = match kind {
+            Transaction::Read => "BEGIN",
+            Transaction::Write => "BEGIN IMMEDIATE",
+        };
+        self.run(sql)?;
+        // A deferred BEGIN takes no lock; the first read does, and is where BUSY belongs.
+        let locked = match kind {
+            Transaction::Read => self.run("SELECT id FROM meta"),
+            Transaction::Write => self.check_place(),
+        };
+        if locked.is_err() {
+            let _ = self.run("ROLLBACK");
+        }
+        locked
+    }
+
+    fn run(&self, sql: &str) -> Result<()> {
+        let mut statement = self.connection.prepare_cached(sql).map_err(|e| storage("prepare", &e))?;
+        let mut rows = statement.query([]).map_err(|e| storage(sql, &e))?;
+        while rows.next().map_err(|e| storage(sql, &e))?.is_some() {}
+        Ok(())
+    }
+}

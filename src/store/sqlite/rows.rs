@@ -1,0 +1,236 @@
+//! The rows as SQL: each method of [`Backend`] is one prepared statement.
+
+use rusqlite::types::FromSql;
+use rusqlite::{OptionalExtension, Params, Row, params};
+
+use super::Sqlite;
+use super::error::storage;
+use crate::error::{Error, Result};
+use crate::store::backend::{Backend, DueRow, KeyRow, MaterialRow, MetaRow, SlotRow, Transaction};
+
+const KEY_COLUMNS: &str = "row, id, state, origin, creator, description, created, interval_s, primary_number, \
+     primary_id, primary_created, future_noticed, delete_date, sighted_wall, sighted_boot, sighted_uptime, next_look, \
+     revision, generation, mac";
+const MATERIAL_COLUMNS: &str = "key_row, number, version, algorithm, created, sealed";
+
+fn key_row(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
+    Ok(KeyRow {
+        row: row.get(0)?,
+        id: row.get(1)?,
+        state: row.get(2)?,
+        origin: row.get(3)?,
+        creator: row.get(4)?,
+        description: row.get(5)?,
+        created: row.get(6)?,
+        interval_s: row.get(7)?,
+        primary_number: row.get(8)?,
+        primary_id: row.get(9)?,
+        primary_created: row.get(10)?,
+        future_noticed: row.get(11)?,
+        delete_date: row.get(12)?,
+        sighted_wall: row.get(13)?,
+        sighted_boot: row.get(14)?,
+        sighted_uptime: row.get(15)?,
+        next_look: row.get(16)?,
+        revision: row.get(17)?,
+        generation: row.get(18)?,
+        mac: row.get(19)?,
+    })
+}
+
+fn material_row(row: &Row<'_>) -> rusqlite::Result<MaterialRow> {
+    Ok(MaterialRow {
+        key_row: row.get(0)?,
+        number: row.get(1)?,
+        version: row.get(2)?,
+        algorithm: row.get(3)?,
+        created: row.get(4)?,
+        sealed: row.get(5)?,
+    })
+}
+
+fn first<T: FromSql>(row: &Row<'_>) -> rusqlite::Result<T> {
+    row.get(0)
+}
+
+fn count(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+impl Sqlite {
+    fn one<T>(&self, sql: &str, p: impl Params, read: fn(&Row<'_>) -> rusqlite::Result<T>) -> Result<Option<T>> {
+        let found = self.connection.prepare_cached(sql).and_then(|mut s| s.query_row(p, read).optional());
+        found.map_err(|e| storage("read", &e))
+    }
+
+    fn all<T>(&self, sql: &str, p: impl Params, read: fn(&Row<'_>) -> rusqlite::Result<T>) -> Result<Vec<T>> {
+        let found = self.connection.prepare_cached(sql).and_then(|mut s| s.query_map(p, read)?.collect());
+        found.map_err(|e| storage("read", &e))
+    }
+
+    fn change(&self, sql: &str, p: impl Params) -> Result<usize> {
+        self.connection.prepare_cached(sql).and_then(|mut s| s.execute(p)).map_err(|e| storage("write", &e))
+    }
+
+    fn change_one(&self, sql: &str, p: impl Params) -> Result<()> {
+        match self.change(sql, p)? {
+            1 => Ok(()),
+            _ => Err(missing("a row to change is gone")),
+        }
+    }
+}
+
+fn missing(what: &'static str) -> Error {
+    crate::error::Status::KeystoreCorrupt.error(format!("the keystore is damaged: {what}"))
+}
+
+impl Backend for Sqlite {
+    fn begin(&mut self, kind: Transaction) -> Result<()> {
+        self.start(kind)
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        self.run("COMMIT")
+    }
+
+    fn rollback(&mut self) {
+        let _ = self.run("ROLLBACK");
+    }
+
+    fn meta(&mut self) -> Result<MetaRow> {
+        let sql = "SELECT uuid, generation, destroyed, mac FROM meta";
+        let read = |row: &Row<'_>| {
+            Ok(MetaRow { uuid: row.get(0)?, generation: row.get(1)?, destroyed: row.get(2)?, mac: row.get(3)? })
+        };
+        self.one(sql, [], read)?.ok_or_else(|| missing("its description is gone"))
+    }
+
+    fn put_meta(&mut self, meta: &MetaRow) -> Result<()> {
+        let sql = "INSERT INTO meta(id, uuid, generation, destroyed, mac) VALUES(1, ?, ?, ?, ?)
+                   ON CONFLICT(id) DO UPDATE SET generation = excluded.generation, destroyed = excluded.destroyed,
+                   mac = excluded.mac";
+        self.change_one(sql, params![meta.uuid, meta.generation, meta.destroyed, meta.mac])
+    }
+
+    fn slots(&mut self) -> Result<Vec<SlotRow>> {
+        let read = |row: &Row<'_>| Ok(SlotRow { kind: row.get(0)?, parameters: row.get(1)?, wrapped: row.get(2)? });
+        self.all("SELECT kind, parameters, wrapped FROM slot ORDER BY id", [], read)
+    }
+
+    fn insert_slot(&mut self, slot: &SlotRow) -> Result<()> {
+        let sql = "INSERT INTO slot(kind, parameters, wrapped) VALUES(?, ?, ?)";
+        self.change_one(sql, params![slot.kind, slot.parameters, slot.wrapped])
+    }
+
+    fn key_by_id(&mut self, id: &[u8; 16]) -> Result<Option<KeyRow>> {
+        self.one(&format!("SELECT {KEY_COLUMNS} FROM key WHERE id = ?"), [id], key_row)
+    }
+
+    fn key_by_row(&mut self, row: i64) -> Result<Option<KeyRow>> {
+        self.one(&format!("SELECT {KEY_COLUMNS} FROM key WHERE row = ?"), [row], key_row)
+    }
+
+    fn keys_after(&mut self, id: Option<&[u8; 16]>, limit: usize) -> Result<Vec<KeyRow>> {
+        let sql = format!("SELECT {KEY_COLUMNS} FROM key WHERE id > ? ORDER BY id LIMIT ?");
+        // Every id is longer than the empty blob, which therefore comes before all.
+        let after: &[u8] = id.map_or(&[], |id| id);
+        self.all(&sql, params![after, count(limit)], key_row)
+    }
+
+    fn next_row(&mut self) -> Result<i64> {
+        let sql = "SELECT coalesce(max(row), 0) + 1 FROM key";
+        self.one(sql, [], first)?.ok_or_else(|| missing("no next row"))
+    }
+
+    fn insert_key(&mut self, key: &KeyRow) -> Result<()> {
+        let sql = format!(
+            "INSERT INTO key({KEY_COLUMNS}) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        );
+        self.change_one(&sql, key_params(key))
+    }
+
+    fn update_key(&mut self, key: &KeyRow) -> Result<()> {
+        let sql = "UPDATE key SET id = ?2, state = ?3, origin = ?4, creator = ?5, description = ?6, created = ?7,
+                   interval_s = ?8, primary_number = ?9, primary_id = ?10, primary_created = ?11,
+                   future_noticed = ?12, delete_date = ?13, sighted_wall = ?14, sighted_boot = ?15,
+                   sighted_uptime = ?16, next_look = ?17, revision = ?18, generation = ?19, mac = ?20 WHERE row = ?1";
+        self.change_one(sql, key_params(key))
+    }
+
+    fn delete_key(&mut self, row: i64) -> Result<()> {
+        self.change_one("DELETE FROM key WHERE row = ?", [row])
+    }
+
+    fn due(&mut self, until: i64, after: Option<DueRow>, limit: usize) -> Result<Vec<DueRow>> {
+        let sql = "SELECT next_look, row FROM key WHERE next_look <= ?1 AND (next_look, row) > (?2, ?3)
+                   ORDER BY next_look, row LIMIT ?4";
+        let after = after.unwrap_or(DueRow { next_look: i64::MIN, row: i64::MIN });
+        let read = |row: &Row<'_>| Ok(DueRow { next_look: row.get(0)?, row: row.get(1)? });
+        self.all(sql, params![until, after.next_look, after.row, count(limit)], read)
+    }
+
+    fn next_look_after(&mut self, now: i64) -> Result<Option<i64>> {
+        self.one("SELECT min(next_look) FROM key WHERE next_look > ?", [now], first).map(Option::flatten)
+    }
+
+    fn created_in_future(&mut self, now: i64, limit: usize) -> Result<Vec<i64>> {
+        let sql = "SELECT row FROM key WHERE state = 1 AND interval_s IS NOT NULL AND future_noticed IS NULL
+                   AND primary_created > ? LIMIT ?";
+        self.all(sql, params![now, count(limit)], first)
+    }
+
+    fn sighted_too_early(&mut self, now: i64, limit: usize) -> Result<Vec<i64>> {
+        let sql = "SELECT row FROM key WHERE sighted_wall IS NOT NULL AND delete_date > ? LIMIT ?";
+        self.all(sql, params![now, count(limit)], first)
+    }
+
+    fn changed_since(&mut self, generation: i64, limit: usize) -> Result<Vec<[u8; 16]>> {
+        self.all("SELECT id FROM key WHERE generation > ? LIMIT ?", params![generation, count(limit)], first)
+    }
+
+    fn insert_material(&mut self, m: &MaterialRow) -> Result<()> {
+        let sql = format!("INSERT INTO material({MATERIAL_COLUMNS}) VALUES(?, ?, ?, ?, ?, ?)");
+        self.change_one(&sql, params![m.key_row, m.number, m.version, m.algorithm, m.created, m.sealed])
+    }
+
+    fn material(&mut self, key_row: i64, version: &[u8; 16]) -> Result<Option<MaterialRow>> {
+        let sql = format!("SELECT {MATERIAL_COLUMNS} FROM material WHERE key_row = ? AND version = ?");
+        self.one(&sql, params![key_row, version], material_row)
+    }
+
+    fn materials_before(&mut self, key_row: i64, number: Option<i64>, limit: usize) -> Result<Vec<MaterialRow>> {
+        let sql = format!(
+            "SELECT {MATERIAL_COLUMNS} FROM material WHERE key_row = ? AND number < ? ORDER BY number DESC LIMIT ?"
+        );
+        self.all(&sql, params![key_row, number.unwrap_or(i64::MAX), count(limit)], material_row)
+    }
+
+    fn delete_materials(&mut self, key_row: i64) -> Result<()> {
+        self.change("DELETE FROM material WHERE key_row = ?", [key_row]).map(drop)
+    }
+}
+
+fn key_params(key: &KeyRow) -> impl Params + '_ {
+    rusqlite::params_from_iter([
+        &key.row as &dyn rusqlite::ToSql,
+        &key.id,
+        &key.state,
+        &key.origin,
+        &key.creator,
+        &key.description,
+        &key.created,
+        &key.interval_s,
+        &key.primary_number,
+        &key.primary_id,
+        &key.primary_created,
+        &key.future_noticed,
+        &key.delete_date,
+        &key.sighted_wall,
+        &key.sighted_boot,
+        &key.sighted_uptime,
+        &key.next_look,
+        &key.revision,
+        &key.generation,
+        &key.mac,
+    ])
+}

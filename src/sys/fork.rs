@@ -1,0 +1,211 @@
+//! Notices that the process was forked, keeps library calls and fork apart, and rebuilds per-process state in a child.
+//!
+//! Detection is a word in a page that the kernel wipes in a child (MADV_WIPEONFORK), which also sees a raw `clone`,
+//! besides `pthread_atfork`; never getpid, which repeats in a new pid namespace. A child takes no lock that existed
+//! before: it makes new state and leaks what it inherited.
+
+use std::cell::{Cell, RefCell};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
+
+use super::sync::{Gate, ShutGate};
+use crate::error::{Result, Status};
+
+static WORD: AtomicPtr<AtomicU64> = AtomicPtr::new(std::ptr::null_mut());
+static LAST_EPOCH: AtomicU64 = AtomicU64::new(0);
+static GATE: Gate = Gate::new();
+
+/// Descriptors (plus one, so that zero is free) that a child closes: an open file description's lock belongs to
+/// parent and child together, so a child that kept one would keep its dead parent's lock.
+static INHERITED: [AtomicI32; 1024] = [const { AtomicI32::new(0) }; 1024];
+
+thread_local! {
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
+    static SHUT: RefCell<Option<ShutGate>> = const { RefCell::new(None) };
+}
+
+/// A number that differs between a process and the process it was forked from. One atomic load.
+pub fn epoch() -> u64 {
+    let word = word();
+    let epoch = word.load(Ordering::Relaxed);
+    if epoch != 0 { epoch } else { new_epoch(word) }
+}
+
+fn word() -> &'static AtomicU64 {
+    let word = WORD.load(Ordering::Acquire);
+    if word.is_null() {
+        return set_up();
+    }
+    // SAFETY: once set, WORD points to a page that is never unmapped.
+    unsafe { &*word }
+}
+
+#[cold]
+fn new_epoch(word: &AtomicU64) -> u64 {
+    let next = LAST_EPOCH.fetch_add(1, Ordering::Relaxed) + 1;
+    match word.compare_exchange(0, next, Ordering::Relaxed, Ordering::Relaxed) {
+        Ok(_) => next,
+        Err(others) => others,
+    }
+}
+
+#[cold]
+fn set_up() -> &'static AtomicU64 {
+    static ONCE: OnceLock<usize> = OnceLock::new();
+    let address = *ONCE.get_or_init(|| {
+        // SAFETY: an anonymous mapping of one page; the result is checked.
+        let page = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                4096,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        let word = if page == libc::MAP_FAILED {
+            // Without the page, pthread_atfork alone remains.
+            Box::leak(Box::new(AtomicU64::new(0))) as *const AtomicU64 as usize
+        } else {
+            // SAFETY: the page was just mapped; where the kernel refuses, pthread_atfork alone remains.
+            unsafe { libc::madvise(page, 4096, libc::MADV_WIPEONFORK) };
+            page as usize
+        };
+        // SAFETY: the three handlers are `extern "C"` functions of this library, which is never unloaded.
+        unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork_in_parent), Some(after_fork_in_child)) };
+        word
+    });
+    WORD.store(address as *mut AtomicU64, Ordering::Release);
+    // SAFETY: the address is that of a page or box that lives for ever, aligned for an AtomicU64.
+    unsafe { &*(address as *const AtomicU64) }
+}
+
+extern "C" fn before_fork() {
+    let shut = GATE.shut();
+    SHUT.with(|cell| *cell.borrow_mut() = Some(shut));
+}
+
+extern "C" fn after_fork_in_parent() {
+    SHUT.with(|cell| cell.borrow_mut().take());
+}
+
+extern "C" fn after_fork_in_child() {
+    for slot in &INHERITED {
+        let stored = slot.swap(0, Ordering::Relaxed);
+        if stored != 0 {
+            // SAFETY: close takes any number; these descriptors are ours and nobody uses them in the child.
+            unsafe { libc::close(stored - 1) };
+        }
+    }
+    let word = WORD.load(Ordering::Acquire);
+    if !word.is_null() {
+        // SAFETY: WORD points to a page that is never unmapped.
+        unsafe { &*word }.store(0, Ordering::Relaxed);
+    }
+    SHUT.with(|cell| cell.borrow_mut().take());
+}
+
+/// Runs `body` while no fork can happen: for calls into SQLite, or into OpenSSL where it may lock.
+///
+/// Never held in a callback, in Argon2 or while waiting for a lock, because a fork waits for it.
+pub fn gate<R>(body: impl FnOnce() -> R) -> R {
+    struct Leave;
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            DEPTH.with(|depth| depth.set(depth.get() - 1));
+        }
+    }
+    let outermost = DEPTH.with(|depth| depth.replace(depth.get() + 1)) == 0;
+    let _leave = Leave;
+    let _pass = outermost.then(|| GATE.pass());
+    body()
+}
+
+/// A descriptor that a forked child closes.
+#[derive(Debug)]
+pub struct ClosedInChild(usize);
+
+impl ClosedInChild {
+    pub fn register(descriptor: i32) -> Result<Self> {
+        for (index, slot) in INHERITED.iter().enumerate() {
+            if slot.compare_exchange(0, descriptor + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+                return Ok(Self(index));
+            }
+        }
+        Err(Status::LimitExceeded.error("1024 keystores are open in this process; close some"))
+    }
+}
+
+impl Drop for ClosedInChild {
+    fn drop(&mut self) {
+        if let Some(slot) = INHERITED.get(self.0) {
+            slot.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A value that a forked child makes anew on its first use, from what it inherited.
+///
+/// The inherited value is leaked in the child: its locks may be held by threads that don't exist there.
+#[derive(Debug)]
+pub struct PerProcess<T> {
+    current: AtomicPtr<Node<T>>,
+}
+
+#[derive(Debug)]
+struct Node<T> {
+    epoch: u64,
+    value: T,
+}
+
+impl<T> PerProcess<T> {
+    pub fn new(value: T) -> Self {
+        Self { current: AtomicPtr::new(Box::into_raw(Box::new(Node { epoch: epoch(), value }))) }
+    }
+
+    /// This process's value; `rebuild` makes it from the parent's in a child.
+    #[inline]
+    pub fn get(&self, rebuild: impl Fn(&T) -> Result<T>) -> Result<&T> {
+        // SAFETY: the pointer is from Box::into_raw and nodes are freed only in Drop.
+        let node = unsafe { &*self.current.load(Ordering::Acquire) };
+        if node.epoch == epoch() { Ok(&node.value) } else { self.rebuild(node, rebuild) }
+    }
+
+    #[cold]
+    fn rebuild(&self, inherited: &Node<T>, rebuild: impl Fn(&T) -> Result<T>) -> Result<&T> {
+        let made = Box::into_raw(Box::new(Node { epoch: epoch(), value: rebuild(&inherited.value)? }));
+        let old = std::ptr::from_ref(inherited).cast_mut();
+        match self.current.compare_exchange(old, made, Ordering::AcqRel, Ordering::Acquire) {
+            // SAFETY: `made` was just published and lives until Drop.
+            Ok(_) => Ok(unsafe { &(*made).value }),
+            Err(others) => {
+                // SAFETY: `made` was never shared, and `others` is a node that lives until Drop.
+                unsafe {
+                    drop(Box::from_raw(made));
+                    Ok(&(*others).value)
+                }
+            }
+        }
+    }
+}
+
+impl<T> Drop for PerProcess<T> {
+    fn drop(&mut self) {
+        let node = *self.current.get_mut();
+        // SAFETY: `&mut self` means that nobody uses the node any more; it is from Box::into_raw.
+        unsafe {
+            if (*node).epoch == epoch() {
+                drop(Box::from_raw(node));
+            }
+        }
+    }
+}
+
+// SAFETY: hands out `&T` to any thread and drops T where it is dropped itself, like a Box.
+unsafe impl<T: Send + Sync> Send for PerProcess<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send + Sync> Sync for PerProcess<T> {}
+
+#[cfg(test)]
+mod tests;

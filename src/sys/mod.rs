@@ -1,0 +1,17 @@
+//! The operating system, as this library uses it.
+//!
+//! * `random`: bytes of the kernel, words of the CPU. `nonce`: unique nonce suffixes that survive fork and cloning.
+//! * `secret`: locked memory for keys. `per_thread`: a value for each thread of an object.
+//! * `fork`: notices and survives fork. `sync`: locks and threads. `signal`: keeps signals off our threads.
+//! * `word`: a word shared between processes. `filesystem`: tells network file systems. `clocks`: its clocks.
+
+pub mod clocks;
+pub mod filesystem;
+pub mod fork;
+pub mod nonce;
+pub mod per_thread;
+pub mod random;
+pub mod secret;
+mod signal;
+pub mod sync;
+pub mod word;

@@ -1,0 +1,122 @@
+//! Twelve-byte nonce suffixes that never repeat: not after fork, not after the machine was cloned.
+//!
+//! A page of buffered kernel randomness makes a suffix cheap, and two things keep a copy of that page from repeating
+//! it: the kernel wipes the page in a forked child (MADV_WIPEONFORK), and eight of the twelve bytes are XORed with a
+//! word that the CPU draws during the call, which a cloned machine draws again. Without a quick CPU generator, or
+//! where the page can't be wiped, each suffix is its own getrandom(2).
+//!
+//! Invariants, each proved by the test of the same name:
+//! * `a_forked_child_never_repeats_its_parent`
+//! * `a_cloned_buffer_never_repeats_a_suffix`
+//! * `used_bytes_are_wiped`
+
+use std::ptr::NonNull;
+
+use crate::error::Result;
+use crate::sys::random;
+
+/// Length of a suffix in bytes.
+pub const SUFFIX: usize = 12;
+const PAGE: usize = 4096;
+const SLOTS: usize = (PAGE - size_of::<u64>()) / SUFFIX;
+
+/// One thread's source of suffixes.
+pub struct NoncePool {
+    /// None: every suffix comes from the kernel.
+    page: Option<Page>,
+    hardware: fn() -> Option<u64>,
+}
+
+/// What the wiped page holds. All zeros reads as "no slot left".
+#[repr(C)]
+struct Buffer {
+    left: u64,
+    slots: [[u8; SUFFIX]; SLOTS],
+}
+
+impl NoncePool {
+    /// A pool of its own page where the CPU draws quickly and the kernel wipes on fork, else one without a buffer.
+    pub fn new() -> Result<Self> {
+        let page = random::hardware_word().and_then(|_| Page::new(true));
+        Ok(Self { page, hardware: random::hardware_word })
+    }
+
+    /// A fresh suffix. Fails with `RandomFailed` when the kernel gives no randomness.
+    #[inline]
+    pub fn suffix(&mut self) -> Result<[u8; SUFFIX]> {
+        let Some(page) = &mut self.page else { return random::array() };
+        // Drawn first: a failed draw must not fall back on the buffer alone.
+        let Some(word) = (self.hardware)() else { return random::array() };
+        let mut suffix = page.buffer().take()?;
+        let (mixed, _) = suffix.split_at_mut(size_of::<u64>());
+        for (byte, fresh) in mixed.iter_mut().zip(word.to_ne_bytes()) {
+            *byte ^= fresh;
+        }
+        Ok(suffix)
+    }
+}
+
+impl Buffer {
+    #[inline]
+    fn take(&mut self) -> Result<[u8; SUFFIX]> {
+        let index = match self.left.checked_sub(1) {
+            Some(index) => index,
+            None => self.refill()?,
+        };
+        // Counted before the bytes are read: an interrupted call loses a slot, never gives it twice.
+        self.left = index;
+        let slot = self.slots.get_mut(index as usize);
+        Ok(slot.map(std::mem::take).unwrap_or_default())
+    }
+
+    #[cold]
+    fn refill(&mut self) -> Result<u64> {
+        random::fill(self.slots.as_flattened_mut())?;
+        Ok(SLOTS as u64 - 1)
+    }
+}
+
+/// A private anonymous page that a forked child finds zeroed and a core dump leaves out.
+struct Page(NonNull<Buffer>);
+
+// SAFETY: the page belongs to this value alone; nothing about a mapping is tied to a thread.
+unsafe impl Send for Page {}
+
+impl Page {
+    /// None where the kernel gives no page or can't wipe it. `wipe` is off only in the test that shows the danger.
+    fn new(wipe: bool) -> Option<Self> {
+        const { assert!(size_of::<Buffer>() <= PAGE) };
+        let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: a new anonymous mapping at an address of the kernel's choice touches no memory of ours.
+        let address = unsafe { libc::mmap(std::ptr::null_mut(), PAGE, access, kind, -1, 0) };
+        if address == libc::MAP_FAILED {
+            return None;
+        }
+        let page = Self(NonNull::new(address.cast())?);
+        // SAFETY: the range is the mapping just made.
+        if wipe && unsafe { libc::madvise(address, PAGE, libc::MADV_WIPEONFORK) } != 0 {
+            return None;
+        }
+        // Keeping the page out of core dumps is a courtesy; suffixes are public once used.
+        // SAFETY: as above.
+        unsafe { libc::madvise(address, PAGE, libc::MADV_DONTDUMP) };
+        Some(page)
+    }
+
+    fn buffer(&mut self) -> &mut Buffer {
+        // SAFETY: the mapping is page-aligned, large enough, lives as long as `self`, is lent once, and every bit
+        // pattern (zeros at first) is a valid `Buffer`.
+        unsafe { self.0.as_mut() }
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(self.buffer().slots.as_flattened_mut());
+        // SAFETY: the range is the mapping that `new` made, and nothing borrows it any more.
+        unsafe { libc::munmap(self.0.as_ptr().cast(), PAGE) };
+    }
+}
+
+#[cfg(test)]
+mod tests;

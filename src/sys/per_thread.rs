@@ -1,0 +1,139 @@
+//! One value for each thread that uses an object, reached without a lock and wiped with the object or the thread.
+//!
+//! A value is touched by its own thread alone. It is dropped when its thread ends or when the [`PerThread`] is
+//! dropped, whichever comes first; dropping needs `&mut`, so no thread can be using it then.
+
+use std::cell::{Cell, RefCell, UnsafeCell};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use super::fork;
+use super::sync::Lock;
+
+static LAST_ID: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    static MINE: RefCell<Vec<Entry>> = const { RefCell::new(Vec::new()) };
+}
+
+#[derive(Debug)]
+pub struct PerThread<T: Send + 'static> {
+    id: u64,
+    cells: Arc<Cells<T>>,
+}
+
+type Cells<T> = Lock<Vec<Box<ThreadCell<T>>>>;
+
+#[derive(Debug)]
+struct ThreadCell<T> {
+    busy: Cell<bool>,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: only the owning thread touches the contents, until `PerThread` or the thread's end takes the cell out of
+// the list under its lock.
+unsafe impl<T: Send> Send for ThreadCell<T> {}
+
+/// This thread's cell of one object.
+struct Entry {
+    id: u64,
+    cell: *const (),
+    epoch: u64,
+    /// Removes the cell from its object, if that still lives.
+    end: Box<dyn End>,
+}
+
+trait End {
+    fn end(&self, cell: *const ());
+    fn is_dead(&self) -> bool;
+}
+
+impl<T> End for Weak<Cells<T>> {
+    fn end(&self, cell: *const ()) {
+        let Some(cells) = self.upgrade() else { return };
+        let removed = cells.lock().ok().and_then(|mut list| {
+            let index = list.iter().position(|c| std::ptr::from_ref(&**c).cast() == cell)?;
+            Some(list.swap_remove(index))
+        });
+        drop(removed);
+    }
+
+    fn is_dead(&self) -> bool {
+        self.strong_count() == 0
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        // In a forked child the object is its parent's, and its lock may be held for ever.
+        if self.epoch == fork::epoch() {
+            self.end.end(self.cell);
+        }
+    }
+}
+
+impl<T: Default + Send + 'static> PerThread<T> {
+    pub fn new() -> Self {
+        Self { id: LAST_ID.fetch_add(1, Ordering::Relaxed) + 1, cells: Arc::new(Lock::new(Vec::new())) }
+    }
+
+    /// Runs `body` on this thread's value. A nested call, or one while the thread ends, gets a value of its own that
+    /// is dropped right after.
+    #[inline]
+    pub fn with<R>(&self, body: impl FnOnce(&mut T) -> R) -> R {
+        let Some(cell) = self.cell() else { return body(&mut T::default()) };
+        // SAFETY: the cell is in our list, which lives as long as `self`; it leaves it only at this thread's end.
+        let cell = unsafe { &*cell };
+        if cell.busy.replace(true) {
+            return body(&mut T::default());
+        }
+        let _idle = Idle(&cell.busy);
+        // SAFETY: only this thread reaches the cell, and `busy` keeps a nested call away.
+        body(unsafe { &mut *cell.value.get() })
+    }
+
+    #[inline]
+    fn cell(&self) -> Option<*const ThreadCell<T>> {
+        MINE.try_with(|mine| {
+            let mine = mine.try_borrow().ok()?;
+            mine.iter().find(|entry| entry.id == self.id).map(|entry| entry.cell.cast())
+        })
+        .ok()
+        .flatten()
+        .or_else(|| self.join())
+    }
+
+    #[cold]
+    fn join(&self) -> Option<*const ThreadCell<T>> {
+        MINE.try_with(|mine| {
+            let mut mine = mine.try_borrow_mut().ok()?;
+            let cell = Box::new(ThreadCell { busy: Cell::new(false), value: UnsafeCell::new(T::default()) });
+            let address = std::ptr::from_ref(&*cell);
+            self.cells.lock().ok()?.push(cell);
+            mine.retain(|entry| !entry.end.is_dead());
+            let end = Box::new(Arc::downgrade(&self.cells));
+            mine.push(Entry { id: self.id, cell: address.cast(), epoch: fork::epoch(), end });
+            Some(address)
+        })
+        .ok()
+        .flatten()
+    }
+}
+
+impl<T: Send + 'static> Drop for PerThread<T> {
+    fn drop(&mut self) {
+        let cells = self.cells.lock().map(|mut list| std::mem::take(&mut *list));
+        drop(cells);
+    }
+}
+
+struct Idle<'a>(&'a Cell<bool>);
+
+impl Drop for Idle<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! Key bytes in locked, non-dumpable memory, wiped when done.
+//!
+//! An [`Arena`] maps memory in chunks, locks it (mlock), keeps it out of core dumps (MADV_DONTDUMP) and lends 32-byte
+//! places. Where RLIMIT_MEMLOCK is too small the memory stays unlocked and [`Arena::is_locked`] says so.
+
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use zeroize::Zeroize;
+
+use super::sync::Lock;
+use crate::error::{Result, Status};
+
+/// Bytes of a key.
+pub const KEY_LEN: usize = 32;
+const CHUNK: usize = 16 * 1024;
+
+/// Memory for secrets; each keystore handle has its own, so that a forked child needs none of its parent's locks.
+#[derive(Debug)]
+pub struct Arena {
+    memory: Lock<Memory>,
+    locked: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
+    chunks: Vec<Chunk>,
+    free: Vec<Place>,
+}
+
+/// 32 bytes inside a chunk, owned by whoever holds this.
+#[derive(Debug)]
+struct Place(NonNull<[u8; KEY_LEN]>);
+// SAFETY: a place is plain memory with a single owner.
+unsafe impl Send for Place {}
+
+impl Arena {
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self { memory: Lock::default(), locked: AtomicBool::new(true) })
+    }
+
+    /// Whether all memory mapped so far is locked into RAM.
+    pub fn is_locked(&self) -> bool {
+        self.locked.load(Ordering::Relaxed)
+    }
+
+    /// Moves `key` into the arena and wipes the original.
+    pub fn keep(self: &Arc<Self>, key: &mut [u8; KEY_LEN]) -> Result<Secret> {
+        let place = self.place()?;
+        // SAFETY: the place is ours alone and valid for 32 bytes; a byte array has alignment 1.
+        unsafe { place.0.as_ptr().write(*key) };
+        key.zeroize();
+        Ok(Secret { place: Some(place), arena: Arc::clone(self) })
+    }
+
+    fn place(&self) -> Result<Place> {
+        let mut memory = self.memory.lock()?;
+        if memory.free.is_empty() {
+            let chunk = Chunk::map()?;
+            if !chunk.lock() {
+                self.locked.store(false, Ordering::Relaxed);
+            }
+            memory.free.extend(chunk.places());
+            memory.chunks.push(chunk);
+        }
+        memory.free.pop().ok_or_else(|| Status::Internal.error("no place for a secret"))
+    }
+}
+
+#[derive(Debug)]
+struct Chunk(NonNull<libc::c_void>);
+// SAFETY: a mapping belongs to the process, not to a thread.
+unsafe impl Send for Chunk {}
+
+impl Chunk {
+    fn map() -> Result<Self> {
+        // SAFETY: an anonymous mapping; the result is checked before use.
+        let address = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                CHUNK,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        match NonNull::new(address) {
+            Some(address) if address.as_ptr() != libc::MAP_FAILED => Ok(Self(address)),
+            _ => Err(Status::Internal.error("no memory for secrets")),
+        }
+    }
+
+    /// Keeps the chunk out of swap and core dumps; false if it could not be locked.
+    fn lock(&self) -> bool {
+        // SAFETY: both calls are about the mapping that this chunk owns.
+        unsafe {
+            libc::madvise(self.0.as_ptr(), CHUNK, libc::MADV_DONTDUMP);
+            libc::mlock(self.0.as_ptr(), CHUNK) == 0
+        }
+    }
+
+    fn places(&self) -> impl Iterator<Item = Place> + use<> {
+        let start = self.0.cast::<[u8; KEY_LEN]>();
+        // SAFETY: the index stays inside the chunk.
+        (0..CHUNK / KEY_LEN).rev().map(move |index| Place(unsafe { start.add(index) }))
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours; the arena dies after its last secret, so no place is in use.
+        unsafe { libc::munmap(self.0.as_ptr(), CHUNK) };
+    }
+}
+
+/// A 32-byte key in an arena. No Clone, no Debug of its bytes; wiped on drop.
+pub struct Secret {
+    place: Option<Place>,
+    arena: Arc<Arena>,
+}
+
+// SAFETY: the bytes are only read through `&Secret` once made.
+unsafe impl Sync for Secret {}
+
+impl Secret {
+    /// The key itself. Grep for this to find every use of key bytes.
+    pub fn expose(&self) -> &[u8; KEY_LEN] {
+        static NONE: [u8; KEY_LEN] = [0; KEY_LEN];
+        match &self.place {
+            // SAFETY: the place is valid and unchanged while this secret lives.
+            Some(place) => unsafe { place.0.as_ref() },
+            None => &NONE,
+        }
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        let Some(mut place) = self.place.take() else { return };
+        // SAFETY: this secret owns the place.
+        unsafe { place.0.as_mut() }.zeroize();
+        if let Ok(mut memory) = self.arena.memory.lock() {
+            memory.free.push(place);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

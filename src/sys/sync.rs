@@ -1,0 +1,238 @@
+//! Locks, waiting and threads: the only file that names lock types, so that a model checker can be swapped in.
+//!
+//! Everything here is std's: its futex locks keep no process-wide table that a forked child could hang on.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result, Status};
+
+fn poisoned<T>(_: T) -> Error {
+    Status::Poisoned.error("an earlier call panicked inside the library; close the keystore and open it again")
+}
+
+/// A mutex whose poisoning is an error instead of a panic.
+#[derive(Debug, Default)]
+pub struct Lock<T>(Mutex<T>);
+
+impl<T> Lock<T> {
+    pub const fn new(value: T) -> Self {
+        Self(Mutex::new(value))
+    }
+
+    pub fn lock(&self) -> Result<MutexGuard<'_, T>> {
+        self.0.lock().map_err(poisoned)
+    }
+}
+
+/// Holds values that are lent to one caller at a time; waiting for one is bounded. No lock is held while it is lent.
+#[derive(Debug)]
+pub struct Pool<T> {
+    idle: Mutex<VecDeque<T>>,
+    returned: Condvar,
+}
+
+impl<T> Pool<T> {
+    pub fn new(values: impl IntoIterator<Item = T>) -> Self {
+        Self { idle: Mutex::new(values.into_iter().collect()), returned: Condvar::new() }
+    }
+
+    /// Lends a value, or `None` after `patience`.
+    pub fn lend(&self, patience: Duration) -> Result<Option<Lent<'_, T>>> {
+        let deadline = Instant::now() + patience;
+        let mut idle = self.idle.lock().map_err(poisoned)?;
+        loop {
+            if let Some(value) = idle.pop_front() {
+                return Ok(Some(Lent { pool: self, value: Some(value) }));
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            idle = self.returned.wait_timeout(idle, left).map_err(poisoned)?.0;
+        }
+    }
+}
+
+/// A value on loan from a [`Pool`]; returned when dropped.
+#[derive(Debug)]
+pub struct Lent<'a, T> {
+    pool: &'a Pool<T>,
+    value: Option<T>,
+}
+
+impl<T> Lent<'_, T> {
+    pub fn get(&mut self) -> Result<&mut T> {
+        self.value.as_mut().ok_or_else(|| Status::Internal.error("a lent value is missing"))
+    }
+}
+
+impl<T> Drop for Lent<'_, T> {
+    fn drop(&mut self) {
+        if let (Some(value), Ok(mut idle)) = (self.value.take(), self.pool.idle.lock()) {
+            idle.push_back(value);
+            self.pool.returned.notify_one();
+        }
+    }
+}
+
+/// A value that is read without a lock and replaced rarely; replaced ones live on until this is dropped.
+#[derive(Debug)]
+pub struct Published<T> {
+    current: AtomicPtr<T>,
+    all: Mutex<Vec<Kept<T>>>,
+}
+
+#[derive(Debug)]
+struct Kept<T>(*mut T);
+
+// SAFETY: owns its T like a Box.
+unsafe impl<T: Send> Send for Kept<T> {}
+
+impl<T> Published<T> {
+    pub fn new(value: T) -> Self {
+        let first = Box::into_raw(Box::new(value));
+        Self { current: AtomicPtr::new(first), all: Mutex::new(vec![Kept(first)]) }
+    }
+
+    #[inline]
+    pub fn get(&self) -> &T {
+        // SAFETY: from Box::into_raw, freed only in Drop.
+        unsafe { &*self.current.load(Ordering::Acquire) }
+    }
+
+    pub fn set(&self, value: T) {
+        let Ok(mut all) = self.all.lock() else { return };
+        let next = Box::into_raw(Box::new(value));
+        all.push(Kept(next));
+        self.current.store(next, Ordering::Release);
+    }
+}
+
+impl<T> Drop for Published<T> {
+    fn drop(&mut self) {
+        if let Ok(mut all) = self.all.lock() {
+            for kept in all.drain(..) {
+                // SAFETY: from Box::into_raw, and nobody can hold a reference any more.
+                drop(unsafe { Box::from_raw(kept.0) });
+            }
+        }
+    }
+}
+
+// SAFETY: gives `&T` to any thread.
+unsafe impl<T: Send + Sync> Sync for Published<T> {}
+
+/// A gate that many pass at once and that one can shut.
+#[derive(Debug, Default)]
+pub struct Gate(RwLock<()>);
+
+impl Gate {
+    pub const fn new() -> Self {
+        Self(RwLock::new(()))
+    }
+
+    pub fn pass(&self) -> RwLockReadGuard<'_, ()> {
+        self.0.read().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    pub fn shut(&self) -> RwLockWriteGuard<'_, ()> {
+        self.0.write().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+pub type ShutGate = RwLockWriteGuard<'static, ()>;
+
+/// What a waiting thread is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wake {
+    TimedOut,
+    Nudged,
+    Stop,
+}
+
+/// Lets one thread sleep until a time, a nudge or the order to stop.
+#[derive(Debug, Default)]
+pub struct Alarm {
+    state: Mutex<AlarmState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct AlarmState {
+    nudged: bool,
+    stopped: bool,
+}
+
+impl Alarm {
+    /// Sleeps for at most `limit` of monotonic time; a nudge given earlier returns at once.
+    pub fn sleep(&self, limit: Duration) -> Wake {
+        let Ok(mut state) = self.state.lock() else { return Wake::Stop };
+        let deadline = Instant::now() + limit;
+        loop {
+            if state.stopped {
+                return Wake::Stop;
+            }
+            if std::mem::take(&mut state.nudged) {
+                return Wake::Nudged;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Wake::TimedOut;
+            }
+            match self.changed.wait_timeout(state, left) {
+                Ok((next, _)) => state = next,
+                Err(_) => return Wake::Stop,
+            }
+        }
+    }
+
+    pub fn nudge(&self) {
+        if let Ok(mut state) = self.state.lock() {
+            state.nudged = true;
+            self.changed.notify_all();
+        }
+    }
+
+    pub fn stop(&self) {
+        if let Ok(mut state) = self.state.lock() {
+            state.stopped = true;
+            self.changed.notify_all();
+        }
+    }
+
+    pub fn stopped(&self) -> bool {
+        self.state.lock().map_or(true, |state| state.stopped)
+    }
+}
+
+/// A named thread of ours.
+#[derive(Debug)]
+pub struct Thread(JoinHandle<()>);
+
+impl Thread {
+    /// Starts `body` with every signal blocked, so that the host's handlers run on the host's threads.
+    pub fn start(name: &str, body: impl FnOnce() + Send + 'static) -> Result<Self> {
+        let old = super::signal::block_all();
+        let started = std::thread::Builder::new().name(name.into()).spawn(body);
+        super::signal::restore(&old);
+        started.map(Self).map_err(|e| Status::Internal.error(format!("a thread could not be started: {}", e.kind())))
+    }
+
+    /// Waits for the end of the thread; does nothing when called on the thread itself.
+    pub fn join(self) {
+        if self.0.thread().id() != std::thread::current().id() {
+            let _ = self.0.join();
+        }
+    }
+}
+
+pub fn sleep(time: Duration) {
+    std::thread::sleep(time);
+}
+
+#[cfg(test)]
+mod tests;
