@@ -1,4 +1,32 @@
 //! libkms: a key management service that lives inside a program.
+//!
+//! A [`Kms`] is an open keystore. It makes customer master keys, encrypts under them, and rotates them on schedule;
+//! everything ever encrypted stays readable.
+//!
+//! ```
+//! use kms::{CreateKey, Interval, Kms, ManualClock, Options};
+//!
+//! # fn main() -> kms::Result<()> {
+//! let clock = ManualClock::at(0);
+//! let kms = Kms::open("memory:", &Options::new().root_key(&[7; 32]).clock(clock.clone()))?;
+//! let key = kms.create_key(&CreateKey { rotate_every: Some(Interval::parse("90d")?), ..Default::default() })?;
+//! let old = kms.encrypt(&key.to_string(), b"4111 1111", &[("tenant", "42")])?;
+//!
+//! clock.advance_seconds(5 * 365 * 86_400);
+//! assert_eq!(kms.tick()?.rotated, 1);
+//! assert_eq!(&**kms.decrypt(&old, &[("tenant", "42")])?, b"4111 1111");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The house, from the outside in; imports point one way:
+//!
+//! * `ffi`: the C ABI, of which `include/kms.h` is the manual (feature `capi`).
+//! * [`service`]: the use cases, the key cache, the rotation thread.
+//! * `store`: the keystore: sealed rows, transactions, root keys, other processes.
+//! * `crypto`: ciphertexts, XAES-256-GCM; the only code that calls OpenSSL.
+//! * [`domain`]: the rules of keys, pure. [`error`]: the one error.
+//! * [`clock`] and `sys` serve every layer: time, and the operating system.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]

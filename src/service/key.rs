@@ -39,25 +39,27 @@ impl Kms {
     }
 
     /// Shows at most `limit` keys in the order of their ids, after the key `after` or from the start, until `visit`
-    /// returns false. No lock is held while it runs.
+    /// returns false. No lock is held while it runs. A damaged key is passed over and is the error of the call.
     pub fn list_keys(&self, after: Option<&str>, limit: usize, mut visit: impl FnMut(&Key) -> bool) -> Result<()> {
         let core = self.core()?;
         let mut after = after.map(Core::id_only).transpose()?;
-        let mut left = limit;
+        let (mut left, mut damaged) = (limit, Ok(()));
         while left > 0 {
             let page = core.store.read(|view| view.keys_after(after.as_ref(), left.min(PAGE)))?;
-            for stored in &page {
-                if !visit(&stored.key) {
-                    return Ok(());
+            for (_, found) in &page {
+                match found {
+                    Ok(stored) if !visit(&stored.key) => return damaged,
+                    Ok(_) => {}
+                    Err(error) => damaged = damaged.and(Err(error.clone())),
                 }
             }
             left -= page.len();
             match page.last() {
-                Some(last) if page.len() == PAGE => after = Some(last.key.id),
-                _ => return Ok(()),
+                Some((last, _)) if page.len() == PAGE => after = Some(*last),
+                _ => break,
             }
         }
-        Ok(())
+        damaged
     }
 
     /// Makes a Disabled key Enabled; if a rotation became overdue meanwhile, it is carried out at once.

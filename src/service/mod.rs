@@ -148,7 +148,11 @@ impl Core {
         {
             return Ok(());
         }
-        self.catch_up()
+        match self.catch_up() {
+            // Nothing was announced, so what is in memory goes on serving while the disk is in trouble.
+            Err(_) if self.store.is_mapped() => Ok(()),
+            done => done,
+        }
     }
 
     /// The key as it is now, from memory or from the store.

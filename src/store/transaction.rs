@@ -46,10 +46,10 @@ impl<'a> View<'a> {
         row.map(|row| self.sealing.check_key(row)).transpose()
     }
 
-    /// Keys in the order of their ids, after `id` or from the start.
-    pub fn keys_after(&mut self, id: Option<&KeyId>, limit: usize) -> Result<Vec<Stored>> {
+    /// Keys in the order of their ids, after `id` or from the start; a damaged one is an error in its place.
+    pub fn keys_after(&mut self, id: Option<&KeyId>, limit: usize) -> Result<Vec<(KeyId, Result<Stored>)>> {
         let rows = self.backend.keys_after(id.map(KeyId::as_bytes), limit)?;
-        rows.into_iter().map(|row| self.sealing.check_key(row)).collect()
+        Ok(rows.into_iter().map(|row| (KeyId::from_bytes(row.id), self.sealing.check_key(row))).collect())
     }
 
     /// One version's material, if this key has such a version.
