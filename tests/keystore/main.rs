@@ -1,0 +1,8 @@
+//! The keystore's promises, tried through the public API with real files, processes, forks and crashes.
+//!
+//! `KMS_TEST_SCALE=10` makes the long ones ten times longer. `--features faults` adds those that need a fault.
+
+mod folder;
+mod opening;
+mod process;
+mod serve;
