@@ -2,7 +2,13 @@
 //!
 //! `KMS_TEST_SCALE=10` makes the long ones ten times longer. `--features faults` adds those that need a fault.
 
+mod crash;
+mod edited;
 mod folder;
+#[cfg(feature = "faults")]
+mod locks;
 mod opening;
 mod process;
+mod processes;
+mod roots;
 mod serve;

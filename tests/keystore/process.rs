@@ -7,6 +7,9 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 const ROLES: &[(&str, fn(&[String]))] = &[
     ("serve", crate::serve::serve),
     ("hold", crate::serve::hold),
+    ("rotate-due", crate::processes::rotate_due),
+    ("create-together", crate::processes::create_together),
+    ("change", crate::crash::change),
 ];
 
 /// Runs before `main`, so that a role has no thread of the test harness beside it.
@@ -30,7 +33,7 @@ extern "C" fn before_main() {
 /// A process in a role; killed if it is still there when dropped.
 pub struct Worker {
     child: Child,
-    input: ChildStdin,
+    input: Option<ChildStdin>,
     output: Lines<BufReader<ChildStdout>>,
 }
 
@@ -48,13 +51,13 @@ impl Worker {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let input = child.stdin.take().unwrap();
+        let input = child.stdin.take();
         let output = BufReader::new(child.stdout.take().unwrap()).lines();
         Self { child, input, output }
     }
 
     pub fn say(&mut self, line: &str) {
-        writeln!(self.input, "{line}").unwrap();
+        writeln!(self.input.as_mut().unwrap(), "{line}").unwrap();
     }
 
     pub fn hear(&mut self) -> String {
@@ -74,6 +77,18 @@ impl Worker {
     pub fn kill(mut self) -> Vec<String> {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+        self.output.by_ref().map_while(std::io::Result::ok).collect()
+    }
+
+    /// Tells it that there is no more to do, then as [`finish`](Self::finish).
+    pub fn end(mut self) -> Vec<String> {
+        drop(std::mem::replace(&mut self.input, None));
+        self.finish()
+    }
+
+    /// What it still says until its end, good or bad.
+    #[cfg_attr(not(feature = "faults"), allow(dead_code, reason = "used with a fault only"))]
+    pub fn drain(mut self) -> Vec<String> {
         self.output.by_ref().map_while(std::io::Result::ok).collect()
     }
 
