@@ -169,9 +169,8 @@ impl Store {
 
     /// Runs `body` on a consistent snapshot.
     pub fn read<R>(&self, body: impl FnOnce(&mut View<'_>) -> Result<R>) -> Result<R> {
-        let (mut lent, deadline) = self.lend()?;
+        let (mut lent, _) = self.begin(Transaction::Read)?;
         let connection = lent.get()?;
-        self.begin(connection, Transaction::Read, deadline)?;
         let result = fork::gate(|| {
             let Connection { backend, sealing } = &mut *connection;
             let backend = backend.as_deref_mut().ok_or_else(disconnected)?;
@@ -196,9 +195,8 @@ impl Store {
         if self.settings.read_only {
             return Err(Status::KeystoreReadOnly.error("the keystore was opened read-only; open it for writing"));
         }
-        let (mut lent, deadline) = self.lend()?;
+        let (mut lent, deadline) = self.begin(Transaction::Write)?;
         let connection = lent.get()?;
-        self.begin(connection, Transaction::Write, deadline)?;
         let result = self.change(connection, body).and_then(|(value, commit)| {
             if let Some(commit) = commit {
                 self.commit(connection, deadline)?;
@@ -248,12 +246,6 @@ impl Store {
         announce::map(path, &self.uuid, true)
     }
 
-    /// The connection, and until when its user may wait for other processes.
-    fn lend(&self) -> Result<(Lent<'_, Connection>, Instant)> {
-        let lent = self.connection.lend(self.settings.patience)?.ok_or_else(busy)?;
-        Ok((lent, Instant::now() + self.settings.patience))
-    }
-
     /// Lets no call wait any longer, because the handle closes.
     pub fn hurry(&self) {
         self.closing.store(true, Ordering::Relaxed);
@@ -272,27 +264,44 @@ impl Store {
         done
     }
 
-    /// Opens a transaction, waiting for other processes until `deadline`; makes the connection anew if it was dropped.
-    fn begin(&self, connection: &mut Connection, kind: Transaction, deadline: Instant) -> Result<()> {
+    /// The connection inside a new transaction, and until when its user may wait for other processes.
+    ///
+    /// Between two tries the connection goes back: a reader doesn't wait behind a writer that another process keeps
+    /// waiting, and all waiting together ends at one deadline.
+    fn begin(&self, kind: Transaction) -> Result<(Lent<'_, Connection>, Instant)> {
+        let deadline = Instant::now() + self.settings.patience;
+        let lent = self.wait(deadline, || {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let mut lent = self.connection.lend(left)?.ok_or_else(busy)?;
+            let connection = lent.get()?;
+            let begun = self.try_begin(connection, kind);
+            drop_broken(connection, &begun);
+            begun.map(|()| lent)
+        })?;
+        Ok((lent, deadline))
+    }
+
+    /// One try; makes the connection anew if it was dropped.
+    fn try_begin(&self, connection: &mut Connection, kind: Transaction) -> Result<()> {
         if connection.backend.is_none() {
-            let mut backend = connect(&self.settings)?;
-            let found = read_waiting(&mut *backend, self.settings.patience, |b| b.meta())?;
-            if found.uuid != self.uuid {
-                return Err(Status::KeystoreReplaced.error("another keystore stands at this path now"));
-            }
-            let meta = connection.sealing.check_meta(&found)?;
-            if meta.generation < self.acknowledged.load(Ordering::Relaxed) {
-                return Err(Status::KeystoreReplaced
-                    .error("an older copy of the keystore stands at this path now; close it and open it again"));
-            }
-            connection.backend = Some(backend);
+            connection.backend = Some(self.reconnect(&mut connection.sealing)?);
         }
         let backend = connection.backend.as_deref_mut().ok_or_else(disconnected)?;
-        let begun = self.wait(deadline, || fork::gate(|| backend.begin(kind)));
-        if begun.is_err() {
-            drop_broken(connection, &begun);
+        fork::gate(|| backend.begin(kind))
+    }
+
+    /// A new connection to the very store that was open: same uuid, and not before the last commit of ours.
+    fn reconnect(&self, sealing: &mut Sealing) -> Result<Box<dyn Backend>> {
+        let mut backend = connect_once(&self.settings)?;
+        let found = read_waiting(&mut *backend, Duration::ZERO, |b| b.meta())?;
+        if found.uuid != self.uuid {
+            return Err(Status::KeystoreReplaced.error("another keystore stands at this path now"));
         }
-        begun
+        if sealing.check_meta(&found)?.generation < self.acknowledged.load(Ordering::Relaxed) {
+            return Err(Status::KeystoreReplaced
+                .error("an older copy of the keystore stands at this path now; close it and open it again"));
+        }
+        Ok(backend)
     }
 }
 
@@ -318,7 +327,13 @@ fn busy() -> Error {
     Status::KeystoreBusy.error("the keystore is busy; try again or allow a longer wait")
 }
 
+/// A connection; waits for a writer that is just committing.
 fn connect(settings: &Settings) -> Result<Box<dyn Backend>> {
+    let deadline = Instant::now() + settings.patience;
+    wait(|| Instant::now() >= deadline, &mut || connect_once(settings))
+}
+
+fn connect_once(settings: &Settings) -> Result<Box<dyn Backend>> {
     match &settings.location {
         Location::Memory => Err(disconnected()),
         Location::File(path) => Ok(Box::new(fork::gate(|| Sqlite::open(path, settings.read_only))?)),
