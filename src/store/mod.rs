@@ -114,7 +114,7 @@ impl Store {
             Some(key) => key,
             None => root.unwrap(&slots, &uuid)?,
         };
-        Self::assemble(settings, backend, uuid, &mut root_key, arena)
+        Self::assemble(settings, backend, uuid, &mut root_key, matches!(root, Root::Callback(_)), arena)
     }
 
     /// The same store for a forked child: no slot, no callback.
@@ -123,20 +123,22 @@ impl Store {
             return Err(Status::Forked.error("a memory: keystore does not survive a fork; open a file in the child"));
         }
         let backend = connect(&self.settings)?;
-        Self::assemble(self.settings.clone(), backend, self.uuid, &mut Zeroizing::new(*self.root.expose()), arena)
+        Self::assemble(self.settings.clone(), backend, self.uuid, &mut Zeroizing::new(*self.root.expose()), false, arena)
     }
 
+    /// `unchecked`: nothing but the description shows whether the root key is the right one.
     fn assemble(
         settings: Settings,
         mut backend: Box<dyn Backend>,
         uuid: [u8; 16],
         root_key: &mut [u8; 32],
+        unchecked: bool,
         arena: &Arc<Arena>,
     ) -> Result<Self> {
         let mut sealing = Sealing::new(root_key, uuid)?;
         let root = arena.keep(root_key)?;
         let found = read_waiting(&mut *backend, settings.patience, |b| b.meta())?;
-        let meta = sealing.check_meta(&found).map_err(|e| match root_is_unchecked(&e) {
+        let meta = sealing.check_meta(&found).map_err(|e| match unchecked && e.status() == Status::KeystoreCorrupt {
             true => Status::WrongRootKey.error("the root key is not the one this keystore was created with"),
             false => e,
         })?;
@@ -303,10 +305,6 @@ impl Store {
         }
         Ok(backend)
     }
-}
-
-fn root_is_unchecked(error: &Error) -> bool {
-    error.status() == Status::KeystoreCorrupt
 }
 
 /// After an error of the file itself nothing about the connection is trusted; it is dropped, and made anew later.
