@@ -16,7 +16,7 @@ use super::root::Root;
 use super::sealing::Sealing;
 use super::sqlite::{self, Sqlite};
 use crate::error::{Error, Result, Status};
-use crate::sys::{random, sync};
+use crate::sys::{fork, random, sync};
 
 /// Makes the keystore at `path` if there is none. `patience` bounds the wait for another creator.
 pub fn create(path: &Path, root: &Root, patience: Duration) -> Result<()> {
@@ -141,7 +141,8 @@ fn sync_folder(path: &Path) -> std::io::Result<()> {
 }
 
 fn fill(path: &Path, root: &Root) -> Result<()> {
-    fill_rows(&mut Sqlite::create(path)?, root).map(drop)
+    let mut made = super::Gated(Some(Box::new(fork::gate(|| Sqlite::create(path))?)));
+    fill_rows(made.get()?, root).map(drop)
 }
 
 /// The rows of an empty keystore; returns its root key.
@@ -151,10 +152,12 @@ pub fn fill_rows(backend: &mut dyn Backend, root: &Root) -> Result<Zeroizing<[u8
     let slot = root.wrap(&key, &uuid)?;
     let generation = i64::from_be_bytes(random::array()?) & ((1 << 62) - 1);
     let meta = Sealing::new(&key, uuid)?.meta_row(generation, 0)?;
-    backend.begin(Transaction::Write)?;
-    let written = backend.insert_slot(&slot).and_then(|()| backend.put_meta(&meta)).and_then(|()| backend.commit());
-    if written.is_err() {
-        backend.rollback();
-    }
-    written.map(|()| key)
+    fork::gate(|| {
+        backend.begin(Transaction::Write)?;
+        let written = backend.insert_slot(&slot).and_then(|()| backend.put_meta(&meta)).and_then(|()| backend.commit());
+        if written.is_err() {
+            backend.rollback();
+        }
+        written.map(|()| key)
+    })
 }

@@ -79,8 +79,30 @@ pub struct Store {
 
 /// The one connection; `backend` is gone after an I/O error and made again on next use.
 struct Connection {
-    backend: Option<Box<dyn Backend>>,
+    backend: Gated,
     sealing: Sealing,
+}
+
+/// A backend that is closed inside the fork gate, wherever it is dropped; empty after [`Gated::let_go`].
+struct Gated(Option<Box<dyn Backend>>);
+
+impl Gated {
+    fn get(&mut self) -> Result<&mut dyn Backend> {
+        match &mut self.0 {
+            Some(backend) => Ok(&mut **backend),
+            None => Err(Status::Internal.error("the keystore is not connected")),
+        }
+    }
+
+    fn let_go(&mut self) {
+        fork::gate(|| drop(self.0.take()));
+    }
+}
+
+impl Drop for Gated {
+    fn drop(&mut self) {
+        self.let_go();
+    }
 }
 
 /// What a committed change says about generations.
@@ -96,8 +118,8 @@ impl Store {
     pub fn open(settings: Settings, root: &Root, arena: &Arc<Arena>) -> Result<Self> {
         let (mut backend, root_key) = match &settings.location {
             Location::Memory => {
-                let mut backend: Box<dyn Backend> = Box::new(fork::gate(Sqlite::in_memory)?);
-                let key = create::fill_rows(&mut *backend, root)?;
+                let mut backend = Gated(Some(Box::new(fork::gate(Sqlite::in_memory)?)));
+                let key = create::fill_rows(backend.get()?, root)?;
                 (backend, Some(key))
             }
             Location::File(path) => {
@@ -109,7 +131,7 @@ impl Store {
                 (connect(&settings)?, None)
             }
         };
-        let (uuid, slots) = read_waiting(&mut *backend, settings.patience, |b| Ok((b.meta()?.uuid, b.slots()?)))?;
+        let (uuid, slots) = read_waiting(backend.get()?, settings.patience, |b| Ok((b.meta()?.uuid, b.slots()?)))?;
         let mut root_key = match root_key {
             Some(key) => key,
             None => root.unwrap(&slots, &uuid)?,
@@ -129,7 +151,7 @@ impl Store {
     /// `unchecked`: nothing but the description shows whether the root key is the right one.
     fn assemble(
         settings: Settings,
-        mut backend: Box<dyn Backend>,
+        mut backend: Gated,
         uuid: [u8; 16],
         root_key: &mut [u8; 32],
         unchecked: bool,
@@ -137,17 +159,17 @@ impl Store {
     ) -> Result<Self> {
         let mut sealing = Sealing::new(root_key, uuid)?;
         let root = arena.keep(root_key)?;
-        let found = read_waiting(&mut *backend, settings.patience, |b| b.meta())?;
+        let found = read_waiting(backend.get()?, settings.patience, |b| b.meta())?;
         let meta = sealing.check_meta(&found).map_err(|e| match unchecked && e.status() == Status::KeystoreCorrupt {
             true => Status::WrongRootKey.error("the root key is not the one this keystore was created with"),
             false => e,
         })?;
-        let word = map_word(&settings, &mut *backend, &meta)?;
+        let word = map_word(&settings, backend.get()?, &meta)?;
         Ok(Self {
             settings,
             uuid,
             root,
-            connection: Pool::new([Connection { backend: Some(backend), sealing }]),
+            connection: Pool::new([Connection { backend, sealing }]),
             word: Published::new(word),
             acknowledged: AtomicI64::new(meta.generation),
             closing: AtomicBool::new(false),
@@ -175,7 +197,7 @@ impl Store {
         let connection = lent.get()?;
         let result = fork::gate(|| {
             let Connection { backend, sealing } = &mut *connection;
-            let backend = backend.as_deref_mut().ok_or_else(disconnected)?;
+            let backend = backend.get()?;
             let meta = sealing.check_meta(&backend.meta()?);
             let result = meta.and_then(|meta| body(&mut View::new(backend, sealing, meta)));
             backend.rollback();
@@ -219,7 +241,7 @@ impl Store {
     ) -> Result<(R, Option<Commit>)> {
         fork::gate(|| {
             let Connection { backend, sealing } = connection;
-            let backend = backend.as_deref_mut().ok_or_else(disconnected)?;
+            let backend = backend.get()?;
             let result = sealing.check_meta(&backend.meta()?).and_then(|meta| {
                 let mut change = Change::new(View::new(backend, sealing, meta));
                 let value = body(&mut change)?;
@@ -258,7 +280,7 @@ impl Store {
     }
 
     fn commit(&self, connection: &mut Connection, deadline: Instant) -> Result<()> {
-        let backend = connection.backend.as_deref_mut().ok_or_else(disconnected)?;
+        let backend = connection.backend.get()?;
         let done = self.wait(deadline, || fork::gate(|| backend.commit()));
         if done.is_err() {
             fork::gate(|| backend.rollback());
@@ -285,17 +307,17 @@ impl Store {
 
     /// One try; makes the connection anew if it was dropped.
     fn try_begin(&self, connection: &mut Connection, kind: Transaction) -> Result<()> {
-        if connection.backend.is_none() {
-            connection.backend = Some(self.reconnect(&mut connection.sealing)?);
+        if connection.backend.0.is_none() {
+            connection.backend = self.reconnect(&mut connection.sealing)?;
         }
-        let backend = connection.backend.as_deref_mut().ok_or_else(disconnected)?;
+        let backend = connection.backend.get()?;
         fork::gate(|| backend.begin(kind))
     }
 
     /// A new connection to the very store that was open: same uuid, and not before the last commit of ours.
-    fn reconnect(&self, sealing: &mut Sealing) -> Result<Box<dyn Backend>> {
+    fn reconnect(&self, sealing: &mut Sealing) -> Result<Gated> {
         let mut backend = connect_once(&self.settings)?;
-        let found = read_waiting(&mut *backend, Duration::ZERO, |b| b.meta())?;
+        let found = read_waiting(backend.get()?, Duration::ZERO, |b| b.meta())?;
         if found.uuid != self.uuid {
             return Err(Status::KeystoreReplaced.error("another keystore stands at this path now"));
         }
@@ -311,14 +333,9 @@ impl Store {
 fn drop_broken<R>(connection: &mut Connection, result: &Result<R>) {
     if let Err(e) = result {
         if matches!(e.status(), Status::KeystoreIo | Status::KeystoreReplaced | Status::NotAKeystore) {
-            let backend = connection.backend.take();
-            fork::gate(|| drop(backend));
+            connection.backend.let_go();
         }
     }
-}
-
-fn disconnected() -> Error {
-    Status::Internal.error("the keystore is not connected")
 }
 
 fn busy() -> Error {
@@ -326,15 +343,15 @@ fn busy() -> Error {
 }
 
 /// A connection; waits for a writer that is just committing.
-fn connect(settings: &Settings) -> Result<Box<dyn Backend>> {
+fn connect(settings: &Settings) -> Result<Gated> {
     let deadline = Instant::now() + settings.patience;
     wait(|| Instant::now() >= deadline, &mut || connect_once(settings))
 }
 
-fn connect_once(settings: &Settings) -> Result<Box<dyn Backend>> {
+fn connect_once(settings: &Settings) -> Result<Gated> {
     match &settings.location {
-        Location::Memory => Err(disconnected()),
-        Location::File(path) => Ok(Box::new(fork::gate(|| Sqlite::open(path, settings.read_only))?)),
+        Location::Memory => Err(Status::Internal.error("a keystore in memory has one connection only")),
+        Location::File(path) => Ok(Gated(Some(Box::new(fork::gate(|| Sqlite::open(path, settings.read_only))?)))),
     }
 }
 
