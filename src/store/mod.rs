@@ -115,7 +115,7 @@ pub struct Commit {
 
 impl Store {
     /// Opens (or creates) the store. Runs the root's callback or Argon2 with no lock held.
-    pub fn open(settings: Settings, root: &Root, arena: &Arc<Arena>) -> Result<Self> {
+    pub fn open(mut settings: Settings, root: &Root, arena: &Arc<Arena>) -> Result<Self> {
         let (mut backend, root_key) = match &settings.location {
             Location::Memory => {
                 let mut backend = Gated(Some(Box::new(fork::gate(Sqlite::in_memory)?)));
@@ -127,6 +127,11 @@ impl Store {
                     create::create(path, root, settings.patience)?;
                 } else {
                     create::check_pair(path, root)?;
+                }
+                // One name for all: the file beside the store must be the same for those who come by a symbolic link,
+                // and a program may change its folder. What isn't there is reported by the connection.
+                if let Ok(path) = path.canonicalize() {
+                    settings.location = Location::File(path);
                 }
                 (connect(&settings)?, None)
             }
