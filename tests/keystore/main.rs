@@ -2,13 +2,18 @@
 //!
 //! `KMS_TEST_SCALE=10` makes the long ones ten times longer. `--features faults` adds those that need a fault.
 
+mod cache;
 mod crash;
 mod edited;
 mod folder;
+mod fork;
 #[cfg(feature = "faults")]
 mod locks;
 mod opening;
+mod place;
 mod process;
 mod processes;
 mod roots;
 mod serve;
+mod ticker;
+mod waiting;

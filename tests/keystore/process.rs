@@ -10,6 +10,11 @@ const ROLES: &[(&str, fn(&[String]))] = &[
     ("rotate-due", crate::processes::rotate_due),
     ("create-together", crate::processes::create_together),
     ("change", crate::crash::change),
+    ("fork", crate::fork::fork_often),
+    ("fork-at-exit", crate::fork::fork_at_exit),
+    ("leave-child", crate::fork::leave_child),
+    ("fork-memory", crate::fork::fork_memory),
+    ("change-folder", crate::place::change_folder),
 ];
 
 /// Runs before `main`, so that a role has no thread of the test harness beside it.
@@ -71,6 +76,12 @@ impl Worker {
     pub fn ask(&mut self, line: &str) -> String {
         self.say(line);
         self.hear()
+    }
+
+    /// SIGKILL, without listening: a child of its own may keep the pipe open.
+    pub fn kill_only(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// SIGKILL, then what it still said.
