@@ -4,7 +4,7 @@ use crate::folder::{Folder, new_key, quiet};
 
 #[test]
 fn more_keys_than_the_cache_holds_all_work() {
-    let folder = Folder::new();
+    let folder = Folder::without_a_disk();
     drop(folder.create());
     let kms = kms::Kms::open(&folder.store(), &quiet().cache_keys(10)).unwrap();
     let keys: Vec<String> = (0..1000).map(|_| new_key(&kms, None)).collect();

@@ -84,7 +84,7 @@ fn a_process_killed_at_any_moment_loses_nothing_acknowledged() {
         let mut worker = Worker::start("change", &[&folder.store(), "1000000", if round % 2 == 0 { &key } else { "-" }]);
         let own = worker.hear().strip_prefix("ready ").unwrap().to_owned();
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        std::thread::sleep(Duration::from_micros(500 + (random >> 40) % 30_000));
+        std::thread::sleep(Duration::from_micros(500 + (random >> 40) % 60_000));
         let told = worker.kill();
         let kms = folder.open();
         let (acknowledged, kept, failed) = check_acknowledged(&kms, &told);

@@ -16,6 +16,11 @@ impl Folder {
         Self(tempfile::tempdir().unwrap())
     }
 
+    /// Where waiting for the disk would take most of the test's time, and is not what it is about.
+    pub fn without_a_disk() -> Self {
+        Self(tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap())
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }

@@ -45,6 +45,7 @@ pub fn fork_often(arguments: &[String]) {
                     assert_eq!(&**kms.decrypt(&blob, &[]).unwrap(), b"parent");
                     if number == 0 {
                         kms.rotate(&key).unwrap();
+                        std::thread::sleep(Duration::from_millis(3));
                     }
                     blobs.push(blob);
                     if blobs.len() > 2000 {
@@ -183,4 +184,40 @@ fn an_idle_child_does_not_keep_its_dead_parents_lock() {
     }
     println!("slowest write after a parent's death: {slowest:?}");
     assert!(slowest < Duration::from_secs(2));
+}
+
+/// Role. Argument: a folder. Forks while threads create, open and close keystores; each child does the same.
+pub fn fork_beside_opening(arguments: &[String]) {
+    let path = |name: String| format!("{}/{name}.db", arguments[0]);
+    let use_one = |path: &str| {
+        let kms = Kms::open(path, &quiet().create(true)).unwrap();
+        let key = new_key(&kms, None);
+        kms.encrypt(&key, b"x", &[]).is_ok()
+    };
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for thread in 0..3 {
+            let (stop, path) = (&stop, &path);
+            scope.spawn(move || {
+                let mut number = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    assert!(use_one(&path(format!("{thread}-{}", number % 50))));
+                    number += 1;
+                }
+            });
+        }
+        for number in 0..arguments[1].parse().unwrap() {
+            let own = path(format!("child-{}", number % 10));
+            assert_eq!(wait_for(fork(|| use_one(&own) && use_one(&path("0-0".into())))), 0, "child {number} hung or failed");
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    println!("done");
+}
+
+#[test]
+fn a_fork_while_keystores_are_created_and_closed_leaves_the_child_working() {
+    let folder = Folder::without_a_disk();
+    let arguments = [folder.path("").to_str().unwrap().to_owned(), scaled(100).to_string()];
+    assert_eq!(Worker::start("fork-beside-opening", &[&arguments[0], &arguments[1]]).finish(), ["done"]);
 }

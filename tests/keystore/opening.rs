@@ -26,7 +26,7 @@ fn replaced_by(content: &[u8]) -> Option<Status> {
 
 #[test]
 fn what_is_not_a_keystore_is_refused() {
-    assert_eq!(replaced_by(b"just some text, longer than a header of SQLite would ever be, so that it is read whole....\n\n\n\n\n"), Some(Status::NotAKeystore));
+    assert_eq!(replaced_by("just some text, longer than a header\n".repeat(5).as_bytes()), Some(Status::NotAKeystore));
     assert_eq!(replaced_by(b"short"), Some(Status::NotAKeystore));
     assert_eq!(replaced_by(b""), Some(Status::NotAKeystore));
     let another = |folder: &Folder| {
@@ -65,8 +65,7 @@ fn a_truncated_file_is_refused_at_every_length() {
     let whole = std::fs::read(folder.store()).unwrap();
     let lengths = [1, 15, 16, 50, 99, 100, 101, 511, 512, 513, 4095, 4096, 4097, 8192, 12288, 20000];
     for len in lengths.into_iter().chain([whole.len() / 2, whole.len() - 4096, whole.len() - 1]) {
-        let expected = if len < 16 { Status::KeystoreCorrupt } else { Status::KeystoreCorrupt };
-        assert_eq!(replaced_by(&whole[..len]), Some(expected), "cut to {len} of {} bytes", whole.len());
+        assert_eq!(replaced_by(&whole[..len]), Some(Status::KeystoreCorrupt), "cut to {len} of {} bytes", whole.len());
     }
 }
 

@@ -11,6 +11,7 @@ const ROLES: &[(&str, fn(&[String]))] = &[
     ("create-together", crate::processes::create_together),
     ("change", crate::crash::change),
     ("fork", crate::fork::fork_often),
+    ("fork-beside-opening", crate::fork::fork_beside_opening),
     ("fork-at-exit", crate::fork::fork_at_exit),
     ("leave-child", crate::fork::leave_child),
     ("fork-memory", crate::fork::fork_memory),

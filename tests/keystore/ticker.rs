@@ -89,8 +89,8 @@ fn many_keys(folder: &Folder, count: usize) -> (ManualClock, String) {
 
 #[test]
 fn many_due_keys_do_not_hold_up_encryption() {
-    let folder = Folder::new();
-    let count = scaled(2000);
+    let folder = Folder::without_a_disk();
+    let count = scaled(3000);
     let (clock, key) = many_keys(&folder, count);
     let kms = Kms::open(&folder.store(), &with_thread().clock(clock.clone()).rotation_thread(true)).unwrap();
     kms.encrypt(&key, b"x", &[]).unwrap();
@@ -118,8 +118,8 @@ fn many_due_keys_do_not_hold_up_encryption() {
 
 #[test]
 fn a_storm_of_rotations_goes_through_in_batches() {
-    let folder = Folder::new();
-    let count = scaled(2000);
+    let folder = Folder::without_a_disk();
+    let count = scaled(3000);
     let (clock, key) = many_keys(&folder, count);
     let kms = Kms::open(&folder.store(), &quiet().clock(clock.clone())).unwrap();
     // Ten intervals missed: one rotation, never a burst.
