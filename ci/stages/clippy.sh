@@ -5,5 +5,5 @@ need_cargo
 cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
 use_prebuilt_openssl
 export CARGO_TARGET_DIR=target/ci
-cargo clippy --locked --all-targets -- -D warnings
-cargo clippy --locked --all-targets --no-default-features --features capi -- -D warnings
+cargo clippy --locked --all-targets --features faults -- -D warnings
+cargo clippy --locked --all-targets --features faults --no-default-features --features capi -- -D warnings

@@ -4,4 +4,4 @@
 need_cargo
 use_prebuilt_openssl
 export CARGO_TARGET_DIR=target/ci
-count_cargo cargo test --locked --no-fail-fast
+count_cargo cargo test --locked --no-fail-fast --features faults

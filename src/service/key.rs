@@ -101,7 +101,7 @@ impl Core {
         if origin == Origin::Kms {
             key.promote(VersionId::from_random(random::array()?), now);
         }
-        self.change(|change| {
+        self.change(|change, _| {
             let stored = change.insert(key, (origin == Origin::Kms).then_some(&*material))?;
             Ok(Changed::one((), stored))
         })?;
@@ -111,17 +111,16 @@ impl Core {
     /// Changes a key's state; a rotation found overdue in an Enabled key belongs to the same transaction.
     fn transition(&self, key_id: &str, operation: Operation, also: impl FnOnce(&mut Key)) -> Result<()> {
         let id = Self::id_only(key_id)?;
-        let now = self.clock.wall();
-        let done = self.change_key(&id, |change, mut stored| {
+        let done = self.change_key(&id, |change, mut stored, now| {
             let next = state::after(stored.key.state, operation, stored.key.primary.is_some())?;
             if next == stored.key.state {
                 return Ok(Changed::none(None));
             }
             stored.key.state = next;
             also(&mut stored.key);
-            self.store_and_rotate(change, stored, now)
+            self.store_and_rotate(change, stored, now.wall)
         })?;
-        self.tell_rotation(id, done.value, now);
+        self.tell_rotation(id, done.value, done.at);
         Ok(())
     }
 

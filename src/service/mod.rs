@@ -16,19 +16,21 @@ mod thread;
 mod ticker;
 mod version;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::clock::Clock;
 use crate::domain::id::{KeyId, VersionId};
 use crate::domain::limits;
+use crate::domain::time::{Now, Time};
 use crate::error::{Result, Status};
 use crate::store::{self, Change, Store, Stored};
 use crate::sys::clocks;
 use crate::sys::fork::PerProcess;
 use crate::sys::per_thread::PerThread;
 use crate::sys::secret::Arena;
-use crate::sys::sync::Alarm;
+use crate::sys::sync::{Alarm, Lock};
 use cache::{Cache, CachedKey, Material};
 use event::EventHandler;
 use thread::ThreadState;
@@ -73,6 +75,8 @@ struct Core {
     /// Coarse time before which a failed rotation is not tried again.
     retry_after: AtomicI64,
     counters: health::Counters,
+    /// Rows that were told to be damaged.
+    damaged: Lock<HashSet<i64>>,
 }
 
 impl Kms {
@@ -100,6 +104,10 @@ fn name(text: &str) -> Result<Name> {
 
 fn not_found() -> crate::error::Error {
     Status::KeyNotFound.error("there is no key of this id; a key id has 36 characters, as kms_create_key gave it")
+}
+
+fn missing_version(id: &KeyId) -> crate::error::Error {
+    Status::KeystoreCorrupt.error(format!("a version of key {id} is gone from the keystore; restore it from a backup"))
 }
 
 impl Core {
@@ -186,7 +194,10 @@ impl Core {
     fn load_material(&self, id: &KeyId, version: &VersionId) -> Result<Arc<Material>> {
         let loaded = self.store.read(|view| {
             let stored = view.key(id)?.ok_or_else(not_found)?;
-            view.material(&stored, version)
+            match view.material(&stored, version)? {
+                None if stored.key.primary.is_some_and(|primary| primary.id == *version) => Err(missing_version(id)),
+                found => Ok(found),
+            }
         })?;
         let (version, mut bytes) =
             loaded.ok_or_else(|| Status::KeyVersionNotFound.error("the key has no version of this id"))?;
@@ -194,28 +205,37 @@ impl Core {
         self.cache.keep_material(Material { key: *id, version, secret })
     }
 
-    /// One write transaction, its results taken over by the cache before anybody else hears of it. `body` returns the
-    /// keys it changed and those it destroyed beside its result.
-    fn change<R>(&self, body: impl FnOnce(&mut Change<'_>) -> Result<Changed<R>>) -> Result<Changed<R>> {
-        let done = self.store.write(body, |changed, commit| {
-            self.cache.publish(commit, &changed.keys, &changed.destroyed);
-        })?;
+    /// One write transaction, its results taken over by the cache before anybody else hears of it.
+    ///
+    /// The time that `body` is told is read under the write lock, so that transactions follow each other in time also
+    /// between processes; only a clock that may run user code is read before.
+    fn change<R>(&self, body: impl FnOnce(&mut Change<'_>, &Now) -> Result<Changed<R>>) -> Result<Done<R>> {
+        let mut at = self.clock.now();
+        let done = self.store.write(
+            |change| {
+                if !self.clock.is_manual() {
+                    at = self.clock.now();
+                }
+                body(change, &at)
+            },
+            |changed, commit| self.cache.publish(commit, &changed.keys, &changed.destroyed),
+        )?;
         let earliest = done.keys.iter().filter_map(|stored| stored.key.next_look()).min();
         if earliest.is_some_and(|time| time.millis() < self.wakes_at.load(Ordering::Relaxed)) {
             self.alarm.nudge();
         }
-        Ok(done)
+        Ok(Done { value: done.value, at: at.wall })
     }
 
     /// Changes one key that exists.
     fn change_key<R>(
         &self,
         id: &KeyId,
-        body: impl FnOnce(&mut Change<'_>, Stored) -> Result<Changed<R>>,
-    ) -> Result<Changed<R>> {
-        self.change(|change| {
+        body: impl FnOnce(&mut Change<'_>, Stored, &Now) -> Result<Changed<R>>,
+    ) -> Result<Done<R>> {
+        self.change(|change, now| {
             let stored = change.key(id)?.ok_or_else(not_found)?;
-            body(change, stored)
+            body(change, stored, now)
         })
     }
 
@@ -226,7 +246,13 @@ impl Core {
     }
 }
 
-/// What a write transaction did.
+/// The result of a write transaction, and the time it was told.
+struct Done<R> {
+    value: R,
+    at: Time,
+}
+
+/// What a write transaction did: its result, the keys it changed and those it destroyed.
 struct Changed<R> {
     value: R,
     keys: Vec<Stored>,

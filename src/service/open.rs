@@ -192,6 +192,7 @@ impl Core {
             polled_at: std::sync::atomic::AtomicI64::new(crate::sys::clocks::coarse_ms()),
             retry_after: std::sync::atomic::AtomicI64::new(i64::MIN),
             counters: super::health::Counters::default(),
+            damaged: crate::sys::sync::Lock::default(),
         })
     }
 }

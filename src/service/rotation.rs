@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 use super::event::{Event, EventKind};
-use super::{Changed, Core, Kms};
+use super::{Changed, Core, Done, Kms};
 use crate::domain::deletion::Verdict;
 use crate::domain::id::{KeyId, VersionId};
 use crate::domain::rotation::{Finding, Interval};
@@ -39,14 +39,13 @@ impl Kms {
     pub fn rotate(&self, key: &str) -> Result<VersionId> {
         let core = self.core()?;
         let id = core.resolve(key)?;
-        let now = core.clock.wall();
-        let done = core.change_key(&id, |change, stored| {
+        let done = core.change_key(&id, |change, stored, now| {
             rotatable(&stored)?;
             state::check(stored.key.state, Operation::CreateKeyVersion)?;
-            let stored = new_version(change, stored, now)?;
+            let stored = new_version(change, stored, now.wall)?;
             Ok(Changed::one(stored.key.primary.map(|p| p.id), stored))
         })?;
-        core.tell_rotation(id, done.value, now);
+        core.tell_rotation(id, done.value, done.at);
         done.value.ok_or_else(|| Status::Internal.error("a rotated key has no primary"))
     }
 
@@ -54,24 +53,24 @@ impl Kms {
     pub fn update_rotation_policy(&self, key_id: &str, rotate_every: Option<Interval>) -> Result<()> {
         let core = self.core()?;
         let id = Core::id_only(key_id)?;
-        let now = core.clock.wall();
-        let done = core.change_key(&id, |change, mut stored| {
+        let done = core.change_key(&id, |change, mut stored, now| {
             rotatable(&stored)?;
             state::check(stored.key.state, Operation::UpdateRotationPolicy)?;
             let unchanged = stored.key.policy == rotate_every;
             stored.key.policy = rotate_every;
-            if unchanged && stored.key.look_at_rotation(now) == Finding::NotDue {
+            if unchanged && stored.key.look_at_rotation(now.wall) == Finding::NotDue {
                 return Ok(Changed::none(None));
             }
-            core.store_and_rotate(change, stored, now)
+            core.store_and_rotate(change, stored, now.wall)
         })?;
-        core.tell_rotation(id, done.value, now);
+        core.tell_rotation(id, done.value, done.at);
         Ok(())
     }
 
     /// Does all that is due now: rotations, and the destruction of keys whose deletion was seen to be due twice.
     pub fn tick(&self) -> Result<Ticked> {
-        self.core()?.run_due(&|| false)
+        let core = self.core()?;
+        core.run_due(&core.clock.now(), &|| false)
     }
 }
 
@@ -167,26 +166,27 @@ impl Core {
     /// Before encrypting under an overdue key where no thread rotates. A failure is told, and encryption goes on under
     /// the old primary.
     pub(super) fn rotate_overdue(&self, id: &KeyId) {
-        let now = self.clock.now();
-        let done = self.change_key(id, |change, stored| {
-            Ok(match look(change, stored, &now)? {
+        let done = self.change_key(id, |change, stored, now| {
+            Ok(match look(change, stored, now)? {
                 Looked::Rotated(stored) => Changed::one((stored.key.primary.map(|p| p.id), None), stored),
                 Looked::Noted(stored, kind) => Changed::one((None, Some(kind)), stored),
                 Looked::Updated(stored) => Changed::one((None, None), stored),
                 Looked::Destroyed(_) | Looked::Nothing => Changed::none((None, None)),
             })
         });
+        // Another process may have been faster, and not have announced it yet.
+        let done = done.and_then(|done| self.catch_up().map(|()| done));
         match done {
-            Ok(Changed { value: (version, noted), .. }) => {
-                self.tell_rotation(*id, version, now.wall);
+            Ok(Done { value: (version, noted), at }) => {
+                self.tell_rotation(*id, version, at);
                 if let Some(kind) = noted {
-                    self.emit(&Event::new(kind, now.wall).of_key(*id));
+                    self.emit(&Event::new(kind, at).of_key(*id));
                 }
             }
             Err(error) => {
                 let pause = if error.status() == Status::KeystoreReadOnly { RETRY_READ_ONLY_MS } else { RETRY_MS };
                 self.retry_after.store(clocks::coarse_ms() + pause, Ordering::Relaxed);
-                self.tell_failure(&error, now.wall, Some(*id));
+                self.tell_failure(&error, self.clock.wall(), Some(*id));
             }
         }
     }
@@ -196,16 +196,15 @@ impl Core {
         self.emit(&Event { key, ..Event::new(EventKind::RotationFailed, now).because(error) });
     }
 
-    /// One pass over everything due, in batches; `stop` is asked between them.
-    pub(super) fn run_due(&self, stop: &dyn Fn() -> bool) -> Result<Ticked> {
-        let now = self.clock.now();
+    /// One pass over everything due at `now`, in batches; `stop` is asked between them.
+    pub(super) fn run_due(&self, now: &Now, stop: &dyn Fn() -> bool) -> Result<Ticked> {
         let mut total = Ticked::default();
         let mut after = None;
         let mut size = SMALLEST_BATCH;
-        self.note_contradictions(&now)?;
+        self.note_contradictions(now)?;
         loop {
             let started = Instant::now();
-            let batch = self.batch(&now, after, size)?;
+            let batch = self.batch(now, after, size)?;
             let Some(last) = batch.last else { return Ok(total) };
             total.rotated += batch.done.rotated;
             total.destroyed += batch.done.destroyed;
@@ -234,7 +233,7 @@ impl Core {
         if found.is_empty() {
             return Ok(());
         }
-        let batch = self.look_at(&found, now)?;
+        let batch = self.look_at(&found)?;
         for event in &batch.events {
             self.emit(event);
         }
@@ -248,12 +247,12 @@ impl Core {
         let mut rows: Vec<i64> = due.iter().map(|due| due.row).collect();
         // Rows that lie together in the file are written together.
         rows.sort_unstable();
-        let batch = self.look_at(&rows, now)?;
+        let batch = self.look_at(&rows)?;
         Ok(Batch { last: Some(last), looked_at: due.len(), ..batch })
     }
 
-    fn look_at(&self, rows: &[i64], now: &Now) -> Result<Batch> {
-        let done = self.change(|change| {
+    fn look_at(&self, rows: &[i64]) -> Result<Batch> {
+        let done = self.change(|change, now| {
             let mut changed = Changed::none(Batch::default());
             for row in rows {
                 let stored = match change.key_in_row(*row) {
@@ -262,7 +261,10 @@ impl Core {
                     // One damaged row must not stop the others.
                     Err(e) if e.status() == Status::KeystoreCorrupt => {
                         changed.value.done.damaged += 1;
-                        changed.value.events.push(Event::new(EventKind::KeyDamaged, now.wall).because(&e));
+                        // Told once; the row stays due, and every pass meets it again.
+                        if self.damaged.lock()?.insert(*row) {
+                            changed.value.events.push(Event::new(EventKind::KeyDamaged, now.wall).because(&e));
+                        }
                         continue;
                     }
                     Err(e) => return Err(e),

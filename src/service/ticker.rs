@@ -76,9 +76,9 @@ impl Core {
         // Whoever sets an earlier time from here on wakes us.
         self.wakes_at.store(i64::MAX, Ordering::Relaxed);
         self.catch_up()?;
-        self.run_due(&|| self.alarm.stopped())?;
-        let now = self.clock.wall();
-        let next = self.store.read(|view| view.next_look_after(now))?;
+        let now = self.clock.now();
+        self.run_due(&now, &|| self.alarm.stopped())?;
+        let next = self.store.read(|view| view.next_look_after(now.wall))?;
         self.wakes_at.store(next.map_or(i64::MAX, Time::millis), Ordering::Relaxed);
         Ok(next)
     }

@@ -1,6 +1,6 @@
 //! Key versions: list them, newest first.
 
-use super::Kms;
+use super::{Kms, missing_version, not_found};
 use crate::domain::version::Version;
 use crate::error::Result;
 
@@ -21,19 +21,27 @@ impl Kms {
         let id = core.resolve(key)?;
         let (mut before, mut left) = (before, limit);
         loop {
-            let (primary, page) = core.store.read(|view| {
-                let stored = view.key(&id)?.ok_or_else(super::not_found)?;
-                let page = view.versions_before(&stored, before, left.min(PAGE))?;
-                Ok((stored.key.primary, page))
+            let wanted = left.min(PAGE);
+            let (primary, newest, page) = core.store.read(|view| {
+                let stored = view.key(&id)?.ok_or_else(not_found)?;
+                let page = view.versions_before(&stored, before, wanted)?;
+                Ok((stored.key.primary, stored.key.version_count(), page))
             })?;
+            // Versions are numbered without a gap, so a missing one shows.
+            let mut next = before.map_or(newest, |before| newest.min(before.saturating_sub(1)));
             for version in &page {
+                if version.number != next {
+                    return Err(missing_version(&id));
+                }
+                next -= 1;
                 if !visit(version, primary.is_some_and(|p| p.id == version.id)) {
                     return Ok(());
                 }
             }
             left -= page.len();
             match page.last() {
-                Some(last) if left > 0 && page.len() == PAGE => before = Some(last.number),
+                _ if page.len() < wanted && next > 0 => return Err(missing_version(&id)),
+                Some(last) if left > 0 && next > 0 => before = Some(last.number),
                 _ => return Ok(()),
             }
         }

@@ -3,7 +3,7 @@
 //! Both are written under a temporary name, synced, and linked into place, which fails if another was faster. Between
 //! key file and store the key file is locked (flock), so that a second creator waits instead of finding half.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use super::root::Root;
 use super::sealing::Sealing;
 use super::sqlite::{self, Sqlite};
 use crate::error::{Error, Result, Status};
-use crate::sys::{random, sync};
+use crate::sys::{fork, random, sync};
 
 /// Makes the keystore at `path` if there is none. `patience` bounds the wait for another creator.
 pub fn create(path: &Path, root: &Root, patience: Duration) -> Result<()> {
@@ -29,18 +29,25 @@ pub fn create(path: &Path, root: &Root, patience: Duration) -> Result<()> {
             (true, true) => return Ok(()),
             (true, false) => return Err(key_without(key_path)),
             (false, true) => {
-                match File::open(key_path).and_then(|file| file.try_lock().map(|()| file).map_err(Into::into)) {
+                let file = File::open(key_path).map_err(|e| {
+                    Status::RootKeyUnavailable.error(format!("the root key file can't be read: {}", e.kind()))
+                })?;
+                match file.try_lock() {
+                    Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                        sync::sleep(Duration::from_millis(10));
+                    }
+                    Err(TryLockError::WouldBlock) => {
+                        return Err(Status::KeystoreBusy.error("another process is creating the keystore"));
+                    }
                     // Nobody is creating a store for this key.
-                    Ok(_lock) if !sqlite::exists(path)? => return Err(store_without(path)),
-                    Ok(_lock) => return Ok(()),
-                    Err(_) if Instant::now() < deadline => sync::sleep(Duration::from_millis(10)),
-                    Err(_) => return Err(Status::KeystoreBusy.error("another process is creating the keystore")),
+                    _ if !sqlite::exists(path)? => return Err(store_without(path)),
+                    _ => return Ok(()),
                 }
             }
             (false, false) => {
                 let Some(_locked) = create_key_file(key_path)? else { continue };
                 let made = create_store(path, root);
-                if made.is_err() {
+                if made.is_err() && !sqlite::exists(path)? {
                     // Only this call knows the key, and nothing was sealed with it.
                     let _ = std::fs::remove_file(key_path);
                 }
@@ -143,7 +150,8 @@ fn sync_folder(path: &Path) -> std::io::Result<()> {
 }
 
 fn fill(path: &Path, root: &Root) -> Result<()> {
-    fill_rows(&mut Sqlite::create(path)?, root).map(drop)
+    let mut made = super::Gated(Some(Box::new(fork::gate(|| Sqlite::create(path))?)));
+    fill_rows(made.get()?, root).map(drop)
 }
 
 /// The rows of an empty keystore; returns its root key.
@@ -153,10 +161,12 @@ pub fn fill_rows(backend: &mut dyn Backend, root: &Root) -> Result<Zeroizing<[u8
     let slot = root.wrap(&key, &uuid)?;
     let generation = i64::from_be_bytes(random::array()?) & ((1 << 62) - 1);
     let meta = Sealing::new(&key, uuid)?.meta_row(generation, 0)?;
-    backend.begin(Transaction::Write)?;
-    let written = backend.insert_slot(&slot).and_then(|()| backend.put_meta(&meta)).and_then(|()| backend.commit());
-    if written.is_err() {
-        backend.rollback();
-    }
-    written.map(|()| key)
+    fork::gate(|| {
+        backend.begin(Transaction::Write)?;
+        let written = backend.insert_slot(&slot).and_then(|()| backend.put_meta(&meta)).and_then(|()| backend.commit());
+        if written.is_err() {
+            backend.rollback();
+        }
+        written.map(|()| key)
+    })
 }

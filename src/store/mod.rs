@@ -79,8 +79,30 @@ pub struct Store {
 
 /// The one connection; `backend` is gone after an I/O error and made again on next use.
 struct Connection {
-    backend: Option<Box<dyn Backend>>,
+    backend: Gated,
     sealing: Sealing,
+}
+
+/// A backend that is closed inside the fork gate, wherever it is dropped; empty after [`Gated::let_go`].
+struct Gated(Option<Box<dyn Backend>>);
+
+impl Gated {
+    fn get(&mut self) -> Result<&mut dyn Backend> {
+        match &mut self.0 {
+            Some(backend) => Ok(&mut **backend),
+            None => Err(Status::Internal.error("the keystore is not connected")),
+        }
+    }
+
+    fn let_go(&mut self) {
+        fork::gate(|| drop(self.0.take()));
+    }
+}
+
+impl Drop for Gated {
+    fn drop(&mut self) {
+        self.let_go();
+    }
 }
 
 /// What a committed change says about generations.
@@ -93,11 +115,11 @@ pub struct Commit {
 
 impl Store {
     /// Opens (or creates) the store. Runs the root's callback or Argon2 with no lock held.
-    pub fn open(settings: Settings, root: &Root, arena: &Arc<Arena>) -> Result<Self> {
+    pub fn open(mut settings: Settings, root: &Root, arena: &Arc<Arena>) -> Result<Self> {
         let (mut backend, root_key) = match &settings.location {
             Location::Memory => {
-                let mut backend: Box<dyn Backend> = Box::new(fork::gate(Sqlite::in_memory)?);
-                let key = create::fill_rows(&mut *backend, root)?;
+                let mut backend = Gated(Some(Box::new(fork::gate(Sqlite::in_memory)?)));
+                let key = create::fill_rows(backend.get()?, root)?;
                 (backend, Some(key))
             }
             Location::File(path) => {
@@ -106,15 +128,20 @@ impl Store {
                 } else {
                     create::check_pair(path, root)?;
                 }
+                // One name for all: the file beside the store must be the same for those who come by a symbolic link,
+                // and a program may change its folder. What isn't there is reported by the connection.
+                if let Ok(path) = path.canonicalize() {
+                    settings.location = Location::File(path);
+                }
                 (connect(&settings)?, None)
             }
         };
-        let (uuid, slots) = read_waiting(&mut *backend, settings.patience, |b| Ok((b.meta()?.uuid, b.slots()?)))?;
+        let (uuid, slots) = read_waiting(backend.get()?, settings.patience, |b| Ok((b.meta()?.uuid, b.slots()?)))?;
         let mut root_key = match root_key {
             Some(key) => key,
             None => root.unwrap(&slots, &uuid)?,
         };
-        Self::assemble(settings, backend, uuid, &mut root_key, arena)
+        Self::assemble(settings, backend, uuid, &mut root_key, matches!(root, Root::Callback(_)), arena)
     }
 
     /// The same store for a forked child: no slot, no callback.
@@ -123,29 +150,39 @@ impl Store {
             return Err(Status::Forked.error("a memory: keystore does not survive a fork; open a file in the child"));
         }
         let backend = connect(&self.settings)?;
-        Self::assemble(self.settings.clone(), backend, self.uuid, &mut Zeroizing::new(*self.root.expose()), arena)
+        Self::assemble(
+            self.settings.clone(),
+            backend,
+            self.uuid,
+            &mut Zeroizing::new(*self.root.expose()),
+            false,
+            arena,
+        )
     }
 
+    /// `unchecked`: nothing but the description shows whether the root key is the right one.
     fn assemble(
         settings: Settings,
-        mut backend: Box<dyn Backend>,
+        mut backend: Gated,
         uuid: [u8; 16],
         root_key: &mut [u8; 32],
+        unchecked: bool,
         arena: &Arc<Arena>,
     ) -> Result<Self> {
         let mut sealing = Sealing::new(root_key, uuid)?;
         let root = arena.keep(root_key)?;
-        let found = read_waiting(&mut *backend, settings.patience, |b| b.meta())?;
-        let meta = sealing.check_meta(&found).map_err(|e| match root_is_unchecked(&e) {
-            true => Status::WrongRootKey.error("the root key is not the one this keystore was created with"),
-            false => e,
-        })?;
-        let word = map_word(&settings, &mut *backend, &meta)?;
+        let found = read_waiting(backend.get()?, settings.patience, |b| b.meta())?;
+        let meta =
+            sealing.check_meta(&found).map_err(|e| match unchecked && e.status() == Status::KeystoreCorrupt {
+                true => Status::WrongRootKey.error("the root key is not the one this keystore was created with"),
+                false => e,
+            })?;
+        let word = map_word(&settings, backend.get()?, &meta)?;
         Ok(Self {
             settings,
             uuid,
             root,
-            connection: Pool::new([Connection { backend: Some(backend), sealing }]),
+            connection: Pool::new([Connection { backend, sealing }]),
             word: Published::new(word),
             acknowledged: AtomicI64::new(meta.generation),
             closing: AtomicBool::new(false),
@@ -169,14 +206,16 @@ impl Store {
 
     /// Runs `body` on a consistent snapshot.
     pub fn read<R>(&self, body: impl FnOnce(&mut View<'_>) -> Result<R>) -> Result<R> {
-        let (mut lent, deadline) = self.lend()?;
+        let (mut lent, _) = self.begin(Transaction::Read)?;
         let connection = lent.get()?;
-        self.begin(connection, Transaction::Read, deadline)?;
         let result = fork::gate(|| {
             let Connection { backend, sealing } = &mut *connection;
-            let backend = backend.as_deref_mut().ok_or_else(disconnected)?;
+            let backend = backend.get()?;
             let meta = sealing.check_meta(&backend.meta()?);
-            let result = meta.and_then(|meta| body(&mut View::new(backend, sealing, meta)));
+            let result = meta.and_then(|meta| {
+                self.keep_word_linked(meta.generation, false);
+                body(&mut View::new(backend, sealing, meta))
+            });
             backend.rollback();
             result
         });
@@ -196,15 +235,14 @@ impl Store {
         if self.settings.read_only {
             return Err(Status::KeystoreReadOnly.error("the keystore was opened read-only; open it for writing"));
         }
-        let (mut lent, deadline) = self.lend()?;
+        let (mut lent, deadline) = self.begin(Transaction::Write)?;
         let connection = lent.get()?;
-        self.begin(connection, Transaction::Write, deadline)?;
         let result = self.change(connection, body).and_then(|(value, commit)| {
             if let Some(commit) = commit {
                 self.commit(connection, deadline)?;
                 self.acknowledged.store(commit.after, Ordering::Relaxed);
                 publish(&value, commit);
-                self.announce(commit.after);
+                self.word.get().store(commit.after.cast_unsigned());
             }
             Ok(value)
         });
@@ -219,8 +257,9 @@ impl Store {
     ) -> Result<(R, Option<Commit>)> {
         fork::gate(|| {
             let Connection { backend, sealing } = connection;
-            let backend = backend.as_deref_mut().ok_or_else(disconnected)?;
+            let backend = backend.get()?;
             let result = sealing.check_meta(&backend.meta()?).and_then(|meta| {
+                self.keep_word_linked(meta.generation, true);
                 let mut change = Change::new(View::new(backend, sealing, meta));
                 let value = body(&mut change)?;
                 Ok((value, change.seal_meta()?))
@@ -232,26 +271,24 @@ impl Store {
         })
     }
 
-    fn announce(&self, generation: i64) {
-        let mut word = self.word.get();
-        if !word.is_linked()
-            && let Some(fresh) = self.remap()
-        {
-            self.word.set(fresh);
-            word = self.word.get();
+    /// Finds the generation file again if its mapped one was removed; `make`: the write lock is held, so a missing one
+    /// may be made.
+    fn keep_word_linked(&self, generation: i64, make: bool) {
+        let Location::File(path) = &self.settings.location else { return };
+        if self.word.get().is_linked() {
+            return;
         }
-        word.store(generation.cast_unsigned());
-    }
-
-    fn remap(&self) -> Option<Word> {
-        let Location::File(path) = &self.settings.location else { return None };
-        announce::map(path, &self.uuid, true)
-    }
-
-    /// The connection, and until when its user may wait for other processes.
-    fn lend(&self) -> Result<(Lent<'_, Connection>, Instant)> {
-        let lent = self.connection.lend(self.settings.patience)?.ok_or_else(busy)?;
-        Ok((lent, Instant::now() + self.settings.patience))
+        let writable = !self.settings.read_only;
+        let found = announce::map(path, &self.uuid, writable).or_else(|| {
+            if !make {
+                return None;
+            }
+            announce::make(path, &self.uuid, generation.cast_unsigned()).ok()?;
+            announce::map(path, &self.uuid, writable)
+        });
+        if let Some(word) = found {
+            self.word.set(word);
+        }
     }
 
     /// Lets no call wait any longer, because the handle closes.
@@ -264,7 +301,7 @@ impl Store {
     }
 
     fn commit(&self, connection: &mut Connection, deadline: Instant) -> Result<()> {
-        let backend = connection.backend.as_deref_mut().ok_or_else(disconnected)?;
+        let backend = connection.backend.get()?;
         let done = self.wait(deadline, || fork::gate(|| backend.commit()));
         if done.is_err() {
             fork::gate(|| backend.rollback());
@@ -272,32 +309,45 @@ impl Store {
         done
     }
 
-    /// Opens a transaction, waiting for other processes until `deadline`; makes the connection anew if it was dropped.
-    fn begin(&self, connection: &mut Connection, kind: Transaction, deadline: Instant) -> Result<()> {
-        if connection.backend.is_none() {
-            let mut backend = connect(&self.settings)?;
-            let found = read_waiting(&mut *backend, self.settings.patience, |b| b.meta())?;
-            if found.uuid != self.uuid {
-                return Err(Status::KeystoreReplaced.error("another keystore stands at this path now"));
-            }
-            let meta = connection.sealing.check_meta(&found)?;
-            if meta.generation < self.acknowledged.load(Ordering::Relaxed) {
-                return Err(Status::KeystoreReplaced
-                    .error("an older copy of the keystore stands at this path now; close it and open it again"));
-            }
-            connection.backend = Some(backend);
-        }
-        let backend = connection.backend.as_deref_mut().ok_or_else(disconnected)?;
-        let begun = self.wait(deadline, || fork::gate(|| backend.begin(kind)));
-        if begun.is_err() {
+    /// The connection inside a new transaction, and until when its user may wait for other processes.
+    ///
+    /// Between two tries the connection goes back: a reader doesn't wait behind a writer that another process keeps
+    /// waiting, and all waiting together ends at one deadline.
+    fn begin(&self, kind: Transaction) -> Result<(Lent<'_, Connection>, Instant)> {
+        let deadline = Instant::now() + self.settings.patience;
+        let lent = self.wait(deadline, || {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let mut lent = self.connection.lend(left)?.ok_or_else(busy)?;
+            let connection = lent.get()?;
+            let begun = self.try_begin(connection, kind);
             drop_broken(connection, &begun);
-        }
-        begun
+            begun.map(|()| lent)
+        })?;
+        Ok((lent, deadline))
     }
-}
 
-fn root_is_unchecked(error: &Error) -> bool {
-    error.status() == Status::KeystoreCorrupt
+    /// One try; makes the connection anew if it was dropped.
+    fn try_begin(&self, connection: &mut Connection, kind: Transaction) -> Result<()> {
+        if connection.backend.0.is_none() {
+            connection.backend = self.reconnect(&mut connection.sealing)?;
+        }
+        let backend = connection.backend.get()?;
+        fork::gate(|| backend.begin(kind))
+    }
+
+    /// A new connection to the very store that was open: same uuid, and not before the last commit of ours.
+    fn reconnect(&self, sealing: &mut Sealing) -> Result<Gated> {
+        let mut backend = connect_once(&self.settings)?;
+        let found = read_waiting(backend.get()?, Duration::ZERO, |b| b.meta())?;
+        if found.uuid != self.uuid {
+            return Err(Status::KeystoreReplaced.error("another keystore stands at this path now"));
+        }
+        if sealing.check_meta(&found)?.generation < self.acknowledged.load(Ordering::Relaxed) {
+            return Err(Status::KeystoreReplaced
+                .error("an older copy of the keystore stands at this path now; close it and open it again"));
+        }
+        Ok(backend)
+    }
 }
 
 /// After an error of the file itself nothing about the connection is trusted; it is dropped, and made anew later.
@@ -305,23 +355,24 @@ fn drop_broken<R>(connection: &mut Connection, result: &Result<R>) {
     if let Err(e) = result
         && matches!(e.status(), Status::KeystoreIo | Status::KeystoreReplaced | Status::NotAKeystore)
     {
-        let backend = connection.backend.take();
-        fork::gate(|| drop(backend));
+        connection.backend.let_go();
     }
-}
-
-fn disconnected() -> Error {
-    Status::Internal.error("the keystore is not connected")
 }
 
 fn busy() -> Error {
     Status::KeystoreBusy.error("the keystore is busy; try again or allow a longer wait")
 }
 
-fn connect(settings: &Settings) -> Result<Box<dyn Backend>> {
+/// A connection; waits for a writer that is just committing.
+fn connect(settings: &Settings) -> Result<Gated> {
+    let deadline = Instant::now() + settings.patience;
+    wait(|| Instant::now() >= deadline, &mut || connect_once(settings))
+}
+
+fn connect_once(settings: &Settings) -> Result<Gated> {
     match &settings.location {
-        Location::Memory => Err(disconnected()),
-        Location::File(path) => Ok(Box::new(fork::gate(|| Sqlite::open(path, settings.read_only))?)),
+        Location::Memory => Err(Status::Internal.error("a keystore in memory has one connection only")),
+        Location::File(path) => Ok(Gated(Some(Box::new(fork::gate(|| Sqlite::open(path, settings.read_only))?)))),
     }
 }
 
@@ -335,7 +386,7 @@ fn wait<R>(give_up: impl Fn() -> bool, step: &mut dyn FnMut() -> Result<R>) -> R
                     return Err(busy());
                 }
                 sync::sleep(pause);
-                pause = (pause * 2).min(Duration::from_millis(5));
+                pause = (pause * 2).min(Duration::from_millis(2));
             }
             done => return done,
         }

@@ -5,6 +5,7 @@
 //! before: it makes new state and leaks what it inherited.
 
 use std::cell::{Cell, RefCell};
+use std::mem::ManuallyDrop;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
 
@@ -21,7 +22,8 @@ static INHERITED: [AtomicI32; 1024] = [const { AtomicI32::new(0) }; 1024];
 
 thread_local! {
     static DEPTH: Cell<u32> = const { Cell::new(0) };
-    static SHUT: RefCell<Option<ShutGate>> = const { RefCell::new(None) };
+    /// Never dropped with its thread: a function registered by `atexit` may fork, and runs after that.
+    static SHUT: RefCell<Option<ManuallyDrop<ShutGate>>> = const { RefCell::new(None) };
 }
 
 /// A number that differs between a process and the process it was forked from. One atomic load.
@@ -42,6 +44,8 @@ fn word() -> &'static AtomicU64 {
 
 #[cold]
 fn new_epoch(word: &AtomicU64) -> u64 {
+    // After a raw `clone` no handler has done it; after a fork there is nothing left to do.
+    close_inherited();
     let next = LAST_EPOCH.fetch_add(1, Ordering::Relaxed) + 1;
     match word.compare_exchange(0, next, Ordering::Relaxed, Ordering::Relaxed) {
         Ok(_) => next,
@@ -83,14 +87,14 @@ fn set_up() -> &'static AtomicU64 {
 
 extern "C" fn before_fork() {
     let shut = GATE.shut();
-    SHUT.with(|cell| *cell.borrow_mut() = Some(shut));
+    SHUT.with(|cell| *cell.borrow_mut() = Some(ManuallyDrop::new(shut)));
 }
 
 extern "C" fn after_fork_in_parent() {
-    SHUT.with(|cell| cell.borrow_mut().take());
+    SHUT.with(|cell| cell.borrow_mut().take().map(ManuallyDrop::into_inner));
 }
 
-extern "C" fn after_fork_in_child() {
+fn close_inherited() {
     for slot in &INHERITED {
         let stored = slot.swap(0, Ordering::Relaxed);
         if stored != 0 {
@@ -98,12 +102,16 @@ extern "C" fn after_fork_in_child() {
             unsafe { libc::close(stored - 1) };
         }
     }
+}
+
+extern "C" fn after_fork_in_child() {
+    close_inherited();
     let word = WORD.load(Ordering::Acquire);
     if !word.is_null() {
         // SAFETY: WORD points to a page that is never unmapped.
         unsafe { &*word }.store(0, Ordering::Relaxed);
     }
-    SHUT.with(|cell| cell.borrow_mut().take());
+    SHUT.with(|cell| cell.borrow_mut().take().map(ManuallyDrop::into_inner));
 }
 
 /// Runs `body` while no fork can happen: for calls into SQLite, or into OpenSSL where it may lock.

@@ -7,6 +7,15 @@ use crate::error::{Error, Status};
 /// The error of `what` (a call or SQL of ours; no data).
 pub fn storage(what: &str, error: &rusqlite::Error) -> Error {
     let code = match error {
+        // SQLite has no code of its own for a table or column that isn't there.
+        rusqlite::Error::SqliteFailure(_, Some(text)) if text.starts_with("no such ") => {
+            return Status::KeystoreCorrupt.error("the keystore is damaged: a table is missing or altered");
+        }
+        rusqlite::Error::SqliteFailure(failure, _)
+            if failure.extended_code == rusqlite::ffi::SQLITE_READONLY_DBMOVED =>
+        {
+            return Status::KeystoreReplaced.error("the keystore's file was moved or removed; nothing was written");
+        }
         rusqlite::Error::SqliteFailure(failure, _) => *failure,
         // A column of another type than the schema's.
         _ => return Status::KeystoreCorrupt.error(format!("the keystore is damaged: unexpected data ({what})")),

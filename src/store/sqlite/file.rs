@@ -6,10 +6,11 @@ use std::io::{ErrorKind, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::Duration;
 
 use super::{APPLICATION_ID, FORMAT};
 use crate::error::{Error, Result, Status};
-use crate::sys::filesystem;
+use crate::sys::{filesystem, sync};
 
 /// Which file this is, whatever its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +74,17 @@ fn refuse_network(path: &Path) -> Result<()> {
 
 /// SQLite's file header, <https://www.sqlite.org/fileformat2.html> §1.3.
 pub(super) fn check_header(path: &Path) -> Result<()> {
+    // Beside a writer, header, length and journal are not of one moment: damage is what stays.
+    for _ in 0..4 {
+        match check_header_once(path) {
+            Err(e) if e.status() == Status::KeystoreCorrupt => sync::sleep(Duration::from_millis(1)),
+            done => return done,
+        }
+    }
+    check_header_once(path)
+}
+
+fn check_header_once(path: &Path) -> Result<()> {
     const MAGIC: &[u8; 16] = b"SQLite format 3\0";
     let not_ours = || Status::NotAKeystore.error("the file is not a libkms keystore");
     let truncated = || Status::KeystoreCorrupt.error("the keystore's file is truncated; restore it from a backup");
@@ -113,7 +125,8 @@ pub(super) fn check_header(path: &Path) -> Result<()> {
         1 => 65_536,
         size => u64::from(size),
     };
-    if word(24)? == word(92)? && found.len() < page_size * u64::from(word(28)?) && !journal_waits(path) {
+    let len = file.metadata().map_err(|e| unreachable_file(&e))?.len();
+    if word(24)? == word(92)? && len < page_size * u64::from(word(28)?) && !journal_waits(path) {
         return Err(truncated());
     }
     Ok(())

@@ -87,9 +87,24 @@ fn lock_descriptor(descriptor: c_int) -> Option<c_int> {
         return None;
     }
     let id = FileId { device: found.st_dev, inode: found.st_ino };
+    if posix_locks_wanted() {
+        return None;
+    }
     let epoch = fork::epoch();
     let open = OPEN.lock().ok()?;
     open.iter().find(|e| e.id == id && e.epoch == epoch).map(|e| e.file.as_raw_fd())
+}
+
+/// Leaves SQLite's own locks in place, for the test that shows why they are replaced.
+#[cfg(feature = "faults")]
+fn posix_locks_wanted() -> bool {
+    static WANTED: OnceLock<bool> = OnceLock::new();
+    *WANTED.get_or_init(|| std::env::var_os("KMS_FAULT_POSIX_LOCKS").is_some())
+}
+
+#[cfg(not(feature = "faults"))]
+const fn posix_locks_wanted() -> bool {
+    false
 }
 
 /// Stands in for fcntl(2). Files that are not ours (another user of a shared SQLite copy) keep POSIX locks.

@@ -126,3 +126,6 @@ impl Sqlite {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,44 @@
+use super::*;
+use rusqlite::ffi;
+
+/// What a caller hears of SQLite's result code.
+fn heard(code: std::ffi::c_int) -> Status {
+    storage("test", &rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)).status()
+}
+
+#[test]
+fn each_result_code_has_its_status() {
+    let expected = [
+        (ffi::SQLITE_BUSY, Status::KeystoreBusy),
+        (ffi::SQLITE_BUSY_RECOVERY, Status::KeystoreBusy),
+        (ffi::SQLITE_BUSY_SNAPSHOT, Status::KeystoreBusy),
+        (ffi::SQLITE_LOCKED, Status::KeystoreBusy),
+        (ffi::SQLITE_NOTADB, Status::NotAKeystore),
+        (ffi::SQLITE_CORRUPT, Status::KeystoreCorrupt),
+        (ffi::SQLITE_CORRUPT_INDEX, Status::KeystoreCorrupt),
+        (ffi::SQLITE_CONSTRAINT_UNIQUE, Status::KeystoreCorrupt),
+        (ffi::SQLITE_MISMATCH, Status::KeystoreCorrupt),
+        (ffi::SQLITE_READONLY, Status::KeystoreReadOnly),
+        (ffi::SQLITE_READONLY_ROLLBACK, Status::KeystoreReadOnly),
+        (ffi::SQLITE_READONLY_DIRECTORY, Status::KeystoreReadOnly),
+        (ffi::SQLITE_READONLY_DBMOVED, Status::KeystoreReplaced),
+        (ffi::SQLITE_FULL, Status::KeystoreIo),
+        (ffi::SQLITE_CANTOPEN, Status::KeystoreIo),
+        (ffi::SQLITE_IOERR_FSYNC, Status::KeystoreIo),
+        (ffi::SQLITE_IOERR_SHORT_READ, Status::KeystoreIo),
+        (ffi::SQLITE_IOERR_LOCK, Status::KeystoreIo),
+        (ffi::SQLITE_NOMEM, Status::Internal),
+        (ffi::SQLITE_MISUSE, Status::Internal),
+    ];
+    for (code, status) in expected {
+        assert_eq!(heard(code), status, "SQLite code {code}");
+    }
+}
+
+#[test]
+fn a_missing_table_is_damage() {
+    let sqlite = Sqlite::in_memory().unwrap();
+    sqlite.connection.execute_batch("DROP TABLE slot").unwrap();
+    let found = sqlite.connection.prepare("SELECT kind FROM slot").map(drop).map_err(|e| storage("test", &e).status());
+    assert_eq!(found, Err(Status::KeystoreCorrupt));
+}

@@ -1,0 +1,107 @@
+//! A folder for each test's keystore, with what the tests do to it most.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kms::{CreateKey, Interval, Kms, Options, Result, Status};
+
+pub const ROOT: [u8; 32] = [7; 32];
+
+pub struct Folder(tempfile::TempDir);
+
+impl Folder {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    /// Where waiting for the disk would take most of the test's time, and is not what it is about.
+    pub fn without_a_disk() -> Self {
+        Self(tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap())
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Where the keystore is, or will be.
+    pub fn store(&self) -> String {
+        self.path("keys.db").to_str().unwrap().to_owned()
+    }
+
+    /// Makes (or opens) the keystore under [`ROOT`], without a rotation thread.
+    pub fn create(&self) -> Kms {
+        Kms::open(&self.store(), &quiet().create(true)).unwrap()
+    }
+
+    pub fn open(&self) -> Kms {
+        Kms::open(&self.store(), &quiet()).unwrap()
+    }
+
+    /// The host's own SQLite on the keystore's file.
+    pub fn sqlite(&self) -> rusqlite::Connection {
+        let connection = rusqlite::Connection::open(self.store()).unwrap();
+        connection.busy_timeout(Duration::from_secs(5)).unwrap();
+        connection
+    }
+
+    /// Every file's name, mode and content.
+    pub fn snapshot(&self) -> BTreeMap<String, (u32, Vec<u8>)> {
+        let entries = std::fs::read_dir(self.0.path()).unwrap().map(|entry| {
+            let entry = entry.unwrap();
+            let found = entry.metadata().unwrap();
+            let content = if found.is_file() { std::fs::read(entry.path()).unwrap() } else { Vec::new() };
+            (entry.file_name().into_string().unwrap(), (found.mode(), content))
+        });
+        entries.collect()
+    }
+}
+
+/// Root key and no thread.
+pub fn quiet() -> Options {
+    Options::new().root_key(&ROOT).rotation_thread(false)
+}
+
+pub fn seconds(seconds: i64) -> Interval {
+    Interval::from_seconds(seconds).unwrap()
+}
+
+pub fn new_key(kms: &Kms, rotate_every_s: Option<i64>) -> String {
+    let request = CreateKey { rotate_every: rotate_every_s.map(seconds), ..CreateKey::default() };
+    kms.create_key(&request).unwrap().to_string()
+}
+
+pub fn key_ids(kms: &Kms) -> Vec<String> {
+    let mut ids = Vec::new();
+    kms.list_keys(None, usize::MAX, |key| {
+        ids.push(key.id.to_string());
+        true
+    })
+    .unwrap();
+    ids
+}
+
+/// A key's version ids, newest first; exactly the first must be the primary.
+pub fn versions(kms: &Kms, key: &str) -> Vec<String> {
+    let (mut ids, mut primaries, mut numbers) = (Vec::new(), Vec::new(), Vec::new());
+    kms.list_key_versions(key, None, usize::MAX, |version, primary| {
+        ids.push(version.id.to_string());
+        primaries.push(primary);
+        numbers.push(version.number);
+        true
+    })
+    .unwrap();
+    assert!(primaries.iter().enumerate().all(|(at, primary)| *primary == (at == 0)), "exactly one primary, the newest");
+    assert!(numbers.iter().rev().copied().eq(1..=numbers.len() as u64), "numbers have a gap: {numbers:?}");
+    ids
+}
+
+pub fn status<T>(result: Result<T>) -> Option<Status> {
+    result.err().map(|error| error.status())
+}
+
+/// `count`, or more of it where the run is asked to be longer.
+pub fn scaled(count: usize) -> usize {
+    count * std::env::var("KMS_TEST_SCALE").ok().and_then(|text| text.parse().ok()).unwrap_or(1).max(1)
+}

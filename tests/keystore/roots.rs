@@ -1,0 +1,116 @@
+//! The root key's slots: each kind of root opens again what it made, and asks outside no more than it must.
+
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use kms::{Kms, Options, RootWrapper, Status};
+use zeroize::Zeroizing;
+
+use crate::folder::{Folder, new_key, status};
+
+/// Counts its calls and turns the bytes around.
+#[derive(Default)]
+pub struct Counting {
+    pub wraps: AtomicUsize,
+    pub unwraps: AtomicUsize,
+}
+
+impl RootWrapper for Counting {
+    fn wrap(&self, root: &[u8]) -> kms::Result<Vec<u8>> {
+        self.wraps.fetch_add(1, Ordering::SeqCst);
+        Ok(root.iter().rev().copied().collect())
+    }
+
+    fn unwrap(&self, wrapped: &[u8]) -> kms::Result<Zeroizing<Vec<u8>>> {
+        self.unwraps.fetch_add(1, Ordering::SeqCst);
+        Ok(Zeroizing::new(wrapped.iter().rev().copied().collect()))
+    }
+}
+
+fn made_and_opened_by(make: impl Fn(&Folder) -> Options) {
+    let folder = Folder::new();
+    let options = make(&folder).rotation_thread(false);
+    let (key, blob) = {
+        let kms = Kms::open(&folder.store(), &options.clone().create(true)).unwrap();
+        let key = new_key(&kms, None);
+        let blob = kms.encrypt(&key, b"kept", &[]).unwrap();
+        (key, blob)
+    };
+    for options in [options.clone(), options.clone().create(true), options.read_only(true)] {
+        let kms = Kms::open(&folder.store(), &options).unwrap();
+        assert_eq!(&**kms.decrypt(&blob, &[]).unwrap(), b"kept");
+        kms.encrypt(&key, b"more", &[]).unwrap();
+    }
+}
+
+#[test]
+fn each_kind_of_root_opens_what_it_made() {
+    made_and_opened_by(|_| Options::new().root_key(&[1; 32]));
+    made_and_opened_by(|folder| Options::new().root_key_file(folder.path("root.key")));
+    made_and_opened_by(|_| Options::new().root_passphrase("pass \u{e9} phrase".as_bytes()));
+    let wrapper: Arc<Counting> = Arc::default();
+    made_and_opened_by(|_| Options::new().root_callback(Arc::clone(&wrapper) as _));
+}
+
+#[test]
+fn a_key_file_is_a_raw_key_in_a_file() {
+    let folder = Folder::new();
+    let path = folder.path("root.key");
+    drop(Kms::open(&folder.store(), &Options::new().root_key_file(&path).create(true)).unwrap());
+    let bytes = std::fs::read(&path).unwrap();
+    drop(Kms::open(&folder.store(), &Options::new().root_key(&bytes)).unwrap());
+    let elsewhere = Folder::new();
+    let copy = elsewhere.path("copy.key");
+    std::fs::write(&copy, &bytes).unwrap();
+    std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o400)).unwrap();
+    drop(Kms::open(&folder.store(), &Options::new().root_key_file(&copy)).unwrap());
+}
+
+#[test]
+fn the_callback_is_asked_once_per_open() {
+    let folder = Folder::new();
+    let wrapper: Arc<Counting> = Arc::default();
+    let options = Options::new().root_callback(Arc::clone(&wrapper) as _).rotation_thread(false);
+    let kms = Kms::open(&folder.store(), &options.clone().create(true)).unwrap();
+    let counts = || (wrapper.wraps.load(Ordering::SeqCst), wrapper.unwraps.load(Ordering::SeqCst));
+    assert_eq!(counts(), (1, 1), "to create: wrapped once, unwrapped once");
+    let key = new_key(&kms, None);
+    for _ in 0..20 {
+        kms.rotate(&key).unwrap();
+    }
+    assert_eq!(counts(), (1, 1), "work asked the callback again");
+    drop(kms);
+    for opened in 2..5 {
+        drop(Kms::open(&folder.store(), &options).unwrap());
+        assert_eq!(counts(), (1, opened));
+    }
+}
+
+/// Gives what it is told to.
+struct Gives(Result<Vec<u8>, Status>);
+
+impl RootWrapper for Gives {
+    fn wrap(&self, root: &[u8]) -> kms::Result<Vec<u8>> {
+        Ok(root.to_vec())
+    }
+
+    fn unwrap(&self, _: &[u8]) -> kms::Result<Zeroizing<Vec<u8>>> {
+        self.0.clone().map(Zeroizing::new).map_err(|status| status.error("told so"))
+    }
+}
+
+#[test]
+fn what_the_callback_says_is_what_the_caller_hears() {
+    let folder = Folder::new();
+    let options = |gives| Options::new().root_callback(Arc::new(Gives(gives)));
+    assert_eq!(status(Kms::open(&folder.store(), &options(Ok(vec![1; 32])).create(true))), Some(Status::WrongRootKey));
+    let before = folder.snapshot();
+    let opened = |gives| status(Kms::open(&folder.store(), &options(gives)));
+    assert_eq!(opened(Err(Status::RootKeyUnavailable)), Some(Status::RootKeyUnavailable));
+    assert_eq!(opened(Err(Status::KeystoreIo)), Some(Status::KeystoreIo));
+    assert_eq!(opened(Ok(vec![1; 31])), Some(Status::RootKeyUnavailable));
+    assert_eq!(opened(Ok(Vec::new())), Some(Status::RootKeyUnavailable));
+    assert_eq!(opened(Ok(vec![2; 32])), Some(Status::WrongRootKey));
+    assert!(folder.snapshot() == before);
+}
