@@ -156,6 +156,7 @@ typedef struct small_blob {
 
 static inline small_blob encrypt_text(const kms_t *kms, const char *key, const char *text) {
     small_blob blob;
+    memset(&blob, 0, sizeof blob); /* it may be sent through a pipe as a whole */
     REQUIRE_OK(kms_encrypt(kms, key, bytes(text), strlen(text), NULL, 0, blob.data, sizeof blob.data, &blob.len));
     return blob;
 }

@@ -101,6 +101,24 @@ static void a_failure_gives_neither_form(void) {
     kms_close(kms);
 }
 
+static void overlapping_forms_are_refused(void) {
+    kms_t *kms = open_memory(NULL);
+    key_id id = new_key(kms);
+    uint8_t both[256];
+    size_t offset, len;
+    memset(both, '#', sizeof both);
+    for (offset = 0; offset < 32; offset++) {
+        len = 9;
+        CHECK_STATUS(kms_generate_data_key(kms, id.text, 32, NULL, 0, both, both + offset, 112, &len),
+                     KMS_INVALID_ARGUMENT);
+        CHECK_NUMBER(len, 0);
+    }
+    CHECK(all_are(both, sizeof both, '#'));
+    CHECK_OK(kms_generate_data_key(kms, id.text, 32, NULL, 0, both, both + 32, 112, &len));
+    CHECK_OK(kms_generate_data_key(kms, id.text, 32, NULL, 0, both + 112, both, 112, &len));
+    kms_close(kms);
+}
+
 static void a_data_key_outlives_rotation(void) {
     kms_t *kms = open_memory(NULL);
     key_id id = new_key(kms);
@@ -120,6 +138,7 @@ int main(void) {
     RUN(a_size_outside_of_1_to_1024_is_refused);
     RUN(asking_for_the_size_makes_no_key);
     RUN(a_failure_gives_neither_form);
+    RUN(overlapping_forms_are_refused);
     RUN(a_data_key_outlives_rotation);
     return check_result();
 }

@@ -50,14 +50,18 @@ static void on_event(void *user, const kms_event *event) {
     }
 }
 
-static kms_t *open_logged(manual_clock *clock, event_log *log) {
+static kms_t *open_logged_at(const char *location, manual_clock *clock, event_log *log) {
     kms_options_t *options = new_options(clock);
     kms_t *kms = NULL;
     memset(log, 0, sizeof *log);
     REQUIRE_OK(kms_options_set_event_callback(options, on_event, log));
-    REQUIRE_OK(kms_open("memory:", options, &kms));
+    REQUIRE_OK(kms_open(location, options, &kms));
     kms_options_free(options);
     return kms;
+}
+
+static kms_t *open_logged(manual_clock *clock, event_log *log) {
+    return open_logged_at("memory:", clock, log);
 }
 
 static void a_rotation_is_told_once_with_its_new_version(void) {
@@ -184,12 +188,61 @@ static void nothing_is_told_about_what_failed_or_was_only_asked(void) {
     CHECK_NUMBER(log.count, 0);
 }
 
+static void a_rotation_that_cannot_be_stored_is_told_and_encryption_goes_on(void) {
+    manual_clock clock = {NEW_YEAR_2025};
+    event_log log;
+    kms_t *kms = open_logged_at("events.db", &clock, &log);
+    key_id id = new_rotating_key(kms, DAY_S);
+    small_blob blob = encrypt_text(kms, id.text, "before");
+    REQUIRE(rename("events.db", "moved.db") == 0);
+    CHECK_STATUS(kms_rotate(kms, id.text, NULL), KMS_KEYSTORE_REPLACED);
+    manual_clock_forward(&clock, DAY);
+    CHECK(opens_as(kms, &blob, "before"));
+    CHECK_NUMBER(log.count, 0);
+    blob = encrypt_text(kms, id.text, "meanwhile");
+    CHECK(opens_as(kms, &blob, "meanwhile"));
+    REQUIRE(log.count >= 1);
+    CHECK_NUMBER(log.events[0].kind, KMS_EVENT_ROTATION_FAILED);
+    CHECK_NUMBER(log.events[0].status, KMS_KEYSTORE_REPLACED);
+    CHECK_TEXT(log.events[0].key_id, id.text);
+    CHECK_NUMBER(health(kms).rotations, 0);
+    CHECK(health(kms).rotation_failures >= 1);
+    REQUIRE(rename("moved.db", "events.db") == 0);
+    CHECK_NUMBER(describe(kms, id.text).version_count, 1);
+    kms_close(kms);
+    kms = open_logged_at("events.db", &clock, &log);
+    CHECK_OK(kms_tick(kms, NULL));
+    REQUIRE(log.count == 1);
+    CHECK_NUMBER(log.events[0].kind, KMS_EVENT_ROTATED);
+    CHECK(opens_as(kms, &blob, "meanwhile"));
+    kms_close(kms);
+}
+
+static void a_rotation_is_tried_again(void) {
+    manual_clock clock = {NEW_YEAR_2025};
+    event_log log;
+    kms_t *kms = open_logged_at("again.db", &clock, &log);
+    key_id id = new_rotating_key(kms, DAY_S);
+    manual_clock_forward(&clock, DAY);
+    REQUIRE(rename("again.db", "away.db") == 0);
+    encrypt_text(kms, id.text, "x");
+    REQUIRE(rename("away.db", "again.db") == 0);
+    manual_clock_forward(&clock, DAY);
+    CHECK_OK(kms_tick(kms, NULL));
+    CHECK_NUMBER(describe(kms, id.text).version_count, 2);
+    REQUIRE(log.count >= 1);
+    CHECK_NUMBER(log.events[log.count - 1].kind, KMS_EVENT_ROTATED);
+    kms_close(kms);
+}
+
 int main(void) {
     RUN(a_rotation_is_told_once_with_its_new_version);
     RUN(rotations_by_whatever_call_are_told_in_order);
     RUN(the_callback_may_enter_the_library);
     RUN(deletion_is_told_when_sighted_and_when_done);
     RUN(a_version_from_the_future_is_told);
+    RUN(a_rotation_that_cannot_be_stored_is_told_and_encryption_goes_on);
+    RUN(a_rotation_is_tried_again);
     RUN(nothing_is_told_about_what_failed_or_was_only_asked);
     return check_result();
 }

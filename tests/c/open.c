@@ -389,6 +389,30 @@ static void a_file_that_is_no_keystore_is_refused_and_left_alone(void) {
     kms_options_free(options);
 }
 
+static void a_keystore_whose_file_is_moved_away_or_replaced_takes_no_changes(void) {
+    kms_t *kms = open_file("moved.db", NULL);
+    key_id id = new_key(kms);
+    small_blob blob = encrypt_text(kms, id.text, "kept");
+    key_id none;
+    int i;
+    REQUIRE(rename("moved.db", "away.db") == 0);
+    for (i = 0; i < 3; i++) { /* the same answer each time */
+        CHECK_STATUS(kms_rotate(kms, id.text, NULL), KMS_KEYSTORE_REPLACED);
+        CHECK(!exists("moved.db"));
+        CHECK(opens_as(kms, &blob, "kept"));
+    }
+    kms_close(open_file("moved.db", NULL)); /* another one */
+    for (i = 0; i < 3; i++) {
+        CHECK_STATUS(kms_create_key(kms, NULL, none.text), KMS_KEYSTORE_REPLACED);
+        CHECK_STATUS(kms_disable_key(kms, id.text), KMS_KEYSTORE_REPLACED);
+        CHECK(opens_as(kms, &blob, "kept"));
+    }
+    REQUIRE(rename("away.db", "moved.db") == 0);
+    CHECK_OK(kms_rotate(kms, id.text, NULL));
+    CHECK_NUMBER(describe(kms, id.text).version_count, 2);
+    kms_close(kms);
+}
+
 static void limits_of_options_are_checked(void) {
     static const int32_t flags[] = {2, -1, INT32_MAX, INT32_MIN};
     kms_options_t *options = bare();
@@ -464,6 +488,7 @@ int main(void) {
     RUN(another_kind_of_root_key_does_not_open);
     RUN(read_only_decrypts_and_changes_nothing);
     RUN(a_file_that_is_no_keystore_is_refused_and_left_alone);
+    RUN(a_keystore_whose_file_is_moved_away_or_replaced_takes_no_changes);
     RUN(limits_of_options_are_checked);
     RUN(closing_and_freeing_null_is_fine);
     return check_result();
