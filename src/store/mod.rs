@@ -337,7 +337,11 @@ impl Store {
 
     /// A new connection to the very store that was open: same uuid, and not before the last commit of ours.
     fn reconnect(&self, sealing: &mut Sealing) -> Result<Gated> {
-        let mut backend = connect_once(&self.settings)?;
+        let mut backend = connect_once(&self.settings).map_err(|e| match e.status() {
+            Status::KeystoreNotFound | Status::NotAKeystore => Status::KeystoreReplaced
+                .error("the keystore is no longer at its path; move it back, or close the handle"),
+            _ => e,
+        })?;
         let found = read_waiting(backend.get()?, Duration::ZERO, |b| b.meta())?;
         if found.uuid != self.uuid {
             return Err(Status::KeystoreReplaced.error("another keystore stands at this path now"));
