@@ -3,6 +3,17 @@
  * A program opens a keystore, creates customer master keys (CMKs), encrypts under them, and never thinks about rotation
  * again: a clock inside the library makes new key versions on schedule, and everything ever encrypted stays readable.
  *
+ *     kms_options_t *options = kms_options_new();
+ *     kms_options_set_root_key_file(options, "root.key");         made with the keystore if neither is there
+ *     kms_options_set_create(options, 1);
+ *     kms_open("keys.db", options, &kms);                         check the status of every call
+ *     kms_options_free(options);
+ *     kms_create_key(kms, NULL, key_id);                          char key_id[KMS_ID_SIZE]
+ *     kms_encrypt(kms, key_id, text, text_len, NULL, 0, blob, sizeof blob, &blob_len);
+ *     kms_rotate(kms, key_id, NULL);
+ *     kms_decrypt(kms, blob, blob_len, NULL, 0, text, sizeof text, &text_len);
+ *     kms_close(kms);
+ *
  * What holds for every function here, said once:
  *
  * Status     Functions return KMS_OK (0) or why they failed. Branch on the status; kms_last_error has a text for people.
@@ -11,19 +22,28 @@
  *            kms_last_error is about the calling thread.
  * Text       Key ids, aliases, paths, descriptions: UTF-8, ended by NUL.
  * Data       A pointer and a length. (NULL, 0) is empty; NULL with another length is KMS_INVALID_ARGUMENT.
+ * NULL       Where a text doesn't say that a pointer may be NULL, NULL is KMS_INVALID_ARGUMENT.
  * Output     You bring the buffer: `out`, `out_cap`, `out_len`. With `out` NULL, the call returns KMS_OK and the exact size
  *            in `*out_len`, after the same checks of arguments, existence and state, and does nothing else. If `out_cap`
  *            is too small: KMS_BUFFER_TOO_SMALL, the size in `*out_len`, `out` untouched. After any other failure
  *            `*out_len` is 0 and `out` holds no plaintext: it is untouched, or zeroed where more than 4096 bytes turned out
  *            not to be authentic.
  * Structs    Begin with `struct_size`; start from the INIT macro, which sets it. Then a program works with later versions
- *            of the library, whose structs may be longer.
+ *            of the library, whose structs may be longer. A size below that of this release, or bytes beyond the library's
+ *            own struct that are not zero, are KMS_INVALID_ARGUMENT.
  * Flags      int32_t: 0 or 1; anything else is KMS_INVALID_ARGUMENT, as is an unknown value of an enumeration.
- * Keys       `key` is a key id or "alias/NAME"; `key_id` is a key id only (an alias there: KMS_UNSUPPORTED_ALIAS).
+ * Keys       `key` is a key id or "alias/NAME"; `key_id` is a key id only (an alias there: KMS_UNSUPPORTED_ALIAS). A text
+ *            that can't be an id is the id of no key: KMS_KEY_NOT_FOUND; an empty one is KMS_INVALID_ARGUMENT.
  * Order      Arguments are checked first, then whether the key exists, then its kind, then its state.
+ * Limits     Too long a plaintext, context or description is KMS_LIMIT_EXCEEDED; any other number out of its range is
+ *            KMS_INVALID_ARGUMENT.
+ * Keystore   A call that reads or changes the keystore can also fail with KMS_KEYSTORE_IO, KMS_KEYSTORE_BUSY,
+ *            KMS_KEYSTORE_CORRUPT or KMS_KEYSTORE_REPLACED; one that changes it, on a handle that was opened read-only,
+ *            with KMS_KEYSTORE_READ_ONLY, before anything else about the key is looked at.
  * Callbacks  Run with no lock of the library held, and may call anything but kms_close on their own handle.
- * fork       A child may go on with its parent's handle: it makes its own connection, randomness and rotation thread on
- *            first use. A "memory:" keystore answers KMS_FORKED there.
+ * fork       A child may go on with its parent's handle, and close it: it makes its own connection, randomness and rotation
+ *            thread on first use. A "memory:" keystore answers KMS_FORKED there. Don't fork in a signal handler that may
+ *            have interrupted a call of the library.
  * Misuse     Closing a handle twice, using it after, or closing it while a call on it runs is undefined.
  */
 
@@ -38,6 +58,18 @@
 #else
 #define KMS_MUST_USE
 #endif
+
+/* The first value of each struct: every field, in order. */
+#define KMS_CREATE_KEY_OPTIONS_INIT \
+    { (uint32_t)sizeof(kms_create_key_options), KMS_ORIGIN_KMS, NULL, 0, 0 }
+#define KMS_KEY_METADATA_INIT \
+    { (uint32_t)sizeof(kms_key_metadata), 0, 0, 0, { 0 }, { 0 }, 0, 0, 0, 0, 0, 0 }
+#define KMS_KEY_VERSION_INIT \
+    { (uint32_t)sizeof(kms_key_version), 0, { 0 }, 0, 0 }
+#define KMS_BLOB_INFO_INIT \
+    { (uint32_t)sizeof(kms_blob_info), 0, 0, 0, { 0 }, { 0 } }
+#define KMS_HEALTH_INFO_INIT \
+    { (uint32_t)sizeof(kms_health_info), 0, 0, 0, 0, 0, 0 }
 
 // Size of a buffer for an id: a UUID of 36 characters and its NUL.
 #define KMS_ID_SIZE 37
@@ -128,7 +160,7 @@ typedef kms_status (*kms_wrap_fn)(void *user,
 // Tells the time in Unix milliseconds, UTC.
 typedef int64_t (*kms_clock_fn)(void *user);
 
-// Something that happened without being asked for. Valid during the callback only.
+// Something that happened to the keys, whether the clock did it or a call. Valid during the callback only.
 typedef struct kms_event {
     uint32_t struct_size;
     // KMS_EVENT_...
@@ -326,7 +358,7 @@ extern "C" {
 #endif // __cplusplus
 
 // kms_options_new makes options with the defaults: create off, rotation thread on, busy timeout 5000 ms. Exactly one
-// kms_options_set_root_... must follow. NULL if memory is short.
+// kms_options_set_root_... must follow: with none or two of them, kms_open fails. NULL if memory is short.
 KMS_MUST_USE
 struct kms_options_t *kms_options_new(void);
 
@@ -346,7 +378,7 @@ KMS_MUST_USE
 kms_status kms_options_set_root_key_file(struct kms_options_t *options,
                                          const char *path);
 
-// kms_options_set_root_passphrase sets a passphrase, of any bytes, which Argon2id (64 MiB, 3 passes) makes a key of:
+// kms_options_set_root_passphrase sets a passphrase, of any bytes but not empty, which Argon2id (64 MiB, 3 passes) makes a key of:
 // kms_open then takes a fraction of a second.
 KMS_MUST_USE
 kms_status kms_options_set_root_passphrase(struct kms_options_t *options,
@@ -361,7 +393,9 @@ kms_status kms_options_set_root_callback(struct kms_options_t *options,
                                          kms_wrap_fn unwrap,
                                          void *user);
 
-// kms_options_set_create decides whether kms_open makes a keystore that isn't there; 0 or 1, off by default.
+// kms_options_set_create decides whether kms_open makes a keystore that isn't there; 0 or 1, off by default. A root key
+// file is made with it; a key file that is there without its keystore is an error, as the keystore may be lost. Not
+// together with read_only.
 KMS_MUST_USE
 kms_status kms_options_set_create(struct kms_options_t *options,
                                   int32_t create_if_missing);
@@ -406,11 +440,11 @@ kms_status kms_options_set_event_callback(struct kms_options_t *options,
 KMS_MUST_USE const char *kms_version(void);
 
 // kms_open opens the keystore at `location` and stores its handle in `out`, or NULL on failure. `location` is a path,
-// "sqlite:PATH", or "memory:" for a keystore that lives as long as its handle.
+// "sqlite:PATH", or "memory:" for a keystore that lives as long as its handle and is always made anew.
 //
 // Fails with KMS_KEYSTORE_NOT_FOUND, KMS_NOT_A_KEYSTORE, KMS_KEYSTORE_TOO_NEW, KMS_KEYSTORE_CORRUPT,
 // KMS_WRONG_ROOT_KEY, KMS_ROOT_KEY_UNAVAILABLE, KMS_KEYSTORE_IO or KMS_KEYSTORE_BUSY, and then has changed nothing;
-// with KMS_MISSING_PARAMETER if no root key was set.
+// with KMS_MISSING_PARAMETER if no root key was set, KMS_INVALID_ARGUMENT if two were, or the location is no path.
 KMS_MUST_USE
 kms_status kms_open(const char *location,
                     const struct kms_options_t *options,
@@ -441,6 +475,8 @@ kms_status kms_describe_key(const struct kms_t *kms,
 
 // kms_list_keys shows at most `limit` keys to `visit`, in the order of their ids, beginning after `after_key_id`
 // (NULL: from the start), until `visit` returns another value than 0. To continue a list, give the last id seen.
+//
+// Fails with KMS_KEY_NOT_FOUND if `after_key_id` can't be an id; a key of that id need not exist any more.
 //
 // Keys created or destroyed meanwhile may or may not be seen. A damaged key is passed over, and the call then fails
 // with KMS_KEYSTORE_CORRUPT at its end. No lock is held while `visit` runs.
@@ -636,14 +672,3 @@ KMS_MUST_USE size_t kms_max_overhead(void);
 #endif  // __cplusplus
 
 #endif  /* KMS_H */
-
-#define KMS_CREATE_KEY_OPTIONS_INIT \
-    { (uint32_t)sizeof(kms_create_key_options), KMS_ORIGIN_KMS, NULL, 0, 0 }
-#define KMS_KEY_METADATA_INIT \
-    { (uint32_t)sizeof(kms_key_metadata), 0, 0, 0, { 0 }, { 0 }, 0, 0, 0, 0, 0, 0 }
-#define KMS_KEY_VERSION_INIT \
-    { (uint32_t)sizeof(kms_key_version), 0, { 0 }, 0, 0 }
-#define KMS_BLOB_INFO_INIT \
-    { (uint32_t)sizeof(kms_blob_info), 0, 0, 0, { 0 }, { 0 } }
-#define KMS_HEALTH_INFO_INIT \
-    { (uint32_t)sizeof(kms_health_info), 0, 0, 0, 0, 0, 0 }

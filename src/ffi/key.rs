@@ -100,6 +100,8 @@ fn metadata(key: &Key) -> kms_key_metadata {
 /// kms_list_keys shows at most `limit` keys to `visit`, in the order of their ids, beginning after `after_key_id`
 /// (NULL: from the start), until `visit` returns another value than 0. To continue a list, give the last id seen.
 ///
+/// Fails with KMS_KEY_NOT_FOUND if `after_key_id` can't be an id; a key of that id need not exist any more.
+///
 /// Keys created or destroyed meanwhile may or may not be seen. A damaged key is passed over, and the call then fails
 /// with KMS_KEYSTORE_CORRUPT at its end. No lock is held while `visit` runs.
 #[unsafe(no_mangle)]

@@ -35,11 +35,11 @@ pub extern "C" fn kms_version() -> *const c_char {
 }
 
 /// kms_open opens the keystore at `location` and stores its handle in `out`, or NULL on failure. `location` is a path,
-/// "sqlite:PATH", or "memory:" for a keystore that lives as long as its handle.
+/// "sqlite:PATH", or "memory:" for a keystore that lives as long as its handle and is always made anew.
 ///
 /// Fails with KMS_KEYSTORE_NOT_FOUND, KMS_NOT_A_KEYSTORE, KMS_KEYSTORE_TOO_NEW, KMS_KEYSTORE_CORRUPT,
 /// KMS_WRONG_ROOT_KEY, KMS_ROOT_KEY_UNAVAILABLE, KMS_KEYSTORE_IO or KMS_KEYSTORE_BUSY, and then has changed nothing;
-/// with KMS_MISSING_PARAMETER if no root key was set.
+/// with KMS_MISSING_PARAMETER if no root key was set, KMS_INVALID_ARGUMENT if two were, or the location is no path.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_open(

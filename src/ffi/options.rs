@@ -34,7 +34,7 @@ impl User {
 }
 
 /// kms_options_new makes options with the defaults: create off, rotation thread on, busy timeout 5000 ms. Exactly one
-/// kms_options_set_root_... must follow. NULL if memory is short.
+/// kms_options_set_root_... must follow: with none or two of them, kms_open fails. NULL if memory is short.
 #[unsafe(no_mangle)]
 #[must_use]
 pub extern "C" fn kms_options_new() -> *mut kms_options_t {
@@ -105,7 +105,7 @@ pub unsafe extern "C" fn kms_options_set_root_key_file(options: *mut kms_options
     })
 }
 
-/// kms_options_set_root_passphrase sets a passphrase, of any bytes, which Argon2id (64 MiB, 3 passes) makes a key of:
+/// kms_options_set_root_passphrase sets a passphrase, of any bytes but not empty, which Argon2id (64 MiB, 3 passes) makes a key of:
 /// kms_open then takes a fraction of a second.
 #[unsafe(no_mangle)]
 #[must_use]
@@ -143,7 +143,9 @@ pub unsafe extern "C" fn kms_options_set_root_callback(
     })
 }
 
-/// kms_options_set_create decides whether kms_open makes a keystore that isn't there; 0 or 1, off by default.
+/// kms_options_set_create decides whether kms_open makes a keystore that isn't there; 0 or 1, off by default. A root key
+/// file is made with it; a key file that is there without its keystore is an error, as the keystore may be lost. Not
+/// together with read_only.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_options_set_create(options: *mut kms_options_t, create_if_missing: i32) -> kms_status {

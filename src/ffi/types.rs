@@ -140,7 +140,7 @@ pub const KMS_EVENT_KEY_DAMAGED: i32 = 6;
 /// The rotation thread has stopped; every further call fails with KMS_POISONED.
 pub const KMS_EVENT_THREAD_STOPPED: i32 = 7;
 
-/// Something that happened without being asked for. Valid during the callback only.
+/// Something that happened to the keys, whether the clock did it or a call. Valid during the callback only.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct kms_event {

@@ -47,7 +47,11 @@ impl Location {
         if text == "memory:" {
             return Ok(Self::Memory);
         }
-        match text.strip_prefix("sqlite:").unwrap_or(text) {
+        let path = text.strip_prefix("sqlite:");
+        if path.is_none() && (text.starts_with("memory:") || text.contains("://")) {
+            return Err(invalid("unknown kind of keystore; give a path, sqlite:PATH or memory:"));
+        }
+        match path.unwrap_or(text) {
             "" => Err(invalid("the location is empty; give a path, sqlite:PATH or memory:")),
             path if path.contains('\0') => Err(invalid("the location contains NUL")),
             path => Ok(Self::File(PathBuf::from(path))),
