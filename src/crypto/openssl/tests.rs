@@ -18,7 +18,10 @@ fn seal(gcm: &mut Gcm, aad: &[u8], plaintext: &[u8]) -> Vec<u8> {
 #[test]
 fn seals_and_opens_every_length_with_one_context() {
     let mut gcm = gcm(&KEY);
-    for len in (0..70).chain([255, 256, 257, 1000, 4096]) {
+    // Past one chunk of the updates: 64 bytes under Miri, which is slow, 4096 in the tests of the real library.
+    let lengths: &[usize] =
+        if cfg!(miri) { &[0, 1, 16, 64, 65, 130] } else { &[255, 256, 257, 4095, 4096, 4097, 9000] };
+    for len in (0..if cfg!(miri) { 3 } else { 70 }).chain(lengths.iter().copied()) {
         let plaintext: Vec<u8> = (0..len).map(|i| i as u8).collect();
         let aad = plaintext.get(..len / 2).unwrap();
         let sealed = seal(&mut gcm, aad, &plaintext);
