@@ -1,7 +1,8 @@
 //! What a customer master key (CMK) is: its metadata, without its material.
 
-use super::deletion::Deletion;
+use super::deadline::Deadline;
 use super::id::{KeyId, VersionId};
+use super::material::Imported;
 use super::rotation::{Interval, Rotation};
 use super::state::KeyState;
 use super::time::Time;
@@ -62,7 +63,11 @@ pub struct Key {
     /// When a creation date of the primary that lies in the future was noticed.
     pub future_noticed: Option<Time>,
     /// Set exactly while the state is PendingDeletion.
-    pub deletion: Option<Deletion>,
+    pub deletion: Option<Deadline>,
+    /// Deletion protection, with the user's reason; `None` when it is off.
+    pub protection: Option<String>,
+    /// What is known of imported material; `None` before the first import.
+    pub imported: Option<Imported>,
 }
 
 impl Key {
@@ -82,6 +87,8 @@ impl Key {
             primary: None,
             future_noticed: None,
             deletion: None,
+            protection: None,
+            imported: None,
         }
     }
 
@@ -109,10 +116,28 @@ impl Key {
 
     /// When the clock must next look at this key.
     pub fn next_look(&self) -> Option<Time> {
-        match (&self.deletion, self.state) {
+        let own = match (&self.deletion, self.state) {
             (Some(deletion), _) => Some(deletion.next_look()),
             (None, KeyState::Enabled) => self.rotation_due(),
             (None, _) => None,
+        };
+        let expiry = self.imported.and_then(|imported| imported.expiry).map(|expiry| expiry.next_look());
+        own.into_iter().chain(expiry).min()
+    }
+
+    /// Whether there is material that may be used at `now`.
+    pub fn has_material(&self, now: Time) -> bool {
+        match self.origin {
+            Origin::Kms => true,
+            Origin::External => self.imported.is_some_and(|imported| imported.usable(now)),
+        }
+    }
+
+    /// The state at `now`: material that has expired is as good as gone, before anything is erased.
+    pub fn state_at(&self, now: Time) -> KeyState {
+        match self.state {
+            KeyState::Enabled | KeyState::Disabled if !self.has_material(now) => KeyState::PendingImport,
+            state => state,
         }
     }
 

@@ -46,6 +46,18 @@ pub enum Operation {
     DisableKey,
     ScheduleKeyDeletion,
     CancelKeyDeletion,
+    SetDeletionProtection,
+    UpdateKeyDescription,
+    /// TagResource, UntagResource.
+    Tag,
+    CreateAlias,
+    /// UpdateAlias: only the target counts.
+    UpdateAlias,
+    /// DeleteAlias, ListAliases, ListAliasesByKeyId.
+    OtherAlias,
+    GetParametersForImport,
+    ImportKeyMaterial,
+    DeleteKeyMaterial,
 }
 
 /// The service's state matrix: the error of an operation that `state` forbids.
@@ -53,7 +65,7 @@ pub fn check(state: KeyState, operation: Operation) -> Result<()> {
     use KeyState::{Disabled, Enabled, PendingDeletion, PendingImport};
     use Operation as Op;
     match (operation, state) {
-        (Op::Read, _) => Ok(()),
+        (Op::Read | Op::OtherAlias | Op::GetParametersForImport | Op::DeleteKeyMaterial, _) => Ok(()),
 
         (Op::Cryptography | Op::CreateKeyVersion | Op::UpdateRotationPolicy, Enabled) => Ok(()),
         (Op::Cryptography | Op::CreateKeyVersion | Op::UpdateRotationPolicy, _) => Err(rejected(state)),
@@ -66,6 +78,17 @@ pub fn check(state: KeyState, operation: Operation) -> Result<()> {
 
         (Op::CancelKeyDeletion, PendingDeletion) => Ok(()),
         (Op::CancelKeyDeletion, Enabled | Disabled | PendingImport) => Err(modified_failed(state)),
+
+        (
+            Op::SetDeletionProtection | Op::UpdateKeyDescription | Op::Tag | Op::UpdateAlias,
+            Enabled | Disabled | PendingImport,
+        ) => Ok(()),
+        (Op::SetDeletionProtection | Op::UpdateKeyDescription | Op::Tag | Op::UpdateAlias, PendingDeletion) => {
+            Err(rejected(state))
+        }
+
+        (Op::CreateAlias | Op::ImportKeyMaterial, Enabled | Disabled | PendingImport) => Ok(()),
+        (Op::CreateAlias | Op::ImportKeyMaterial, PendingDeletion) => Err(modified_failed(state)),
     }
 }
 
@@ -78,9 +101,9 @@ pub fn after(state: KeyState, operation: Operation, has_material: bool) -> Resul
         Operation::ScheduleKeyDeletion => KeyState::PendingDeletion,
         Operation::CancelKeyDeletion if has_material => KeyState::Enabled,
         Operation::CancelKeyDeletion => KeyState::PendingImport,
-        Operation::Cryptography | Operation::CreateKeyVersion | Operation::UpdateRotationPolicy | Operation::Read => {
-            state
-        }
+        Operation::ImportKeyMaterial if state == KeyState::PendingImport => KeyState::Enabled,
+        Operation::DeleteKeyMaterial if state != KeyState::PendingDeletion => KeyState::PendingImport,
+        _ => state,
     })
 }
 

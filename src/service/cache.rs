@@ -4,6 +4,7 @@
 //! drops everything when they are many. An entry is never changed, only replaced, so that a thread can tell by
 //! identity whether what it holds is still current.
 
+use std::borrow::Borrow;
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::Arc;
@@ -52,12 +53,20 @@ pub struct Cache {
 struct Entries {
     keys: Bounded<KeyId, CachedKey>,
     materials: Bounded<VersionId, Material>,
+    aliases: Bounded<Arc<str>, KeyId>,
     destroyed: i64,
+    renamed: i64,
 }
 
 impl Cache {
     pub fn new(capacity: usize) -> Self {
-        let entries = Entries { keys: Bounded::new(capacity), materials: Bounded::new(capacity), destroyed: -1 };
+        let entries = Entries {
+            keys: Bounded::new(capacity),
+            materials: Bounded::new(capacity),
+            aliases: Bounded::new(capacity),
+            destroyed: -1,
+            renamed: -1,
+        };
         Self {
             entries: Lock::new(entries),
             generation: AtomicI64::new(-1),
@@ -105,6 +114,10 @@ impl Cache {
             for id in changed.iter().take(MANY) {
                 entries.keys.remove(id);
             }
+            if view.renamed() != entries.renamed {
+                entries.aliases.clear();
+                entries.renamed = view.renamed();
+            }
             self.generation.store(to, Ordering::Release);
             self.touch();
         }
@@ -120,10 +133,17 @@ impl Cache {
                 if entries.keys.contains(&stored.key.id) {
                     entries.keys.insert(stored.key.id, Arc::new(CachedKey::new(stored)));
                 }
+                if stored.key.imported.is_some_and(|imported| !imported.present) {
+                    entries.materials.map.retain(|_, m| m.key != stored.key.id);
+                }
             }
             for id in gone {
                 entries.keys.remove(id);
                 entries.materials.map.retain(|_, m| m.key != *id);
+            }
+            if entries.renamed != commit.renamed {
+                entries.aliases.clear();
+                entries.renamed = commit.renamed;
             }
             entries.destroyed = commit.destroyed;
             self.generation.store(commit.after, Ordering::Release);
@@ -146,6 +166,19 @@ impl Cache {
             entries.keys.insert(stored.key.id, Arc::clone(&entry));
         }
         Ok(entry)
+    }
+
+    pub fn alias(&self, name: &str) -> Result<Option<KeyId>> {
+        Ok(self.entries.lock()?.aliases.get(name).map(|id| *id))
+    }
+
+    /// Keeps what an alias named at `generation`.
+    pub fn keep_alias(&self, name: &str, id: KeyId, generation: i64) -> Result<()> {
+        let mut entries = self.entries.lock()?;
+        if self.generation() == generation {
+            entries.aliases.insert(name.into(), Arc::new(id));
+        }
+        Ok(())
     }
 
     pub fn material(&self, id: &VersionId) -> Result<Option<Arc<Material>>> {
@@ -179,12 +212,15 @@ struct Bounded<K, V> {
     capacity: usize,
 }
 
-impl<K: Copy + Eq + Hash, V> Bounded<K, V> {
+impl<K: Clone + Eq + Hash, V> Bounded<K, V> {
     fn new(capacity: usize) -> Self {
         Self { map: HashMap::new(), order: VecDeque::new(), capacity }
     }
 
-    fn get(&self, key: &K) -> Option<Arc<V>> {
+    fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<Arc<V>>
+    where
+        K: Borrow<Q>,
+    {
         self.map.get(key).cloned()
     }
 
@@ -193,7 +229,7 @@ impl<K: Copy + Eq + Hash, V> Bounded<K, V> {
     }
 
     fn insert(&mut self, key: K, value: Arc<V>) {
-        if self.map.insert(key, value).is_some() {
+        if self.map.insert(key.clone(), value).is_some() {
             return;
         }
         self.order.push_back(key);

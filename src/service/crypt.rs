@@ -121,7 +121,10 @@ impl Kms {
         let core = self.core()?;
         let Header { algorithm, context_type, key, version } = Blob::parse(blob)?.header;
         let found = core.key(&key)?;
-        core.material(&key, &version)?;
+        let is_primary = found.key.primary.is_some_and(|primary| primary.id == version);
+        if !is_primary {
+            core.material(&key, &version)?;
+        }
         Ok(BlobInfo {
             algorithm: match algorithm {
                 Algorithm::Xaes256Gcm => 1,
@@ -129,7 +132,7 @@ impl Kms {
             context_type: context_type as i32,
             key,
             version,
-            is_primary: found.key.primary.is_some_and(|primary| primary.id == version),
+            is_primary,
         })
     }
 
@@ -185,15 +188,20 @@ enum Tried {
 impl Core {
     fn usable_key(&self, id: &KeyId) -> Result<Arc<CachedKey>> {
         let found = self.key(id)?;
-        Self::usable(&found.key, Operation::Cryptography)?;
+        self.usable(&found.key, Operation::Cryptography)?;
         Ok(found)
     }
 
     /// A version that exists, of a key whose state allows its use.
     fn usable_version(&self, key: &KeyId, version: &VersionId) -> Result<(Arc<CachedKey>, Arc<Material>)> {
         let found = self.key(key)?;
+        // The primary is known to exist without its material, which may have been taken away.
+        if found.key.primary.is_some_and(|primary| primary.id == *version) {
+            self.usable(&found.key, Operation::Cryptography)?;
+            return Ok((found, self.material(key, version)?));
+        }
         let material = self.material(key, version)?;
-        Self::usable(&found.key, Operation::Cryptography)?;
+        self.usable(&found.key, Operation::Cryptography)?;
         Ok((found, material))
     }
 
@@ -236,7 +244,7 @@ impl Core {
             }
         };
         let key = &seal.key.key;
-        Self::usable(key, Operation::Cryptography)?;
+        self.usable(key, Operation::Cryptography)?;
         if !target.room(plaintext_len + OVERHEAD)? {
             return Ok(Tried::Done);
         }

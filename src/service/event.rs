@@ -24,6 +24,8 @@ pub enum EventKind {
     KeyDamaged = 6,
     /// The rotation thread has stopped; every further call fails.
     ThreadStopped = 7,
+    /// Imported material has expired and was erased; the key waits for it to be imported again.
+    MaterialExpired = 8,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

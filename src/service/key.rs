@@ -1,9 +1,9 @@
 //! Customer master keys: create, describe, list, enable, disable, schedule and cancel their deletion.
 
 use super::{Changed, Core, Kms, not_found};
-use crate::domain::deletion::Deletion;
+use crate::domain::deletion;
 use crate::domain::id::{KeyId, VersionId};
-use crate::domain::key::{Key, Origin};
+use crate::domain::key::{Creator, Key, Origin};
 use crate::domain::limits;
 use crate::domain::rotation::Interval;
 use crate::domain::state::{self, KeyState, Operation};
@@ -35,7 +35,31 @@ impl Kms {
     pub fn describe_key(&self, key: &str) -> Result<Key> {
         let core = self.core()?;
         let id = core.resolve(key)?;
-        Ok(core.key(&id)?.key.clone())
+        Ok(core.shown(&core.key(&id)?.key))
+    }
+
+    /// Replaces the whole description; at most 8192 characters, empty to delete it.
+    pub fn update_key_description(&self, key_id: &str, description: &str) -> Result<()> {
+        check_description(description)?;
+        let core = self.core()?;
+        core.edit(key_id, Operation::UpdateKeyDescription, |key| description.clone_into(&mut key.description))
+    }
+
+    /// Turns deletion protection on, with a reason that may be empty, or off. It refuses ScheduleKeyDeletion only.
+    pub fn set_deletion_protection(&self, key_id: &str, protection: Option<&str>) -> Result<()> {
+        check_description(protection.unwrap_or_default())?;
+        let core = self.core()?;
+        core.edit(key_id, Operation::SetDeletionProtection, |key| key.protection = protection.map(str::to_owned))
+    }
+
+    /// The key of a named subsystem, made on first use: `alias/acs/NAME`, one version for life, not deleted by users.
+    pub fn create_service_key(&self, name: &str) -> Result<KeyId> {
+        let alias = crate::domain::alias::of_service(name)?;
+        let core = self.core()?;
+        match core.resolve(&alias) {
+            Err(e) if e.status() == Status::AliasNotFound => core.create_service_key(&alias),
+            found => found,
+        }
     }
 
     /// Shows at most `limit` keys in the order of their ids, after the key `after` or from the start, until `visit`
@@ -48,7 +72,7 @@ impl Kms {
             let page = core.store.read(|view| view.keys_after(after.as_ref(), left.min(PAGE)))?;
             for (_, found) in &page {
                 match found {
-                    Ok(stored) if !visit(&stored.key) => return damaged,
+                    Ok(stored) if !visit(&core.shown(&stored.key)) => return damaged,
                     Ok(_) => {}
                     Err(error) => damaged = damaged.and(Err(error.clone())),
                 }
@@ -64,69 +88,117 @@ impl Kms {
 
     /// Makes a Disabled key Enabled; if a rotation became overdue meanwhile, it is carried out at once.
     pub fn enable_key(&self, key_id: &str) -> Result<()> {
-        self.core()?.transition(key_id, Operation::EnableKey, |_| ())
+        self.core()?.transition(key_id, Operation::EnableKey, |_| Ok(()))
     }
 
     /// Makes an Enabled key Disabled: nothing is encrypted or decrypted under it until it is enabled again.
     pub fn disable_key(&self, key_id: &str) -> Result<()> {
-        self.core()?.transition(key_id, Operation::DisableKey, |_| ())
+        self.core()?.transition(key_id, Operation::DisableKey, |_| Ok(()))
     }
 
     /// Starts the waiting period of 7 to 366 days after which the key is destroyed.
     pub fn schedule_key_deletion(&self, key_id: &str, days: i32) -> Result<()> {
         let core = self.core()?;
-        let deletion = Deletion::schedule(core.clock.wall(), days)?;
-        core.transition(key_id, Operation::ScheduleKeyDeletion, |key| key.deletion = Some(deletion))
+        let deadline = deletion::schedule(core.clock.wall(), days)?;
+        core.transition(key_id, Operation::ScheduleKeyDeletion, |key| {
+            if key.creator == Creator::Service {
+                return Err(Status::UnsupportedOperation.error("a service-managed key can't be deleted"));
+            }
+            if key.protection.is_some() {
+                return Err(Status::DeletionProtected.error("the key is protected from deletion; turn that off first"));
+            }
+            key.deletion = Some(deadline);
+            Ok(())
+        })
     }
 
     /// Returns a key in PendingDeletion to Enabled, or to PendingImport if it has no material.
     pub fn cancel_key_deletion(&self, key_id: &str) -> Result<()> {
-        self.core()?.transition(key_id, Operation::CancelKeyDeletion, |key| key.deletion = None)
+        self.core()?.transition(key_id, Operation::CancelKeyDeletion, |key| {
+            key.deletion = None;
+            Ok(())
+        })
     }
 }
 
 impl Core {
     fn create_key(&self, request: &CreateKey) -> Result<KeyId> {
-        if request.description.chars().count() > limits::DESCRIPTION_CHARS {
-            return Err(Status::LimitExceeded.error("the description is above 8192 characters"));
-        }
+        check_description(&request.description)?;
         let origin = request.origin.unwrap_or(Origin::Kms);
         if origin == Origin::External && request.rotate_every.is_some() {
             return Err(Status::UnsupportedOperation.error("a key with imported material can't rotate"));
         }
-        let now = self.clock.wall();
         let id = KeyId::from_random(random::array()?);
-        let mut key = Key::new(id, origin, request.description.clone(), request.rotate_every, now);
-        let material = zeroize::Zeroizing::new(random::array::<32>()?);
-        if origin == Origin::Kms {
-            key.promote(VersionId::from_random(random::array()?), now);
-        }
-        self.change(|change, _| {
-            let stored = change.insert(key, (origin == Origin::Kms).then_some(&*material))?;
-            Ok(Changed::one((), stored))
-        })?;
+        let key = Key::new(id, origin, request.description.clone(), request.rotate_every, self.clock.wall());
+        self.change(|change, _| Ok(Changed::one((), insert(change, key)?)))?;
         Ok(id)
     }
 
+    fn create_service_key(&self, alias: &str) -> Result<KeyId> {
+        let id = KeyId::from_random(random::array()?);
+        let mut key = Key::new(id, Origin::Kms, String::new(), None, self.clock.wall());
+        key.creator = Creator::Service;
+        let made = self.change(|change, _| {
+            // Another process may have been faster.
+            if let Some(found) = change.alias(alias)? {
+                return Ok(Changed::none(found.key.id));
+            }
+            let stored = insert(change, key)?;
+            change.put_alias(alias, &stored)?;
+            Ok(Changed::one(id, stored))
+        })?;
+        Ok(made.value)
+    }
+
+    /// Changes metadata that has nothing to do with states or dates.
+    fn edit(&self, key_id: &str, operation: Operation, edit: impl FnOnce(&mut Key)) -> Result<()> {
+        let id = Self::id_only(key_id)?;
+        self.change_key(&id, |change, mut stored, now| {
+            state::check(stored.key.state_at(now.wall), operation)?;
+            let before = stored.key.clone();
+            edit(&mut stored.key);
+            if stored.key == before {
+                return Ok(Changed::none(()));
+            }
+            Ok(Changed::one((), change.update(stored)?))
+        })?;
+        Ok(())
+    }
+
+    /// A key as callers see it: with the state that the clock gives it.
+    fn shown(&self, key: &Key) -> Key {
+        let mut key = key.clone();
+        if key.imported.is_some() {
+            key.state = key.state_at(self.clock.wall());
+        }
+        key
+    }
+
     /// Changes a key's state; a rotation found overdue in an Enabled key belongs to the same transaction.
-    fn transition(&self, key_id: &str, operation: Operation, also: impl FnOnce(&mut Key)) -> Result<()> {
+    fn transition(&self, key_id: &str, operation: Operation, also: impl FnOnce(&mut Key) -> Result<()>) -> Result<()> {
         let id = Self::id_only(key_id)?;
         let done = self.change_key(&id, |change, mut stored, now| {
-            let next = state::after(stored.key.state, operation, stored.key.primary.is_some())?;
-            if next == stored.key.state {
+            let old = stored.key.state_at(now.wall);
+            let next = state::after(old, operation, stored.key.has_material(now.wall))?;
+            if next == old {
                 return Ok(Changed::none(None));
             }
             stored.key.state = next;
-            also(&mut stored.key);
+            also(&mut stored.key)?;
             self.store_and_rotate(change, stored, now.wall)
         })?;
         self.tell_rotation(id, done.value, done.at);
         Ok(())
     }
 
-    /// For the uses of a key that its state may forbid.
-    pub(super) fn usable(key: &Key, operation: Operation) -> Result<()> {
-        state::check(key.state, operation)
+    /// For the uses of a key that its state may forbid. Only expiring material makes it ask the clock.
+    #[inline]
+    pub(super) fn usable(&self, key: &Key, operation: Operation) -> Result<()> {
+        let state = match key.imported {
+            None => key.state,
+            Some(_) => key.state_at(self.clock.wall()),
+        };
+        state::check(state, operation)
     }
 
     /// Destroys a key whose deletion was seen to be due twice.
@@ -137,4 +209,22 @@ impl Core {
         change.destroy(stored)?;
         Ok(stored.key.id)
     }
+}
+
+/// Stores a new key; one that the library makes the material of gets its first version.
+fn insert(change: &mut Change<'_>, mut key: Key) -> Result<Stored> {
+    if key.origin == Origin::External {
+        return change.insert(key, None);
+    }
+    let material = zeroize::Zeroizing::new(random::array::<32>()?);
+    let created = key.created;
+    key.promote(VersionId::from_random(random::array()?), created);
+    change.insert(key, Some(&material))
+}
+
+fn check_description(text: &str) -> Result<()> {
+    if text.chars().count() > limits::DESCRIPTION_CHARS {
+        return Err(Status::LimitExceeded.error("the description is above 8192 characters"));
+    }
+    Ok(())
 }

@@ -1,17 +1,21 @@
 //! The use cases: what a program can ask of a keystore.
 //!
-//! * `open`: options and handles. `key`, `version`, `rotation`, `crypt`, `data_key`: the operations.
+//! * `open`: options and handles. `key`, `version`, `rotation`, `crypt`, `data_key`, `import`, `alias`, `tag`: the
+//!   operations.
 //! * `cache`: keys in memory. `thread`: what each thread keeps for the hot path. `ticker`: the rotation clock.
 //! * `event`, `health`: what a keystore tells of itself.
 
+mod alias;
 mod cache;
 mod crypt;
 mod data_key;
 mod event;
 mod health;
+//mod import;
 mod key;
 mod open;
 mod rotation;
+mod tag;
 mod thread;
 mod ticker;
 mod version;
@@ -86,17 +90,17 @@ impl Kms {
 }
 
 /// What a key is called in an argument.
-enum Name {
+enum Name<'a> {
     Id(KeyId),
-    Alias,
+    Alias(&'a str),
 }
 
-fn name(text: &str) -> Result<Name> {
+fn name(text: &str) -> Result<Name<'_>> {
     if text.is_empty() {
         return Err(Status::InvalidArgument.error("the key is an empty string; give a key id or alias/NAME"));
     }
     if text.starts_with("alias/") {
-        return Ok(Name::Alias);
+        return Ok(Name::Alias(text));
     }
     // What can't be an id is the id of no key.
     KeyId::parse(text).map(Name::Id).ok_or_else(not_found)
@@ -104,6 +108,10 @@ fn name(text: &str) -> Result<Name> {
 
 fn not_found() -> crate::error::Error {
     Status::KeyNotFound.error("there is no key of this id; a key id has 36 characters, as kms_create_key gave it")
+}
+
+fn alias_not_found() -> crate::error::Error {
+    Status::AliasNotFound.error("there is no alias of this name")
 }
 
 fn missing_version(id: &KeyId) -> crate::error::Error {
@@ -115,7 +123,7 @@ impl Core {
     fn resolve(&self, text: &str) -> Result<KeyId> {
         match name(text)? {
             Name::Id(id) => Ok(id),
-            Name::Alias => Err(Status::AliasNotFound.error("there is no alias of this name")),
+            Name::Alias(alias) => self.alias(alias),
         }
     }
 
@@ -123,8 +131,23 @@ impl Core {
     fn id_only(text: &str) -> Result<KeyId> {
         match name(text)? {
             Name::Id(id) => Ok(id),
-            Name::Alias => Err(Status::UnsupportedAlias.error("this call takes a key id, not an alias")),
+            Name::Alias(_) => Err(Status::UnsupportedAlias.error("this call takes a key id, not an alias")),
         }
+    }
+
+    /// The key that an alias names now.
+    fn alias(&self, alias: &str) -> Result<KeyId> {
+        self.fresh()?;
+        if let Some(id) = self.cache.alias(alias)? {
+            return Ok(id);
+        }
+        let word = self.store.word();
+        self.store.read(|view| {
+            self.cache.catch_up(view, word)?;
+            let stored = view.alias(alias)?.ok_or_else(alias_not_found)?;
+            self.cache.keep_alias(alias, stored.key.id, view.generation())?;
+            Ok(stored.key.id)
+        })
     }
 
     /// Sees to it that the cache covers all announced changes; returns what was announced.
@@ -195,7 +218,11 @@ impl Core {
         let loaded = self.store.read(|view| {
             let stored = view.key(id)?.ok_or_else(not_found)?;
             match view.material(&stored, version)? {
-                None if stored.key.primary.is_some_and(|primary| primary.id == *version) => Err(missing_version(id)),
+                None if stored.key.imported.is_none()
+                    && stored.key.primary.is_some_and(|primary| primary.id == *version) =>
+                {
+                    Err(missing_version(id))
+                }
                 found => Ok(found),
             }
         })?;

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::event::{Event, EventKind};
 use super::{Changed, Core, Done, Kms};
-use crate::domain::deletion::Verdict;
+use crate::domain::deadline::Verdict;
 use crate::domain::id::{KeyId, VersionId};
 use crate::domain::rotation::{Finding, Interval};
 use crate::domain::state::{self, Operation};
@@ -41,7 +41,7 @@ impl Kms {
         let id = core.resolve(key)?;
         let done = core.change_key(&id, |change, stored, now| {
             rotatable(&stored)?;
-            state::check(stored.key.state, Operation::CreateKeyVersion)?;
+            state::check(stored.key.state_at(now.wall), Operation::CreateKeyVersion)?;
             let stored = new_version(change, stored, now.wall)?;
             Ok(Changed::one(stored.key.primary.map(|p| p.id), stored))
         })?;
@@ -55,7 +55,7 @@ impl Kms {
         let id = Core::id_only(key_id)?;
         let done = core.change_key(&id, |change, mut stored, now| {
             rotatable(&stored)?;
-            state::check(stored.key.state, Operation::UpdateRotationPolicy)?;
+            state::check(stored.key.state_at(now.wall), Operation::UpdateRotationPolicy)?;
             let unchanged = stored.key.policy == rotate_every;
             stored.key.policy = rotate_every;
             if unchanged && stored.key.look_at_rotation(now.wall) == Finding::NotDue {
@@ -100,18 +100,37 @@ enum Looked {
 /// Looks at one key again inside the write transaction: due only if it still is.
 fn look(change: &mut Change<'_>, mut stored: Stored, now: &Now) -> Result<Looked> {
     if let Some(deletion) = &mut stored.key.deletion {
-        return Ok(match deletion.look(now) {
-            Verdict::Wait => Looked::Nothing,
-            Verdict::Destroy => Looked::Destroyed(Core::destroy(change, &stored)?),
+        match deletion.look(now) {
+            Verdict::Act => return Ok(Looked::Destroyed(Core::destroy(change, &stored)?)),
             Verdict::Sighted => {
                 deletion.sighting = Some(*now);
-                Looked::Noted(change.update(stored)?, EventKind::DeletionSighted)
+                return Ok(Looked::Noted(change.update(stored)?, EventKind::DeletionSighted));
             }
             Verdict::Unsighted => {
                 deletion.sighting = None;
-                Looked::Updated(change.update(stored)?)
+                return Ok(Looked::Updated(change.update(stored)?));
             }
-        });
+            Verdict::Wait => {}
+        }
+    }
+    if let Some(imported) = &mut stored.key.imported
+        && let Some(expiry) = &mut imported.expiry
+    {
+        match expiry.look(now) {
+            Verdict::Act => {
+                change.erase_material(&stored)?;
+                return Ok(Looked::Noted(change.update(without_material(stored)?)?, EventKind::MaterialExpired));
+            }
+            Verdict::Sighted => {
+                expiry.sighting = Some(*now);
+                return Ok(Looked::Updated(change.update(stored)?));
+            }
+            Verdict::Unsighted => {
+                expiry.sighting = None;
+                return Ok(Looked::Updated(change.update(stored)?));
+            }
+            Verdict::Wait => {}
+        }
     }
     Ok(match stored.key.look_at_rotation(now.wall) {
         Finding::NotDue => Looked::Nothing,
@@ -125,6 +144,15 @@ fn look(change: &mut Change<'_>, mut stored: Stored, now: &Now) -> Result<Looked
             Looked::Updated(change.update(stored)?)
         }
     })
+}
+
+/// The key as it is once its imported material was taken away.
+pub(super) fn without_material(mut stored: Stored) -> Result<Stored> {
+    stored.key.state = state::after(stored.key.state, Operation::DeleteKeyMaterial, false)?;
+    if let Some(imported) = &mut stored.key.imported {
+        imported.erase();
+    }
+    Ok(stored)
 }
 
 #[derive(Default)]

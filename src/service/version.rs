@@ -1,8 +1,10 @@
 //! Key versions: list them, newest first.
 
 use super::{Kms, missing_version, not_found};
+use crate::domain::id::VersionId;
+use crate::domain::key::Origin;
 use crate::domain::version::Version;
-use crate::error::Result;
+use crate::error::{Result, Status};
 
 /// Versions read in one transaction.
 const PAGE: usize = 256;
@@ -24,7 +26,12 @@ impl Kms {
             let wanted = left.min(PAGE);
             let (primary, newest, page) = core.store.read(|view| {
                 let stored = view.key(&id)?.ok_or_else(not_found)?;
-                let page = view.versions_before(&stored, before, wanted)?;
+                let page = match (stored.key.origin, stored.key.primary) {
+                    // One version for life, whether its material is there or not.
+                    (Origin::External, Some(only)) if before.is_none_or(|b| only.number < b) => vec![only],
+                    (Origin::External, _) => Vec::new(),
+                    (Origin::Kms, _) => view.versions_before(&stored, before, wanted)?,
+                };
                 Ok((stored.key.primary, stored.key.version_count(), page))
             })?;
             // Versions are numbered without a gap, so a missing one shows.
@@ -45,5 +52,21 @@ impl Kms {
                 _ => return Ok(()),
             }
         }
+    }
+
+    /// One version of a key, and whether it is the primary. `key` is a key id or `alias/NAME`.
+    pub fn describe_key_version(&self, key: &str, version_id: &str) -> Result<(Version, bool)> {
+        let core = self.core()?;
+        let id = core.resolve(key)?;
+        let unknown = || Status::KeyVersionNotFound.error("the key has no version of this id");
+        let version = VersionId::parse(version_id).ok_or_else(unknown)?;
+        core.store.read(|view| {
+            let stored = view.key(&id)?.ok_or_else(not_found)?;
+            match stored.key.primary {
+                // Known without its material, which may have been taken away.
+                Some(primary) if primary.id == version => Ok((primary, true)),
+                _ => view.material(&stored, &version)?.map(|(found, _)| (found, false)).ok_or_else(unknown),
+            }
+        })
     }
 }

@@ -13,6 +13,8 @@ pub struct MetaRow {
     pub generation: i64,
     /// Grows by one when a key is destroyed.
     pub destroyed: i64,
+    /// Grows by one when an alias is made, moved or deleted.
+    pub renamed: i64,
     pub mac: [u8; 32],
 }
 
@@ -43,11 +45,39 @@ pub struct KeyRow {
     pub sighted_wall: Option<i64>,
     pub sighted_boot: Option<[u8; 16]>,
     pub sighted_uptime: Option<i64>,
+    pub protection: Option<String>,
+    pub import_digest: Option<[u8; 32]>,
+    pub import_present: Option<i64>,
+    pub import_expires: Option<i64>,
+    pub expiry_sighted_wall: Option<i64>,
+    pub expiry_sighted_boot: Option<[u8; 16]>,
+    pub expiry_sighted_uptime: Option<i64>,
     /// When the clock must next look at the key; the index of due keys.
     pub next_look: Option<i64>,
     /// Counts the changes of this row, from 1.
     pub revision: i64,
     /// The store's generation when the row last changed.
+    pub generation: i64,
+    pub mac: [u8; 32],
+}
+
+/// Another name of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AliasRow {
+    pub name: String,
+    pub key_row: i64,
+    pub revision: i64,
+    pub generation: i64,
+    pub mac: [u8; 32],
+}
+
+/// A label of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TagRow {
+    pub key_row: i64,
+    pub name: String,
+    pub value: String,
+    pub revision: i64,
     pub generation: i64,
     pub mac: [u8; 32],
 }
@@ -105,7 +135,7 @@ pub trait Backend: Send {
     fn next_look_after(&mut self, now: i64) -> Result<Option<i64>>;
     /// Rotating keys whose newest version was created after `now` and that nobody has noted yet.
     fn created_in_future(&mut self, now: i64, limit: usize) -> Result<Vec<i64>>;
-    /// Keys with a stored sighting whose date lies after `now`.
+    /// Keys with a stored sighting, of a deletion or an expiry, whose date lies after `now`.
     fn sighted_too_early(&mut self, now: i64, limit: usize) -> Result<Vec<i64>>;
     /// Ids of keys changed after `generation`.
     fn changed_since(&mut self, generation: i64, limit: usize) -> Result<Vec<[u8; 16]>>;
@@ -115,4 +145,17 @@ pub trait Backend: Send {
     /// Newest first, below `number` or from the newest.
     fn materials_before(&mut self, key_row: i64, number: Option<i64>, limit: usize) -> Result<Vec<MaterialRow>>;
     fn delete_materials(&mut self, key_row: i64) -> Result<()>;
+
+    fn alias(&mut self, name: &str) -> Result<Option<AliasRow>>;
+    /// In the order of names, after `name` or from the start; of one key or of all.
+    fn aliases_after(&mut self, key_row: Option<i64>, name: Option<&str>, limit: usize) -> Result<Vec<AliasRow>>;
+    fn put_alias(&mut self, alias: &AliasRow) -> Result<()>;
+    fn delete_alias(&mut self, name: &str) -> Result<()>;
+    /// Returns how many there were.
+    fn delete_aliases_of(&mut self, key_row: i64) -> Result<usize>;
+
+    fn tags(&mut self, key_row: i64) -> Result<Vec<TagRow>>;
+    fn put_tag(&mut self, tag: &TagRow) -> Result<()>;
+    fn delete_tag(&mut self, key_row: i64, name: &str) -> Result<()>;
+    fn delete_tags_of(&mut self, key_row: i64) -> Result<()>;
 }

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
+use crate::crypto::kdf;
 use crate::error::{Error, Result, Status};
 use crate::sys::fork;
 use crate::sys::secret::{Arena, Secret};
@@ -115,6 +116,7 @@ pub struct Commit {
     pub before: i64,
     pub after: i64,
     pub destroyed: i64,
+    pub renamed: i64,
 }
 
 impl Store {
@@ -191,6 +193,11 @@ impl Store {
             acknowledged: AtomicI64::new(meta.generation),
             closing: AtomicBool::new(false),
         })
+    }
+
+    /// A key for one purpose, derived from the root key.
+    pub fn subkey(&self, label: &str) -> Result<Zeroizing<[u8; 32]>> {
+        kdf::derive(self.root.expose(), label, &self.uuid)
     }
 
     pub fn is_read_only(&self) -> bool {

@@ -4,13 +4,14 @@
 
 use zeroize::Zeroizing;
 
-use super::backend::{KeyRow, MaterialRow, MetaRow};
+use super::backend::{AliasRow, KeyRow, MaterialRow, MetaRow, TagRow};
 use crate::crypto::kdf;
 use crate::crypto::openssl::{self, Hmac};
 use crate::crypto::row::RowCipher;
-use crate::domain::deletion::Deletion;
+use crate::domain::deadline::Deadline;
 use crate::domain::id::{KeyId, VersionId};
 use crate::domain::key::{Creator, Key, Origin};
+use crate::domain::material::Imported;
 use crate::domain::rotation::Interval;
 use crate::domain::state::KeyState;
 use crate::domain::time::{Now, Time};
@@ -36,6 +37,7 @@ pub struct Meta {
     pub uuid: [u8; 16],
     pub generation: i64,
     pub destroyed: i64,
+    pub renamed: i64,
 }
 
 /// The keys of one keystore's rows.
@@ -54,23 +56,75 @@ impl Sealing {
         })
     }
 
-    pub fn meta_row(&mut self, generation: i64, destroyed: i64) -> Result<MetaRow> {
-        let mac = self.meta_mac(generation, destroyed)?;
-        Ok(MetaRow { uuid: self.uuid, generation, destroyed, mac })
+    pub fn meta_row(&mut self, generation: i64, destroyed: i64, renamed: i64) -> Result<MetaRow> {
+        let mut row = MetaRow { uuid: self.uuid, generation, destroyed, renamed, mac: [0; 32] };
+        row.mac = self.meta_mac(&row)?;
+        Ok(row)
     }
 
     pub fn check_meta(&mut self, row: &MetaRow) -> Result<Meta> {
-        let mac = self.meta_mac(row.generation, row.destroyed)?;
+        let mac = self.meta_mac(row)?;
         if row.uuid != self.uuid || !openssl::equal(&mac, &row.mac) {
             return Err(
                 Status::KeystoreCorrupt.error("the keystore's description was altered; restore it from a backup")
             );
         }
-        Ok(Meta { uuid: row.uuid, generation: row.generation, destroyed: row.destroyed })
+        let MetaRow { uuid, generation, destroyed, renamed, .. } = *row;
+        Ok(Meta { uuid, generation, destroyed, renamed })
     }
 
-    fn meta_mac(&mut self, generation: i64, destroyed: i64) -> Result<[u8; 32]> {
-        self.rows.mac(&[&self.uuid, b"meta", &generation.to_be_bytes(), &destroyed.to_be_bytes()])
+    fn meta_mac(&mut self, row: &MetaRow) -> Result<[u8; 32]> {
+        let mut columns = Columns::default();
+        columns.number(row.generation).number(row.destroyed).number(row.renamed);
+        self.mac(b"meta", &columns)
+    }
+
+    fn mac(&mut self, table: &[u8], columns: &Columns) -> Result<[u8; 32]> {
+        let mut head = Columns::default();
+        head.bytes(&self.uuid).bytes(table);
+        self.rows.mac(&[&head.0, &columns.0])
+    }
+
+    pub fn alias_row(&mut self, name: &str, key_row: i64, revision: i64, generation: i64) -> Result<AliasRow> {
+        let mut row = AliasRow { name: name.to_owned(), key_row, revision, generation, mac: [0; 32] };
+        row.mac = self.alias_mac(&row)?;
+        Ok(row)
+    }
+
+    pub fn check_alias(&mut self, row: AliasRow) -> Result<AliasRow> {
+        let mac = self.alias_mac(&row)?;
+        if openssl::equal(&mac, &row.mac) {
+            return Ok(row);
+        }
+        Err(Status::KeystoreCorrupt.error("an alias was altered or damaged; restore the keystore from a backup"))
+    }
+
+    fn alias_mac(&mut self, row: &AliasRow) -> Result<[u8; 32]> {
+        let mut columns = Columns::default();
+        columns.bytes(row.name.as_bytes()).number(row.key_row).number(row.revision).number(row.generation);
+        self.mac(b"alias", &columns)
+    }
+
+    pub fn tag_row(&mut self, key_row: i64, name: &str, value: &str, generation: i64) -> Result<TagRow> {
+        let (name, value) = (name.to_owned(), value.to_owned());
+        let mut row = TagRow { key_row, name, value, revision: generation, generation, mac: [0; 32] };
+        row.mac = self.tag_mac(&row)?;
+        Ok(row)
+    }
+
+    pub fn check_tag(&mut self, row: TagRow) -> Result<(String, String)> {
+        let mac = self.tag_mac(&row)?;
+        if openssl::equal(&mac, &row.mac) {
+            return Ok((row.name, row.value));
+        }
+        Err(Status::KeystoreCorrupt.error("a tag was altered or damaged; restore the keystore from a backup"))
+    }
+
+    fn tag_mac(&mut self, row: &TagRow) -> Result<[u8; 32]> {
+        let mut columns = Columns::default();
+        columns.number(row.key_row).bytes(row.name.as_bytes()).bytes(row.value.as_bytes());
+        columns.number(row.revision).number(row.generation);
+        self.mac(b"tag", &columns)
     }
 
     pub fn key_row(&mut self, stored: &Stored) -> Result<KeyRow> {
@@ -91,11 +145,19 @@ impl Sealing {
         let mut columns = Columns::default();
         columns.number(row.row).bytes(&row.id).number(row.state).number(row.origin).number(row.creator);
         columns.bytes(row.description.as_bytes()).number(row.created).optional(row.interval_s);
-        columns.optional(row.primary_number).optional_bytes(row.primary_id.as_ref()).optional(row.primary_created);
+        columns
+            .optional(row.primary_number)
+            .optional_bytes(row.primary_id.as_ref().map(|id| id.as_slice()))
+            .optional(row.primary_created);
         columns.optional(row.future_noticed).optional(row.delete_date).optional(row.sighted_wall);
-        columns.optional_bytes(row.sighted_boot.as_ref()).optional(row.sighted_uptime).optional(row.next_look);
+        columns.optional_bytes(row.sighted_boot.as_ref().map(|b| b.as_slice())).optional(row.sighted_uptime);
+        columns.optional_bytes(row.protection.as_ref().map(String::as_bytes));
+        columns.optional_bytes(row.import_digest.as_ref().map(|d| d.as_slice())).optional(row.import_present);
+        columns.optional(row.import_expires).optional(row.expiry_sighted_wall);
+        columns.optional_bytes(row.expiry_sighted_boot.as_ref().map(|b| b.as_slice()));
+        columns.optional(row.expiry_sighted_uptime).optional(row.next_look);
         columns.number(row.revision).number(row.generation);
-        self.rows.mac(&[&self.uuid, b"key", &columns.0])
+        self.mac(b"key", &columns)
     }
 
     /// A row for `version` of the key in `key_row`; `material` is sealed under a fresh random nonce.
@@ -166,7 +228,7 @@ impl Columns {
         }
     }
 
-    fn optional_bytes(&mut self, value: Option<&[u8; 16]>) -> &mut Self {
+    fn optional_bytes(&mut self, value: Option<&[u8]>) -> &mut Self {
         match value {
             Some(value) => self.bytes(value),
             None => self.null(),
@@ -194,6 +256,8 @@ fn version(row: &MaterialRow) -> Option<Version> {
 fn to_row(stored: &Stored) -> Result<KeyRow> {
     let key = &stored.key;
     let sighting = key.deletion.and_then(|d| d.sighting);
+    let expiry = key.imported.and_then(|i| i.expiry);
+    let expiry_sighting = expiry.and_then(|e| e.sighting);
     Ok(KeyRow {
         row: stored.row,
         id: *key.id.as_bytes(),
@@ -211,6 +275,13 @@ fn to_row(stored: &Stored) -> Result<KeyRow> {
         sighted_wall: sighting.map(|s| s.wall.millis()),
         sighted_boot: sighting.map(|s| s.boot),
         sighted_uptime: sighting.map(|s| s.since_boot_ms),
+        protection: key.protection.clone(),
+        import_digest: key.imported.map(|i| i.digest),
+        import_present: key.imported.map(|i| i64::from(i.present)),
+        import_expires: expiry.map(|e| e.date.millis()),
+        expiry_sighted_wall: expiry_sighting.map(|s| s.wall.millis()),
+        expiry_sighted_boot: expiry_sighting.map(|s| s.boot),
+        expiry_sighted_uptime: expiry_sighting.map(|s| s.since_boot_ms),
         next_look: key.next_look().map(Time::millis),
         revision: stored.revision,
         generation: stored.generation,
@@ -231,11 +302,12 @@ fn from_row(row: &KeyRow) -> Option<Stored> {
         (None, None, None) => None,
         _ => return None,
     };
-    let sighting = match (row.sighted_wall, row.sighted_boot, row.sighted_uptime) {
-        (Some(wall), Some(boot), Some(since_boot_ms)) => {
-            Some(Now { wall: Time::from_millis(wall), boot, since_boot_ms })
-        }
-        (None, None, None) => None,
+    let deletion = deadline(row.delete_date, row.sighted_wall, row.sighted_boot, row.sighted_uptime)?;
+    let expiry =
+        deadline(row.import_expires, row.expiry_sighted_wall, row.expiry_sighted_boot, row.expiry_sighted_uptime)?;
+    let imported = match (row.import_digest, row.import_present) {
+        (Some(digest), Some(present)) => Some(Imported { digest, present: present != 0, expiry }),
+        (None, None) => None,
         _ => return None,
     };
     let key = Key {
@@ -248,7 +320,30 @@ fn from_row(row: &KeyRow) -> Option<Stored> {
         policy: row.interval_s.map(Interval::from_seconds).transpose().ok()?,
         primary,
         future_noticed: time(row.future_noticed),
-        deletion: time(row.delete_date).map(|date| Deletion { date, sighting }),
+        deletion,
+        protection: row.protection.clone(),
+        imported,
     };
     Some(Stored { row: row.row, revision: row.revision, generation: row.generation, key })
+}
+
+/// A deadline's columns; the outer `None` for a combination that is never written.
+fn deadline(
+    date: Option<i64>,
+    wall: Option<i64>,
+    boot: Option<[u8; 16]>,
+    uptime: Option<i64>,
+) -> Option<Option<Deadline>> {
+    let sighting = match (wall, boot, uptime) {
+        (Some(wall), Some(boot), Some(since_boot_ms)) => {
+            Some(Now { wall: Time::from_millis(wall), boot, since_boot_ms })
+        }
+        (None, None, None) => None,
+        _ => return None,
+    };
+    match date {
+        Some(date) => Some(Some(Deadline { date: Time::from_millis(date), sighting })),
+        None if sighting.is_none() => Some(None),
+        None => None,
+    }
 }

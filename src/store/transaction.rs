@@ -36,6 +36,11 @@ impl<'a> View<'a> {
         self.meta.destroyed
     }
 
+    /// How many times aliases were made, moved or deleted.
+    pub fn renamed(&self) -> i64 {
+        self.meta.renamed
+    }
+
     pub fn key(&mut self, id: &KeyId) -> Result<Option<Stored>> {
         let row = self.backend.key_by_id(id.as_bytes())?;
         row.map(|row| self.sealing.check_key(row)).transpose()
@@ -66,6 +71,47 @@ impl<'a> View<'a> {
         rows.iter().map(|row| self.sealing.open_material(&key.key, row).map(|(version, _)| version)).collect()
     }
 
+    /// The key behind an alias.
+    pub fn alias(&mut self, name: &str) -> Result<Option<Stored>> {
+        let Some(row) = self.backend.alias(name)? else { return Ok(None) };
+        let row = self.sealing.check_alias(row)?;
+        match self.key_in_row(row.key_row)? {
+            Some(stored) => Ok(Some(stored)),
+            None => {
+                Err(Status::KeystoreCorrupt
+                    .error("an alias names a key that is gone; restore the keystore from a backup"))
+            }
+        }
+    }
+
+    /// Aliases and their keys in the order of names, after `name` or from the start; of one key or of all.
+    pub fn aliases_after(
+        &mut self,
+        key: Option<&Stored>,
+        name: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, KeyId)>> {
+        let mut found = Vec::new();
+        for row in self.backend.aliases_after(key.map(|key| key.row), name, limit)? {
+            let row = self.sealing.check_alias(row)?;
+            let id = match key {
+                Some(key) => key.key.id,
+                None => self.key_in_row(row.key_row)?.map(|stored| stored.key.id).ok_or_else(|| {
+                    Status::KeystoreCorrupt
+                        .error("an alias names a key that is gone; restore the keystore from a backup")
+                })?,
+            };
+            found.push((row.name, id));
+        }
+        Ok(found)
+    }
+
+    /// A key's tags, in the order of names.
+    pub fn tags(&mut self, key: &Stored) -> Result<Vec<(String, String)>> {
+        let rows = self.backend.tags(key.row)?;
+        rows.into_iter().map(|row| self.sealing.check_tag(row)).collect()
+    }
+
     pub fn due(&mut self, until: Time, after: Option<DueRow>, limit: usize) -> Result<Vec<DueRow>> {
         self.backend.due(until.millis(), after, limit)
     }
@@ -93,6 +139,7 @@ pub struct Change<'a> {
     view: View<'a>,
     changed: bool,
     destroyed: i64,
+    renamed: i64,
 }
 
 impl<'a> Deref for Change<'a> {
@@ -110,7 +157,7 @@ impl DerefMut for Change<'_> {
 
 impl<'a> Change<'a> {
     pub(super) fn new(view: View<'a>) -> Self {
-        Self { view, changed: false, destroyed: 0 }
+        Self { view, changed: false, destroyed: 0, renamed: 0 }
     }
 
     /// Takes the next generation if anything changed.
@@ -118,11 +165,11 @@ impl<'a> Change<'a> {
         if !self.changed {
             return Ok(None);
         }
-        let Meta { generation: before, destroyed, .. } = self.view.meta;
-        let (after, destroyed) = (before + 1, destroyed + self.destroyed);
-        let row = self.view.sealing.meta_row(after, destroyed)?;
+        let Meta { generation: before, destroyed, renamed, .. } = self.view.meta;
+        let (after, destroyed, renamed) = (before + 1, destroyed + self.destroyed, renamed + self.renamed);
+        let row = self.view.sealing.meta_row(after, destroyed, renamed)?;
         self.view.backend.put_meta(&row)?;
-        Ok(Some(Commit { before, after, destroyed }))
+        Ok(Some(Commit { before, after, destroyed, renamed }))
     }
 
     /// A new key, with the material of its first version if it has one.
@@ -166,10 +213,57 @@ impl<'a> Change<'a> {
         }
     }
 
+    /// Puts imported material in its place, under the version that the key has had since its first import.
+    pub fn restore_material(&mut self, stored: &Stored, material: &[u8; 32]) -> Result<()> {
+        let Some(version) = stored.key.primary else {
+            return Err(Status::Internal.error("a key without a version can't take material"));
+        };
+        self.changed = true;
+        self.add_material(stored, &version, material)
+    }
+
+    /// Removes a key's material and keeps the key.
+    pub fn erase_material(&mut self, stored: &Stored) -> Result<()> {
+        self.changed = true;
+        self.view.backend.delete_materials(stored.row)
+    }
+
+    /// Makes an alias, or moves it to another key.
+    pub fn put_alias(&mut self, name: &str, key: &Stored) -> Result<()> {
+        let revision = match self.view.backend.alias(name)? {
+            Some(row) => self.view.sealing.check_alias(row)?.revision + 1,
+            None => 1,
+        };
+        self.changed = true;
+        self.renamed += 1;
+        let row = self.view.sealing.alias_row(name, key.row, revision, self.view.meta.generation + 1)?;
+        self.view.backend.put_alias(&row)
+    }
+
+    pub fn delete_alias(&mut self, name: &str) -> Result<()> {
+        self.changed = true;
+        self.renamed += 1;
+        self.view.backend.delete_alias(name)
+    }
+
+    /// Makes a tag, or replaces its value.
+    pub fn put_tag(&mut self, key: &Stored, name: &str, value: &str) -> Result<()> {
+        self.changed = true;
+        let row = self.view.sealing.tag_row(key.row, name, value, self.view.meta.generation + 1)?;
+        self.view.backend.put_tag(&row)
+    }
+
+    pub fn delete_tag(&mut self, key: &Stored, name: &str) -> Result<()> {
+        self.changed = true;
+        self.view.backend.delete_tag(key.row, name)
+    }
+
     /// Removes a key and all its material; SQLite overwrites the freed bytes (secure_delete).
     pub fn destroy(&mut self, stored: &Stored) -> Result<()> {
         self.changed = true;
         self.destroyed += 1;
+        self.renamed += i64::from(self.view.backend.delete_aliases_of(stored.row)? > 0);
+        self.view.backend.delete_tags_of(stored.row)?;
         self.view.backend.delete_materials(stored.row)?;
         self.view.backend.delete_key(stored.row)
     }

@@ -19,6 +19,15 @@ fn the_matrix_is_the_services() {
         (Op::DisableKey, [OK, OK, MOD, MOD]),
         (Op::ScheduleKeyDeletion, [OK, OK, MOD, OK]),
         (Op::CancelKeyDeletion, [MOD, MOD, OK, MOD]),
+        (Op::SetDeletionProtection, [OK, OK, DEL, OK]),
+        (Op::UpdateKeyDescription, [OK, OK, DEL, OK]),
+        (Op::Tag, [OK, OK, DEL, OK]),
+        (Op::CreateAlias, [OK, OK, MOD, OK]),
+        (Op::UpdateAlias, [OK, OK, DEL, OK]),
+        (Op::OtherAlias, [OK, OK, OK, OK]),
+        (Op::GetParametersForImport, [OK, OK, OK, OK]),
+        (Op::ImportKeyMaterial, [OK, OK, MOD, OK]),
+        (Op::DeleteKeyMaterial, [OK, OK, OK, OK]),
     ];
     for (operation, row) in matrix {
         for (state, expected) in KeyState::ALL.into_iter().zip(row) {
@@ -49,4 +58,19 @@ fn every_state_keeps_its_number() {
         assert_eq!(KeyState::from_number(state as i32), Some(state));
     }
     assert_eq!(KeyState::from_number(0), None);
+}
+
+#[test]
+fn an_import_enables_a_waiting_key_and_leaves_a_disabled_one_disabled() {
+    assert_eq!(after(PendingImport, Op::ImportKeyMaterial, false), Ok(Enabled));
+    assert_eq!(after(Disabled, Op::ImportKeyMaterial, true), Ok(Disabled));
+    assert_eq!(after(Enabled, Op::ImportKeyMaterial, true), Ok(Enabled));
+}
+
+#[test]
+fn deleting_material_waits_for_another_import_unless_the_key_is_to_be_deleted() {
+    for state in [Enabled, Disabled, PendingImport] {
+        assert_eq!(after(state, Op::DeleteKeyMaterial, true), Ok(PendingImport));
+    }
+    assert_eq!(after(PendingDeletion, Op::DeleteKeyMaterial, true), Ok(PendingDeletion));
 }

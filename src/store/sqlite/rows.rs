@@ -6,10 +6,12 @@ use rusqlite::{OptionalExtension, Params, Row, params};
 use super::Sqlite;
 use super::error::storage;
 use crate::error::{Error, Result};
-use crate::store::backend::{Backend, DueRow, KeyRow, MaterialRow, MetaRow, SlotRow, Transaction};
+use crate::store::backend::{AliasRow, Backend, DueRow, KeyRow, MaterialRow, MetaRow, SlotRow, TagRow, Transaction};
 
 const KEY_COLUMNS: &str = "row, id, state, origin, creator, description, created, interval_s, primary_number, \
-     primary_id, primary_created, future_noticed, delete_date, sighted_wall, sighted_boot, sighted_uptime, next_look, \
+     primary_id, primary_created, future_noticed, delete_date, sighted_wall, sighted_boot, sighted_uptime, \
+     protection, import_digest, import_present, import_expires, expiry_sighted_wall, expiry_sighted_boot, \
+     expiry_sighted_uptime, next_look, \
      revision, generation, mac";
 const MATERIAL_COLUMNS: &str = "key_row, number, version, algorithm, created, sealed";
 
@@ -31,10 +33,17 @@ fn key_row(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
         sighted_wall: row.get(13)?,
         sighted_boot: row.get(14)?,
         sighted_uptime: row.get(15)?,
-        next_look: row.get(16)?,
-        revision: row.get(17)?,
-        generation: row.get(18)?,
-        mac: row.get(19)?,
+        protection: row.get(16)?,
+        import_digest: row.get(17)?,
+        import_present: row.get(18)?,
+        import_expires: row.get(19)?,
+        expiry_sighted_wall: row.get(20)?,
+        expiry_sighted_boot: row.get(21)?,
+        expiry_sighted_uptime: row.get(22)?,
+        next_look: row.get(23)?,
+        revision: row.get(24)?,
+        generation: row.get(25)?,
+        mac: row.get(26)?,
     })
 }
 
@@ -46,6 +55,30 @@ fn material_row(row: &Row<'_>) -> rusqlite::Result<MaterialRow> {
         algorithm: row.get(3)?,
         created: row.get(4)?,
         sealed: row.get(5)?,
+    })
+}
+
+const ALIAS_COLUMNS: &str = "name, key_row, revision, generation, mac";
+const TAG_COLUMNS: &str = "key_row, name, value, revision, generation, mac";
+
+fn alias_row(row: &Row<'_>) -> rusqlite::Result<AliasRow> {
+    Ok(AliasRow {
+        name: row.get(0)?,
+        key_row: row.get(1)?,
+        revision: row.get(2)?,
+        generation: row.get(3)?,
+        mac: row.get(4)?,
+    })
+}
+
+fn tag_row(row: &Row<'_>) -> rusqlite::Result<TagRow> {
+    Ok(TagRow {
+        key_row: row.get(0)?,
+        name: row.get(1)?,
+        value: row.get(2)?,
+        revision: row.get(3)?,
+        generation: row.get(4)?,
+        mac: row.get(5)?,
     })
 }
 
@@ -98,18 +131,24 @@ impl Backend for Sqlite {
     }
 
     fn meta(&mut self) -> Result<MetaRow> {
-        let sql = "SELECT uuid, generation, destroyed, mac FROM meta";
+        let sql = "SELECT uuid, generation, destroyed, renamed, mac FROM meta";
         let read = |row: &Row<'_>| {
-            Ok(MetaRow { uuid: row.get(0)?, generation: row.get(1)?, destroyed: row.get(2)?, mac: row.get(3)? })
+            Ok(MetaRow {
+                uuid: row.get(0)?,
+                generation: row.get(1)?,
+                destroyed: row.get(2)?,
+                renamed: row.get(3)?,
+                mac: row.get(4)?,
+            })
         };
         self.one(sql, [], read)?.ok_or_else(|| missing("its description is gone"))
     }
 
     fn put_meta(&mut self, meta: &MetaRow) -> Result<()> {
-        let sql = "INSERT INTO meta(id, uuid, generation, destroyed, mac) VALUES(1, ?, ?, ?, ?)
+        let sql = "INSERT INTO meta(id, uuid, generation, destroyed, renamed, mac) VALUES(1, ?, ?, ?, ?, ?)
                    ON CONFLICT(id) DO UPDATE SET generation = excluded.generation, destroyed = excluded.destroyed,
-                   mac = excluded.mac";
-        self.change_one(sql, params![meta.uuid, meta.generation, meta.destroyed, meta.mac])
+                   renamed = excluded.renamed, mac = excluded.mac";
+        self.change_one(sql, params![meta.uuid, meta.generation, meta.destroyed, meta.renamed, meta.mac])
     }
 
     fn slots(&mut self) -> Result<Vec<SlotRow>> {
@@ -143,9 +182,7 @@ impl Backend for Sqlite {
     }
 
     fn insert_key(&mut self, key: &KeyRow) -> Result<()> {
-        let sql = format!(
-            "INSERT INTO key({KEY_COLUMNS}) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        );
+        let sql = format!("INSERT INTO key({KEY_COLUMNS}) VALUES({})", ["?"; 27].join(", "));
         self.change_one(&sql, key_params(key))
     }
 
@@ -153,7 +190,10 @@ impl Backend for Sqlite {
         let sql = "UPDATE key SET id = ?2, state = ?3, origin = ?4, creator = ?5, description = ?6, created = ?7,
                    interval_s = ?8, primary_number = ?9, primary_id = ?10, primary_created = ?11,
                    future_noticed = ?12, delete_date = ?13, sighted_wall = ?14, sighted_boot = ?15,
-                   sighted_uptime = ?16, next_look = ?17, revision = ?18, generation = ?19, mac = ?20 WHERE row = ?1";
+                   sighted_uptime = ?16, protection = ?17, import_digest = ?18, import_present = ?19,
+                   import_expires = ?20, expiry_sighted_wall = ?21, expiry_sighted_boot = ?22,
+                   expiry_sighted_uptime = ?23, next_look = ?24, revision = ?25, generation = ?26, mac = ?27
+                   WHERE row = ?1";
         self.change_one(sql, key_params(key))
     }
 
@@ -180,7 +220,8 @@ impl Backend for Sqlite {
     }
 
     fn sighted_too_early(&mut self, now: i64, limit: usize) -> Result<Vec<i64>> {
-        let sql = "SELECT row FROM key WHERE sighted_wall IS NOT NULL AND delete_date > ? LIMIT ?";
+        let sql = "SELECT row FROM key WHERE sighted_wall IS NOT NULL AND delete_date > ?1
+                   UNION SELECT row FROM key WHERE expiry_sighted_wall IS NOT NULL AND import_expires > ?1 LIMIT ?2";
         self.all(sql, params![now, count(limit)], first)
     }
 
@@ -208,6 +249,60 @@ impl Backend for Sqlite {
     fn delete_materials(&mut self, key_row: i64) -> Result<()> {
         self.change("DELETE FROM material WHERE key_row = ?", [key_row]).map(drop)
     }
+
+    fn alias(&mut self, name: &str) -> Result<Option<AliasRow>> {
+        self.one(&format!("SELECT {ALIAS_COLUMNS} FROM alias WHERE name = ?"), [name], alias_row)
+    }
+
+    fn aliases_after(&mut self, key_row: Option<i64>, name: Option<&str>, limit: usize) -> Result<Vec<AliasRow>> {
+        let after = name.unwrap_or_default();
+        match key_row {
+            Some(key_row) => {
+                let of_key = "WHERE key_row = ? AND name > ? ORDER BY name LIMIT ?";
+                let sql = format!("SELECT {ALIAS_COLUMNS} FROM alias {of_key}");
+                self.all(&sql, params![key_row, after, count(limit)], alias_row)
+            }
+            None => {
+                let sql = format!("SELECT {ALIAS_COLUMNS} FROM alias WHERE name > ? ORDER BY name LIMIT ?");
+                self.all(&sql, params![after, count(limit)], alias_row)
+            }
+        }
+    }
+
+    fn put_alias(&mut self, a: &AliasRow) -> Result<()> {
+        let sql = "INSERT INTO alias(name, key_row, revision, generation, mac) VALUES(?, ?, ?, ?, ?)
+                   ON CONFLICT(name) DO UPDATE SET key_row = excluded.key_row, revision = excluded.revision,
+                   generation = excluded.generation, mac = excluded.mac";
+        self.change_one(sql, params![a.name, a.key_row, a.revision, a.generation, a.mac])
+    }
+
+    fn delete_alias(&mut self, name: &str) -> Result<()> {
+        self.change_one("DELETE FROM alias WHERE name = ?", [name])
+    }
+
+    fn delete_aliases_of(&mut self, key_row: i64) -> Result<usize> {
+        self.change("DELETE FROM alias WHERE key_row = ?", [key_row])
+    }
+
+    fn tags(&mut self, key_row: i64) -> Result<Vec<TagRow>> {
+        let sql = format!("SELECT {TAG_COLUMNS} FROM tag WHERE key_row = ? ORDER BY name");
+        self.all(&sql, [key_row], tag_row)
+    }
+
+    fn put_tag(&mut self, t: &TagRow) -> Result<()> {
+        let sql = "INSERT INTO tag(key_row, name, value, revision, generation, mac) VALUES(?, ?, ?, ?, ?, ?)
+                   ON CONFLICT(key_row, name) DO UPDATE SET value = excluded.value, revision = excluded.revision,
+                   generation = excluded.generation, mac = excluded.mac";
+        self.change_one(sql, params![t.key_row, t.name, t.value, t.revision, t.generation, t.mac])
+    }
+
+    fn delete_tag(&mut self, key_row: i64, name: &str) -> Result<()> {
+        self.change_one("DELETE FROM tag WHERE key_row = ? AND name = ?", params![key_row, name])
+    }
+
+    fn delete_tags_of(&mut self, key_row: i64) -> Result<()> {
+        self.change("DELETE FROM tag WHERE key_row = ?", [key_row]).map(drop)
+    }
 }
 
 fn key_params(key: &KeyRow) -> impl Params + '_ {
@@ -228,6 +323,13 @@ fn key_params(key: &KeyRow) -> impl Params + '_ {
         &key.sighted_wall,
         &key.sighted_boot,
         &key.sighted_uptime,
+        &key.protection,
+        &key.import_digest,
+        &key.import_present,
+        &key.import_expires,
+        &key.expiry_sighted_wall,
+        &key.expiry_sighted_boot,
+        &key.expiry_sighted_uptime,
         &key.next_look,
         &key.revision,
         &key.generation,

@@ -1,0 +1,66 @@
+//! A date whose consequence can't be undone: it is acted on only when it was seen to be reached twice.
+//!
+//! A wall clock can be wrong, so the first look that finds the date reached is only stored. The second must come at
+//! least an hour later by the boot-time clock of the same boot or, after a reboot, an hour later by wall time with an
+//! hour of uptime. Any look that finds the date not reached erases the sighting.
+
+use super::time::{Now, Time};
+
+/// How long the second sighting must come after the first.
+const APART_MS: i64 = 3_600_000;
+
+/// When a key is destroyed, or its imported material erased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadline {
+    pub date: Time,
+    /// The look that first found the date reached.
+    pub sighting: Option<Now>,
+}
+
+/// What one look at a deadline finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Not reached, and nothing stored says otherwise; or sighted, and the hour is not over.
+    Wait,
+    /// Reached for the first time: store this look.
+    Sighted,
+    /// A sighting is stored, but the date is not reached: the clock was wrong then. Erase it.
+    Unsighted,
+    /// Reached twice: act.
+    Act,
+}
+
+impl Deadline {
+    pub const fn at(date: Time) -> Self {
+        Self { date, sighting: None }
+    }
+
+    pub fn look(&self, now: &Now) -> Verdict {
+        match (&self.sighting, self.date <= now.wall) {
+            (None, false) => Verdict::Wait,
+            (None, true) => Verdict::Sighted,
+            (Some(_), false) => Verdict::Unsighted,
+            (Some(first), true) if an_hour_apart(first, now) => Verdict::Act,
+            (Some(_), true) => Verdict::Wait,
+        }
+    }
+
+    /// When a look can next find something new, by wall time.
+    pub fn next_look(&self) -> Time {
+        match &self.sighting {
+            Some(first) => first.wall.plus_seconds(APART_MS / 1000).max(self.date),
+            None => self.date,
+        }
+    }
+}
+
+fn an_hour_apart(first: &Now, now: &Now) -> bool {
+    if first.boot == now.boot {
+        now.since_boot_ms.saturating_sub(first.since_boot_ms) >= APART_MS
+    } else {
+        now.wall.millis_since(first.wall) >= APART_MS && now.since_boot_ms >= APART_MS
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+//! Aliases: make, move, delete and list other names of keys.
+
+use super::{Changed, Core, Kms, alias_not_found, not_found};
+use crate::domain::alias;
+use crate::domain::id::KeyId;
+use crate::domain::state::{self, Operation};
+use crate::error::{Result, Status};
+
+/// Aliases read in one transaction.
+const PAGE: usize = 256;
+
+impl Kms {
+    /// Makes `alias/NAME` another name of a key.
+    pub fn create_alias(&self, key_id: &str, alias: &str) -> Result<()> {
+        alias::check_users(alias)?;
+        let core = self.core()?;
+        let id = Core::id_only(key_id)?;
+        core.change_key(&id, |change, stored, now| {
+            if change.alias(alias)?.is_some() {
+                return Err(Status::AliasAlreadyExists.error("there is an alias of this name; UpdateAlias moves it"));
+            }
+            state::check(stored.key.state_at(now.wall), Operation::CreateAlias)?;
+            change.put_alias(alias, &stored)?;
+            Ok(Changed::none(()))
+        })?;
+        Ok(())
+    }
+
+    /// Moves an alias to another key; what it named is untouched.
+    pub fn update_alias(&self, key_id: &str, alias: &str) -> Result<()> {
+        alias::check_users(alias)?;
+        let core = self.core()?;
+        let id = Core::id_only(key_id)?;
+        core.change_key(&id, |change, stored, now| {
+            let old = change.alias(alias)?.ok_or_else(alias_not_found)?;
+            state::check(stored.key.state_at(now.wall), Operation::UpdateAlias)?;
+            if old.key.id != id {
+                change.put_alias(alias, &stored)?;
+            }
+            Ok(Changed::none(()))
+        })?;
+        Ok(())
+    }
+
+    /// Deletes an alias; the key is untouched.
+    pub fn delete_alias(&self, alias: &str) -> Result<()> {
+        alias::check_users(alias)?;
+        self.core()?.change(|change, _| {
+            change.alias(alias)?.ok_or_else(alias_not_found)?;
+            change.delete_alias(alias)?;
+            Ok(Changed::none(()))
+        })?;
+        Ok(())
+    }
+
+    /// Shows at most `limit` aliases and their keys in the order of names, after the alias `after` or from the start,
+    /// of one key or of all, until `visit` returns false. No lock is held while it runs.
+    pub fn list_aliases(
+        &self,
+        key_id: Option<&str>,
+        after: Option<&str>,
+        limit: usize,
+        mut visit: impl FnMut(&str, KeyId) -> bool,
+    ) -> Result<()> {
+        let core = self.core()?;
+        let of = key_id.map(Core::id_only).transpose()?;
+        let (mut after, mut left) = (after.map(str::to_owned), limit);
+        loop {
+            let wanted = left.min(PAGE);
+            let page = core.store.read(|view| {
+                let key = match &of {
+                    Some(id) => Some(view.key(id)?.ok_or_else(not_found)?),
+                    None => None,
+                };
+                view.aliases_after(key.as_ref(), after.as_deref(), wanted)
+            })?;
+            for (name, id) in &page {
+                if !visit(name, *id) {
+                    return Ok(());
+                }
+            }
+            left -= page.len();
+            match page.last() {
+                Some((last, _)) if left > 0 && page.len() == wanted => after = Some(last.clone()),
+                _ => return Ok(()),
+            }
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Importing key material (BYOK): parameters, import, expiry, deletion.
+
+use zeroize::Zeroizing;
+
+use super::rotation::without_material;
+use super::{Changed, Core, Kms};
+use crate::crypto::import::{Token, material_digest};
+use crate::crypto::openssl::{self, rsa};
+use crate::crypto::row::RowCipher;
+use crate::domain::deadline::Deadline;
+use crate::domain::id::VersionId;
+use crate::domain::key::{Key, Origin};
+use crate::domain::material::Imported;
+use crate::domain::state::{self, Operation};
+use crate::domain::time::Time;
+use crate::error::{Result, Status};
+use crate::sys::random;
+
+pub use crate::crypto::openssl::rsa::Padding as Wrapping;
+
+/// How long an import token is good for, in seconds.
+const TOKEN_SECONDS: i64 = 24 * 3600;
+
+/// What an import needs: see [`Kms::get_parameters_for_import`].
+#[derive(Debug, Clone)]
+pub struct ImportParameters {
+    /// RSA-2048, a SubjectPublicKeyInfo in DER: wrap the 32 bytes of material with it.
+    pub public_key: Vec<u8>,
+    /// Give it back with the wrapped material; good for this key, several times, for 24 hours.
+    pub token: Vec<u8>,
+    pub expires: Time,
+}
+
+impl Kms {
+    /// A fresh public key and token for importing material into an EXTERNAL key.
+    pub fn get_parameters_for_import(&self, key_id: &str, wrapping: Wrapping) -> Result<ImportParameters> {
+        let core = self.core()?;
+        let id = Core::id_only(key_id)?;
+        let found = core.key(&id)?;
+        importable(&found.key)?;
+        state::check(found.key.state_at(core.clock.wall()), Operation::GetParametersForImport)?;
+        let expires = core.clock.wall().plus_seconds(TOKEN_SECONDS);
+        let private = rsa::PrivateKey::generate()?;
+        let token = Token::new(id, expires.millis(), wrapping, &private)?.seal(&mut core.token_cipher()?)?;
+        Ok(ImportParameters { public_key: private.public_der()?, token, expires })
+    }
+
+    /// Imports 32 bytes of material, wrapped with the public key of the token. Only the identical material is ever
+    /// accepted again. `expires`: when it is to be refused and erased; `None`: never.
+    pub fn import_key_material(
+        &self,
+        key_id: &str,
+        wrapped: &[u8],
+        token: &[u8],
+        expires: Option<Time>,
+    ) -> Result<()> {
+        let core = self.core()?;
+        let id = Core::id_only(key_id)?;
+        core.check_expiry(expires)?;
+        let found = core.key(&id)?;
+        importable(&found.key)?;
+        state::check(found.key.state_at(core.clock.wall()), Operation::ImportKeyMaterial)?;
+        let token = Token::open(&mut core.token_cipher()?, token)?;
+        if token.key != id {
+            return Err(Status::InvalidImportToken.error("the import token belongs to another key"));
+        }
+        if token.expires_ms <= core.clock.wall().millis() {
+            return Err(Status::ExpiredImportToken.error("the import token has expired; get new parameters"));
+        }
+        core.import(key_id, &token.unwrap(wrapped)?, expires)
+    }
+
+    /// Imports 32 bytes of material that this process has in the clear.
+    pub fn import_raw_key_material(&self, key_id: &str, material: &[u8], expires: Option<Time>) -> Result<()> {
+        let core = self.core()?;
+        Core::id_only(key_id)?;
+        core.check_expiry(expires)?;
+        core.import(key_id, material, expires)
+    }
+
+    /// Erases imported material at once. The key stays and waits for the identical material.
+    pub fn delete_key_material(&self, key_id: &str) -> Result<()> {
+        let core = self.core()?;
+        let id = Core::id_only(key_id)?;
+        core.change_key(&id, |change, stored, now| {
+            importable(&stored.key)?;
+            state::check(stored.key.state_at(now.wall), Operation::DeleteKeyMaterial)?;
+            if stored.key.imported.is_none_or(|imported| !imported.present) {
+                return Ok(Changed::none(()));
+            }
+            change.erase_material(&stored)?;
+            let stored = change.update(without_material(stored)?)?;
+            Ok(Changed::one((), stored))
+        })?;
+        Ok(())
+    }
+}
+
+fn importable(key: &Key) -> Result<()> {
+    if key.origin == Origin::External {
+        return Ok(());
+    }
+    Err(Status::UnsupportedOrigin.error("material is imported into keys of origin EXTERNAL only"))
+}
+
+impl Core {
+    fn token_cipher(&self) -> Result<RowCipher> {
+        RowCipher::new(&*self.store.subkey("libkms import token")?)
+    }
+
+    fn check_expiry(&self, expires: Option<Time>) -> Result<()> {
+        match expires {
+            Some(date) if date <= self.clock.wall() => {
+                Err(Status::InvalidArgument.error("the material would expire in the past"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn import(&self, key_id: &str, material: &[u8], expires: Option<Time>) -> Result<()> {
+        let id = Self::id_only(key_id)?;
+        let invalid = |text: &'static str| Status::InvalidKeyMaterial.error(text);
+        let digest_key = self.store.subkey("libkms import digest")?;
+        let version = VersionId::from_random(random::array()?);
+        self.change_key(&id, |change, mut stored, now| {
+            importable(&stored.key)?;
+            let state = state::after(stored.key.state_at(now.wall), Operation::ImportKeyMaterial, true)?;
+            let material: [u8; 32] =
+                material.try_into().map_err(|_| invalid("key material has exactly 32 bytes"))?;
+            let material = Zeroizing::new(material);
+            let digest = material_digest(&digest_key, &id, &material)?;
+            let held = match stored.key.imported {
+                Some(held) if !openssl::equal(&held.digest, &digest) => {
+                    return Err(invalid("another material was imported into this key; only that one may come back"));
+                }
+                Some(held) => held.present,
+                None => {
+                    stored.key.promote(version, now.wall);
+                    false
+                }
+            };
+            stored.key.imported = Some(Imported { digest, present: true, expiry: expires.map(Deadline::at) });
+            stored.key.state = state;
+            if !held {
+                change.restore_material(&stored, &material)?;
+            }
+            Ok(Changed::one((), change.update(stored)?))
+        })?;
+        Ok(())
+    }
+}

@@ -1,0 +1,62 @@
+//! Tags of keys: set, remove and list.
+
+use super::{Changed, Core, Kms, not_found};
+use crate::domain::state::{self, Operation};
+use crate::domain::tag;
+use crate::error::{Result, Status};
+
+impl Kms {
+    /// Sets tags; a name that the key has already gets the new value. At most ten on a key.
+    pub fn tag_resource(&self, key_id: &str, tags: &[(&str, &str)]) -> Result<()> {
+        for (name, value) in tags {
+            tag::check_name(name)?;
+            tag::check_value(value)?;
+        }
+        let core = self.core()?;
+        let id = Core::id_only(key_id)?;
+        core.change_key(&id, |change, stored, now| {
+            state::check(stored.key.state_at(now.wall), Operation::Tag)?;
+            let mut held = change.tags(&stored)?;
+            for (name, value) in tags {
+                match held.iter_mut().find(|(known, _)| known == name) {
+                    Some((_, old)) if old == value => continue,
+                    Some((_, old)) => (*value).clone_into(old),
+                    None => held.push(((*name).to_owned(), (*value).to_owned())),
+                }
+                change.put_tag(&stored, name, value)?;
+            }
+            if held.len() > tag::MOST {
+                return Err(Status::LimitExceeded.error("a key has at most 10 tags"));
+            }
+            Ok(Changed::none(()))
+        })?;
+        Ok(())
+    }
+
+    /// Removes tags by name; a name that the key doesn't have is passed over.
+    pub fn untag_resource(&self, key_id: &str, names: &[&str]) -> Result<()> {
+        names.iter().try_for_each(|name| tag::check_name(name))?;
+        let core = self.core()?;
+        let id = Core::id_only(key_id)?;
+        core.change_key(&id, |change, stored, now| {
+            state::check(stored.key.state_at(now.wall), Operation::Tag)?;
+            for (name, _) in change.tags(&stored)? {
+                if names.contains(&name.as_str()) {
+                    change.delete_tag(&stored, &name)?;
+                }
+            }
+            Ok(Changed::none(()))
+        })?;
+        Ok(())
+    }
+
+    /// A key's tags, name and value, in the order of names.
+    pub fn list_resource_tags(&self, key_id: &str) -> Result<Vec<(String, String)>> {
+        let core = self.core()?;
+        let id = Core::id_only(key_id)?;
+        core.store.read(|view| {
+            let stored = view.key(&id)?.ok_or_else(not_found)?;
+            view.tags(&stored)
+        })
+    }
+}
