@@ -6,7 +6,7 @@ build_release
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-gcc -E -P include/kms.h | { grep -oE '\bkms_[a-z0-9_]+ *\(' || true; } | tr -d ' (' | sort -u >"$work/declared"
+gcc -E -P include/kms.h | { grep -oE '\bkms_[a-z0-9_]+\(' || true; } | tr -d ' (' | sort -u >"$work/declared"
 nm -D --defined-only "$LIBRARY" | awk '{ print $NF }' | sort -u >"$work/exported"
 readelf -d "$LIBRARY" >"$work/dynamic"
 strings -a "$LIBRARY" >"$work/strings"
