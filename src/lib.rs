@@ -58,5 +58,8 @@ pub use domain::rotation::{Interval, Rotation};
 pub use domain::state::KeyState;
 pub use domain::version::Version;
 pub use error::{Error, Result, Status};
-pub use service::{BlobInfo, CreateKey, Event, EventKind, Health, Kms, Options, Ticked};
+pub use domain::time::Time;
+pub use service::{
+    BlobInfo, CallFailed, CreateKey, Event, EventKind, Health, ImportParameters, Kms, Options, Ticked, Wrapping,
+};
 pub use store::RootWrapper;

@@ -3,8 +3,10 @@
 use zeroize::Zeroizing;
 
 use super::crypt::SealTarget;
+use super::import::Wrapping;
 use super::{Core, Kms};
 use crate::crypto::context::Context;
+use crate::crypto::openssl::rsa::PublicKey;
 use crate::crypto::xaes::Input;
 use crate::domain::limits::DATA_KEY_BYTES;
 use crate::error::{Result, Status};
@@ -77,6 +79,36 @@ impl Kms {
         self.generate_data_key(key, number_of_bytes, context).map(|(_, blob)| blob)
     }
 
+    /// A data key that only the holder of an RSA-2048 private key can read: encrypted under `key`, and wrapped with the
+    /// public key (a SubjectPublicKeyInfo in DER).
+    pub fn generate_and_export_data_key(
+        &self,
+        key: &str,
+        number_of_bytes: usize,
+        context: &[(&str, &str)],
+        public_key: &[u8],
+        wrapping: Wrapping,
+    ) -> Result<(Vec<u8>, Vec<u8>)> {
+        let public_key = PublicKey::from_der(public_key)?;
+        check_fits(number_of_bytes, wrapping)?;
+        let (plaintext, blob) = self.generate_data_key(key, number_of_bytes, context)?;
+        Ok((blob, public_key.wrap(wrapping, &plaintext)?))
+    }
+
+    /// Decrypts a data key and wraps it with a public key, without showing it.
+    pub fn export_data_key(
+        &self,
+        blob: &[u8],
+        context: &[(&str, &str)],
+        public_key: &[u8],
+        wrapping: Wrapping,
+    ) -> Result<Vec<u8>> {
+        let public_key = PublicKey::from_der(public_key)?;
+        let plaintext = self.decrypt(blob, context)?;
+        check_fits(plaintext.len(), wrapping)?;
+        public_key.wrap(wrapping, &plaintext)
+    }
+
     pub(crate) fn generate_data_key_to(
         &self,
         key: &str,
@@ -97,4 +129,17 @@ impl Kms {
         }
         Ok(())
     }
+}
+
+/// RFC 8017 §7.1.1: OAEP leaves `k - 2 hLen - 2` bytes, PKCS#1 v1.5 `k - 11`, of a modulus of 256.
+fn check_fits(len: usize, wrapping: Wrapping) -> Result<()> {
+    let most = match wrapping {
+        Wrapping::Pkcs1V15 => 245,
+        Wrapping::OaepSha1 => 214,
+        Wrapping::OaepSha256 => 190,
+    };
+    if len > most {
+        return Err(Status::LimitExceeded.error(format!("at most {most} bytes fit into this wrapping")));
+    }
+    Ok(())
 }

@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 use super::rotation::without_material;
 use super::{Changed, Core, Kms};
 use crate::crypto::import::{Token, material_digest};
-use crate::crypto::openssl::{self, rsa};
+use crate::crypto::openssl;
 use crate::crypto::row::RowCipher;
 use crate::domain::deadline::Deadline;
 use crate::domain::id::VersionId;
@@ -40,9 +40,9 @@ impl Kms {
         importable(&found.key)?;
         state::check(found.key.state_at(core.clock.wall()), Operation::GetParametersForImport)?;
         let expires = core.clock.wall().plus_seconds(TOKEN_SECONDS);
-        let private = rsa::PrivateKey::generate()?;
-        let token = Token::new(id, expires.millis(), wrapping, &private)?.seal(&mut core.token_cipher()?)?;
-        Ok(ImportParameters { public_key: private.public_der()?, token, expires })
+        let token = Token::issue(id, wrapping, expires)?;
+        let public_key = token.private_key.public_der()?;
+        Ok(ImportParameters { public_key, token: token.seal(&mut core.token_cipher()?)?, expires })
     }
 
     /// Imports 32 bytes of material, wrapped with the public key of the token. Only the identical material is ever
@@ -61,13 +61,8 @@ impl Kms {
         importable(&found.key)?;
         state::check(found.key.state_at(core.clock.wall()), Operation::ImportKeyMaterial)?;
         let token = Token::open(&mut core.token_cipher()?, token)?;
-        if token.key != id {
-            return Err(Status::InvalidImportToken.error("the import token belongs to another key"));
-        }
-        if token.expires_ms <= core.clock.wall().millis() {
-            return Err(Status::ExpiredImportToken.error("the import token has expired; get new parameters"));
-        }
-        core.import(key_id, &token.unwrap(wrapped)?, expires)
+        token.check(&id, core.clock.wall())?;
+        core.import(key_id, &*token.unwrap(wrapped)?, expires)
     }
 
     /// Imports 32 bytes of material that this process has in the clear.

@@ -3,15 +3,17 @@
 //! * `open`: options and handles. `key`, `version`, `rotation`, `crypt`, `data_key`, `import`, `alias`, `tag`: the
 //!   operations.
 //! * `cache`: keys in memory. `thread`: what each thread keeps for the hot path. `ticker`: the rotation clock.
+//! * `call`: all of it once more, by the service's action names and JSON.
 //! * `event`, `health`: what a keystore tells of itself.
 
 mod alias;
 mod cache;
+mod call;
 mod crypt;
 mod data_key;
 mod event;
 mod health;
-//mod import;
+mod import;
 mod key;
 mod open;
 mod rotation;
@@ -39,10 +41,12 @@ use cache::{Cache, CachedKey, Material};
 use event::EventHandler;
 use thread::ThreadState;
 
+pub use call::CallFailed;
 pub use crypt::{BlobInfo, OpenTarget, SealTarget};
 pub use data_key::DataKeyTarget;
 pub use event::{Event, EventKind};
 pub use health::Health;
+pub use import::{ImportParameters, Wrapping};
 pub use key::CreateKey;
 pub use open::Options;
 pub use rotation::Ticked;

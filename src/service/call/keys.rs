@@ -1,0 +1,191 @@
+//! The actions on keys, versions, imported material, aliases and tags.
+
+use serde_json::Value;
+
+use super::request::{Request, invalid};
+use super::show::{base64, date, metadata, object, version};
+use super::{Kms, Response};
+use crate::domain::deletion::DEFAULT_DAYS;
+use crate::domain::key::Origin;
+use crate::domain::rotation::Interval;
+use crate::domain::time::Time;
+use crate::error::{Result, Status};
+use crate::service::{CreateKey, Wrapping};
+
+/// EnableAutomaticRotation with its interval, which is needed when it is true and ignored when it is false.
+fn policy(request: &mut Request, enable: bool) -> Result<Option<Interval>> {
+    let interval = request.optional_text("RotationInterval")?;
+    match (enable, interval) {
+        (false, _) => Ok(None),
+        (true, Some(text)) if text.ends_with(['d', 'h', 'm', 's']) => Interval::parse(&text).map(Some),
+        (true, Some(_)) => Err(invalid("RotationInterval")),
+        (true, None) => Err(Status::MissingParameter.error("the parameter RotationInterval is needed but not provided")),
+    }
+}
+
+pub fn create_key(kms: &Kms, request: &mut Request) -> Result<Response> {
+    let description = request.optional_text("Description")?.unwrap_or_default();
+    request.only("KeyUsage", &["ENCRYPT/DECRYPT"])?;
+    request.only("KeySpec", &["Aliyun_AES_256"])?;
+    request.only("ProtectionLevel", &["SOFTWARE"])?;
+    let origin = match request.optional_text("Origin")?.as_deref() {
+        None | Some("Aliyun_KMS") => Origin::Kms,
+        Some("EXTERNAL") => Origin::External,
+        Some(_) => return Err(invalid("Origin")),
+    };
+    let enable = request.optional_flag("EnableAutomaticRotation")?.unwrap_or(false);
+    let rotate_every = policy(request, enable)?;
+    request.finish()?;
+    let id = kms.create_key(&CreateKey { description, origin: Some(origin), rotate_every })?;
+    let key = kms.describe_key(&id.to_string())?;
+    Ok(object([("KeyMetadata", metadata(&key, false))]))
+}
+
+pub fn describe_key(kms: &Kms, request: &mut Request) -> Result<Response> {
+    let key = request.text("KeyId")?;
+    request.finish()?;
+    Ok(object([("KeyMetadata", metadata(&kms.describe_key(&key)?, true))]))
+}
+
+/// An action that takes a key id and answers nothing.
+fn on_key(request: &mut Request, act: impl FnOnce(&str) -> Result<()>) -> Result<Response> {
+    let key = request.text("KeyId")?;
+    request.finish()?;
+    act(&key).map(|()| Response::new())
+}
+
+pub fn enable_key(kms: &Kms, request: &mut Request) -> Result<Response> {
+    on_key(request, |key| kms.enable_key(key))
+}
+
+pub fn disable_key(kms: &Kms, request: &mut Request) -> Result<Response> {
+    on_key(request, |key| kms.disable_key(key))
+}
+
+pub fn schedule_key_deletion(kms: &Kms, request: &mut Request) -> Result<Response> {
+    let days = request.optional_integer("PendingWindowInDays")?.unwrap_or(i64::from(DEFAULT_DAYS));
+    let days = i32::try_from(days).map_err(|_| invalid("PendingWindowInDays"))?;
+    on_key(request, |key| kms.schedule_key_deletion(key, days))
+}
+
+pub fn cancel_key_deletion(kms: &Kms, request: &mut Request) -> Result<Response> {
+    on_key(request, |key| kms.cancel_key_deletion(key))
+}
+
+pub fn update_key_description(kms: &Kms, request: &mut Request) -> Result<Response> {
+    let description = request.text("Description")?;
+    on_key(request, |key| kms.update_key_description(key, &description))
+}
+
+pub fn set_deletion_protection(kms: &Kms, request: &mut Request) -> Result<Response> {
+    let enable = request.flag("EnableDeletionProtection")?;
+    let reason = request.optional_text("DeletionProtectionDescription")?.unwrap_or_default();
+    let arn = request.optional_text("ProtectedResourceArn")?;
+    let key = match (request.optional_text("KeyId")?, arn) {
+        (Some(key), None) => key,
+        (None, Some(arn)) => arn.rsplit_once(":key/").ok_or_else(|| invalid("ProtectedResourceArn"))?.1.to_owned(),
+        (Some(_), Some(_)) => return Err(invalid("ProtectedResourceArn")),
+        (None, None) => {
+            return Err(Status::MissingParameter.error("the parameter KeyId is needed but not provided"));
+        }
+    };
+    request.finish()?;
+    kms.set_deletion_protection(&key, enable.then_some(reason.as_str()))?;
+    Ok(Response::new())
+}
+
+pub fn update_rotation_policy(kms: &Kms, request: &mut Request) -> Result<Response> {
+    let enable = request.flag("EnableAutomaticRotation")?;
+    let rotate_every = policy(request, enable)?;
+    on_key(request, |key| kms.update_rotation_policy(key, rotate_every))
+}
+
+pub fn create_key_version(kms: &Kms, request: &mut Request) -> Result<Response> {
+    let key = request.text("KeyId")?;
+    request.finish()?;
+    let made = kms.rotate(&key)?;
+    let id = kms.describe_key(&key)?.id;
+    let (made, _) = kms.describe_key_version(&id.to_string(), &made.to_string())?;
+    Ok(object([("KeyVersion", version(id, &made))]))
+}
+
+pub fn describe_key_version(kms: &Kms, request: &mut Request) -> Result<Response> {
+    let (key, version_id) = (request.text("KeyId")?, request.text("KeyVersionId")?);
+    request.finish()?;
+    let (found, _) = kms.describe_key_version(&key, &version_id)?;
+    let id = kms.describe_key(&key)?.id;
+    Ok(object([("KeyVersion", version(id, &found))]))
+}
+
+/// WrappingKeySpec and WrappingAlgorithm, both needed.
+pub fn wrapping(request: &mut Request, allow_pkcs1: bool) -> Result<Wrapping> {
+    let (spec, algorithm) = (request.text("WrappingKeySpec")?, request.text("WrappingAlgorithm")?);
+    match (spec.as_str(), algorithm.as_str()) {
+        ("RSA_2048", "RSAES_PKCS1_V1_5") if allow_pkcs1 => Ok(Wrapping::Pkcs1V15),
+        ("RSA_2048", "RSAES_OAEP_SHA_1") => Ok(Wrapping::OaepSha1),
+        ("RSA_2048", "RSAES_OAEP_SHA_256") => Ok(Wrapping::OaepSha256),
+        ("RSA_2048", _) => Err(invalid("WrappingAlgorithm")),
+        _ => Err(invalid("WrappingKeySpec")),
+    }
+}
+
+pub fn get_parameters_for_import(kms: &Kms, request: &mut Request) -> Result<Response> {
+    let key = request.text("KeyId")?;
+    let wrapping = wrapping(request, true)?;
+    request.finish()?;
+    let parameters = kms.get_parameters_for_import(&key, wrapping)?;
+    Ok(object([
+        ("KeyId", key.into()),
+        ("PublicKey", base64(&parameters.public_key)),
+        ("ImportToken", base64(&parameters.token)),
+        ("TokenExpireTime", date(parameters.expires)),
+    ]))
+}
+
+pub fn import_key_material(kms: &Kms, request: &mut Request) -> Result<Response> {
+    let (wrapped, token) = (request.bytes("EncryptedKeyMaterial")?, request.bytes("ImportToken")?);
+    let expires = match request.optional_integer("KeyMaterialExpireUnix")? {
+        None | Some(0) => None,
+        Some(seconds) => Some(Time::from_millis(0).plus_seconds(seconds)),
+    };
+    on_key(request, |key| kms.import_key_material(key, &wrapped, &token, expires))
+}
+
+pub fn delete_key_material(kms: &Kms, request: &mut Request) -> Result<Response> {
+    on_key(request, |key| kms.delete_key_material(key))
+}
+
+pub fn create_alias(kms: &Kms, request: &mut Request) -> Result<Response> {
+    let alias = request.text("AliasName")?;
+    on_key(request, |key| kms.create_alias(key, &alias))
+}
+
+pub fn update_alias(kms: &Kms, request: &mut Request) -> Result<Response> {
+    let alias = request.text("AliasName")?;
+    on_key(request, |key| kms.update_alias(key, &alias))
+}
+
+pub fn delete_alias(kms: &Kms, request: &mut Request) -> Result<Response> {
+    let alias = request.text("AliasName")?;
+    request.finish()?;
+    kms.delete_alias(&alias).map(|()| Response::new())
+}
+
+pub fn tag_resource(kms: &Kms, request: &mut Request) -> Result<Response> {
+    let Some(Value::Array(tags)) = request.json("Tags")? else { return Err(invalid("Tags")) };
+    let field = |tag: &Value, name: &str| tag.get(name).and_then(Value::as_str).map(str::to_owned);
+    let tags: Vec<(String, String)> = tags
+        .iter()
+        .map(|tag| Some((field(tag, "TagKey")?, field(tag, "TagValue").unwrap_or_default())))
+        .collect::<Option<_>>()
+        .ok_or_else(|| invalid("Tags"))?;
+    let tags: Vec<(&str, &str)> = tags.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    on_key(request, |key| kms.tag_resource(key, &tags))
+}
+
+pub fn untag_resource(kms: &Kms, request: &mut Request) -> Result<Response> {
+    let Some(Value::Array(names)) = request.json("TagKeys")? else { return Err(invalid("TagKeys")) };
+    let names: Vec<&str> =
+        names.iter().map(Value::as_str).collect::<Option<_>>().ok_or_else(|| invalid("TagKeys"))?;
+    on_key(request, |key| kms.untag_resource(key, &names))
+}

@@ -1,0 +1,130 @@
+//! The parameters of a call: taken out by name, checked, and complained about if nobody wanted them.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value};
+use zeroize::Zeroizing;
+
+use crate::error::{Error, Result, Status};
+
+/// A JSON object, emptied as its parameters are taken.
+pub struct Request(Map<String, Value>);
+
+pub fn invalid(name: &str) -> Error {
+    Status::InvalidArgument.error(format!("the specified parameter {name} is not valid"))
+}
+
+fn missing(name: &str) -> Error {
+    Status::MissingParameter.error(format!("the parameter {name} is needed but not provided"))
+}
+
+/// An encryption context as the caller wrote it.
+#[derive(Default)]
+pub struct ContextMap(Vec<(String, String)>);
+
+impl ContextMap {
+    pub fn entries(&self) -> Vec<(&str, &str)> {
+        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect()
+    }
+}
+
+impl Request {
+    /// Reads the object; an empty text is an empty object.
+    pub fn parse(text: &str) -> Result<Self> {
+        if text.trim().is_empty() {
+            return Ok(Self(Map::new()));
+        }
+        // serde_json keeps the last of two equal keys; the caller should hear of it instead.
+        match serde_json::from_str(text) {
+            Ok(Value::Object(object)) => Ok(Self(object)),
+            _ => Err(Status::InvalidArgument.error("the request is not a JSON object")),
+        }
+    }
+
+    /// Complains about what no action has taken. To be called before anything is done.
+    pub fn finish(&self) -> Result<()> {
+        match self.0.keys().next() {
+            Some(name) => Err(Status::InvalidArgument.error(format!("the parameter {name} is unknown to this action"))),
+            None => Ok(()),
+        }
+    }
+
+    fn take(&mut self, name: &str) -> Option<Value> {
+        self.0.remove(name).filter(|value| !value.is_null())
+    }
+
+    pub fn optional_text(&mut self, name: &str) -> Result<Option<String>> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::String(text)) if !text.contains('\0') => Ok(Some(text)),
+            Some(_) => Err(invalid(name)),
+        }
+    }
+
+    pub fn text(&mut self, name: &str) -> Result<String> {
+        self.optional_text(name)?.ok_or_else(|| missing(name))
+    }
+
+    /// `true` or `false`, also as text.
+    pub fn optional_flag(&mut self, name: &str) -> Result<Option<bool>> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(flag)),
+            Some(Value::String(text)) if text == "true" => Ok(Some(true)),
+            Some(Value::String(text)) if text == "false" => Ok(Some(false)),
+            Some(_) => Err(invalid(name)),
+        }
+    }
+
+    pub fn flag(&mut self, name: &str) -> Result<bool> {
+        self.optional_flag(name)?.ok_or_else(|| missing(name))
+    }
+
+    /// An integer, also as text.
+    pub fn optional_integer(&mut self, name: &str) -> Result<Option<i64>> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::Number(number)) => number.as_i64().map(Some).ok_or_else(|| invalid(name)),
+            Some(Value::String(text)) => text.parse().map(Some).map_err(|_| invalid(name)),
+            Some(_) => Err(invalid(name)),
+        }
+    }
+
+    /// Base64 of bytes.
+    pub fn bytes(&mut self, name: &str) -> Result<Zeroizing<Vec<u8>>> {
+        let text = Zeroizing::new(self.text(name)?);
+        STANDARD.decode(text.as_bytes()).map(Zeroizing::new).map_err(|_| invalid(name))
+    }
+
+    /// JSON, or a text that holds JSON, as the service's query parameters do.
+    pub fn json(&mut self, name: &str) -> Result<Option<Value>> {
+        match self.take(name) {
+            Some(Value::String(text)) => serde_json::from_str(&text).map(Some).map_err(|_| invalid(name)),
+            other => Ok(other),
+        }
+    }
+
+    /// An encryption context: an object of texts.
+    pub fn context(&mut self, name: &str) -> Result<ContextMap> {
+        match self.json(name)? {
+            None => Ok(ContextMap::default()),
+            Some(Value::Object(object)) => object
+                .into_iter()
+                .map(|(key, value)| match value {
+                    Value::String(value) => Ok((key, value)),
+                    _ => Err(invalid(name)),
+                })
+                .collect::<Result<_>>()
+                .map(ContextMap),
+            Some(_) => Err(invalid(name)),
+        }
+    }
+
+    /// A value that must be one of a few, or absent.
+    pub fn only(&mut self, name: &str, allowed: &[&str]) -> Result<()> {
+        match self.optional_text(name)? {
+            Some(text) if !allowed.contains(&text.as_str()) => Err(invalid(name)),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Keys, versions and dates as the service's JSON shows them.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use chrono::{DateTime, SecondsFormat};
+use serde_json::{Map, Value, json};
+
+use super::Response;
+use crate::domain::id::KeyId;
+use crate::domain::key::{Key, Origin};
+use crate::domain::rotation::Rotation;
+use crate::domain::state::KeyState;
+use crate::domain::time::Time;
+use crate::domain::version::Version;
+
+/// An object from name and value.
+pub fn object<const N: usize>(fields: [(&str, Value); N]) -> Response {
+    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+pub fn base64(bytes: &[u8]) -> Value {
+    STANDARD.encode(bytes).into()
+}
+
+/// ISO 8601, UTC, whole seconds.
+pub fn date(time: Time) -> Value {
+    let date = DateTime::from_timestamp_millis(time.millis()).unwrap_or_default();
+    date.to_rfc3339_opts(SecondsFormat::Secs, true).into()
+}
+
+/// A date, or an empty text where there is none.
+fn date_or_empty(time: Option<Time>) -> Value {
+    time.map_or_else(|| "".into(), date)
+}
+
+pub fn state(state: KeyState) -> &'static str {
+    match state {
+        KeyState::Enabled => "Enabled",
+        KeyState::Disabled => "Disabled",
+        KeyState::PendingDeletion => "PendingDeletion",
+        KeyState::PendingImport => "PendingImport",
+    }
+}
+
+/// What stands for region and account in a resource name.
+const ARN: &str = "acs:kms:local:libkms";
+
+pub fn key_arn(id: KeyId) -> String {
+    format!("{ARN}:key/{id}")
+}
+
+pub fn alias_arn(alias: &str) -> String {
+    format!("{ARN}:{alias}")
+}
+
+/// KeyMetadata of CreateKey and, with the protection, of DescribeKey.
+pub fn metadata(key: &Key, with_protection: bool) -> Value {
+    let mut shown = Map::new();
+    let mut put = |name: &str, value: Value| shown.insert(name.to_owned(), value);
+    put("KeyId", key.id.to_string().into());
+    put("Arn", key_arn(key.id).into());
+    put("Creator", "libkms".into());
+    put("CreationDate", date(key.created));
+    put("Description", key.description.clone().into());
+    put("KeySpec", "Aliyun_AES_256".into());
+    put("KeyUsage", "ENCRYPT/DECRYPT".into());
+    put("KeyState", state(key.state).into());
+    put("Origin", if key.origin == Origin::Kms { "Aliyun_KMS" } else { "EXTERNAL" }.into());
+    put("ProtectionLevel", "SOFTWARE".into());
+    if let Some(primary) = key.primary {
+        put("PrimaryKeyVersion", primary.id.to_string().into());
+        put("LastRotationDate", date(primary.created));
+    }
+    let rotation = key.automatic_rotation();
+    let rotation_name = match rotation {
+        Rotation::Disabled => "Disabled",
+        Rotation::Enabled => "Enabled",
+        Rotation::Suspended => "Suspended",
+    };
+    put("AutomaticRotation", rotation_name.into());
+    if let (Some(interval), Some(next)) = (key.policy, key.next_rotation()) {
+        put("RotationInterval", interval.to_string().into());
+        put("NextRotationDate", date(next));
+    }
+    put("DeleteDate", date_or_empty(key.deletion.map(|deletion| deletion.date)));
+    let expiry = key.imported.and_then(|imported| imported.expiry);
+    put("MaterialExpireTime", date_or_empty(expiry.map(|expiry| expiry.date)));
+    if with_protection {
+        put("DeletionProtection", if key.protection.is_some() { "Enabled" } else { "Disabled" }.into());
+        if let Some(reason) = key.protection.as_ref().filter(|reason| !reason.is_empty()) {
+            put("DeletionProtectionDescription", reason.clone().into());
+        }
+    }
+    Value::Object(shown)
+}
+
+pub fn version(key: KeyId, version: &Version) -> Value {
+    json!({
+        "KeyId": key.to_string(),
+        "KeyVersionId": version.id.to_string(),
+        "CreationDate": date(version.created),
+    })
+}
