@@ -1,5 +1,6 @@
 //! The one way through the boundary: no panic crosses it, and each failure leaves its text for `kms_last_error`.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -20,8 +21,7 @@ pub fn guard(body: impl FnOnce() -> Result<()>) -> kms_status {
         }
         Ok(Err(error)) => remember(error),
         Err(panic) => {
-            // A payload whose own drop panics must not get out either.
-            std::mem::forget(panic);
+            discard(panic);
             remember(Status::Internal.error("a bug in libkms was stopped; please report it with what led to it"))
         }
     }
@@ -30,8 +30,19 @@ pub fn guard(body: impl FnOnce() -> Result<()>) -> kms_status {
 /// For functions that can't fail and return nothing.
 pub fn quietly(body: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(body)) {
-        std::mem::forget(panic);
+        discard(panic);
     }
+}
+
+/// Drops a panic's payload, whose own drop may panic too.
+fn discard(mut panic: Box<dyn Any + Send>) {
+    for _ in 0..3 {
+        match catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+            Ok(()) => return,
+            Err(next) => panic = next,
+        }
+    }
+    std::mem::forget(panic);
 }
 
 #[inline]
