@@ -1,15 +1,18 @@
 //! Everything cryptographic, and the only code that names OpenSSL.
 //!
-//! * `openssl`: libcrypto's calls behind safe types (GCM, AES blocks, CMAC, HMAC); the only file that names it
+//! * `openssl`: libcrypto's calls behind safe types (GCM, AES blocks, CMAC, HMAC, RSA); the only place that names it
 //! * `xaes`: XAES-256-GCM, with derived keys kept while it is safe; what seals and opens every message
 //! * `row`: XAES-256-GCM for the keystore's rows, one key and many small texts
 //! * `blob`: the ciphertext's header, bytes only
 //! * `context`: the caller's encryption context, and the AAD made of it
+//! * `import`: import tokens, and the digest of imported material
 //! * `kdf`: subkeys of the store's root key
 //! * `passphrase`: the key of a passphrase slot (Argon2id)
 
 pub mod blob;
 pub mod context;
+#[allow(dead_code, reason = "the import of key material is its user to come")]
+pub mod import;
 pub mod kdf;
 pub mod openssl;
 pub mod passphrase;

@@ -1,8 +1,9 @@
-//! The calls of libcrypto that this library makes, behind safe types; the only file that names openssl_sys.
+//! The calls of libcrypto that this library makes, behind safe types; the only place that names openssl_sys.
 //!
 //! Everything is fetched once into a library context of our own that is never freed, so the host's OPENSSL_CONF,
 //! providers and FIPS switch don't reach us, and its exit doesn't take anything away from a running thread. Freeing a
-//! context wipes it (OpenSSL cleanses cipher and MAC contexts). OpenSSL's random generator is never used.
+//! context wipes it (OpenSSL cleanses cipher and MAC contexts). No key or nonce comes from OpenSSL's random generator;
+//! where RSA draws from it by itself, `rsa` reseeds it first.
 //!
 //! Every failure except a failed tag is `Internal` with the name of the call: none of them depends on the caller's data.
 
@@ -23,6 +24,9 @@ use miri as ffi;
 
 use ffi::{EVP_CIPHER, EVP_CIPHER_CTX, EVP_MAC, EVP_MAC_CTX, OSSL_LIB_CTX, OSSL_PARAM};
 
+#[allow(dead_code, reason = "the import of key material and the export of data keys are its users to come")]
+pub mod rsa;
+
 /// libcrypto's own functions; what openssl-sys lacks is declared here.
 #[cfg(not(miri))]
 mod ffi {
@@ -31,15 +35,40 @@ mod ffi {
         EVP_CIPHER_CTX_new, EVP_CIPHER_CTX_set_padding, EVP_CIPHER_fetch, EVP_DecryptFinal_ex, EVP_DecryptInit_ex,
         EVP_DecryptUpdate, EVP_EncryptFinal_ex, EVP_EncryptInit_ex, EVP_EncryptUpdate, EVP_MAC, EVP_MAC_CTX,
         EVP_MAC_CTX_dup, EVP_MAC_CTX_free, EVP_MAC_CTX_new, EVP_MAC_fetch, EVP_MAC_final, EVP_MAC_init, EVP_MAC_update,
-        OSSL_LIB_CTX, OSSL_LIB_CTX_new, OSSL_PARAM, OSSL_PROVIDER_load, assume_init,
+        EVP_PKEY, EVP_PKEY_CTX, EVP_PKEY_CTX_free, EVP_PKEY_CTX_new_from_name, EVP_PKEY_CTX_set_params,
+        EVP_PKEY_decrypt, EVP_PKEY_decrypt_init, EVP_PKEY_encrypt, EVP_PKEY_encrypt_init, EVP_PKEY_free,
+        EVP_PKEY_fromdata, EVP_PKEY_fromdata_init, EVP_PKEY_generate, EVP_PKEY_get_bits, EVP_PKEY_get_params,
+        EVP_PKEY_keygen_init, EVP_PKEY_public_check, OSSL_DECODER_CTX_free, OSSL_DECODER_CTX_new_for_pkey,
+        OSSL_DECODER_from_data, OSSL_LIB_CTX, OSSL_LIB_CTX_new, OSSL_PARAM, OSSL_PROVIDER_load, assume_init,
+        i2d_PUBKEY,
     };
 
-    use std::ffi::{c_int, c_void};
+    use std::ffi::{c_char, c_int, c_void};
+
+    #[allow(non_camel_case_types, reason = "the name is C's")]
+    pub enum EVP_RAND_CTX {}
 
     unsafe extern "C" {
         pub fn OPENSSL_init_crypto(options: u64, settings: *const c_void) -> c_int;
         pub fn EVP_CIPHER_CTX_get_params(ctx: *mut EVP_CIPHER_CTX, params: *mut OSSL_PARAM) -> c_int;
         pub fn EVP_CIPHER_CTX_set_params(ctx: *mut EVP_CIPHER_CTX, params: *const OSSL_PARAM) -> c_int;
+        pub fn EVP_PKEY_CTX_new_from_pkey(
+            context: *mut OSSL_LIB_CTX,
+            key: *mut EVP_PKEY,
+            properties: *const c_char,
+        ) -> *mut EVP_PKEY_CTX;
+        pub fn RAND_get0_public(context: *mut OSSL_LIB_CTX) -> *mut EVP_RAND_CTX;
+        pub fn RAND_get0_private(context: *mut OSSL_LIB_CTX) -> *mut EVP_RAND_CTX;
+        pub fn EVP_RAND_reseed(
+            ctx: *mut EVP_RAND_CTX,
+            prediction_resistance: c_int,
+            entropy: *const u8,
+            entropy_len: usize,
+            additional: *const u8,
+            additional_len: usize,
+        ) -> c_int;
+        #[cfg(test)]
+        pub fn RAND_bytes_ex(context: *mut OSSL_LIB_CTX, buf: *mut u8, len: usize, strength: u32) -> c_int;
     }
 }
 
@@ -56,6 +85,7 @@ const MAX_UPDATE: usize = if cfg!(miri) {
 };
 
 // OSSL_PARAM data types (openssl/core.h).
+const PARAM_UNSIGNED_INTEGER: u32 = 2;
 const PARAM_UTF8_STRING: u32 = 4;
 const PARAM_OCTET_STRING: u32 = 5;
 // Options of OPENSSL_init_crypto (openssl/crypto.h).
@@ -64,6 +94,7 @@ const INIT_NO_ATEXIT: u64 = 0x0008_0000;
 
 /// What is fetched once and kept for the life of the process.
 struct Library {
+    context: NonNull<OSSL_LIB_CTX>,
     gcm: NonNull<EVP_CIPHER>,
     ecb: NonNull<EVP_CIPHER>,
     /// Contexts with cipher and digest already chosen, under a key of zeros: copied, because choosing fetches.
@@ -71,8 +102,8 @@ struct Library {
     hmac: Mac,
 }
 
-// SAFETY: fetched algorithms are immutable and counted atomically; the two contexts are only ever read, as the source
-// of a copy.
+// SAFETY: the library context locks for itself; fetched algorithms are immutable and counted atomically; the two MAC
+// contexts are only ever read, as the source of a copy.
 unsafe impl Send for Library {}
 // SAFETY: as above.
 unsafe impl Sync for Library {}
@@ -101,10 +132,12 @@ impl Library {
             ffi::assume_init();
         }
         // SAFETY: takes nothing; never freed.
-        let context = made(unsafe { ffi::OSSL_LIB_CTX_new() }, "OSSL_LIB_CTX_new")?.as_ptr();
+        let library = made(unsafe { ffi::OSSL_LIB_CTX_new() }, "OSSL_LIB_CTX_new")?;
+        let context = library.as_ptr();
         // SAFETY: a live context and a terminated name; the provider is never unloaded.
         made(unsafe { ffi::OSSL_PROVIDER_load(context, c"default".as_ptr()) }, "OSSL_PROVIDER_load")?;
         Ok(Self {
+            context: library,
             gcm: fetch_cipher(context, c"AES-256-GCM")?,
             ecb: fetch_cipher(context, c"AES-256-ECB")?,
             cmac: Mac::fetch(context, c"CMAC", c"cipher", c"AES-256-CBC")?,
