@@ -56,9 +56,9 @@ pub use domain::id::{KeyId, VersionId};
 pub use domain::key::{Key, Origin};
 pub use domain::rotation::{Interval, Rotation};
 pub use domain::state::KeyState;
+pub use domain::time::Time;
 pub use domain::version::Version;
 pub use error::{Error, Result, Status};
-pub use domain::time::Time;
 pub use service::{
     BlobInfo, CallFailed, CreateKey, Event, EventKind, Health, ImportParameters, Kms, Options, Ticked, Wrapping,
 };

@@ -17,8 +17,8 @@
 
 use zeroize::Zeroizing;
 
-use crate::crypto::openssl::rsa::{PRIVATE_KEY, Padding, PrivateKey};
 use crate::crypto::openssl::Hmac;
+use crate::crypto::openssl::rsa::{PRIVATE_KEY, Padding, PrivateKey};
 use crate::crypto::row::{OVERHEAD, RowCipher};
 use crate::domain::id::KeyId;
 use crate::domain::time::Time;

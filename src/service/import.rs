@@ -47,13 +47,7 @@ impl Kms {
 
     /// Imports 32 bytes of material, wrapped with the public key of the token. Only the identical material is ever
     /// accepted again. `expires`: when it is to be refused and erased; `None`: never.
-    pub fn import_key_material(
-        &self,
-        key_id: &str,
-        wrapped: &[u8],
-        token: &[u8],
-        expires: Option<Time>,
-    ) -> Result<()> {
+    pub fn import_key_material(&self, key_id: &str, wrapped: &[u8], token: &[u8], expires: Option<Time>) -> Result<()> {
         let core = self.core()?;
         let id = Core::id_only(key_id)?;
         core.check_expiry(expires)?;
@@ -120,8 +114,7 @@ impl Core {
         self.change_key(&id, |change, mut stored, now| {
             importable(&stored.key)?;
             let state = state::after(stored.key.state_at(now.wall), Operation::ImportKeyMaterial, true)?;
-            let material: [u8; 32] =
-                material.try_into().map_err(|_| invalid("key material has exactly 32 bytes"))?;
+            let material: [u8; 32] = material.try_into().map_err(|_| invalid("key material has exactly 32 bytes"))?;
             let material = Zeroizing::new(material);
             let digest = material_digest(&digest_key, &id, &material)?;
             let held = match stored.key.imported {

@@ -217,8 +217,7 @@ impl PrivateKey {
         with_fresh_random(|context| {
             let making = KeyContext::named(context)?;
             let (mut bits, mut exponent, mut key) = (BITS, EXPONENT, ptr::null_mut());
-            let [bits, _] =
-                param(c"bits", PARAM_UNSIGNED_INTEGER, ptr::from_mut(&mut bits).cast(), size_of_val(&bits));
+            let [bits, _] = param(c"bits", PARAM_UNSIGNED_INTEGER, ptr::from_mut(&mut bits).cast(), size_of_val(&bits));
             let [exponent, end] =
                 param(c"e", PARAM_UNSIGNED_INTEGER, ptr::from_mut(&mut exponent).cast(), size_of_val(&exponent));
             let params = [bits, exponent, end];

@@ -89,7 +89,6 @@ pub fn generate_and_export_data_key(kms: &Kms, request: &mut Request) -> Result<
     let context = request.context("EncryptionContext")?;
     let wrapping = wrapping(request, false)?;
     request.finish()?;
-    let (blob, exported) =
-        kms.generate_and_export_data_key(&key, number, &context.entries(), &public_key, wrapping)?;
+    let (blob, exported) = kms.generate_and_export_data_key(&key, number, &context.entries(), &public_key, wrapping)?;
     with_ids(kms, &blob, [("CiphertextBlob", base64(&blob)), ("ExportedDataKey", base64(&exported))])
 }

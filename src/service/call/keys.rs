@@ -19,7 +19,9 @@ fn policy(request: &mut Request, enable: bool) -> Result<Option<Interval>> {
         (false, _) => Ok(None),
         (true, Some(text)) if text.ends_with(['d', 'h', 'm', 's']) => Interval::parse(&text).map(Some),
         (true, Some(_)) => Err(invalid("RotationInterval")),
-        (true, None) => Err(Status::MissingParameter.error("the parameter RotationInterval is needed but not provided")),
+        (true, None) => {
+            Err(Status::MissingParameter.error("the parameter RotationInterval is needed but not provided"))
+        }
     }
 }
 
@@ -185,7 +187,6 @@ pub fn tag_resource(kms: &Kms, request: &mut Request) -> Result<Response> {
 
 pub fn untag_resource(kms: &Kms, request: &mut Request) -> Result<Response> {
     let Some(Value::Array(names)) = request.json("TagKeys")? else { return Err(invalid("TagKeys")) };
-    let names: Vec<&str> =
-        names.iter().map(Value::as_str).collect::<Option<_>>().ok_or_else(|| invalid("TagKeys"))?;
+    let names: Vec<&str> = names.iter().map(Value::as_str).collect::<Option<_>>().ok_or_else(|| invalid("TagKeys"))?;
     on_key(request, |key| kms.untag_resource(key, &names))
 }

@@ -22,7 +22,12 @@ impl Page {
             number if (1..=most).contains(&number) => usize::try_from(number).map_err(|_| invalid(name)),
             _ => Err(invalid(name)),
         };
-        Ok(Self { number: take("PageNumber", 1, i64::from(i32::MAX))?, size: take("PageSize", 10, 100)?, seen: 0, rows: Vec::new() })
+        Ok(Self {
+            number: take("PageNumber", 1, i64::from(i32::MAX))?,
+            size: take("PageSize", 10, 100)?,
+            seen: 0,
+            rows: Vec::new(),
+        })
     }
 
     /// Counts a row, and keeps it if it is on the page.

@@ -28,7 +28,10 @@ fn metadata_follows_the_services_conventions() {
     assert_eq!(key["CreationDate"], "2021-05-20T06:34:21Z");
     assert_eq!(key["RotationInterval"], "604800s");
     assert_eq!(key["NextRotationDate"], "2021-05-27T06:34:21Z");
-    assert_eq!((&key["Description"], &key["DeleteDate"], &key["MaterialExpireTime"]), (&json!(""), &json!(""), &json!("")));
+    assert_eq!(
+        (&key["Description"], &key["DeleteDate"], &key["MaterialExpireTime"]),
+        (&json!(""), &json!(""), &json!(""))
+    );
     assert!(key.get("DeletionProtection").is_none(), "only DescribeKey shows it");
     let plain = ok(&kms, "CreateKey", json!({}));
     assert!(plain["KeyMetadata"].get("RotationInterval").is_none(), "absent while rotation is off");
