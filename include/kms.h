@@ -63,7 +63,7 @@
 #define KMS_CREATE_KEY_OPTIONS_INIT \
     { (uint32_t)sizeof(kms_create_key_options), KMS_ORIGIN_KMS, NULL, 0, 0 }
 #define KMS_KEY_METADATA_INIT \
-    { (uint32_t)sizeof(kms_key_metadata), 0, 0, 0, { 0 }, { 0 }, 0, 0, 0, 0, 0, 0 }
+    { (uint32_t)sizeof(kms_key_metadata), 0, 0, 0, { 0 }, { 0 }, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 #define KMS_KEY_VERSION_INIT \
     { (uint32_t)sizeof(kms_key_version), 0, { 0 }, 0, 0 }
 #define KMS_BLOB_INFO_INIT \
@@ -101,6 +101,15 @@
 // On, but paused because the key is not Enabled.
 #define KMS_ROTATION_SUSPENDED 2
 
+// How material or a data key is wrapped with an RSA-2048 public key: PKCS#1 v1.5.
+#define KMS_WRAPPING_PKCS1_V1_5 1
+
+// OAEP with SHA-1 and MGF1 with SHA-1.
+#define KMS_WRAPPING_OAEP_SHA_1 2
+
+// OAEP with SHA-256 and MGF1 with SHA-256.
+#define KMS_WRAPPING_OAEP_SHA_256 3
+
 // Kinds of events. A key has a new version, which is its primary now.
 #define KMS_EVENT_ROTATED 1
 
@@ -121,6 +130,9 @@
 
 // The rotation thread has stopped; every further call fails with KMS_POISONED.
 #define KMS_EVENT_THREAD_STOPPED 7
+
+// Imported material has expired and was erased; the key waits for it to be imported again.
+#define KMS_EVENT_MATERIAL_EXPIRED 8
 
 // Key bytes may be swapped out: raise RLIMIT_MEMLOCK.
 #define KMS_HEALTH_MEMORY_NOT_LOCKED 1
@@ -213,6 +225,12 @@ typedef struct kms_key_metadata {
     int64_t next_rotation_date_ms;
     // When the key will be destroyed; only while its deletion is pending.
     int64_t delete_date_ms;
+    // When imported material is refused and then erased.
+    int64_t material_expire_date_ms;
+    // 1 if the key is protected from deletion.
+    int32_t deletion_protection;
+    // 1 if the key is service-managed.
+    int32_t service_managed;
 } kms_key_metadata;
 
 // Shown one key at a time; a return value other than 0 ends the list.
@@ -251,6 +269,18 @@ typedef struct kms_key_version {
 
 // Shown one version at a time; a return value other than 0 ends the list.
 typedef int32_t (*kms_visit_version_fn)(void *user, const struct kms_key_version *version);
+
+// Shown one alias and its key at a time; a return value other than 0 ends the list.
+typedef int32_t (*kms_visit_alias_fn)(void *user, const char *alias, const char *key_id);
+
+// A label of a key: two texts in UTF-8.
+typedef struct kms_tag {
+    const char *name;
+    const char *value;
+} kms_tag;
+
+// Shown one tag at a time; a return value other than 0 ends the list.
+typedef int32_t (*kms_visit_tag_fn)(void *user, const struct kms_tag *tag);
 
 // A keystore's condition; start from KMS_HEALTH_INFO_INIT. Counts are of this handle since it was opened.
 typedef struct kms_health_info {
@@ -521,6 +551,38 @@ KMS_MUST_USE
 kms_status kms_cancel_key_deletion(const struct kms_t *kms,
                                    const char *key_id);
 
+// kms_update_key_description replaces a key's whole description; at most 8192 characters, "" to delete it. Fails with
+// KMS_REJECTED_PENDING_DELETION.
+KMS_MUST_USE
+kms_status kms_update_key_description(const struct kms_t *kms,
+                                      const char *key_id,
+                                      const char *description);
+
+// kms_get_key_description stores a key's description in `out`, without a terminating NUL. `key` is a key id or
+// "alias/NAME".
+KMS_MUST_USE
+kms_status kms_get_key_description(const struct kms_t *kms,
+                                   const char *key,
+                                   uint8_t *out,
+                                   size_t out_cap,
+                                   size_t *out_len);
+
+// kms_set_deletion_protection turns deletion protection on (1) or off (0): while it is on, kms_schedule_key_deletion
+// fails with KMS_DELETION_PROTECTED. `description` says why; NULL: nothing. Fails with KMS_REJECTED_PENDING_DELETION.
+KMS_MUST_USE
+kms_status kms_set_deletion_protection(const struct kms_t *kms,
+                                       const char *key_id,
+                                       int32_t enable,
+                                       const char *description);
+
+// kms_create_service_key stores the id of the key of a named part of the program in `key_id`, KMS_ID_SIZE bytes; makes
+// the key on first use. Its alias is alias/acs/NAME. It encrypts like any other, but has one version for life and can't
+// be deleted.
+KMS_MUST_USE
+kms_status kms_create_service_key(const struct kms_t *kms,
+                                  const char *name,
+                                  char *key_id);
+
 // kms_encrypt encrypts under the primary version of `key`, a key id or "alias/NAME". The ciphertext is 80 bytes longer
 // than the plaintext (KMS_MAX_OVERHEAD in any version of the library), and names its key and version.
 //
@@ -599,6 +661,42 @@ kms_status kms_generate_data_key(const struct kms_t *kms,
                                  size_t blob_cap,
                                  size_t *blob_len);
 
+// kms_generate_and_export_data_key makes a data key that only the holder of an RSA-2048 private key can read: `blob` is
+// the key encrypted under `key`, `exported` the key wrapped with `public_key` (a SubjectPublicKeyInfo in DER; 256 bytes
+// out). With `blob` or `exported` NULL, both sizes are stored and no key is made.
+//
+// At most 190, 214 or 245 bytes fit, by `wrapping` (KMS_WRAPPING_...): KMS_LIMIT_EXCEEDED. Fails as kms_encrypt does.
+KMS_MUST_USE
+kms_status kms_generate_and_export_data_key(const struct kms_t *kms,
+                                            const char *key,
+                                            size_t number_of_bytes,
+                                            const struct kms_context_entry *context,
+                                            size_t context_count,
+                                            const uint8_t *public_key,
+                                            size_t public_key_len,
+                                            int32_t wrapping,
+                                            uint8_t *blob,
+                                            size_t blob_cap,
+                                            size_t *blob_len,
+                                            uint8_t *exported,
+                                            size_t exported_cap,
+                                            size_t *exported_len);
+
+// kms_export_data_key decrypts a data key and wraps it with an RSA-2048 public key (a SubjectPublicKeyInfo in DER), without
+// showing it; 256 bytes out. Fails as kms_decrypt does.
+KMS_MUST_USE
+kms_status kms_export_data_key(const struct kms_t *kms,
+                               const uint8_t *blob,
+                               size_t blob_len,
+                               const struct kms_context_entry *context,
+                               size_t context_count,
+                               const uint8_t *public_key,
+                               size_t public_key_len,
+                               int32_t wrapping,
+                               uint8_t *out,
+                               size_t out_cap,
+                               size_t *out_len);
+
 // kms_rotate makes a new version of `key` (a key id or "alias/NAME") and promotes it to primary: new encryptions use
 // it, old ciphertexts go on decrypting. Its id is stored in `version_id`, KMS_ID_SIZE bytes, unless that is NULL.
 //
@@ -639,6 +737,136 @@ kms_status kms_list_key_versions(const struct kms_t *kms,
                                  size_t limit,
                                  kms_visit_version_fn visit,
                                  void *user);
+
+// kms_describe_key_version stores what is known of one version of `key` (a key id or "alias/NAME") in `out`. Fails with
+// KMS_KEY_VERSION_NOT_FOUND.
+KMS_MUST_USE
+kms_status kms_describe_key_version(const struct kms_t *kms,
+                                    const char *key,
+                                    const char *version_id,
+                                    struct kms_key_version *out);
+
+// kms_create_alias makes `alias`, "alias/" and 1 to 255 letters, digits, _, / or -, another name of a key. A key may
+// have many.
+//
+// Fails with KMS_ALIAS_ALREADY_EXISTS, with KMS_STATE_MODIFIED_FAILED while the key's deletion is pending, with
+// KMS_INVALID_ARGUMENT for another form or a name that begins with alias/acs.
+KMS_MUST_USE
+kms_status kms_create_alias(const struct kms_t *kms,
+                            const char *key_id,
+                            const char *alias);
+
+// kms_update_alias moves an alias to another key: who encrypts by the alias uses that key from the next call on, and old
+// ciphertexts go on decrypting under theirs.
+//
+// Fails with KMS_ALIAS_NOT_FOUND, with KMS_REJECTED_PENDING_DELETION while the new key's deletion is pending.
+KMS_MUST_USE
+kms_status kms_update_alias(const struct kms_t *kms,
+                            const char *key_id,
+                            const char *alias);
+
+// kms_delete_alias deletes an alias; its key is untouched. Fails with KMS_ALIAS_NOT_FOUND.
+KMS_MUST_USE kms_status kms_delete_alias(const struct kms_t *kms, const char *alias);
+
+// kms_list_aliases shows at most `limit` aliases to `visit`, in the order of their names, beginning after
+// `after_alias` (NULL: from the start), of the key `key_id` or of all (NULL), until `visit` returns another value than
+// 0. No lock is held while it runs.
+KMS_MUST_USE
+kms_status kms_list_aliases(const struct kms_t *kms,
+                            const char *key_id,
+                            const char *after_alias,
+                            size_t limit,
+                            kms_visit_alias_fn visit,
+                            void *user);
+
+// kms_tag_resource sets tags of a key; a name that it has already gets the new value. A key has at most 10; a name has
+// 1 to 128, a value at most 256 characters of a-z A-Z 0-9 / _ - . + = @ :
+//
+// Fails with KMS_LIMIT_EXCEEDED above 10, with KMS_REJECTED_PENDING_DELETION.
+KMS_MUST_USE
+kms_status kms_tag_resource(const struct kms_t *kms,
+                            const char *key_id,
+                            const struct kms_tag *tags,
+                            size_t tag_count);
+
+// kms_untag_resource removes tags of a key by name; a name that it doesn't have is passed over. Fails with
+// KMS_REJECTED_PENDING_DELETION.
+KMS_MUST_USE
+kms_status kms_untag_resource(const struct kms_t *kms,
+                              const char *key_id,
+                              const char *const *names,
+                              size_t name_count);
+
+// kms_list_resource_tags shows a key's tags to `visit`, in the order of their names, until it returns another value than
+// 0. Works in every state of the key.
+KMS_MUST_USE
+kms_status kms_list_resource_tags(const struct kms_t *kms,
+                                  const char *key_id,
+                                  kms_visit_tag_fn visit,
+                                  void *user);
+
+// kms_get_parameters_for_import gives what is needed to import material into an EXTERNAL key from elsewhere: a public
+// key (RSA-2048, a SubjectPublicKeyInfo in DER) to wrap the 32 bytes with, and a token to give back with them. Both are
+// good for this key, several times, for 24 hours; `*expires_ms` is when that ends.
+//
+// Each output follows the rule for outputs; both buffers must be large enough, 512 and 2048 bytes are. Works in every
+// state of the key. Fails with KMS_UNSUPPORTED_ORIGIN.
+KMS_MUST_USE
+kms_status kms_get_parameters_for_import(const struct kms_t *kms,
+                                         const char *key_id,
+                                         int32_t wrapping,
+                                         uint8_t *public_key,
+                                         size_t public_key_cap,
+                                         size_t *public_key_len,
+                                         uint8_t *token,
+                                         size_t token_cap,
+                                         size_t *token_len,
+                                         int64_t *expires_ms);
+
+// kms_import_key_material imports 32 bytes of material, wrapped as kms_get_parameters_for_import was told. `expires_s` is
+// when it is to be refused, and then erased: Unix seconds, 0 for never. A key waiting for material is Enabled then.
+//
+// Only the identical material is ever accepted again, also after it was deleted or has expired. Fails with
+// KMS_INVALID_KEY_MATERIAL, KMS_INVALID_IMPORT_TOKEN, KMS_EXPIRED_IMPORT_TOKEN, KMS_UNSUPPORTED_ORIGIN,
+// KMS_STATE_MODIFIED_FAILED while the key's deletion is pending.
+KMS_MUST_USE
+kms_status kms_import_key_material(const struct kms_t *kms,
+                                   const char *key_id,
+                                   const uint8_t *wrapped,
+                                   size_t wrapped_len,
+                                   const uint8_t *token,
+                                   size_t token_len,
+                                   int64_t expires_s);
+
+// kms_import_raw_key_material imports 32 bytes of material that this program has in the clear; otherwise as
+// kms_import_key_material.
+KMS_MUST_USE
+kms_status kms_import_raw_key_material(const struct kms_t *kms,
+                                       const char *key_id,
+                                       const uint8_t *material,
+                                       size_t material_len,
+                                       int64_t expires_s);
+
+// kms_delete_key_material erases imported material at once: what it encrypted can't be decrypted until the identical
+// material is imported again. Works in every state of the key. Fails with KMS_UNSUPPORTED_ORIGIN.
+KMS_MUST_USE
+kms_status kms_delete_key_material(const struct kms_t *kms,
+                                   const char *key_id);
+
+// kms_call carries out an operation of the service by its action name ("Encrypt") with its own JSON: `request_json` is an
+// object of its parameters (NULL or "": none), and `*response_json` becomes the response, to be freed with
+// kms_string_free. On failure it is the service's error body, or NULL if not even that could be made.
+//
+// Plaintext is the Base64 of the bytes, both ways. A parameter that the action doesn't know is KMS_INVALID_ARGUMENT; an
+// unknown action KMS_UNKNOWN_ACTION.
+KMS_MUST_USE
+kms_status kms_call(const struct kms_t *kms,
+                    const char *action,
+                    const char *request_json,
+                    char **response_json);
+
+// kms_string_free wipes and frees a string that kms_call gave. NULL is fine.
+void kms_string_free(char *string);
 
 // kms_health stores flags that weaken a promise, and counters, in `out`.
 KMS_MUST_USE kms_status kms_health(const struct kms_t *kms, struct kms_health_info *out);

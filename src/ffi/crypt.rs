@@ -12,6 +12,20 @@ use super::types::{id_text, kms_blob_info, kms_context_entry};
 use crate::crypto::context::Context;
 use crate::error::Result;
 
+/// A caller's context as pairs of texts.
+///
+/// SAFETY: as for `ptr::slice` and `ptr::text`.
+pub unsafe fn entries<'a>(entries: *const kms_context_entry, count: usize) -> Result<Vec<(&'a str, &'a str)>> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let entries = ptr::slice(entries, count, "context")?;
+        entries
+            .iter()
+            .map(|entry| Ok((ptr::text(entry.key, "a context key")?, ptr::text(entry.value, "a context value")?)))
+            .collect()
+    }
+}
+
 /// A caller's context, checked and sorted.
 ///
 /// SAFETY: as for `ptr::slice` and `ptr::text`.

@@ -2,8 +2,9 @@
 
 use std::ffi::c_char;
 
-use super::crypt::context;
+use super::crypt::{context, entries};
 use super::guard::guard;
+use super::import::wrapping;
 use super::open::{handle, kms_t};
 use super::out::{DataKeyOut, Out};
 use super::ptr;
@@ -39,5 +40,83 @@ pub unsafe extern "C" fn kms_generate_data_key(
             return Err(Status::InvalidArgument.error("plaintext and blob overlap"));
         }
         kms.generate_data_key_to(key, number_of_bytes, &context, &mut DataKeyOut { blob, plaintext })
+    })
+}
+
+/// kms_generate_and_export_data_key makes a data key that only the holder of an RSA-2048 private key can read: `blob` is
+/// the key encrypted under `key`, `exported` the key wrapped with `public_key` (a SubjectPublicKeyInfo in DER; 256 bytes
+/// out). With `blob` or `exported` NULL, both sizes are stored and no key is made.
+///
+/// At most 190, 214 or 245 bytes fit, by `wrapping` (KMS_WRAPPING_...): KMS_LIMIT_EXCEEDED. Fails as kms_encrypt does.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_generate_and_export_data_key(
+    kms: *const kms_t,
+    key: *const c_char,
+    number_of_bytes: usize,
+    context: *const kms_context_entry,
+    context_count: usize,
+    public_key: *const u8,
+    public_key_len: usize,
+    wrapping: i32,
+    blob: *mut u8,
+    blob_cap: usize,
+    blob_len: *mut usize,
+    exported: *mut u8,
+    exported_cap: usize,
+    exported_len: *mut usize,
+) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe {
+        let mut blob = Out::new(blob, blob_cap, blob_len, "blob_len")?;
+        let mut exported = Out::new(exported, exported_cap, exported_len, "exported_len")?;
+        let kms = handle(kms)?;
+        let key = ptr::text(key, "key")?;
+        let context = entries(context, context_count)?;
+        let public_key = ptr::slice(public_key, public_key_len, "public_key")?;
+        let wrapping = self::wrapping(wrapping)?;
+        kms.generate_and_export_data_key_to(key, number_of_bytes, &context, public_key, wrapping, |sealed, wrapped| {
+            let wanted = exported.room(wrapped);
+            blob.room(sealed).and_then(|also| Ok(wanted? && also))
+        })
+        .map(|made| {
+            if let Some((sealed, wrapped)) = made {
+                blob.fill(&sealed);
+                exported.fill(&wrapped);
+            }
+        })
+    })
+}
+
+/// kms_export_data_key decrypts a data key and wraps it with an RSA-2048 public key (a SubjectPublicKeyInfo in DER), without
+/// showing it; 256 bytes out. Fails as kms_decrypt does.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_export_data_key(
+    kms: *const kms_t,
+    blob: *const u8,
+    blob_len: usize,
+    context: *const kms_context_entry,
+    context_count: usize,
+    public_key: *const u8,
+    public_key_len: usize,
+    wrapping: i32,
+    out: *mut u8,
+    out_cap: usize,
+    out_len: *mut usize,
+) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe {
+        let mut out = Out::new(out, out_cap, out_len, "out_len")?;
+        let kms = handle(kms)?;
+        let blob = ptr::slice(blob, blob_len, "blob")?;
+        let context = entries(context, context_count)?;
+        let public_key = ptr::slice(public_key, public_key_len, "public_key")?;
+        let wrapping = self::wrapping(wrapping)?;
+        let made = kms.export_data_key_to(blob, &context, public_key, wrapping, |needed| out.room(needed))?;
+        if let Some(exported) = made {
+            out.fill(&exported);
+        }
+        Ok(())
     })
 }

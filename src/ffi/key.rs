@@ -5,10 +5,11 @@ use std::ffi::{c_char, c_void};
 use super::guard::guard;
 use super::open::{handle, kms_t};
 use super::options::flag;
+use super::out::Out;
 use super::ptr;
 use super::status::kms_status;
 use super::types::{KMS_ID_SIZE, id_text, kms_create_key_options, kms_key_metadata, kms_visit_key_fn};
-use crate::domain::key::{Key, Origin};
+use crate::domain::key::{Creator, Key, Origin};
 use crate::domain::rotation::Interval;
 use crate::domain::time::Time;
 use crate::error::{Result, Status};
@@ -94,6 +95,9 @@ fn metadata(key: &Key) -> kms_key_metadata {
         last_rotation_date_ms: date(key.last_rotation()),
         next_rotation_date_ms: date(key.next_rotation()),
         delete_date_ms: date(key.deletion.map(|deletion| deletion.date)),
+        material_expire_date_ms: date(key.imported.and_then(|i| i.expiry).map(|expiry| expiry.date)),
+        deletion_protection: i32::from(key.protection.is_some()),
+        service_managed: i32::from(key.creator == Creator::Service),
     }
 }
 
@@ -169,4 +173,82 @@ pub unsafe extern "C" fn kms_schedule_key_deletion(
 pub unsafe extern "C" fn kms_cancel_key_deletion(kms: *const kms_t, key_id: *const c_char) -> kms_status {
     // SAFETY: by the header's contract.
     guard(|| unsafe { handle(kms)?.cancel_key_deletion(ptr::text(key_id, "key_id")?) })
+}
+
+/// kms_update_key_description replaces a key's whole description; at most 8192 characters, "" to delete it. Fails with
+/// KMS_REJECTED_PENDING_DELETION.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_update_key_description(
+    kms: *const kms_t,
+    key_id: *const c_char,
+    description: *const c_char,
+) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe {
+        let kms = handle(kms)?;
+        let key_id = ptr::text(key_id, "key_id")?;
+        kms.update_key_description(key_id, ptr::text(description, "description")?)
+    })
+}
+
+/// kms_get_key_description stores a key's description in `out`, without a terminating NUL. `key` is a key id or
+/// "alias/NAME".
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_get_key_description(
+    kms: *const kms_t,
+    key: *const c_char,
+    out: *mut u8,
+    out_cap: usize,
+    out_len: *mut usize,
+) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe {
+        let mut out = Out::new(out, out_cap, out_len, "out_len")?;
+        let found = handle(kms)?.describe_key(ptr::text(key, "key")?)?;
+        if out.room(found.description.len())? {
+            out.fill(found.description.as_bytes());
+        }
+        Ok(())
+    })
+}
+
+/// kms_set_deletion_protection turns deletion protection on (1) or off (0): while it is on, kms_schedule_key_deletion
+/// fails with KMS_DELETION_PROTECTED. `description` says why; NULL: nothing. Fails with KMS_REJECTED_PENDING_DELETION.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_set_deletion_protection(
+    kms: *const kms_t,
+    key_id: *const c_char,
+    enable: i32,
+    description: *const c_char,
+) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe {
+        let kms = handle(kms)?;
+        let key_id = ptr::text(key_id, "key_id")?;
+        let description = ptr::optional_text(description, "description")?.unwrap_or_default();
+        let enable = flag(enable, "enable")?;
+        kms.set_deletion_protection(key_id, enable.then_some(description))
+    })
+}
+
+/// kms_create_service_key stores the id of the key of a named part of the program in `key_id`, KMS_ID_SIZE bytes; makes
+/// the key on first use. Its alias is alias/acs/NAME. It encrypts like any other, but has one version for life and can't
+/// be deleted.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_create_service_key(
+    kms: *const kms_t,
+    name: *const c_char,
+    key_id: *mut c_char,
+) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe {
+        let kms = handle(kms)?;
+        let out = ptr::exclusive(key_id.cast::<[c_char; KMS_ID_SIZE]>(), "key_id")?;
+        *out = id_text(kms.create_service_key(ptr::text(name, "name")?)?);
+        Ok(())
+    })
 }

@@ -16,6 +16,10 @@ mod crypt;
 mod data_key;
 mod rotation;
 mod version;
+mod alias;
+mod tag;
+mod import;
+mod call;
 mod health;
 
 mod status;

@@ -55,6 +55,14 @@ pub struct kms_context_entry {
     pub value: *const c_char,
 }
 
+/// A label of a key: two texts in UTF-8.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct kms_tag {
+    pub name: *const c_char,
+    pub value: *const c_char,
+}
+
 /// How to create a key; start from KMS_CREATE_KEY_OPTIONS_INIT.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
@@ -94,6 +102,12 @@ pub struct kms_key_metadata {
     pub next_rotation_date_ms: i64,
     /// When the key will be destroyed; only while its deletion is pending.
     pub delete_date_ms: i64,
+    /// When imported material is refused and then erased.
+    pub material_expire_date_ms: i64,
+    /// 1 if the key is protected from deletion.
+    pub deletion_protection: i32,
+    /// 1 if the key is service-managed.
+    pub service_managed: i32,
 }
 
 /// One version of a key; start from KMS_KEY_VERSION_INIT.
@@ -125,6 +139,13 @@ pub struct kms_blob_info {
     pub version_id: [c_char; KMS_ID_SIZE],
 }
 
+/// How material or a data key is wrapped with an RSA-2048 public key: PKCS#1 v1.5.
+pub const KMS_WRAPPING_PKCS1_V1_5: i32 = 1;
+/// OAEP with SHA-1 and MGF1 with SHA-1.
+pub const KMS_WRAPPING_OAEP_SHA_1: i32 = 2;
+/// OAEP with SHA-256 and MGF1 with SHA-256.
+pub const KMS_WRAPPING_OAEP_SHA_256: i32 = 3;
+
 /// Kinds of events. A key has a new version, which is its primary now.
 pub const KMS_EVENT_ROTATED: i32 = 1;
 /// A due rotation could not be stored. Encryption goes on under the old primary, and it is tried again.
@@ -139,6 +160,8 @@ pub const KMS_EVENT_CLOCK_SUSPECT: i32 = 5;
 pub const KMS_EVENT_KEY_DAMAGED: i32 = 6;
 /// The rotation thread has stopped; every further call fails with KMS_POISONED.
 pub const KMS_EVENT_THREAD_STOPPED: i32 = 7;
+/// Imported material has expired and was erased; the key waits for it to be imported again.
+pub const KMS_EVENT_MATERIAL_EXPIRED: i32 = 8;
 
 /// Something that happened to the keys, whether the clock did it or a call. Valid during the callback only.
 #[repr(C)]
@@ -206,6 +229,13 @@ pub type kms_wrap_fn = Option<
 /// Shown one key at a time; a return value other than 0 ends the list.
 pub type kms_visit_key_fn = Option<unsafe extern "C" fn(user: *mut c_void, key: *const kms_key_metadata) -> i32>;
 
+/// Shown one alias and its key at a time; a return value other than 0 ends the list.
+pub type kms_visit_alias_fn =
+    Option<unsafe extern "C" fn(user: *mut c_void, alias: *const c_char, key_id: *const c_char) -> i32>;
+
+/// Shown one tag at a time; a return value other than 0 ends the list.
+pub type kms_visit_tag_fn = Option<unsafe extern "C" fn(user: *mut c_void, tag: *const kms_tag) -> i32>;
+
 /// Shown one version at a time; a return value other than 0 ends the list.
 pub type kms_visit_version_fn = Option<unsafe extern "C" fn(user: *mut c_void, version: *const kms_key_version) -> i32>;
 
@@ -221,7 +251,7 @@ macro_rules! sized {
 
 sized! {
     kms_create_key_options: 32,
-    kms_key_metadata: 144,
+    kms_key_metadata: 160,
     kms_key_version: 64,
     kms_blob_info: 92,
     kms_health_info: 48,

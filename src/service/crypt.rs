@@ -193,7 +193,7 @@ impl Core {
     }
 
     /// A version that exists, of a key whose state allows its use.
-    fn usable_version(&self, key: &KeyId, version: &VersionId) -> Result<(Arc<CachedKey>, Arc<Material>)> {
+    pub(super) fn usable_version(&self, key: &KeyId, version: &VersionId) -> Result<(Arc<CachedKey>, Arc<Material>)> {
         let found = self.key(key)?;
         // The primary is known to exist without its material, which may have been taken away.
         if found.key.primary.is_some_and(|primary| primary.id == *version) {

@@ -5,6 +5,7 @@ use zeroize::Zeroizing;
 use super::crypt::SealTarget;
 use super::import::Wrapping;
 use super::{Core, Kms};
+use crate::crypto::blob::Blob;
 use crate::crypto::context::Context;
 use crate::crypto::openssl::rsa::PublicKey;
 use crate::crypto::xaes::Input;
@@ -56,6 +57,25 @@ impl DataKeyTarget for Both {
     }
 }
 
+/// Asks for room through a function.
+struct Room<'a, F> {
+    ask: F,
+    both: &'a mut Both,
+}
+
+impl<F: FnMut(usize) -> Result<bool>> DataKeyTarget for Room<'_, F> {
+    fn room(&mut self, needed: usize) -> Result<bool> {
+        (self.ask)(needed)
+    }
+
+    fn put(&mut self, plaintext: &[u8], blob: &[u8]) {
+        self.both.put(plaintext, blob);
+    }
+}
+
+/// Bytes that RSA-2048 makes of whatever it wraps.
+const WRAPPED: usize = 256;
+
 impl Kms {
     /// A data key of 1 to 1024 bytes: the bytes themselves, and their ciphertext under the primary version of `key`.
     pub fn generate_data_key(
@@ -89,10 +109,9 @@ impl Kms {
         public_key: &[u8],
         wrapping: Wrapping,
     ) -> Result<(Vec<u8>, Vec<u8>)> {
-        let public_key = PublicKey::from_der(public_key)?;
-        check_fits(number_of_bytes, wrapping)?;
-        let (plaintext, blob) = self.generate_data_key(key, number_of_bytes, context)?;
-        Ok((blob, public_key.wrap(wrapping, &plaintext)?))
+        let all = |_, _| Ok(true);
+        let made = self.generate_and_export_data_key_to(key, number_of_bytes, context, public_key, wrapping, all)?;
+        made.ok_or_else(|| Status::Internal.error("no data key was made"))
     }
 
     /// Decrypts a data key and wraps it with a public key, without showing it.
@@ -103,10 +122,53 @@ impl Kms {
         public_key: &[u8],
         wrapping: Wrapping,
     ) -> Result<Vec<u8>> {
+        let exported = self.export_data_key_to(blob, context, public_key, wrapping, |_| Ok(true))?;
+        exported.ok_or_else(|| Status::Internal.error("no data key was exported"))
+    }
+
+    /// `room` is told both sizes once everything else is checked; nothing is made if it answers false.
+    pub(crate) fn generate_and_export_data_key_to(
+        &self,
+        key: &str,
+        number_of_bytes: usize,
+        context: &[(&str, &str)],
+        public_key: &[u8],
+        wrapping: Wrapping,
+        room: impl FnOnce(usize, usize) -> Result<bool>,
+    ) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
         let public_key = PublicKey::from_der(public_key)?;
+        check_fits(number_of_bytes, wrapping)?;
+        let mut room = Some(room);
+        let mut both = Both::default();
+        let context = Context::new(context.iter().copied())?;
+        let mut target =
+            Room { ask: |needed| room.take().map_or(Ok(true), |ask| ask(needed, WRAPPED)), both: &mut both };
+        self.generate_data_key_to(key, number_of_bytes, &context, &mut target)?;
+        if both.1.is_empty() {
+            return Ok(None);
+        }
+        let wrapped = public_key.wrap(wrapping, &both.0)?;
+        Ok(Some((both.1, wrapped)))
+    }
+
+    /// `room` is told the size once everything else is checked; nothing is decrypted if it answers false.
+    pub(crate) fn export_data_key_to(
+        &self,
+        blob: &[u8],
+        context: &[(&str, &str)],
+        public_key: &[u8],
+        wrapping: Wrapping,
+        room: impl FnOnce(usize) -> Result<bool>,
+    ) -> Result<Option<Vec<u8>>> {
+        let public_key = PublicKey::from_der(public_key)?;
+        let parsed = Blob::parse(blob)?;
+        self.core()?.usable_version(&parsed.header.key, &parsed.header.version)?;
+        check_fits(parsed.plaintext_len(), wrapping)?;
+        if !room(WRAPPED)? {
+            return Ok(None);
+        }
         let plaintext = self.decrypt(blob, context)?;
-        check_fits(plaintext.len(), wrapping)?;
-        public_key.wrap(wrapping, &plaintext)
+        public_key.wrap(wrapping, &plaintext).map(Some)
     }
 
     pub(crate) fn generate_data_key_to(

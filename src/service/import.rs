@@ -4,7 +4,7 @@ use zeroize::Zeroizing;
 
 use super::rotation::without_material;
 use super::{Changed, Core, Kms};
-use crate::crypto::import::{Token, material_digest};
+use crate::crypto::import::{TOKEN, Token, material_digest};
 use crate::crypto::openssl;
 use crate::crypto::row::RowCipher;
 use crate::domain::deadline::Deadline;
@@ -20,6 +20,8 @@ pub use crate::crypto::openssl::rsa::Padding as Wrapping;
 
 /// How long an import token is good for, in seconds.
 const TOKEN_SECONDS: i64 = 24 * 3600;
+/// Bytes of a SubjectPublicKeyInfo of RSA-2048 with exponent 65537.
+const PUBLIC_KEY: usize = 294;
 
 /// What an import needs: see [`Kms::get_parameters_for_import`].
 #[derive(Debug, Clone)]
@@ -34,15 +36,30 @@ pub struct ImportParameters {
 impl Kms {
     /// A fresh public key and token for importing material into an EXTERNAL key.
     pub fn get_parameters_for_import(&self, key_id: &str, wrapping: Wrapping) -> Result<ImportParameters> {
+        let made = self.get_parameters_for_import_to(key_id, wrapping, |_, _| Ok(true))?;
+        made.ok_or_else(|| Status::Internal.error("no import parameters were made"))
+    }
+
+    /// `room` is told the sizes of public key and token once everything else is checked; nothing is made if it answers
+    /// false.
+    pub(crate) fn get_parameters_for_import_to(
+        &self,
+        key_id: &str,
+        wrapping: Wrapping,
+        room: impl FnOnce(usize, usize) -> Result<bool>,
+    ) -> Result<Option<ImportParameters>> {
         let core = self.core()?;
         let id = Core::id_only(key_id)?;
         let found = core.key(&id)?;
         importable(&found.key)?;
         state::check(found.key.state_at(core.clock.wall()), Operation::GetParametersForImport)?;
+        if !room(PUBLIC_KEY, TOKEN)? {
+            return Ok(None);
+        }
         let expires = core.clock.wall().plus_seconds(TOKEN_SECONDS);
         let token = Token::issue(id, wrapping, expires)?;
         let public_key = token.private_key.public_der()?;
-        Ok(ImportParameters { public_key, token: token.seal(&mut core.token_cipher()?)?, expires })
+        Ok(Some(ImportParameters { public_key, token: token.seal(&mut core.token_cipher()?)?, expires }))
     }
 
     /// Imports 32 bytes of material, wrapped with the public key of the token. Only the identical material is ever
