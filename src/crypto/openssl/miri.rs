@@ -272,6 +272,54 @@ pub unsafe fn EVP_MAC_final(ctx: *mut EVP_MAC_CTX, out: *mut u8, written: *mut u
     }
 }
 
+pub enum EVP_PKEY {}
+pub enum EVP_PKEY_CTX {}
+pub enum EVP_RAND_CTX {}
+pub enum OSSL_DECODER_CTX {}
+
+/// Functions that fail: nothing of RSA is tried under Miri.
+macro_rules! absent {
+    ($($name:ident($($arg:ty),*) $(-> $failure:expr, $result:ty)?;)*) => {
+        $(pub unsafe fn $name($(_: $arg),*) $(-> $result)? {
+            $($failure)?
+        })*
+    };
+}
+
+absent! {
+    RAND_get0_public(*mut OSSL_LIB_CTX) -> ptr::null_mut(), *mut EVP_RAND_CTX;
+    RAND_get0_private(*mut OSSL_LIB_CTX) -> ptr::null_mut(), *mut EVP_RAND_CTX;
+    EVP_RAND_reseed(*mut EVP_RAND_CTX, c_int, *const u8, usize, *const u8, usize) -> 0, c_int;
+    EVP_PKEY_CTX_new_from_name(*mut OSSL_LIB_CTX, *const c_char, *const c_char) -> ptr::null_mut(), *mut EVP_PKEY_CTX;
+    EVP_PKEY_CTX_new_from_pkey(*mut OSSL_LIB_CTX, *mut EVP_PKEY, *const c_char) -> ptr::null_mut(), *mut EVP_PKEY_CTX;
+    EVP_PKEY_CTX_set_params(*mut EVP_PKEY_CTX, *const OSSL_PARAM) -> 0, c_int;
+    EVP_PKEY_CTX_free(*mut EVP_PKEY_CTX);
+    EVP_PKEY_keygen_init(*mut EVP_PKEY_CTX) -> 0, c_int;
+    EVP_PKEY_generate(*mut EVP_PKEY_CTX, *mut *mut EVP_PKEY) -> 0, c_int;
+    EVP_PKEY_fromdata_init(*mut EVP_PKEY_CTX) -> 0, c_int;
+    EVP_PKEY_fromdata(*mut EVP_PKEY_CTX, *mut *mut EVP_PKEY, c_int, *mut OSSL_PARAM) -> 0, c_int;
+    EVP_PKEY_encrypt_init(*mut EVP_PKEY_CTX) -> 0, c_int;
+    EVP_PKEY_encrypt(*mut EVP_PKEY_CTX, *mut u8, *mut usize, *const u8, usize) -> 0, c_int;
+    EVP_PKEY_decrypt_init(*mut EVP_PKEY_CTX) -> 0, c_int;
+    EVP_PKEY_decrypt(*mut EVP_PKEY_CTX, *mut u8, *mut usize, *const u8, usize) -> 0, c_int;
+    EVP_PKEY_public_check(*mut EVP_PKEY_CTX) -> 0, c_int;
+    EVP_PKEY_get_bits(*const EVP_PKEY) -> 0, c_int;
+    EVP_PKEY_get_params(*const EVP_PKEY, *mut OSSL_PARAM) -> 0, c_int;
+    EVP_PKEY_free(*mut EVP_PKEY);
+    i2d_PUBKEY(*const EVP_PKEY, *mut *mut u8) -> 0, c_int;
+    OSSL_DECODER_CTX_new_for_pkey(
+        *mut *mut EVP_PKEY,
+        *const c_char,
+        *const c_char,
+        *const c_char,
+        c_int,
+        *mut OSSL_LIB_CTX,
+        *const c_char
+    ) -> ptr::null_mut(), *mut OSSL_DECODER_CTX;
+    OSSL_DECODER_from_data(*mut OSSL_DECODER_CTX, *mut *const u8, *mut usize) -> 0, c_int;
+    OSSL_DECODER_CTX_free(*mut OSSL_DECODER_CTX);
+}
+
 pub unsafe fn CRYPTO_memcmp(a: *const c_void, b: *const c_void, len: usize) -> c_int {
     // SAFETY: both are readable for `len` bytes.
     unsafe { (bytes(a.cast(), len) != bytes(b.cast(), len)).into() }

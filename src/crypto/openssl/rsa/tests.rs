@@ -312,6 +312,8 @@ mod forked {
 
     /// Starts `body` in a forked child; the function returned waits for it and gives the bytes it wrote.
     fn child(body: impl FnOnce() -> Vec<u8>) -> impl FnOnce() -> Vec<u8> {
+        // As opening a keystore does: from here on a fork waits for the gate.
+        fork::epoch();
         let mut ends = [0; 2];
         assert_eq!(unsafe { libc::pipe(ends.as_mut_ptr()) }, 0);
         let pid = unsafe { libc::fork() };
