@@ -137,6 +137,9 @@
 // No thread rotates: call kms_tick.
 #define KMS_HEALTH_NO_ROTATION_THREAD 16
 
+// The rotation thread died of a bug; every other call fails with KMS_POISONED.
+#define KMS_HEALTH_THREAD_STOPPED 32
+
 // Options of kms_open. Used by one thread at a time; kms_open copies what it needs.
 typedef struct kms_options_t kms_options_t;
 
