@@ -17,7 +17,7 @@
  * What holds for every function here, said once:
  *
  * Status     Functions return KMS_OK (0) or why they failed. Branch on the status; kms_last_error has a text for people.
- *            Treat a status that you don't know as a failure. A call that fails has changed nothing.
+ *            Treat a status that you don't know as a failure. A call that fails has changed nothing (see Keystore).
  * Threads    A kms_t may be used by all threads at once, without locks of yours. Options are for one thread at a time.
  *            kms_last_error is about the calling thread.
  * Text       Key ids, aliases, paths, descriptions: UTF-8, ended by NUL.
@@ -40,7 +40,9 @@
  * Keystore   A call that reads or changes the keystore can also fail with KMS_KEYSTORE_IO, KMS_KEYSTORE_BUSY,
  *            KMS_KEYSTORE_CORRUPT or KMS_KEYSTORE_REPLACED; one that changes it, on a handle that was opened read-only,
  *            with KMS_KEYSTORE_READ_ONLY, before anything else about the key is looked at.
- * Callbacks  Run with no lock of the library held, and may call anything but kms_close on their own handle.
+ *            After KMS_KEYSTORE_IO a change may have been made all the same: look before you repeat it.
+ * Callbacks  Run with no lock of the library held, and may call anything but kms_close on their own handle. They must not
+ *            throw or longjmp. A child that was forked in one must not return from it.
  * fork       A child may go on with its parent's handle, and close it: it makes its own connection, randomness and rotation
  *            thread on first use. A "memory:" keystore answers KMS_FORKED there. Don't fork in a signal handler that may
  *            have interrupted a call of the library.
@@ -148,6 +150,9 @@
 
 // No thread rotates: call kms_tick.
 #define KMS_HEALTH_NO_ROTATION_THREAD 16
+
+// The rotation thread died of a bug; every other call fails with KMS_POISONED.
+#define KMS_HEALTH_THREAD_STOPPED 32
 
 // Options of kms_open. Used by one thread at a time; kms_open copies what it needs.
 typedef struct kms_options_t kms_options_t;

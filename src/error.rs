@@ -4,6 +4,8 @@
 //! and never holds plaintext, key bytes or a passphrase.
 
 use std::borrow::Cow;
+#[cfg(feature = "capi")]
+use std::ffi::CStr;
 
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -32,6 +34,14 @@ impl Status {
     }
 }
 
+#[cfg(feature = "capi")]
+const fn c_string(text: &'static str) -> &'static CStr {
+    match CStr::from_bytes_with_nul(text.as_bytes()) {
+        Ok(text) => text,
+        Err(_) => c"",
+    }
+}
+
 macro_rules! statuses {
     ($($variant:ident = $number:literal, $name:literal, $code:literal;)*) => {
         /// Why a call failed. `name` and `code` are stable; treat an unknown one as failure.
@@ -56,6 +66,14 @@ macro_rules! statuses {
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Status::$variant => $name,)*
+                }
+            }
+
+            /// `name` and `code` as C strings.
+            #[cfg(feature = "capi")]
+            pub const fn c_strings(self) -> (&'static CStr, &'static CStr) {
+                match self {
+                    $(Status::$variant => (c_string(concat!($name, "\0")), c_string(concat!($code, "\0"))),)*
                 }
             }
 

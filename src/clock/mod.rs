@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use crate::domain::time::{Now, Time};
 use crate::sys::clocks;
 
-/// Tells the time. Called often and from any thread; never with a lock or a transaction held.
+/// Tells the time. Called often and from any thread; with no lock or transaction held if it says that it is manual.
 pub trait Clock: Send + Sync {
     /// Wall time.
     fn wall(&self) -> Time;
@@ -14,7 +14,8 @@ pub trait Clock: Send + Sync {
     /// Wall time together with the boot clock, for the rule of two sightings.
     fn now(&self) -> Now;
 
-    /// Whether time passes only when somebody moves it.
+    /// Whether this is not the system's clock: the library then asks it before it takes a lock, because it may block,
+    /// fork, panic or call the library itself, and leaves the rotation thread off unless that is asked for.
     fn is_manual(&self) -> bool;
 }
 

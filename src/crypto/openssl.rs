@@ -49,6 +49,7 @@ mod ffi {
     pub enum EVP_RAND_CTX {}
 
     unsafe extern "C" {
+        pub fn OPENSSL_thread_stop();
         pub fn OPENSSL_init_crypto(options: u64, settings: *const c_void) -> c_int;
         pub fn EVP_CIPHER_CTX_get_params(ctx: *mut EVP_CIPHER_CTX, params: *mut OSSL_PARAM) -> c_int;
         pub fn EVP_CIPHER_CTX_set_params(ctx: *mut EVP_CIPHER_CTX, params: *const OSSL_PARAM) -> c_int;
@@ -108,10 +109,30 @@ unsafe impl Send for Library {}
 // SAFETY: as above.
 unsafe impl Sync for Library {}
 
+thread_local! {
+    static AT_END: End = const { End };
+}
+
+/// Ends libcrypto's part of a thread inside the fork gate, before libcrypto would do it by itself: it takes a lock of its
+/// own there, which a child of a fork in that moment would find taken for ever.
+struct End;
+
+impl Drop for End {
+    fn drop(&mut self) {
+        // A shared libcrypto serves the host's code in this thread too, which may not be done with it.
+        if cfg!(all(feature = "vendored", not(miri))) {
+            // SAFETY: takes nothing; the thread's contexts of ours don't need it any more.
+            fork::gate(|| unsafe { ffi::OPENSSL_thread_stop() });
+        }
+    }
+}
+
 /// The fetched algorithms, and this thread's error queue made ready: every call of libcrypto that may take one of its
-/// locks is below this one.
+/// locks is below this one, but for the end of a thread, which [`End`] sees to.
 fn init() -> Result<&'static Library> {
     static LIBRARY: OnceLock<Result<Library>> = OnceLock::new();
+    // A thread that is ending already has no queue to make ready.
+    let _ = AT_END.try_with(|_| ());
     fork::gate(|| {
         let library = LIBRARY.get_or_init(Library::load).as_ref().map_err(Error::clone)?;
         // SAFETY: reads the thread's own queue, which the first such call allocates.

@@ -6,7 +6,7 @@ use super::ptr;
 use super::status::kms_status;
 use super::types::{
     KMS_HEALTH_MEMORY_NOT_LOCKED, KMS_HEALTH_NO_ROTATION_THREAD, KMS_HEALTH_NOT_MAPPED, KMS_HEALTH_READ_ONLY,
-    KMS_HEALTH_ROTATION_FAILING, kms_health_info,
+    KMS_HEALTH_ROTATION_FAILING, KMS_HEALTH_THREAD_STOPPED, kms_health_info,
 };
 
 /// kms_health stores flags that weaken a promise, and counters, in `out`.
@@ -22,6 +22,7 @@ pub unsafe extern "C" fn kms_health(kms: *const kms_t, out: *mut kms_health_info
             (health.memory_not_locked, KMS_HEALTH_MEMORY_NOT_LOCKED),
             (health.not_mapped, KMS_HEALTH_NOT_MAPPED),
             (health.rotation_failing, KMS_HEALTH_ROTATION_FAILING),
+            (health.thread_stopped, KMS_HEALTH_THREAD_STOPPED),
             (health.read_only, KMS_HEALTH_READ_ONLY),
             (health.no_rotation_thread, KMS_HEALTH_NO_ROTATION_THREAD),
         ];

@@ -16,6 +16,7 @@ fn invalid(text: impl Into<std::borrow::Cow<'static, str>>) -> Error {
 ///
 /// SAFETY: NULL, or valid and unchanged for `'a`.
 pub unsafe fn shared<'a, T>(pointer: *const T, what: &'static str) -> Result<&'a T> {
+    aligned(pointer, what)?;
     // SAFETY: the caller's promise.
     unsafe { pointer.as_ref() }.ok_or_else(|| invalid(format!("{what} is NULL")))
 }
@@ -24,8 +25,13 @@ pub unsafe fn shared<'a, T>(pointer: *const T, what: &'static str) -> Result<&'a
 ///
 /// SAFETY: NULL, or valid and not used elsewhere for `'a`.
 pub unsafe fn exclusive<'a, T>(pointer: *mut T, what: &'static str) -> Result<&'a mut T> {
+    aligned(pointer, what)?;
     // SAFETY: the caller's promise.
     unsafe { pointer.as_mut() }.ok_or_else(|| invalid(format!("{what} is NULL")))
+}
+
+fn aligned<T>(pointer: *const T, what: &'static str) -> Result<()> {
+    if pointer.is_aligned() { Ok(()) } else { Err(invalid(format!("{what} is misaligned"))) }
 }
 
 /// Checks pointer and length without touching the memory.
@@ -50,9 +56,7 @@ pub unsafe fn slice<'a, T>(pointer: *const T, count: usize, what: &'static str) 
     if count == 0 {
         return Ok(&[]);
     }
-    if !pointer.is_aligned() {
-        return Err(invalid(format!("{what} is misaligned")));
-    }
+    aligned(pointer, what)?;
     // SAFETY: not NULL, aligned, not too long; the rest is the caller's promise.
     Ok(unsafe { std::slice::from_raw_parts(pointer, count) })
 }

@@ -2,9 +2,7 @@
 
 #![allow(dead_code, reason = "constants are read by C, through the header")]
 
-use std::collections::HashMap;
-use std::ffi::{CString, c_char};
-use std::sync::OnceLock;
+use std::ffi::{CStr, c_char};
 
 use super::guard;
 use crate::error::Status;
@@ -87,18 +85,12 @@ pub extern "C" fn kms_status_code(status: kms_status) -> *const c_char {
     names(status).1.as_ptr()
 }
 
-type Names = (CString, CString);
-
-fn names(status: kms_status) -> &'static Names {
-    static ALL: OnceLock<(HashMap<kms_status, Names>, Names)> = OnceLock::new();
-    let (known, unknown) = ALL.get_or_init(|| {
-        let text = |text: &str| CString::new(text).unwrap_or_default();
-        let mut known: HashMap<kms_status, Names> =
-            Status::ALL.iter().map(|s| (*s as i32, (text(s.name()), text(s.code())))).collect();
-        known.insert(KMS_OK, (text("KMS_OK"), text("OK")));
-        (known, (text("KMS_UNKNOWN_STATUS"), text("UnknownStatus")))
-    });
-    known.get(&status).unwrap_or(unknown)
+fn names(status: kms_status) -> (&'static CStr, &'static CStr) {
+    match Status::from_number(status) {
+        Some(known) => known.c_strings(),
+        None if status == KMS_OK => (c"KMS_OK", c"OK"),
+        None => (c"KMS_UNKNOWN_STATUS", c"UnknownStatus"),
+    }
 }
 
 /// kms_last_error copies the text of the calling thread's last failed call into `buf`, cut to `cap` bytes with a

@@ -189,6 +189,8 @@ pub const KMS_HEALTH_ROTATION_FAILING: u32 = 4;
 pub const KMS_HEALTH_READ_ONLY: u32 = 8;
 /// No thread rotates: call kms_tick.
 pub const KMS_HEALTH_NO_ROTATION_THREAD: u32 = 16;
+/// The rotation thread died of a bug; every other call fails with KMS_POISONED.
+pub const KMS_HEALTH_THREAD_STOPPED: u32 = 32;
 
 /// A keystore's condition; start from KMS_HEALTH_INFO_INIT. Counts are of this handle since it was opened.
 #[repr(C)]

@@ -45,7 +45,7 @@ pub struct Cache {
     generation: AtomicI64,
     /// Counts the times that entries changed.
     epoch: AtomicU64,
-    /// The announced word at the last look; usually the generation.
+    /// The announced word at the last look.
     looked_at: AtomicU64,
 }
 
@@ -88,7 +88,13 @@ impl Cache {
 
     /// Whether everything announced by `word` has been seen here.
     pub fn covers(&self, word: u64) -> bool {
-        word == self.looked_at.load(Ordering::Acquire) || word.cast_signed() <= self.generation()
+        word == self.looked_at.load(Ordering::Acquire)
+    }
+
+    /// Our own change was announced on top of the word `before`; if that was covered, the next is too.
+    pub fn announced(&self, before: u64) {
+        let next = before.wrapping_add(1);
+        let _ = self.looked_at.compare_exchange(before, next, Ordering::AcqRel, Ordering::Acquire);
     }
 
     pub fn generation(&self) -> i64 {
@@ -104,7 +110,9 @@ impl Cache {
     pub fn catch_up(&self, view: &mut View<'_>, word: u64) -> Result<()> {
         let mut entries = self.entries.lock()?;
         let (from, to) = (self.generation(), view.generation());
-        if from < to {
+        if from != to {
+            // A store that lies before us was put back; nothing that we hold is known to be in it.
+            let from = if to < from { -1 } else { from };
             let changed = if from < 0 { Vec::new() } else { view.changed_since(from, MANY + 1)? };
             if from < 0 || changed.len() > MANY || view.destroyed() != entries.destroyed {
                 entries.keys.clear();

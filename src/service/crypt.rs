@@ -161,12 +161,16 @@ impl Kms {
     ) -> Result<Option<Vec<u8>>> {
         let core = self.core()?;
         destination.check_limit()?;
-        let destination_id = Core::id_only(destination_key_id)?;
+        let destination_id = match Core::id_only(destination_key_id) {
+            // Existence comes after the source's.
+            Err(e) if e.status() == Status::KeyNotFound => Err(e),
+            named => Ok(named?),
+        };
         let parsed = Blob::parse(blob)?;
         check_plaintext_len(parsed.plaintext_len())?;
         let Header { key, version, .. } = parsed.header;
         core.usable_version(&key, &version)?;
-        core.usable_key(&destination_id)?;
+        core.usable_key(&destination_id?)?;
         if !room(parsed.plaintext_len() + OVERHEAD)? {
             return Ok(None);
         }
@@ -259,6 +263,7 @@ impl Core {
         }
         .encode();
         let (out, input) = target.output(OVERHEAD - TAG);
+        let in_place = matches!(input, Input::InPlace);
         let (head, sealed) = out.split_first_chunk_mut::<HEADER>().ok_or_else(no_room)?;
         let done = seal.sealer.seal(
             thread::shared(shared)?,
@@ -269,7 +274,8 @@ impl Core {
         );
         match done {
             Ok(()) => *head = header,
-            // A plaintext that was moved here must not stay.
+            // A plaintext that was moved here, or lay here, must not stay.
+            Err(_) if in_place => out.zeroize(),
             Err(_) => sealed.zeroize(),
         }
         done.map(|()| Tried::Done)

@@ -24,6 +24,8 @@ pub struct Health {
     pub not_mapped: bool,
     /// The last pass of the rotation thread failed; it goes on trying.
     pub rotation_failing: bool,
+    /// The rotation thread died of a panic; every other call fails.
+    pub thread_stopped: bool,
     pub read_only: bool,
     /// No thread rotates: call `tick`.
     pub no_rotation_thread: bool,
@@ -38,13 +40,15 @@ pub struct Health {
 
 impl Kms {
     pub fn health(&self) -> Result<Health> {
-        let core = self.core()?;
-        core.fresh()?;
+        let core = self.living_or_dead()?;
+        // A keystore in trouble is what this call is for.
+        let _ = core.fresh();
         let counters = &core.counters;
         Ok(Health {
             memory_not_locked: !core.arena.is_locked(),
             not_mapped: !core.store.is_mapped(),
             rotation_failing: counters.failing.load(Ordering::Relaxed),
+            thread_stopped: counters.thread_died.load(Ordering::Relaxed),
             read_only: core.store.is_read_only(),
             no_rotation_thread: !core.ticks,
             rotations: counters.rotations.load(Ordering::Relaxed),

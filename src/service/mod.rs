@@ -88,7 +88,19 @@ struct Core {
 }
 
 impl Kms {
+    #[inline]
     fn core(&self) -> Result<&Core> {
+        let core = self.living_or_dead()?;
+        if core.counters.thread_died.load(Ordering::Relaxed) {
+            return Err(
+                Status::Poisoned.error("the rotation thread died of a panic; close the keystore and open it again")
+            );
+        }
+        Ok(core)
+    }
+
+    #[inline]
+    fn living_or_dead(&self) -> Result<&Core> {
         self.process.get(Inner::in_child).map(|inner| &*inner.core)
     }
 }
@@ -157,11 +169,6 @@ impl Core {
     /// Sees to it that the cache covers all announced changes; returns what was announced.
     #[inline]
     fn fresh(&self) -> Result<u64> {
-        if self.counters.thread_died.load(Ordering::Acquire) {
-            return Err(
-                Status::Poisoned.error("the rotation thread died of a panic; close the keystore and open it again")
-            );
-        }
         if !self.ticks {
             self.poll_if_late()?;
         }
@@ -186,7 +193,12 @@ impl Core {
         match self.catch_up() {
             // Nothing was announced, so what is in memory goes on serving while the disk is in trouble.
             Err(_) if self.store.is_mapped() => Ok(()),
-            done => done,
+            Err(error) => {
+                // The next call asks again.
+                self.polled_at.store(i64::MIN / 2, Ordering::Relaxed);
+                Err(error)
+            }
+            Ok(()) => Ok(()),
         }
     }
 
@@ -250,6 +262,7 @@ impl Core {
                 body(change, &at)
             },
             |changed, commit| self.cache.publish(commit, &changed.keys, &changed.destroyed),
+            |before| self.cache.announced(before),
         )?;
         let earliest = done.keys.iter().filter_map(|stored| stored.key.next_look()).min();
         if earliest.is_some_and(|time| time.millis() < self.wakes_at.load(Ordering::Relaxed)) {

@@ -20,6 +20,7 @@ use crate::sys::{clocks, random};
 const BATCH_TIME: Duration = Duration::from_millis(12);
 const SMALLEST_BATCH: usize = 32;
 const LARGEST_BATCH: usize = 4096;
+const CONTRADICTIONS: usize = 128;
 /// A rotation that failed while a call was waiting for it is not tried again for this long.
 const RETRY_MS: i64 = 1000;
 const RETRY_READ_ONLY_MS: i64 = 60_000;
@@ -162,6 +163,7 @@ struct Batch {
     /// The last row looked at; none when nothing was due.
     last: Option<DueRow>,
     looked_at: usize,
+    changed: usize,
 }
 
 impl Core {
@@ -257,15 +259,20 @@ impl Core {
 
     /// Dates that a clock set back contradicts: noted, or forgotten.
     fn note_contradictions(&self, now: &Now) -> Result<()> {
-        let found = self.store.read(|view| view.contradicted(now.wall, LARGEST_BATCH))?;
-        if found.is_empty() {
-            return Ok(());
+        loop {
+            let found = self.store.read(|view| view.contradicted(now.wall, CONTRADICTIONS))?;
+            if found.is_empty() {
+                return Ok(());
+            }
+            let batch = self.look_at(&found)?;
+            for event in &batch.events {
+                self.emit(event);
+            }
+            // What is left could not be mended.
+            if batch.changed == 0 {
+                return Ok(());
+            }
         }
-        let batch = self.look_at(&found)?;
-        for event in &batch.events {
-            self.emit(event);
-        }
-        Ok(())
     }
 
     /// Reads what is due without the write lock; only if something is, a transaction follows.
@@ -279,7 +286,37 @@ impl Core {
         Ok(Batch { last: Some(last), looked_at: due.len(), ..batch })
     }
 
+    /// Looks at these rows in one transaction; if one of them is inconsistent, at each by itself, so that it doesn't keep
+    /// the others from rotating.
     fn look_at(&self, rows: &[i64]) -> Result<Batch> {
+        match self.look_together(rows) {
+            Err(e) if e.status() == Status::KeystoreCorrupt && rows.len() > 1 => {
+                let mut all = Batch::default();
+                for row in rows {
+                    let one = self.look_at(std::slice::from_ref(row))?;
+                    all.done.rotated += one.done.rotated;
+                    all.done.destroyed += one.done.destroyed;
+                    all.done.damaged += one.done.damaged;
+                    all.changed += one.changed;
+                    all.events.extend(one.events);
+                }
+                Ok(all)
+            }
+            Err(e) if e.status() == Status::KeystoreCorrupt => {
+                let mut batch = Batch::default();
+                batch.done.damaged = rows.len();
+                for row in rows {
+                    if self.damaged.lock()?.insert(*row) {
+                        batch.events.push(Event::new(EventKind::KeyDamaged, self.clock.wall()).because(&e));
+                    }
+                }
+                Ok(batch)
+            }
+            done => done,
+        }
+    }
+
+    fn look_together(&self, rows: &[i64]) -> Result<Batch> {
         let done = self.change(|change, now| {
             let mut changed = Changed::none(Batch::default());
             for row in rows {
@@ -319,6 +356,7 @@ impl Core {
                     Looked::Nothing => {}
                 }
             }
+            changed.value.changed = changed.keys.len() + changed.destroyed.len();
             Ok(changed)
         })?;
         self.counters.rotations.fetch_add(done.value.done.rotated as u64, Ordering::Relaxed);

@@ -3,12 +3,12 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Core;
 use super::event::{Event, EventKind};
 use crate::domain::time::Time;
-use crate::error::Result;
+use crate::error::{Result, Status};
 use crate::store;
 use crate::sys::sync::{Thread, Wake};
 
@@ -17,6 +17,24 @@ const STEP_MS: i64 = 1000;
 /// The step of a manual clock, which gives no hint when it is moved.
 const MANUAL_STEP_MS: i64 = 20;
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
+
+/// How long a failing rotation is left alone: 1, 2, 4 ... 60 s.
+#[derive(Default)]
+struct Backoff {
+    until: Option<Instant>,
+    pause: Duration,
+}
+
+impl Backoff {
+    fn is_over(&self) -> bool {
+        self.until.is_none_or(|until| Instant::now() >= until)
+    }
+
+    fn again(&mut self) {
+        self.pause = (self.pause * 2).clamp(Duration::from_secs(1), LONGEST_BACKOFF);
+        self.until = Some(Instant::now() + self.pause);
+    }
+}
 
 /// A running thread; stopped and joined on drop.
 pub struct Ticker {
@@ -50,19 +68,26 @@ impl Drop for Ticker {
 
 impl Core {
     fn tick_until_stopped(&self) {
-        let mut backoff = None;
+        let mut backoff = Backoff::default();
         loop {
-            let pause = match self.pass() {
-                Ok(next) => {
-                    backoff = None;
+            // Other processes' changes are looked for also while rotations wait for the disk to recover.
+            let done = self.catch_up().and_then(|()| if backoff.is_over() { self.pass().map(Some) } else { Ok(None) });
+            let pause = match done {
+                Ok(Some(next)) => {
+                    backoff = Backoff::default();
                     self.counters.failing.store(false, Ordering::Relaxed);
                     self.until(next)
                 }
+                Ok(None) => self.until(None),
+                // A child that left its parent's call: it has a thread of its own.
+                Err(error) if error.status() == Status::Forked => return,
                 Err(error) => {
-                    self.counters.failing.store(true, Ordering::Relaxed);
-                    self.tell_failure(&error, self.clock.wall(), None);
-                    let pause = backoff.map_or(Duration::from_secs(1), |last: Duration| last * 2);
-                    *backoff.insert(pause.min(LONGEST_BACKOFF))
+                    if backoff.is_over() {
+                        self.counters.failing.store(true, Ordering::Relaxed);
+                        self.tell_failure(&error, self.clock.wall(), None);
+                        backoff.again();
+                    }
+                    self.until(None)
                 }
             };
             if self.alarm.sleep(pause) == Wake::Stop {
@@ -71,11 +96,10 @@ impl Core {
         }
     }
 
-    /// Sees other processes' changes, does what is due, and finds out what comes next.
+    /// Does what is due, and finds out what comes next.
     fn pass(&self) -> Result<Option<Time>> {
         // Whoever sets an earlier time from here on wakes us.
         self.wakes_at.store(i64::MAX, Ordering::Relaxed);
-        self.catch_up()?;
         let now = self.clock.now();
         self.run_due(&now, &|| self.alarm.stopped())?;
         let next = self.store.read(|view| view.next_look_after(now.wall))?;

@@ -39,6 +39,8 @@ pub fn create(path: &Path, root: &Root, patience: Duration) -> Result<()> {
                     Err(TryLockError::WouldBlock) => {
                         return Err(Status::KeystoreBusy.error("another process is creating the keystore"));
                     }
+                    // A creator gave up and took its key file away.
+                    _ if !sqlite::exists(key_path)? => {}
                     // Nobody is creating a store for this key.
                     _ if !sqlite::exists(path)? => return Err(store_without(path)),
                     _ => return Ok(()),

@@ -25,7 +25,7 @@ use crate::sys::fork;
 use crate::sys::secret::{Arena, Secret};
 use crate::sys::sync::{self, Lent, Pool, Published};
 use crate::sys::word::Word;
-use backend::{Backend, Transaction};
+use backend::{Backend, MetaRow, Transaction};
 use sealing::{Meta, Sealing};
 use sqlite::Sqlite;
 
@@ -76,10 +76,12 @@ pub struct Store {
     root: Secret,
     connection: Pool<Connection>,
     word: Published<Word>,
-    /// The generation of the last commit of ours; a reopened store may not lie before it.
-    acknowledged: AtomicI64,
+    /// The newest generation that was seen; a reopened store may not lie before it.
+    seen: AtomicI64,
     /// Set when the handle closes: nothing waits for other processes any more.
     closing: AtomicBool,
+    /// The process that opened it.
+    epoch: u64,
 }
 
 /// The one connection; `backend` is gone after an I/O error and made again on next use.
@@ -110,6 +112,17 @@ impl Drop for Gated {
     }
 }
 
+/// Closes the connection if a panic unwinds through a transaction, which would otherwise keep its lock.
+struct Unwinding<'a>(&'a mut Connection);
+
+impl Drop for Unwinding<'_> {
+    fn drop(&mut self) {
+        if sync::panicking() {
+            self.0.backend.let_go();
+        }
+    }
+}
+
 /// What a committed change says about generations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Commit {
@@ -122,6 +135,7 @@ pub struct Commit {
 impl Store {
     /// Opens (or creates) the store. Runs the root's callback or Argon2 with no lock held.
     pub fn open(mut settings: Settings, root: &Root, arena: &Arc<Arena>) -> Result<Self> {
+        let epoch = fork::epoch();
         let (mut backend, root_key) = match &settings.location {
             Location::Memory => {
                 let mut backend = Gated(Some(Box::new(fork::gate(Sqlite::in_memory)?)));
@@ -147,7 +161,7 @@ impl Store {
             Some(key) => key,
             None => root.unwrap(&slots, &uuid)?,
         };
-        Self::assemble(settings, backend, uuid, &mut root_key, matches!(root, Root::Callback(_)), arena)
+        Self::assemble(settings, backend, uuid, &mut root_key, matches!(root, Root::Callback(_)), arena, epoch)
     }
 
     /// The same store for a forked child: no slot, no callback.
@@ -155,15 +169,24 @@ impl Store {
         if self.settings.location == Location::Memory {
             return Err(Status::Forked.error("a memory: keystore does not survive a fork; open a file in the child"));
         }
-        let backend = connect(&self.settings)?;
-        Self::assemble(
-            self.settings.clone(),
-            backend,
-            self.uuid,
-            &mut Zeroizing::new(*self.root.expose()),
-            false,
-            arena,
-        )
+        let epoch = fork::epoch();
+        let mut backend = connect(&self.settings)?;
+        let found = read_waiting(backend.get()?, self.settings.patience, |b| b.meta())?;
+        self.check_same(&found, &mut Sealing::new(self.root.expose(), self.uuid)?)?;
+        let mut root_key = Zeroizing::new(*self.root.expose());
+        Self::assemble(self.settings.clone(), backend, self.uuid, &mut root_key, false, arena, epoch)
+    }
+
+    /// That a store found at our path is the very one that was open: same uuid, and not before what was seen of it.
+    fn check_same(&self, found: &MetaRow, sealing: &mut Sealing) -> Result<()> {
+        if found.uuid != self.uuid {
+            return Err(Status::KeystoreReplaced.error("another keystore stands at this path now"));
+        }
+        if sealing.check_meta(found)?.generation < self.seen.load(Ordering::Relaxed) {
+            return Err(Status::KeystoreReplaced
+                .error("an older copy of the keystore stands at this path now; close it and open it again"));
+        }
+        Ok(())
     }
 
     /// `unchecked`: nothing but the description shows whether the root key is the right one.
@@ -174,6 +197,7 @@ impl Store {
         root_key: &mut [u8; 32],
         unchecked: bool,
         arena: &Arc<Arena>,
+        epoch: u64,
     ) -> Result<Self> {
         let mut sealing = Sealing::new(root_key, uuid)?;
         let root = arena.keep(root_key)?;
@@ -184,14 +208,16 @@ impl Store {
                 false => e,
             })?;
         let word = map_word(&settings, backend.get()?, &meta)?;
+        check_epoch(epoch)?;
         Ok(Self {
             settings,
             uuid,
             root,
             connection: Pool::new([Connection { backend, sealing }]),
             word: Published::new(word),
-            acknowledged: AtomicI64::new(meta.generation),
+            seen: AtomicI64::new(meta.generation),
             closing: AtomicBool::new(false),
+            epoch,
         })
     }
 
@@ -218,12 +244,14 @@ impl Store {
     /// Runs `body` on a consistent snapshot.
     pub fn read<R>(&self, body: impl FnOnce(&mut View<'_>) -> Result<R>) -> Result<R> {
         let (mut lent, _) = self.begin(Transaction::Read)?;
-        let connection = lent.get()?;
+        let guard = Unwinding(lent.get()?);
+        let connection = &mut *guard.0;
         let result = fork::gate(|| {
             let Connection { backend, sealing } = &mut *connection;
             let backend = backend.get()?;
             let meta = sealing.check_meta(&backend.meta()?);
             let result = meta.and_then(|meta| {
+                self.seen.fetch_max(meta.generation, Ordering::Relaxed);
                 self.keep_word_linked(meta.generation, false);
                 body(&mut View::new(backend, sealing, meta))
             });
@@ -237,28 +265,44 @@ impl Store {
     /// Runs `body` in a write transaction: all of it is durable when this returns Ok, none of it otherwise.
     ///
     /// A body that changes nothing commits nothing. `publish` runs after the commit and before anybody else is told,
-    /// for the caller's own caches; it must be quick.
+    /// for the caller's own caches; it must be quick. `announced` is told the word before ours.
     pub fn write<R>(
         &self,
         body: impl FnOnce(&mut Change<'_>) -> Result<R>,
         publish: impl FnOnce(&R, Commit),
+        announced: impl FnOnce(u64),
     ) -> Result<R> {
         if self.settings.read_only {
             return Err(Status::KeystoreReadOnly.error("the keystore was opened read-only; open it for writing"));
         }
         let (mut lent, deadline) = self.begin(Transaction::Write)?;
-        let connection = lent.get()?;
+        let guard = Unwinding(lent.get()?);
+        let connection = &mut *guard.0;
         let result = self.change(connection, body).and_then(|(value, commit)| {
-            if let Some(commit) = commit {
-                self.commit(connection, deadline)?;
-                self.acknowledged.store(commit.after, Ordering::Relaxed);
+            let Some(commit) = commit else { return Ok(value) };
+            let committed = self.commit(connection, deadline);
+            drop_broken(connection, &committed);
+            if committed.is_ok() || self.stands(connection, commit) {
+                self.seen.fetch_max(commit.after, Ordering::Relaxed);
                 publish(&value, commit);
-                self.word.get().store(commit.after.cast_unsigned());
+                announced(self.word.get().count());
             }
-            Ok(value)
+            committed.map(|()| value)
         });
         drop_broken(connection, &result);
         result
+    }
+
+    /// After an I/O error of a commit: whether the change is in the store all the same. The caller is told the error
+    /// either way, because the disk may not have it, but nobody may go on with what it replaced.
+    fn stands(&self, connection: &mut Connection, commit: Commit) -> bool {
+        if connection.backend.0.is_some() {
+            return false;
+        }
+        let Ok(mut backend) = self.reconnect(&mut connection.sealing) else { return false };
+        let found = backend.get().and_then(|b| read_waiting(b, Duration::ZERO, |b| b.meta()));
+        connection.backend = backend;
+        found.is_ok_and(|meta| meta.generation >= commit.after)
     }
 
     fn change<R>(
@@ -270,6 +314,7 @@ impl Store {
             let Connection { backend, sealing } = connection;
             let backend = backend.get()?;
             let result = sealing.check_meta(&backend.meta()?).and_then(|meta| {
+                self.seen.fetch_max(meta.generation, Ordering::Relaxed);
                 self.keep_word_linked(meta.generation, true);
                 let mut change = Change::new(View::new(backend, sealing, meta));
                 let value = body(&mut change)?;
@@ -325,6 +370,8 @@ impl Store {
     /// Between two tries the connection goes back: a reader doesn't wait behind a writer that another process keeps
     /// waiting, and all waiting together ends at one deadline.
     fn begin(&self, kind: Transaction) -> Result<(Lent<'_, Connection>, Instant)> {
+        // A child that returns from a callback is still inside its parent's call.
+        check_epoch(self.epoch)?;
         let deadline = Instant::now() + self.settings.patience;
         let lent = self.wait(deadline, || {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -354,13 +401,7 @@ impl Store {
             _ => e,
         })?;
         let found = read_waiting(backend.get()?, Duration::ZERO, |b| b.meta())?;
-        if found.uuid != self.uuid {
-            return Err(Status::KeystoreReplaced.error("another keystore stands at this path now"));
-        }
-        if sealing.check_meta(&found)?.generation < self.acknowledged.load(Ordering::Relaxed) {
-            return Err(Status::KeystoreReplaced
-                .error("an older copy of the keystore stands at this path now; close it and open it again"));
-        }
+        self.check_same(&found, sealing)?;
         Ok(backend)
     }
 }
@@ -372,6 +413,13 @@ fn drop_broken<R>(connection: &mut Connection, result: &Result<R>) {
     {
         connection.backend.let_go();
     }
+}
+
+fn check_epoch(epoch: u64) -> Result<()> {
+    if epoch == fork::epoch() {
+        return Ok(());
+    }
+    Err(Status::Forked.error("this call began in the parent process; make a new call on the handle in the child"))
 }
 
 fn busy() -> Error {

@@ -2,6 +2,8 @@
 
 use std::sync::OnceLock;
 
+use super::fork;
+
 fn read(clock: libc::clockid_t) -> libc::timespec {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is a valid timespec for the call to fill.
@@ -38,12 +40,15 @@ pub fn coarse_seconds() -> u64 {
 /// a destruction.
 pub fn boot_id() -> [u8; 16] {
     static ID: OnceLock<[u8; 16]> = OnceLock::new();
-    *ID.get_or_init(|| {
-        std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-            .ok()
-            .and_then(|text| uuid::Uuid::try_parse(text.trim()).ok())
-            .map(uuid::Uuid::into_bytes)
-            .or_else(|| super::random::array().ok())
-            .unwrap_or_default()
+    // Inside the gate: a child of a fork in the midst of it would wait for ever.
+    fork::gate(|| {
+        *ID.get_or_init(|| {
+            std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+                .ok()
+                .and_then(|text| uuid::Uuid::try_parse(text.trim()).ok())
+                .map(uuid::Uuid::into_bytes)
+                .or_else(|| super::random::array().ok())
+                .unwrap_or_default()
+        })
     })
 }

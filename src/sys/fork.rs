@@ -6,8 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use super::sync::{Gate, ShutGate};
 use crate::error::{Result, Status};
@@ -16,9 +15,9 @@ static WORD: AtomicPtr<AtomicU64> = AtomicPtr::new(std::ptr::null_mut());
 static LAST_EPOCH: AtomicU64 = AtomicU64::new(0);
 static GATE: Gate = Gate::new();
 
-/// Descriptors (plus one, so that zero is free) that a child closes: an open file description's lock belongs to
+/// Descriptors that a child closes (the epoch in the upper half, the number plus one in the lower; zero is free): an open file description's lock belongs to
 /// parent and child together, so a child that kept one would keep its dead parent's lock.
-static INHERITED: [AtomicI32; 1024] = [const { AtomicI32::new(0) }; 1024];
+static INHERITED: [AtomicU64; 1024] = [const { AtomicU64::new(0) }; 1024];
 
 thread_local! {
     static DEPTH: Cell<u32> = const { Cell::new(0) };
@@ -44,45 +43,56 @@ fn word() -> &'static AtomicU64 {
 
 #[cold]
 fn new_epoch(word: &AtomicU64) -> u64 {
-    // After a raw `clone` no handler has done it; after a fork there is nothing left to do.
-    close_inherited();
     let next = LAST_EPOCH.fetch_add(1, Ordering::Relaxed) + 1;
     match word.compare_exchange(0, next, Ordering::Relaxed, Ordering::Relaxed) {
-        Ok(_) => next,
+        Ok(_) => {
+            // After a raw `clone` no handler has done it; after a fork there is nothing left to do.
+            close_inherited(next);
+            next
+        }
         Err(others) => others,
     }
 }
 
+/// Maps the page and registers the handlers. A fork may come at any moment of it, so it waits for nobody: of several
+/// threads, or of a parent and its child, the first to finish wins.
 #[cold]
 fn set_up() -> &'static AtomicU64 {
-    static ONCE: OnceLock<usize> = OnceLock::new();
-    let address = *ONCE.get_or_init(|| {
-        // SAFETY: an anonymous mapping of one page; the result is checked.
-        let page = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                4096,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
-        };
-        let word = if page == libc::MAP_FAILED {
-            // Without the page, pthread_atfork alone remains.
-            Box::leak(Box::new(AtomicU64::new(0))) as *const AtomicU64 as usize
-        } else {
-            // SAFETY: the page was just mapped; where the kernel refuses, pthread_atfork alone remains.
-            unsafe { libc::madvise(page, 4096, libc::MADV_WIPEONFORK) };
-            page as usize
-        };
-        // SAFETY: the three handlers are `extern "C"` functions of this library, which is never unloaded.
-        unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork_in_parent), Some(after_fork_in_child)) };
-        word
-    });
-    WORD.store(address as *mut AtomicU64, Ordering::Release);
-    // SAFETY: the address is that of a page or box that lives for ever, aligned for an AtomicU64.
-    unsafe { &*(address as *const AtomicU64) }
+    // SAFETY: an anonymous mapping of one page; the result is checked.
+    let page = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            4096,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    let made: *mut AtomicU64 = if page == libc::MAP_FAILED {
+        // Without the page, pthread_atfork alone remains.
+        Box::into_raw(Box::new(AtomicU64::new(0)))
+    } else {
+        // SAFETY: the page was just mapped; where the kernel refuses, pthread_atfork alone remains.
+        unsafe { libc::madvise(page, 4096, libc::MADV_WIPEONFORK) };
+        page.cast()
+    };
+    match WORD.compare_exchange(std::ptr::null_mut(), made, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => {
+            // SAFETY: the handlers are `extern "C"` functions of this library, which is never unloaded.
+            unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork_in_parent), Some(after_fork_in_child)) };
+            // SAFETY: just published; never unmapped.
+            unsafe { &*made }
+        }
+        Err(others) => {
+            if page != libc::MAP_FAILED {
+                // SAFETY: nobody else has seen this page.
+                unsafe { libc::munmap(page, 4096) };
+            }
+            // SAFETY: published by another thread; never unmapped.
+            unsafe { &*others }
+        }
+    }
 }
 
 extern "C" fn before_fork() {
@@ -94,22 +104,26 @@ extern "C" fn after_fork_in_parent() {
     SHUT.with(|cell| cell.borrow_mut().take().map(ManuallyDrop::into_inner));
 }
 
-fn close_inherited() {
+/// Closes the descriptors that were registered before `epoch`.
+fn close_inherited(epoch: u64) {
     for slot in &INHERITED {
-        let stored = slot.swap(0, Ordering::Relaxed);
-        if stored != 0 {
+        let stored = slot.load(Ordering::Relaxed);
+        if stored != 0 && stored >> 32 < epoch & 0xffff_ffff {
+            slot.store(0, Ordering::Relaxed);
             // SAFETY: close takes any number; these descriptors are ours and nobody uses them in the child.
-            unsafe { libc::close(stored - 1) };
+            unsafe { libc::close((stored & 0xffff_ffff) as i32 - 1) };
         }
     }
 }
 
 extern "C" fn after_fork_in_child() {
-    close_inherited();
     let word = WORD.load(Ordering::Acquire);
     if !word.is_null() {
         // SAFETY: WORD points to a page that is never unmapped.
-        unsafe { &*word }.store(0, Ordering::Relaxed);
+        let word = unsafe { &*word };
+        word.store(0, Ordering::Relaxed);
+        // Here the child has one thread, so nobody can be opening files while the inherited ones are closed.
+        new_epoch(word);
     }
     SHUT.with(|cell| cell.borrow_mut().take().map(ManuallyDrop::into_inner));
 }
@@ -118,6 +132,8 @@ extern "C" fn after_fork_in_child() {
 ///
 /// Never held in a callback, in Argon2 or while waiting for a lock, because a fork waits for it.
 pub fn gate<R>(body: impl FnOnce() -> R) -> R {
+    // Until the handlers are registered, no fork would wait.
+    word();
     struct Leave;
     impl Drop for Leave {
         fn drop(&mut self) {
@@ -136,8 +152,9 @@ pub struct ClosedInChild(usize);
 
 impl ClosedInChild {
     pub fn register(descriptor: i32) -> Result<Self> {
+        let stored = epoch() << 32 | u64::from(descriptor.cast_unsigned() + 1);
         for (index, slot) in INHERITED.iter().enumerate() {
-            if slot.compare_exchange(0, descriptor + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            if slot.compare_exchange(0, stored, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
                 return Ok(Self(index));
             }
         }

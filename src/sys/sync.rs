@@ -230,6 +230,11 @@ impl Thread {
     }
 }
 
+/// Whether this thread is unwinding from a panic.
+pub fn panicking() -> bool {
+    std::thread::panicking()
+}
+
 pub fn sleep(time: Duration) {
     std::thread::sleep(time);
 }

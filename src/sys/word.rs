@@ -66,20 +66,25 @@ impl Word {
         u64::from_le(self.atomic().load(Ordering::Acquire))
     }
 
-    /// Announces `value` to every process that maps the file.
-    pub fn store(&self, value: u64) {
-        self.atomic().store(value.to_le(), Ordering::Release);
+    /// Counts one change, for every process that maps the file. Returns the value before.
+    ///
+    /// A count and not a value to store: of two announcements that overtake each other neither may hide the other.
+    pub fn count(&self) -> u64 {
+        let next = |word| Some(u64::from_le(word).wrapping_add(1).to_le());
+        match self.atomic().fetch_update(Ordering::AcqRel, Ordering::Acquire, next) {
+            Ok(before) | Err(before) => u64::from_le(before),
+        }
     }
 
     pub fn is_shared(&self) -> bool {
         matches!(self, Self::Shared(_))
     }
 
-    /// Whether the mapped file still has a name; without one nobody new will find it.
+    /// Whether it is mapped from a file that still has a name; without one nobody else will find it.
     pub fn is_linked(&self) -> bool {
         use std::os::unix::fs::MetadataExt;
         match self {
-            Self::Private(_) => true,
+            Self::Private(_) => false,
             Self::Shared(mapping) => mapping.file.metadata().is_ok_and(|m| m.nlink() > 0),
         }
     }

@@ -51,6 +51,21 @@ fn an_older_copy_in_the_keystores_place_is_refused() {
     assert_eq!(versions(&folder.open(), &key).len(), 1, "the older copy was changed");
 }
 
+#[test]
+fn an_older_copy_than_what_was_read_of_others_changes_is_refused() {
+    let folder = Folder::new();
+    let kms = folder.create();
+    let key = new_key(&kms, None);
+    let older = folder.path("older.db");
+    std::fs::copy(folder.store(), &older).unwrap();
+    folder.open().rotate(&key).unwrap();
+    kms.encrypt(&key, b"x", &[]).unwrap();
+    std::fs::rename(&older, folder.store()).unwrap();
+    for _ in 0..3 {
+        assert_eq!(status(kms.disable_key(&key)), Some(Status::KeystoreReplaced), "this handle had read a newer one");
+    }
+}
+
 /// Role. Argument: the folder of the keystore, opened by its bare name; then the process goes elsewhere.
 pub fn change_folder(arguments: &[String]) {
     std::env::set_current_dir(&arguments[0]).unwrap();

@@ -54,6 +54,8 @@ unsafe fn put(out: *mut u8, data: &[u8]) {
     unsafe { ptr::copy_nonoverlapping(data.as_ptr(), out, data.len()) }
 }
 
+pub unsafe fn OPENSSL_thread_stop() {}
+
 pub unsafe fn OPENSSL_init_crypto(_: u64, _: *const c_void) -> c_int {
     1
 }

@@ -1,6 +1,6 @@
 //! The rows as SQL: each method of [`Backend`] is one prepared statement.
 
-use rusqlite::types::FromSql;
+use rusqlite::types::{FromSql, ValueRef};
 use rusqlite::{OptionalExtension, Params, Row, params};
 
 use super::Sqlite;
@@ -18,7 +18,7 @@ const MATERIAL_COLUMNS: &str = "key_row, number, version, algorithm, created, se
 fn key_row(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
     Ok(KeyRow {
         row: row.get(0)?,
-        id: row.get(1)?,
+        id: bytes(row, 1)?,
         state: row.get(2)?,
         origin: row.get(3)?,
         creator: row.get(4)?,
@@ -26,32 +26,44 @@ fn key_row(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
         created: row.get(6)?,
         interval_s: row.get(7)?,
         primary_number: row.get(8)?,
-        primary_id: row.get(9)?,
+        primary_id: optional_bytes(row, 9)?,
         primary_created: row.get(10)?,
         future_noticed: row.get(11)?,
         delete_date: row.get(12)?,
         sighted_wall: row.get(13)?,
-        sighted_boot: row.get(14)?,
+        sighted_boot: optional_bytes(row, 14)?,
         sighted_uptime: row.get(15)?,
         protection: row.get(16)?,
-        import_digest: row.get(17)?,
+        import_digest: optional_bytes(row, 17)?,
         import_present: row.get(18)?,
         import_expires: row.get(19)?,
         expiry_sighted_wall: row.get(20)?,
-        expiry_sighted_boot: row.get(21)?,
+        expiry_sighted_boot: optional_bytes(row, 21)?,
         expiry_sighted_uptime: row.get(22)?,
         next_look: row.get(23)?,
         revision: row.get(24)?,
         generation: row.get(25)?,
-        mac: row.get(26)?,
+        mac: bytes(row, 26)?,
     })
+}
+
+/// Bytes of a fixed length; others come out as zeros, which no MAC fits, so that one bad row is one bad row.
+fn bytes<const N: usize>(row: &Row<'_>, at: usize) -> rusqlite::Result<[u8; N]> {
+    Ok(row.get_ref(at)?.as_bytes_or_null().ok().flatten().and_then(|b| b.try_into().ok()).unwrap_or([0; N]))
+}
+
+fn optional_bytes<const N: usize>(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<[u8; N]>> {
+    match row.get_ref(at)? {
+        ValueRef::Null => Ok(None),
+        _ => bytes(row, at).map(Some),
+    }
 }
 
 fn material_row(row: &Row<'_>) -> rusqlite::Result<MaterialRow> {
     Ok(MaterialRow {
         key_row: row.get(0)?,
         number: row.get(1)?,
-        version: row.get(2)?,
+        version: bytes(row, 2)?,
         algorithm: row.get(3)?,
         created: row.get(4)?,
         sealed: row.get(5)?,
@@ -67,7 +79,7 @@ fn alias_row(row: &Row<'_>) -> rusqlite::Result<AliasRow> {
         key_row: row.get(1)?,
         revision: row.get(2)?,
         generation: row.get(3)?,
-        mac: row.get(4)?,
+        mac: bytes(row, 4)?,
     })
 }
 
@@ -78,7 +90,7 @@ fn tag_row(row: &Row<'_>) -> rusqlite::Result<TagRow> {
         value: row.get(2)?,
         revision: row.get(3)?,
         generation: row.get(4)?,
-        mac: row.get(5)?,
+        mac: bytes(row, 5)?,
     })
 }
 
