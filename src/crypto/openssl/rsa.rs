@@ -6,7 +6,7 @@
 //! itself is never drawn from except by those two.
 //!
 //! Each call runs inside `fork::gate` as a whole, because the generators take a lock at every draw. Making a key takes
-//! a tenth of a second or more, and a fork waits for it.
+//! 60 ms on average and sometimes a few times that, and a fork waits for it.
 
 use std::ffi::CStr;
 use std::hint::black_box;
