@@ -16,6 +16,8 @@ use crate::domain::time::Time;
 use crate::error::{Result, Status};
 use crate::sys::random;
 
+use crate::crypto::openssl::rsa::NOT_UNWRAPPED;
+
 pub use crate::crypto::openssl::rsa::Padding as Wrapping;
 
 /// How long an import token is good for, in seconds.
@@ -73,7 +75,8 @@ impl Kms {
         state::check(found.key.state_at(core.clock.wall()), Operation::ImportKeyMaterial)?;
         let token = Token::open(&mut core.token_cipher()?, token)?;
         token.check(&id, core.clock.wall())?;
-        core.import(key_id, &*token.unwrap(wrapped)?, expires)
+        // The same answer as for a failed unwrap: what the padding hid must not show in which step refused it.
+        core.import(key_id, &*token.unwrap(wrapped)?, expires, NOT_UNWRAPPED)
     }
 
     /// Imports 32 bytes of material that this process has in the clear.
@@ -81,7 +84,8 @@ impl Kms {
         let core = self.core()?;
         Core::id_only(key_id)?;
         core.check_expiry(expires)?;
-        core.import(key_id, material, expires)
+        let other = "another material was imported into this key; only that one may come back";
+        core.import(key_id, material, expires, other)
     }
 
     /// Erases imported material at once. The key stays and waits for the identical material.
@@ -123,7 +127,8 @@ impl Core {
         }
     }
 
-    fn import(&self, key_id: &str, material: &[u8], expires: Option<Time>) -> Result<()> {
+    /// `other`: what is said when it isn't the material that the key had.
+    fn import(&self, key_id: &str, material: &[u8], expires: Option<Time>, other: &'static str) -> Result<()> {
         let id = Self::id_only(key_id)?;
         let invalid = |text: &'static str| Status::InvalidKeyMaterial.error(text);
         let digest_key = self.store.subkey("libkms import digest")?;
@@ -136,7 +141,7 @@ impl Core {
             let digest = material_digest(&digest_key, &id, &material)?;
             let held = match stored.key.imported {
                 Some(held) if !openssl::equal(&held.digest, &digest) => {
-                    return Err(invalid("another material was imported into this key; only that one may come back"));
+                    return Err(invalid(other));
                 }
                 Some(held) => held.present,
                 None => {
