@@ -2,6 +2,7 @@
 //!
 //! Each test's name is a promise. Time is a manual clock's, except where the rotation thread itself is on trial.
 
+mod aliases;
 mod arguments;
 mod ciphertext;
 mod clock;
@@ -15,11 +16,16 @@ mod matrix;
 mod model;
 mod overdue;
 mod policy;
+mod protection;
 mod reencrypt;
 mod reopening;
 mod rotation_rules;
+mod sentences;
+mod sentences_schedule;
+mod service_keys;
 mod sharing;
 mod states;
 mod support;
+mod tags;
 mod thread;
 mod unstorable;
