@@ -2,6 +2,7 @@
 //!
 //! Each test's name is a promise. Time is a manual clock's, except where the rotation thread itself is on trial.
 
+mod aliases;
 mod arguments;
 mod ciphertext;
 mod clock;
@@ -9,15 +10,22 @@ mod context;
 mod data_key;
 mod deletion;
 mod events;
+mod imported;
 mod lists;
+mod matrix;
 mod model;
 mod overdue;
 mod policy;
+mod protection;
 mod reencrypt;
 mod reopening;
 mod rotation_rules;
+mod sentences;
+mod sentences_schedule;
+mod service_keys;
 mod sharing;
 mod states;
 mod support;
+mod tags;
 mod thread;
 mod unstorable;
