@@ -13,6 +13,7 @@ mod events;
 mod imported;
 mod lists;
 mod matrix;
+mod matrix_json;
 mod model;
 mod overdue;
 mod policy;
