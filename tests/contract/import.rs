@@ -1,6 +1,6 @@
 //! Imported key material: one version for life, which may be taken away and brought back unchanged.
 
-use kms::{EventKind, KeyId, KeyState, Status, Time};
+use kms::{KeyId, KeyState, Status, Time};
 
 use super::imported::*;
 use super::support::*;
@@ -84,72 +84,6 @@ fn deleting_the_material_makes_data_undecryptable_until_it_is_imported_again() {
     kms.import_raw_key_material(&id, &MATERIAL, None).unwrap();
     assert_eq!(kms.decrypt(&blob, &[]).unwrap().as_slice(), b"x");
     assert!(kms.inspect(&kms.encrypt(&id, b"y", &[]).unwrap()).unwrap().is_primary);
-}
-
-#[test]
-fn expired_material_is_refused_at_once_and_erased_after_two_sightings() {
-    let kms = memory();
-    let id = kms.external_key();
-    kms.import_raw_key_material(&id, &MATERIAL, at(DAY_MS)).unwrap();
-    let blob = kms.encrypt(&id, b"x", &[]).unwrap();
-    kms.at(DAY_MS - 1);
-    kms.decrypt(&blob, &[]).unwrap();
-    kms.at(DAY_MS);
-    assert_eq!(refused(kms.decrypt(&blob, &[])), Status::RejectedPendingImport, "at once, without a tick");
-    assert_eq!(refused(kms.encrypt(&id, b"x", &[])), Status::RejectedPendingImport);
-    assert_eq!(refused(kms.generate_data_key(&id, 32, &[])), Status::RejectedPendingImport);
-    kms.tick().unwrap();
-    kms.at(DAY_MS + HOUR_MS - 1);
-    kms.tick().unwrap();
-    assert!(kms.events(EventKind::MaterialExpired).is_empty(), "seen twice, but not an hour apart");
-    kms.at(DAY_MS + HOUR_MS);
-    kms.tick().unwrap();
-    let events = kms.events(EventKind::MaterialExpired);
-    assert_eq!((events.len(), events[0].key.unwrap().to_string()), (1, id.clone()));
-    assert_eq!(kms.key(&id).state, KeyState::PendingImport);
-    kms.import_raw_key_material(&id, &MATERIAL, None).unwrap();
-    assert_eq!(kms.decrypt(&blob, &[]).unwrap().as_slice(), b"x");
-}
-
-#[test]
-fn a_clock_that_was_ahead_erases_no_material() {
-    let kms = memory();
-    let id = kms.external_key();
-    kms.import_raw_key_material(&id, &MATERIAL, at(10 * DAY_MS)).unwrap();
-    for ms in [20 * DAY_MS, DAY_MS, 20 * DAY_MS + 2 * HOUR_MS, 2 * DAY_MS] {
-        kms.at(ms);
-        kms.tick().unwrap();
-    }
-    assert!(kms.events(EventKind::MaterialExpired).is_empty());
-    kms.encrypt(&id, b"x", &[]).unwrap();
-    assert_eq!(kms.key(&id).state, KeyState::Enabled);
-}
-
-#[test]
-fn importing_again_changes_or_resets_the_expiry() {
-    let kms = memory();
-    let id = kms.external_key();
-    kms.import_raw_key_material(&id, &MATERIAL, at(DAY_MS)).unwrap();
-    kms.import_raw_key_material(&id, &MATERIAL, at(2 * DAY_MS)).unwrap();
-    kms.at(DAY_MS);
-    kms.encrypt(&id, b"x", &[]).unwrap();
-    kms.import_raw_key_material(&id, &MATERIAL, None).unwrap();
-    for ms in [2 * DAY_MS, 3 * DAY_MS, 4000 * DAY_MS] {
-        kms.at(ms);
-        kms.tick().unwrap();
-        kms.encrypt(&id, b"x", &[]).unwrap();
-    }
-}
-
-#[test]
-fn an_expiry_in_the_past_is_an_invalid_argument() {
-    let kms = memory();
-    let id = kms.external_key();
-    kms.at(DAY_MS);
-    for ms in [DAY_MS - 1000, 0, -T0] {
-        assert_eq!(refused(kms.import_raw_key_material(&id, &MATERIAL, at(ms))), Status::InvalidArgument, "{ms}");
-    }
-    assert_eq!(kms.key(&id).state, KeyState::PendingImport);
 }
 
 #[test]
