@@ -18,6 +18,7 @@ mod imported;
 mod limits;
 mod lists;
 mod matrix;
+mod matrix_json;
 mod model;
 mod overdue;
 mod policy;
