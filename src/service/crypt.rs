@@ -351,6 +351,10 @@ impl Core {
                 return self.open(mine, blob, context, target);
             }
         };
+        // The state was checked when the entry was made; only expiring material changes it without an announcement.
+        if open.key.key.imported.is_some() {
+            self.usable(&open.key.key, Operation::Cryptography)?;
+        }
         let len = blob.plaintext_len();
         if !target.room(len)? {
             return Ok(());

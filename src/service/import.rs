@@ -68,8 +68,8 @@ impl Kms {
     /// accepted again. `expires`: when it is to be refused and erased; `None`: never.
     pub fn import_key_material(&self, key_id: &str, wrapped: &[u8], token: &[u8], expires: Option<Time>) -> Result<()> {
         let core = self.core()?;
-        let id = Core::id_only(key_id)?;
         core.check_expiry(expires)?;
+        let id = Core::id_only(key_id)?;
         let found = core.key(&id)?;
         importable(&found.key)?;
         state::check(found.key.state_at(core.clock.wall()), Operation::ImportKeyMaterial)?;
@@ -82,8 +82,8 @@ impl Kms {
     /// Imports 32 bytes of material that this process has in the clear.
     pub fn import_raw_key_material(&self, key_id: &str, material: &[u8], expires: Option<Time>) -> Result<()> {
         let core = self.core()?;
-        Core::id_only(key_id)?;
         core.check_expiry(expires)?;
+        Core::id_only(key_id)?;
         let other = "another material was imported into this key; only that one may come back";
         core.import(key_id, material, expires, other)
     }

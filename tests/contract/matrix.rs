@@ -160,13 +160,14 @@ fn subject(kms: &Keystore, made: Made, state: KeyState) -> Subject {
         KeyState::PendingDeletion => kms.schedule_key_deletion(&id, 30).unwrap(),
         KeyState::PendingImport => kms.delete_key_material(&id).unwrap(),
     }
-    let key = kms.key(&id);
-    assert_eq!(key.state, state);
+    assert_eq!(kms.key(&id).state, state);
     Subject { version: kms.inspect(&blob).unwrap().version, id, blob, alias, other_alias, other, other_blob }
 }
 
-/// All that can be seen of a key.
-fn seen(kms: &Keystore, id: &str) -> (Key, Vec<kms::Version>, Vec<(String, String)>, Vec<String>) {
+/// All that can be seen of a key: itself, its versions, tags and aliases.
+type Seen = (Key, Vec<kms::Version>, Vec<(String, String)>, Vec<String>);
+
+fn seen(kms: &Keystore, id: &str) -> Seen {
     let mut aliases = Vec::new();
     let of_key = kms.list_aliases(Some(id), None, usize::MAX, |name, _| {
         aliases.push(name.to_owned());

@@ -129,7 +129,8 @@ fn a_key_that_is_not_enabled_is_suspended_and_keeps_its_policy() {
 /// Scenario 2: back in Enabled the policy is active again, next is last + interval, and the schedule resumes.
 #[test]
 fn a_key_that_returns_to_enabled_resumes_its_schedule() {
-    let back: [(fn(&Keystore, &str), fn(&Keystore, &str)); 2] = [
+    type Step = fn(&Keystore, &str);
+    let back: [(Step, Step); 2] = [
         (|kms, id| kms.disable_key(id).unwrap(), |kms, id| kms.enable_key(id).unwrap()),
         (|kms, id| kms.schedule_key_deletion(id, 366).unwrap(), |kms, id| kms.cancel_key_deletion(id).unwrap()),
     ];

@@ -2,6 +2,9 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
@@ -16,6 +19,71 @@ pub fn invalid(name: &str) -> Error {
 
 fn missing(name: &str) -> Error {
     Status::MissingParameter.error(format!("the parameter {name} is needed but not provided"))
+}
+
+/// JSON in which no object names a key twice; serde_json alone would keep the last and forget the others.
+fn unique(text: &str) -> Option<Value> {
+    serde_json::from_str::<Unique>(text).ok().map(|unique| unique.0)
+}
+
+struct Unique(Value);
+
+impl<'de> Deserialize<'de> for Unique {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        deserializer.deserialize_any(UniqueVisitor).map(Self)
+    }
+}
+
+struct UniqueVisitor;
+
+impl<'de> Visitor<'de> for UniqueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON without a key given twice")
+    }
+
+    fn visit_unit<E>(self) -> std::result::Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> std::result::Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> std::result::Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> std::result::Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> std::result::Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> std::result::Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(Unique(value)) = seq.next_element()? {
+            values.push(value);
+        }
+        Ok(Value::Array(values))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Value, A::Error> {
+        let mut object = Map::new();
+        while let Some((key, Unique(value))) = map.next_entry::<String, Unique>()? {
+            if object.insert(key, value).is_some() {
+                return Err(A::Error::custom("a key is given twice"));
+            }
+        }
+        Ok(Value::Object(object))
+    }
 }
 
 /// An encryption context as the caller wrote it.
@@ -34,10 +102,9 @@ impl Request {
         if text.trim().is_empty() {
             return Ok(Self(Map::new()));
         }
-        // serde_json keeps the last of two equal keys; the caller should hear of it instead.
-        match serde_json::from_str(text) {
-            Ok(Value::Object(object)) => Ok(Self(object)),
-            _ => Err(Status::InvalidArgument.error("the request is not a JSON object")),
+        match unique(text) {
+            Some(Value::Object(object)) => Ok(Self(object)),
+            _ => Err(Status::InvalidArgument.error("the request is not a JSON object, or names something twice")),
         }
     }
 
@@ -99,7 +166,7 @@ impl Request {
     /// JSON, or a text that holds JSON, as the service's query parameters do.
     pub fn json(&mut self, name: &str) -> Result<Option<Value>> {
         match self.take(name) {
-            Some(Value::String(text)) => serde_json::from_str(&text).map(Some).map_err(|_| invalid(name)),
+            Some(Value::String(text)) => unique(&text).map(Some).ok_or_else(|| invalid(name)),
             other => Ok(other),
         }
     }
