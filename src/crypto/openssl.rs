@@ -119,8 +119,9 @@ struct End;
 
 impl Drop for End {
     fn drop(&mut self) {
-        // A shared libcrypto serves the host's code in this thread too, which may not be done with it.
-        if cfg!(all(feature = "vendored", not(miri))) {
+        // A shared libcrypto serves the host's code in this thread too: should it call again before the thread is gone,
+        // libcrypto begins anew.
+        if cfg!(not(miri)) {
             // SAFETY: takes nothing; the thread's contexts of ours don't need it any more.
             fork::gate(|| unsafe { ffi::OPENSSL_thread_stop() });
         }
