@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 use zeroize::Zeroize;
 
 use crate::error::{Error, Result, Status};
-use crate::sys::fork;
+use crate::sys::{exit, fork};
 
 #[cfg(miri)]
 mod miri;
@@ -152,6 +152,9 @@ impl Library {
         unsafe {
             check(ffi::OPENSSL_init_crypto(config | INIT_NO_ATEXIT, ptr::null()), "OPENSSL_init_crypto")?;
             ffi::assume_init();
+        }
+        if !cfg!(feature = "vendored") {
+            exit::register()?;
         }
         // SAFETY: takes nothing; never freed.
         let library = made(unsafe { ffi::OSSL_LIB_CTX_new() }, "OSSL_LIB_CTX_new")?;

@@ -401,7 +401,8 @@ impl Store {
             _ => e,
         })?;
         let found = read_waiting(backend.get()?, Duration::ZERO, |b| b.meta())?;
-        self.check_same(&found, sealing)?;
+        // The rotation thread may use libcrypto inside the gate only.
+        fork::gate(|| self.check_same(&found, sealing))?;
         Ok(backend)
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! * `random`: bytes of the kernel, words of the CPU. `nonce`: unique nonce suffixes that survive fork and cloning.
 //! * `secret`: locked memory for keys. `per_thread`: a value for each thread of an object.
-//! * `fork`: notices and survives fork. `sync`: locks and threads. `signal`: keeps signals off our threads.
+//! * `fork`: notices and survives fork. `exit`: keeps our threads out of libcrypto at the end. `sync`: locks and
+//!   threads. `signal`: keeps signals off our threads.
 //! * `word`: a word shared between processes. `filesystem`: tells network file systems. `clocks`: its clocks.
 
 pub mod clocks;
+pub mod exit;
 pub mod filesystem;
 pub mod fork;
 pub mod nonce;
