@@ -21,6 +21,7 @@ mod tag;
 mod import;
 mod call;
 mod health;
+mod verify;
 
 mod status;
 mod types;

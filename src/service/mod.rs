@@ -4,7 +4,7 @@
 //!   operations.
 //! * `cache`: keys in memory. `thread`: what each thread keeps for the hot path. `ticker`: the rotation clock.
 //! * `call`: all of it once more, by the service's action names and JSON.
-//! * `event`, `health`: what a keystore tells of itself.
+//! * `event`, `health`, `verify`: what a keystore tells of itself.
 
 mod alias;
 mod cache;
@@ -20,6 +20,7 @@ mod rotation;
 mod tag;
 mod thread;
 mod ticker;
+mod verify;
 mod version;
 
 use std::collections::HashSet;
@@ -41,6 +42,7 @@ use cache::{Cache, CachedKey, Material};
 use event::EventHandler;
 use thread::ThreadState;
 
+pub use crate::store::Fault;
 pub use call::CallFailed;
 pub use crypt::{BlobInfo, OpenTarget, SealTarget};
 pub use data_key::DataKeyTarget;
