@@ -126,6 +126,8 @@ statuses! {
     KeystoreNotFound = 507, "KMS_KEYSTORE_NOT_FOUND", "Keystore.NotFound";
     KeystoreReplaced = 508, "KMS_KEYSTORE_REPLACED", "Keystore.Replaced";
     RootKeyUnavailable = 509, "KMS_ROOT_KEY_UNAVAILABLE", "Keystore.RootKeyUnavailable";
+    KeystoreRolledBack = 510, "KMS_KEYSTORE_ROLLED_BACK", "Keystore.RolledBack";
+    AnchorUnavailable = 511, "KMS_ANCHOR_UNAVAILABLE", "Keystore.AnchorUnavailable";
 
     Internal = 900, "KMS_INTERNAL", "InternalFailure";
     Poisoned = 901, "KMS_POISONED", "InternalFailure.Poisoned";

@@ -22,6 +22,7 @@ mod tag;
 mod import;
 mod call;
 mod health;
+mod verify;
 
 mod status;
 mod types;

@@ -252,6 +252,21 @@ pub type kms_wrap_fn = Option<
     ) -> super::status::kms_status,
 >;
 
+/// Gives the anchor's record that was kept last: writes it to `out` and its length to `out_len`, 0 if there is none yet.
+/// Returns KMS_OK, or any other status to refuse.
+pub type kms_anchor_get_fn = Option<
+    unsafe extern "C" fn(
+        user: *mut c_void,
+        out: *mut u8,
+        out_cap: usize,
+        out_len: *mut usize,
+    ) -> super::status::kms_status,
+>;
+
+/// Keeps the anchor's record for good, in place of the one before. It holds no secret. Returns KMS_OK once it is safe.
+pub type kms_anchor_put_fn =
+    Option<unsafe extern "C" fn(user: *mut c_void, record: *const u8, record_len: usize) -> super::status::kms_status>;
+
 /// Shown one key at a time; a return value other than 0 ends the list.
 pub type kms_visit_key_fn = Option<unsafe extern "C" fn(user: *mut c_void, key: *const kms_key_metadata) -> i32>;
 
@@ -264,6 +279,17 @@ pub type kms_visit_tag_fn = Option<unsafe extern "C" fn(user: *mut c_void, tag: 
 
 /// Shown one version at a time; a return value other than 0 ends the list.
 pub type kms_visit_version_fn = Option<unsafe extern "C" fn(user: *mut c_void, version: *const kms_key_version) -> i32>;
+
+/// Shown one fault of the keystore at a time: a key's id, or NULL where it is about no single key, the status that uses
+/// of it fail with, and a text for people. A return value other than 0 ends the walk.
+pub type kms_visit_fault_fn = Option<
+    unsafe extern "C" fn(
+        user: *mut c_void,
+        key_id: *const c_char,
+        status: super::status::kms_status,
+        text: *const c_char,
+    ) -> i32,
+>;
 
 macro_rules! sized {
     ($($name:ident: $first:literal),* $(,)?) => {$(

@@ -5,7 +5,7 @@
 //! * `batch`: many records in one call.
 //! * `cache`: keys in memory. `thread`: what each thread keeps for the hot path, in `slots`. `ticker`: the rotation clock.
 //! * `call`: all of it once more, by the service's action names and JSON.
-//! * `event`, `health`: what a keystore tells of itself.
+//! * `event`, `health`, `verify`: what a keystore tells of itself.
 
 mod alias;
 mod batch;
@@ -23,6 +23,7 @@ mod slots;
 mod tag;
 mod thread;
 mod ticker;
+mod verify;
 mod version;
 
 use std::collections::HashSet;
@@ -44,6 +45,7 @@ use cache::{Cache, CachedKey, Material};
 use event::EventHandler;
 use thread::ThreadState;
 
+pub use crate::store::Fault;
 pub use batch::{Moved, Place, Record};
 pub use call::CallFailed;
 pub use crypt::{BlobInfo, OpenTarget, SealTarget};

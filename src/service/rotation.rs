@@ -120,7 +120,7 @@ fn look(change: &mut Change<'_>, mut stored: Stored, now: &Now) -> Result<Looked
     {
         match expiry.look(now) {
             Verdict::Act => {
-                change.erase_material(&stored)?;
+                change.erase_material(&mut stored)?;
                 return Ok(Looked::Noted(change.update(without_material(stored)?)?, EventKind::MaterialExpired));
             }
             Verdict::Sighted => {
