@@ -72,6 +72,9 @@ use_prebuilt_openssl() {
     export OPENSSL_NO_VENDOR=1 OPENSSL_STATIC=1 OPENSSL_DIR=$OPENSSL_PREBUILT/install
 }
 
+# The package's version: of the .so, of the packages.
+package_version() { sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -1; }
+
 # The library as `cargo build --release` makes it, with OpenSSL from source.
 build_release() {
     need_cargo
