@@ -25,8 +25,8 @@ test-nightly: ## Miri and AddressSanitizer on nightly Rust
 header: ## write include/kms.h from src/ffi
 	@ci/header
 
-bench: ## measure, beside what each is compared with
-	@ci/bench
+bench: ## measure all beside what it is compared with; GROUP=name measures one group, QUICK=1 shows that it works
+	@GROUP='$(GROUP)' QUICK='$(QUICK)' ci/bench
 
 clean: ## remove everything that was built
 	@rm -rf target
