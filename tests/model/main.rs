@@ -15,13 +15,14 @@ mod rows;
 mod rules;
 mod wrapping;
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 
 use self::operations::Sequence;
-use self::play::play;
+use self::play::{Tried, play};
 use self::rules::{MATRIX, Refusal, Rules, State};
 
 const SEQUENCES: u64 = 10_000;
@@ -36,23 +37,20 @@ fn threads() -> usize {
     std::thread::available_parallelism().map_or(2, usize::from)
 }
 
-fn runner(seed: u64, count: u64, shrink: u32) -> TestRunner {
+fn runner(seed: u64, count: u64) -> TestRunner {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    let config =
-        Config { cases: count as u32, failure_persistence: None, max_shrink_iters: shrink, ..Config::default() };
+    let config = Config { cases: count as u32, failure_persistence: None, max_shrink_iters: 4096, ..Config::default() };
     TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes))
 }
 
 /// Plays `count` sequences from one seed; a disagreement comes with the shortest sequence that still shows it.
-fn batch(seed: u64, count: u64, rules: &Rules, shrink: u32) -> Result<(), String> {
-    let mut bytes = [0; 32];
-    bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    let config =
-        Config { cases: count as u32, failure_persistence: None, max_shrink_iters: shrink, ..Config::default() };
-    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
-    let result =
-        runner.run(&operations::sequence(), |sequence| play(&sequence, rules).map(drop).map_err(TestCaseError::fail));
+fn batch(seed: u64, count: u64, tried: &Mutex<Tried>) -> Result<(), String> {
+    let result = runner(seed, count).run(&operations::sequence(), |sequence| {
+        let one = play(&sequence, &Rules::default()).map_err(TestCaseError::fail)?;
+        *tried.lock().unwrap() += one;
+        Ok(())
+    });
     result.map_err(|failure| format!("{failure}\nto repeat: KMS_MODEL_SEED={seed} KMS_MODEL_SEQUENCES={count}"))
 }
 
@@ -61,6 +59,7 @@ fn random_sequences_answer_and_end_as_the_model_says() {
     let (sequences, seed) = (asked("KMS_MODEL_SEQUENCES", SEQUENCES), asked("KMS_MODEL_SEED", 1));
     let batches = sequences.div_ceil(BATCH);
     let next = AtomicU64::new(0);
+    let tried = Mutex::new(Tried::default());
     let failures: Vec<String> = std::thread::scope(|scope| {
         let work = || loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
@@ -68,7 +67,7 @@ fn random_sequences_answer_and_end_as_the_model_says() {
                 return None;
             }
             let count = BATCH.min(sequences - number * BATCH);
-            if let Err(failure) = batch(seed + number, count, &Rules::default(), 4096) {
+            if let Err(failure) = batch(seed + number, count, &tried) {
                 next.store(batches, Ordering::Relaxed);
                 return Some(failure);
             }
@@ -76,6 +75,7 @@ fn random_sequences_answer_and_end_as_the_model_says() {
         let workers: Vec<_> = (0..threads()).map(|_| scope.spawn(work)).collect();
         workers.into_iter().filter_map(|worker| worker.join().unwrap()).collect()
     });
+    println!("{:?}", tried.lock().unwrap());
     assert!(failures.is_empty(), "keystore and model disagree:\n{}", failures.join("\n\n"));
 }
 
@@ -129,7 +129,7 @@ fn broken_cells() -> Vec<Broken> {
 /// Complains about each broken model that passes all of so many sequences.
 fn all_are_noticed(broken: Vec<Broken>) {
     const ENOUGH: usize = 2000;
-    let mut runner = runner(1, 0, 0);
+    let mut runner = runner(1, 0);
     let mut sequence = || operations::sequence().new_tree(&mut runner).unwrap().current();
     // RSA and disks take long and have nothing to do with these rules.
     let sequences: Vec<Sequence> = (0..ENOUGH).map(|_| Sequence { rsa_keys: 0, file: false, ..sequence() }).collect();

@@ -500,7 +500,7 @@ fn operation() -> Union<BoxedStrategy<Operation>> {
     let materials = || prop_oneof![8 => Just(0u8), 2 => Just(1u8), 1 => 2..5u8];
     let expiries = || mostly(4, 7);
     let tags = vec((mostly(12, 16), mostly(3, 5)), 0..4);
-    let many_tags = (0..12u8).prop_map(|last| (0..=last).map(|number| (number, 0)).collect::<Vec<_>>());
+    let many_tags = (8..12u8).prop_map(|last| (0..=last).map(|number| (number, 0)).collect::<Vec<_>>());
     let aliases = || mostly(GOOD_ALIASES, ALIASES.len() as u8);
     let exported = || mostly(2, 5);
 
@@ -572,7 +572,7 @@ fn operation() -> Union<BoxedStrategy<Operation>> {
                 .boxed(),
         ),
         (
-            2,
+            1,
             (who(), mostly(4, 11), contexts(), exported(), 0..3u8)
                 .prop_map(|(key, bytes, context, public_key, wrapping)| O::GenerateAndExportDataKey {
                     key,
@@ -584,7 +584,7 @@ fn operation() -> Union<BoxedStrategy<Operation>> {
                 .boxed(),
         ),
         (
-            2,
+            1,
             (ciphertext(), exported(), 0..3u8)
                 .prop_map(|(ciphertext, public_key, wrapping)| O::ExportDataKey { ciphertext, public_key, wrapping })
                 .boxed(),

@@ -10,6 +10,7 @@ use super::rules::{Refusal, Rules};
 /// How often something was tried.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Tried {
+    pub sequences: u64,
     pub operations: u64,
     pub refused: u64,
     pub reopened: u64,
@@ -17,10 +18,21 @@ pub struct Tried {
     pub destroyed: u64,
 }
 
+impl std::ops::AddAssign for Tried {
+    fn add_assign(&mut self, more: Self) {
+        self.sequences += more.sequences;
+        self.operations += more.operations;
+        self.refused += more.refused;
+        self.reopened += more.reopened;
+        self.rotated += more.rotated;
+        self.destroyed += more.destroyed;
+    }
+}
+
 /// The first disagreement, or what was tried.
 pub fn play(sequence: &Sequence, rules: &Rules) -> Result<Tried, String> {
     let mut keystore = Keystore::new(sequence.file, sequence.rsa_keys, rules.clone());
-    let mut tried = Tried::default();
+    let mut tried = Tried { sequences: 1, ..Tried::default() };
     let mut seen = Seen::of(&keystore)?;
     for (number, step) in sequence.steps.iter().enumerate() {
         let last = number + 1 == sequence.steps.len();
