@@ -19,7 +19,6 @@ mod limits;
 mod lists;
 mod matrix;
 mod matrix_json;
-mod model;
 mod overdue;
 mod policy;
 mod protection;
