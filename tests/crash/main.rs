@@ -1,0 +1,9 @@
+//! Nothing is lost, whatever happens to the process or the disk: each operation is cut off at each of its writes.
+//!
+//! `KMS_LONG=1` makes the runs longer, a greater number longer still.
+
+mod calls;
+mod killed;
+mod role;
+mod scene;
+mod together;
