@@ -3,6 +3,7 @@
 //! `KMS_LONG=1` makes the runs longer, a greater number longer still.
 
 mod calls;
+mod errors;
 mod full;
 mod killed;
 mod role;
