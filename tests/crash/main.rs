@@ -3,9 +3,11 @@
 //! `KMS_LONG=1` makes the runs longer, a greater number longer still.
 
 mod calls;
+mod disk;
 mod errors;
 mod full;
 mod killed;
+mod power;
 mod role;
 mod scene;
 mod together;
