@@ -43,6 +43,13 @@ alone() {
     printf '%s\0' "$out"/alone-*.cpp | xargs -0 -n 1 -P "$(nproc)" "$1" "${STRICT[@]}" -fsyntax-only
 }
 newer() { printf '#include <kms/kms.hpp>\n' | g++ "${STRICT[@]}" -std="$1" -x c++ -fsyntax-only -; }
+readme() {
+    sed -n '/^```cpp$/,/^```$/p' README.md | sed '1d;$d' >"$out/readme.txt" && [ -s "$out/readme.txt" ] &&
+        { grep '^#include' "$out/readme.txt"; echo 'int main() {'; grep -v '^#include' "$out/readme.txt"; echo '}'; } >"$out/readme.cpp" &&
+        g++ -std=c++17 -Iinclude -I"$headers" -o "$out/readme" "$out/readme.cpp" -L"$(dirname "$LIBRARY")" \
+            -Wl,-rpath,"$ROOT/$(dirname "$LIBRARY")" -lkms && in_empty_folder "$out/readme"
+}
+attempt "the README's lines compile and run" readme
 attempt "each header alone" alone g++
 attempt "all of them as C++20" newer c++20
 
