@@ -30,7 +30,9 @@ files >"$work/before"
 
 attempt "install" dpkg_here --install target/deb/*.deb
 all_passed
-attempt "the files are those of the package" dpkg_here --verify "${packages[@]}"
+# A container may be set up to leave manuals and documents out.
+verified() { ! { dpkg_here --verify "${packages[@]}" || true; } | grep -vE '^missing .* /usr/share/(man|doc)/'; }
+attempt "the files are those of the package" verified
 
 flags=()
 client() {
