@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The programs of examples/ compile without a warning and do what they say: C, C++, COBOL, Fortran.
 . "$(dirname "$0")/../lib.sh"
-need gcc:gcc g++:g++ cobc:"$(cobol_package)" gfortran:gfortran pkg-config:pkg-config libcrypto.pc:libssl-dev
+need gcc:gcc g++:g++ gfortran:gfortran pkg-config:pkg-config libcrypto.pc:libssl-dev
+need cobc:"$(cobol_package)"
 build_release
 out=$ROOT/target/examples
 libdir=$ROOT/$(dirname "$LIBRARY")
