@@ -41,8 +41,8 @@ header: ## write include/kms.h from src/ffi
 abi: ## record the ABI in ci/abi/libkms.abi, after a change that is meant
 	@ci/abi/record
 
-bench: ## measure, beside what each is compared with
-	@ci/bench
+bench: ## measure all beside what it is compared with; GROUP=name measures one group, QUICK=1 shows that it works
+	@GROUP='$(GROUP)' QUICK='$(QUICK)' ci/bench
 
 clean: ## remove everything that was built
 	@rm -rf target

@@ -177,6 +177,13 @@ typedef kms_status (*kms_wrap_fn)(void *user,
 // Tells the time in Unix milliseconds, UTC.
 typedef int64_t (*kms_clock_fn)(void *user);
 
+// Gives the anchor's record that was kept last: writes it to `out` and its length to `out_len`, 0 if there is none yet.
+// Returns KMS_OK, or any other status to refuse.
+typedef kms_status (*kms_anchor_get_fn)(void *user, uint8_t *out, size_t out_cap, size_t *out_len);
+
+// Keeps the anchor's record for good, in place of the one before. It holds no secret. Returns KMS_OK once it is safe.
+typedef kms_status (*kms_anchor_put_fn)(void *user, const uint8_t *record, size_t record_len);
+
 // Something that happened to the keys, whether the clock did it or a call. Valid during the callback only.
 typedef struct kms_event {
     uint32_t struct_size;
@@ -301,6 +308,13 @@ typedef struct kms_health_info {
     uint64_t generation;
 } kms_health_info;
 
+// Shown one fault of the keystore at a time: a key's id, or NULL where it is about no single key, the status that uses
+// of it fail with, and a text for people. A return value other than 0 ends the walk.
+typedef int32_t (*kms_visit_fault_fn)(void *user,
+                                      const char *key_id,
+                                      kms_status status,
+                                      const char *text);
+
 #define KMS_OK 0
 
 #define KMS_INVALID_ARGUMENT 100
@@ -376,6 +390,12 @@ typedef struct kms_health_info {
 
 // The root key file is missing, unreadable, open to others or of the wrong size, or the callback failed.
 #define KMS_ROOT_KEY_UNAVAILABLE 509
+
+// An older copy of the whole keystore was put in the place of the one that its anchor knows.
+#define KMS_KEYSTORE_ROLLED_BACK 510
+
+// The anchor is missing, damaged or of another keystore, or its callback failed.
+#define KMS_ANCHOR_UNAVAILABLE 511
 
 #define KMS_INTERNAL 900
 
@@ -464,6 +484,25 @@ KMS_MUST_USE
 kms_status kms_options_set_clock(struct kms_options_t *options,
                                  kms_clock_fn clock,
                                  void *user);
+
+// kms_options_set_anchor_file names a file, on another volume than the keystore, that holds the newest generation of it:
+// an older copy of the whole keystore, put back in its place, is then refused with KMS_KEYSTORE_ROLLED_BACK.
+//
+// It is written after each change and before the call returns, and made together with the keystore. For a keystore that
+// is there already, and to accept a restored backup, make the file empty. Without it: KMS_ANCHOR_UNAVAILABLE. A change
+// that fails with that status may have been made.
+KMS_MUST_USE
+kms_status kms_options_set_anchor_file(struct kms_options_t *options,
+                                       const char *path);
+
+// kms_options_set_anchor_callback lets two functions keep the anchor's record of 104 bytes: a TPM, a remote service. See
+// kms_options_set_anchor_file. `get` is called at kms_open and before each change, `put` after each change. Calls of
+// several threads and processes may overtake each other, which leaves the anchor behind by what they were changing.
+KMS_MUST_USE
+kms_status kms_options_set_anchor_callback(struct kms_options_t *options,
+                                           kms_anchor_get_fn get,
+                                           kms_anchor_put_fn put,
+                                           void *user);
 
 // kms_options_set_event_callback tells a function about rotations, destroyed keys, and clocks and disks that misbehave.
 KMS_MUST_USE
@@ -875,6 +914,17 @@ void kms_string_free(char *string);
 
 // kms_health stores flags that weaken a promise, and counters, in `out`.
 KMS_MUST_USE kms_status kms_health(const struct kms_t *kms, struct kms_health_info *out);
+
+// kms_verify looks at every row of the keystore: that it is authentic, the newest copy and found by each index, that
+// none is missing and none was added, and that all key material can be unsealed. KMS_OK only if all is well;
+// KMS_KEYSTORE_CORRUPT after showing each fault to `visit`, which may be NULL.
+//
+// It may run beside everything else: it reads for a few milliseconds at a time. What another process makes meanwhile
+// may be left out. No lock is held while `visit` runs.
+KMS_MUST_USE
+kms_status kms_verify(const struct kms_t *kms,
+                      kms_visit_fault_fn visit,
+                      void *user);
 
 // kms_status_name gives the constant's name, such as "KMS_REJECTED_DISABLED". Never NULL, whatever the number; valid
 // for ever.

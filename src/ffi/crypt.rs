@@ -31,24 +31,16 @@ pub unsafe fn entries<'a>(entries: *const kms_context_entry, count: usize) -> Re
 /// SAFETY: as for `ptr::slice` and `ptr::text`.
 #[inline]
 pub unsafe fn context<'a>(entries: *const kms_context_entry, count: usize, what: &'static str) -> Result<Context<'a>> {
+    let mut context = Context::empty();
     // SAFETY: the caller's promise.
-    let entries = unsafe { ptr::slice(entries, count, what) }?;
-    let mut failed = None;
-    let context = Context::new(entries.iter().map_while(|entry| {
-        // SAFETY: the caller's promise.
-        let pair = unsafe { (ptr::text(entry.key, "a context key"), ptr::text(entry.value, "a context value")) };
-        match pair {
-            (Ok(key), Ok(value)) => Some((key, value)),
-            (Err(error), _) | (_, Err(error)) => {
-                failed = Some(error);
-                None
-            }
+    unsafe {
+        for entry in ptr::slice(entries, count, what)? {
+            let key = ptr::short_text(entry.key, "a context key")?;
+            context.add(key, ptr::short_text(entry.value, "a context value")?)?;
         }
-    }));
-    match failed {
-        Some(error) => Err(error),
-        None => context,
     }
+    context.sort()?;
+    Ok(context)
 }
 
 /// kms_encrypt encrypts under the primary version of `key`, a key id or "alias/NAME". The ciphertext is 80 bytes longer
@@ -74,7 +66,7 @@ pub unsafe extern "C" fn kms_encrypt(
     guard(|| unsafe {
         let out = Out::new(out, out_cap, out_len, "out_len")?;
         let kms = handle(kms)?;
-        let key = ptr::text(key, "key")?;
+        let key = ptr::text_bytes(key, "key")?;
         ptr::check(plaintext, plaintext_len, "plaintext")?;
         let context = self::context(context, context_count, "context")?;
         let mut target = SealOut { out, plaintext, plaintext_len };

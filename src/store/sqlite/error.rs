@@ -7,8 +7,12 @@ use crate::error::{Error, Status};
 /// The error of `what` (a call or SQL of ours; no data).
 pub fn storage(what: &str, error: &rusqlite::Error) -> Error {
     let code = match error {
-        // SQLite has no code of its own for a table or column that isn't there.
-        rusqlite::Error::SqliteFailure(_, Some(text)) if text.starts_with("no such ") => {
+        // SQLite has no code of its own for a table, column or index that isn't there or isn't what it was.
+        rusqlite::Error::SqliteFailure(_, Some(text))
+            if text.starts_with("no such ")
+                || text.starts_with("no query solution")
+                || text.contains("file format") =>
+        {
             return Status::KeystoreCorrupt.error("the keystore is damaged: a table is missing or altered");
         }
         rusqlite::Error::SqliteFailure(failure, _)

@@ -40,7 +40,9 @@ impl Sqlite {
     pub fn open(path: &Path, read_only: bool) -> Result<Self> {
         file::check_header(path)?;
         let flags = if read_only { OpenFlags::SQLITE_OPEN_READ_ONLY } else { OpenFlags::SQLITE_OPEN_READ_WRITE };
-        Self::connect(path, flags)
+        let sqlite = Self::connect(path, flags)?;
+        sqlite.check_schema()?;
+        Ok(sqlite)
     }
 
     /// Makes an empty keystore in a new file of mode 0600.
@@ -91,6 +93,36 @@ impl Sqlite {
                 include_str!("schema.sql")
             ))
             .map_err(|e| storage("create", &e))
+    }
+
+    /// That tables and indexes are this format's, and that there is nothing else (a trigger would act on its own). A
+    /// format that has more has another number, so nobody's fields are ever dropped.
+    fn check_schema(&self) -> Result<()> {
+        static EXPECTED: std::sync::OnceLock<Vec<String>> = std::sync::OnceLock::new();
+        let expected = match EXPECTED.get() {
+            Some(expected) => expected,
+            None => {
+                let made = Self::in_memory()?.schema()?;
+                EXPECTED.get_or_init(|| made)
+            }
+        };
+        if self.schema()? == *expected {
+            return Ok(());
+        }
+        Err(Status::KeystoreCorrupt.error("the keystore's tables were altered or damaged; restore it from a backup"))
+    }
+
+    /// What `sqlite_schema` says, without white space.
+    fn schema(&self) -> Result<Vec<String>> {
+        let sql = "SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema
+                   WHERE name NOT LIKE 'sqlite_stat%' ORDER BY type, name";
+        let read = |row: &rusqlite::Row<'_>| -> rusqlite::Result<String> {
+            let texts: [String; 4] = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?];
+            Ok(texts.join("|").split_whitespace().collect())
+        };
+        let mut statement = self.connection.prepare(sql).map_err(|e| storage("schema", &e))?;
+        let rows = statement.query_map([], read).and_then(Iterator::collect);
+        rows.map_err(|e| storage("schema", &e))
     }
 
     /// Whether the path still names the file that is open; somebody may have moved another there.
