@@ -41,10 +41,14 @@ has() {
     case $1 in
         *.pc) pkg-config --exists "${1%.pc}" 2>/dev/null ;;
         perl-core) perl -MIPC::Cmd -MFindBin -MTime::Piece -e 1 2>/dev/null ;;
+        clang-sanitizers) echo 'int main(void) { return 0; }' | clang -fsanitize=address,undefined -x c - -o /dev/null 2>/dev/null ;;
         venv) python3 -c 'import venv, ensurepip' 2>/dev/null ;;
         *) command -v "$1" >/dev/null ;;
     esac
 }
+
+# GnuCOBOL's package has its version in its name; `gnucobol` is whatever the release prefers.
+cobol_package() { apt-cache show gnucobol3 >/dev/null 2>&1 && echo gnucobol3 || echo gnucobol; }
 
 need_cargo() {
     command -v cargo >/dev/null || die "missing: Rust; type: curl https://sh.rustup.rs -sSf | sh"

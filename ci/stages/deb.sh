@@ -30,19 +30,27 @@ files >"$work/before"
 
 attempt "install" dpkg_here --install target/deb/*.deb
 all_passed
-attempt "the files are those of the package" dpkg_here --verify "${packages[@]}"
+# A container may be set up to leave manuals and documents out.
+verified() { ! { dpkg_here --verify "${packages[@]}" || true; } | grep -vE '^missing .* /usr/share/(man|doc)/'; }
+attempt "the files are those of the package" verified
 
+flags=()
 client() {
-    local flags=()
     if [ -n "$root" ]; then
         export PKG_CONFIG_SYSROOT_DIR=$root PKG_CONFIG_PATH
         PKG_CONFIG_PATH=$(dirname "$(find "$root" -name kms.pc)")
         flags=(-Wl,-rpath,"$(dirname "$PKG_CONFIG_PATH")")
     fi
-    gcc -o "$work/client" tests/install/client.c $(pkg-config --cflags --libs kms) "${flags[@]}" &&
-        [ "$("$work/client")" = "libkms $version" ] && readelf -d "$work/client" | grep -q 'NEEDED.*libkms\.so\.0'
+    gcc -o "$work/client" tests/install/client.c $(pkg-config --cflags --libs kms) ${flags[@]+"${flags[@]}"} &&
+        [ "$("$work/client")" = "libkms $version" ] && readelf -d "$work/client" | grep 'NEEDED.*libkms\.so\.0' >/dev/null
 }
 attempt "a client compiles with pkg-config and runs" client
+readme() {
+    sed -n "/^cat >first.c <<'END'$/,/^END$/p" README.md | sed '1d;$d' >"$work/first.c" && [ -s "$work/first.c" ] &&
+        gcc -Wall -Wextra -Werror -o "$work/first" "$work/first.c" $(pkg-config --cflags --libs kms) ${flags[@]+"${flags[@]}"} &&
+        (cd "$work" && ./first >record) && [ "$(stat -c %s "$work/record")" = 89 ]
+}
+attempt "the README's program makes an encrypted record" readme
 # Without the -dev package, what was compiled goes on running.
 runtime_alone() { dpkg_here --purge libkms-dev && [ "$("$work/client")" = "libkms $version" ] && [ ! -e "$root/usr/include/kms.h" ]; }
 attempt "libkms0 alone runs it" runtime_alone

@@ -12,14 +12,14 @@ cp tests/install/* "$work"
 
 kms_libs() { pkg-config "$@" kms; }
 says_version() { [ "$("$@")" = "libkms $version" ]; }
-needs() { readelf -d "$1" | grep -q 'NEEDED.*libkms\.so\.0'; }
+needs() { readelf -d "$1" | grep 'NEEDED.*libkms\.so\.0' >/dev/null; }
 
 attempt "make install" make install PREFIX="$prefix"
 all_passed
 
 layout() {
     [ "$(readlink "$prefix/lib/libkms.so")" = libkms.so.0 ] && [ "$(readlink "$prefix/lib/libkms.so.0")" = "libkms.so.$version" ] &&
-        readelf -d "$prefix/lib/libkms.so.$version" | grep -q 'SONAME.*\[libkms\.so\.0\]'
+        readelf -d "$prefix/lib/libkms.so.$version" | grep 'SONAME.*\[libkms\.so\.0\]' >/dev/null
 }
 attempt "libkms.so, libkms.so.0 and libkms.so.$version are one chain" layout
 attempt "pkg-config knows the version" pkg-config --exact-version="$version" kms
