@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, Protocol, final
+from typing import Any, Final
 
 from _typeshed import ReadableBuffer, WriteableBuffer
 

@@ -257,5 +257,5 @@ class Event:
     @classmethod
     def _of(cls, kind: int, status: int | None, key_id: str | None, version_id: str | None, millis: int) -> "Event":
         known_kind = EventKind(kind) if kind in EventKind._value2member_map_ else kind
-        known_status = Status(status) if status in Status._value2member_map_ else status
+        known_status = Status(status) if status is not None and status in Status._value2member_map_ else status
         return cls(known_kind, known_status, key_id, version_id, from_millis(millis))

@@ -62,7 +62,7 @@ def keystore() -> Keystore:
         return _opened
 
 
-class _Encrypted(models.BinaryField):
+class _Encrypted(models.BinaryField):  # type: ignore[type-arg]
     empty_values = [None]
 
     def __init__(self, *args: Any, key: str | None = None, **kwargs: Any) -> None:
@@ -77,7 +77,7 @@ class _Encrypted(models.BinaryField):
         return name, path, args, kwargs
 
     def the_context(self) -> dict[str, str]:
-        return {"table": self.model._meta.db_table, "column": self.column}
+        return {"table": self.model._meta.db_table, "column": str(self.column)}
 
     def encode(self, value: Any) -> bytes:
         return bytes(value)
@@ -145,7 +145,7 @@ def move_rows(
     quote = connection.ops.quote_name
     primary = model._meta.pk
     assert primary is not None and primary.column is not None
-    table, column, pk = quote(model._meta.db_table), quote(found.column), quote(primary.column)
+    table, column, pk = quote(model._meta.db_table), quote(str(found.column)), quote(primary.column)
 
     def pages() -> Iterator[Sequence[Row]]:
         last: Any = None
@@ -161,7 +161,7 @@ def move_rows(
             yield [(key, bytes(blob)) for key, blob in rows]
 
     def replace(changes: Sequence[tuple[Any, bytes, bytes]]) -> int:
-        binary = connection.Database.Binary
+        binary = getattr(connection, "Database").Binary  # what every backend has, but not its type
         sql = f"UPDATE {table} SET {column} = %s WHERE {pk} = %s AND {column} = %s"
         moved = 0
         with connection.cursor() as cursor:

@@ -10,9 +10,50 @@ Branch on the class; the text says what to do, is meant for people and logs, and
 """
 
 import enum
-from typing import ClassVar
+from typing import Any
 
 from . import _libkms
+
+__all__ = [
+    "AliasAlreadyExists",
+    "AliasNotFound",
+    "AuthenticationFailed",
+    "BufferTooSmall",
+    "DeletionProtected",
+    "Error",
+    "ExpiredImportToken",
+    "Forked",
+    "Internal",
+    "InvalidArgument",
+    "InvalidImportToken",
+    "InvalidKeyMaterial",
+    "KeyNotFound",
+    "KeyVersionNotFound",
+    "KeystoreBusy",
+    "KeystoreCorrupt",
+    "KeystoreIO",
+    "KeystoreNotFound",
+    "KeystoreReadOnly",
+    "KeystoreReplaced",
+    "KeystoreTooNew",
+    "LimitExceeded",
+    "MalformedCiphertext",
+    "MissingParameter",
+    "NotAKeystore",
+    "Poisoned",
+    "RandomFailed",
+    "RejectedDisabled",
+    "RejectedPendingDeletion",
+    "RejectedPendingImport",
+    "RootKeyUnavailable",
+    "StateModifiedFailed",
+    "Status",
+    "UnknownAction",
+    "UnsupportedAlias",
+    "UnsupportedOperation",
+    "UnsupportedOrigin",
+    "WrongRootKey",
+]
 
 
 class Status(enum.IntEnum):
@@ -76,6 +117,8 @@ class Error(Exception):
 
     status: int
     code: str
+    response: dict[str, Any]
+    """The service's error body; only after `Keystore.call`."""
 
     def __init_subclass__(cls, status: Status | None = None) -> None:
         if status is not None:
