@@ -33,9 +33,7 @@ impl Keystore {
         contexts: Mapping<'_, 'py>,
     ) -> PyResult<Bound<'py, PyList>> {
         let kms = self.in_use(py)?;
-        each(py, plaintexts, context, contexts, |data, entries| {
-            kms.encrypt_into(key, data, entries, NewBytes::new)
-        })
+        each(py, plaintexts, context, contexts, |data, entries| kms.encrypt_into(key, data, entries, NewBytes::new))
     }
 
     /// Decrypts many ciphertexts; a list with, for each, its plaintext or its exception.
@@ -45,7 +43,7 @@ impl Keystore {
     ///
     /// >>> blobs = kms.encrypt_batch(key.id, [b"a", b"bc"])
     /// >>> kms.decrypt_batch([*blobs, b"?"])
-    /// [b'a', b'bc', MalformedCiphertext('the ciphertext is cut off or not one of this library')]
+    /// [b'a', b'bc', MalformedCiphertext('too short for a ciphertext')]
     #[pyo3(signature = (blobs, context=None, *, contexts=None))]
     fn decrypt_batch<'py>(
         &self,
@@ -94,7 +92,7 @@ fn each<'py>(
     items: Items<'_, 'py>,
     context: Mapping<'_, 'py>,
     contexts: Mapping<'_, 'py>,
-    call: impl Fn(&[u8], &Entries<'_>) -> kms::Result<NewBytes> + Send,
+    call: impl Fn(&[u8], &Entries<'_>) -> kms::Result<NewBytes> + Sync,
 ) -> PyResult<Bound<'py, PyList>> {
     let inputs = items.try_iter()?.map(|item| Input::of(&item?)).collect::<PyResult<Vec<_>>>()?;
     let kept = match (context, contexts) {

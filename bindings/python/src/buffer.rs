@@ -73,7 +73,7 @@ unsafe impl Send for NewBytes {}
 impl NewBytes {
     pub fn new(len: usize) -> kms::Result<Self> {
         Python::attach(|py| {
-            let mut memory = NonNull::from(&mut []);
+            let mut memory: NonNull<[u8]> = NonNull::from(&mut []);
             let object = PyBytes::new_with(py, len, |bytes| {
                 memory = NonNull::from(bytes);
                 Ok(())

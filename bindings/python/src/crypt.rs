@@ -76,7 +76,7 @@ impl Keystore {
     /// b'4111 1111'
     /// >>> kms.decrypt(blob)
     /// Traceback (most recent call last):
-    /// libkms.errors.AuthenticationFailed: the ciphertext or its context is not authentic
+    /// libkms.errors.AuthenticationFailed: the ciphertext, its context or its key don't belong together, or something was changed
     #[pyo3(signature = (blob, context=None))]
     fn decrypt<'py>(
         &self,

@@ -45,7 +45,8 @@ impl Failure {
             Self::Python(error) => error,
             Self::Panic => raise(
                 py,
-                &kms::Status::Poisoned.error("a panic inside the library was stopped; close the keystore and report it"),
+                &kms::Status::Poisoned
+                    .error("a panic inside the library was stopped; close the keystore and report it"),
             ),
         }
     }

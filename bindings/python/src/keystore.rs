@@ -133,7 +133,9 @@ impl Keystore {
     /// True
     fn close(&self) -> PyResult<()> {
         if in_callback() {
-            return Err(PyRuntimeError::new_err("a callback can't close a keystore; close it when the call has returned"));
+            return Err(PyRuntimeError::new_err(
+                "a callback can't close a keystore; close it when the call has returned",
+            ));
         }
         let taken = self.kms.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(taken);

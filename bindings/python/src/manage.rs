@@ -64,8 +64,7 @@ impl Keystore {
     ) -> PyResult<Bound<'py, PyDict>> {
         let key = self.call(py, |kms| {
             let origin = if external { Origin::External } else { Origin::Kms };
-            let request =
-                CreateKey { description, origin: Some(origin), rotate_every: interval(rotate_every_s)? };
+            let request = CreateKey { description, origin: Some(origin), rotate_every: interval(rotate_every_s)? };
             kms.describe_key(&kms.create_key(&request)?.to_string())
         })?;
         fields(py, &key)
@@ -196,12 +195,7 @@ impl Keystore {
         })
     }
 
-    fn _describe_key_version(
-        &self,
-        py: Python<'_>,
-        key: &str,
-        version_id: &str,
-    ) -> PyResult<(String, u64, i64, bool)> {
+    fn _describe_key_version(&self, py: Python<'_>, key: &str, version_id: &str) -> PyResult<(String, u64, i64, bool)> {
         let (version, primary) = self.call(py, |kms| kms.describe_key_version(key, version_id))?;
         Ok((version.id.to_string(), version.number, version.created.millis(), primary))
     }
@@ -347,9 +341,7 @@ impl Keystore {
         let done = self.call(py, |kms| Ok(kms.call(action, request)))?;
         Ok(match done {
             Ok(response) => (response, None),
-            Err(failed) => {
-                (failed.body, Some(raise(py, &failed.error).into_value(py).into_bound(py).into_any()))
-            }
+            Err(failed) => (failed.body, Some(raise(py, &failed.error).into_value(py).into_bound(py).into_any())),
         })
     }
 }

@@ -340,7 +340,7 @@ class Keystore(_libkms.Keystore):
 
         >>> kms.import_key_material(external.id, b"...", b"...")
         Traceback (most recent call last):
-        libkms.errors.InvalidImportToken: the import token was not made by this keystore; get new parameters
+        libkms.errors.InvalidImportToken: the import token isn't one of this keystore for this key, or was changed
         """
         self._import_key_material(key_id, wrapped, token, None if expires is None else to_millis(expires))
 
