@@ -25,10 +25,12 @@ use pyo3::prelude::*;
 
 #[pymodule]
 mod _libkms {
+    use pyo3::prelude::*;
+
     #[pymodule_export]
     use crate::clock::ManualClock;
     #[pymodule_export]
-    use crate::error::statuses;
+    use crate::error::{know_exceptions, statuses};
     #[pymodule_export]
     use crate::guard::release_gil_from;
     #[pymodule_export]
@@ -37,4 +39,18 @@ mod _libkms {
     #[pymodule_export]
     #[allow(non_upper_case_globals, reason = "the name that Python modules have for it")]
     const __version__: &str = env!("CARGO_PKG_VERSION");
+
+    /// PyO3 keeps objects of one interpreter in statics, and doesn't refuse another one itself.
+    #[pymodule_init]
+    fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+        if crate::in_main_interpreter() {
+            return Ok(());
+        }
+        Err(pyo3::exceptions::PyImportError::new_err("no support for a subinterpreter"))
+    }
+}
+
+fn in_main_interpreter() -> bool {
+    // SAFETY: called by the import system, with the GIL; the main interpreter's id is 0.
+    unsafe { pyo3::ffi::PyInterpreterState_GetID(pyo3::ffi::PyInterpreterState_Get()) == 0 }
 }

@@ -19,7 +19,7 @@ try:
 except ImportError as error:
     if "subinterpreter" in str(error):
         raise ImportError(
-            "libkms works in the main interpreter only, because PyO3 modules don't support subinterpreters yet; "
+            "libkms works in the main interpreter only, because its module keeps objects of one interpreter; "
             "use processes or threads"
         ) from error
     raise

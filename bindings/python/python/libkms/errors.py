@@ -274,3 +274,6 @@ class Forked(Error, status=Status.FORKED):
 
 class RandomFailed(Error, status=Status.RANDOM_FAILED):
     """The kernel gave no randomness."""
+
+
+_libkms.know_exceptions(_BY_STATUS, Error)
