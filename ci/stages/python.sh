@@ -18,7 +18,7 @@ export PATH=$tools/bin:$PATH
 
 wheels=$ROOT/target/python-wheels
 rm -rf "$wheels"
-(cd bindings/python && CARGO_TARGET_DIR=$ROOT/target/python maturin build --release --locked --zig \
+(cd bindings/python && CARGO_TARGET_DIR=$ROOT/target/python-wheel maturin build --release --locked --zig \
     --compatibility manylinux_2_28 --interpreter python3 --out "$wheels" </dev/null)
 wheel=$(echo "$wheels"/libkms-*.whl)
 [ -f "$wheel" ] || die "no wheel was built"

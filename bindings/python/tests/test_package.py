@@ -28,6 +28,7 @@ def test_the_module_exports_itself_only():
 def test_the_module_is_never_unloaded_and_brings_its_openssl():
     out = subprocess.run(["readelf", "-d", _libkms.__file__], capture_output=True, text=True, check=True).stdout
     assert "NODELETE" in out
+    assert "SONAME" not in out, "a program that loads libkms.so.0 later would be given this module in its place"
     assert "libcrypto" not in out and "libssl" not in out and "libsqlite" not in out
 
 
