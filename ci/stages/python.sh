@@ -48,6 +48,7 @@ no_path_of_this_machine() {
 types() { (cd bindings/python && python -m mypy --python-executable "$fresh/bin/python" -p libkms); }
 stub() { (cd "$(mktemp -d)" && "$fresh/bin/python" -m mypy.stubtest libkms --allowlist "$ROOT/bindings/python/stubtest-allowlist.txt"); }
 
+attempt "cargo fmt of bindings/python" cargo fmt --check --manifest-path bindings/python/Cargo.toml
 attempt "the wheel runs on manylinux_2_28" runs_on_old_systems
 attempt "its OpenSSL is the library's" same_openssl
 attempt "it names no path of this machine" no_path_of_this_machine

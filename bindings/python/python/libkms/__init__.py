@@ -16,12 +16,12 @@ encrypted columns.
 
 try:
     from . import _libkms
-except ImportError as error:
-    if "subinterpreter" in str(error):
+except ImportError as _refusal:
+    if "subinterpreter" in str(_refusal):
         raise ImportError(
             "libkms works in the main interpreter only, because its module keeps objects of one interpreter; "
             "use processes or threads"
-        ) from error
+        ) from _refusal
     raise
 
 from ._keystore import Keystore, RootCallback, open

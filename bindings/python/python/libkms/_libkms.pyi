@@ -6,7 +6,11 @@ from typing import Any, Final
 
 from _typeshed import ReadableBuffer, WriteableBuffer
 
+from typing_extensions import disjoint_base
+
 from .errors import Error
+
+__all__ = ["Keystore", "ManualClock", "__version__", "know_exceptions", "release_gil_from", "statuses"]
 
 __version__: Final[str]
 
@@ -14,11 +18,13 @@ def statuses() -> list[tuple[int, str, str]]: ...
 def know_exceptions(by_status: dict[int, type[Error]], base: type[Error]) -> None: ...
 def release_gil_from(size: int) -> int: ...
 
+@disjoint_base
 class ManualClock:
     def __new__(cls, millis: int) -> ManualClock: ...
     def _get(self) -> int: ...
     def _set(self, millis: int) -> None: ...
 
+@disjoint_base
 class Keystore:
     def __new__(
         cls,
