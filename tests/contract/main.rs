@@ -17,6 +17,7 @@ mod events;
 mod expiry;
 mod import;
 mod imported;
+mod into;
 mod limits;
 mod lists;
 mod matrix;
