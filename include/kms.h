@@ -926,6 +926,24 @@ kms_status kms_verify(const struct kms_t *kms,
                       kms_visit_fault_fn visit,
                       void *user);
 
+// kms_backup writes a snapshot of the keystore to a new file at `path`: complete and synced, or not at all. A file that is
+// there is never replaced (KMS_KEYSTORE_IO). Other calls that change the keystore wait until it is read.
+//
+// The copy is a keystore, opened by what opens this one now. To restore it, copy it to the keystore's path while no
+// handle is open; what was encrypted under versions made since can't be decrypted then.
+KMS_MUST_USE
+kms_status kms_backup(const struct kms_t *kms,
+                      const char *path);
+
+// kms_change_root makes the root key of `options` the one that opens the keystore, instead of all that did; handles that
+// are open go on. Of the options, the root counts, and kms_options_set_create for a key file that isn't there.
+//
+// The new root is tried before anything is changed. Nothing is sealed anew, so it takes no longer for many keys; copies
+// of the file made before are still opened by the old root.
+KMS_MUST_USE
+kms_status kms_change_root(const struct kms_t *kms,
+                           const struct kms_options_t *options);
+
 // kms_status_name gives the constant's name, such as "KMS_REJECTED_DISABLED". Never NULL, whatever the number; valid
 // for ever.
 KMS_MUST_USE

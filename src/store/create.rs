@@ -98,9 +98,31 @@ fn create_key_file(path: &Path) -> Result<Option<File>> {
     finish(path, &temporary, made, failed)
 }
 
+/// A new key file for a keystore that is there; one that is there already is left as it is.
+pub fn key_file(path: &Path) -> Result<()> {
+    if !sqlite::exists(path)? {
+        create_key_file(path)?;
+    }
+    Ok(())
+}
+
 fn create_store(path: &Path, root: &Root) -> Result<()> {
+    match place_new(path, |temporary| fill(temporary, root))? {
+        // Another creator was faster, and its keystore is as good.
+        Placed::New | Placed::Taken => Ok(()),
+    }
+}
+
+/// Whether a new file could take its place.
+pub enum Placed {
+    New,
+    Taken,
+}
+
+/// A new keystore at `path`, made under a temporary name by `fill`, complete or not at all. Never replaces a file.
+pub fn place_new(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<Placed> {
     let temporary = temporary_name(path)?;
-    let made = fill(&temporary, root);
+    let made = fill(&temporary);
     let failed = |e: std::io::Error| Status::KeystoreIo.error(format!("the keystore can't be created: {}", e.kind()));
     let made = match made {
         Ok(()) => File::open(&temporary).and_then(|file| file.sync_all().map(|()| file)),
@@ -109,7 +131,8 @@ fn create_store(path: &Path, root: &Root) -> Result<()> {
             return Err(error);
         }
     };
-    finish(path, &temporary, made, failed).map(drop)
+    let placed = finish(path, &temporary, made, failed)?;
+    Ok(if placed.is_some() { Placed::New } else { Placed::Taken })
 }
 
 /// Links `temporary` to its final name and syncs the folder; `None` if that name is taken.
