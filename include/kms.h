@@ -40,7 +40,8 @@
  * Keystore   A call that reads or changes the keystore can also fail with KMS_KEYSTORE_IO, KMS_KEYSTORE_BUSY,
  *            KMS_KEYSTORE_CORRUPT or KMS_KEYSTORE_REPLACED; one that changes it, on a handle that was opened read-only,
  *            with KMS_KEYSTORE_READ_ONLY, before anything else about the key is looked at.
- *            After KMS_KEYSTORE_IO a change may have been made all the same: look before you repeat it.
+ *            With an anchor, changes can also fail with KMS_ANCHOR_UNAVAILABLE and KMS_KEYSTORE_ROLLED_BACK. After
+ *            KMS_KEYSTORE_IO or KMS_ANCHOR_UNAVAILABLE a change may have been made all the same: look before you repeat it.
  * Callbacks  Run with no lock of the library held, and may call anything but kms_close on their own handle. They must not
  *            throw or longjmp. A child that was forked in one must not return from it.
  * fork       A child may go on with its parent's handle, and close it: it makes its own connection, randomness and rotation
