@@ -2,6 +2,7 @@
 //!
 //! `KMS_TEST_SCALE=10` makes the long ones ten times longer. `--features faults` adds those that need a fault.
 
+mod backup;
 mod cache;
 mod crash;
 mod edited;
