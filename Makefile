@@ -3,8 +3,9 @@
 # The stages of each run, in order; one alone: make test STAGE=clippy
 TEST = fmt clippy header rust msrv release headers c exports demo decoder system
 NIGHTLY = miri asan
+LONG = long
 
-.PHONY: help demo build test test-nightly header bench clean
+.PHONY: help demo build test test-nightly test-long header bench clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -21,6 +22,9 @@ test: ## every check on stable Rust; STAGE=name runs one (ci/stage lists them)
 
 test-nightly: ## Miri and AddressSanitizer on nightly Rust
 	@ci/all $(or $(STAGE),$(NIGHTLY))
+
+test-long: ## the tests that count, with large counts; KMS_LONG=10 makes them ten times larger
+	@ci/all $(or $(STAGE),$(LONG))
 
 header: ## write include/kms.h from src/ffi
 	@ci/header
