@@ -11,6 +11,7 @@
 #include <kms/options.hpp>
 #include <kms/rotation.hpp>
 #include <kms/tag.hpp>
+#include <kms/verify.hpp>
 #include <kms/version.hpp>
 
 #include <exception>
@@ -34,7 +35,8 @@ class keystore : public detail::key_calls<keystore>,
                  public detail::tag_calls<keystore>,
                  public detail::import_calls<keystore>,
                  public detail::json_calls<keystore>,
-                 public detail::health_calls<keystore> {
+                 public detail::health_calls<keystore>,
+                 public detail::verify_calls<keystore> {
 public:
     /// `location` is a path, "sqlite:PATH", or "memory:" for a keystore that lives as long as this object.
     [[nodiscard]] static keystore open(std::string_view location, const options &how) {

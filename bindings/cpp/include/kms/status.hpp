@@ -57,6 +57,8 @@ enum class status : kms_status {
     keystore_not_found = KMS_KEYSTORE_NOT_FOUND,
     keystore_replaced = KMS_KEYSTORE_REPLACED,
     root_key_unavailable = KMS_ROOT_KEY_UNAVAILABLE,
+    keystore_rolled_back = KMS_KEYSTORE_ROLLED_BACK,
+    anchor_unavailable = KMS_ANCHOR_UNAVAILABLE,
 
     internal = KMS_INTERNAL,
     poisoned = KMS_POISONED,
@@ -193,6 +195,8 @@ using keystore_busy = failure<status::keystore_busy>;
 using keystore_not_found = failure<status::keystore_not_found>;
 using keystore_replaced = failure<status::keystore_replaced>;
 using root_key_unavailable = failure<status::root_key_unavailable>;
+using keystore_rolled_back = failure<status::keystore_rolled_back>;
+using anchor_unavailable = failure<status::anchor_unavailable>;
 using internal = failure<status::internal>;
 using poisoned = failure<status::poisoned>;
 using forked = failure<status::forked>;
@@ -231,7 +235,7 @@ using all_failures = failures<
     status::invalid_key_material, status::invalid_import_token, status::expired_import_token, status::wrong_root_key,
     status::not_a_keystore, status::keystore_too_new, status::keystore_corrupt, status::keystore_io,
     status::keystore_read_only, status::keystore_busy, status::keystore_not_found, status::keystore_replaced,
-    status::root_key_unavailable, status::internal, status::poisoned, status::forked, status::random_failed>;
+    status::root_key_unavailable, status::keystore_rolled_back, status::anchor_unavailable, status::internal, status::poisoned, status::forked, status::random_failed>;
 
 /// The text of this thread's last failed call.
 inline std::string last_error() {
