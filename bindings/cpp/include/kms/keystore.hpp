@@ -2,6 +2,7 @@
 #pragma once
 
 #include <kms/alias.hpp>
+#include <kms/batch.hpp>
 #include <kms/call.hpp>
 #include <kms/crypt.hpp>
 #include <kms/data_key.hpp>
@@ -28,6 +29,7 @@ namespace kms {
 /// in a forked child. Each header named after a noun has the calls about it.
 class keystore : public detail::key_calls<keystore>,
                  public detail::crypt_calls<keystore>,
+                 public detail::batch_calls<keystore>,
                  public detail::data_key_calls<keystore>,
                  public detail::rotation_calls<keystore>,
                  public detail::version_calls<keystore>,

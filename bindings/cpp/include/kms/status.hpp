@@ -27,6 +27,7 @@ enum class status : kms_status {
     unknown_action = KMS_UNKNOWN_ACTION,
     unsupported_alias = KMS_UNSUPPORTED_ALIAS,
     limit_exceeded = KMS_LIMIT_EXCEEDED,
+    batch_partial = KMS_BATCH_PARTIAL,  ///< never thrown: each outcome of a batch has its own status
 
     key_not_found = KMS_KEY_NOT_FOUND,
     key_version_not_found = KMS_KEY_VERSION_NOT_FOUND,
@@ -169,6 +170,7 @@ using buffer_too_small = failure<status::buffer_too_small>;
 using unknown_action = failure<status::unknown_action>;
 using unsupported_alias = failure<status::unsupported_alias>;
 using limit_exceeded = failure<status::limit_exceeded>;
+using batch_partial = failure<status::batch_partial>;
 using key_not_found = failure<status::key_not_found>;
 using key_version_not_found = failure<status::key_version_not_found>;
 using alias_not_found = failure<status::alias_not_found>;
@@ -228,7 +230,7 @@ struct failures {
 
 using all_failures = failures<
     status::invalid_argument, status::missing_parameter, status::buffer_too_small, status::unknown_action,
-    status::unsupported_alias, status::limit_exceeded, status::key_not_found, status::key_version_not_found,
+    status::unsupported_alias, status::limit_exceeded, status::batch_partial, status::key_not_found, status::key_version_not_found,
     status::alias_not_found, status::alias_already_exists, status::rejected_disabled, status::rejected_pending_deletion,
     status::rejected_pending_import, status::state_modified_failed, status::unsupported_operation,
     status::unsupported_origin, status::deletion_protected, status::malformed_ciphertext, status::authentication_failed,
