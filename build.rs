@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    shared_library();
+    // A dependent's library inherits what is said here: the Python module must not answer to the name of libkms.so.
+    if std::env::var_os("CARGO_FEATURE_CAPI").is_some() {
+        shared_library();
+    }
     #[cfg(feature = "header")]
     header::check_or_write();
 }

@@ -24,6 +24,9 @@ pub struct Context<'a> {
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "the large one is the common one, and it stays off the heap")]
 enum Entries<'a> {
+    None,
+    /// Apart from the next, because filling an array costs as much as all the rest.
+    One(Entry<'a>),
     Inline([Entry<'a>; INLINE], usize),
     Heap(Vec<Entry<'a>>),
 }
@@ -75,7 +78,7 @@ impl<'a> Context<'a> {
 
     #[inline]
     pub fn empty() -> Self {
-        Self { entries: Entries::Inline([("", ""); INLINE], 0), encoded_len: 0 }
+        Self { entries: Entries::None, encoded_len: 0 }
     }
 
     #[inline]
@@ -129,19 +132,29 @@ impl<'a> Context<'a> {
 impl<'a> Entries<'a> {
     #[inline]
     fn push(&mut self, entry: Entry<'a>) -> Result<()> {
-        if let Entries::Inline(entries, len) = self
-            && let Some(slot) = entries.get_mut(*len)
-        {
-            *slot = entry;
-            *len += 1;
+        if let Entries::None = self {
+            *self = Entries::One(entry);
             return Ok(());
         }
-        self.push_on_heap(entry)
+        self.push_another(entry)
     }
 
-    #[cold]
-    fn push_on_heap(&mut self, entry: Entry<'a>) -> Result<()> {
+    fn push_another(&mut self, entry: Entry<'a>) -> Result<()> {
         match self {
+            Entries::None => *self = Entries::One(entry),
+            Entries::One(first) => {
+                let mut entries = [("", ""); INLINE];
+                for (slot, entry) in entries.iter_mut().zip([*first, entry]) {
+                    *slot = entry;
+                }
+                *self = Entries::Inline(entries, 2);
+            }
+            Entries::Inline(entries, len) if *len < INLINE => {
+                if let Some(slot) = entries.get_mut(*len) {
+                    *slot = entry;
+                    *len += 1;
+                }
+            }
             Entries::Heap(entries) if entries.len() == usize::from(u16::MAX) => {
                 return Err(invalid("an encryption context has more than 65535 entries"));
             }
@@ -154,6 +167,8 @@ impl<'a> Entries<'a> {
     #[inline]
     fn as_slice(&self) -> &[Entry<'a>] {
         match self {
+            Entries::None => &[],
+            Entries::One(entry) => std::slice::from_ref(entry),
             Entries::Inline(entries, len) => entries.get(..*len).unwrap_or_default(),
             Entries::Heap(entries) => entries,
         }
@@ -161,6 +176,8 @@ impl<'a> Entries<'a> {
 
     fn as_mut_slice(&mut self) -> &mut [Entry<'a>] {
         match self {
+            Entries::None => &mut [],
+            Entries::One(entry) => std::slice::from_mut(entry),
             Entries::Inline(entries, len) => entries.get_mut(..*len).unwrap_or_default(),
             Entries::Heap(entries) => entries,
         }

@@ -243,12 +243,13 @@ impl Cipher {
             None => prefix.messages = 0,
         }
         let suffix = shared.nonces.suffix()?;
+        let suffix = suffix.bytes();
         let (head, tail) = nonce.split_at_mut(PREFIX);
         head.copy_from_slice(&prefix.bytes);
-        tail.copy_from_slice(&suffix);
+        tail.copy_from_slice(suffix);
         match input {
-            Input::Apart(plaintext) => self.gcm.seal(&suffix, aad, plaintext, sealed),
-            Input::InPlace => self.gcm.seal_in_place(&suffix, aad, sealed),
+            Input::Apart(plaintext) => self.gcm.seal(suffix, aad, plaintext, sealed),
+            Input::InPlace => self.gcm.seal_in_place(suffix, aad, sealed),
         }
     }
 

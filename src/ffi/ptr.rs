@@ -104,18 +104,20 @@ pub unsafe fn text_bytes<'a>(pointer: *const c_char, what: &'static str) -> Resu
 pub unsafe fn short_text<'a>(pointer: *const c_char, what: &'static str) -> Result<&'a str> {
     const SHORT: usize = 16;
     if !pointer.is_null() {
+        let mut bits = 0;
         for len in 0..SHORT {
             // SAFETY: not NULL, and no byte before this one was the NUL.
-            match unsafe { pointer.cast::<u8>().add(len).read() } {
-                0 => {
-                    // SAFETY: these bytes were just read, and none is above 0x7F.
-                    return Ok(unsafe {
-                        std::str::from_utf8_unchecked(std::slice::from_raw_parts(pointer.cast(), len))
-                    });
-                }
-                1..=0x7F => {}
-                _ => break,
+            let byte = unsafe { pointer.cast::<u8>().add(len).read() };
+            if byte == 0 && bits < 0x80 {
+                // SAFETY: these bytes were just read, and none is above 0x7F.
+                let bytes = unsafe { std::slice::from_raw_parts(pointer.cast(), len) };
+                // SAFETY: ASCII is UTF-8.
+                return Ok(unsafe { std::str::from_utf8_unchecked(bytes) });
             }
+            if byte == 0 {
+                break;
+            }
+            bits |= byte;
         }
     }
     // SAFETY: the caller's promise.

@@ -86,6 +86,60 @@ impl OpenTarget for VecOpen {
     }
 }
 
+/// Memory of the caller's, asked for once and only borrowed while the cipher writes into it: code of the caller's that
+/// runs before, such as its clock, never meets a borrow of ours.
+struct Given<'a, M, F> {
+    plaintext: &'a [u8],
+    give: Option<F>,
+    memory: Option<M>,
+}
+
+impl<'a, M: AsMut<[u8]>, F: FnOnce(usize) -> Result<M>> Given<'a, M, F> {
+    fn new(plaintext: &'a [u8], give: F) -> Self {
+        Self { plaintext, give: Some(give), memory: None }
+    }
+
+    fn ask(&mut self, needed: usize) -> Result<bool> {
+        if let Some(give) = self.give.take() {
+            self.memory = Some(give(needed)?);
+        }
+        Ok(true)
+    }
+
+    fn bytes(&mut self) -> &mut [u8] {
+        self.memory.as_mut().map(AsMut::as_mut).unwrap_or_default()
+    }
+
+    fn filled(self) -> Result<M> {
+        self.memory.ok_or_else(no_room)
+    }
+}
+
+impl<M: AsMut<[u8]>, F: FnOnce(usize) -> Result<M>> SealTarget for Given<'_, M, F> {
+    fn room(&mut self, needed: usize) -> Result<bool> {
+        self.ask(needed)
+    }
+
+    fn output(&mut self, _: usize) -> (&mut [u8], Input<'_>) {
+        let plaintext = self.plaintext;
+        (self.bytes(), Input::Apart(plaintext))
+    }
+}
+
+impl<M: AsMut<[u8]>, F: FnOnce(usize) -> Result<M>> OpenTarget for Given<'_, M, F> {
+    fn room(&mut self, needed: usize) -> Result<bool> {
+        self.ask(needed)
+    }
+
+    fn direct(&mut self) -> Option<&mut [u8]> {
+        Some(self.bytes())
+    }
+
+    fn copy(&mut self, plaintext: &[u8]) {
+        self.bytes().copy_from_slice(plaintext);
+    }
+}
+
 impl Kms {
     /// Encrypts under the primary version of `key`, a key id or `alias/NAME`. The ciphertext is 80 bytes longer.
     pub fn encrypt(&self, key: &str, plaintext: &[u8], context: &[(&str, &str)]) -> Result<Vec<u8>> {
@@ -99,6 +153,33 @@ impl Kms {
         let mut target = VecOpen::default();
         self.decrypt_to(blob, &Context::new(context.iter().copied())?, &mut target)?;
         Ok(target.0)
+    }
+
+    /// As [`Kms::encrypt`], into memory that `give` is asked for once, when all else is checked: told the exact size, it
+    /// gives so many bytes.
+    pub fn encrypt_into<M: AsMut<[u8]>>(
+        &self,
+        key: &str,
+        plaintext: &[u8],
+        context: &[(&str, &str)],
+        give: impl FnOnce(usize) -> Result<M>,
+    ) -> Result<M> {
+        let mut target = Given::new(plaintext, give);
+        self.encrypt_to(key, plaintext.len(), &Context::new(context.iter().copied())?, &mut target)?;
+        target.filled()
+    }
+
+    /// As [`Kms::decrypt`], into memory that `give` is asked for as in [`Kms::encrypt_into`]. After a failure it holds no
+    /// plaintext.
+    pub fn decrypt_into<M: AsMut<[u8]>>(
+        &self,
+        blob: &[u8],
+        context: &[(&str, &str)],
+        give: impl FnOnce(usize) -> Result<M>,
+    ) -> Result<M> {
+        let mut target = Given::new(&[], give);
+        self.decrypt_to(blob, &Context::new(context.iter().copied())?, &mut target)?;
+        target.filled()
     }
 
     /// Moves a ciphertext to the primary version of `destination_key_id`, which may be its own key. The plaintext

@@ -162,8 +162,9 @@ impl Kms {
     ) -> Result<Option<Vec<u8>>> {
         let public_key = PublicKey::from_der(public_key)?;
         let parsed = Blob::parse(blob)?;
-        self.core()?.usable_version(&parsed.header.key, &parsed.header.version)?;
         check_fits(parsed.plaintext_len(), wrapping)?;
+        Context::new(context.iter().copied())?;
+        self.core()?.usable_version(&parsed.header.key, &parsed.header.version)?;
         if !room(WRAPPED)? {
             return Ok(None);
         }

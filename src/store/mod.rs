@@ -437,11 +437,19 @@ impl Store {
 
     /// One try; makes the connection anew if it was dropped.
     fn try_begin(&self, connection: &mut Connection, kind: Transaction) -> Result<()> {
-        if connection.backend.0.is_none() {
+        let is_new = connection.backend.0.is_none();
+        if is_new {
             connection.backend = self.reconnect(&mut connection.sealing)?;
         }
         let backend = connection.backend.get()?;
-        fork::gate(|| backend.begin(kind))
+        match fork::gate(|| backend.begin(kind)) {
+            // One that was opened while the disk could not be written stays read-only.
+            Err(e) if e.status() == Status::KeystoreReadOnly && !is_new => {
+                connection.backend.let_go();
+                self.try_begin(connection, kind)
+            }
+            done => done,
+        }
     }
 
     /// A new connection to the very store that was open: same uuid, and not before the last commit of ours.

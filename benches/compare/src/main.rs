@@ -63,12 +63,13 @@ fn run(folder: &Path, report: &Path, quick: bool, wanted: &[String]) -> Result<S
     let mut all = Vec::new();
     for name in known.into_iter().filter(|name| wanted.is_empty() || wanted.iter().any(|w| w == name)) {
         eprintln!("measuring: {name}");
-        let (date, load_before) = (machine::date(), machine::load());
+        let (date, before) = (machine::date(), machine::foreign_seconds());
         let (seconds, section) = measure::wall(|| in_process(folder, name, quick, &stamp));
+        let disturbed = ((machine::foreign_seconds() - before) / seconds).max(0.0);
         if let Err(why) = &section {
             eprintln!("{name} failed: {why}");
         }
-        all.push(Measured { group: name.to_owned(), date, load_before, seconds, section });
+        all.push(Measured { group: name.to_owned(), date, disturbed, seconds, section });
     }
     let bench = Bench::new(folder, Effort { quick })?;
     report::write(report, &machine::describe(&bench), quick, &all)?;

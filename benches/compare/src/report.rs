@@ -14,14 +14,15 @@ use crate::section::{Limit, Promise, Section, Table, digits};
 pub struct Measured {
     pub group: String,
     pub date: String,
-    pub load_before: f64,
+    /// CPUs that other programs kept busy meanwhile.
+    pub disturbed: f64,
     pub seconds: f64,
     /// Or why the whole group failed.
     pub section: Result<Section, String>,
 }
 
 /// Above this, other programs took time from what was measured.
-const IDLE: f64 = 0.5;
+const IDLE: f64 = 0.1;
 
 /// Writes `folder/benchmarks.md` and `folder/benchmarks/*.svg`.
 pub fn write(folder: &Path, machine: &[(String, String)], quick: bool, all: &[Measured]) -> Result<(), String> {
@@ -47,11 +48,11 @@ fn markdown(machine: &[(String, String)], quick: bool, all: &[Measured]) -> Stri
     if quick {
         out += "**A quick run: the counts are too small for the figures to mean anything.**\n\n";
     }
-    if let Some(most) = all.iter().map(|measured| measured.load_before).reduce(f64::max).filter(|&load| load > IDLE) {
+    if let Some(most) = all.iter().map(|measured| measured.disturbed).reduce(f64::max).filter(|&busy| busy > IDLE) {
         let _ = writeln!(
             out,
-            "**Other programs were running: the load was up to {most:.1}. Minima and ratios bear it best, wall times and \
-             tails worst.**\n"
+            "**Other programs were running, and kept up to {most:.1} of the CPUs busy. Minima and ratios bear it best, wall \
+             times and tails worst.**\n"
         );
     }
     out += "| machine | |\n|---|---|\n";
@@ -142,8 +143,8 @@ fn section(out: &mut String, measured: &Measured) {
     }
     let _ = writeln!(
         out,
-        "`make bench GROUP={}`, {}, {:.0} s, load before it {:.1}",
-        measured.group, measured.date, measured.seconds, measured.load_before
+        "`make bench GROUP={}`, {}, {:.0} s; other programs used {:.2} CPUs",
+        measured.group, measured.date, measured.seconds, measured.disturbed
     );
 }
 

@@ -127,6 +127,12 @@ pub struct Session {
 
 unsafe impl Send for Session {}
 
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _ = call!(self.functions, C_CloseSession(self.session));
+    }
+}
+
 fn parameters(nonce: &[u8; 12]) -> CK_GCM_PARAMS {
     CK_GCM_PARAMS {
         pIv: nonce.as_ptr().cast_mut(),

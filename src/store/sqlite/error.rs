@@ -30,7 +30,11 @@ pub fn storage(what: &str, error: &rusqlite::Error) -> Error {
             Status::KeystoreBusy.error("another process is using the keystore; try again")
         }
         ErrorCode::NotADatabase => Status::NotAKeystore.error("the file is not a libkms keystore"),
-        ErrorCode::DatabaseCorrupt | ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch => {
+        // SQLite takes a disk's EIO while reading for damage too.
+        ErrorCode::DatabaseCorrupt => Status::KeystoreCorrupt.error(format!(
+            "the keystore is damaged, or its disk can't be read ({detail}); check the disk, or restore from a backup"
+        )),
+        ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch => {
             Status::KeystoreCorrupt.error(format!("the keystore is damaged ({detail}); restore it from a backup"))
         }
         ErrorCode::ReadOnly => Status::KeystoreReadOnly

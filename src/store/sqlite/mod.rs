@@ -134,6 +134,15 @@ impl Sqlite {
         }
     }
 
+    /// Where the file can't be written SQLite opens it for reading, and tells so no earlier than at the first change.
+    fn check_writable(&self) -> Result<()> {
+        if self.connection.is_readonly(rusqlite::MAIN_DB).map_err(|e| storage("open", &e))? {
+            return Err(Status::KeystoreReadOnly
+                .error("the keystore can't be written: check the file's and the folder's permissions, and the disk"));
+        }
+        Ok(())
+    }
+
     fn start(&mut self, kind: Transaction) -> Result<()> {
         let sql = match kind {
             Transaction::Read => "BEGIN",
@@ -143,7 +152,7 @@ impl Sqlite {
         // A deferred BEGIN takes no lock; the first read does, and is where BUSY belongs.
         let locked = match kind {
             Transaction::Read => self.run("SELECT id FROM meta"),
-            Transaction::Write => self.check_place(),
+            Transaction::Write => self.check_place().and_then(|()| self.check_writable()),
         };
         if locked.is_err() {
             let _ = self.run("ROLLBACK");

@@ -94,7 +94,7 @@ fn one_size(bench: &Bench, token: Option<&Token>, bytes: usize) -> Result<(Vec<T
     let alias = c"alias/orders";
     kms.create_alias(&key, alias)?;
     let blob = kms.blob(&key, text);
-    let blobs = kms.blobs_of_new_prefixes(&key, text, if bytes > 4096 { 64 } else { PREFIXES });
+    let blobs = kms.blobs_of_new_prefixes(&key, text, if bytes > 4096 { 16 } else { PREFIXES });
 
     let vendored = &bench.vendored;
     let kept = Proved::new(Evp::new(vendored, Habit::KeyKept), text);

@@ -1,0 +1,6 @@
+//! Links the module so that it is never unloaded: threads and fork handlers of the library outlive a dlclose.
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
+}

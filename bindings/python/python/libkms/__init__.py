@@ -1,0 +1,149 @@
+"""A key management service that lives inside a program: no server, no network, one file.
+
+A program opens a keystore, creates customer master keys, encrypts under them, and never thinks about rotation again: a
+clock inside the library makes new key versions on schedule, and everything ever encrypted stays readable.
+
+>>> with libkms.open(folder / "keys.db", root_key_file=folder / "root.key", create=True) as kms:
+...     key = kms.create_key(description="orders", rotate_every=timedelta(days=90))
+...     blob = kms.encrypt(key.id, b"4111 1111", context={"tenant": "42"})
+...     version_id = kms.rotate(key.id)
+...     kms.decrypt(blob, context={"tenant": "42"})
+b'4111 1111'
+
+`libkms.aio` has the same for asyncio, `libkms.testing` a clock that tests move, `libkms.sqlalchemy` and `libkms.django`
+encrypted columns.
+"""
+
+try:
+    from . import _libkms
+except ImportError as _refusal:
+    if "subinterpreter" in str(_refusal):
+        raise ImportError(
+            "libkms works in the main interpreter only, because its module keeps objects of one interpreter; "
+            "use processes or threads"
+        ) from _refusal
+    raise
+
+from ._keystore import Keystore, RootCallback, open
+from ._libkms import __version__
+from ._types import (
+    Alias,
+    BlobInfo,
+    DataKey,
+    Event,
+    EventKind,
+    ExportedDataKey,
+    Health,
+    ImportParameters,
+    Key,
+    KeyState,
+    KeyVersion,
+    Origin,
+    Rotation,
+    Ticked,
+    Wrapping,
+)
+from .errors import (
+    AliasAlreadyExists,
+    AliasNotFound,
+    AuthenticationFailed,
+    BufferTooSmall,
+    DeletionProtected,
+    Error,
+    ExpiredImportToken,
+    Forked,
+    Internal,
+    InvalidArgument,
+    InvalidImportToken,
+    InvalidKeyMaterial,
+    KeyNotFound,
+    KeyVersionNotFound,
+    KeystoreBusy,
+    KeystoreCorrupt,
+    KeystoreIO,
+    KeystoreNotFound,
+    KeystoreReadOnly,
+    KeystoreReplaced,
+    KeystoreTooNew,
+    LimitExceeded,
+    MalformedCiphertext,
+    MissingParameter,
+    NotAKeystore,
+    Poisoned,
+    RandomFailed,
+    RejectedDisabled,
+    RejectedPendingDeletion,
+    RejectedPendingImport,
+    RootKeyUnavailable,
+    StateModifiedFailed,
+    Status,
+    UnknownAction,
+    UnsupportedAlias,
+    UnsupportedOperation,
+    UnsupportedOrigin,
+    WrongRootKey,
+)
+
+__all__ = [
+    "Alias",
+    "AliasAlreadyExists",
+    "AliasNotFound",
+    "AuthenticationFailed",
+    "BlobInfo",
+    "BufferTooSmall",
+    "DataKey",
+    "DeletionProtected",
+    "Error",
+    "Event",
+    "EventKind",
+    "ExpiredImportToken",
+    "ExportedDataKey",
+    "Forked",
+    "Health",
+    "ImportParameters",
+    "Internal",
+    "InvalidArgument",
+    "InvalidImportToken",
+    "InvalidKeyMaterial",
+    "Key",
+    "KeyNotFound",
+    "KeyState",
+    "KeyVersion",
+    "KeyVersionNotFound",
+    "Keystore",
+    "KeystoreBusy",
+    "KeystoreCorrupt",
+    "KeystoreIO",
+    "KeystoreNotFound",
+    "KeystoreReadOnly",
+    "KeystoreReplaced",
+    "KeystoreTooNew",
+    "LimitExceeded",
+    "MAX_OVERHEAD",
+    "MalformedCiphertext",
+    "MissingParameter",
+    "NotAKeystore",
+    "Origin",
+    "Poisoned",
+    "RandomFailed",
+    "RejectedDisabled",
+    "RejectedPendingDeletion",
+    "RejectedPendingImport",
+    "RootCallback",
+    "RootKeyUnavailable",
+    "Rotation",
+    "StateModifiedFailed",
+    "Status",
+    "Ticked",
+    "UnknownAction",
+    "UnsupportedAlias",
+    "UnsupportedOperation",
+    "UnsupportedOrigin",
+    "Wrapping",
+    "WrongRootKey",
+    "__version__",
+    "open",
+]
+
+MAX_OVERHEAD = 112
+"""A ciphertext is at most this many bytes longer than its plaintext; 80 today."""

@@ -1,0 +1,469 @@
+"""The class `Keystore` as users see it: the compiled one, with Python's types for times, records and lists."""
+
+import atexit
+import json
+import os
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from . import _libkms
+from ._types import (
+    Alias,
+    BlobInfo,
+    DataKey,
+    Event,
+    ExportedDataKey,
+    Health,
+    ImportParameters,
+    Key,
+    KeyVersion,
+    Origin,
+    Ticked,
+    Wrapping,
+    from_millis,
+    to_millis,
+    to_seconds,
+)
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+_PAGE = 256
+_DAY = timedelta(days=1)
+
+
+class RootCallback(Protocol):
+    """Wraps and unwraps the root key (32 bytes) outside of the library: an HSM, a TPM, a cloud KMS.
+
+    `wrap` is called once when the keystore is created, `unwrap` once at each open, never in a forked child. What they
+    raise is the cause of the `RootKeyUnavailable` that open raises.
+    """
+
+    def wrap(self, root: bytes, /) -> "ReadableBuffer": ...
+
+    def unwrap(self, wrapped: bytes, /) -> "ReadableBuffer": ...
+
+
+class Keystore(_libkms.Keystore):
+    """An open keystore; `open` makes it, `close` or the end of `with` ends it.
+
+    Share one between all threads. A forked child may go on with it, and close it; a "memory:" one raises `Forked` there.
+    It can't be pickled: open it where it is needed.
+
+    Calls raise subclasses of `libkms.Error`; each method names those that belong to it. Any call can also raise
+    `KeystoreIO`, `KeystoreBusy`, `KeystoreCorrupt`, `KeystoreReplaced`, and one that changes something
+    `KeystoreReadOnly`. A call that fails has changed nothing, but after `KeystoreIO` look before you repeat it.
+    """
+
+    __slots__ = ("__weakref__", "_location")
+    _location: str
+
+    def __init__(self, location: str, **options: Any) -> None:
+        self._location = location
+        _open_keystores.add(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<libkms.Keystore {self._location!r}{' closed' if self.closed else ''}>"
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        raise TypeError("a Keystore can't be pickled or copied; open it in the process that needs it, or fork")
+
+    def create_key(
+        self, *, description: str = "", rotate_every: timedelta | None = None, origin: Origin = Origin.KMS
+    ) -> Key:
+        """Makes a customer master key; when this returns it is on disk.
+
+        `rotate_every` turns automatic rotation on: whole seconds, 1 second to 3650 days. The key is Enabled and has its
+        first version; with `Origin.EXTERNAL` it waits for its import. Raises `InvalidArgument`, `LimitExceeded` (8192
+        characters of description), `UnsupportedOperation` for an EXTERNAL key with rotation.
+
+        >>> kms.create_key(description="orders", rotate_every=timedelta(days=90)).rotate_every
+        datetime.timedelta(days=90)
+        """
+        seconds = None if rotate_every is None else to_seconds(rotate_every, "rotate_every")
+        return Key._of(self._create_key(description, Origin(origin) is Origin.EXTERNAL, seconds))
+
+    def describe_key(self, key: str) -> Key:
+        """What a key is; `key` is a key id or "alias/NAME". Works in every state.
+
+        Raises `KeyNotFound`, `AliasNotFound`.
+
+        >>> kms.describe_key(key.id).version_count
+        1
+        """
+        return Key._of(self._describe_key(key))
+
+    def list_keys(self) -> Iterator[Key]:
+        """All keys in the order of their ids, read page by page.
+
+        Keys made or destroyed meanwhile may or may not be seen. A damaged key is passed over, and `KeystoreCorrupt` is
+        raised at the end.
+
+        >>> [found.id for found in kms.list_keys()] == [key.id]
+        True
+        """
+        after: str | None = None
+        damaged: Exception | None = None
+        while True:
+            page, error = self._list_keys(after, _PAGE)
+            damaged = damaged or error
+            for fields in page:
+                yield Key._of(fields)
+            if not page or (len(page) < _PAGE and error is None):
+                break
+            after = page[-1]["id"]
+        if damaged is not None:
+            raise damaged
+
+    def schedule_key_deletion(self, key_id: str, pending_window: timedelta = timedelta(days=30)) -> None:
+        """Starts a waiting period of 7 to 366 whole days, after which the key and all encrypted under it are lost.
+
+        Until then `cancel_key_deletion` takes it back. Because a clock can be wrong, the key is destroyed only when its
+        date was seen to be reached twice, an hour apart. Raises `DeletionProtected`, `StateModifiedFailed` if its deletion
+        is pending already, `InvalidArgument`.
+
+        >>> kms.schedule_key_deletion(key.id, timedelta(days=7))
+        >>> kms.describe_key(key.id).state
+        <KeyState.PENDING_DELETION: 3>
+        """
+        if to_seconds(pending_window, "pending_window") % 86_400:
+            raise ValueError("pending_window has whole days")
+        self._schedule_key_deletion(key_id, pending_window // _DAY)
+
+    def set_deletion_protection(self, key_id: str, enable: bool, reason: str = "") -> None:
+        """Turns deletion protection on, with a reason, or off: while it is on, the key's deletion can't be scheduled.
+
+        Raises `RejectedPendingDeletion`, `LimitExceeded`.
+
+        >>> kms.set_deletion_protection(key.id, True, "holds invoices")
+        >>> kms.schedule_key_deletion(key.id)
+        Traceback (most recent call last):
+        libkms.errors.DeletionProtected: the key is protected from deletion; turn that off first
+        """
+        self._set_deletion_protection(key_id, reason if enable else None)
+
+    def create_service_key(self, name: str) -> Key:
+        """The key of a named part of the program, made on first use; its alias is "alias/acs/NAME".
+
+        It encrypts like any other, but has one version for life and can't be deleted. Raises `InvalidArgument`.
+
+        >>> kms.create_service_key("sessions").service_managed
+        True
+        """
+        return Key._of(self._create_service_key(name))
+
+    def update_rotation_policy(self, key_id: str, rotate_every: timedelta | None) -> None:
+        """Turns automatic rotation on, every 1 second to 3650 days in whole seconds, or off (None).
+
+        The interval counts from the creation of the newest version; if that makes the key overdue, it rotates before this
+        returns. Raises `RejectedDisabled` and the other `Rejected...`, `UnsupportedOperation` for imported material.
+
+        >>> kms.update_rotation_policy(key.id, timedelta(days=30))
+        >>> kms.describe_key(key.id).rotation
+        <Rotation.ENABLED: 1>
+        """
+        seconds = None if rotate_every is None else to_seconds(rotate_every, "rotate_every")
+        self._update_rotation_policy(key_id, seconds)
+
+    def tick(self) -> Ticked:
+        """Does all that is due now: for programs without the rotation thread.
+
+        >>> kms.tick()
+        Ticked(rotated=0, destroyed=0, damaged=0)
+        """
+        return Ticked(*self._tick())
+
+    def list_key_versions(self, key: str) -> Iterator[KeyVersion]:
+        """All versions of a key (a key id or "alias/NAME"), newest first, read page by page. Works in every state.
+
+        Raises `KeyNotFound`, `AliasNotFound`, `KeystoreCorrupt` where a version is missing.
+
+        >>> [version.number for version in kms.list_key_versions(key.id)]
+        [1]
+        """
+        before: int | None = None
+        while True:
+            page = self._list_key_versions(key, before, _PAGE)
+            yield from map(KeyVersion._of, page)
+            if len(page) < _PAGE:
+                break
+            before = page[-1][1]
+
+    def describe_key_version(self, key: str, version_id: str) -> KeyVersion:
+        """What is known of one version of a key (a key id or "alias/NAME").
+
+        Raises `KeyNotFound`, `KeyVersionNotFound`.
+
+        >>> kms.describe_key_version(key.id, key.primary_version_id).is_primary
+        True
+        """
+        return KeyVersion._of(self._describe_key_version(key, version_id))
+
+    def inspect(self, blob: "ReadableBuffer") -> BlobInfo:
+        """Which key and version a ciphertext is under, and whether that version is still the primary.
+
+        Nothing is decrypted or authenticated. Raises `MalformedCiphertext`, `KeyNotFound`, `KeyVersionNotFound`.
+
+        >>> kms.inspect(kms.encrypt(key.id, b"4111 1111")).is_primary
+        True
+        """
+        algorithm, context_type, key_id, version_id, is_primary = self._inspect(blob)
+        return BlobInfo(algorithm, context_type != 0, key_id, version_id, is_primary)
+
+    def generate_data_key(
+        self, key: str, number_of_bytes: int = 32, context: Mapping[str, str] | None = None
+    ) -> DataKey:
+        """A random key of 1 to 1024 bytes for the program to encrypt with itself, and its ciphertext under `key`.
+
+        Store `blob` beside your data; `decrypt` gives the key back. Raises what `encrypt` does, `InvalidArgument`.
+
+        >>> data_key = kms.generate_data_key(key.id)
+        >>> kms.decrypt(data_key.blob) == data_key.plaintext
+        True
+        """
+        return DataKey(*self._generate_data_key(key, number_of_bytes, context))
+
+    def generate_and_export_data_key(
+        self,
+        key: str,
+        public_key: "ReadableBuffer",
+        wrapping: Wrapping,
+        number_of_bytes: int = 32,
+        context: Mapping[str, str] | None = None,
+    ) -> ExportedDataKey:
+        """A data key that only the holder of an RSA-2048 private key can read.
+
+        `public_key` is a SubjectPublicKeyInfo in DER. At most 245, 214 or 190 bytes fit, by `wrapping`, else
+        `LimitExceeded`. Raises what `encrypt` does.
+
+        >>> public_key = kms.get_parameters_for_import(external.id, Wrapping.OAEP_SHA_256).public_key
+        >>> len(kms.generate_and_export_data_key(key.id, public_key, Wrapping.OAEP_SHA_256).exported)
+        256
+        """
+        made = self._generate_and_export_data_key(key, public_key, Wrapping(wrapping), number_of_bytes, context)
+        return ExportedDataKey(*made)
+
+    def export_data_key(
+        self,
+        blob: "ReadableBuffer",
+        public_key: "ReadableBuffer",
+        wrapping: Wrapping,
+        context: Mapping[str, str] | None = None,
+    ) -> bytes:
+        """Decrypts a data key and wraps it with an RSA-2048 public key, without showing it; 256 bytes out.
+
+        Raises what `decrypt` does, `LimitExceeded`.
+
+        >>> public_key = kms.get_parameters_for_import(external.id, Wrapping.OAEP_SHA_256).public_key
+        >>> blob = kms.generate_data_key_without_plaintext(key.id)
+        >>> len(kms.export_data_key(blob, public_key, Wrapping.OAEP_SHA_256))
+        256
+        """
+        return self._export_data_key(blob, public_key, Wrapping(wrapping), context)
+
+    def list_aliases(self, key_id: str | None = None) -> Iterator[Alias]:
+        """The aliases of one key, or of all, in the order of their names, read page by page.
+
+        Raises `KeyNotFound`, `UnsupportedAlias`.
+
+        >>> kms.create_alias(key.id, "alias/cards")
+        >>> [alias.name for alias in kms.list_aliases()]
+        ['alias/cards']
+        """
+        after: str | None = None
+        while True:
+            page = self._list_aliases(key_id, after, _PAGE)
+            for name, named in page:
+                yield Alias(name, named)
+            if len(page) < _PAGE:
+                break
+            after = page[-1][0]
+
+    def tag_resource(self, key_id: str, tags: Mapping[str, str]) -> None:
+        """Sets tags of a key; a name that it has already gets the new value. At most 10 tags, else `LimitExceeded`.
+
+        A name has 1 to 128, a value at most 256 characters of a-z A-Z 0-9 / _ - . + = @ : (else `InvalidArgument`).
+        Raises `RejectedPendingDeletion`.
+
+        >>> kms.tag_resource(key.id, {"team": "payments"})
+        >>> kms.list_resource_tags(key.id)
+        {'team': 'payments'}
+        """
+        self._tag_resource(key_id, list(tags.items()))
+
+    def untag_resource(self, key_id: str, names: Iterable[str]) -> None:
+        """Removes tags of a key by name; a name that it doesn't have is passed over.
+
+        Raises `RejectedPendingDeletion`.
+
+        >>> kms.untag_resource(key.id, ["team"])
+        """
+        if isinstance(names, str):
+            raise TypeError("names is a list of names, not one str")
+        self._untag_resource(key_id, list(names))
+
+    def list_resource_tags(self, key_id: str) -> dict[str, str]:
+        """A key's tags, in the order of their names. Works in every state. Raises `KeyNotFound`.
+
+        >>> kms.list_resource_tags(key.id)
+        {}
+        """
+        return dict(self._list_resource_tags(key_id))
+
+    def get_parameters_for_import(self, key_id: str, wrapping: Wrapping) -> ImportParameters:
+        """A fresh public key and token for importing material into an EXTERNAL key, good for 24 hours.
+
+        Raises `UnsupportedOrigin`, `KeyNotFound`.
+
+        >>> kms.get_parameters_for_import(external.id, Wrapping.OAEP_SHA_256).expires - now
+        datetime.timedelta(days=1)
+        """
+        public_key, token, expires = self._get_parameters_for_import(key_id, Wrapping(wrapping))
+        return ImportParameters(public_key, token, from_millis(expires))
+
+    def import_key_material(
+        self, key_id: str, wrapped: "ReadableBuffer", token: "ReadableBuffer", expires: datetime | None = None
+    ) -> None:
+        """Imports 32 bytes of material, wrapped as `get_parameters_for_import` was told.
+
+        `expires`, an aware datetime, is when it is refused, and then erased; None: never. Only the identical material is
+        ever accepted again. Raises `InvalidKeyMaterial`, `InvalidImportToken`, `ExpiredImportToken`, `UnsupportedOrigin`,
+        `StateModifiedFailed` while the key's deletion is pending.
+
+        >>> kms.import_key_material(external.id, b"...", b"...")
+        Traceback (most recent call last):
+        libkms.errors.InvalidImportToken: the import token isn't one of this keystore for this key, or was changed
+        """
+        self._import_key_material(key_id, wrapped, token, None if expires is None else to_millis(expires))
+
+    def import_raw_key_material(
+        self, key_id: str, material: "ReadableBuffer", expires: datetime | None = None
+    ) -> None:
+        """Imports 32 bytes of material that this program has in the clear; otherwise as `import_key_material`.
+
+        >>> kms.import_raw_key_material(external.id, bytes(range(32)), expires=now + timedelta(days=365))
+        """
+        self._import_raw_key_material(key_id, material, None if expires is None else to_millis(expires))
+
+    def health(self) -> Health:
+        """Flags that weaken a promise, and counters.
+
+        >>> kms.health().thread_stopped
+        False
+        """
+        return Health(**self._health())
+
+    def call(self, action: str, request: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Carries out an operation by the service's action name, with the service's own JSON as dicts.
+
+        Plaintext is Base64 text, both ways. Raises the operation's exceptions, with the service's error body in
+        `response`; `UnknownAction`, `InvalidArgument` for a parameter that the action doesn't know.
+
+        >>> kms.call("DescribeKey", {"KeyId": key.id})["KeyMetadata"]["KeyState"]
+        'Enabled'
+        """
+        text, error = self._call(action, json.dumps({} if request is None else dict(request)))
+        body: dict[str, Any] = json.loads(text) if text else {}
+        if error is not None:
+            error.response = body
+            raise error
+        return body
+
+
+_open_keystores: "weakref.WeakSet[Keystore]" = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Rotation threads must have ended when the interpreter takes its objects down."""
+    for keystore in list(_open_keystores):
+        keystore.close()
+
+
+# What `libkms.testing` needs: the clock of keystores that are opened without one, and who follows which.
+_default_clock: "_libkms.ManualClock | None" = None
+_clocks: "weakref.WeakKeyDictionary[Keystore, _libkms.ManualClock]" = weakref.WeakKeyDictionary()
+
+
+def open(
+    location: str | os.PathLike[str],
+    *,
+    root_key: "ReadableBuffer | None" = None,
+    root_key_file: str | os.PathLike[str] | None = None,
+    root_passphrase: "str | ReadableBuffer | None" = None,
+    root_callback: RootCallback | None = None,
+    create: bool = False,
+    read_only: bool = False,
+    rotation_thread: bool | None = None,
+    busy_timeout: timedelta = timedelta(seconds=5),
+    cache_keys: int = 10_000,
+    clock: "_libkms.ManualClock | Callable[[], datetime] | None" = None,
+    on_event: Callable[[Event], object] | None = None,
+) -> Keystore:
+    """Opens the keystore at `location`: a path, "sqlite:PATH", or "memory:" for one that lives as long as its handle.
+
+    Exactly one root key: 32 bytes (`root_key`), a file of 32 bytes that only its owner can read, a passphrase (Argon2id:
+    a fraction of a second), or a `RootCallback`. `create` makes a keystore that isn't there, and its root key file.
+    `rotation_thread` is on unless a clock is set; without it, call `tick`. `busy_timeout` (up to an hour) is how long a
+    call waits for other processes. `cache_keys` keys, and as many versions, are kept in memory.
+
+    `clock` tells the time as an aware datetime, for tests (see `libkms.testing`). It is asked often and from any thread;
+    what it raises ends the call, which has then changed nothing. `on_event` is told of rotations, destroyed keys, and
+    clocks and disks that misbehave, on the thread where it happened; what it raises goes to `sys.unraisablehook`. Both may
+    use the keystore, but not close it.
+
+    Raises `KeystoreNotFound`, `WrongRootKey`, `RootKeyUnavailable`, `NotAKeystore`, `KeystoreTooNew`, `MissingParameter`
+    without a root key, `InvalidArgument` with two.
+
+    >>> with libkms.open("memory:", root_key=bytes(32)) as kms:
+    ...     key = kms.create_key(description="orders", rotate_every=timedelta(days=90))
+    ...     kms.decrypt(kms.encrypt(key.id, b"4111 1111"))
+    b'4111 1111'
+    """
+    if isinstance(root_passphrase, str):
+        root_passphrase = root_passphrase.encode()
+    timeout_ms = busy_timeout // timedelta(milliseconds=1)
+    if not 0 <= timeout_ms <= 3_600_000:
+        raise ValueError("busy_timeout is at most an hour")
+    if cache_keys < 1:
+        raise ValueError("cache_keys is at least 1")
+    told: "_libkms.ManualClock | Callable[[], int] | None"
+    if clock is None:
+        told = _default_clock
+    elif isinstance(clock, _libkms.ManualClock):
+        told = clock
+    else:
+        tell = clock
+        told = lambda: to_millis(tell())  # noqa: E731
+    keystore = Keystore(
+        os.fspath(location),
+        root_key=root_key,
+        root_key_file=root_key_file,
+        root_passphrase=root_passphrase,
+        root_callback=root_callback,
+        create=create,
+        read_only=read_only,
+        rotation_thread=rotation_thread,
+        busy_timeout_ms=timeout_ms,
+        cache_keys=cache_keys,
+        clock=told,
+        on_event=None if on_event is None else _listener(on_event),
+    )
+    if isinstance(told, _libkms.ManualClock):
+        _clocks[keystore] = told
+    return keystore
+
+
+def _listener(on_event: Callable[[Event], object]) -> Callable[..., None]:
+    def told(*fields: Any) -> None:
+        on_event(Event._of(*fields))
+
+    return told

@@ -1,0 +1,261 @@
+"""What calls give back: enumerations and frozen records. No repr shows a secret."""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from .errors import Status
+
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def to_millis(time: datetime) -> int:
+    """Unix milliseconds of an aware datetime."""
+    if not isinstance(time, datetime):
+        raise TypeError(f"a datetime is needed, not {type(time).__name__}")
+    if time.tzinfo is None or time.utcoffset() is None:
+        raise ValueError("a datetime without a time zone; give an aware one, such as datetime.now(timezone.utc)")
+    return (time - EPOCH) // _MILLISECOND
+
+
+def from_millis(millis: int) -> datetime:
+    """An aware datetime in UTC; one beyond what datetime can say is its last."""
+    try:
+        return EPOCH + millis * _MILLISECOND
+    except OverflowError:
+        return (datetime.max if millis > 0 else datetime.min).replace(tzinfo=timezone.utc)
+
+
+def date(millis: int | None) -> datetime | None:
+    return None if millis is None else from_millis(millis)
+
+
+def to_seconds(interval: timedelta, what: str) -> int:
+    """Whole seconds of a timedelta."""
+    if not isinstance(interval, timedelta):
+        raise TypeError(f"{what} is a timedelta, not {type(interval).__name__}")
+    if interval.microseconds:
+        raise ValueError(f"{what} has whole seconds")
+    return interval // timedelta(seconds=1)
+
+
+class KeyState(enum.IntEnum):
+    """The states of a key. Only an Enabled one encrypts and decrypts."""
+
+    ENABLED = 1
+    DISABLED = 2
+    PENDING_DELETION = 3
+    PENDING_IMPORT = 4
+
+
+class Origin(enum.IntEnum):
+    """Where a key's material comes from: made by the library, or imported (BYOK)."""
+
+    KMS = 0
+    EXTERNAL = 1
+
+
+class Rotation(enum.IntEnum):
+    """Automatic rotation of a key: off, on, or on but paused because the key isn't Enabled."""
+
+    DISABLED = 0
+    ENABLED = 1
+    SUSPENDED = 2
+
+
+class Wrapping(enum.IntEnum):
+    """How material or a data key is wrapped with an RSA-2048 public key."""
+
+    PKCS1_V1_5 = 1
+    OAEP_SHA_1 = 2
+    OAEP_SHA_256 = 3
+
+
+class EventKind(enum.IntEnum):
+    """What an event tells of."""
+
+    ROTATED = 1
+    """A key has a new version, which is its primary now."""
+    ROTATION_FAILED = 2
+    """A due rotation could not be stored; encryption goes on under the old primary, and it is tried again."""
+    KEY_DESTROYED = 3
+    """A key and all its material are gone."""
+    DELETION_SIGHTED = 4
+    """A key's deletion date was reached for the first time; it is destroyed when that is seen again an hour later."""
+    CLOCK_SUSPECT = 5
+    """A key's newest version was created in the future: a clock is or was wrong."""
+    KEY_DAMAGED = 6
+    """A key's row in the keystore is damaged or was altered."""
+    THREAD_STOPPED = 7
+    """The rotation thread has stopped; every further call raises `Poisoned`."""
+    MATERIAL_EXPIRED = 8
+    """Imported material has expired and was erased; the key waits for it to be imported again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What a key is. Dates are aware, UTC.
+
+    >>> kms.create_key(description="orders").state
+    <KeyState.ENABLED: 1>
+    """
+
+    id: str
+    state: KeyState
+    origin: Origin
+    description: str
+    created: datetime
+    rotation: Rotation
+    rotate_every: timedelta | None
+    """The interval of automatic rotation; None: no policy."""
+    primary_version_id: str | None
+    """The version that encrypts; None while the key waits for its import."""
+    version_count: int
+    last_rotation: datetime | None
+    """When the newest version was created."""
+    next_rotation: datetime | None
+    """The last rotation plus the interval; may lie in the past while rotation is suspended."""
+    delete_date: datetime | None
+    """When the key will be destroyed; only while its deletion is pending."""
+    material_expires: datetime | None
+    """When imported material is refused and then erased."""
+    deletion_protection: str | None
+    """Why the key is protected from deletion (perhaps ""); None: it isn't."""
+    service_managed: bool
+
+    @classmethod
+    def _of(cls, fields: Mapping[str, Any]) -> "Key":
+        seconds = fields["rotate_every"]
+        return cls(
+            id=fields["id"],
+            state=KeyState(fields["state"]),
+            origin=Origin(fields["origin"]),
+            description=fields["description"],
+            created=from_millis(fields["created"]),
+            rotation=Rotation(fields["rotation"]),
+            rotate_every=None if seconds is None else timedelta(seconds=seconds),
+            primary_version_id=fields["primary_version_id"],
+            version_count=fields["version_count"],
+            last_rotation=date(fields["last_rotation"]),
+            next_rotation=date(fields["next_rotation"]),
+            delete_date=date(fields["delete_date"]),
+            material_expires=date(fields["material_expires"]),
+            deletion_protection=fields["deletion_protection"],
+            service_managed=fields["service_managed"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class KeyVersion:
+    """One version of a key; `number` is 1 for the oldest and never reused."""
+
+    id: str
+    number: int
+    created: datetime
+    is_primary: bool
+
+    @classmethod
+    def _of(cls, fields: tuple[str, int, int, bool]) -> "KeyVersion":
+        version_id, number, created, is_primary = fields
+        return cls(version_id, number, from_millis(created), is_primary)
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """Another name of a key."""
+
+    name: str
+    key_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class BlobInfo:
+    """What a ciphertext says about itself; nothing of it is authenticated."""
+
+    algorithm: int
+    """1: XAES-256-GCM."""
+    has_context: bool
+    key_id: str
+    version_id: str
+    is_primary: bool
+    """Whether the version is its key's primary now; if not, `reencrypt` moves it there."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataKey:
+    """A data key: use `plaintext`, then forget it; store `blob` beside your data. The repr doesn't show the plaintext."""
+
+    plaintext: bytes = field(repr=False)
+    blob: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedDataKey:
+    """A data key encrypted under a key (`blob`) and wrapped with a public key (`exported`, 256 bytes)."""
+
+    blob: bytes = field(repr=False)
+    exported: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ImportParameters:
+    """What an import needs: wrap the 32 bytes with `public_key` (RSA-2048, a SubjectPublicKeyInfo in DER), and give the
+    token back with them, until `expires`."""
+
+    public_key: bytes = field(repr=False)
+    token: bytes = field(repr=False)
+    expires: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """What one pass of the clock did: keys rotated, destroyed, and those whose rows could not be read."""
+
+    rotated: int
+    destroyed: int
+    damaged: int
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """A keystore's condition: flags that weaken a promise, and counts of this handle since it was opened."""
+
+    memory_not_locked: bool
+    """Key bytes may be swapped out: raise RLIMIT_MEMLOCK."""
+    not_mapped: bool
+    """Other processes' changes are seen within 100 ms instead of at the next call."""
+    rotation_failing: bool
+    """The rotation thread's last pass failed; it goes on trying."""
+    thread_stopped: bool
+    """The rotation thread died of a bug; every other call raises `Poisoned`."""
+    read_only: bool
+    """The keystore was opened read-only: nothing rotates."""
+    no_rotation_thread: bool
+    """No thread rotates: call `tick`."""
+    rotations: int
+    rotation_failures: int
+    keys_destroyed: int
+    keys_cached: int
+    generation: int
+    """Grows by one with every change of the keystore, by whatever process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to the keys, whether the clock did it or a call."""
+
+    kind: EventKind | int
+    status: Status | int | None
+    """Why, for the kinds that are failures."""
+    key_id: str | None
+    version_id: str | None
+    time: datetime
+
+    @classmethod
+    def _of(cls, kind: int, status: int | None, key_id: str | None, version_id: str | None, millis: int) -> "Event":
+        known_kind = EventKind(kind) if kind in EventKind._value2member_map_ else kind
+        known_status = Status(status) if status is not None and status in Status._value2member_map_ else status
+        return cls(known_kind, known_status, key_id, version_id, from_millis(millis))

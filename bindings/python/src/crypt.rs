@@ -1,0 +1,250 @@
+//! Encrypt, decrypt, re-encrypt, inspect, and data keys.
+
+use kms::{Kms, Status, Wrapping};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::buffer::{Input, NewBytes, Output};
+use crate::context::{Context, Entries};
+use crate::guard::{guard, is_large, sized};
+use crate::keystore::Keystore;
+
+type Mapping<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
+
+#[pymethods]
+impl Keystore {
+    /// Encrypts under the primary version of a key; the result is 80 bytes longer than the plaintext.
+    ///
+    /// `key` is a key id or "alias/NAME"; at most 1 GiB. `context` maps str to str, at most 8192 bytes encoded; it isn't
+    /// stored, and decrypt needs the same. Raises `KeyNotFound`, `AliasNotFound`, `RejectedDisabled` and the other
+    /// `Rejected...`, `LimitExceeded`.
+    ///
+    /// >>> blob = kms.encrypt(key.id, b"4111 1111", context={"tenant": "42"})
+    /// >>> len(blob)
+    /// 89
+    #[pyo3(signature = (key, plaintext, context=None))]
+    fn encrypt<'py>(
+        &self,
+        py: Python<'py>,
+        key: &str,
+        plaintext: &Bound<'py, PyAny>,
+        context: Mapping<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let (kms, input, context) = (self.in_use(py)?, Input::of(plaintext)?, Context::of(context)?);
+        let (kms, input, entries): (&Kms, _, _) = (&kms, input.as_slice(), &context.entries()?);
+        sized(py, input.len(), || kms.encrypt_into(key, input, entries, NewBytes::new)).map(|sealed| sealed.finish(py))
+    }
+
+    /// Encrypts into the caller's buffer and returns the number of bytes written: 80 more than the plaintext has.
+    ///
+    /// Raises what `encrypt` does, and `BufferTooSmall`, whose `size` says how many bytes are needed; then nothing is
+    /// written.
+    ///
+    /// >>> room = bytearray(100)
+    /// >>> kms.encrypt_into(key.id, b"4111 1111", room)
+    /// 89
+    #[pyo3(signature = (key, plaintext, out, context=None))]
+    fn encrypt_into(
+        &self,
+        py: Python<'_>,
+        key: &str,
+        plaintext: &Bound<'_, PyAny>,
+        out: &Bound<'_, PyAny>,
+        context: Mapping<'_, '_>,
+    ) -> PyResult<usize> {
+        let (kms, input, context) = (self.in_use(py)?, Input::of(plaintext)?, Context::of(context)?);
+        let (kms, input, entries): (&Kms, _, _) = (&kms, input.as_slice(), &context.entries()?);
+        let out = Output::of(out)?;
+        // A buffer that others can reach is never written to while the GIL is let go.
+        let done = if is_large(input.len()) {
+            let sealed = sized(py, input.len(), || kms.encrypt(key, input, entries))?;
+            guard(|| out.put(py, &sealed).map(|()| sealed.len()))
+        } else {
+            guard(|| kms.encrypt_into(key, input, entries, |needed| out.first(needed)).map(|part| part.len()))
+        };
+        done.map_err(|failure| out.explain(py, failure.raise(py)))
+    }
+
+    /// Decrypts under the version of the key that encrypted it.
+    ///
+    /// `context` must be equal to the one it was encrypted with. Raises `AuthenticationFailed` if ciphertext or context
+    /// were changed, `MalformedCiphertext`, `KeyNotFound`, `KeyVersionNotFound`, `RejectedDisabled` and the other
+    /// `Rejected...`.
+    ///
+    /// >>> blob = kms.encrypt(key.id, b"4111 1111", context={"tenant": "42"})
+    /// >>> kms.decrypt(blob, context={"tenant": "42"})
+    /// b'4111 1111'
+    /// >>> kms.decrypt(blob)
+    /// Traceback (most recent call last):
+    /// libkms.errors.AuthenticationFailed: the ciphertext, its context or its key don't belong together, or something was changed
+    #[pyo3(signature = (blob, context=None))]
+    fn decrypt<'py>(
+        &self,
+        py: Python<'py>,
+        blob: &Bound<'py, PyAny>,
+        context: Mapping<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let (kms, input, context) = (self.in_use(py)?, Input::of(blob)?, Context::of(context)?);
+        let (kms, input, entries): (&Kms, _, _) = (&kms, input.as_slice(), &context.entries()?);
+        sized(py, input.len(), || kms.decrypt_into(input, entries, NewBytes::new)).map(|opened| opened.finish(py))
+    }
+
+    /// Decrypts into the caller's buffer, which can be wiped after use, and returns the number of bytes written.
+    ///
+    /// Raises what `decrypt` does, and `BufferTooSmall`, whose `size` says how many bytes are needed. After a failure the
+    /// buffer holds no plaintext.
+    ///
+    /// >>> room = bytearray(9)
+    /// >>> kms.decrypt_into(kms.encrypt(key.id, b"4111 1111"), room)
+    /// 9
+    /// >>> room[:] = bytes(9)
+    #[pyo3(signature = (blob, out, context=None))]
+    fn decrypt_into(
+        &self,
+        py: Python<'_>,
+        blob: &Bound<'_, PyAny>,
+        out: &Bound<'_, PyAny>,
+        context: Mapping<'_, '_>,
+    ) -> PyResult<usize> {
+        let (kms, input, context) = (self.in_use(py)?, Input::of(blob)?, Context::of(context)?);
+        let (kms, input, entries): (&Kms, _, _) = (&kms, input.as_slice(), &context.entries()?);
+        let out = Output::of(out)?;
+        let done = if is_large(input.len()) {
+            let opened = sized(py, input.len(), || kms.decrypt(input, entries))?;
+            guard(|| out.put(py, &opened).map(|()| opened.len()))
+        } else {
+            guard(|| kms.decrypt_into(input, entries, |needed| out.first(needed)).map(|part| part.len()))
+        };
+        done.map_err(|failure| out.explain(py, failure.raise(py)))
+    }
+
+    /// Moves a ciphertext to the newest version of a key, by default of its own; the plaintext stays in the library.
+    ///
+    /// Without `destination_context` the context stays the same; `{}` takes it away. Raises what `decrypt` and `encrypt`
+    /// do, and `UnsupportedAlias`: the destination is a key id.
+    ///
+    /// >>> old = kms.encrypt(key.id, b"4111 1111")
+    /// >>> version = kms.rotate(key.id)
+    /// >>> new = kms.reencrypt(old)
+    /// >>> kms.inspect(new).version_id == version
+    /// True
+    #[pyo3(signature = (blob, destination_key_id=None, source_context=None, destination_context=None))]
+    fn reencrypt<'py>(
+        &self,
+        py: Python<'py>,
+        blob: &Bound<'py, PyAny>,
+        destination_key_id: Option<&str>,
+        source_context: Mapping<'_, 'py>,
+        destination_context: Mapping<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let (kms, input) = (self.in_use(py)?, Input::of(blob)?);
+        let (source, destination) =
+            (Context::of(source_context)?, Context::of(destination_context.or(source_context))?);
+        let (kms, input): (&Kms, _) = (&kms, input.as_slice());
+        let (source, destination) = (&source.entries()?, &destination.entries()?);
+        sized(py, input.len(), || reencrypt(kms, input, source, destination_key_id, destination))
+            .map(|sealed| PyBytes::new(py, &sealed))
+    }
+
+    /// algorithm, context type, key id, version id, whether that is the primary.
+    fn _inspect(&self, py: Python<'_>, blob: &Bound<'_, PyAny>) -> PyResult<(i32, i32, String, String, bool)> {
+        let (kms, input) = (self.in_use(py)?, Input::of(blob)?);
+        let (kms, input): (&Kms, _) = (&kms, input.as_slice());
+        let info = sized(py, 0, || kms.inspect(input))?;
+        Ok((info.algorithm, info.context_type, info.key.to_string(), info.version.to_string(), info.is_primary))
+    }
+
+    /// The bytes of a data key, and its ciphertext.
+    #[pyo3(signature = (key, number_of_bytes, context=None))]
+    fn _generate_data_key<'py>(
+        &self,
+        py: Python<'py>,
+        key: &str,
+        number_of_bytes: usize,
+        context: Mapping<'_, 'py>,
+    ) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
+        let (kms, context) = (self.in_use(py)?, Context::of(context)?);
+        let (kms, entries): (&Kms, _) = (&kms, &context.entries()?);
+        let (bytes, blob) = sized(py, 0, || kms.generate_data_key(key, number_of_bytes, entries))?;
+        Ok((PyBytes::new(py, &bytes), PyBytes::new(py, &blob)))
+    }
+
+    /// The ciphertext of a new data key whose bytes are never shown; `decrypt` gives them where they are needed.
+    ///
+    /// 1 to 1024 bytes, else `InvalidArgument`. Raises what `encrypt` does.
+    ///
+    /// >>> len(kms.decrypt(kms.generate_data_key_without_plaintext(key.id)))
+    /// 32
+    #[pyo3(signature = (key, number_of_bytes=32, context=None))]
+    fn generate_data_key_without_plaintext<'py>(
+        &self,
+        py: Python<'py>,
+        key: &str,
+        number_of_bytes: usize,
+        context: Mapping<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let (kms, context) = (self.in_use(py)?, Context::of(context)?);
+        let (kms, entries): (&Kms, _) = (&kms, &context.entries()?);
+        sized(py, 0, || kms.generate_data_key_without_plaintext(key, number_of_bytes, entries))
+            .map(|blob| PyBytes::new(py, &blob))
+    }
+
+    /// The ciphertext of a new data key, and the key wrapped with a public key.
+    #[pyo3(signature = (key, public_key, wrapping, number_of_bytes, context=None))]
+    fn _generate_and_export_data_key<'py>(
+        &self,
+        py: Python<'py>,
+        key: &str,
+        public_key: &Bound<'py, PyAny>,
+        wrapping: i32,
+        number_of_bytes: usize,
+        context: Mapping<'_, 'py>,
+    ) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
+        let (kms, public_key, context) = (self.in_use(py)?, Input::of(public_key)?, Context::of(context)?);
+        let (kms, public_key, entries): (&Kms, _, _) = (&kms, public_key.as_slice(), &context.entries()?);
+        let (blob, exported) = sized(py, 0, || {
+            kms.generate_and_export_data_key(key, number_of_bytes, entries, public_key, padding(wrapping)?)
+        })?;
+        Ok((PyBytes::new(py, &blob), PyBytes::new(py, &exported)))
+    }
+
+    #[pyo3(signature = (blob, public_key, wrapping, context=None))]
+    fn _export_data_key<'py>(
+        &self,
+        py: Python<'py>,
+        blob: &Bound<'py, PyAny>,
+        public_key: &Bound<'py, PyAny>,
+        wrapping: i32,
+        context: Mapping<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let (kms, blob, public_key) = (self.in_use(py)?, Input::of(blob)?, Input::of(public_key)?);
+        let context = Context::of(context)?;
+        let (kms, blob, public_key): (&Kms, _, _) = (&kms, blob.as_slice(), public_key.as_slice());
+        let entries = &context.entries()?;
+        sized(py, 0, || kms.export_data_key(blob, entries, public_key, padding(wrapping)?))
+            .map(|exported| PyBytes::new(py, &exported))
+    }
+}
+
+/// Without a destination: to the newest version of the key that it is under.
+pub fn reencrypt(
+    kms: &Kms,
+    blob: &[u8],
+    source: &Entries<'_>,
+    destination: Option<&str>,
+    destination_context: &Entries<'_>,
+) -> kms::Result<Vec<u8>> {
+    match destination {
+        Some(key_id) => kms.reencrypt(blob, source, key_id, destination_context),
+        None => kms.reencrypt(blob, source, &kms.inspect(blob)?.key.to_string(), destination_context),
+    }
+}
+
+pub fn padding(number: i32) -> kms::Result<Wrapping> {
+    match number {
+        1 => Ok(Wrapping::Pkcs1V15),
+        2 => Ok(Wrapping::OaepSha1),
+        3 => Ok(Wrapping::OaepSha256),
+        _ => Err(Status::InvalidArgument.error("there is no such wrapping")),
+    }
+}

@@ -1,0 +1,123 @@
+//! What stands between a call of the library and Python: panics are stopped, exceptions of callbacks come out.
+//!
+//! A clock that raises can't hand its exception through the library, so it unwinds through it; the library takes no
+//! lock before it has asked a clock that is not its own, so nothing is left half done.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use pyo3::exceptions::PyException;
+use pyo3::prelude::*;
+
+use crate::error::raise;
+
+/// Bytes of input from which on the GIL is let go: see `docs/python.md` for the measurement.
+static RELEASE_FROM: AtomicUsize = AtomicUsize::new(1 << 20);
+
+thread_local! {
+    static CALLS: Cell<usize> = const { Cell::new(0) };
+    static CALLBACKS: Cell<usize> = const { Cell::new(0) };
+    static PENDING: RefCell<Option<PyErr>> = const { RefCell::new(None) };
+}
+
+/// For measurements: sets the size of input from which on the GIL is let go, and returns the old one.
+#[pyfunction]
+pub fn release_gil_from(size: usize) -> usize {
+    RELEASE_FROM.swap(size, Ordering::Relaxed)
+}
+
+pub fn is_large(len: usize) -> bool {
+    len >= RELEASE_FROM.load(Ordering::Relaxed)
+}
+
+pub enum Failure {
+    Library(kms::Error),
+    Python(PyErr),
+    Panic,
+}
+
+impl Failure {
+    pub fn raise(self, py: Python<'_>) -> PyErr {
+        match self {
+            Self::Library(error) => raise(py, &error),
+            Self::Python(error) => error,
+            Self::Panic => raise(
+                py,
+                &kms::Status::Poisoned
+                    .error("a panic inside the library was stopped; close the keystore and report it"),
+            ),
+        }
+    }
+}
+
+struct Count(&'static std::thread::LocalKey<Cell<usize>>);
+
+impl Count {
+    fn up(counter: &'static std::thread::LocalKey<Cell<usize>>) -> Self {
+        counter.set(counter.get() + 1);
+        Self(counter)
+    }
+}
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+/// Runs one call of the library.
+pub fn guard<R>(body: impl FnOnce() -> kms::Result<R>) -> Result<R, Failure> {
+    let _count = Count::up(&CALLS);
+    let done = catch_unwind(AssertUnwindSafe(body));
+    if let Some(error) = PENDING.take() {
+        return Err(Failure::Python(error));
+    }
+    match done {
+        Ok(done) => done.map_err(Failure::Library),
+        Err(payload) => Err(payload.downcast::<PyErr>().map_or(Failure::Panic, |error| Failure::Python(*error))),
+    }
+}
+
+/// One call that lets the GIL go: it may wait for the disk, for other processes, or for a thread that wants the GIL.
+pub fn detached<R: Send>(py: Python<'_>, body: impl FnOnce() -> kms::Result<R> + Send) -> PyResult<R> {
+    py.detach(|| guard(body)).map_err(|failure| failure.raise(py))
+}
+
+/// One call on `len` bytes; it lets the GIL go only if they are many.
+pub fn sized<R: Send>(py: Python<'_>, len: usize, body: impl FnOnce() -> kms::Result<R> + Send) -> PyResult<R> {
+    let done = if is_large(len) { py.detach(|| guard(body)) } else { guard(body) };
+    done.map_err(|failure| failure.raise(py))
+}
+
+/// Runs a function of the user's; `None` when the interpreter has ended.
+pub fn calling_back<R>(body: impl FnOnce(Python<'_>) -> R) -> Option<R> {
+    Python::try_attach(|py| {
+        let _count = Count::up(&CALLBACKS);
+        body(py)
+    })
+}
+
+/// Whether this thread runs a callback now.
+pub fn in_callback() -> bool {
+    CALLBACKS.get() > 0
+}
+
+/// An exception without which the call can't go on: it ends the call, if this thread is in one.
+pub fn end_call(error: PyErr) -> PyErr {
+    if CALLS.get() > 0 {
+        resume_unwind(Box::new(error) as Box<dyn Any + Send>);
+    }
+    error
+}
+
+/// An exception of a function that is only told something: shown, as Python shows those of `__del__`. An interrupt comes
+/// out of the call instead.
+pub fn show(py: Python<'_>, error: PyErr) {
+    if CALLS.get() > 0 && !error.is_instance_of::<PyException>(py) {
+        PENDING.set(Some(error));
+    } else {
+        error.write_unraisable(py, None);
+    }
+}

@@ -1,0 +1,173 @@
+//! The class `Keystore`: an open handle, how it is opened and when it ends.
+
+use std::mem::ManuallyDrop;
+use std::ops::Deref;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use kms::{Kms, Options, Status};
+use pyo3::exceptions::{PyException, PyRuntimeError};
+use pyo3::prelude::*;
+
+use crate::buffer::Input;
+use crate::callback::{self, listener};
+use crate::clock::ManualClock;
+use crate::error::raise;
+use crate::guard::{Failure, guard, in_callback};
+
+/// An open keystore; `libkms.open` makes it.
+#[pyclass(subclass, frozen, module = "libkms._libkms")]
+pub struct Keystore {
+    /// Locked for an instant only, never while the library runs.
+    kms: Mutex<Option<InUse>>,
+}
+
+/// A handle as the object and each running call hold it; the last of them ends it.
+pub struct InUse(ManuallyDrop<Arc<Kms>>);
+
+impl InUse {
+    fn new(kms: Arc<Kms>) -> Self {
+        Self(ManuallyDrop::new(kms))
+    }
+}
+
+impl Deref for InUse {
+    type Target = Kms;
+
+    fn deref(&self) -> &Kms {
+        &self.0
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        // SAFETY: taken once, here; nobody looks at it after drop.
+        let last = Arc::into_inner(unsafe { ManuallyDrop::take(&mut self.0) });
+        let Some(kms) = last else { return };
+        if in_callback() {
+            // The end waits for the rotation thread, which may be this one.
+            std::thread::spawn(move || drop(kms));
+        } else {
+            // The rotation thread may wait for the GIL.
+            let kms = Mutex::new(Some(kms));
+            let end = || drop(kms.lock().unwrap_or_else(PoisonError::into_inner).take());
+            if Python::try_attach(|py| py.detach(end)).is_none() {
+                end();
+            }
+        }
+    }
+}
+
+#[pymethods]
+impl Keystore {
+    /// Use `libkms.open`.
+    #[new]
+    #[pyo3(signature = (location, *, root_key=None, root_key_file=None, root_passphrase=None, root_callback=None,
+        create=false, read_only=false, rotation_thread=None, busy_timeout_ms=5000, cache_keys=10_000, clock=None,
+        on_event=None))]
+    #[allow(clippy::too_many_arguments, reason = "they are keywords")]
+    fn new(
+        py: Python<'_>,
+        location: &str,
+        root_key: Option<&Bound<'_, PyAny>>,
+        root_key_file: Option<PathBuf>,
+        root_passphrase: Option<&Bound<'_, PyAny>>,
+        root_callback: Option<Py<PyAny>>,
+        create: bool,
+        read_only: bool,
+        rotation_thread: Option<bool>,
+        busy_timeout_ms: u64,
+        cache_keys: usize,
+        clock: Option<&Bound<'_, PyAny>>,
+        on_event: Option<Py<PyAny>>,
+    ) -> PyResult<Self> {
+        let mut options = Options::new()
+            .create(create)
+            .read_only(read_only)
+            .busy_timeout(Duration::from_millis(busy_timeout_ms))
+            .cache_keys(cache_keys);
+        if let Some(key) = root_key {
+            options = options.root_key(Input::of(key)?.as_slice());
+        }
+        if let Some(path) = root_key_file {
+            options = options.root_key_file(path);
+        }
+        if let Some(passphrase) = root_passphrase {
+            options = options.root_passphrase(Input::of(passphrase)?.as_slice());
+        }
+        let mut raised = None;
+        if let Some(object) = root_callback {
+            let root = callback::Root::new(object);
+            raised = Some(Arc::clone(&root.raised));
+            options = options.root_callback(Arc::new(root));
+        }
+        if let Some(clock) = clock {
+            options = match clock.cast::<ManualClock>() {
+                Ok(manual) => options.clock(manual.get().0.clone()),
+                Err(_) => options.clock(callback::Clock::new(clock)?),
+            };
+        }
+        if let Some(on) = rotation_thread {
+            options = options.rotation_thread(on);
+        }
+        if let Some(function) = on_event {
+            options = options.on_event(listener(function));
+        }
+        match py.detach(|| guard(|| Kms::open(location, &options))) {
+            Ok(kms) => Ok(Self { kms: Mutex::new(Some(InUse::new(Arc::new(kms)))) }),
+            Err(failure) => {
+                let cause = raised.and_then(|kept| kept.lock().unwrap_or_else(PoisonError::into_inner).take());
+                Err(because(py, failure, cause))
+            }
+        }
+    }
+
+    /// Stops the rotation thread, wipes all key material and closes the keystore.
+    ///
+    /// Calls that run in other threads end first. Closing twice is fine; any other call after it raises
+    /// `InvalidArgument`. Not from a callback: RuntimeError.
+    ///
+    /// >>> kms.close()
+    /// >>> kms.closed
+    /// True
+    fn close(&self) -> PyResult<()> {
+        if in_callback() {
+            return Err(PyRuntimeError::new_err(
+                "a callback can't close a keystore; close it when the call has returned",
+            ));
+        }
+        let taken = self.kms.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(taken);
+        Ok(())
+    }
+
+    /// Whether `close` was called.
+    #[getter]
+    fn closed(&self) -> bool {
+        self.kms.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+}
+
+impl Keystore {
+    pub fn in_use(&self, py: Python<'_>) -> PyResult<InUse> {
+        match &*self.kms.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(kms) => Ok(InUse::new(Arc::clone(&kms.0))),
+            None => Err(raise(py, &Status::InvalidArgument.error("the keystore is closed; open it again"))),
+        }
+    }
+}
+
+/// The failure of open, with what a root callback raised as its cause; an interrupt goes first.
+fn because(py: Python<'_>, failure: Failure, cause: Option<PyErr>) -> PyErr {
+    match cause {
+        Some(cause) if !cause.is_instance_of::<PyException>(py) => cause,
+        cause => {
+            let error = failure.raise(py);
+            if cause.is_some() {
+                error.set_cause(py, cause);
+            }
+            error
+        }
+    }
+}

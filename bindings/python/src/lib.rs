@@ -1,0 +1,56 @@
+//! `libkms._libkms`: the compiled half of the Python package. It converts and calls; what users see is in `python/libkms`.
+//!
+//! * `keystore`: the class, opening and closing. `crypt`, `batch`: ciphertexts. `manage`: everything about keys.
+//! * `buffer`: callers' memory; the only file with `unsafe`. `context`: encryption contexts.
+//! * `callback`: Python functions that the library calls. `guard`: what stands between a call and an exception.
+//! * `error`: statuses as exceptions. `clock`: the manual clock.
+//!
+//! Calls on ciphertexts hold the GIL unless they are large; all others let it go.
+
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
+
+mod batch;
+mod buffer;
+mod callback;
+mod clock;
+mod context;
+mod crypt;
+mod error;
+mod guard;
+mod keystore;
+mod manage;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+mod _libkms {
+    use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use crate::clock::ManualClock;
+    #[pymodule_export]
+    use crate::error::{know_exceptions, statuses};
+    #[pymodule_export]
+    use crate::guard::release_gil_from;
+    #[pymodule_export]
+    use crate::keystore::Keystore;
+
+    #[pymodule_export]
+    #[allow(non_upper_case_globals, reason = "the name that Python modules have for it")]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+
+    /// PyO3 keeps objects of one interpreter in statics, and doesn't refuse another one itself.
+    #[pymodule_init]
+    fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+        if crate::in_main_interpreter() {
+            return Ok(());
+        }
+        Err(pyo3::exceptions::PyImportError::new_err("no support for a subinterpreter"))
+    }
+}
+
+fn in_main_interpreter() -> bool {
+    // SAFETY: called by the import system, with the GIL; the main interpreter's id is 0.
+    unsafe { pyo3::ffi::PyInterpreterState_GetID(pyo3::ffi::PyInterpreterState_Get()) == 0 }
+}

@@ -1,0 +1,288 @@
+"""Every operation, in Python's types."""
+
+import pickle
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+import libkms
+from libkms import EventKind, KeyState, Origin, Rotation, Wrapping
+
+
+def test_the_first_program_works(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with libkms.open("keys.db", root_key_file="root.key", create=True) as kms:
+        key = kms.create_key(description="orders", rotate_every=timedelta(days=90))
+        blob = kms.encrypt(key.id, b"4111 1111", context={"tenant": "42"})
+        assert kms.decrypt(blob, context={"tenant": "42"}) == b"4111 1111"
+        kms.rotate(key.id)
+        assert kms.decrypt(blob, context={"tenant": "42"}) == b"4111 1111", "rotation lost an old ciphertext"
+    with libkms.open("keys.db", root_key_file="root.key") as kms:
+        assert kms.decrypt(blob, context={"tenant": "42"}) == b"4111 1111", "reopening lost a ciphertext"
+
+
+def test_a_key_says_what_it_is(kms, kms_clock):
+    key = kms.create_key(description="ö", rotate_every=timedelta(hours=1))
+    assert (key.state, key.origin, key.rotation) == (KeyState.ENABLED, Origin.KMS, Rotation.ENABLED)
+    assert key.description == "ö" and key.version_count == 1
+    assert key.created == kms_clock.now() == key.last_rotation
+    assert key.next_rotation == kms_clock.now() + timedelta(hours=1)
+    assert key.delete_date is None and key.material_expires is None and key.deletion_protection is None
+    assert pickle.loads(pickle.dumps(key)) == key, "a record can be sent to another process"
+    with pytest.raises(AttributeError):
+        key.id = "other"
+
+
+def test_the_life_of_a_key(kms, kms_clock):
+    key = kms.create_key()
+    kms.disable_key(key.id)
+    assert kms.describe_key(key.id).state is KeyState.DISABLED
+    kms.enable_key(key.id)
+    kms.set_deletion_protection(key.id, True, "invoices")
+    assert kms.describe_key(key.id).deletion_protection == "invoices"
+    with pytest.raises(libkms.DeletionProtected):
+        kms.schedule_key_deletion(key.id)
+    kms.set_deletion_protection(key.id, False)
+    kms.schedule_key_deletion(key.id, timedelta(days=7))
+    assert kms.describe_key(key.id).delete_date == kms_clock.now() + timedelta(days=7)
+    kms.cancel_key_deletion(key.id)
+    kms.update_key_description(key.id, "new")
+    assert kms.describe_key(key.id).description == "new"
+    kms.schedule_key_deletion(key.id, timedelta(days=7))
+    kms_clock.advance(timedelta(days=8))
+    kms.tick()
+    kms_clock.advance(timedelta(hours=2))
+    assert kms.tick().destroyed == 1
+    with pytest.raises(libkms.KeyNotFound):
+        kms.describe_key(key.id)
+
+
+@pytest.mark.parametrize("window", [timedelta(days=7, hours=1), timedelta(days=6), timedelta(days=367)])
+def test_a_waiting_period_out_of_range_is_a_value_error(kms, window):
+    with pytest.raises(ValueError):
+        kms.schedule_key_deletion(kms.create_key().id, window)
+
+
+@pytest.mark.parametrize("interval", [timedelta(0), timedelta(milliseconds=1500), timedelta(days=3651), timedelta(-1)])
+def test_an_interval_out_of_range_is_a_value_error(kms, interval):
+    with pytest.raises(ValueError):
+        kms.create_key(rotate_every=interval)
+
+
+def test_lists_hide_their_pages(kms):
+    made = sorted(kms.create_key().id for _ in range(600))
+    assert [key.id for key in kms.list_keys()] == made, "keys are listed once each, in the order of their ids"
+    for _ in range(520):
+        kms.rotate(made[0])
+    assert [version.number for version in kms.list_key_versions(made[0])] == list(range(521, 0, -1))
+    for number in range(257):
+        kms.create_alias(made[number % 2], f"alias/n{number:03}")
+    assert [alias.name for alias in kms.list_aliases()] == [f"alias/n{number:03}" for number in range(257)]
+    assert {alias.key_id for alias in kms.list_aliases(made[1])} == {made[1]}
+
+
+def test_a_list_is_read_as_it_is_used(kms):
+    kms.create_key()
+    listed = kms.list_keys()
+    next(listed)
+    with pytest.raises(StopIteration):
+        next(listed)
+
+
+def test_versions(kms):
+    key = kms.create_key()
+    second = kms.rotate(key.id)
+    version = kms.describe_key_version(key.id, second)
+    assert (version.number, version.is_primary, version.created.tzinfo) == (2, True, timezone.utc)
+    with pytest.raises(libkms.KeyVersionNotFound):
+        kms.describe_key_version(key.id, key.id)
+
+
+def test_re_encryption_keeps_the_context_unless_told_otherwise(kms):
+    key, other = kms.create_key(), kms.create_key()
+    old = kms.encrypt(key.id, b"text", {"tenant": "42"})
+    assert kms.inspect(old).has_context
+    kms.rotate(key.id)
+    assert not kms.inspect(old).is_primary
+    moved = kms.reencrypt(old, source_context={"tenant": "42"})
+    assert kms.inspect(moved).is_primary
+    assert kms.decrypt(moved, {"tenant": "42"}) == b"text"
+    bare = kms.reencrypt(old, other.id, {"tenant": "42"}, {})
+    assert kms.inspect(bare).key_id == other.id
+    assert kms.decrypt(bare) == b"text"
+    with pytest.raises(libkms.AuthenticationFailed):
+        kms.reencrypt(old)
+
+
+def test_aliases_and_tags(kms):
+    first, second = kms.create_key(), kms.create_key()
+    kms.create_alias(first.id, "alias/app")
+    blob = kms.encrypt("alias/app", b"text")
+    kms.update_alias(second.id, "alias/app")
+    assert kms.describe_key("alias/app").id == second.id
+    assert kms.decrypt(blob) == b"text"
+    kms.delete_alias("alias/app")
+    with pytest.raises(libkms.AliasNotFound):
+        kms.encrypt("alias/app", b"text")
+    kms.tag_resource(first.id, {"team": "payments", "env": "prod"})
+    kms.untag_resource(first.id, ["env", "none"])
+    assert kms.list_resource_tags(first.id) == {"team": "payments"}
+    with pytest.raises(TypeError):
+        kms.untag_resource(first.id, "team")
+
+
+def test_imported_material(kms, kms_clock):
+    from cryptography.hazmat.primitives.asymmetric import padding
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+    key = kms.create_key(origin=Origin.EXTERNAL)
+    assert key.state is KeyState.PENDING_IMPORT and key.primary_version_id is None
+    parameters = kms.get_parameters_for_import(key.id, Wrapping.OAEP_SHA_256)
+    assert parameters.expires == kms_clock.now() + timedelta(days=1)
+    oaep = padding.OAEP(padding.MGF1(SHA256()), SHA256(), None)
+    wrapped = load_der_public_key(parameters.public_key).encrypt(bytes(range(32)), oaep)
+    expires = kms_clock.now() + timedelta(days=30)
+    kms.import_key_material(key.id, wrapped, parameters.token, expires)
+    assert kms.describe_key(key.id).material_expires == expires
+    blob = kms.encrypt(key.id, b"text")
+    kms_clock.advance(timedelta(days=31))
+    with pytest.raises(libkms.RejectedPendingImport):
+        kms.decrypt(blob)
+    kms.import_raw_key_material(key.id, bytearray(range(32)))
+    assert kms.decrypt(blob) == b"text"
+    kms.delete_key_material(key.id)
+    with pytest.raises(libkms.RejectedPendingImport):
+        kms.decrypt(blob)
+    with pytest.raises(ValueError):
+        kms.import_raw_key_material(key.id, bytes(range(32)), datetime(2030, 1, 1))
+
+
+def test_data_keys(kms):
+    from cryptography.hazmat.primitives.asymmetric import padding, rsa
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    key = kms.create_key()
+    made = kms.generate_data_key(key.id, 48, {"a": "b"})
+    assert len(made.plaintext) == 48 and kms.decrypt(made.blob, {"a": "b"}) == made.plaintext
+    assert "plaintext" not in repr(made) and repr(made.plaintext)[2:-1] not in repr(made), "a repr shows a secret"
+    assert len(kms.decrypt(kms.generate_data_key_without_plaintext(key.id))) == 32
+
+    private = rsa.generate_private_key(65537, 2048)
+    public = private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    oaep = padding.OAEP(padding.MGF1(SHA256()), SHA256(), None)
+    exported = kms.generate_and_export_data_key(key.id, public, Wrapping.OAEP_SHA_256)
+    assert private.decrypt(exported.exported, oaep) == kms.decrypt(exported.blob)
+    again = kms.export_data_key(exported.blob, public, Wrapping.OAEP_SHA_256)
+    assert private.decrypt(again, oaep) == kms.decrypt(exported.blob)
+
+
+def test_batches_give_a_result_or_an_exception_for_each_item(kms):
+    key = kms.create_key()
+    texts = [b"", b"a", bytearray(b"bc"), memoryview(b"def")]
+    blobs = kms.encrypt_batch(key.id, texts, {"t": "1"})
+    assert kms.decrypt_batch(blobs, {"t": "1"}) == [bytes(text) for text in texts]
+    kms.rotate(key.id)
+    mixed = kms.reencrypt_batch([blobs[0], b"no", blobs[2]], None, {"t": "1"})
+    assert isinstance(mixed[1], libkms.MalformedCiphertext)
+    assert [kms.inspect(blob).is_primary for blob in (mixed[0], mixed[2])] == [True, True]
+    each = kms.encrypt_batch(key.id, [b"x", b"y", b"z"], contexts=[{"n": "0"}, None, {"n": "2"}])
+    assert kms.decrypt(each[0], {"n": "0"}) + kms.decrypt(each[1]) + kms.decrypt(each[2], {"n": "2"}) == b"xyz"
+    wrong = kms.decrypt_batch(each)
+    assert [type(item) for item in wrong] == [libkms.AuthenticationFailed, bytes, libkms.AuthenticationFailed]
+    assert all(isinstance(item, libkms.KeyNotFound) for item in kms.encrypt_batch("none", [b"x", b"y"]))
+    assert kms.encrypt_batch(key.id, []) == []
+    with pytest.raises(ValueError):
+        kms.encrypt_batch(key.id, [b"x"], contexts=[])
+    with pytest.raises(TypeError):
+        kms.encrypt_batch(key.id, ["text"])
+
+
+def test_a_large_batch_lets_the_gil_go_and_gives_the_same(kms):
+    key = kms.create_key()
+    before = libkms._libkms.release_gil_from(1)
+    try:
+        blobs = kms.encrypt_batch(key.id, [b"a", b"b"])
+        assert kms.decrypt_batch([*blobs, b"?"])[:2] == [b"a", b"b"]
+        assert kms.decrypt(kms.encrypt(key.id, b"text")) == b"text"
+        room = bytearray(84)
+        assert kms.encrypt_into(key.id, b"text", room) == 84
+        assert kms.decrypt_into(room, room) == 4 and room[:4] == b"text"
+    finally:
+        libkms._libkms.release_gil_from(before)
+
+
+def test_service_keys_and_json(kms):
+    key = kms.create_service_key("sessions")
+    assert key.service_managed and kms.create_service_key("sessions").id == key.id
+    with pytest.raises(libkms.UnsupportedOperation):
+        kms.rotate(key.id)
+    assert kms.call("DescribeKey", {"KeyId": key.id})["KeyMetadata"]["KeyId"] == key.id
+    with pytest.raises(libkms.KeyNotFound) as raised:
+        kms.call("DescribeKey", {"KeyId": "none"})
+    assert raised.value.response["Code"] == "Forbidden.KeyNotFound"
+    with pytest.raises(libkms.UnknownAction):
+        kms.call("Nonsense")
+
+
+def test_health_counts(kms, kms_clock):
+    kms.create_key(rotate_every=timedelta(days=1))
+    kms_clock.advance(timedelta(days=2))
+    assert kms.tick().rotated == 1
+    health = kms.health()
+    assert health.rotations == 1 and health.no_rotation_thread and not health.thread_stopped
+
+
+def test_a_closed_keystore_says_so(kms):
+    kms.close()
+    kms.close()
+    assert kms.closed and "closed" in repr(kms)
+    for call in (lambda: kms.encrypt("k", b""), kms.health, lambda: list(kms.list_keys())):
+        with pytest.raises(libkms.InvalidArgument, match="closed"):
+            call()
+
+
+def test_a_keystore_cannot_be_pickled(kms):
+    with pytest.raises(TypeError, match="pickled"):
+        pickle.dumps(kms)
+
+
+@pytest.mark.parametrize(
+    "options, error",
+    [
+        ({}, libkms.MissingParameter),
+        ({"root_key": bytes(32), "root_passphrase": "p"}, libkms.InvalidArgument),
+        ({"root_key": bytes(31)}, libkms.InvalidArgument),
+        ({"root_passphrase": ""}, libkms.InvalidArgument),
+        ({"root_key": "text"}, TypeError),
+        ({"root_key": bytes(32), "busy_timeout": timedelta(hours=2)}, ValueError),
+        ({"root_key": bytes(32), "cache_keys": 0}, ValueError),
+        ({"root_key": bytes(32), "clock": lambda: datetime(2026, 1, 1)}, ValueError),
+        ({"root_key": bytes(32), "clock": lambda: 5}, TypeError),
+    ],
+)
+def test_open_refuses(options, error):
+    with pytest.raises(error):
+        libkms.open("memory:", **options)
+
+
+def test_open_tells_what_is_wrong_with_the_place(tmp_path, place):
+    with pytest.raises(FileNotFoundError):
+        libkms.open(tmp_path / "none.db", root_key=bytes(32))
+    libkms.open(**place).close()
+    with pytest.raises(libkms.WrongRootKey):
+        libkms.open(place["location"], root_key=bytes(32))
+    with libkms.open(place["location"], root_key_file=place["root_key_file"], read_only=True) as kms:
+        with pytest.raises(libkms.KeystoreReadOnly):
+            kms.create_key()
+
+
+def test_the_rotation_thread_rotates(place):
+    events = []
+    with libkms.open(**place, on_event=events.append) as kms:
+        key = kms.create_key(rotate_every=timedelta(seconds=1))
+        deadline = datetime.now() + timedelta(seconds=60)
+        while kms.describe_key(key.id).version_count < 2:
+            assert datetime.now() < deadline, "a due key was not rotated"
+    assert any(event.kind is EventKind.ROTATED and event.key_id == key.id for event in events)

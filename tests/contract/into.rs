@@ -1,0 +1,65 @@
+//! Results in memory of the caller's: when it is asked for, and what it holds after a failure.
+
+use std::cell::Cell;
+
+use kms::Status;
+
+use super::support::*;
+
+#[test]
+fn memory_is_asked_for_once_and_told_the_exact_size() {
+    let kms = memory();
+    let id = kms.rotating_key(DAY);
+    for len in [0, 9, 4096, 4097, 100_000] {
+        // An overdue key rotates inside the call, which then begins again.
+        kms.clock.advance_seconds(2 * DAY);
+        let (plaintext, asked) = (vec![b's'; len], Cell::new(0));
+        let blob = kms
+            .encrypt_into(&id, &plaintext, &[("tenant", "42")], |needed| {
+                asked.set(asked.get() + 1);
+                assert_eq!(needed, len + 80);
+                Ok(vec![0; needed])
+            })
+            .unwrap();
+        assert_eq!(asked.replace(0), 1, "memory for {len} bytes was asked for more than once");
+        let opened = kms
+            .decrypt_into(&blob, &[("tenant", "42")], |needed| {
+                asked.set(asked.get() + 1);
+                Ok(vec![0; needed])
+            })
+            .unwrap();
+        assert_eq!((asked.get(), opened), (1, plaintext));
+    }
+}
+
+#[test]
+fn memory_is_not_asked_for_before_all_else_is_checked() {
+    let kms = memory();
+    let id = kms.plain_key();
+    kms.disable_key(&id).unwrap();
+    let never = |_| -> kms::Result<Vec<u8>> { panic!("memory was asked for though the key is Disabled") };
+    assert_eq!(kms.encrypt_into(&id, b"text", &[], never).unwrap_err().status(), Status::RejectedDisabled);
+}
+
+#[test]
+fn what_is_refused_by_the_giver_is_the_error_of_the_call() {
+    let kms = memory();
+    let id = kms.plain_key();
+    let refuse = |_| -> kms::Result<Vec<u8>> { Err(Status::BufferTooSmall.error("9 are needed")) };
+    let error = kms.encrypt_into(&id, b"text", &[], refuse).unwrap_err();
+    assert_eq!((error.status(), error.to_string().as_str()), (Status::BufferTooSmall, "9 are needed"));
+}
+
+#[test]
+fn memory_holds_no_plaintext_after_a_failure() {
+    let kms = memory();
+    let id = kms.plain_key();
+    for len in [9, 4096, 4097, 100_000] {
+        let mut blob = kms.encrypt(&id, &vec![b's'; len], &[]).unwrap();
+        *blob.last_mut().unwrap() ^= 1;
+        let mut room = vec![0; len];
+        let failed = kms.decrypt_into(&blob, &[], |_| Ok(&mut room[..])).unwrap_err();
+        assert_eq!(failed.status(), Status::AuthenticationFailed);
+        assert!(room.iter().all(|byte| *byte == 0), "{len} bytes: plaintext was left in the caller's memory");
+    }
+}
