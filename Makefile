@@ -1,10 +1,15 @@
 # What can be made here; each target is one script of ci/, which installs what it needs.
 
 # The stages of each run, in order; one alone: make test STAGE=clippy
-TEST = fmt clippy header rust msrv release headers c exports demo decoder system python
+TEST = fmt clippy header rust msrv release headers c exports abi instructions cpp examples install deb demo decoder \
+       system python
 NIGHTLY = miri asan
 
-.PHONY: help demo build test test-nightly header bench clean
+# Where `make install` puts things; each may be given.
+PREFIX = /usr/local
+PLACES = PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' $(foreach name,LIBDIR INCLUDEDIR MANDIR STRIP,$(if $(filter-out undefined default,$(origin $(name))),$(name)='$($(name))'))
+
+.PHONY: help demo build install uninstall deb test test-nightly header abi bench clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -16,6 +21,15 @@ demo: ## build the library and run examples/quickstart.c; FILE=path encrypts a f
 build: ## target/release/libkms.so, with OpenSSL built in
 	@ci/stage release
 
+install: ## put what `make build` made below PREFIX (/usr/local); DESTDIR=folder for packagers
+	@$(PLACES) ci/install
+
+uninstall: ## take it away again
+	@$(PLACES) ci/install --remove
+
+deb: ## target/deb/libkms0_*.deb and libkms-dev_*.deb
+	@ci/deb
+
 test: ## every check on stable Rust; STAGE=name runs one (ci/stage lists them)
 	@ci/all $(or $(STAGE),$(TEST))
 
@@ -25,8 +39,11 @@ test-nightly: ## Miri and AddressSanitizer on nightly Rust
 header: ## write include/kms.h from src/ffi
 	@ci/header
 
-bench: ## measure, beside what each is compared with
-	@ci/bench
+abi: ## record the ABI in ci/abi/libkms.abi, after a change that is meant
+	@ci/abi/record
+
+bench: ## measure all beside what it is compared with; GROUP=name measures one group, QUICK=1 shows that it works
+	@GROUP='$(GROUP)' QUICK='$(QUICK)' ci/bench
 
 clean: ## remove everything that was built
 	@rm -rf target

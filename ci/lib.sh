@@ -41,10 +41,14 @@ has() {
     case $1 in
         *.pc) pkg-config --exists "${1%.pc}" 2>/dev/null ;;
         perl-core) perl -MIPC::Cmd -MFindBin -MTime::Piece -e 1 2>/dev/null ;;
+        clang-sanitizers) echo 'int main(void) { return 0; }' | clang -fsanitize=address,undefined -x c - -o /dev/null 2>/dev/null ;;
         venv) python3 -c 'import venv, ensurepip' 2>/dev/null ;;
         *) command -v "$1" >/dev/null ;;
     esac
 }
+
+# GnuCOBOL's package has its version in its name; `gnucobol` is whatever the release prefers.
+cobol_package() { apt-cache show gnucobol3 >/dev/null 2>&1 && echo gnucobol3 || echo gnucobol; }
 
 need_cargo() {
     command -v cargo >/dev/null || die "missing: Rust; type: curl https://sh.rustup.rs -sSf | sh"
@@ -71,6 +75,9 @@ use_prebuilt_openssl() {
     ci/openssl
     export OPENSSL_NO_VENDOR=1 OPENSSL_STATIC=1 OPENSSL_DIR=$OPENSSL_PREBUILT/install
 }
+
+# The package's version: of the .so, of the packages.
+package_version() { sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -1; }
 
 # The library as `cargo build --release` makes it, with OpenSSL from source.
 build_release() {

@@ -68,6 +68,8 @@
     { (uint32_t)sizeof(kms_key_metadata), 0, 0, 0, { 0 }, { 0 }, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 #define KMS_KEY_VERSION_INIT \
     { (uint32_t)sizeof(kms_key_version), 0, { 0 }, 0, 0 }
+#define KMS_BATCH_RECORD_INIT \
+    { NULL, 0, NULL, 0, NULL, 0, NULL, 0, 0, 0, 0 }
 #define KMS_BLOB_INFO_INIT \
     { (uint32_t)sizeof(kms_blob_info), 0, 0, 0, { 0 }, { 0 } }
 #define KMS_HEALTH_INFO_INIT \
@@ -177,6 +179,13 @@ typedef kms_status (*kms_wrap_fn)(void *user,
 // Tells the time in Unix milliseconds, UTC.
 typedef int64_t (*kms_clock_fn)(void *user);
 
+// Gives the anchor's record that was kept last: writes it to `out` and its length to `out_len`, 0 if there is none yet.
+// Returns KMS_OK, or any other status to refuse.
+typedef kms_status (*kms_anchor_get_fn)(void *user, uint8_t *out, size_t out_cap, size_t *out_len);
+
+// Keeps the anchor's record for good, in place of the one before. It holds no secret. Returns KMS_OK once it is safe.
+typedef kms_status (*kms_anchor_put_fn)(void *user, const uint8_t *record, size_t record_len);
+
 // Something that happened to the keys, whether the clock did it or a call. Valid during the callback only.
 typedef struct kms_event {
     uint32_t struct_size;
@@ -260,6 +269,28 @@ typedef struct kms_blob_info {
     char version_id[KMS_ID_SIZE];
 } kms_blob_info;
 
+// One record of a batch call, in an array whose element size is given with it; start from KMS_BATCH_RECORD_INIT. `input`
+// to `out_cap` are yours, `out_len` and `status` are set by the call.
+typedef struct kms_batch_record {
+    // The plaintext or the ciphertext.
+    const uint8_t *input;
+    size_t input_len;
+    // To encrypt or decrypt with; for kms_reencrypt_batch, the context that the ciphertext has.
+    const struct kms_context_entry *context;
+    size_t context_count;
+    // For kms_reencrypt_batch, the context that the ciphertext is to get; otherwise NULL and 0.
+    const struct kms_context_entry *destination_context;
+    size_t destination_count;
+    // By the rules of Output: NULL asks for the size, and it may overlap `input`, but nothing of another record.
+    uint8_t *out;
+    size_t out_cap;
+    size_t out_len;
+    // What became of this record.
+    kms_status status;
+    // 0.
+    int32_t reserved;
+} kms_batch_record;
+
 // One version of a key; start from KMS_KEY_VERSION_INIT.
 typedef struct kms_key_version {
     uint32_t struct_size;
@@ -301,6 +332,13 @@ typedef struct kms_health_info {
     uint64_t generation;
 } kms_health_info;
 
+// Shown one fault of the keystore at a time: a key's id, or NULL where it is about no single key, the status that uses
+// of it fail with, and a text for people. A return value other than 0 ends the walk.
+typedef int32_t (*kms_visit_fault_fn)(void *user,
+                                      const char *key_id,
+                                      kms_status status,
+                                      const char *text);
+
 #define KMS_OK 0
 
 #define KMS_INVALID_ARGUMENT 100
@@ -316,6 +354,9 @@ typedef struct kms_health_info {
 #define KMS_UNSUPPORTED_ALIAS 104
 
 #define KMS_LIMIT_EXCEEDED 105
+
+// Some records of a batch failed: each record has its own status.
+#define KMS_BATCH_PARTIAL 106
 
 #define KMS_KEY_NOT_FOUND 200
 
@@ -376,6 +417,12 @@ typedef struct kms_health_info {
 
 // The root key file is missing, unreadable, open to others or of the wrong size, or the callback failed.
 #define KMS_ROOT_KEY_UNAVAILABLE 509
+
+// An older copy of the whole keystore was put in the place of the one that its anchor knows.
+#define KMS_KEYSTORE_ROLLED_BACK 510
+
+// The anchor is missing, damaged or of another keystore, or its callback failed.
+#define KMS_ANCHOR_UNAVAILABLE 511
 
 #define KMS_INTERNAL 900
 
@@ -452,8 +499,8 @@ KMS_MUST_USE
 kms_status kms_options_set_busy_timeout_ms(struct kms_options_t *options,
                                            int64_t timeout_ms);
 
-// kms_options_set_cache_keys sets how many keys, and how many key versions, are kept in memory; at least 1, 10000 by
-// default.
+// kms_options_set_cache_keys sets how many keys, and how many key versions, are kept in memory; at least 1, 32768 by
+// default. Each thread also keeps so many that are ready to encrypt, and so many that are ready to decrypt.
 KMS_MUST_USE
 kms_status kms_options_set_cache_keys(struct kms_options_t *options,
                                       size_t keys);
@@ -464,6 +511,25 @@ KMS_MUST_USE
 kms_status kms_options_set_clock(struct kms_options_t *options,
                                  kms_clock_fn clock,
                                  void *user);
+
+// kms_options_set_anchor_file names a file, on another volume than the keystore, that holds the newest generation of it:
+// an older copy of the whole keystore, put back in its place, is then refused with KMS_KEYSTORE_ROLLED_BACK.
+//
+// It is written after each change and before the call returns, and made together with the keystore. For a keystore that
+// is there already, and to accept a restored backup, make the file empty. Without it: KMS_ANCHOR_UNAVAILABLE. A change
+// that fails with that status may have been made.
+KMS_MUST_USE
+kms_status kms_options_set_anchor_file(struct kms_options_t *options,
+                                       const char *path);
+
+// kms_options_set_anchor_callback lets two functions keep the anchor's record of 104 bytes: a TPM, a remote service. See
+// kms_options_set_anchor_file. `get` is called at kms_open and before each change, `put` after each change. Calls of
+// several threads and processes may overtake each other, which leaves the anchor behind by what they were changing.
+KMS_MUST_USE
+kms_status kms_options_set_anchor_callback(struct kms_options_t *options,
+                                           kms_anchor_get_fn get,
+                                           kms_anchor_put_fn put,
+                                           void *user);
 
 // kms_options_set_event_callback tells a function about rotations, destroyed keys, and clocks and disks that misbehave.
 KMS_MUST_USE
@@ -499,6 +565,15 @@ KMS_MUST_USE
 kms_status kms_create_key(const struct kms_t *kms,
                           const struct kms_create_key_options *options,
                           char *key_id);
+
+// kms_create_keys makes `count` customer master keys alike, 1 to 1000, and stores their ids in `key_ids`, an array of so
+// many times KMS_ID_SIZE bytes. All of them are made, and on disk when this returns KMS_OK, or none; it costs little more
+// than to make one. Otherwise as kms_create_key.
+KMS_MUST_USE
+kms_status kms_create_keys(const struct kms_t *kms,
+                           const struct kms_create_key_options *options,
+                           size_t count,
+                           char *key_ids);
 
 // kms_describe_key stores a key's metadata in `out`. `key` is a key id or "alias/NAME".
 //
@@ -649,6 +724,45 @@ kms_status kms_inspect(const struct kms_t *kms,
                        const uint8_t *blob,
                        size_t blob_len,
                        struct kms_blob_info *out);
+
+// kms_encrypt_batch encrypts `count` records under the primary version of `key` (a key id or "alias/NAME"): all of them
+// under the same version, also when the key rotates meanwhile. `record_size` is sizeof(kms_batch_record).
+//
+// Each record is treated as by kms_encrypt, whatever becomes of the others, and has its own `status` and `out_len`. Returns
+// KMS_OK if every record is, else KMS_BATCH_PARTIAL. What is about the whole call, such as KMS_KEY_NOT_FOUND or
+// KMS_REJECTED_..., is returned and is every record's status too; only after KMS_INVALID_ARGUMENT about `records` itself
+// they are as they were.
+//
+// Records must not share memory that the call writes.
+KMS_MUST_USE
+kms_status kms_encrypt_batch(const struct kms_t *kms,
+                             const char *key,
+                             struct kms_batch_record *records,
+                             size_t record_size,
+                             size_t count);
+
+// kms_decrypt_batch decrypts `count` records, each under the version that it names. `record_size` is
+// sizeof(kms_batch_record).
+//
+// Each record is treated as by kms_decrypt, whatever becomes of the others; the keys may differ. Returns as
+// kms_encrypt_batch does.
+KMS_MUST_USE
+kms_status kms_decrypt_batch(const struct kms_t *kms,
+                             struct kms_batch_record *records,
+                             size_t record_size,
+                             size_t count);
+
+// kms_reencrypt_batch moves `count` ciphertexts to the primary version of `destination_key_id`, all of them to the same.
+// `record_size` is sizeof(kms_batch_record).
+//
+// Each record is treated as by kms_reencrypt, whatever becomes of the others; but the destination is checked first, once.
+// Returns as kms_encrypt_batch does.
+KMS_MUST_USE
+kms_status kms_reencrypt_batch(const struct kms_t *kms,
+                               const char *destination_key_id,
+                               struct kms_batch_record *records,
+                               size_t record_size,
+                               size_t count);
 
 // kms_generate_data_key makes a random key of `number_of_bytes` (1 to 1024) for the program to encrypt with itself, and
 // encrypts it under the primary version of `key`. Store `blob` beside your data; kms_decrypt gives the key back.
@@ -875,6 +989,17 @@ void kms_string_free(char *string);
 
 // kms_health stores flags that weaken a promise, and counters, in `out`.
 KMS_MUST_USE kms_status kms_health(const struct kms_t *kms, struct kms_health_info *out);
+
+// kms_verify looks at every row of the keystore: that it is authentic, the newest copy and found by each index, that
+// none is missing and none was added, and that all key material can be unsealed. KMS_OK only if all is well;
+// KMS_KEYSTORE_CORRUPT after showing each fault to `visit`, which may be NULL.
+//
+// It may run beside everything else: it reads for a few milliseconds at a time. What another process makes meanwhile
+// may be left out. No lock is held while `visit` runs.
+KMS_MUST_USE
+kms_status kms_verify(const struct kms_t *kms,
+                      kms_visit_fault_fn visit,
+                      void *user);
 
 // kms_status_name gives the constant's name, such as "KMS_REJECTED_DISABLED". Never NULL, whatever the number; valid
 // for ever.

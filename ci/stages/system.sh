@@ -1,11 +1,15 @@
 #!/usr/bin/env bash
-# The build against the system's OpenSSL: unit tests, and the C programs plain.
+# The build against the system's OpenSSL: unit tests, and the C programs plain; the exit gate's one is proved to notice.
 . "$(dirname "$0")/../lib.sh"
 need_cargo
 need pkg-config:pkg-config openssl.pc:libssl-dev
 export CARGO_TARGET_DIR=target/system
-count_cargo cargo test --locked --lib --no-default-features --features capi
-cargo build --locked --no-default-features --features capi
+count_cargo cargo test --locked --lib --no-default-features --features capi,faults
+cargo build --locked --no-default-features --features capi,faults
 readelf -d target/system/debug/libkms.so | grep -q 'NEEDED.*libcrypto' || die "libcrypto is not the system's"
 run_c_programs system target/system/debug/libkms.so --
+fails_without_the_exit_gate() {
+    ! KMS_FAULT_NO_EXIT_GATE=1 KMS_EXIT_RUNS=6 in_empty_folder "$ROOT/target/c/system/exit"
+}
+attempt "proof: tests/c/exit.c fails without the exit gate" fails_without_the_exit_gate
 all_passed

@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 use zeroize::Zeroize;
 
 use crate::error::{Error, Result, Status};
-use crate::sys::fork;
+use crate::sys::{exit, fork};
 
 #[cfg(miri)]
 mod miri;
@@ -119,8 +119,9 @@ struct End;
 
 impl Drop for End {
     fn drop(&mut self) {
-        // A shared libcrypto serves the host's code in this thread too, which may not be done with it.
-        if cfg!(all(feature = "vendored", not(miri))) {
+        // A shared libcrypto serves the host's code in this thread too: should it call again before the thread is gone,
+        // libcrypto begins anew.
+        if cfg!(not(miri)) {
             // SAFETY: takes nothing; the thread's contexts of ours don't need it any more.
             fork::gate(|| unsafe { ffi::OPENSSL_thread_stop() });
         }
@@ -151,6 +152,9 @@ impl Library {
         unsafe {
             check(ffi::OPENSSL_init_crypto(config | INIT_NO_ATEXIT, ptr::null()), "OPENSSL_init_crypto")?;
             ffi::assume_init();
+        }
+        if !cfg!(feature = "vendored") {
+            exit::register()?;
         }
         // SAFETY: takes nothing; never freed.
         let library = made(unsafe { ffi::OSSL_LIB_CTX_new() }, "OSSL_LIB_CTX_new")?;
@@ -236,6 +240,23 @@ impl Cipher {
     /// from it.
     #[inline]
     unsafe fn update(&mut self, update: Update, out: *mut u8, input: *const u8, len: usize) -> Result<()> {
+        if len <= MAX_UPDATE {
+            if len == 0 {
+                return Ok(());
+            }
+            let mut written = 0;
+            // SAFETY: the caller's promise; the length fits an int.
+            let code = unsafe { update(self.ptr(), out, &mut written, input, len as c_int) };
+            return check(code, "EVP_CipherUpdate");
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.update_in_steps(update, out, input, len) }
+    }
+
+    /// # Safety
+    /// As for `update`.
+    #[cold]
+    unsafe fn update_in_steps(&mut self, update: Update, out: *mut u8, input: *const u8, len: usize) -> Result<()> {
         let mut done = 0;
         while done < len {
             let step = (len - done).min(MAX_UPDATE);
@@ -277,6 +298,7 @@ impl Gcm {
     }
 
     /// Writes ciphertext and tag; `out` is `TAG` bytes longer than `plaintext`.
+    #[inline]
     pub fn seal(&mut self, nonce: &[u8; 12], aad: &[u8], plaintext: &[u8], out: &mut [u8]) -> Result<()> {
         if Some(out.len()) != plaintext.len().checked_add(TAG) {
             return Err(wrong_length());
@@ -322,6 +344,7 @@ impl Gcm {
     /// Checks the tag at the end of `sealed` and writes the plaintext; `out` is `TAG` bytes shorter.
     ///
     /// A wrong tag is `AuthenticationFailed`; after it, and after any other failure, `out` is all zeros.
+    #[inline]
     pub fn open(&mut self, nonce: &[u8; 12], aad: &[u8], sealed: &[u8], out: &mut [u8]) -> Result<()> {
         let (text, tag) = sealed.split_last_chunk::<TAG>().ok_or_else(wrong_length)?;
         if text.len() != out.len() {

@@ -91,7 +91,7 @@ pub enum Finding {
     Due,
     /// LastRotationDate lies in the future and nobody has noted it yet: store the time of this look.
     FutureLast,
-    /// The note is void: erase it.
+    /// The note is void, and without it nothing is due: erase it.
     NoteVoid,
 }
 
@@ -118,7 +118,8 @@ impl Key {
         match self.future_noticed {
             None if last > now => Finding::FutureLast,
             Some(noticed) if last <= now && last.millis_since(noticed) >= interval.seconds().saturating_mul(1000) => {
-                Finding::NoteVoid
+                // The schedule counts from the newest version again, and may be overdue by that.
+                if self.next_rotation().is_some_and(|next| next <= now) { Finding::Due } else { Finding::NoteVoid }
             }
             _ if self.rotation_due().is_some_and(|due| due <= now) => Finding::Due,
             _ => Finding::NotDue,

@@ -13,6 +13,7 @@ mod open;
 
 mod key;
 mod crypt;
+mod batch;
 mod data_key;
 mod rotation;
 mod version;
@@ -21,6 +22,7 @@ mod tag;
 mod import;
 mod call;
 mod health;
+mod verify;
 
 mod status;
 mod types;

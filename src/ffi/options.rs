@@ -8,11 +8,11 @@ use zeroize::Zeroizing;
 use super::guard::{guard, quietly};
 use super::ptr;
 use super::status::{KMS_OK, kms_status};
-use super::types::{kms_clock_fn, kms_event, kms_event_fn, kms_wrap_fn};
+use super::types::{kms_anchor_get_fn, kms_anchor_put_fn, kms_clock_fn, kms_event, kms_event_fn, kms_wrap_fn};
 use crate::clock::CallbackClock;
 use crate::error::{Result, Status};
 use crate::service::{Event, Options};
-use crate::store::RootWrapper;
+use crate::store::{AnchorStore, RootWrapper};
 
 /// Options of kms_open. Used by one thread at a time; kms_open copies what it needs.
 pub struct kms_options_t {
@@ -193,8 +193,8 @@ pub unsafe extern "C" fn kms_options_set_busy_timeout_ms(options: *mut kms_optio
     })
 }
 
-/// kms_options_set_cache_keys sets how many keys, and how many key versions, are kept in memory; at least 1, 10000 by
-/// default.
+/// kms_options_set_cache_keys sets how many keys, and how many key versions, are kept in memory; at least 1, 32768 by
+/// default. Each thread also keeps so many that are ready to encrypt, and so many that are ready to decrypt.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_options_set_cache_keys(options: *mut kms_options_t, keys: usize) -> kms_status {
@@ -221,6 +221,45 @@ pub unsafe extern "C" fn kms_options_set_clock(
         let clock = clock.ok_or_else(|| Status::InvalidArgument.error("clock is NULL"))?;
         let user = User(user);
         set(options, |o| o.clock(CallbackClock(move || clock(user.pointer()))))
+    })
+}
+
+/// kms_options_set_anchor_file names a file, on another volume than the keystore, that holds the newest generation of it:
+/// an older copy of the whole keystore, put back in its place, is then refused with KMS_KEYSTORE_ROLLED_BACK.
+///
+/// It is written after each change and before the call returns, and made together with the keystore. For a keystore that
+/// is there already, and to accept a restored backup, make the file empty. Without it: KMS_ANCHOR_UNAVAILABLE. A change
+/// that fails with that status may have been made.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_options_set_anchor_file(options: *mut kms_options_t, path: *const c_char) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe {
+        let path = ptr::text(path, "path")?;
+        if path.is_empty() {
+            return Err(Status::InvalidArgument.error("the path of the anchor file is empty"));
+        }
+        set(options, |o| o.anchor_file(path))
+    })
+}
+
+/// kms_options_set_anchor_callback lets two functions keep the anchor's record of 104 bytes: a TPM, a remote service. See
+/// kms_options_set_anchor_file. `get` is called at kms_open and before each change, `put` after each change. Calls of
+/// several threads and processes may overtake each other, which leaves the anchor behind by what they were changing.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_options_set_anchor_callback(
+    options: *mut kms_options_t,
+    get: kms_anchor_get_fn,
+    put: kms_anchor_put_fn,
+    user: *mut c_void,
+) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe {
+        let (Some(get), Some(put)) = (get, put) else {
+            return Err(Status::InvalidArgument.error("get and put must both be given"));
+        };
+        set(options, |o| o.anchor_callback(Arc::new(AnchorCallback { get, put, user: User(user) })))
     })
 }
 
@@ -261,6 +300,38 @@ fn tell(callback: unsafe extern "C" fn(*mut c_void, *const kms_event), user: Use
 pub unsafe fn copied(options: *const kms_options_t) -> Result<Options> {
     // SAFETY: the caller's promise.
     Ok(unsafe { ptr::shared(options, "options") }?.options.clone())
+}
+
+struct AnchorCallback {
+    get: unsafe extern "C" fn(*mut c_void, *mut u8, usize, *mut usize) -> kms_status,
+    put: unsafe extern "C" fn(*mut c_void, *const u8, usize) -> kms_status,
+    user: User,
+}
+
+/// Room for a record of a later version.
+const ANCHOR_MAX: usize = 256;
+
+impl AnchorStore for AnchorCallback {
+    fn get(&self) -> Result<Vec<u8>> {
+        let (mut out, mut len) = (vec![0; ANCHOR_MAX], 0usize);
+        // SAFETY: the caller's function, with his pointer and buffers that live through the call.
+        let status = unsafe { (self.get)(self.user.pointer(), out.as_mut_ptr(), out.len(), &mut len) };
+        if status != KMS_OK || len > out.len() {
+            return Err(Status::AnchorUnavailable
+                .error(format!("the anchor's get callback failed with status {status}, or gave too much")));
+        }
+        out.truncate(len);
+        Ok(out)
+    }
+
+    fn put(&self, record: &[u8]) -> Result<()> {
+        // SAFETY: the caller's function, with his pointer and bytes that live through the call.
+        match unsafe { (self.put)(self.user.pointer(), record.as_ptr(), record.len()) } {
+            KMS_OK => Ok(()),
+            status => Err(Status::AnchorUnavailable
+                .error(format!("the change was made, but the anchor's put callback failed with status {status}"))),
+        }
+    }
 }
 
 type WrapFn = unsafe extern "C" fn(*mut c_void, *const u8, usize, *mut u8, usize, *mut usize) -> kms_status;

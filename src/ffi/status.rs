@@ -22,6 +22,8 @@ pub const KMS_UNKNOWN_ACTION: kms_status = 103;
 /// The call takes a key id, and an alias was given.
 pub const KMS_UNSUPPORTED_ALIAS: kms_status = 104;
 pub const KMS_LIMIT_EXCEEDED: kms_status = 105;
+/// Some records of a batch failed: each record has its own status.
+pub const KMS_BATCH_PARTIAL: kms_status = 106;
 
 pub const KMS_KEY_NOT_FOUND: kms_status = 200;
 pub const KMS_KEY_VERSION_NOT_FOUND: kms_status = 201;
@@ -60,6 +62,10 @@ pub const KMS_KEYSTORE_NOT_FOUND: kms_status = 507;
 pub const KMS_KEYSTORE_REPLACED: kms_status = 508;
 /// The root key file is missing, unreadable, open to others or of the wrong size, or the callback failed.
 pub const KMS_ROOT_KEY_UNAVAILABLE: kms_status = 509;
+/// An older copy of the whole keystore was put in the place of the one that its anchor knows.
+pub const KMS_KEYSTORE_ROLLED_BACK: kms_status = 510;
+/// The anchor is missing, damaged or of another keystore, or its callback failed.
+pub const KMS_ANCHOR_UNAVAILABLE: kms_status = 511;
 
 pub const KMS_INTERNAL: kms_status = 900;
 /// A panic inside the library was stopped here; close the handle.

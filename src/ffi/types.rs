@@ -55,6 +55,30 @@ pub struct kms_context_entry {
     pub value: *const c_char,
 }
 
+/// One record of a batch call, in an array whose element size is given with it; start from KMS_BATCH_RECORD_INIT. `input`
+/// to `out_cap` are yours, `out_len` and `status` are set by the call.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct kms_batch_record {
+    /// The plaintext or the ciphertext.
+    pub input: *const u8,
+    pub input_len: usize,
+    /// To encrypt or decrypt with; for kms_reencrypt_batch, the context that the ciphertext has.
+    pub context: *const kms_context_entry,
+    pub context_count: usize,
+    /// For kms_reencrypt_batch, the context that the ciphertext is to get; otherwise NULL and 0.
+    pub destination_context: *const kms_context_entry,
+    pub destination_count: usize,
+    /// By the rules of Output: NULL asks for the size, and it may overlap `input`, but nothing of another record.
+    pub out: *mut u8,
+    pub out_cap: usize,
+    pub out_len: usize,
+    /// What became of this record.
+    pub status: super::status::kms_status,
+    /// 0.
+    pub reserved: i32,
+}
+
 /// A label of a key: two texts in UTF-8.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
@@ -228,6 +252,21 @@ pub type kms_wrap_fn = Option<
     ) -> super::status::kms_status,
 >;
 
+/// Gives the anchor's record that was kept last: writes it to `out` and its length to `out_len`, 0 if there is none yet.
+/// Returns KMS_OK, or any other status to refuse.
+pub type kms_anchor_get_fn = Option<
+    unsafe extern "C" fn(
+        user: *mut c_void,
+        out: *mut u8,
+        out_cap: usize,
+        out_len: *mut usize,
+    ) -> super::status::kms_status,
+>;
+
+/// Keeps the anchor's record for good, in place of the one before. It holds no secret. Returns KMS_OK once it is safe.
+pub type kms_anchor_put_fn =
+    Option<unsafe extern "C" fn(user: *mut c_void, record: *const u8, record_len: usize) -> super::status::kms_status>;
+
 /// Shown one key at a time; a return value other than 0 ends the list.
 pub type kms_visit_key_fn = Option<unsafe extern "C" fn(user: *mut c_void, key: *const kms_key_metadata) -> i32>;
 
@@ -240,6 +279,17 @@ pub type kms_visit_tag_fn = Option<unsafe extern "C" fn(user: *mut c_void, tag: 
 
 /// Shown one version at a time; a return value other than 0 ends the list.
 pub type kms_visit_version_fn = Option<unsafe extern "C" fn(user: *mut c_void, version: *const kms_key_version) -> i32>;
+
+/// Shown one fault of the keystore at a time: a key's id, or NULL where it is about no single key, the status that uses
+/// of it fail with, and a text for people. A return value other than 0 ends the walk.
+pub type kms_visit_fault_fn = Option<
+    unsafe extern "C" fn(
+        user: *mut c_void,
+        key_id: *const c_char,
+        status: super::status::kms_status,
+        text: *const c_char,
+    ) -> i32,
+>;
 
 macro_rules! sized {
     ($($name:ident: $first:literal),* $(,)?) => {$(

@@ -162,8 +162,9 @@ impl Kms {
     ) -> Result<Option<Vec<u8>>> {
         let public_key = PublicKey::from_der(public_key)?;
         let parsed = Blob::parse(blob)?;
-        self.core()?.usable_version(&parsed.header.key, &parsed.header.version)?;
         check_fits(parsed.plaintext_len(), wrapping)?;
+        Context::new(context.iter().copied())?;
+        self.core()?.usable_version(&parsed.header.key, &parsed.header.version)?;
         if !room(WRAPPED)? {
             return Ok(None);
         }
@@ -184,7 +185,7 @@ impl Kms {
         let core: &Core = self.core()?;
         let bytes = Zeroizing::new(vec![0; number_of_bytes]);
         let mut data_key = DataKey { bytes, blob: Vec::new(), target };
-        core.encrypt_to(key, number_of_bytes, context, &mut data_key)?;
+        core.encrypt_to(key.as_bytes(), number_of_bytes, context, &mut data_key)?;
         let DataKey { bytes, blob, target } = data_key;
         if !blob.is_empty() {
             target.put(&bytes, &blob);

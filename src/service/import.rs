@@ -92,13 +92,13 @@ impl Kms {
     pub fn delete_key_material(&self, key_id: &str) -> Result<()> {
         let core = self.core()?;
         let id = Core::id_only(key_id)?;
-        core.change_key(&id, |change, stored, now| {
+        core.change_key(&id, |change, mut stored, now| {
             importable(&stored.key)?;
             state::check(stored.key.state_at(now.wall), Operation::DeleteKeyMaterial)?;
             if stored.key.imported.is_none_or(|imported| !imported.present) {
                 return Ok(Changed::none(()));
             }
-            change.erase_material(&stored)?;
+            change.erase_material(&mut stored)?;
             let stored = change.update(without_material(stored)?)?;
             Ok(Changed::one((), stored))
         })?;
@@ -152,7 +152,7 @@ impl Core {
             stored.key.imported = Some(Imported { digest, present: true, expiry: expires.map(Deadline::at) });
             stored.key.state = state;
             if !held {
-                change.restore_material(&stored, &material)?;
+                change.restore_material(&mut stored, &material)?;
             }
             Ok(Changed::one((), change.update(stored)?))
         })?;

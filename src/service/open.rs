@@ -10,7 +10,7 @@ use super::event::{Event, EventHandler};
 use super::{Core, Inner, Kms};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Result, Status};
-use crate::store::{Location, Root, RootWrapper, Settings, Store};
+use crate::store::{Anchor, AnchorStore, Location, Root, RootWrapper, Settings, Store};
 use crate::sys::fork::PerProcess;
 use crate::sys::secret::{Arena, KEY_LEN};
 
@@ -26,6 +26,7 @@ pub struct Options {
     cache_keys: usize,
     clock: Arc<dyn Clock>,
     events: Option<EventHandler>,
+    anchor: Option<Anchor>,
 }
 
 impl Default for Options {
@@ -40,6 +41,7 @@ impl Default for Options {
             cache_keys: DEFAULT_KEYS,
             clock: Arc::new(SystemClock),
             events: None,
+            anchor: None,
         }
     }
 }
@@ -106,7 +108,8 @@ impl Options {
         self
     }
 
-    /// How many keys, and how many key versions, are kept in memory; 10,000 by default.
+    /// How many keys, and how many key versions, are kept in memory; 32,768 by default. Each
+    /// thread also keeps so many that are ready for use.
     pub fn cache_keys(mut self, keys: usize) -> Self {
         self.cache_keys = keys.max(1);
         self
@@ -121,6 +124,19 @@ impl Options {
     /// Told about rotations and troubles; see [`Event`].
     pub fn on_event(mut self, handler: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.events = Some(Arc::new(handler));
+        self
+    }
+
+    /// A file outside of the keystore's volume that holds its newest generation, so that an older copy of the whole
+    /// keystore is refused. Made with the keystore; for one that is there already, make an empty file first.
+    pub fn anchor_file(mut self, path: impl Into<std::path::PathBuf>) -> Self {
+        self.anchor = Some(Anchor::File(path.into()));
+        self
+    }
+
+    /// As [`Options::anchor_file`], where the record is kept by the caller. Called with no lock held.
+    pub fn anchor_callback(mut self, store: Arc<dyn AnchorStore>) -> Self {
+        self.anchor = Some(Anchor::Callback(store));
         self
     }
 
@@ -144,12 +160,16 @@ impl Kms {
         if options.read_only && options.create {
             return Err(Status::InvalidArgument.error("a keystore can't be created read-only"));
         }
+        if options.anchor.is_some() && location == Location::Memory {
+            return Err(Status::InvalidArgument.error("a memory: keystore has no older copies; it takes no anchor"));
+        }
         let settings = Settings {
             // A keystore in memory exists only through its handle.
             create: options.create || location == Location::Memory,
             location,
             read_only: options.read_only,
             patience: options.busy_timeout,
+            anchor: options.anchor.clone(),
         };
         let arena = Arena::new();
         let store = Store::open(settings, root, &arena)?;

@@ -21,6 +21,7 @@ const BATCH_TIME: Duration = Duration::from_millis(12);
 const SMALLEST_BATCH: usize = 32;
 const LARGEST_BATCH: usize = 4096;
 const CONTRADICTIONS: usize = 128;
+const CONTRADICTION_ROUNDS: usize = 1000;
 /// A rotation that failed while a call was waiting for it is not tried again for this long.
 const RETRY_MS: i64 = 1000;
 const RETRY_READ_ONLY_MS: i64 = 60_000;
@@ -91,58 +92,50 @@ fn new_version(change: &mut Change<'_>, stored: Stored, now: Time) -> Result<Sto
 /// What a look at one due key changed.
 enum Looked {
     Rotated(Stored),
-    /// Something was noted or forgotten.
-    Noted(Stored, EventKind),
-    Updated(Stored),
+    /// Something was noted or forgotten, and is to be told or not.
+    Noted(Stored, Vec<EventKind>),
     Destroyed(KeyId),
     Nothing,
 }
 
 /// Looks at one key again inside the write transaction: due only if it still is.
 fn look(change: &mut Change<'_>, mut stored: Stored, now: &Now) -> Result<Looked> {
-    if let Some(deletion) = &mut stored.key.deletion {
-        match deletion.look(now) {
-            Verdict::Act => return Ok(Looked::Destroyed(Core::destroy(change, &stored)?)),
-            Verdict::Sighted => {
-                deletion.sighting = Some(*now);
-                return Ok(Looked::Noted(change.update(stored)?, EventKind::DeletionSighted));
-            }
-            Verdict::Unsighted => {
-                deletion.sighting = None;
-                return Ok(Looked::Updated(change.update(stored)?));
-            }
-            Verdict::Wait => {}
+    let (mut told, mut changed) = (Vec::new(), true);
+    match stored.key.deletion.as_mut().map(|deletion| (deletion.look(now), deletion)) {
+        Some((Verdict::Act, _)) => return Ok(Looked::Destroyed(Core::destroy(change, &stored)?)),
+        Some((Verdict::Sighted, deletion)) => {
+            deletion.sighting = Some(*now);
+            told.push(EventKind::DeletionSighted);
         }
+        Some((Verdict::Unsighted, deletion)) => deletion.sighting = None,
+        Some((Verdict::Wait, _)) | None => changed = false,
     }
-    if let Some(imported) = &mut stored.key.imported
-        && let Some(expiry) = &mut imported.expiry
+    // A key can have both dates.
+    match stored.key.imported.as_mut().and_then(|imported| imported.expiry.as_mut()).map(|date| (date.look(now), date))
     {
-        match expiry.look(now) {
-            Verdict::Act => {
-                change.erase_material(&stored)?;
-                return Ok(Looked::Noted(change.update(without_material(stored)?)?, EventKind::MaterialExpired));
-            }
-            Verdict::Sighted => {
-                expiry.sighting = Some(*now);
-                return Ok(Looked::Updated(change.update(stored)?));
-            }
-            Verdict::Unsighted => {
-                expiry.sighting = None;
-                return Ok(Looked::Updated(change.update(stored)?));
-            }
-            Verdict::Wait => {}
+        Some((Verdict::Act, _)) => {
+            change.erase_material(&mut stored)?;
+            stored = without_material(stored)?;
+            told.push(EventKind::MaterialExpired);
+            changed = true;
         }
+        Some((Verdict::Sighted, expiry)) => (expiry.sighting, changed) = (Some(*now), true),
+        Some((Verdict::Unsighted, expiry)) => (expiry.sighting, changed) = (None, true),
+        Some((Verdict::Wait, _)) | None => {}
+    }
+    if changed {
+        return Ok(Looked::Noted(change.update(stored)?, told));
     }
     Ok(match stored.key.look_at_rotation(now.wall) {
         Finding::NotDue => Looked::Nothing,
         Finding::Due => Looked::Rotated(new_version(change, stored, now.wall)?),
         Finding::FutureLast => {
             stored.key.future_noticed = Some(now.wall);
-            Looked::Noted(change.update(stored)?, EventKind::ClockSuspect)
+            Looked::Noted(change.update(stored)?, vec![EventKind::ClockSuspect])
         }
         Finding::NoteVoid => {
             stored.key.future_noticed = None;
-            Looked::Updated(change.update(stored)?)
+            Looked::Noted(change.update(stored)?, Vec::new())
         }
     })
 }
@@ -199,8 +192,7 @@ impl Core {
         let done = self.change_key(id, |change, stored, now| {
             Ok(match look(change, stored, now)? {
                 Looked::Rotated(stored) => Changed::one((stored.key.primary.map(|p| p.id), None), stored),
-                Looked::Noted(stored, kind) => Changed::one((None, Some(kind)), stored),
-                Looked::Updated(stored) => Changed::one((None, None), stored),
+                Looked::Noted(stored, kinds) => Changed::one((None, kinds.first().copied()), stored),
                 Looked::Destroyed(_) | Looked::Nothing => Changed::none((None, None)),
             })
         });
@@ -231,7 +223,7 @@ impl Core {
         let mut total = Ticked::default();
         let mut after = None;
         let mut size = SMALLEST_BATCH;
-        self.note_contradictions(now)?;
+        self.note_contradictions(stop)?;
         loop {
             let started = Instant::now();
             let batch = self.batch(now, after, size)?;
@@ -257,11 +249,13 @@ impl Core {
         }
     }
 
-    /// Dates that a clock set back contradicts: noted, or forgotten.
-    fn note_contradictions(&self, now: &Now) -> Result<()> {
-        loop {
-            let found = self.store.read(|view| view.contradicted(now.wall, CONTRADICTIONS))?;
-            if found.is_empty() {
+    /// Dates that a clock set back contradicts: noted, or forgotten. Bounded, because a clock that never stands still
+    /// can contradict for ever; what is left waits for the next pass.
+    fn note_contradictions(&self, stop: &dyn Fn() -> bool) -> Result<()> {
+        for _ in 0..CONTRADICTION_ROUNDS {
+            let now = self.clock.wall();
+            let found = self.store.read(|view| view.contradicted(now, CONTRADICTIONS))?;
+            if found.is_empty() || stop() {
                 return Ok(());
             }
             let batch = self.look_at(&found)?;
@@ -273,6 +267,7 @@ impl Core {
                 return Ok(());
             }
         }
+        Ok(())
     }
 
     /// Reads what is due without the write lock; only if something is, a transaction follows.
@@ -343,11 +338,10 @@ impl Core {
                         changed.value.events.push(event(EventKind::Rotated).of_version(version));
                         changed.keys.push(stored);
                     }
-                    Looked::Noted(stored, kind) => {
-                        changed.value.events.push(event(kind));
+                    Looked::Noted(stored, kinds) => {
+                        changed.value.events.extend(kinds.into_iter().map(event));
                         changed.keys.push(stored);
                     }
-                    Looked::Updated(stored) => changed.keys.push(stored),
                     Looked::Destroyed(id) => {
                         changed.value.done.destroyed += 1;
                         changed.value.events.push(event(EventKind::KeyDestroyed));
@@ -364,3 +358,6 @@ impl Core {
         Ok(done.value)
     }
 }
+
+#[cfg(test)]
+mod tests;

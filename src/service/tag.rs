@@ -17,18 +17,22 @@ impl Kms {
         core.change_key(&id, |change, stored, now| {
             state::check(stored.key.state_at(now.wall), Operation::Tag)?;
             let mut held = change.tags(&stored)?;
+            let mut put = Vec::new();
             for (name, value) in tags {
                 match held.iter_mut().find(|(known, _)| known == name) {
                     Some((_, old)) if old == value => continue,
                     Some((_, old)) => (*value).clone_into(old),
                     None => held.push(((*name).to_owned(), (*value).to_owned())),
                 }
-                change.put_tag(&stored, name, value)?;
+                put.push((*name, *value));
             }
             if held.len() > tag::MOST {
                 return Err(Status::LimitExceeded.error("a key has at most 10 tags"));
             }
-            Ok(Changed::none(()))
+            if put.is_empty() {
+                return Ok(Changed::none(()));
+            }
+            Ok(Changed::one((), change.set_tags(stored, &put, &[])?))
         })?;
         Ok(())
     }
@@ -40,12 +44,12 @@ impl Kms {
         let id = Core::id_only(key_id)?;
         core.change_key(&id, |change, stored, now| {
             state::check(stored.key.state_at(now.wall), Operation::Tag)?;
-            for (name, _) in change.tags(&stored)? {
-                if names.contains(&name.as_str()) {
-                    change.delete_tag(&stored, &name)?;
-                }
+            let held = change.tags(&stored)?;
+            let gone: Vec<&str> = held.iter().map(|(name, _)| name.as_str()).filter(|n| names.contains(n)).collect();
+            if gone.is_empty() {
+                return Ok(Changed::none(()));
             }
-            Ok(Changed::none(()))
+            Ok(Changed::one((), change.set_tags(stored, &[], &gone)?))
         })?;
         Ok(())
     }

@@ -28,7 +28,9 @@ impl Kms {
                 let stored = view.key(&id)?.ok_or_else(not_found)?;
                 let page = match (stored.key.origin, stored.key.primary) {
                     // One version for life, whether its material is there or not.
-                    (Origin::External, Some(only)) if before.is_none_or(|b| only.number < b) => vec![only],
+                    (Origin::External, Some(only)) if wanted > 0 && before.is_none_or(|b| only.number < b) => {
+                        vec![only]
+                    }
                     (Origin::External, _) => Vec::new(),
                     (Origin::Kms, _) => view.versions_before(&stored, before, wanted)?,
                 };
@@ -59,9 +61,9 @@ impl Kms {
         let core = self.core()?;
         let id = core.resolve(key)?;
         let unknown = || Status::KeyVersionNotFound.error("the key has no version of this id");
-        let version = VersionId::parse(version_id).ok_or_else(unknown)?;
         core.store.read(|view| {
             let stored = view.key(&id)?.ok_or_else(not_found)?;
+            let version = VersionId::parse(version_id).ok_or_else(unknown)?;
             match stored.key.primary {
                 // Known without its material, which may have been taken away.
                 Some(primary) if primary.id == version => Ok((primary, true)),

@@ -15,6 +15,12 @@ pub struct MetaRow {
     pub destroyed: i64,
     /// Grows by one when an alias is made, moved or deleted.
     pub renamed: i64,
+    /// The tags of the trees' roots; zeros for an empty tree.
+    pub keys: [u8; 16],
+    pub ids: [u8; 16],
+    pub aliases: [u8; 16],
+    /// A MAC of all slots.
+    pub slots: [u8; 32],
     pub mac: [u8; 32],
 }
 
@@ -54,6 +60,10 @@ pub struct KeyRow {
     pub expiry_sighted_uptime: Option<i64>,
     /// When the clock must next look at the key; the index of due keys.
     pub next_look: Option<i64>,
+    /// A chain of MACs over the material rows, oldest first; zeros where there are none.
+    pub versions: [u8; 32],
+    /// A MAC of all tags; none where there are none.
+    pub tags: Option<[u8; 32]>,
     /// Counts the changes of this row, from 1.
     pub revision: i64,
     /// The store's generation when the row last changed.
@@ -107,22 +117,38 @@ pub struct DueRow {
     pub row: i64,
 }
 
+/// Rows that belong to a key's row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owned {
+    Material,
+    Tag,
+}
+
 pub trait Backend: Send {
     /// Fails with KEYSTORE_BUSY at once when another holds the lock; the caller waits.
     fn begin(&mut self, kind: Transaction) -> Result<()>;
     /// Makes the transaction durable. On KEYSTORE_BUSY it is still open and may be tried again.
     fn commit(&mut self) -> Result<()>;
     fn rollback(&mut self);
+    /// Forgets what it read of the file, so that all of it is read, and looked at, again.
+    fn forget(&mut self) -> Result<()>;
 
     fn meta(&mut self) -> Result<MetaRow>;
     fn put_meta(&mut self, meta: &MetaRow) -> Result<()>;
     fn slots(&mut self) -> Result<Vec<SlotRow>>;
     fn insert_slot(&mut self, slot: &SlotRow) -> Result<()>;
 
+    /// A node of a tree.
+    fn node(&mut self, number: i64) -> Result<Option<Vec<u8>>>;
+    fn put_node(&mut self, number: i64, content: &[u8]) -> Result<()>;
+    fn delete_node(&mut self, number: i64) -> Result<()>;
+
     fn key_by_id(&mut self, id: &[u8; 16]) -> Result<Option<KeyRow>>;
     fn key_by_row(&mut self, row: i64) -> Result<Option<KeyRow>>;
-    /// In the order of ids, after `id` or from the start.
-    fn keys_after(&mut self, id: Option<&[u8; 16]>, limit: usize) -> Result<Vec<KeyRow>>;
+    /// Row numbers in order, above `row`.
+    fn rows_after(&mut self, row: i64, limit: usize) -> Result<Vec<i64>>;
+    /// Whether each index finds this row.
+    fn is_indexed(&mut self, key: &KeyRow) -> Result<bool>;
     /// The row number of the next key.
     fn next_row(&mut self) -> Result<i64>;
     fn insert_key(&mut self, key: &KeyRow) -> Result<()>;
@@ -142,17 +168,19 @@ pub trait Backend: Send {
 
     fn insert_material(&mut self, material: &MaterialRow) -> Result<()>;
     fn material(&mut self, key_row: i64, version: &[u8; 16]) -> Result<Option<MaterialRow>>;
+    /// Oldest first, above `number`.
+    fn materials_after(&mut self, key_row: i64, number: i64, limit: usize) -> Result<Vec<MaterialRow>>;
     /// Newest first, below `number` or from the newest.
     fn materials_before(&mut self, key_row: i64, number: Option<i64>, limit: usize) -> Result<Vec<MaterialRow>>;
     fn delete_materials(&mut self, key_row: i64) -> Result<()>;
+    /// The first key row above `key_row` that material, or a tag, is of.
+    fn next_owner(&mut self, of: Owned, key_row: i64) -> Result<Option<i64>>;
 
     fn alias(&mut self, name: &str) -> Result<Option<AliasRow>>;
     /// In the order of names, after `name` or from the start; of one key or of all.
     fn aliases_after(&mut self, key_row: Option<i64>, name: Option<&str>, limit: usize) -> Result<Vec<AliasRow>>;
     fn put_alias(&mut self, alias: &AliasRow) -> Result<()>;
     fn delete_alias(&mut self, name: &str) -> Result<()>;
-    /// Returns how many there were.
-    fn delete_aliases_of(&mut self, key_row: i64) -> Result<usize>;
 
     fn tags(&mut self, key_row: i64) -> Result<Vec<TagRow>>;
     fn put_tag(&mut self, tag: &TagRow) -> Result<()>;

@@ -1,7 +1,9 @@
 //! Makes a new keystore, and its key file, so that each is there complete or not at all.
 //!
 //! Both are written under a temporary name, synced, and linked into place, which fails if another was faster. Between
-//! key file and store the key file is locked (flock), so that a second creator waits instead of finding half.
+//! key file and store the key file is locked (flock), so that a second creator waits instead of finding half. The store
+//! waits complete, under a name that only its key leads to, before the key file appears: whoever finds a creation that
+//! was cut off between the two links finishes it.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
@@ -12,9 +14,10 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 use super::backend::{Backend, Transaction};
-use super::root::Root;
+use super::root::{Root, read_key_file};
 use super::sealing::Sealing;
-use super::sqlite::{self, Sqlite};
+use super::sqlite::{self, FileId, Sqlite};
+use crate::crypto::kdf;
 use crate::error::{Error, Result, Status};
 use crate::sys::{fork, random, sync};
 
@@ -41,19 +44,25 @@ pub fn create(path: &Path, root: &Root, patience: Duration) -> Result<()> {
                     }
                     // A creator gave up and took its key file away.
                     _ if !sqlite::exists(key_path)? => {}
-                    // Nobody is creating a store for this key.
-                    _ if !sqlite::exists(path)? => return Err(store_without(path)),
-                    _ => return Ok(()),
+                    _ if sqlite::exists(path)? => return Ok(()),
+                    _ => {
+                        // Nobody is creating a store for this key; perhaps one died of it.
+                        let prepared = prepared_name(path, &*read_key_file(key_path)?)?;
+                        return match sqlite::exists(&prepared)? {
+                            true => {
+                                link_new(&prepared, path).and_then(|_| sync_folder(path)).map_err(store_failed)?;
+                                remove(&prepared);
+                                Ok(())
+                            }
+                            false => Err(store_without(path)),
+                        };
+                    }
                 }
             }
             (false, false) => {
-                let Some(_locked) = create_key_file(key_path)? else { continue };
-                let made = create_store(path, root);
-                if made.is_err() && !sqlite::exists(path)? {
-                    // Only this call knows the key, and nothing was sealed with it.
-                    let _ = std::fs::remove_file(key_path);
+                if create_both(path, key_path)? {
+                    return Ok(());
                 }
-                return made;
             }
         }
     }
@@ -81,53 +90,81 @@ fn store_without(store: &Path) -> Error {
     ))
 }
 
-/// A new key file, locked; `None` if another made one first.
-fn create_key_file(path: &Path) -> Result<Option<File>> {
-    let failed = |e: std::io::Error| {
-        Status::RootKeyUnavailable.error(format!("the root key file can't be created: {}", e.kind()))
-    };
-    let temporary = temporary_name(path)?;
+/// A new key file and its store; false if another made one first.
+fn create_both(path: &Path, key_path: &Path) -> Result<bool> {
     let key = Zeroizing::new(random::array::<32>()?);
+    let key_temporary = temporary_name(key_path)?;
+    let prepared = prepared_name(path, &key)?;
     let made = (|| {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-        file.write_all(&*key)?;
-        file.sync_all()?;
-        file.lock()?;
-        Ok(file)
+        let _locked = write_key_file(&key_temporary, &key).map_err(key_failed)?;
+        write_store(&prepared, &Root::File(key_temporary.clone()))?;
+        // The way back from a creation that is cut off must be there before the key file is.
+        sync_folder(path).map_err(store_failed)?;
+        if !link_new(&key_temporary, key_path).map_err(key_failed)? {
+            return Ok(false);
+        }
+        sync_folder(key_path).map_err(key_failed)?;
+        link_new(&prepared, path).and_then(|_| sync_folder(path)).map_err(store_failed)?;
+        Ok(true)
     })();
-    finish(path, &temporary, made, failed)
+    if made.is_ok() || take_back(path, key_path, &key_temporary) {
+        remove(&prepared);
+    }
+    remove(&key_temporary);
+    made
+}
+
+/// Takes the key file of a failed creation away, unless its store is there; whether nothing is left that `prepared`
+/// could be needed for. Only this creation knows the key, and nothing was sealed with it.
+fn take_back(path: &Path, key_path: &Path, key_temporary: &Path) -> bool {
+    let same = |a: &Path, b: &Path| matches!((FileId::of(a), FileId::of(b)), (Ok(a), Ok(b)) if a == b);
+    if !same(key_path, key_temporary) {
+        return true;
+    }
+    if !matches!(sqlite::exists(path), Ok(false)) {
+        return false;
+    }
+    std::fs::remove_file(key_path).and_then(|()| sync_folder(key_path)).is_ok()
+}
+
+/// A complete key file under a temporary name, locked.
+fn write_key_file(temporary: &Path, key: &[u8; 32]) -> std::io::Result<File> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary)?;
+    file.write_all(key)?;
+    file.sync_all()?;
+    file.lock()?;
+    Ok(file)
 }
 
 fn create_store(path: &Path, root: &Root) -> Result<()> {
     let temporary = temporary_name(path)?;
-    let made = fill(&temporary, root);
-    let failed = |e: std::io::Error| Status::KeystoreIo.error(format!("the keystore can't be created: {}", e.kind()));
-    let made = match made {
-        Ok(()) => File::open(&temporary).and_then(|file| file.sync_all().map(|()| file)),
-        Err(error) => {
-            remove(&temporary);
-            return Err(error);
-        }
-    };
-    finish(path, &temporary, made, failed).map(drop)
+    let made = write_store(&temporary, root)
+        .and_then(|()| link_new(&temporary, path).and_then(|_| sync_folder(path)).map_err(store_failed));
+    remove(&temporary);
+    made
 }
 
-/// Links `temporary` to its final name and syncs the folder; `None` if that name is taken.
-fn finish(
-    path: &Path,
-    temporary: &Path,
-    made: std::io::Result<File>,
-    failed: impl Fn(std::io::Error) -> Error,
-) -> Result<Option<File>> {
-    let linked = made.and_then(|file| match std::fs::hard_link(temporary, path) {
-        Ok(()) => Ok(Some(file)),
-        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(None),
+/// A complete store under a temporary name.
+fn write_store(temporary: &Path, root: &Root) -> Result<()> {
+    fill(temporary, root)?;
+    File::open(temporary).and_then(|file| file.sync_all()).map_err(store_failed)
+}
+
+/// Links `temporary` to its final name; false if that name is taken.
+fn link_new(temporary: &Path, path: &Path) -> std::io::Result<bool> {
+    match std::fs::hard_link(temporary, path) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
         Err(e) => Err(e),
-    });
-    remove(temporary);
-    let linked = linked.map_err(&failed)?;
-    sync_folder(path).map_err(failed)?;
-    Ok(linked)
+    }
+}
+
+fn key_failed(error: std::io::Error) -> Error {
+    Status::RootKeyUnavailable.error(format!("the root key file can't be created: {}", error.kind()))
+}
+
+fn store_failed(error: std::io::Error) -> Error {
+    Status::KeystoreIo.error(format!("the keystore can't be created: {}", error.kind()))
 }
 
 fn remove(temporary: &Path) {
@@ -140,6 +177,15 @@ fn remove(temporary: &Path) {
 fn temporary_name(path: &Path) -> Result<PathBuf> {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".new-{:016x}", u64::from_ne_bytes(random::array()?)));
+    Ok(PathBuf::from(name))
+}
+
+/// Where the store of this key file waits for its name.
+fn prepared_name(path: &Path, key: &[u8; 32]) -> Result<PathBuf> {
+    let mark = kdf::derive(key, "libkms creation", &[])?;
+    let mark = u64::from_be_bytes(*mark.first_chunk().ok_or_else(|| Status::Internal.error("a subkey is too short"))?);
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".new-{mark:016x}"));
     Ok(PathBuf::from(name))
 }
 
@@ -162,7 +208,7 @@ pub fn fill_rows(backend: &mut dyn Backend, root: &Root) -> Result<Zeroizing<[u8
     let uuid = random::array::<16>()?;
     let slot = root.wrap(&key, &uuid)?;
     let generation = i64::from_be_bytes(random::array()?) & ((1 << 62) - 1);
-    let meta = Sealing::new(&key, uuid)?.meta_row(generation, 0, 0)?;
+    let meta = Sealing::new(&key, uuid)?.first_meta(generation, std::slice::from_ref(&slot))?;
     fork::gate(|| {
         backend.begin(Transaction::Write)?;
         let written = backend.insert_slot(&slot).and_then(|()| backend.put_meta(&meta)).and_then(|()| backend.commit());

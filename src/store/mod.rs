@@ -2,15 +2,21 @@
 //!
 //! * `root`: what opens a store. `create`: how a store comes to be.
 //! * `sealing`: rows to domain types and back, with their secrets. `transaction`: what a transaction can do.
+//! * `audit`: looks at every row.
+//! * `tree`: which rows are there, and which copy of each is the newest.
+//! * `anchor`: what shows that the whole keystore is an older copy.
 //! * `backend`: the rows themselves; `sqlite` holds them. `announce`: the generation other processes look at.
 
+mod anchor;
 mod announce;
+mod audit;
 mod backend;
 mod create;
 mod root;
 mod sealing;
 mod sqlite;
 mod transaction;
+mod tree;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,10 +31,14 @@ use crate::sys::fork;
 use crate::sys::secret::{Arena, Secret};
 use crate::sys::sync::{self, Lent, Pool, Published};
 use crate::sys::word::Word;
+use anchor::{Records, State};
 use backend::{Backend, MetaRow, Transaction};
 use sealing::{Meta, Sealing};
 use sqlite::Sqlite;
+use tree::{Nodes, Rows};
 
+pub use anchor::{Anchor, AnchorStore};
+pub use audit::{Audit, Fault};
 pub use backend::DueRow;
 pub use root::{Root, RootWrapper};
 pub use sealing::Stored;
@@ -67,6 +77,7 @@ pub struct Settings {
     pub create: bool,
     pub read_only: bool,
     pub patience: Duration,
+    pub anchor: Option<Anchor>,
 }
 
 /// An open keystore. Shared by all threads; one transaction runs at a time.
@@ -88,6 +99,7 @@ pub struct Store {
 struct Connection {
     backend: Gated,
     sealing: Sealing,
+    nodes: Nodes,
 }
 
 /// A backend that is closed inside the fork gate, wherever it is dropped; empty after [`Gated::let_go`].
@@ -144,6 +156,11 @@ impl Store {
             }
             Location::File(path) => {
                 if settings.create && !settings.read_only {
+                    if let Some(anchor) = &settings.anchor
+                        && !sqlite::exists(path)?
+                    {
+                        anchor.prepare()?;
+                    }
                     create::create(path, root, settings.patience)?;
                 } else {
                     create::check_pair(path, root)?;
@@ -201,24 +218,46 @@ impl Store {
     ) -> Result<Self> {
         let mut sealing = Sealing::new(root_key, uuid)?;
         let root = arena.keep(root_key)?;
-        let found = read_waiting(backend.get()?, settings.patience, |b| b.meta())?;
+        let (found, slots) = read_waiting(backend.get()?, settings.patience, |b| Ok((b.meta()?, b.slots()?)))?;
         let meta =
             sealing.check_meta(&found).map_err(|e| match unchecked && e.status() == Status::KeystoreCorrupt {
                 true => Status::WrongRootKey.error("the root key is not the one this keystore was created with"),
                 false => e,
             })?;
+        sealing.check_slots(&meta, &slots)?;
         let word = map_word(&settings, backend.get()?, &meta)?;
         check_epoch(epoch)?;
-        Ok(Self {
+        let store = Self {
             settings,
             uuid,
             root,
-            connection: Pool::new([Connection { backend, sealing }]),
+            connection: Pool::new([Connection { backend, sealing, nodes: Nodes::default() }]),
             word: Published::new(word),
             seen: AtomicI64::new(meta.generation),
             closing: AtomicBool::new(false),
             epoch,
-        })
+        };
+        let state = State::of(&found);
+        let anchored = store.anchored()?;
+        state.check(anchored)?;
+        if anchored != Some(state) && !store.settings.read_only {
+            store.raise_anchor(&state)?;
+        }
+        Ok(store)
+    }
+
+    /// What the anchor says, where there is one. May run a callback: no lock may be held.
+    fn anchored(&self) -> Result<Option<State>> {
+        match &self.settings.anchor {
+            Some(anchor) => anchor.read(&mut Records::new(self.root.expose(), self.uuid)?),
+            None => Ok(None),
+        }
+    }
+
+    fn raise_anchor(&self, state: &State) -> Result<()> {
+        let Some(anchor) = &self.settings.anchor else { return Ok(()) };
+        let mut records = Records::new(self.root.expose(), self.uuid)?;
+        self.wait(Instant::now() + self.settings.patience, || anchor.raise(&mut records, state))
     }
 
     /// A key for one purpose, derived from the root key.
@@ -247,13 +286,13 @@ impl Store {
         let guard = Unwinding(lent.get()?);
         let connection = &mut *guard.0;
         let result = fork::gate(|| {
-            let Connection { backend, sealing } = &mut *connection;
+            let Connection { backend, sealing, nodes } = &mut *connection;
             let backend = backend.get()?;
             let meta = sealing.check_meta(&backend.meta()?);
             let result = meta.and_then(|meta| {
                 self.seen.fetch_max(meta.generation, Ordering::Relaxed);
                 self.keep_word_linked(meta.generation, false);
-                body(&mut View::new(backend, sealing, meta))
+                body(&mut View::new(Rows { backend, sealing }, nodes, meta))
             });
             backend.rollback();
             result
@@ -275,11 +314,12 @@ impl Store {
         if self.settings.read_only {
             return Err(Status::KeystoreReadOnly.error("the keystore was opened read-only; open it for writing"));
         }
+        let anchored = self.anchored()?;
         let (mut lent, deadline) = self.begin(Transaction::Write)?;
         let guard = Unwinding(lent.get()?);
         let connection = &mut *guard.0;
-        let result = self.change(connection, body).and_then(|(value, commit)| {
-            let Some(commit) = commit else { return Ok(value) };
+        let result = self.change(connection, anchored, body).and_then(|(value, sealed)| {
+            let Some((commit, meta)) = sealed else { return Ok((value, None)) };
             let committed = self.commit(connection, deadline);
             drop_broken(connection, &committed);
             if committed.is_ok() || self.stands(connection, commit) {
@@ -287,10 +327,18 @@ impl Store {
                 publish(&value, commit);
                 announced(self.word.get().count());
             }
-            committed.map(|()| value)
+            committed.map(|()| (value, Some(State::of(&meta))))
         });
         drop_broken(connection, &result);
-        result
+        drop(guard);
+        drop(lent);
+        let (value, state) = result?;
+        if let Some(state) = state {
+            self.raise_anchor(&state).map_err(|e| {
+                Status::AnchorUnavailable.error(format!("the change was made, but could not be anchored: {e}"))
+            })?;
+        }
+        Ok(value)
     }
 
     /// After an I/O error of a commit: whether the change is in the store all the same. The caller is told the error
@@ -308,15 +356,18 @@ impl Store {
     fn change<R>(
         &self,
         connection: &mut Connection,
+        anchored: Option<State>,
         body: impl FnOnce(&mut Change<'_>) -> Result<R>,
-    ) -> Result<(R, Option<Commit>)> {
+    ) -> Result<(R, Option<(Commit, MetaRow)>)> {
         fork::gate(|| {
-            let Connection { backend, sealing } = connection;
+            let Connection { backend, sealing, nodes } = connection;
             let backend = backend.get()?;
-            let result = sealing.check_meta(&backend.meta()?).and_then(|meta| {
+            let found = backend.meta()?;
+            let checked = sealing.check_meta(&found).and_then(|meta| State::of(&found).check(anchored).map(|()| meta));
+            let result = checked.and_then(|meta| {
                 self.seen.fetch_max(meta.generation, Ordering::Relaxed);
                 self.keep_word_linked(meta.generation, true);
-                let mut change = Change::new(View::new(backend, sealing, meta));
+                let mut change = Change::new(View::new(Rows { backend, sealing }, nodes, meta));
                 let value = body(&mut change)?;
                 Ok((value, change.seal_meta()?))
             });
@@ -386,11 +437,19 @@ impl Store {
 
     /// One try; makes the connection anew if it was dropped.
     fn try_begin(&self, connection: &mut Connection, kind: Transaction) -> Result<()> {
-        if connection.backend.0.is_none() {
+        let is_new = connection.backend.0.is_none();
+        if is_new {
             connection.backend = self.reconnect(&mut connection.sealing)?;
         }
         let backend = connection.backend.get()?;
-        fork::gate(|| backend.begin(kind))
+        match fork::gate(|| backend.begin(kind)) {
+            // One that was opened while the disk could not be written stays read-only.
+            Err(e) if e.status() == Status::KeystoreReadOnly && !is_new => {
+                connection.backend.let_go();
+                self.try_begin(connection, kind)
+            }
+            done => done,
+        }
     }
 
     /// A new connection to the very store that was open: same uuid, and not before the last commit of ours.
@@ -401,7 +460,8 @@ impl Store {
             _ => e,
         })?;
         let found = read_waiting(backend.get()?, Duration::ZERO, |b| b.meta())?;
-        self.check_same(&found, sealing)?;
+        // The rotation thread may use libcrypto inside the gate only.
+        fork::gate(|| self.check_same(&found, sealing))?;
         Ok(backend)
     }
 }

@@ -4,7 +4,8 @@
 
 use zeroize::Zeroizing;
 
-use super::backend::{AliasRow, KeyRow, MaterialRow, MetaRow, TagRow};
+use super::backend::{AliasRow, KeyRow, MaterialRow, MetaRow, SlotRow, TagRow};
+use super::tree::{Digest, EMPTY, TREES};
 use crate::crypto::kdf;
 use crate::crypto::openssl::{self, Hmac};
 use crate::crypto::row::RowCipher;
@@ -28,8 +29,17 @@ pub struct Stored {
     pub row: i64,
     pub revision: i64,
     pub generation: i64,
+    /// A chain of MACs over the material rows, oldest first.
+    pub versions: Chain,
+    /// A MAC of all tags, if there are any.
+    pub tags: Option<[u8; 32]>,
     pub key: Key,
 }
+
+/// What a key's row knows of its material rows.
+pub type Chain = [u8; 32];
+/// Of a key without material rows.
+pub const NO_VERSIONS: Chain = [0; 32];
 
 /// The keystore's description, authenticated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +48,8 @@ pub struct Meta {
     pub generation: i64,
     pub destroyed: i64,
     pub renamed: i64,
+    pub roots: [Digest; TREES],
+    pub slots: [u8; 32],
 }
 
 /// The keys of one keystore's rows.
@@ -56,8 +68,15 @@ impl Sealing {
         })
     }
 
-    pub fn meta_row(&mut self, generation: i64, destroyed: i64, renamed: i64) -> Result<MetaRow> {
-        let mut row = MetaRow { uuid: self.uuid, generation, destroyed, renamed, mac: [0; 32] };
+    /// The description of a keystore that holds nothing yet.
+    pub fn first_meta(&mut self, generation: i64, slots: &[SlotRow]) -> Result<MetaRow> {
+        let slots = self.slots_mac(slots)?;
+        self.meta_row(&Meta { uuid: self.uuid, generation, destroyed: 0, renamed: 0, roots: [EMPTY; TREES], slots })
+    }
+
+    pub fn meta_row(&mut self, meta: &Meta) -> Result<MetaRow> {
+        let Meta { uuid, generation, destroyed, renamed, roots: [keys, ids, aliases], slots } = *meta;
+        let mut row = MetaRow { uuid, generation, destroyed, renamed, keys, ids, aliases, slots, mac: [0; 32] };
         row.mac = self.meta_mac(&row)?;
         Ok(row)
     }
@@ -69,14 +88,66 @@ impl Sealing {
                 Status::KeystoreCorrupt.error("the keystore's description was altered; restore it from a backup")
             );
         }
-        let MetaRow { uuid, generation, destroyed, renamed, .. } = *row;
-        Ok(Meta { uuid, generation, destroyed, renamed })
+        let MetaRow { uuid, generation, destroyed, renamed, keys, ids, aliases, slots, .. } = *row;
+        Ok(Meta { uuid, generation, destroyed, renamed, roots: [keys, ids, aliases], slots })
     }
 
     fn meta_mac(&mut self, row: &MetaRow) -> Result<[u8; 32]> {
         let mut columns = Columns::default();
         columns.number(row.generation).number(row.destroyed).number(row.renamed);
+        columns.bytes(&row.keys).bytes(&row.ids).bytes(&row.aliases).bytes(&row.slots);
         self.mac(b"meta", &columns)
+    }
+
+    /// A MAC of all slots, so that an old one that is put back shows.
+    pub fn slots_mac(&mut self, slots: &[SlotRow]) -> Result<[u8; 32]> {
+        let mut columns = Columns::default();
+        for slot in slots {
+            columns.number(slot.kind).bytes(&slot.parameters).bytes(&slot.wrapped);
+        }
+        self.mac(b"slots", &columns)
+    }
+
+    pub fn check_slots(&mut self, meta: &Meta, slots: &[SlotRow]) -> Result<()> {
+        if openssl::equal(&self.slots_mac(slots)?, &meta.slots) {
+            return Ok(());
+        }
+        Err(Status::KeystoreCorrupt.error("a root key slot was added, altered or removed; restore it from a backup"))
+    }
+
+    /// The digest of a tree's node.
+    pub fn node_digest(&mut self, number: i64, content: &[u8]) -> Result<Digest> {
+        let mut columns = Columns::default();
+        columns.number(number).bytes(content);
+        Ok(digest_of(&self.mac(b"node", &columns)?))
+    }
+
+    /// What stands for an alias's name in its tree.
+    pub fn alias_handle(&mut self, name: &str) -> Result<Digest> {
+        let mut columns = Columns::default();
+        columns.bytes(name.as_bytes());
+        Ok(digest_of(&self.mac(b"alias name", &columns)?))
+    }
+
+    /// The chain over a key's material rows, one row further.
+    pub fn extend(&mut self, chain: &Chain, row: &MaterialRow) -> Result<Chain> {
+        let mut columns = Columns::default();
+        columns.bytes(chain).number(row.key_row).number(row.number).bytes(&row.version);
+        columns.number(row.algorithm).number(row.created).bytes(&row.sealed);
+        self.mac(b"versions", &columns)
+    }
+
+    /// A MAC of all tags of a key, in the order of names.
+    pub fn tags_mac(&mut self, key_row: i64, tags: &[TagRow]) -> Result<Option<[u8; 32]>> {
+        if tags.is_empty() {
+            return Ok(None);
+        }
+        let mut columns = Columns::default();
+        columns.number(key_row);
+        for tag in tags {
+            columns.bytes(&tag.mac);
+        }
+        self.mac(b"tags", &columns).map(Some)
     }
 
     fn mac(&mut self, table: &[u8], columns: &Columns) -> Result<[u8; 32]> {
@@ -112,10 +183,10 @@ impl Sealing {
         Ok(row)
     }
 
-    pub fn check_tag(&mut self, row: TagRow) -> Result<(String, String)> {
-        let mac = self.tag_mac(&row)?;
+    pub fn check_tag(&mut self, row: &TagRow) -> Result<()> {
+        let mac = self.tag_mac(row)?;
         if openssl::equal(&mac, &row.mac) {
-            return Ok((row.name, row.value));
+            return Ok(());
         }
         Err(Status::KeystoreCorrupt.error("a tag was altered or damaged; restore the keystore from a backup"))
     }
@@ -133,12 +204,12 @@ impl Sealing {
         Ok(row)
     }
 
-    pub fn check_key(&mut self, row: KeyRow) -> Result<Stored> {
-        let mac = self.key_mac(&row)?;
+    pub fn check_key(&mut self, row: &KeyRow) -> Result<Stored> {
+        let mac = self.key_mac(row)?;
         if !openssl::equal(&mac, &row.mac) {
             return Err(altered("metadata", &row.id));
         }
-        from_row(&row).ok_or_else(|| altered("metadata", &row.id))
+        from_row(row).ok_or_else(|| altered("metadata", &row.id))
     }
 
     fn key_mac(&mut self, row: &KeyRow) -> Result<[u8; 32]> {
@@ -156,6 +227,7 @@ impl Sealing {
         columns.optional(row.import_expires).optional(row.expiry_sighted_wall);
         columns.optional_bytes(row.expiry_sighted_boot.as_ref().map(|b| b.as_slice()));
         columns.optional(row.expiry_sighted_uptime).optional(row.next_look);
+        columns.bytes(&row.versions).optional_bytes(row.tags.as_ref().map(|t| t.as_slice()));
         columns.number(row.revision).number(row.generation);
         self.mac(b"key", &columns)
     }
@@ -196,6 +268,13 @@ impl Sealing {
         columns.bytes(&row.version).number(row.algorithm).number(row.created);
         columns.0
     }
+}
+
+/// What stands for an authenticated row in its tree.
+pub fn digest_of(mac: &[u8; 32]) -> Digest {
+    let mut digest = EMPTY;
+    digest.iter_mut().zip(mac).for_each(|(to, from)| *to = *from);
+    digest
 }
 
 fn altered(what: &str, id: &[u8; 16]) -> Error {
@@ -283,6 +362,8 @@ fn to_row(stored: &Stored) -> Result<KeyRow> {
         expiry_sighted_boot: expiry_sighting.map(|s| s.boot),
         expiry_sighted_uptime: expiry_sighting.map(|s| s.since_boot_ms),
         next_look: key.next_look().map(Time::millis),
+        versions: stored.versions,
+        tags: stored.tags,
         revision: stored.revision,
         generation: stored.generation,
         mac: [0; 32],
@@ -324,7 +405,14 @@ fn from_row(row: &KeyRow) -> Option<Stored> {
         protection: row.protection.clone(),
         imported,
     };
-    Some(Stored { row: row.row, revision: row.revision, generation: row.generation, key })
+    Some(Stored {
+        row: row.row,
+        revision: row.revision,
+        generation: row.generation,
+        versions: row.versions,
+        tags: row.tags,
+        key,
+    })
 }
 
 /// A deadline's columns; the outer `None` for a combination that is never written.

@@ -8,7 +8,8 @@ use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
-use super::sync::{Gate, ShutGate};
+use super::exit;
+use super::sync::{Gate, Pass, ShutGate};
 use crate::error::{Result, Status};
 
 static WORD: AtomicPtr<AtomicU64> = AtomicPtr::new(std::ptr::null_mut());
@@ -26,12 +27,14 @@ thread_local! {
 }
 
 /// A number that differs between a process and the process it was forked from. One atomic load.
+#[inline]
 pub fn epoch() -> u64 {
     let word = word();
     let epoch = word.load(Ordering::Relaxed);
     if epoch != 0 { epoch } else { new_epoch(word) }
 }
 
+#[inline]
 fn word() -> &'static AtomicU64 {
     let word = WORD.load(Ordering::Acquire);
     if word.is_null() {
@@ -144,8 +147,21 @@ pub fn gate<R>(body: impl FnOnce() -> R) -> R {
     }
     let outermost = DEPTH.with(|depth| depth.replace(depth.get() + 1)) == 0;
     let _leave = Leave;
-    let _pass = outermost.then(|| GATE.pass());
+    let _pass = outermost.then(pass);
     body()
+}
+
+/// The way through the gate, open until it is dropped; never for a thread of ours once `exit` has begun.
+fn pass() -> (exit::Stay, Pass) {
+    let pass = GATE.pass();
+    match exit::Stay::begin() {
+        // Dropped in this order, so that no fork finds a stay begun.
+        Some(stay) => (stay, pass),
+        None => {
+            drop(pass);
+            exit::park()
+        }
+    }
 }
 
 /// A descriptor that a forked child closes.

@@ -3,6 +3,7 @@
 //! Everything here is std's: its futex locks keep no process-wide table that a forked child could hang on.
 
 use std::collections::VecDeque;
+use std::os::unix::thread::JoinHandleExt;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
@@ -144,6 +145,7 @@ impl Gate {
     }
 }
 
+pub type Pass = RwLockReadGuard<'static, ()>;
 pub type ShutGate = RwLockWriteGuard<'static, ()>;
 
 /// What a waiting thread is told.
@@ -217,15 +219,27 @@ impl Thread {
     /// Starts `body` with every signal blocked, so that the host's handlers run on the host's threads.
     pub fn start(name: &str, body: impl FnOnce() + Send + 'static) -> Result<Self> {
         let old = super::signal::block_all();
-        let started = std::thread::Builder::new().name(name.into()).spawn(body);
+        let started = std::thread::Builder::new().name(name.into()).spawn(|| {
+            super::exit::this_thread_is_ours();
+            body();
+        });
         super::signal::restore(&old);
         started.map(Self).map_err(|e| Status::Internal.error(format!("a thread could not be started: {}", e.kind())))
     }
 
-    /// Waits for the end of the thread; does nothing when called on the thread itself.
+    /// Waits for the end of the thread; does nothing when called on the thread itself, or once `exit` has begun, when
+    /// it may never end.
     pub fn join(self) {
-        if self.0.thread().id() != std::thread::current().id() {
-            let _ = self.0.join();
+        if self.0.thread().id() == std::thread::current().id() {
+            return;
+        }
+        let thread = self.0.into_pthread_t();
+        // Asked again and again, because `exit` may begin in the midst of the waiting.
+        // SAFETY: the thread was neither joined nor detached before; after success it isn't named again.
+        while !super::exit::has_begun()
+            && unsafe { libc::pthread_tryjoin_np(thread, std::ptr::null_mut()) } == libc::EBUSY
+        {
+            sleep(Duration::from_micros(200));
         }
     }
 }

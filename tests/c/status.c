@@ -15,6 +15,7 @@ static const struct {
     STATUS(KMS_UNKNOWN_ACTION, NULL),
     STATUS(KMS_UNSUPPORTED_ALIAS, "Unsupported.Alias"),
     STATUS(KMS_LIMIT_EXCEEDED, "Rejected.LimitExceeded"),
+    STATUS(KMS_BATCH_PARTIAL, "InvalidParameter.BatchPartial"),
     STATUS(KMS_KEY_NOT_FOUND, "Forbidden.KeyNotFound"),
     STATUS(KMS_KEY_VERSION_NOT_FOUND, "Forbidden.KeyVersionNotFound"),
     STATUS(KMS_ALIAS_NOT_FOUND, NULL),
@@ -41,6 +42,8 @@ static const struct {
     STATUS(KMS_KEYSTORE_NOT_FOUND, NULL),
     STATUS(KMS_KEYSTORE_REPLACED, NULL),
     STATUS(KMS_ROOT_KEY_UNAVAILABLE, NULL),
+    STATUS(KMS_KEYSTORE_ROLLED_BACK, NULL),
+    STATUS(KMS_ANCHOR_UNAVAILABLE, NULL),
     STATUS(KMS_INTERNAL, NULL),
     STATUS(KMS_POISONED, NULL),
     STATUS(KMS_FORKED, NULL),
@@ -63,7 +66,7 @@ static void every_constant_has_its_name_and_code(void) {
 }
 
 static void unknown_numbers_have_a_name_that_is_no_constant(void) {
-    static const kms_status unknown[] = {-1, 1, 99, 106, 199, 204, 307, 405, 510, 600, 899, 904, INT32_MAX, INT32_MIN};
+    static const kms_status unknown[] = {-1, 1, 99, 107, 199, 204, 307, 405, 510, 600, 899, 904, INT32_MAX, INT32_MIN};
     size_t i, k;
     for (i = 0; i < sizeof unknown / sizeof unknown[0]; i++) {
         REQUIRE(kms_status_name(unknown[i]) != NULL);

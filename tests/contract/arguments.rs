@@ -1,6 +1,6 @@
 //! Arguments: what an id, a name or a size may be, and that parameters come before existence, origin and state.
 
-use kms::{CreateKey, KeyId, Kms, Result, Status};
+use kms::{CreateKey, KeyId, Kms, Result, Status, Wrapping};
 
 use super::support::*;
 
@@ -176,4 +176,30 @@ fn wrong_context_and_tampering_are_the_same_error() {
     *blob.last_mut().unwrap() ^= 1;
     let tampered = kms.decrypt(&blob, &[("a", "1")]).err().unwrap();
     assert_eq!([&wrong, &missing], [&tampered, &tampered], "failed authentication has one fixed text");
+}
+
+#[test]
+fn a_key_that_is_not_there_is_told_before_a_version_that_is_not() {
+    let kms = memory();
+    let unknown = KeyId::from_random([5; 16]).to_string();
+    for version in [unknown.as_str(), "no id", ""] {
+        assert_eq!(refused(kms.describe_key_version(&unknown, version)), Status::KeyNotFound, "{version:?}");
+        assert_eq!(refused(kms.describe_key_version(&kms.plain_key(), version)), Status::KeyVersionNotFound);
+    }
+}
+
+#[test]
+fn arguments_of_an_export_are_checked_before_its_key() {
+    let kms = memory();
+    let id = kms.plain_key();
+    let (fits, too_long) = (kms.encrypt(&id, &[1; 190], &[]).unwrap(), kms.encrypt(&id, &[1; 191], &[]).unwrap());
+    kms.disable_key(&id).unwrap();
+    // Any RSA-2048 public key will do; this one is at hand.
+    let receiver = kms.get_parameters_for_import(&kms.external_key(), Wrapping::OaepSha256).unwrap();
+    let export = |blob: &[u8], context: &[(&str, &str)]| {
+        refused(kms.export_data_key(blob, context, &receiver.public_key, Wrapping::OaepSha256))
+    };
+    assert_eq!(export(&too_long, &[]), Status::LimitExceeded);
+    assert_eq!(export(&fits, &[("", "an empty name")]), Status::InvalidArgument);
+    assert_eq!(export(&fits, &[]), Status::RejectedDisabled);
 }

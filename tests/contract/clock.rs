@@ -69,6 +69,34 @@ fn a_last_in_the_future_is_told_and_rotates_one_interval_after_it_was_noticed() 
     assert_eq!(kms.tick().unwrap().rotated, 1);
 }
 
+/// A key that a clock a hundred days behind took a note of; by the right clock it is overdue.
+fn overdue_with_a_void_note(kms: &Keystore) -> String {
+    let id = kms.rotating_key(10 * DAY);
+    kms.at(-100 * DAY_MS);
+    assert_eq!(kms.tick().unwrap().rotated, 0);
+    kms.at(11 * DAY_MS);
+    id
+}
+
+#[test]
+fn a_note_that_proves_void_does_not_hold_up_a_rotation_that_is_due() {
+    let kms = memory();
+    let id = overdue_with_a_void_note(&kms);
+    assert_eq!(kms.tick().unwrap().rotated, 1, "the first look rotates");
+    assert_eq!(kms.key(&id).version_count(), 2);
+
+    let kms = memory();
+    let id = overdue_with_a_void_note(&kms);
+    let first = kms.primary(&id);
+    assert_ne!(kms.sealed_under(&id), first, "encrypting under an overdue key rotates it first");
+
+    let kms = memory();
+    let id = overdue_with_a_void_note(&kms);
+    kms.disable_key(&id).unwrap();
+    kms.enable_key(&id).unwrap();
+    assert_eq!(kms.key(&id).version_count(), 2, "an overdue key that becomes Enabled rotates at once");
+}
+
 #[test]
 fn looking_again_does_not_postpone_a_key_whose_last_is_in_the_future() {
     let kms = memory();

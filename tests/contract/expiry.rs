@@ -127,6 +127,21 @@ fn expired_material_is_refused_at_once_and_erased_after_two_sightings() {
 }
 
 #[test]
+fn one_look_sees_both_dates_of_a_key() {
+    let kms = memory();
+    let id = kms.external_key();
+    kms.import_raw_key_material(&id, &MATERIAL, at(6 * DAY_MS)).unwrap();
+    kms.schedule_key_deletion(&id, 7).unwrap();
+    kms.at(6 * DAY_MS);
+    kms.tick().unwrap();
+    assert!(kms.events(EventKind::MaterialExpired).is_empty(), "expiry seen once");
+    kms.at(7 * DAY_MS);
+    kms.tick().unwrap();
+    assert_eq!(kms.events(EventKind::DeletionSighted).len(), 1, "deletion seen once");
+    assert_eq!(kms.events(EventKind::MaterialExpired).len(), 1, "and the expiry, by the same look, a second time");
+}
+
+#[test]
 fn a_clock_that_was_ahead_erases_no_material() {
     let kms = memory();
     let id = kms.external_key();

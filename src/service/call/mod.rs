@@ -10,7 +10,10 @@ mod lists;
 mod request;
 mod show;
 
+use std::io::Write;
+
 use serde_json::{Map, Value, json};
+use zeroize::Zeroize;
 
 use super::Kms;
 use crate::error::{Error, Result, Status};
@@ -30,24 +33,29 @@ pub struct CallFailed {
 }
 
 impl Kms {
-    /// Carries out `action` ("Encrypt") with the parameters in `request` (a JSON object) and gives the JSON response.
+    /// Carries out `action` ("Encrypt") with the parameters in `request` (a JSON object) and gives the JSON response, which
+    /// is the only copy of a plaintext that is left: wipe it.
     pub fn call(&self, action: &str, request: &str) -> std::result::Result<String, CallFailed> {
         let done = self.dispatch(action, request);
         let id = request_id();
+        let failed = |error: Error| {
+            let body = json!({
+                "HttpStatus": http(error.status()),
+                "Code": error.status().code(),
+                "Message": error.to_string(),
+                "RequestId": id,
+            });
+            CallFailed { error, body: body.to_string() }
+        };
         match done {
             Ok(mut response) => {
-                response.insert("RequestId".into(), id.into());
-                Ok(Value::Object(response).to_string())
+                response.insert("RequestId".into(), id.as_str().into());
+                let mut response = Value::Object(response);
+                let text = text(&response);
+                wipe(&mut response);
+                text.map_err(failed)
             }
-            Err(error) => {
-                let body = json!({
-                    "HttpStatus": http(error.status()),
-                    "Code": error.status().code(),
-                    "Message": error.to_string(),
-                    "RequestId": id,
-                });
-                Err(CallFailed { error, body: body.to_string() })
-            }
+            Err(error) => Err(failed(error)),
         }
     }
 
@@ -55,6 +63,38 @@ impl Kms {
         let action = action(name).ok_or_else(|| Status::UnknownAction.error("there is no action of this name"))?;
         let mut request = Request::parse(request)?;
         action(self, &mut request)
+    }
+}
+
+/// The JSON of a response, written once and into its final place: growing would leave copies of a plaintext behind.
+fn text(response: &Value) -> Result<String> {
+    struct Count(usize);
+    impl Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let failed = |_| Status::Internal.error("a response could not be written as JSON");
+    let mut len = Count(0);
+    serde_json::to_writer(&mut len, response).map_err(failed)?;
+    // One more for the NUL of C.
+    let mut text = Vec::with_capacity(len.0 + 1);
+    serde_json::to_writer(&mut text, response).map_err(failed)?;
+    String::from_utf8(text).map_err(|_| Status::Internal.error("a response is not UTF-8"))
+}
+
+/// Wipes every text in a value.
+fn wipe(value: &mut Value) {
+    match value {
+        Value::String(text) => text.zeroize(),
+        Value::Array(values) => values.iter_mut().for_each(wipe),
+        Value::Object(fields) => fields.values_mut().for_each(wipe),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 

@@ -10,8 +10,14 @@ use zeroize::Zeroizing;
 
 use crate::error::{Error, Result, Status};
 
-/// A JSON object, emptied as its parameters are taken.
+/// A JSON object, emptied as its parameters are taken; what is left is wiped, because a plaintext may be among it.
 pub struct Request(Map<String, Value>);
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        self.0.values_mut().for_each(super::wipe);
+    }
+}
 
 pub fn invalid(name: &str) -> Error {
     Status::InvalidArgument.error(format!("the specified parameter {name} is not valid"))

@@ -7,8 +7,12 @@ use crate::error::{Error, Status};
 /// The error of `what` (a call or SQL of ours; no data).
 pub fn storage(what: &str, error: &rusqlite::Error) -> Error {
     let code = match error {
-        // SQLite has no code of its own for a table or column that isn't there.
-        rusqlite::Error::SqliteFailure(_, Some(text)) if text.starts_with("no such ") => {
+        // SQLite has no code of its own for a table, column or index that isn't there or isn't what it was.
+        rusqlite::Error::SqliteFailure(_, Some(text))
+            if text.starts_with("no such ")
+                || text.starts_with("no query solution")
+                || text.contains("file format") =>
+        {
             return Status::KeystoreCorrupt.error("the keystore is damaged: a table is missing or altered");
         }
         rusqlite::Error::SqliteFailure(failure, _)
@@ -26,7 +30,11 @@ pub fn storage(what: &str, error: &rusqlite::Error) -> Error {
             Status::KeystoreBusy.error("another process is using the keystore; try again")
         }
         ErrorCode::NotADatabase => Status::NotAKeystore.error("the file is not a libkms keystore"),
-        ErrorCode::DatabaseCorrupt | ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch => {
+        // SQLite takes a disk's EIO while reading for damage too.
+        ErrorCode::DatabaseCorrupt => Status::KeystoreCorrupt.error(format!(
+            "the keystore is damaged, or its disk can't be read ({detail}); check the disk, or restore from a backup"
+        )),
+        ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch => {
             Status::KeystoreCorrupt.error(format!("the keystore is damaged ({detail}); restore it from a backup"))
         }
         ErrorCode::ReadOnly => Status::KeystoreReadOnly

@@ -40,7 +40,9 @@ impl Sqlite {
     pub fn open(path: &Path, read_only: bool) -> Result<Self> {
         file::check_header(path)?;
         let flags = if read_only { OpenFlags::SQLITE_OPEN_READ_ONLY } else { OpenFlags::SQLITE_OPEN_READ_WRITE };
-        Self::connect(path, flags)
+        let sqlite = Self::connect(path, flags)?;
+        sqlite.check_schema()?;
+        Ok(sqlite)
     }
 
     /// Makes an empty keystore in a new file of mode 0600.
@@ -93,6 +95,36 @@ impl Sqlite {
             .map_err(|e| storage("create", &e))
     }
 
+    /// That tables and indexes are this format's, and that there is nothing else (a trigger would act on its own). A
+    /// format that has more has another number, so nobody's fields are ever dropped.
+    fn check_schema(&self) -> Result<()> {
+        static EXPECTED: std::sync::OnceLock<Vec<String>> = std::sync::OnceLock::new();
+        let expected = match EXPECTED.get() {
+            Some(expected) => expected,
+            None => {
+                let made = Self::in_memory()?.schema()?;
+                EXPECTED.get_or_init(|| made)
+            }
+        };
+        if self.schema()? == *expected {
+            return Ok(());
+        }
+        Err(Status::KeystoreCorrupt.error("the keystore's tables were altered or damaged; restore it from a backup"))
+    }
+
+    /// What `sqlite_schema` says, without white space.
+    fn schema(&self) -> Result<Vec<String>> {
+        let sql = "SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema
+                   WHERE name NOT LIKE 'sqlite_stat%' ORDER BY type, name";
+        let read = |row: &rusqlite::Row<'_>| -> rusqlite::Result<String> {
+            let texts: [String; 4] = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?];
+            Ok(texts.join("|").split_whitespace().collect())
+        };
+        let mut statement = self.connection.prepare(sql).map_err(|e| storage("schema", &e))?;
+        let rows = statement.query_map([], read).and_then(Iterator::collect);
+        rows.map_err(|e| storage("schema", &e))
+    }
+
     /// Whether the path still names the file that is open; somebody may have moved another there.
     fn check_place(&self) -> Result<()> {
         match &self.place {
@@ -100,6 +132,15 @@ impl Sqlite {
                 .error("another file stands where the keystore was, or none; nothing was written")),
             _ => Ok(()),
         }
+    }
+
+    /// Where the file can't be written SQLite opens it for reading, and tells so no earlier than at the first change.
+    fn check_writable(&self) -> Result<()> {
+        if self.connection.is_readonly(rusqlite::MAIN_DB).map_err(|e| storage("open", &e))? {
+            return Err(Status::KeystoreReadOnly
+                .error("the keystore can't be written: check the file's and the folder's permissions, and the disk"));
+        }
+        Ok(())
     }
 
     fn start(&mut self, kind: Transaction) -> Result<()> {
@@ -111,7 +152,7 @@ impl Sqlite {
         // A deferred BEGIN takes no lock; the first read does, and is where BUSY belongs.
         let locked = match kind {
             Transaction::Read => self.run("SELECT id FROM meta"),
-            Transaction::Write => self.check_place(),
+            Transaction::Write => self.check_place().and_then(|()| self.check_writable()),
         };
         if locked.is_err() {
             let _ = self.run("ROLLBACK");

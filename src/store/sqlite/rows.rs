@@ -1,18 +1,19 @@
 //! The rows as SQL: each method of [`Backend`] is one prepared statement.
 
-use rusqlite::types::{FromSql, ValueRef};
+use rusqlite::types::{FromSql, ToSql, ValueRef};
 use rusqlite::{OptionalExtension, Params, Row, params};
 
 use super::Sqlite;
 use super::error::storage;
 use crate::error::{Error, Result};
-use crate::store::backend::{AliasRow, Backend, DueRow, KeyRow, MaterialRow, MetaRow, SlotRow, TagRow, Transaction};
+use crate::store::backend::{
+    AliasRow, Backend, DueRow, KeyRow, MaterialRow, MetaRow, Owned, SlotRow, TagRow, Transaction,
+};
 
 const KEY_COLUMNS: &str = "row, id, state, origin, creator, description, created, interval_s, primary_number, \
      primary_id, primary_created, future_noticed, delete_date, sighted_wall, sighted_boot, sighted_uptime, \
      protection, import_digest, import_present, import_expires, expiry_sighted_wall, expiry_sighted_boot, \
-     expiry_sighted_uptime, next_look, \
-     revision, generation, mac";
+     expiry_sighted_uptime, next_look, versions, tags, revision, generation, mac";
 const MATERIAL_COLUMNS: &str = "key_row, number, version, algorithm, created, sealed";
 
 fn key_row(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
@@ -41,9 +42,11 @@ fn key_row(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
         expiry_sighted_boot: optional_bytes(row, 21)?,
         expiry_sighted_uptime: row.get(22)?,
         next_look: row.get(23)?,
-        revision: row.get(24)?,
-        generation: row.get(25)?,
-        mac: bytes(row, 26)?,
+        versions: bytes(row, 24)?,
+        tags: optional_bytes(row, 25)?,
+        revision: row.get(26)?,
+        generation: row.get(27)?,
+        mac: bytes(row, 28)?,
     })
 }
 
@@ -142,25 +145,36 @@ impl Backend for Sqlite {
         let _ = self.run("ROLLBACK");
     }
 
+    fn forget(&mut self) -> Result<()> {
+        self.run("PRAGMA shrink_memory")
+    }
+
     fn meta(&mut self) -> Result<MetaRow> {
-        let sql = "SELECT uuid, generation, destroyed, renamed, mac FROM meta";
+        let sql = "SELECT uuid, generation, destroyed, renamed, keys, ids, aliases, slots, mac FROM meta";
         let read = |row: &Row<'_>| {
             Ok(MetaRow {
                 uuid: row.get(0)?,
                 generation: row.get(1)?,
                 destroyed: row.get(2)?,
                 renamed: row.get(3)?,
-                mac: row.get(4)?,
+                keys: row.get(4)?,
+                ids: row.get(5)?,
+                aliases: row.get(6)?,
+                slots: row.get(7)?,
+                mac: row.get(8)?,
             })
         };
         self.one(sql, [], read)?.ok_or_else(|| missing("its description is gone"))
     }
 
     fn put_meta(&mut self, meta: &MetaRow) -> Result<()> {
-        let sql = "INSERT INTO meta(id, uuid, generation, destroyed, renamed, mac) VALUES(1, ?, ?, ?, ?, ?)
+        let sql = "INSERT INTO meta(id, uuid, generation, destroyed, renamed, keys, ids, aliases, slots, mac)
+                   VALUES(1, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                    ON CONFLICT(id) DO UPDATE SET generation = excluded.generation, destroyed = excluded.destroyed,
-                   renamed = excluded.renamed, mac = excluded.mac";
-        self.change_one(sql, params![meta.uuid, meta.generation, meta.destroyed, meta.renamed, meta.mac])
+                   renamed = excluded.renamed, keys = excluded.keys, ids = excluded.ids,
+                   aliases = excluded.aliases, slots = excluded.slots, mac = excluded.mac";
+        let MetaRow { uuid, generation, destroyed, renamed, keys, ids, aliases, slots, mac } = meta;
+        self.change_one(sql, params![uuid, generation, destroyed, renamed, keys, ids, aliases, slots, mac])
     }
 
     fn slots(&mut self) -> Result<Vec<SlotRow>> {
@@ -173,6 +187,20 @@ impl Backend for Sqlite {
         self.change_one(sql, params![slot.kind, slot.parameters, slot.wrapped])
     }
 
+    fn node(&mut self, number: i64) -> Result<Option<Vec<u8>>> {
+        self.one("SELECT content FROM node WHERE number = ?", [number], first)
+    }
+
+    fn put_node(&mut self, number: i64, content: &[u8]) -> Result<()> {
+        let sql = "INSERT INTO node(number, content) VALUES(?, ?)
+                   ON CONFLICT(number) DO UPDATE SET content = excluded.content";
+        self.change_one(sql, params![number, content])
+    }
+
+    fn delete_node(&mut self, number: i64) -> Result<()> {
+        self.change("DELETE FROM node WHERE number = ?", [number]).map(drop)
+    }
+
     fn key_by_id(&mut self, id: &[u8; 16]) -> Result<Option<KeyRow>> {
         self.one(&format!("SELECT {KEY_COLUMNS} FROM key WHERE id = ?"), [id], key_row)
     }
@@ -181,11 +209,38 @@ impl Backend for Sqlite {
         self.one(&format!("SELECT {KEY_COLUMNS} FROM key WHERE row = ?"), [row], key_row)
     }
 
-    fn keys_after(&mut self, id: Option<&[u8; 16]>, limit: usize) -> Result<Vec<KeyRow>> {
-        let sql = format!("SELECT {KEY_COLUMNS} FROM key WHERE id > ? ORDER BY id LIMIT ?");
-        // Every id is longer than the empty blob, which therefore comes before all.
-        let after: &[u8] = id.map_or(&[], |id| id);
-        self.all(&sql, params![after, count(limit)], key_row)
+    fn rows_after(&mut self, row: i64, limit: usize) -> Result<Vec<i64>> {
+        let sql = "SELECT row FROM key NOT INDEXED WHERE row > ? ORDER BY row LIMIT ?";
+        self.all(sql, params![row, count(limit)], first)
+    }
+
+    fn is_indexed(&mut self, key: &KeyRow) -> Result<bool> {
+        let found = |index: &str, condition: &str, value: &dyn ToSql| {
+            let sql = format!("SELECT count(*) FROM key INDEXED BY {index} WHERE {condition} AND row = ?");
+            let sql_params = params![value, key.row];
+            self.one::<i64>(&sql, sql_params, first).map(|found| found == Some(1))
+        };
+        let by_id = self.one("SELECT row FROM key WHERE id = ?", [key.id], first)?;
+        let rotates = key.state == 1 && key.interval_s.is_some() && key.future_noticed.is_none();
+        Ok(by_id == Some(key.row)
+            && found("key_generation", "generation = ?", &key.generation)?
+            && (key.next_look.is_none()
+                || found("key_next_look", "next_look IS NOT NULL AND next_look = ?", &key.next_look)?)
+            && (!rotates
+                || key.primary_created.is_none()
+                || found(
+                    "key_newest",
+                    "state = 1 AND interval_s IS NOT NULL AND future_noticed IS NULL AND primary_created = ?",
+                    &key.primary_created,
+                )?)
+            && (key.sighted_wall.is_none()
+                || found("key_sighted", "sighted_wall IS NOT NULL AND delete_date = ?", &key.delete_date)?)
+            && (key.expiry_sighted_wall.is_none()
+                || found(
+                    "key_expiry_sighted",
+                    "expiry_sighted_wall IS NOT NULL AND import_expires = ?",
+                    &key.import_expires,
+                )?))
     }
 
     fn next_row(&mut self) -> Result<i64> {
@@ -194,7 +249,7 @@ impl Backend for Sqlite {
     }
 
     fn insert_key(&mut self, key: &KeyRow) -> Result<()> {
-        let sql = format!("INSERT INTO key({KEY_COLUMNS}) VALUES({})", ["?"; 27].join(", "));
+        let sql = format!("INSERT INTO key({KEY_COLUMNS}) VALUES({})", ["?"; 29].join(", "));
         self.change_one(&sql, key_params(key))
     }
 
@@ -204,7 +259,8 @@ impl Backend for Sqlite {
                    future_noticed = ?12, delete_date = ?13, sighted_wall = ?14, sighted_boot = ?15,
                    sighted_uptime = ?16, protection = ?17, import_digest = ?18, import_present = ?19,
                    import_expires = ?20, expiry_sighted_wall = ?21, expiry_sighted_boot = ?22,
-                   expiry_sighted_uptime = ?23, next_look = ?24, revision = ?25, generation = ?26, mac = ?27
+                   expiry_sighted_uptime = ?23, next_look = ?24, versions = ?25, tags = ?26, revision = ?27,
+                   generation = ?28, mac = ?29
                    WHERE row = ?1";
         self.change_one(sql, key_params(key))
     }
@@ -251,6 +307,12 @@ impl Backend for Sqlite {
         self.one(&sql, params![key_row, version], material_row)
     }
 
+    fn materials_after(&mut self, key_row: i64, number: i64, limit: usize) -> Result<Vec<MaterialRow>> {
+        let sql =
+            format!("SELECT {MATERIAL_COLUMNS} FROM material WHERE key_row = ? AND number > ? ORDER BY number LIMIT ?");
+        self.all(&sql, params![key_row, number, count(limit)], material_row)
+    }
+
     fn materials_before(&mut self, key_row: i64, number: Option<i64>, limit: usize) -> Result<Vec<MaterialRow>> {
         let sql = format!(
             "SELECT {MATERIAL_COLUMNS} FROM material WHERE key_row = ? AND number < ? ORDER BY number DESC LIMIT ?"
@@ -260,6 +322,14 @@ impl Backend for Sqlite {
 
     fn delete_materials(&mut self, key_row: i64) -> Result<()> {
         self.change("DELETE FROM material WHERE key_row = ?", [key_row]).map(drop)
+    }
+
+    fn next_owner(&mut self, of: Owned, key_row: i64) -> Result<Option<i64>> {
+        let sql = match of {
+            Owned::Material => "SELECT min(key_row) FROM material WHERE key_row > ?",
+            Owned::Tag => "SELECT min(key_row) FROM tag WHERE key_row > ?",
+        };
+        self.one(sql, [key_row], first).map(Option::flatten)
     }
 
     fn alias(&mut self, name: &str) -> Result<Option<AliasRow>> {
@@ -290,10 +360,6 @@ impl Backend for Sqlite {
 
     fn delete_alias(&mut self, name: &str) -> Result<()> {
         self.change_one("DELETE FROM alias WHERE name = ?", [name])
-    }
-
-    fn delete_aliases_of(&mut self, key_row: i64) -> Result<usize> {
-        self.change("DELETE FROM alias WHERE key_row = ?", [key_row])
     }
 
     fn tags(&mut self, key_row: i64) -> Result<Vec<TagRow>> {
@@ -343,6 +409,8 @@ fn key_params(key: &KeyRow) -> impl Params + '_ {
         &key.expiry_sighted_boot,
         &key.expiry_sighted_uptime,
         &key.next_look,
+        &key.versions,
+        &key.tags,
         &key.revision,
         &key.generation,
         &key.mac,

@@ -1,6 +1,7 @@
 CREATE TABLE meta(
   id INTEGER PRIMARY KEY CHECK(id = 1), uuid BLOB NOT NULL, generation INTEGER NOT NULL, destroyed INTEGER NOT NULL,
-  renamed INTEGER NOT NULL, mac BLOB NOT NULL
+  renamed INTEGER NOT NULL, keys BLOB NOT NULL, ids BLOB NOT NULL, aliases BLOB NOT NULL, slots BLOB NOT NULL,
+  mac BLOB NOT NULL
 ) STRICT;
 CREATE TABLE slot(
   id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, parameters BLOB NOT NULL, wrapped BLOB NOT NULL
@@ -12,7 +13,7 @@ CREATE TABLE key(
   delete_date INTEGER, sighted_wall INTEGER, sighted_boot BLOB, sighted_uptime INTEGER,
   protection TEXT, import_digest BLOB, import_present INTEGER, import_expires INTEGER,
   expiry_sighted_wall INTEGER, expiry_sighted_boot BLOB, expiry_sighted_uptime INTEGER,
-  next_look INTEGER, revision INTEGER NOT NULL, generation INTEGER NOT NULL, mac BLOB NOT NULL
+  next_look INTEGER, versions BLOB NOT NULL, tags BLOB, revision INTEGER NOT NULL, generation INTEGER NOT NULL, mac BLOB NOT NULL
 ) STRICT;
 CREATE INDEX key_next_look ON key(next_look) WHERE next_look IS NOT NULL;
 CREATE INDEX key_generation ON key(generation);
@@ -34,3 +35,4 @@ CREATE TABLE tag(
   key_row INTEGER NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, revision INTEGER NOT NULL,
   generation INTEGER NOT NULL, mac BLOB NOT NULL, PRIMARY KEY(key_row, name)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE node(number INTEGER PRIMARY KEY, content BLOB NOT NULL) STRICT;

@@ -1,0 +1,166 @@
+//! Many records in one call, beside one call a record.
+
+use std::ffi::{c_char, c_void};
+use std::hint::black_box;
+use std::ptr::null;
+use std::time::Duration;
+
+use crate::bench::Bench;
+use crate::kms::{CONTEXT, Entry, Keystore, OVERHEAD};
+use crate::measure::{Timing, Variant, interleave, pin};
+use crate::section::{Kind, Plot, Section, Series, Table, digits, size};
+
+const SIZES: [usize; 3] = [64, 4 << 10, 64 << 10];
+const COUNTS: [usize; 4] = [1, 16, 256, 1024];
+const NAMES: [&str; 4] =
+    ["kms_encrypt, a call a record", "kms_encrypt_batch", "kms_decrypt, a call a record", "kms_decrypt_batch"];
+
+/// kms_batch_record
+#[repr(C)]
+struct Record {
+    input: *const u8,
+    input_len: usize,
+    context: *const Entry,
+    context_count: usize,
+    destination_context: *const Entry,
+    destination_count: usize,
+    out: *mut u8,
+    out_cap: usize,
+    out_len: usize,
+    status: i32,
+    reserved: i32,
+}
+
+type EncryptBatch = unsafe extern "C" fn(*const c_void, *const c_char, *mut Record, usize, usize) -> i32;
+type DecryptBatch = unsafe extern "C" fn(*const c_void, *mut Record, usize, usize) -> i32;
+
+pub fn run(bench: &Bench) -> Result<Section, String> {
+    let mut section = Section { title: "Batches".to_owned(), ..Section::default() };
+    let find = |name| bench.library.object.address(name);
+    let (Some(encrypt), Some(decrypt)) = (find(c"kms_encrypt_batch"), find(c"kms_decrypt_batch")) else {
+        section.absent.push("this libkms has no kms_encrypt_batch".to_owned());
+        return Ok(section);
+    };
+    // As kms.h declares them.
+    let encrypt: EncryptBatch = unsafe { std::mem::transmute(encrypt) };
+    let decrypt: DecryptBatch = unsafe { std::mem::transmute(decrypt) };
+    pin(0);
+    section.text.push(
+        "One key; each record has a buffer of its own, which the caller keeps. Both ways do the same records in turn; a \
+         time is that of one record."
+            .to_owned(),
+    );
+    let head = || [String::new()].into_iter().chain(COUNTS.map(|n| format!("{} records", digits_of(n)))).collect();
+    for bytes in SIZES {
+        let all: Vec<Vec<Timing>> =
+            COUNTS.iter().map(|&count| measure(bench, encrypt, decrypt, bytes, count)).collect::<Result<_, _>>()?;
+        let cell = |timing: &Timing| format!("{} / {}", digits(timing.minimum), digits(timing.median));
+        section.tables.push(Table {
+            caption: format!("Records of {}: ns per record, minimum / median", size(bytes)),
+            head: head(),
+            rows: (0..NAMES.len())
+                .map(|i| [NAMES[i].to_owned()].into_iter().chain(all.iter().map(|t| cell(&t[i]))).collect())
+                .collect(),
+        });
+        if bytes == SIZES[0] {
+            let series = |i: usize| Series {
+                name: NAMES[i].to_owned(),
+                values: all.iter().map(|timings| Some(timings[i].median)).collect(),
+                ours: NAMES[i].ends_with("batch"),
+            };
+            section.plots.push(Plot {
+                name: "batch".to_owned(),
+                title: format!("Records of {} in one call", size(bytes)),
+                x: "records".to_owned(),
+                y: "ns per record".to_owned(),
+                kind: Kind::Lines {
+                    places: COUNTS.map(digits_of).to_vec(),
+                    series: (0..NAMES.len()).map(series).collect(),
+                },
+            });
+        }
+    }
+    Ok(section)
+}
+
+fn digits_of(count: usize) -> String {
+    if count < 1000 { count.to_string() } else { digits(count as f64) }
+}
+
+/// One input and one output each.
+struct Records {
+    inputs: Vec<Vec<u8>>,
+    outputs: Vec<Vec<u8>>,
+    records: Vec<Record>,
+}
+
+impl Records {
+    fn new(inputs: Vec<Vec<u8>>) -> Self {
+        let mut outputs: Vec<Vec<u8>> = inputs.iter().map(|input| vec![0; input.len() + OVERHEAD]).collect();
+        let record = |(input, output): (&Vec<u8>, &mut Vec<u8>)| Record {
+            input: input.as_ptr(),
+            input_len: input.len(),
+            context: CONTEXT.as_ptr(),
+            context_count: 1,
+            destination_context: null(),
+            destination_count: 0,
+            out: output.as_mut_ptr(),
+            out_cap: output.len(),
+            out_len: 0,
+            status: 0,
+            reserved: 0,
+        };
+        let records = inputs.iter().zip(&mut outputs).map(record).collect();
+        Self { inputs, outputs, records }
+    }
+}
+
+fn measure(
+    bench: &Bench,
+    encrypt: EncryptBatch,
+    decrypt: DecryptBatch,
+    bytes: usize,
+    count: usize,
+) -> Result<Vec<Timing>, String> {
+    let kms = Keystore::memory(bench.library, 0)?;
+    let kms = &kms;
+    let key = kms.create_key(0)?;
+    let key = &key;
+    let texts = || vec![vec![3u8; bytes]; count];
+    let blobs = || texts().iter().map(|text| kms.blob(key, text)).collect();
+    let mut singly = Records::new(texts());
+    let mut together = Records::new(texts());
+    let mut back_singly = Records::new(blobs());
+    let mut back_together = Records::new(blobs());
+    let variants = vec![
+        Variant::new(NAMES[0], move || {
+            for (input, output) in singly.inputs.iter().zip(&mut singly.outputs) {
+                kms.encrypt(key.as_ptr(), black_box(input), black_box(output));
+            }
+        }),
+        Variant::new(NAMES[1], move || {
+            let records = &mut together.records;
+            let status = unsafe {
+                encrypt(kms.handle(), key.as_ptr(), records.as_mut_ptr(), size_of::<Record>(), records.len())
+            };
+            assert_eq!(status, 0, "kms_encrypt_batch");
+        }),
+        Variant::new(NAMES[2], move || {
+            for (input, output) in back_singly.inputs.iter().zip(&mut back_singly.outputs) {
+                kms.decrypt(black_box(input), black_box(output));
+            }
+        }),
+        Variant::new(NAMES[3], move || {
+            let records = &mut back_together.records;
+            let status = unsafe { decrypt(kms.handle(), records.as_mut_ptr(), size_of::<Record>(), records.len()) };
+            assert_eq!(status, 0, "kms_decrypt_batch");
+        }),
+    ];
+    let mut timings =
+        interleave(variants, bench.effort.pick(31, 5), Duration::from_micros(bench.effort.pick(3000, 300)));
+    for timing in &mut timings {
+        timing.minimum /= count as f64;
+        timing.median /= count as f64;
+    }
+    Ok(timings)
+}

@@ -1,0 +1,33 @@
+//! The groups of comparisons; each runs in a process of its own.
+
+mod batch;
+mod keys;
+mod python;
+mod scale;
+mod sizes;
+mod storm;
+mod threads;
+
+use std::path::Path;
+
+use crate::bench::{Bench, LIBRARY};
+use crate::kms::Library;
+use crate::section::Section;
+
+type Group = fn(&Bench) -> Result<Section, String>;
+
+/// In the order of the report.
+pub const ALL: [(&str, Group); 7] = [
+    ("sizes", sizes::run),
+    ("keys", keys::run),
+    ("threads", threads::run),
+    ("batch", batch::run),
+    ("scale", scale::run),
+    ("storm", storm::run),
+    ("python", python::run),
+];
+
+/// What groups run in further processes of their own, where the process itself is measured: it loads nothing but libkms.
+pub fn child(folder: &Path, arguments: &[String]) -> Result<String, String> {
+    scale::child(Library::open(&folder.join(LIBRARY))?, arguments)
+}

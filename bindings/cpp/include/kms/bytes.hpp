@@ -1,0 +1,126 @@
+/// Bytes in (`bytes_view`, `bytes_span`) and bytes out (`bytes`, and `secret_bytes`, which wipe themselves).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace kms {
+
+namespace detail {
+
+/// Called through a volatile pointer, so that no compiler can tell that the memory is never read again.
+inline void *(*const volatile memset_that_stays)(void *, int, std::size_t) = std::memset;
+
+template <class T>
+inline constexpr bool is_byte = sizeof(T) == 1 && std::is_trivially_copyable_v<T> && !std::is_same_v<std::remove_cv_t<T>, bool>;
+
+template <class T, class = void>
+inline constexpr bool holds_bytes = false;
+template <class T>
+inline constexpr bool holds_bytes<T, std::void_t<decltype(*std::declval<T &>().data()), decltype(std::declval<T &>().size())>> =
+    is_byte<std::remove_reference_t<decltype(*std::declval<T &>().data())>>;
+
+template <class T, class = void>
+inline constexpr bool holds_writable_bytes = false;
+template <class T>
+inline constexpr bool holds_writable_bytes<T, std::enable_if_t<holds_bytes<T>>> =
+    !std::is_const_v<std::remove_reference_t<decltype(*std::declval<T &>().data())>>;
+
+}  // namespace detail
+
+/// Overwrites memory with zeros; no compiler removes it.
+inline void wipe(void *data, std::size_t size) noexcept {
+    if (size != 0) {
+        detail::memset_that_stays(data, 0, size);
+    }
+}
+
+/// The allocator of `secret_bytes`: wipes what it frees, and leaves new bytes as they are where a value isn't asked for.
+template <class T>
+class wiping_allocator {
+public:
+    using value_type = T;
+    using is_always_equal = std::true_type;
+
+    wiping_allocator() noexcept = default;
+    template <class U>
+    wiping_allocator(const wiping_allocator<U> &) noexcept {}
+
+    [[nodiscard]] T *allocate(std::size_t count) { return std::allocator<T>{}.allocate(count); }
+    void deallocate(T *data, std::size_t count) noexcept {
+        wipe(data, count * sizeof(T));
+        std::allocator<T>{}.deallocate(data, count);
+    }
+    template <class U>
+    void construct(U *place) noexcept(std::is_nothrow_default_constructible_v<U>) {
+        ::new (static_cast<void *>(place)) U;
+    }
+    template <class U, class... Arguments>
+    void construct(U *place, Arguments &&...arguments) {
+        ::new (static_cast<void *>(place)) U(std::forward<Arguments>(arguments)...);
+    }
+    friend bool operator==(const wiping_allocator &, const wiping_allocator &) noexcept { return true; }
+    friend bool operator!=(const wiping_allocator &, const wiping_allocator &) noexcept { return false; }
+};
+
+/// What isn't secret: ciphertexts, public keys, tokens.
+using bytes = std::vector<std::uint8_t>;
+
+/// Plaintexts and data keys: a vector whose memory is wiped when it is freed, also by growing. It doesn't turn into
+/// `bytes` by itself; copy it out where that is meant: `kms::bytes(secret.begin(), secret.end())`.
+using secret_bytes = std::vector<std::uint8_t, wiping_allocator<std::uint8_t>>;
+
+/// Bytes of somebody else, to be read during a call: made from a text (without its NUL), a vector, string, array or span
+/// of any one-byte type, or a pointer and a size.
+class bytes_view {
+public:
+    constexpr bytes_view() noexcept = default;
+    bytes_view(const void *data, std::size_t size) noexcept : data_(static_cast<const std::uint8_t *>(data)), size_(size) {}
+    bytes_view(const char *text) noexcept : bytes_view(std::string_view(text)) {}
+    bytes_view(std::string_view text) noexcept : bytes_view(text.data(), text.size()) {}
+    template <class T, std::size_t Size, class = std::enable_if_t<detail::is_byte<T> && !std::is_same_v<std::remove_cv_t<T>, char>>>
+    bytes_view(const T (&array)[Size]) noexcept : bytes_view(static_cast<const void *>(array), Size) {}
+    template <class Container, class = std::enable_if_t<detail::holds_bytes<const Container>>>
+    bytes_view(const Container &container) noexcept
+        : bytes_view(static_cast<const void *>(container.data()), container.size()) {}
+
+    [[nodiscard]] const std::uint8_t *data() const noexcept { return data_; }
+    [[nodiscard]] std::size_t size() const noexcept { return size_; }
+    [[nodiscard]] bool empty() const noexcept { return size_ == 0; }
+    [[nodiscard]] const std::uint8_t *begin() const noexcept { return data_; }
+    [[nodiscard]] const std::uint8_t *end() const noexcept { return data_ + size_; }
+
+private:
+    const std::uint8_t *data_ = nullptr;
+    std::size_t size_ = 0;
+};
+
+/// Memory of yours for a call to write into, for the `..._into` forms.
+class bytes_span {
+public:
+    bytes_span(void *data, std::size_t size) noexcept : data_(static_cast<std::uint8_t *>(data)), size_(size) {}
+    template <class T, std::size_t Size, class = std::enable_if_t<detail::is_byte<T> && !std::is_const_v<T>>>
+    bytes_span(T (&array)[Size]) noexcept : bytes_span(static_cast<void *>(array), Size) {}
+    template <class Container, class = std::enable_if_t<detail::holds_writable_bytes<Container>>>
+    bytes_span(Container &container) noexcept : bytes_span(static_cast<void *>(container.data()), container.size()) {}
+
+    [[nodiscard]] std::uint8_t *data() const noexcept { return data_; }
+    [[nodiscard]] std::size_t size() const noexcept { return size_; }
+
+private:
+    std::uint8_t *data_;
+    std::size_t size_;
+};
+
+/// The bytes read as text: `kms::as_text(keystore.decrypt(blob))` must not outlive what it looks at.
+[[nodiscard]] inline std::string_view as_text(bytes_view data) noexcept {
+    return {reinterpret_cast<const char *>(data.data()), data.size()};
+}
+
+}  // namespace kms

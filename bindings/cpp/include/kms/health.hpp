@@ -1,0 +1,47 @@
+/// A keystore's condition.
+#pragma once
+
+#include <kms/status.hpp>
+
+#include <cstdint>
+
+namespace kms {
+
+/// What weakens a promise; bits of `health_info::flags`.
+enum class health_flag : std::uint32_t {
+    memory_not_locked = KMS_HEALTH_MEMORY_NOT_LOCKED,    ///< key bytes may be swapped out: raise RLIMIT_MEMLOCK
+    not_mapped = KMS_HEALTH_NOT_MAPPED,                  ///< other processes' changes are seen within 100 ms
+    rotation_failing = KMS_HEALTH_ROTATION_FAILING,      ///< the last pass failed; it is tried again
+    read_only = KMS_HEALTH_READ_ONLY,                    ///< nothing rotates
+    no_rotation_thread = KMS_HEALTH_NO_ROTATION_THREAD,  ///< call `tick`
+    thread_stopped = KMS_HEALTH_THREAD_STOPPED,          ///< every other call fails with `poisoned`
+};
+
+/// Counts are of this handle since it was opened.
+struct health_info {
+    std::uint32_t flags;  ///< 0: all is well
+    std::uint64_t rotations;
+    std::uint64_t rotation_failures;
+    std::uint64_t keys_destroyed;
+    std::uint64_t keys_cached;  ///< keys in memory now
+    std::uint64_t generation;   ///< grows by one with every change of the keystore, by whatever process
+
+    [[nodiscard]] bool has(health_flag flag) const noexcept { return (flags & static_cast<std::uint32_t>(flag)) != 0; }
+};
+
+namespace detail {
+
+/// The call of `keystore` about its condition.
+template <class Keystore>
+class health_calls {
+public:
+    [[nodiscard]] health_info health() const {
+        kms_health_info c = KMS_HEALTH_INFO_INIT;
+        check(kms_health(static_cast<const Keystore &>(*this).native_handle(), &c));
+        return {c.flags, c.rotations, c.rotation_failures, c.keys_destroyed, c.keys_cached, c.generation};
+    }
+};
+
+}  // namespace detail
+
+}  // namespace kms

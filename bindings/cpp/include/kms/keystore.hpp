@@ -1,0 +1,86 @@
+/// The open keystore.
+#pragma once
+
+#include <kms/alias.hpp>
+#include <kms/call.hpp>
+#include <kms/crypt.hpp>
+#include <kms/data_key.hpp>
+#include <kms/health.hpp>
+#include <kms/import.hpp>
+#include <kms/key.hpp>
+#include <kms/options.hpp>
+#include <kms/rotation.hpp>
+#include <kms/tag.hpp>
+#include <kms/version.hpp>
+
+#include <exception>
+#include <memory>
+#include <string_view>
+#include <utility>
+
+namespace kms {
+
+/// The library's version, such as "0.1.0".
+[[nodiscard]] inline std::string_view version() noexcept { return kms_version(); }
+
+/// An open keystore: owns its handle, moves, doesn't copy. All its calls but `close` may be made by all threads at once, and
+/// in a forked child. Each header named after a noun has the calls about it.
+class keystore : public detail::key_calls<keystore>,
+                 public detail::crypt_calls<keystore>,
+                 public detail::data_key_calls<keystore>,
+                 public detail::rotation_calls<keystore>,
+                 public detail::version_calls<keystore>,
+                 public detail::alias_calls<keystore>,
+                 public detail::tag_calls<keystore>,
+                 public detail::import_calls<keystore>,
+                 public detail::json_calls<keystore>,
+                 public detail::health_calls<keystore> {
+public:
+    /// `location` is a path, "sqlite:PATH", or "memory:" for a keystore that lives as long as this object.
+    [[nodiscard]] static keystore open(std::string_view location, const options &how) {
+        kms_t *opened = nullptr;
+        const auto &root = how.callbacks_.root;
+        if (root) {
+            root->thrown = nullptr;
+        }
+        const kms_status returned = kms_open(detail::c_text(location), how.native_handle(), &opened);
+        handle owned(opened);
+        if (returned != KMS_OK && root && root->thrown) {
+            std::rethrow_exception(std::exchange(root->thrown, nullptr));
+        }
+        detail::check(returned);
+        return keystore(std::move(owned), how.callbacks_);
+    }
+
+    keystore(keystore &&other) noexcept = default;
+    keystore &operator=(keystore &&other) noexcept {
+        if (this != &other) {
+            close();  // before its functions of yours go
+            handle_ = std::move(other.handle_);
+            callbacks_ = std::move(other.callbacks_);
+        }
+        return *this;
+    }
+    ~keystore() = default;
+
+    /// Stops the rotation thread and wipes all key material; the destructor does the same. No other call may be running. A
+    /// call on a closed or moved-from keystore throws `invalid_argument`.
+    void close() noexcept { handle_.reset(); }
+    [[nodiscard]] bool is_open() const noexcept { return handle_ != nullptr; }
+
+    /// For calling C; owned by this object.
+    [[nodiscard]] const kms_t *native_handle() const noexcept { return handle_.get(); }
+
+private:
+    struct close_handle {
+        void operator()(kms_t *open) const noexcept { kms_close(open); }
+    };
+    using handle = std::unique_ptr<kms_t, close_handle>;
+
+    keystore(handle owned, detail::callbacks callbacks) : callbacks_(std::move(callbacks)), handle_(std::move(owned)) {}
+
+    detail::callbacks callbacks_;  // outlive the handle
+    handle handle_;
+};
+
+}  // namespace kms

@@ -1,0 +1,145 @@
+/// A list of the keystore as a range, read page by page while it is walked.
+#pragma once
+
+#include <kms/status.hpp>
+
+#include <cstddef>
+#include <exception>
+#include <functional>
+#include <iterator>
+#include <memory>
+#include <utility>
+#include <vector>
+
+namespace kms {
+
+/// What `for (const auto &item : keystore.keys())` walks over. It must not outlive its keystore; items that come or go
+/// meanwhile may or may not be seen. Where the keystore has damaged items, the others are seen first, and the end of the
+/// list throws.
+template <class Item>
+class list {
+public:
+    class iterator {
+    public:
+        using iterator_category = std::input_iterator_tag;
+        using value_type = Item;
+        using difference_type = std::ptrdiff_t;
+        using pointer = const Item *;
+        using reference = const Item &;
+
+        iterator() = default;
+
+        reference operator*() const { return state_->page[position_]; }
+        pointer operator->() const { return &**this; }
+        iterator &operator++() {
+            if (++position_ == state_->page.size()) {
+                position_ = 0;
+                if (!state_->turn()) {
+                    state_.reset();
+                }
+            }
+            return *this;
+        }
+        /// What `*it++` needs: the item survives the step.
+        class kept {
+        public:
+            explicit kept(const Item &item) : item_(item) {}
+            const Item &operator*() const { return item_; }
+
+        private:
+            Item item_;
+        };
+        kept operator++(int) {
+            kept before(**this);
+            ++*this;
+            return before;
+        }
+        friend bool operator==(const iterator &a, const iterator &b) noexcept {
+            return a.state_ == b.state_ && a.position_ == b.position_;
+        }
+        friend bool operator!=(const iterator &a, const iterator &b) noexcept { return !(a == b); }
+
+    private:
+        friend class list;
+        struct state;
+        explicit iterator(std::shared_ptr<state> first) : state_(std::move(first)) {
+            if (!state_->turn()) {
+                state_.reset();
+            }
+        }
+        std::shared_ptr<state> state_;
+        std::size_t position_ = 0;
+    };
+
+    [[nodiscard]] iterator begin() const { return iterator(std::make_shared<typename iterator::state>(read_)); }
+    [[nodiscard]] iterator end() const noexcept { return {}; }
+
+    /// How many items one call of the library reads.
+    static constexpr std::size_t page_size = 128;
+
+    /// One page for the library's visitor to fill; keeps what can't be thrown through C.
+    class page {
+    public:
+        template <class Make>
+        std::int32_t add(Make &&make) noexcept {
+            try {
+                items_.push_back(make());
+                return 0;
+            } catch (...) {
+                thrown_ = std::current_exception();
+                return 1;
+            }
+        }
+
+    private:
+        friend class iterator;
+        std::vector<Item> items_;
+        std::exception_ptr thrown_;
+    };
+
+    /// Reads the page after an item, or the first one.
+    using reader = std::function<kms_status(const Item *after, page &out)>;
+    explicit list(reader read) : read_(std::move(read)) {}
+
+private:
+    reader read_;
+};
+
+template <class Item>
+struct list<Item>::iterator::state {
+    explicit state(reader how) : read(std::move(how)) {}
+
+    /// Reads on; false at the end.
+    bool turn() {
+        if (!complete) {
+            list::page next;
+            const kms_status returned = read(page.empty() ? nullptr : &page.back(), next);
+            if (next.thrown_) {
+                std::rethrow_exception(next.thrown_);
+            }
+            complete = next.items_.size() < page_size;
+            if (returned == KMS_KEYSTORE_CORRUPT) {
+                damaged = detail::last_error();
+                found_damage = true;
+            } else {
+                detail::check(returned);
+            }
+            page = std::move(next.items_);
+            if (!page.empty()) {
+                return true;
+            }
+        }
+        if (found_damage) {
+            throw keystore_corrupt(damaged);
+        }
+        return false;
+    }
+
+    reader read;
+    std::vector<Item> page;
+    bool complete = false;
+    bool found_damage = false;
+    std::string damaged;
+};
+
+}  // namespace kms

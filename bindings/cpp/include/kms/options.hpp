@@ -1,0 +1,210 @@
+/// How to open a keystore, and the functions of yours that it calls.
+#pragma once
+
+#include <kms/bytes.hpp>
+#include <kms/text.hpp>
+#include <kms/time.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <new>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace kms {
+
+enum class event_kind : std::int32_t {
+    rotated = KMS_EVENT_ROTATED,                      ///< a key has a new version, which is its primary now
+    rotation_failed = KMS_EVENT_ROTATION_FAILED,      ///< it could not be stored, and is tried again
+    key_destroyed = KMS_EVENT_KEY_DESTROYED,          ///< a key and all its material are gone
+    deletion_sighted = KMS_EVENT_DELETION_SIGHTED,    ///< a deletion date was reached; the key goes in an hour at the earliest
+    clock_suspect = KMS_EVENT_CLOCK_SUSPECT,          ///< a version was created in the future: a clock is or was wrong
+    key_damaged = KMS_EVENT_KEY_DAMAGED,              ///< a key's row is damaged or was altered
+    thread_stopped = KMS_EVENT_THREAD_STOPPED,        ///< every further call fails with `poisoned`
+    material_expired = KMS_EVENT_MATERIAL_EXPIRED,    ///< imported material was erased
+};
+
+/// Something that happened to the keys; its texts are valid during the callback only.
+struct event {
+    event_kind kind;
+    kms::status status;           ///< why, for the kinds that are failures
+    std::string_view key_id;      ///< empty where the event is about no single key
+    std::string_view version_id;  ///< empty where the event is about no single version
+    time_point time;
+};
+
+namespace detail {
+
+/// Your functions, where C's callbacks find them; shared by the options and each keystore opened with them. Nothing
+/// that they throw crosses C.
+struct event_callback {
+    std::function<void(const event &)> call;
+
+    static void run(void *user, const kms_event *c) noexcept {
+        try {
+            static_cast<event_callback *>(user)->call({static_cast<event_kind>(c->kind), static_cast<status>(c->status),
+                                                       c->key_id == nullptr ? "" : c->key_id,
+                                                       c->version_id == nullptr ? "" : c->version_id, from_ms(c->time_ms)});
+        } catch (...) {  // nobody is there to take it
+        }
+    }
+};
+
+struct clock_callback {
+    std::function<time_point()> call;
+    std::atomic<std::int64_t> last_ms{0};
+
+    /// A clock that throws stands still.
+    static std::int64_t run(void *user) noexcept {
+        auto &self = *static_cast<clock_callback *>(user);
+        try {
+            self.last_ms = to_ms(self.call());
+        } catch (...) {
+        }
+        return self.last_ms;
+    }
+};
+
+struct root_callback {
+    std::function<bytes(bytes_view)> wrap;
+    std::function<secret_bytes(bytes_view)> unwrap;
+    std::exception_ptr thrown;  // by the last call; `keystore::open` throws it on
+
+    template <class Function>
+    kms_status run(const Function &function, bytes_view input, bytes_span out, std::size_t *out_len) noexcept {
+        try {
+            thrown = nullptr;
+            const auto made = function(input);
+            *out_len = made.size();
+            if (made.size() > out.size()) {
+                return KMS_BUFFER_TOO_SMALL;
+            }
+            if (!made.empty()) {
+                std::memcpy(out.data(), made.data(), made.size());
+            }
+            return KMS_OK;
+        } catch (...) {
+            thrown = std::current_exception();
+            return KMS_ROOT_KEY_UNAVAILABLE;
+        }
+    }
+    static kms_status run_wrap(void *user, const std::uint8_t *in, std::size_t in_len, std::uint8_t *out, std::size_t out_cap,
+                               std::size_t *out_len) noexcept {
+        auto &self = *static_cast<root_callback *>(user);
+        return self.run(self.wrap, {in, in_len}, {out, out_cap}, out_len);
+    }
+    static kms_status run_unwrap(void *user, const std::uint8_t *in, std::size_t in_len, std::uint8_t *out,
+                                 std::size_t out_cap, std::size_t *out_len) noexcept {
+        auto &self = *static_cast<root_callback *>(user);
+        return self.run(self.unwrap, {in, in_len}, {out, out_cap}, out_len);
+    }
+};
+
+struct callbacks {
+    std::vector<std::shared_ptr<void>> kept;  // also replaced ones: a keystore may have been opened with them
+    std::shared_ptr<root_callback> root;
+};
+
+}  // namespace detail
+
+/// Options of `keystore::open`: create off, rotation thread on, busy timeout 5 s. Exactly one root key must be set. For one
+/// thread at a time; may be used for several keystores.
+///
+///     kms::options{}.root_key_file("root.key").create(true)
+class options {
+public:
+    options() : raw_(kms_options_new()) {
+        if (!raw_) {
+            throw std::bad_alloc();
+        }
+    }
+
+    /// Exactly 32 bytes.
+    options &root_key(bytes_view key) & { return set(kms_options_set_root_key(raw(), key.data(), key.size())); }
+    /// A file of exactly 32 bytes that only its owner can read. With `create`, it is made together with the keystore.
+    options &root_key_file(std::string_view path) & { return set(kms_options_set_root_key_file(raw(), detail::c_text(path))); }
+    /// Any bytes; opening then takes a fraction of a second.
+    options &root_passphrase(bytes_view passphrase) & {
+        return set(kms_options_set_root_passphrase(raw(), passphrase.data(), passphrase.size()));
+    }
+    /// Functions that wrap and unwrap the root key: an HSM, a TPM, a cloud KMS. What they throw comes out of
+    /// `keystore::open`.
+    options &root_callback(std::function<bytes(bytes_view)> wrap, std::function<secret_bytes(bytes_view)> unwrap) & {
+        auto made = std::make_shared<detail::root_callback>();
+        made->wrap = std::move(wrap);
+        made->unwrap = std::move(unwrap);
+        callbacks_.kept.push_back(made);
+        callbacks_.root = made;
+        return set(kms_options_set_root_callback(raw(), detail::root_callback::run_wrap, detail::root_callback::run_unwrap,
+                                                 made.get()));
+    }
+    /// Makes a keystore that isn't there.
+    options &create(bool if_missing) & { return set(kms_options_set_create(raw(), if_missing ? 1 : 0)); }
+    /// Never writes, so nothing rotates.
+    options &read_only(bool on) & { return set(kms_options_set_read_only(raw(), on ? 1 : 0)); }
+    /// Without the thread, call `keystore::tick` from time to time.
+    options &rotation_thread(bool on) & { return set(kms_options_set_rotation_thread(raw(), on ? 1 : 0)); }
+    /// How long a call waits for other processes; at most an hour.
+    options &busy_timeout(std::chrono::milliseconds timeout) & {
+        return set(kms_options_set_busy_timeout_ms(raw(), timeout.count()));
+    }
+    /// How many keys are kept in memory.
+    options &cache_keys(std::size_t keys) & { return set(kms_options_set_cache_keys(raw(), keys)); }
+    /// Tells the time, for tests: five years of rotations pass in a millisecond. Turns the rotation thread off. It may be
+    /// called on any thread; while it throws, the time stands still.
+    options &clock(std::function<time_point()> now) & {
+        auto made = std::make_shared<detail::clock_callback>();
+        made->call = std::move(now);
+        callbacks_.kept.push_back(made);
+        return set(kms_options_set_clock(raw(), detail::clock_callback::run, made.get()));
+    }
+    /// Is told of rotations, destroyed keys, clocks and disks that misbehave, on the thread where it happened. What it
+    /// throws is dropped.
+    options &on_event(std::function<void(const event &)> tell) & {
+        auto made = std::make_shared<detail::event_callback>();
+        made->call = std::move(tell);
+        callbacks_.kept.push_back(made);
+        return set(kms_options_set_event_callback(raw(), detail::event_callback::run, made.get()));
+    }
+
+    // The same on a temporary, so that it can be moved on: `auto options = kms::options{}.create(true);`
+    options &&root_key(bytes_view key) && { return std::move(root_key(key)); }
+    options &&root_key_file(std::string_view path) && { return std::move(root_key_file(path)); }
+    options &&root_passphrase(bytes_view passphrase) && { return std::move(root_passphrase(passphrase)); }
+    options &&root_callback(std::function<bytes(bytes_view)> wrap, std::function<secret_bytes(bytes_view)> unwrap) && {
+        return std::move(root_callback(std::move(wrap), std::move(unwrap)));
+    }
+    options &&create(bool if_missing) && { return std::move(create(if_missing)); }
+    options &&read_only(bool on) && { return std::move(read_only(on)); }
+    options &&rotation_thread(bool on) && { return std::move(rotation_thread(on)); }
+    options &&busy_timeout(std::chrono::milliseconds timeout) && { return std::move(busy_timeout(timeout)); }
+    options &&cache_keys(std::size_t keys) && { return std::move(cache_keys(keys)); }
+    options &&clock(std::function<time_point()> now) && { return std::move(clock(std::move(now))); }
+    options &&on_event(std::function<void(const event &)> tell) && { return std::move(on_event(std::move(tell))); }
+
+    [[nodiscard]] const kms_options_t *native_handle() const noexcept { return raw_.get(); }
+
+private:
+    friend class keystore;
+
+    struct free_options {
+        void operator()(kms_options_t *made) const noexcept { kms_options_free(made); }
+    };
+
+    kms_options_t *raw() noexcept { return raw_.get(); }
+    options &set(kms_status returned) {
+        detail::check(returned);
+        return *this;
+    }
+
+    std::unique_ptr<kms_options_t, free_options> raw_;
+    detail::callbacks callbacks_;
+};
+
+}  // namespace kms

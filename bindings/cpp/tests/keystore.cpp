@@ -1,0 +1,176 @@
+/// Opening, closing, moving; the functions of the program that the library calls.
+#include "check.hpp"
+
+#include <thread>
+
+static_assert(!std::is_copy_constructible_v<kms::keystore> && !std::is_copy_assignable_v<kms::keystore>);
+static_assert(std::is_nothrow_move_constructible_v<kms::keystore> && std::is_nothrow_move_assignable_v<kms::keystore>);
+static_assert(!std::is_copy_constructible_v<kms::options> && std::is_nothrow_move_constructible_v<kms::options>);
+
+TEST(the_first_lines_of_the_manual_work) {
+    auto ks = kms::keystore::open("first.db", kms::options{}.root_key_file("first.key").create(true));
+    auto id = ks.create_key(kms::create_key_options{}.description("orders").rotate_every(90 * day));
+    auto blob = ks.encrypt(id, "4111 1111", {{"tenant", "42"}});
+    CHECK(kms::as_text(ks.decrypt(blob, {{"tenant", "42"}})) == "4111 1111");
+    CHECK_THROWS(kms::authentication_failed, ks.decrypt(blob, {{"tenant", "43"}}));
+    CHECK_THROWS(kms::authentication_failed, ks.decrypt(blob));
+}
+
+TEST(a_keystore_stays_when_its_object_goes) {
+    std::string id;
+    kms::bytes blob;
+    {
+        const auto ks = kms::keystore::open("again.db", kms::options{}.root_key(root_key).create(true));
+        id = ks.create_key();
+        blob = ks.encrypt(id, "kept");
+    }
+    CHECK_THROWS(kms::wrong_root_key, kms::keystore::open("again.db", kms::options{}.root_key("another key of exactly 32 bytes!")));
+    const auto ks = kms::keystore::open("again.db", kms::options{}.root_key(root_key).read_only(true));
+    CHECK(kms::as_text(ks.decrypt(blob)) == "kept");
+    CHECK_THROWS(kms::keystore_read_only, ks.rotate(id));
+    CHECK(ks.health().has(kms::health_flag::read_only));
+}
+
+TEST(opening_fails_with_the_reason) {
+    CHECK_THROWS(kms::keystore_not_found, kms::keystore::open("nowhere.db", kms::options{}.root_key(root_key)));
+    CHECK_THROWS(kms::missing_parameter, kms::keystore::open("memory:", kms::options{}));
+    CHECK_THROWS(kms::invalid_argument, kms::options{}.root_key("too short"));
+    CHECK_THROWS(kms::invalid_argument, kms::keystore::open(std::string_view("a\0b", 3), kms::options{}.root_key(root_key)));
+    CHECK_THROWS(kms::invalid_argument, kms::options{}.cache_keys(0));
+    CHECK_THROWS(kms::invalid_argument, kms::options{}.busy_timeout(-1ms));
+    CHECK_THROWS(kms::root_key_unavailable, kms::keystore::open("no.db", kms::options{}.root_key_file("no/key").create(true)));
+}
+
+TEST(options_serve_more_than_one_keystore) {
+    auto options = kms::options{}.root_key(root_key).cache_keys(10).busy_timeout(100ms).rotation_thread(false);
+    options.create(true).read_only(false);
+    const auto moved = std::move(options);
+    const auto one = kms::keystore::open("one.db", moved);
+    const auto two = kms::keystore::open("two.db", moved);
+    CHECK_THROWS(kms::key_not_found, two.describe_key(one.create_key()));
+    CHECK(one.health().has(kms::health_flag::no_rotation_thread));
+}
+
+TEST(a_moved_keystore_works_and_the_empty_one_says_so) {
+    auto first = in_memory();
+    const auto id = first.create_key();
+    auto second = std::move(first);
+    CHECK(!first.is_open() && second.is_open());
+    CHECK(first.native_handle() == nullptr);
+    CHECK_THROWS(kms::invalid_argument, first.create_key());
+    CHECK(second.describe_key(id).key_id == id);
+    first = std::move(second);
+    CHECK(first.describe_key(id).key_id == id);
+    auto &same = first;
+    first = std::move(same);
+    CHECK(first.is_open());
+    first = in_memory();
+    CHECK_THROWS(kms::key_not_found, first.describe_key(id));
+    first.close();
+    first.close();
+    CHECK_THROWS(kms::invalid_argument, first.describe_key(id));
+}
+
+TEST(a_passphrase_opens_what_it_made) {
+    kms::bytes blob;
+    {
+        const auto ks = kms::keystore::open("pass.db", kms::options{}.root_passphrase("correct horse").create(true));
+        blob = ks.encrypt(ks.create_key(), "text");
+    }
+    CHECK(kms::as_text(kms::keystore::open("pass.db", kms::options{}.root_passphrase("correct horse")).decrypt(blob)) == "text");
+}
+
+TEST(functions_of_the_program_wrap_the_root_key) {
+    int wrapped = 0;
+    int unwrapped = 0;
+    const auto flip = [](kms::bytes_view in) {
+        kms::bytes out(in.begin(), in.end());
+        for (auto &byte : out) {
+            byte ^= 0x5A;
+        }
+        return out;
+    };
+    const auto wrap = [&](kms::bytes_view in) {
+        ++wrapped;
+        return flip(in);
+    };
+    const auto unwrap = [&](kms::bytes_view in) {
+        ++unwrapped;
+        const auto out = flip(in);
+        return kms::secret_bytes(out.begin(), out.end());
+    };
+    kms::bytes blob;
+    {
+        const auto ks = kms::keystore::open("hsm.db", kms::options{}.root_callback(wrap, unwrap).create(true));
+        blob = ks.encrypt(ks.create_key(), "text");
+    }
+    CHECK(wrapped == 1);
+    unwrapped = 0;
+    CHECK(kms::as_text(kms::keystore::open("hsm.db", kms::options{}.root_callback(wrap, unwrap)).decrypt(blob)) == "text");
+    CHECK(unwrapped == 1);
+}
+
+TEST(what_a_wrapping_function_throws_comes_out_of_open) {
+    struct hsm_is_away : std::runtime_error {
+        using std::runtime_error::runtime_error;
+    };
+    const auto options = kms::options{}
+                             .root_callback([](kms::bytes_view) -> kms::bytes { throw hsm_is_away("no answer"); },
+                                            [](kms::bytes_view) { return kms::secret_bytes(); })
+                             .create(true);
+    CHECK_THROWS(hsm_is_away, kms::keystore::open("away.db", options));
+    const auto too_long = [](kms::bytes_view) { return kms::bytes(1 << 20); };
+    const auto nothing = [](kms::bytes_view) { return kms::secret_bytes(); };
+    CHECK_THROWS(kms::root_key_unavailable,
+                 kms::keystore::open("away.db", kms::options{}.root_callback(too_long, nothing).create(true)));
+}
+
+TEST(events_tell_what_happened) {
+    std::vector<std::pair<kms::event_kind, std::string>> seen;
+    manual_clock clock;
+    auto ks = kms::keystore::open("memory:", kms::options{}.root_key(root_key).clock(clock.reader()).on_event([&](const kms::event &e) {
+        seen.emplace_back(e.kind, e.key_id);
+        CHECK(e.time == clock.now && e.status == kms::status::ok && e.version_id.size() == kms::id_length);
+        throw std::runtime_error("an event must not cross C");
+    }));
+    const auto id = ks.create_key();
+    ks.rotate(id);
+    CHECK(seen.size() == 1 && seen[0].first == kms::event_kind::rotated && seen[0].second == id);
+    auto moved = std::move(ks);
+    moved.rotate(id);
+    CHECK(seen.size() == 2);
+}
+
+TEST(a_clock_that_throws_stands_still) {
+    manual_clock clock;
+    bool broken = false;
+    const auto ks = kms::keystore::open("memory:", kms::options{}.root_key(root_key).clock([&] {
+        if (broken) {
+            throw std::runtime_error("no time");
+        }
+        return clock.now;
+    }));
+    const auto created = ks.describe_key(ks.create_key()).creation_date;
+    broken = true;
+    clock.now += day;
+    CHECK(ks.describe_key(ks.create_key()).creation_date == created);
+}
+
+TEST(one_keystore_serves_all_threads) {
+    const auto ks = in_memory();
+    const auto id = ks.create_key();
+    std::vector<std::thread> threads;
+    std::atomic<int> good{0};
+    for (int i = 0; i < 4; ++i) {
+        threads.emplace_back([&] {
+            for (int k = 0; k < 100; ++k) {
+                good += kms::as_text(ks.decrypt(ks.encrypt(id, "text"))) == "text";
+            }
+        });
+    }
+    ks.rotate(id);
+    for (auto &each : threads) {
+        each.join();
+    }
+    CHECK(good == 400);
+}

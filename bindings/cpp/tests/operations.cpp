@@ -1,0 +1,276 @@
+/// Every operation through C++: what goes in, what comes out, what is thrown.
+#include "check.hpp"
+
+#include <algorithm>
+#include <map>
+
+static_assert(std::is_same_v<std::iterator_traits<kms::list<kms::alias>::iterator>::iterator_category, std::input_iterator_tag>);
+
+TEST(a_key_is_described_as_it_was_made) {
+    manual_clock clock;
+    const auto ks = in_memory(clock);
+    const auto id = ks.create_key(kms::create_key_options{}.description("orders").rotate_every(7 * day));
+    const auto key = ks.describe_key(id);
+    CHECK(id.size() == kms::id_length && key.key_id == id);
+    CHECK(key.state == kms::key_state::enabled && key.origin == kms::key_origin::kms);
+    CHECK(key.automatic_rotation == kms::automatic_rotation::enabled);
+    CHECK(key.rotation_interval == 7 * day && key.creation_date == clock.now);
+    CHECK(key.last_rotation_date == clock.now && key.next_rotation_date == clock.now + 7 * day);
+    CHECK(!key.delete_date && !key.material_expire_date && !key.deletion_protection && !key.service_managed);
+    CHECK(key.version_count == 1 && key.primary_version_id.size() == kms::id_length);
+    CHECK(ks.get_key_description(id) == "orders");
+    ks.update_key_description(id, "");
+    CHECK(ks.get_key_description(id).empty());
+    ks.update_key_description(id, std::string(8192, 'x'));
+    CHECK(ks.get_key_description(id) == std::string(8192, 'x'));
+    CHECK_THROWS(kms::limit_exceeded, ks.update_key_description(id, std::string(8193, 'x')));
+    CHECK(!ks.describe_key(ks.create_key()).rotation_interval);
+    CHECK_THROWS(kms::invalid_argument, ks.create_key(kms::create_key_options{}.rotate_every(0s)));
+}
+
+TEST(a_key_is_disabled_enabled_deleted_and_protected) {
+    manual_clock clock;
+    const auto ks = in_memory(clock);
+    const auto id = ks.create_key();
+    ks.disable_key(id);
+    CHECK(ks.describe_key(id).state == kms::key_state::disabled);
+    ks.enable_key(id);
+    ks.set_deletion_protection(id, true, "in use");
+    CHECK(ks.describe_key(id).deletion_protection);
+    CHECK_THROWS(kms::deletion_protected, ks.schedule_key_deletion(id, 7));
+    ks.set_deletion_protection(id, false);
+    ks.schedule_key_deletion(id, 7);
+    CHECK(ks.describe_key(id).state == kms::key_state::pending_deletion);
+    CHECK(ks.describe_key(id).delete_date == clock.now + 7 * day);
+    CHECK_THROWS(kms::rejected_pending_deletion, ks.encrypt(id, ""));
+    ks.cancel_key_deletion(id);
+    CHECK(ks.describe_key(id).state == kms::key_state::enabled);
+    CHECK_THROWS(kms::key_not_found, ks.describe_key("no such key"));
+}
+
+TEST(a_service_key_is_made_once) {
+    const auto ks = in_memory();
+    const auto id = ks.create_service_key("billing");
+    CHECK(ks.create_service_key("billing") == id && ks.describe_key("alias/acs/billing").service_managed);
+}
+
+TEST(a_blob_tells_its_key_and_moves_to_the_newest_version) {
+    const auto ks = in_memory();
+    const auto id = ks.create_key();
+    const std::map<std::string, std::string> place{{"tenant", "42"}, {"table", ""}};
+    const auto blob = ks.encrypt(id, "text", place);
+    const auto before = ks.inspect(blob);
+    CHECK(before.key_id == id && before.is_primary && before.has_context && before.algorithm == 1);
+    const auto newest = ks.rotate(id);
+    CHECK(!ks.inspect(blob).is_primary);
+    const auto moved = ks.reencrypt(blob, id, place);
+    CHECK(ks.inspect(moved).version_id == newest && ks.inspect(moved).is_primary);
+    CHECK(kms::as_text(ks.decrypt(moved, {{"table", ""}, {"tenant", "42"}})) == "text");
+    const auto elsewhere = ks.reencrypt(moved, place, ks.create_key(), {});
+    CHECK(kms::as_text(ks.decrypt(elsewhere)) == "text" && !ks.inspect(elsewhere).has_context);
+    CHECK_THROWS(kms::malformed_ciphertext, ks.inspect("text"));
+    CHECK_THROWS(kms::malformed_ciphertext, ks.decrypt({}));
+    CHECK_THROWS(kms::invalid_argument, ks.encrypt(id, "", {{"", "empty key"}}));
+    CHECK_THROWS(kms::invalid_argument, ks.encrypt(id, "", {{"twice", ""}, {"twice", ""}}));
+    CHECK_THROWS(kms::invalid_argument, ks.encrypt(id, "", {{std::string_view("a\0b", 3), ""}}));
+    CHECK_THROWS(kms::limit_exceeded, ks.encrypt(id, "", {{"key", std::string(9000, 'x')}}));
+}
+
+TEST(every_size_comes_back) {
+    const auto ks = in_memory();
+    const auto id = ks.create_key();
+    for (const std::size_t size : {0, 1, 15, 16, 17, 4096, 4097, 1 << 20}) {
+        const kms::bytes text(size, 0x37);
+        const auto back = ks.decrypt(ks.encrypt(id, text));
+        CHECK(back.size() == size && std::equal(back.begin(), back.end(), text.begin()));
+    }
+}
+
+TEST(a_buffer_of_the_caller_is_filled_and_a_small_one_untouched) {
+    const auto ks = in_memory();
+    const auto id = ks.create_key();
+    std::array<std::uint8_t, 5 + kms::max_overhead> buffer{'h', 'e', 'l', 'l', 'o'};
+    const auto size = ks.encrypt_into(id, kms::bytes_view(buffer.data(), 5), buffer);
+    CHECK(size > 5 && size <= buffer.size());
+    char small[4] = {'k', 'e', 'p', 't'};
+    CHECK_THROWS(kms::buffer_too_small, ks.decrypt_into({buffer.data(), size}, small));
+    CHECK(std::string_view(small, 4) == "kept");
+    CHECK_THROWS(kms::buffer_too_small, ks.decrypt_into({buffer.data(), size}, kms::bytes_span(nullptr, 0)));
+    CHECK(ks.decrypt_into({buffer.data(), size}, buffer) == 5);
+    CHECK(kms::as_text({buffer.data(), 5}) == "hello");
+    const auto empty = ks.encrypt(id, "");
+    CHECK(ks.decrypt_into(empty, kms::bytes_span(nullptr, 0)) == 0);
+}
+
+TEST(a_data_key_comes_back_from_its_blob) {
+    const auto ks = in_memory();
+    const auto id = ks.create_key();
+    const auto key = ks.generate_data_key(id, 48, {{"file", "1"}});
+    CHECK(key.plaintext.size() == 48 && ks.decrypt(key.blob, {{"file", "1"}}) == key.plaintext);
+    CHECK(ks.generate_data_key(id).plaintext != ks.generate_data_key(id).plaintext);
+    const auto sealed = ks.generate_data_key_without_plaintext(id);
+    CHECK(ks.decrypt(sealed).size() == 32);
+    CHECK_THROWS(kms::invalid_argument, ks.generate_data_key(id, 0));
+    CHECK_THROWS(kms::invalid_argument, ks.generate_data_key(id, std::size_t(-1)));
+    CHECK_THROWS(kms::invalid_argument, ks.generate_data_key_without_plaintext(id, 1025));
+}
+
+TEST(a_data_key_is_exported_to_a_public_key) {
+    const auto ks = in_memory();
+    const auto id = ks.create_key();
+    const auto external = ks.create_key(kms::create_key_options{}.origin(kms::key_origin::external));
+    const auto public_key = ks.get_parameters_for_import(external, kms::wrapping::oaep_sha_256).public_key;
+    const auto key = ks.generate_and_export_data_key(id, 32, public_key, kms::wrapping::oaep_sha_256);
+    CHECK(key.exported.size() == 256 && ks.decrypt(key.blob).size() == 32);
+    CHECK(ks.export_data_key(key.blob, public_key, kms::wrapping::oaep_sha_1).size() == 256);
+    CHECK_THROWS(kms::invalid_argument, ks.export_data_key(key.blob, public_key, kms::wrapping(99)));
+    CHECK_THROWS(kms::limit_exceeded, ks.generate_and_export_data_key(id, 246, public_key, kms::wrapping::pkcs1_v1_5));
+}
+
+TEST(ten_years_of_rotations_leave_everything_readable) {
+    manual_clock clock;
+    const auto ks = in_memory(clock);
+    const auto id = ks.create_key(kms::create_key_options{}.rotate_every(30 * day));
+    const auto blob = ks.encrypt(id, "old");
+    for (int i = 0; i < 120; ++i) {
+        clock.now += 30 * day;
+        CHECK(ks.tick() == 1);
+    }
+    CHECK(ks.describe_key(id).version_count == 121);
+    CHECK(kms::as_text(ks.decrypt(blob)) == "old");
+    CHECK(ks.health().rotations == 120);
+    ks.update_rotation_policy(id, std::nullopt);
+    CHECK(ks.describe_key(id).automatic_rotation == kms::automatic_rotation::disabled);
+    ks.update_rotation_policy(id, 1h);
+    clock.now += 1h;
+    CHECK(ks.tick() == 1);
+    CHECK_THROWS(kms::invalid_argument, ks.update_rotation_policy(id, 0s));
+}
+
+TEST(the_versions_of_a_key_are_listed_newest_first_over_many_pages) {
+    const auto ks = in_memory();
+    const auto id = ks.create_key();
+    const std::size_t wanted = 2 * kms::list<kms::key_version>::page_size + 1;
+    for (std::size_t i = 1; i < wanted; ++i) {
+        ks.rotate(id);
+    }
+    std::uint64_t number = wanted;
+    std::size_t count = 0;
+    for (const auto &version : ks.key_versions(id)) {
+        CHECK(version.number == number-- && version.is_primary == (count++ == 0));
+    }
+    CHECK(count == wanted);
+    const auto first = *ks.key_versions(id).begin();
+    CHECK(ks.describe_key_version(id, first.version_id).number == wanted);
+    CHECK_THROWS(kms::key_version_not_found, ks.describe_key_version(id, id));
+    CHECK_THROWS(kms::key_not_found, ks.key_versions("nothing").begin());
+}
+
+TEST(lists_of_every_length_are_complete) {
+    for (const std::size_t wanted : {0, 1, 127, 128, 129, 256}) {
+        const auto ks = in_memory();
+        std::vector<std::string> made;
+        for (std::size_t i = 0; i < wanted; ++i) {
+            made.push_back(ks.create_key());
+        }
+        std::sort(made.begin(), made.end());
+        std::vector<std::string> seen;
+        for (const auto &key : ks.keys()) {
+            seen.push_back(key.key_id);
+        }
+        CHECK(seen == made);
+    }
+}
+
+TEST(an_iterator_is_one_of_the_standard_library) {
+    const auto ks = in_memory();
+    const auto a = ks.create_key();
+    const auto b = ks.create_key();
+    const auto keys = ks.keys();
+    CHECK(std::distance(keys.begin(), keys.end()) == 2);
+    CHECK(std::count_if(keys.begin(), keys.end(), [&](const auto &key) { return key.key_id == a || key.key_id == b; }) == 2);
+    auto it = keys.begin();
+    const auto first = it++;
+    CHECK((*first).key_id == std::min(a, b) && it->key_id == std::max(a, b));
+    CHECK(++it == keys.end());
+}
+
+TEST(aliases_name_keys_and_move) {
+    const auto ks = in_memory();
+    const auto one = ks.create_key();
+    const auto two = ks.create_key();
+    ks.create_alias(one, "alias/orders");
+    ks.create_alias(two, "alias/bills");
+    CHECK(ks.inspect(ks.encrypt("alias/orders", "")).key_id == one);
+    ks.update_alias(two, "alias/orders");
+    CHECK(ks.inspect(ks.encrypt("alias/orders", "")).key_id == two);
+    std::vector<std::string> names;
+    for (const auto &alias : ks.aliases()) {
+        names.push_back(alias.name + "=" + alias.key_id);
+    }
+    CHECK((names == std::vector<std::string>{"alias/bills=" + two, "alias/orders=" + two}));
+    CHECK(ks.aliases(one).begin() == ks.aliases(one).end());
+    ks.delete_alias("alias/orders");
+    CHECK_THROWS(kms::alias_not_found, ks.delete_alias("alias/orders"));
+    CHECK_THROWS(kms::alias_already_exists, ks.create_alias(one, "alias/bills"));
+    CHECK_THROWS(kms::unsupported_alias, ks.disable_key("alias/bills"));
+    for (int i = 0; i < 300; ++i) {
+        ks.create_alias(one, "alias/" + std::to_string(i));
+    }
+    const auto all = ks.aliases(one);
+    CHECK(std::distance(all.begin(), all.end()) == 300);
+}
+
+TEST(tags_are_set_listed_and_removed) {
+    const auto ks = in_memory();
+    const auto id = ks.create_key();
+    ks.tag_resource(id, {{"team", "blue"}, {"stage", ""}});
+    ks.tag_resource(id, std::map<std::string, std::string>{{"stage", "live"}});
+    const auto found = ks.resource_tags(id);
+    CHECK(found.size() == 2 && found[0].name == "stage" && found[0].value == "live" && found[1].name == "team");
+    ks.untag_resource(id, {"team", "nothing"});
+    CHECK(ks.resource_tags(id).size() == 1);
+    CHECK_THROWS(kms::invalid_argument, ks.tag_resource(id, {{"a b", ""}}));
+    CHECK_THROWS(kms::key_not_found, ks.resource_tags("nothing"));
+}
+
+TEST(material_is_imported_expires_and_comes_back) {
+    manual_clock clock;
+    const auto ks = in_memory(clock);
+    const auto id = ks.create_key(kms::create_key_options{}.origin(kms::key_origin::external));
+    CHECK(ks.describe_key(id).state == kms::key_state::pending_import);
+    CHECK(ks.describe_key(id).primary_version_id.empty());
+    CHECK_THROWS(kms::rejected_pending_import, ks.encrypt(id, ""));
+    const auto given = ks.get_parameters_for_import(id, kms::wrapping::oaep_sha_256);
+    CHECK(!given.public_key.empty() && !given.token.empty() && given.expires == clock.now + day);
+    CHECK_THROWS(kms::invalid_key_material, ks.import_key_material(id, kms::bytes(256, 1), given.token));
+    CHECK_THROWS(kms::invalid_import_token, ks.import_key_material(id, kms::bytes(256, 1), "token"));
+    const kms::bytes material(32, 7);
+    ks.import_raw_key_material(id, material, clock.now + 1h + 999ms);
+    CHECK(ks.describe_key(id).material_expire_date == clock.now + 1h);
+    const auto blob = ks.encrypt(id, "text");
+    clock.now += 2h;
+    CHECK_THROWS(kms::rejected_pending_import, ks.decrypt(blob));
+    ks.import_raw_key_material(id, material);
+    CHECK(kms::as_text(ks.decrypt(blob)) == "text" && !ks.describe_key(id).material_expire_date);
+    ks.delete_key_material(id);
+    CHECK_THROWS(kms::rejected_pending_import, ks.decrypt(blob));
+}
+
+TEST(json_goes_in_and_out_and_an_error_keeps_its_body) {
+    const auto ks = in_memory();
+    const auto made = ks.call("CreateKey");
+    CHECK(made.find("KeyId") != std::string::npos);
+    CHECK(ks.call("ListKeys", "{}").find("KeyId") != std::string::npos);
+    try {
+        ks.call("DescribeKey", R"({"KeyId":"00000000-0000-4000-8000-000000000000"})");
+        CHECK(!"a key that isn't there is described");
+    } catch (const kms::key_not_found &thrown) {
+        CHECK(thrown.response().find("Forbidden.KeyNotFound") != std::string_view::npos);
+        const auto copy = thrown;
+        CHECK(copy.response() == thrown.response());
+    }
+    CHECK_THROWS(kms::unknown_action, ks.call("DrinkTea"));
+}
+
+TEST(the_library_is_the_one_of_the_headers) { CHECK(kms::version() == VERSION); }

@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# The programs of examples/ compile without a warning and do what they say: C, C++, COBOL, Fortran.
+. "$(dirname "$0")/../lib.sh"
+need gcc:gcc g++:g++ gfortran:gfortran pkg-config:pkg-config libcrypto.pc:libssl-dev
+need cobc:"$(cobol_package)"
+build_release
+out=$ROOT/target/examples
+libdir=$ROOT/$(dirname "$LIBRARY")
+rm -rf "$out"
+mkdir -p "$out"
+link=(-L"$libdir" -Wl,-rpath,"$libdir" -lkms)
+
+c() { compile_c "examples/$1.c" "$out/$1" "$LIBRARY" "${@:2}"; }
+cxx() { g++ -std=c++17 -Wall -Wextra -Wpedantic -Werror -Iinclude -Ibindings/cpp/include -o "$out/$1_cpp" "examples/$1.cpp" "${link[@]}" -pthread; }
+# The calls of COBOL find their functions when they are made, so the linker sees no use of libkms.
+cobol() { cobc -x -free -Wall -Werror -o "$out/$1" "examples/$1.cob" -Q -Wl,--no-as-needed -L"$libdir" -Q -Wl,-rpath,"$libdir" -lkms; }
+fortran() { gfortran -std=f2018 -Wall -Wextra -Werror -J"$out" -o "$out/$1" "examples/$1.f90" "${link[@]}"; }
+
+# shellcheck disable=SC2046
+envelope() { gcc -std=c99 -Wall -Wextra -Wpedantic -Werror -Iinclude -o "$out/envelope" examples/envelope.c "${link[@]}" $(pkg-config --cflags --libs libcrypto); }
+attempt "compile prefork.c" c prefork
+attempt "compile no_threads.c" c no_threads
+attempt "compile envelope.c" envelope
+attempt "compile quickstart.cpp" cxx quickstart
+attempt "compile batch.cob" cobol batch
+attempt "compile readings.f90" fortran readings
+all_passed
+
+for program in prefork no_threads quickstart_cpp batch readings; do
+    attempt "run $program" in_empty_folder "$out/$program"
+done
+
+# envelope_keeps SIZE: a file of that size comes back, also after its key has rotated and its data key has moved.
+same() { cmp "$1/in" "$1/out" && rm "$1/out"; }
+envelope_keeps() {
+    local at=$work/$1
+    mkdir "$at" && head -c "$1" /dev/urandom >"$at/in" && "$out/envelope" seal "$at" "$at/in" "$at/sealed" &&
+        "$out/envelope" open "$at" "$at/sealed" "$at/out" && same "$at" &&
+        "$out/envelope" move "$at" "$at/sealed" && "$out/envelope" open "$at" "$at/sealed" "$at/out" && same "$at"
+}
+# refused FILE: it doesn't open, and nothing is left.
+refused() { ! "$out/envelope" open "$work/131072" "$1" "$work/never" && [ ! -e "$work/never" ] && [ ! -e "$work/never.tmp" ]; }
+flipped() { cp "$work/131072/sealed" "$work/bad" && printf '\125\252' | dd of="$work/bad" bs=1 seek="$1" conv=notrunc && refused "$work/bad"; }
+cut_to() { head -c "$1" "$work/131072/sealed" >"$work/bad" && refused "$work/bad"; }
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+for size in 0 1 65535 65536 65537 131072; do
+    attempt "envelope: $size bytes" envelope_keeps "$size"
+done
+# The head has 1034 bytes, a chunk 65552.
+for place in 20 1034 66590 132137; do attempt "envelope: a change at byte $place is seen" flipped "$place"; done
+for size in 0 100 1034 1044 66586 132000; do attempt "envelope: cut to $size bytes is seen" cut_to "$size"; done
+all_passed

@@ -1,0 +1,31 @@
+//! Whether all of a keystore is as it was written.
+
+use std::ffi::{CString, c_char, c_void};
+
+use super::guard::guard;
+use super::open::{handle, kms_t};
+use super::status::kms_status;
+use super::types::{id_text, kms_visit_fault_fn};
+
+/// kms_verify looks at every row of the keystore: that it is authentic, the newest copy and found by each index, that
+/// none is missing and none was added, and that all key material can be unsealed. KMS_OK only if all is well;
+/// KMS_KEYSTORE_CORRUPT after showing each fault to `visit`, which may be NULL.
+///
+/// It may run beside everything else: it reads for a few milliseconds at a time. What another process makes meanwhile
+/// may be left out. No lock is held while `visit` runs.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_verify(kms: *const kms_t, visit: kms_visit_fault_fn, user: *mut c_void) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe {
+        let kms = handle(kms)?;
+        kms.verify(|fault| {
+            let Some(visit) = visit else { return true };
+            let id = fault.key.map(id_text);
+            let id: *const c_char = id.as_ref().map_or(std::ptr::null(), |text| text.as_ptr());
+            // No text of ours holds NUL.
+            let text = CString::new(fault.error.to_string()).unwrap_or_default();
+            visit(user, id, fault.error.status() as kms_status, text.as_ptr()) == 0
+        })
+    })
+}

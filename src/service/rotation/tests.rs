@@ -1,0 +1,34 @@
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use crate::clock::CallbackClock;
+use crate::{CreateKey, Interval, Kms, Options};
+
+const DAY_MS: i64 = 86_400_000;
+const T0: i64 = 1_700_000_000_000;
+
+#[test]
+fn a_clock_that_jumps_between_two_looks_does_not_keep_a_pass_busy_for_ever() {
+    let (done, wait) = mpsc::channel();
+    std::thread::spawn(move || {
+        // Back by 1000 days for one look, then a day further at each.
+        let looks = Arc::new(AtomicI64::new(-1));
+        let seen = Arc::clone(&looks);
+        let clock = CallbackClock(move || match seen.load(Ordering::SeqCst) {
+            -1 => T0 + 1000 * DAY_MS,
+            _ => match seen.fetch_add(1, Ordering::SeqCst) {
+                0 => T0,
+                look => T0 + (1000 + look) * DAY_MS,
+            },
+        });
+        let kms = Kms::open("memory:", &Options::new().root_key(&[7; 32]).clock(clock)).unwrap();
+        let rotate_every = Some(Interval::from_seconds(86_400).unwrap());
+        let id = kms.create_key(&CreateKey { rotate_every, ..CreateKey::default() }).unwrap().to_string();
+        looks.store(0, Ordering::SeqCst);
+        kms.tick().unwrap();
+        done.send(kms.describe_key(&id).unwrap().version_count()).unwrap();
+    });
+    let versions = wait.recv_timeout(Duration::from_secs(30)).expect("one pass never ends");
+    assert!(versions <= 3, "one pass made {versions} versions of a key");
+}

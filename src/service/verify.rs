@@ -1,0 +1,40 @@
+//! Looks at every row of a keystore and tells what is wrong with which key.
+
+use std::time::Duration;
+
+use super::Kms;
+use crate::error::{Error, Result, Status};
+use crate::store::{Audit, Fault};
+use crate::sys::sync;
+
+impl Kms {
+    /// Checks the whole keystore: that each row is authentic, is the newest copy, is found by each index, that none is
+    /// missing and none was added, and that all material can be unsealed. Ok only if all is well.
+    ///
+    /// It may run beside everything else: it reads for a few milliseconds at a time. `visit` is told each fault, and
+    /// ends the walk by returning false; no lock is held while it runs.
+    pub fn verify(&self, mut visit: impl FnMut(&Fault) -> bool) -> Result<()> {
+        let core = self.core()?;
+        let mut audit = Audit::default();
+        let mut first = None;
+        while let Some(faults) = core.store.read(|view| audit.step(view))? {
+            for fault in faults {
+                let go_on = visit(&fault);
+                first.get_or_insert(fault);
+                if !go_on {
+                    return verdict(first);
+                }
+            }
+            // SQLite has no queue: without a pause no writer would get the lock.
+            sync::sleep(Duration::from_micros(200));
+        }
+        verdict(first)
+    }
+}
+
+fn verdict(first: Option<Fault>) -> Result<()> {
+    match first {
+        None => Ok(()),
+        Some(fault) => Err(Error::new(Status::KeystoreCorrupt, fault.error.to_string())),
+    }
+}

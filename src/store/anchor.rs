@@ -1,0 +1,213 @@
+//! The anchor: a record outside of the keystore of the newest change, so that an older copy of the whole keystore shows.
+//!
+//! It is raised after each commit and before the change is acknowledged. A crash between the two leaves it behind by what
+//! was not acknowledged, so a keystore may be further on than its anchor, and never behind it.
+//!
+//! An anchor file has two places for a record; the older one is overwritten, under a lock of the file (flock). A power
+//! cut while it is written leaves the other. An empty file takes over whatever keystore it is opened with first.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::ErrorKind;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::backend::MetaRow;
+use super::transaction::unchecked;
+use crate::crypto::kdf;
+use crate::crypto::openssl::{self, Hmac};
+use crate::error::{Error, Result, Status};
+use crate::sys::fork;
+
+/// Keeps the anchor's record outside of the library: a TPM's counter, a remote service.
+pub trait AnchorStore: Send + Sync {
+    /// The record that was put last; empty if there was none yet.
+    fn get(&self) -> Result<Vec<u8>>;
+    /// Keeps a record of 104 bytes for good. It holds no secret.
+    fn put(&self, record: &[u8]) -> Result<()>;
+}
+
+#[derive(Clone)]
+pub enum Anchor {
+    File(PathBuf),
+    Callback(Arc<dyn AnchorStore>),
+}
+
+impl std::fmt::Debug for Anchor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Callback(_) => f.write_str("Callback"),
+        }
+    }
+}
+
+const MAGIC: &[u8; 16] = b"libkms anchor 1\0";
+const RECORD: usize = 104;
+/// Far enough apart that a torn write hits one of them only.
+const PLACES: [u64; 2] = [0, 4096];
+
+/// A state of the keystore: its generation, and the MAC of its description.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct State {
+    generation: i64,
+    mac: [u8; 32],
+}
+
+impl State {
+    pub fn of(meta: &MetaRow) -> Self {
+        Self { generation: meta.generation, mac: meta.mac }
+    }
+
+    /// That a keystore in this state has everything that was anchored.
+    pub fn check(&self, anchored: Option<Self>) -> Result<()> {
+        match anchored {
+            Some(_) if unchecked() => Ok(()),
+            Some(anchored) if self.generation < anchored.generation => Err(Status::KeystoreRolledBack.error(
+                "the keystore is older than its anchor: an older copy was put in its place; restore the newest one, \
+                 or empty the anchor to accept the loss",
+            )),
+            Some(anchored) if self.generation == anchored.generation && self.mac != anchored.mac => {
+                Err(Status::KeystoreRolledBack
+                    .error("the keystore went another way than its anchor: it was changed from an older copy"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Reads and writes the records of one keystore.
+pub struct Records {
+    uuid: [u8; 16],
+    hmac: Hmac,
+}
+
+impl Records {
+    pub fn new(root: &[u8; 32], uuid: [u8; 16]) -> Result<Self> {
+        Ok(Self { uuid, hmac: Hmac::new(&*kdf::derive(root, "libkms anchor", &uuid)?)? })
+    }
+
+    fn encode(&mut self, state: &State) -> Result<Vec<u8>> {
+        let mut record = [MAGIC.as_slice(), &self.uuid, &state.generation.to_be_bytes(), &state.mac].concat();
+        let mac = self.hmac.mac(&[&record])?;
+        record.extend(mac);
+        Ok(record)
+    }
+
+    fn decode(&mut self, record: &[u8]) -> Result<Option<State>> {
+        let Some((body, mac)) = record.split_last_chunk::<32>() else { return Ok(None) };
+        if record.len() != RECORD || !openssl::equal(&self.hmac.mac(&[body])?, mac) {
+            return Ok(None);
+        }
+        let parsed = body.strip_prefix(MAGIC.as_slice()).and_then(|body| body.split_first_chunk::<16>());
+        let state = parsed.filter(|(uuid, _)| **uuid == self.uuid).and_then(|(_, rest)| {
+            let (generation, mac) = rest.split_first_chunk::<8>()?;
+            Some(State { generation: i64::from_be_bytes(*generation), mac: mac.try_into().ok()? })
+        });
+        Ok(state)
+    }
+}
+
+impl Anchor {
+    /// Before a keystore is made where there is none: an anchor that knows one already says that it was lost.
+    pub fn prepare(&self) -> Result<()> {
+        let known = match self {
+            Self::Callback(store) => !store.get()?.is_empty(),
+            Self::File(path) => match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+                Ok(_) => {
+                    let folder = path.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| unavailable(&e))?;
+                    false
+                }
+                Err(e) if e.kind() == ErrorKind::AlreadyExists => {
+                    std::fs::metadata(path).map_err(|e| unavailable(&e))?.len() > 0
+                }
+                Err(e) => return Err(unavailable(&e)),
+            },
+        };
+        match known {
+            true => Err(Status::KeystoreRolledBack.error(
+                "there is no keystore at this path, but its anchor knows one; restore it, or empty the anchor for a new one",
+            )),
+            false => Ok(()),
+        }
+    }
+
+    /// What is anchored; nothing yet where the anchor is empty. Runs a callback: no lock may be held.
+    pub fn read(&self, records: &mut Records) -> Result<Option<State>> {
+        match self {
+            Self::Callback(store) => match store.get()? {
+                record if record.is_empty() => Ok(None),
+                record => records.decode(&record)?.map(Some).ok_or_else(foreign),
+            },
+            Self::File(path) => {
+                let file = fork::gate(|| File::open(path)).map_err(|e| unavailable(&e))?;
+                let (newest, len) = newest(&file, records)?;
+                match newest {
+                    None if len > 0 => Err(foreign()),
+                    newest => Ok(newest.map(|(state, _)| state)),
+                }
+            }
+        }
+    }
+
+    /// Anchors `state` unless a newer one is. KEYSTORE_BUSY while another process does; the caller waits.
+    pub fn raise(&self, records: &mut Records, state: &State) -> Result<()> {
+        match self {
+            Self::Callback(store) => store.put(&records.encode(state)?),
+            // Inside the gate, so that no child is born with the descriptor and its lock.
+            Self::File(path) => fork::gate(|| raise_file(path, records, state)),
+        }
+    }
+}
+
+fn raise_file(path: &Path, records: &mut Records, state: &State) -> Result<()> {
+    let file = OpenOptions::new().read(true).write(true).open(path).map_err(|e| unavailable(&e))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(Status::KeystoreBusy.error("another process writes the anchor")),
+        Err(TryLockError::Error(e)) => return Err(unavailable(&e)),
+    }
+    let (newest, len) = newest(&file, records)?;
+    let place = match newest {
+        Some((anchored, _)) if anchored.generation >= state.generation => return Ok(()),
+        Some((_, place)) => PLACES.iter().copied().find(|other| *other != place).unwrap_or(0),
+        None if len > 0 => return Err(foreign()),
+        None => 0,
+    };
+    file.write_all_at(&records.encode(state)?, place).and_then(|()| file.sync_data()).map_err(|e| unavailable(&e))
+}
+
+/// The newest record, where it stands, and the file's length.
+fn newest(file: &File, records: &mut Records) -> Result<(Option<(State, u64)>, u64)> {
+    let mut newest: Option<(State, u64)> = None;
+    for place in PLACES {
+        let mut record = [0; RECORD];
+        match file.read_exact_at(&mut record, place) {
+            Ok(()) => {}
+            Err(e) if e.kind() == ErrorKind::UnexpectedEof => continue,
+            Err(e) => return Err(unavailable(&e)),
+        }
+        if let Some(state) = records.decode(&record)?
+            && newest.is_none_or(|(known, _)| known.generation < state.generation)
+        {
+            newest = Some((state, place));
+        }
+    }
+    Ok((newest, file.metadata().map_err(|e| unavailable(&e))?.len()))
+}
+
+fn unavailable(error: &std::io::Error) -> Error {
+    let what = match error.kind() {
+        ErrorKind::NotFound => {
+            "the anchor file is missing: mount its volume; for a new anchor, make an empty file there"
+        }
+        kind => return Status::AnchorUnavailable.error(format!("the anchor file can't be used: {kind}")),
+    };
+    Status::AnchorUnavailable.error(what)
+}
+
+fn foreign() -> Error {
+    Status::AnchorUnavailable
+        .error("the anchor is damaged or belongs to another keystore; give the right one, or empty it to begin anew")
+}

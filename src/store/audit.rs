@@ -1,0 +1,324 @@
+//! Looks at every row of a keystore, in steps of a few milliseconds, each in a read transaction of its own.
+//!
+//! Each step is about one snapshot, and the trees of that snapshot say what belongs into it, so a keystore that changes
+//! between the steps is checked all the same. What is made behind the place that a walk has come to is not seen.
+
+use std::collections::HashSet;
+
+use super::backend::{KeyRow, Owned};
+use super::sealing::{Chain, NO_VERSIONS, Stored};
+use super::transaction::{View, gone, row_digest, row_name, versions_altered};
+use super::tree::{Digest, Tree};
+use crate::domain::id::KeyId;
+use crate::error::{Error, Result, Status};
+
+/// Keys, and rows of other tables, in one step.
+const KEYS: usize = 64;
+const ROWS: usize = 512;
+/// How often the walk over the aliases begins anew because some were made or moved meanwhile.
+const TRIES: usize = 8;
+
+/// Something that is wrong with the keystore.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// None where it is about no single key.
+    pub key: Option<KeyId>,
+    pub error: Error,
+}
+
+impl Fault {
+    fn of(key: KeyId, error: Error) -> Self {
+        Self { key: Some(key), error }
+    }
+
+    fn general(error: Error) -> Self {
+        Self { key: None, error }
+    }
+}
+
+/// How far an audit has come.
+#[derive(Default)]
+pub struct Audit {
+    stage: Stage,
+    /// Faults found in this step.
+    faults: Vec<Fault>,
+    /// Whether the tree that the stage walks was told to be damaged.
+    tree_told: bool,
+}
+
+#[derive(Default)]
+enum Stage {
+    #[default]
+    Slots,
+    /// Keys above this row; the versions of one that has many, and how far they were seen.
+    Keys(i64, Option<Versions>),
+    /// Ids after this.
+    Ids(Option<KeyId>),
+    /// Rows of keys that aren't there, above this key row.
+    Orphans(Owned, i64),
+    Aliases(Aliases),
+    Done,
+}
+
+#[derive(Clone, Copy)]
+struct Versions {
+    row: i64,
+    number: i64,
+    chain: Chain,
+}
+
+#[derive(Default)]
+struct Aliases {
+    tries: usize,
+    renamed: Option<i64>,
+    after: String,
+    seen: HashSet<Digest>,
+}
+
+impl Audit {
+    /// One step; what it found to be wrong, `None` at the end. Fails only where the keystore can't be read for now.
+    pub fn step(&mut self, view: &mut View<'_>) -> Result<Option<Vec<Fault>>> {
+        // SQLite looks at a page's cells once, when it reads the page.
+        view.rows.backend.forget()?;
+        let stage = std::mem::replace(&mut self.stage, Stage::Done);
+        let next = stage.next();
+        let done = match stage {
+            Stage::Done => return Ok(None),
+            Stage::Slots => self.slots(view).map(|()| None),
+            Stage::Keys(after, versions) => self.keys(view, after, versions),
+            Stage::Ids(after) => self.ids(view, after.as_ref()),
+            Stage::Orphans(of, after) => self.orphans(view, of, after),
+            Stage::Aliases(aliases) => self.aliases(view, aliases),
+        };
+        let again = match done {
+            Ok(again) => again,
+            // A table that can't be walked any further; the next may be whole.
+            Err(error) if error.status() == Status::KeystoreCorrupt => {
+                self.faults.push(Fault::general(error));
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        self.stage = again.unwrap_or_else(|| {
+            self.tree_told = false;
+            next
+        });
+        Ok(Some(std::mem::take(&mut self.faults)))
+    }
+
+    fn slots(&mut self, view: &mut View<'_>) -> Result<()> {
+        let slots = view.rows.backend.slots()?;
+        view.rows.sealing.check_slots(&view.meta, &slots)
+    }
+
+    /// The names after `after`; none, and a fault once, where the tree is damaged.
+    fn names(&mut self, view: &mut View<'_>, tree: Tree, after: Option<&[u8]>) -> Result<Vec<(Vec<u8>, Digest)>> {
+        match view.nodes.after(&mut view.rows, tree, after, KEYS) {
+            Err(error) if error.status() == Status::KeystoreCorrupt => {
+                if !std::mem::replace(&mut self.tree_told, true) {
+                    self.faults.push(Fault::general(error));
+                }
+                Ok(Vec::new())
+            }
+            done => done,
+        }
+    }
+
+    /// Notes what is wrong with `key`; passes on what is wrong with the disk.
+    fn note<R>(&mut self, key: KeyId, result: Result<R>) -> Result<Option<R>> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if error.status() == Status::KeystoreCorrupt => {
+                self.faults.push(Fault::of(key, error));
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn keys(&mut self, view: &mut View<'_>, after: i64, versions: Option<Versions>) -> Result<Option<Stage>> {
+        if let Some(versions) = versions
+            && let Some(left) = self.more_versions(view, versions)?
+        {
+            return Ok(Some(Stage::Keys(after, Some(left))));
+        }
+        let rows = view.rows.backend.rows_after(after, KEYS)?;
+        let mut budget = ROWS;
+        let Some(last) = rows.last().copied() else { return Ok(None) };
+        for row in rows {
+            let Some(found) = view.rows.backend.key_by_row(row)? else { continue };
+            let left = self.key(view, &found, &mut budget)?;
+            if left.is_some() || budget == 0 {
+                return Ok(Some(Stage::Keys(row, left)));
+            }
+        }
+        Ok(Some(Stage::Keys(last, None)))
+    }
+
+    /// One key with all that belongs to it. Returns where its versions are to be gone on with.
+    fn key(&mut self, view: &mut View<'_>, row: &KeyRow, budget: &mut usize) -> Result<Option<Versions>> {
+        let id = KeyId::from_bytes(row.id);
+        let newest = view.newest(row);
+        let Some(stored) = self.note(id, newest)? else { return Ok(None) };
+        match view.find(Tree::Ids, &row.id) {
+            Ok(Some(digest)) if digest == row_digest(row.row) => {}
+            Ok(_) => self.faults.push(Fault::of(id, unindexed(&id))),
+            Err(error) => {
+                self.note::<()>(id, Err(error))?;
+            }
+        }
+        let indexed = view.rows.backend.is_indexed(row);
+        if self.note(id, indexed)? == Some(false) {
+            self.faults.push(Fault::of(id, unindexed(&id)));
+        }
+        let tags = view.tags(&stored);
+        self.note(id, tags)?;
+        self.versions(view, &stored, Versions { row: row.row, number: 0, chain: NO_VERSIONS }, budget)
+    }
+
+    fn more_versions(&mut self, view: &mut View<'_>, versions: Versions) -> Result<Option<Versions>> {
+        let Some(row) = view.rows.backend.key_by_row(versions.row)? else { return Ok(None) };
+        let newest = view.newest(&row);
+        match self.note(KeyId::from_bytes(row.id), newest)? {
+            Some(stored) => self.versions(view, &stored, versions, &mut { ROWS }),
+            None => Ok(None),
+        }
+    }
+
+    /// Opens the material of a key's versions, oldest first.
+    fn versions(
+        &mut self,
+        view: &mut View<'_>,
+        stored: &Stored,
+        mut seen: Versions,
+        budget: &mut usize,
+    ) -> Result<Option<Versions>> {
+        let id = stored.key.id;
+        let wanted = (*budget).max(1);
+        let read = view.rows.backend.materials_after(stored.row, seen.number, wanted);
+        let Some(rows) = self.note(id, read)? else { return Ok(None) };
+        *budget = budget.saturating_sub(rows.len());
+        let full = rows.len() == wanted;
+        for row in rows {
+            let opened = view.rows.sealing.open_material(&stored.key, &row);
+            let Some((version, _)) = self.note(id, opened)? else { return Ok(None) };
+            let read = view.rows.backend.material(stored.row, version.id.as_bytes());
+            match self.note(id, read)? {
+                Some(Some(found)) if found == row => {}
+                Some(_) => self.faults.push(Fault::of(id, unindexed(&id))),
+                None => return Ok(None),
+            }
+            seen.chain = view.rows.sealing.extend(&seen.chain, &row)?;
+            seen.number = row.number;
+        }
+        if full {
+            return Ok(Some(seen));
+        }
+        if seen.chain != stored.versions {
+            self.faults.push(Fault::of(id, versions_altered(&id)));
+        }
+        Ok(None)
+    }
+
+    /// Keys that are no longer there, or not to be found by their ids.
+    fn ids(&mut self, view: &mut View<'_>, after: Option<&KeyId>) -> Result<Option<Stage>> {
+        let after = after.map(|id| id.as_bytes().as_slice());
+        let mut last = None;
+        for (name, place) in self.names(view, Tree::Ids, after)? {
+            let Some(bytes) = name.first_chunk() else { continue };
+            let id = KeyId::from_bytes(*bytes);
+            // The index gives the id that was asked for; what the row itself says is another matter.
+            let found = view.row_of(&place).and_then(|row| Ok((row, view.rows.backend.key_by_id(bytes)?)));
+            match self.note(id, found)? {
+                Some((Some(row), Some(_))) if row.id == *bytes => {}
+                Some(_) => self.faults.push(Fault::of(id, gone(&id))),
+                None => {}
+            }
+            last = Some(id);
+        }
+        Ok(last.map(|last| Stage::Ids(Some(last))))
+    }
+
+    fn orphans(&mut self, view: &mut View<'_>, of: Owned, mut after: i64) -> Result<Option<Stage>> {
+        for _ in 0..ROWS {
+            let Some(row) = view.rows.backend.next_owner(of, after)? else { return Ok(None) };
+            let owner = row_name(row).and_then(|name| view.find(Tree::Keys, &name));
+            if !matches!(owner, Ok(Some(_))) {
+                let what = match of {
+                    Owned::Material => "key material of no key stands in the keystore; restore it from a backup",
+                    Owned::Tag => "a tag of no key stands in the keystore; restore it from a backup",
+                };
+                self.faults.push(Fault::general(Status::KeystoreCorrupt.error(what)));
+            }
+            after = row;
+        }
+        Ok(Some(Stage::Orphans(of, after)))
+    }
+
+    fn aliases(&mut self, view: &mut View<'_>, mut walk: Aliases) -> Result<Option<Stage>> {
+        if walk.renamed != Some(view.renamed()) {
+            walk = Aliases { tries: walk.tries + 1, renamed: Some(view.renamed()), ..Aliases::default() };
+        }
+        // Where they never stay as they are, one long step sees them all.
+        let limit = if walk.tries > TRIES { usize::MAX } else { ROWS };
+        let rows = view.rows.backend.aliases_after(None, Some(&walk.after), limit)?;
+        let full = rows.len() == limit;
+        for row in rows {
+            walk.after.clone_from(&row.name);
+            walk.seen.insert(view.rows.sealing.alias_handle(&row.name)?);
+            let owner = view.key_in_row(row.key_row);
+            // A damaged key was told already.
+            let lost = matches!(owner, Ok(None));
+            let key = owner.ok().flatten().map(|stored| stored.key.id);
+            let alias = view.newest_alias(row).and_then(|row| {
+                let by_key = view.rows.backend.aliases_after(Some(row.key_row), None, usize::MAX)?;
+                match !lost && by_key.iter().any(|found| found.name == row.name) {
+                    true => Ok(()),
+                    false => Err(Status::KeystoreCorrupt
+                        .error("an alias names no key, or its key doesn't know it; restore it from a backup")),
+                }
+            });
+            match alias {
+                Err(error) if error.status() == Status::KeystoreCorrupt => self.faults.push(Fault { key, error }),
+                done => done?,
+            }
+        }
+        if full {
+            return Ok(Some(Stage::Aliases(walk)));
+        }
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let names = self.names(view, Tree::Aliases, after.as_deref())?;
+            for (name, _) in &names {
+                if !name.first_chunk().is_some_and(|handle| walk.seen.contains(handle)) {
+                    self.faults.push(Fault::general(
+                        Status::KeystoreCorrupt.error("an alias is gone from the keystore; restore it from a backup"),
+                    ));
+                }
+            }
+            match names.into_iter().next_back() {
+                Some((last, _)) => after = Some(last),
+                None => return Ok(None),
+            }
+        }
+    }
+}
+
+impl Stage {
+    /// What comes when this one is through.
+    fn next(&self) -> Self {
+        match self {
+            Self::Slots => Self::Keys(i64::MIN, None),
+            Self::Keys(..) => Self::Ids(None),
+            Self::Ids(_) => Self::Orphans(Owned::Material, i64::MIN),
+            Self::Orphans(Owned::Material, _) => Self::Orphans(Owned::Tag, i64::MIN),
+            Self::Orphans(Owned::Tag, _) => Self::Aliases(Aliases::default()),
+            Self::Aliases(_) | Self::Done => Self::Done,
+        }
+    }
+}
+
+fn unindexed(id: &KeyId) -> Error {
+    Status::KeystoreCorrupt
+        .error(format!("key {id} is not to be found in each of the keystore's indexes; restore it from a backup"))
+}

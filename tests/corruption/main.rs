@@ -1,0 +1,13 @@
+//! Keystores that were damaged or altered: each change is noticed or harmless, no plaintext is ever a wrong one, keys
+//! that it isn't about go on working, and `verify` names the key.
+//!
+//! `KMS_LONG=1` tries every byte and every length; otherwise a part of them, the same in each run.
+
+mod anchor;
+mod bytes;
+mod golden;
+#[cfg(feature = "faults")]
+mod protection;
+mod rows;
+mod sample;
+mod verify;

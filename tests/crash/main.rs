@@ -1,0 +1,13 @@
+//! Nothing is lost, whatever happens to the process or the disk: each operation is cut off at each of its writes.
+//!
+//! `KMS_LONG=1` makes the runs longer, a greater number longer still.
+
+mod calls;
+mod disk;
+mod errors;
+mod full;
+mod killed;
+mod power;
+mod role;
+mod scene;
+mod together;

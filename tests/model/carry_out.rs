@@ -1,0 +1,512 @@
+//! Carries out one operation by the model and by the Rust calls.
+
+use kms::{CreateKey, Interval, Kms, Origin, Time};
+
+use super::answers::{Answer, Named};
+use super::keystore::{Keystore, Parameters, header};
+use super::operations::{self as op, Operation, Wrapped};
+use super::reference::{Context, Sealed, Ticked, Token};
+use super::rules::{Millis, Refusal};
+use super::wrapping;
+
+pub type Expected = Result<Answer, Refusal>;
+pub type Given = Result<Answer, i32>;
+
+/// How an operation ended on both sides; `None`: it wasn't carried out.
+pub type Both = Option<(Expected, Given)>;
+
+pub fn number(error: &kms::Error) -> i32 {
+    error.status() as i32
+}
+
+fn done(result: kms::Result<()>) -> Given {
+    result.map(|()| Answer::Done).map_err(|error| number(&error))
+}
+
+fn pairs(context: &Context) -> Vec<(&str, &str)> {
+    context.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+}
+
+fn interval(text: Option<&str>) -> kms::Result<Option<Interval>> {
+    text.map(Interval::parse).transpose()
+}
+
+/// Unix seconds.
+pub fn expiry(number: u8, now: Millis) -> Option<i64> {
+    let from_now = [None, Some(3600), Some(10 * 86_400), Some(1), Some(0), Some(-1), Some(-400 * 86_400)];
+    from_now[usize::from(number)].map(|seconds| now.div_euclid(1000) + seconds)
+}
+
+/// How many bytes the padding leaves, if the public key is one.
+pub fn fits(public_key: u8, padding: u8) -> Option<usize> {
+    (public_key < 2).then_some(wrapping::PADDINGS[usize::from(padding)].1)
+}
+
+/// The service's page parameters that a number stands for.
+pub fn sealed_answer(sealed: &Sealed) -> Answer {
+    let length = sealed.plaintext.len() + 80;
+    Answer::Sealed { key: sealed.key.clone(), version: Named::Number(sealed.version), length }
+}
+
+/// What a new ciphertext says about itself.
+fn sealed_given(blob: &[u8]) -> Answer {
+    let (key, version) = header(blob);
+    Answer::Sealed { key, version: Named::Id(version), length: blob.len() }
+}
+
+/// The material as the operation wraps it, and what the token's key makes of that.
+pub fn wrapped(
+    keystore: &Keystore,
+    parameters: &Parameters,
+    wrapped: Wrapped,
+    material: u8,
+) -> (Vec<u8>, Option<Vec<u8>>) {
+    let material = op::material(material);
+    let well = |parameters: &Parameters| wrapping::wrap(&parameters.public_key, parameters.padding, &material);
+    match wrapped {
+        Wrapped::Well => (well(parameters), Some(material)),
+        Wrapped::WithTheKeyOfAnother(number) => {
+            let other = &keystore.parameters[usize::from(number) % keystore.parameters.len()];
+            let same = other.public_key == parameters.public_key;
+            (wrapping::wrap(&other.public_key, parameters.padding, &material), same.then_some(material))
+        }
+        Wrapped::Damaged => {
+            let mut bytes = well(parameters);
+            bytes[100] ^= 1;
+            (bytes, None)
+        }
+        Wrapped::Empty => (Vec::new(), None),
+    }
+}
+
+/// What ImportKeyMaterial is given.
+pub struct Import {
+    pub wrapped: Vec<u8>,
+    pub unwrapped: Option<Vec<u8>>,
+    pub token: Vec<u8>,
+    pub meaning: Token,
+}
+
+pub fn import(keystore: &Keystore, token: u8, token_damaged: bool, how: Wrapped, material: u8) -> Import {
+    if keystore.parameters.is_empty() {
+        return Import { wrapped: vec![1; 256], unwrapped: None, token: b"no token".to_vec(), meaning: Token::Damaged };
+    }
+    let parameters = &keystore.parameters[usize::from(token) % keystore.parameters.len()];
+    let (wrapped, unwrapped) = wrapped(keystore, parameters, how, material);
+    let (mut token, mut meaning) = (parameters.token.clone(), parameters.meaning.clone());
+    if token_damaged {
+        let middle = token.len() / 2;
+        token[middle] ^= 1;
+        meaning = Token::Damaged;
+    }
+    Import { wrapped, unwrapped, token, meaning }
+}
+
+impl Keystore {
+    /// Keeps a ciphertext that both sides made, to be compared and used later.
+    pub fn keep(&mut self, blob: &[u8], sealed: &Sealed) {
+        self.fresh_blobs.push((blob.to_vec(), sealed.clone()));
+    }
+
+    /// Keeps the ciphertext of a data key whose bytes the model can't know.
+    pub fn keep_data_key(&mut self, blob: &[u8], mut sealed: Sealed, plaintext: &[u8]) -> Expected {
+        sealed.plaintext = plaintext.to_vec();
+        self.keep(blob, &sealed);
+        Ok(sealed_answer(&sealed))
+    }
+
+    pub fn by_rust(&mut self, operation: &Operation) -> Both {
+        match operation {
+            Operation::CreateKey { description, external, interval: every } => {
+                let (description, every) =
+                    (op::description(*description), every.map(|n| op::INTERVALS[usize::from(n)]));
+                let made = interval(every).and_then(|rotate_every| {
+                    let origin = external.then_some(Origin::External);
+                    self.kms().create_key(&CreateKey { description: description.clone(), origin, rotate_every })
+                });
+                let made = made.map(|id| id.to_string()).map_err(|error| number(&error));
+                Some(self.made(made, |model, id, now| model.create_key(id, &description, *external, every, now)))
+            }
+            Operation::CreateServiceKey { name } => {
+                let name = op::SERVICES[usize::from(*name)];
+                let made = self.kms().create_service_key(name).map(|id| id.to_string()).map_err(|error| number(&error));
+                Some(self.made(made, |model, id, now| model.create_service_key(id, name, now)))
+            }
+            Operation::ListKeys { after, limit, .. } => {
+                let after = after.map(|who| self.named(who));
+                let expected = self.model.list_keys(after.as_deref(), usize::from(*limit)).map(Answer::Keys);
+                let mut shown = Vec::new();
+                let given = self.kms().list_keys(after.as_deref(), usize::from(*limit), |key| {
+                    shown.push(key.id.to_string());
+                    true
+                });
+                Some((expected, done(given).map(|_| Answer::Keys(shown))))
+            }
+            Operation::Tick => {
+                let now = self.now();
+                let expected = Ok(Answer::Ticked(self.model.tick(now)));
+                let given = self.kms().tick().map_err(|error| number(&error));
+                let given = given.map(|ticked| Ticked { rotated: ticked.rotated, destroyed: ticked.destroyed });
+                Some((expected, given.map(Answer::Ticked)))
+            }
+            Operation::Clock(to) => {
+                self.move_clock(*to);
+                None
+            }
+            Operation::Reopen => {
+                self.reopen();
+                None
+            }
+            Operation::Misspelt { .. } => None,
+            _ => self.key_by_rust(operation).or_else(|| self.data_by_rust(operation)),
+        }
+    }
+
+    /// A key that was made gets the id that the keystore gave it.
+    pub fn made(
+        &mut self,
+        given: Result<String, i32>,
+        expected: impl FnOnce(&mut super::reference::Model, &str, Millis) -> Result<String, Refusal>,
+    ) -> (Expected, Given) {
+        let (id, now) = (given.clone().unwrap_or_else(|_| "refused".to_owned()), self.now());
+        let expected = expected(&mut self.model, &id, now);
+        if given.is_ok() && !self.keys.contains(&id) {
+            self.keys.push(id);
+        }
+        (expected.map(Answer::Made), given.map(Answer::Made))
+    }
+
+    fn change(
+        &mut self,
+        who: op::Who,
+        expected: impl FnOnce(&mut super::reference::Model, &str, Millis) -> Result<(), Refusal>,
+        given: impl FnOnce(&Kms, &str) -> kms::Result<()>,
+    ) -> Both {
+        let (name, now) = (self.named(who), self.now());
+        let expected = expected(&mut self.model, &name, now).map(|()| Answer::Done);
+        Some((expected, done(given(self.kms(), &name))))
+    }
+
+    /// The operations that look at one key or change it.
+    fn key_by_rust(&mut self, operation: &Operation) -> Both {
+        match operation {
+            Operation::DescribeKey { key } => {
+                let name = self.named(*key);
+                let given = self.kms().describe_key(&name).map(|key| Answer::Described(key.id.to_string()));
+                Some((self.model.describe_key(&name).map(Answer::Described), given.map_err(|error| number(&error))))
+            }
+            Operation::EnableKey { key } => {
+                self.change(*key, |model, id, now| model.enable_key(id, now), |kms, id| kms.enable_key(id))
+            }
+            Operation::DisableKey { key } => {
+                self.change(*key, |model, id, now| model.disable_key(id, now), |kms, id| kms.disable_key(id))
+            }
+            Operation::ScheduleKeyDeletion { key, days } => self.change(
+                *key,
+                |model, id, now| model.schedule_key_deletion(id, days.map(i64::from), now),
+                |kms, id| kms.schedule_key_deletion(id, days.unwrap_or(30)),
+            ),
+            Operation::CancelKeyDeletion { key } => self.change(
+                *key,
+                |model, id, now| model.cancel_key_deletion(id, now),
+                |kms, id| kms.cancel_key_deletion(id),
+            ),
+            Operation::UpdateKeyDescription { key, description } => {
+                let text = op::description(*description);
+                self.change(
+                    *key,
+                    |model, id, now| model.update_key_description(id, &text, now),
+                    |kms, id| kms.update_key_description(id, &text),
+                )
+            }
+            Operation::SetDeletionProtection { key, protection } => {
+                let why = protection.map(op::description);
+                self.change(
+                    *key,
+                    |model, id, now| model.set_deletion_protection(id, why.as_deref(), now),
+                    |kms, id| kms.set_deletion_protection(id, why.as_deref()),
+                )
+            }
+            Operation::UpdateRotationPolicy { key, interval: every } => {
+                let every = every.map(|number| op::INTERVALS[usize::from(number)]);
+                self.change(
+                    *key,
+                    |model, id, now| model.update_rotation_policy(id, every, now),
+                    |kms, id| kms.update_rotation_policy(id, interval(every)?),
+                )
+            }
+            Operation::CreateKeyVersion { key } => {
+                let (name, now) = (self.named(*key), self.now());
+                let expected = self.model.create_key_version(&name, now);
+                let given = self.kms().rotate(&name).map_err(|error| number(&error));
+                let of = expected.clone().map_or(String::new(), |(key, _)| key);
+                let version = |version: Named| Answer::Version { key: of.clone(), version, primary: None };
+                let expected = expected.map(|(_, made)| version(Named::Number(made)));
+                Some((expected, given.map(|made| version(Named::Id(made.to_string())))))
+            }
+            Operation::DescribeKeyVersion { key, of, version } => {
+                let name = self.named(*key);
+                let wanted = self.version_named(&name, *of, *version);
+                let expected = self.model.describe_key_version(&name, &wanted);
+                let given = self.kms().describe_key_version(&name, &wanted).map_err(|error| number(&error));
+                let owner = expected.clone().map_or(String::new(), |(key, _)| key);
+                let answer = |version: Named, primary: bool| Answer::Version {
+                    key: owner.clone(),
+                    version,
+                    primary: Some(primary),
+                };
+                let expected = expected
+                    .map(|(key, found)| answer(Named::Number(found), found == self.model.keys[&key].versions.len()));
+                Some((expected, given.map(|(version, primary)| answer(Named::Id(version.id.to_string()), primary))))
+            }
+            Operation::ListKeyVersions { key, before, limit, .. } => {
+                let (name, before) = (self.named(*key), before.map(u64::from));
+                let expected = self.model.list_key_versions(&name, before, usize::from(*limit));
+                let mut versions = Vec::new();
+                let given = self.kms().list_key_versions(&name, before, usize::from(*limit), |version, _| {
+                    versions.push(Named::Id(version.id.to_string()));
+                    true
+                });
+                let key = expected.clone().map_or(String::new(), |(key, _)| key);
+                let numbers = |numbers: Vec<usize>| numbers.into_iter().map(Named::Number).collect();
+                let expected = expected.map(|(key, found)| Answer::Versions { key, versions: numbers(found) });
+                Some((expected, done(given).map(|_| Answer::Versions { key, versions })))
+            }
+            Operation::ImportRawKeyMaterial { key, material, expires } => {
+                let (material, expires) = (op::material(*material), expiry(*expires, self.now()));
+                self.change(
+                    *key,
+                    |model, id, now| model.import_raw_key_material(id, &material, expires.map(|at| at * 1000), now),
+                    |kms, id| {
+                        kms.import_raw_key_material(id, &material, expires.map(|at| Time::from_millis(at * 1000)))
+                    },
+                )
+            }
+            Operation::ImportKeyMaterial { key, token, token_damaged, wrapped, material, expires } => {
+                let what = import(self, *token, *token_damaged, *wrapped, *material);
+                let expires = expiry(*expires, self.now()).map(|at| at * 1000);
+                self.change(
+                    *key,
+                    |model, id, now| {
+                        model.import_key_material(id, what.unwrapped.as_deref(), &what.meaning, expires, now)
+                    },
+                    |kms, id| kms.import_key_material(id, &what.wrapped, &what.token, expires.map(Time::from_millis)),
+                )
+            }
+            Operation::DeleteKeyMaterial { key } => {
+                self.change(*key, |model, id, _| model.delete_key_material(id), |kms, id| kms.delete_key_material(id))
+            }
+            Operation::GetParametersForImport { key, wrapping: padding } => {
+                let (name, now) = (self.named(*key), self.now());
+                let expected = self.model.get_parameters_for_import(&name, now);
+                if expected.is_ok() {
+                    self.rsa_keys_left = self.rsa_keys_left.checked_sub(1)?;
+                }
+                let given = self.kms().get_parameters_for_import(&name, wrapping::typed(*padding));
+                if let (Ok((meaning, _)), Ok(parameters)) = (&expected, &given) {
+                    self.parameters.push(Parameters {
+                        token: parameters.token.clone(),
+                        public_key: parameters.public_key.clone(),
+                        padding: *padding,
+                        meaning: meaning.clone(),
+                    });
+                }
+                let given = given.map(|parameters| Answer::Parameters { expires: parameters.expires.millis() });
+                let expected = expected.map(|(_, expires)| Answer::Parameters { expires });
+                Some((expected, given.map_err(|error| number(&error))))
+            }
+            Operation::CreateAlias { key, alias } => {
+                let alias = op::alias(*alias);
+                self.change(
+                    *key,
+                    |model, id, now| model.create_alias(id, &alias, now),
+                    |kms, id| kms.create_alias(id, &alias),
+                )
+            }
+            Operation::UpdateAlias { key, alias } => {
+                let alias = op::alias(*alias);
+                self.change(
+                    *key,
+                    |model, id, now| model.update_alias(id, &alias, now),
+                    |kms, id| kms.update_alias(id, &alias),
+                )
+            }
+            Operation::DeleteAlias { alias } => {
+                let alias = op::alias(*alias);
+                let expected = self.model.delete_alias(&alias).map(|()| Answer::Done);
+                Some((expected, done(self.kms().delete_alias(&alias))))
+            }
+            Operation::ListAliases { after, limit, .. } => self.aliases_by_rust(None, *after, *limit),
+            Operation::ListAliasesByKeyId { key, after, limit, .. } => {
+                self.aliases_by_rust(Some(self.named(*key)), *after, *limit)
+            }
+            Operation::TagResource { key, tags } => {
+                let tags: Vec<_> =
+                    tags.iter().map(|(name, value)| (op::tag_name(*name), op::tag_value(*value))).collect();
+                self.change(
+                    *key,
+                    |model, id, now| model.tag_resource(id, &tags, now),
+                    |kms, id| kms.tag_resource(id, &pairs(&tags)),
+                )
+            }
+            Operation::UntagResource { key, names } => {
+                let names: Vec<_> = names.iter().map(|name| op::tag_name(*name)).collect();
+                let texts: Vec<_> = names.iter().map(String::as_str).collect();
+                self.change(
+                    *key,
+                    |model, id, now| model.untag_resource(id, &names, now),
+                    |kms, id| kms.untag_resource(id, &texts),
+                )
+            }
+            Operation::ListResourceTags { key } => {
+                let name = self.named(*key);
+                let answer = |tags| Answer::Tags { key: name.to_ascii_lowercase(), tags };
+                let given = self.kms().list_resource_tags(&name).map(answer).map_err(|error| number(&error));
+                Some((self.model.list_resource_tags(&name).map(answer), given))
+            }
+            _ => None,
+        }
+    }
+
+    fn aliases_by_rust(&mut self, key: Option<String>, after: Option<u8>, limit: u8) -> Both {
+        let after = after.map(op::alias);
+        let (key, after, limit) = (key.as_deref(), after.as_deref(), usize::from(limit));
+        let mut shown = Vec::new();
+        let given = self.kms().list_aliases(key, after, limit, |alias, id| {
+            shown.push((alias.to_owned(), id.to_string()));
+            true
+        });
+        let given = done(given).map(|_| Answer::Aliases(shown));
+        Some((self.model.list_aliases(key, after, limit).map(Answer::Aliases), given))
+    }
+
+    /// The operations that encrypt and decrypt.
+    fn data_by_rust(&mut self, operation: &Operation) -> Both {
+        let now = self.now();
+        match operation {
+            Operation::Encrypt { key, plaintext, context } => {
+                let (name, context) = (self.named(*key), op::context(*context));
+                let expected = self.model.encrypt(&name, plaintext, &context, now);
+                let given = self.kms().encrypt(&name, plaintext, &pairs(&context));
+                if let (Ok(sealed), Ok(blob)) = (&expected, &given) {
+                    self.keep(blob, sealed);
+                }
+                let given = given.map(|blob| sealed_given(&blob)).map_err(|error| number(&error));
+                Some((expected.as_ref().map(sealed_answer).map_err(Clone::clone), given))
+            }
+            Operation::Decrypt { ciphertext } => {
+                let (bytes, blob, context) = self.ciphertext(*ciphertext);
+                let expected = self.model.decrypt(&blob, &context, now);
+                let given = self.kms().decrypt(&bytes, &pairs(&context)).map_err(|error| number(&error));
+                // The Rust call answers with the plaintext alone.
+                let answer = |plaintext: Vec<u8>| Answer::Opened {
+                    key: String::new(),
+                    version: Named::Id(String::new()),
+                    plaintext,
+                };
+                let expected = expected.map(|sealed| answer(sealed.plaintext));
+                Some((expected, given.map(|plaintext| answer(plaintext.to_vec()))))
+            }
+            Operation::Inspect { ciphertext } => {
+                let (bytes, blob, _) = self.ciphertext(*ciphertext);
+                let expected = self.model.inspect(&blob).map(|(key, version, primary)| Answer::Version {
+                    key,
+                    version: Named::Number(version),
+                    primary: Some(primary),
+                });
+                let given = self.kms().inspect(&bytes).map(|info| Answer::Version {
+                    key: info.key.to_string(),
+                    version: Named::Id(info.version.to_string()),
+                    primary: Some(info.is_primary),
+                });
+                Some((expected, given.map_err(|error| number(&error))))
+            }
+            Operation::ReEncrypt { ciphertext, key, context } => {
+                let (bytes, blob, from) = self.ciphertext(*ciphertext);
+                let (name, to) = (self.named(*key), op::context(*context));
+                let expected = self.model.re_encrypt(&blob, &from, &name, &to, now);
+                let given = self.kms().reencrypt(&bytes, &pairs(&from), &name, &pairs(&to));
+                if let (Ok((_, sealed)), Ok(blob)) = (&expected, &given) {
+                    self.keep(blob, sealed);
+                }
+                let given = given.map(|blob| sealed_given(&blob)).map_err(|error| number(&error));
+                Some((expected.map(|(_, sealed)| sealed_answer(&sealed)), given))
+            }
+            Operation::GenerateDataKey { key, bytes, context } => {
+                let (name, bytes, context) = (self.named(*key), op::data_key_bytes(*bytes), op::context(*context));
+                let expected = self.model.generate_data_key(&name, bytes as i64, &context, now);
+                let given = self.kms().generate_data_key(&name, bytes, &pairs(&context));
+                let given = given.map_err(|error| number(&error));
+                Some(match (expected, given) {
+                    (Ok(sealed), Ok((plaintext, blob))) => {
+                        (self.keep_data_key(&blob, sealed, &plaintext), Ok(sealed_given(&blob)))
+                    }
+                    (expected, given) => {
+                        (expected.map(|sealed| sealed_answer(&sealed)), given.map(|(_, blob)| sealed_given(&blob)))
+                    }
+                })
+            }
+            Operation::GenerateDataKeyWithoutPlaintext { key, bytes, context } => {
+                let (name, bytes, context) = (self.named(*key), op::data_key_bytes(*bytes), op::context(*context));
+                let expected = self.model.generate_data_key(&name, bytes as i64, &context, now);
+                let given = self.kms().generate_data_key_without_plaintext(&name, bytes, &pairs(&context));
+                Some(self.hidden_data_key(expected, given, bytes, &context))
+            }
+            Operation::GenerateAndExportDataKey { key, bytes, context, public_key, wrapping: padding } => {
+                let (name, bytes, context) = (self.named(*key), op::data_key_bytes(*bytes), op::context(*context));
+                let fits = fits(*public_key, *padding);
+                let expected = self.model.generate_and_export_data_key(&name, bytes as i64, &context, fits, now);
+                let (public_key, typed) = (wrapping::public_key(*public_key), wrapping::typed(*padding));
+                let given = self.kms().generate_and_export_data_key(&name, bytes, &pairs(&context), &public_key, typed);
+                let given = given.map_err(|error| number(&error));
+                Some(match (expected, given) {
+                    (Ok(sealed), Ok((blob, exported))) => {
+                        let plaintext = wrapping::unwrap(&exported, *padding).unwrap_or_default();
+                        (self.keep_data_key(&blob, sealed, &plaintext), Ok(sealed_given(&blob)))
+                    }
+                    (expected, given) => {
+                        (expected.map(|sealed| sealed_answer(&sealed)), given.map(|(blob, _)| sealed_given(&blob)))
+                    }
+                })
+            }
+            Operation::ExportDataKey { ciphertext, public_key, wrapping: padding } => {
+                let (bytes, blob, context) = self.ciphertext(*ciphertext);
+                let fits = fits(*public_key, *padding);
+                let expected = self.model.export_data_key(&blob, bytes.len().saturating_sub(80), &context, fits, now);
+                let (public_key, typed) = (wrapping::public_key(*public_key), wrapping::typed(*padding));
+                let given = self.kms().export_data_key(&bytes, &pairs(&context), &public_key, typed);
+                // The exported key, unwrapped by its receiver.
+                let answer = |plaintext: Vec<u8>| Answer::Opened {
+                    key: String::new(),
+                    version: Named::Id(String::new()),
+                    plaintext,
+                };
+                let given = given.map(|exported| answer(wrapping::unwrap(&exported, *padding).unwrap_or_default()));
+                let expected = expected.map(|sealed| answer(sealed.plaintext));
+                Some((expected, given.map_err(|error| number(&error))))
+            }
+            _ => None,
+        }
+    }
+
+    /// The bytes of a data key that isn't shown are read by decrypting it.
+    fn hidden_data_key(
+        &mut self,
+        expected: Result<Sealed, Refusal>,
+        given: kms::Result<Vec<u8>>,
+        bytes: usize,
+        context: &Context,
+    ) -> (Expected, Given) {
+        match (expected, given) {
+            (Ok(sealed), Ok(blob)) => {
+                let plaintext = self.kms().decrypt(&blob, &pairs(context)).map(|plaintext| plaintext.to_vec());
+                let plaintext = plaintext.ok().filter(|plaintext| plaintext.len() == bytes).unwrap_or_default();
+                (self.keep_data_key(&blob, sealed, &plaintext), Ok(sealed_given(&blob)))
+            }
+            (expected, given) => (
+                expected.map(|sealed| sealed_answer(&sealed)),
+                given.map(|blob| sealed_given(&blob)).map_err(|error| number(&error)),
+            ),
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Plays a sequence: after each operation the keystore and the model must have answered the same and be the same.
+
+use super::answers::Answer;
+use super::carry_out::{Expected, Given};
+use super::compare::{compare, same};
+use super::keystore::{Keystore, header};
+use super::operations::{Operation, Sequence};
+use super::rules::{Refusal, Rules};
+
+/// How often something was tried.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Tried {
+    pub sequences: u64,
+    pub operations: u64,
+    pub refused: u64,
+    pub reopened: u64,
+    pub rotated: u64,
+    pub destroyed: u64,
+}
+
+impl std::ops::AddAssign for Tried {
+    fn add_assign(&mut self, more: Self) {
+        self.sequences += more.sequences;
+        self.operations += more.operations;
+        self.refused += more.refused;
+        self.reopened += more.reopened;
+        self.rotated += more.rotated;
+        self.destroyed += more.destroyed;
+    }
+}
+
+/// The first disagreement, or what was tried.
+pub fn play(sequence: &Sequence, rules: &Rules) -> Result<Tried, String> {
+    let mut keystore = Keystore::new(sequence.file, sequence.rsa_keys, rules.clone());
+    let mut tried = Tried { sequences: 1, ..Tried::default() };
+    let mut seen = Seen::of(&keystore)?;
+    for (number, step) in sequence.steps.iter().enumerate() {
+        let last = number + 1 == sequence.steps.len();
+        let at = keystore.now();
+        seen = play_step(&mut keystore, &step.operation, step.json, last, seen, &mut tried)
+            .map_err(|why| format!("step {}, {:?}, at {at}:\n  {why}", number + 1, step.operation))?;
+    }
+    Ok(tried)
+}
+
+fn play_step(
+    keystore: &mut Keystore,
+    operation: &Operation,
+    json: bool,
+    all: bool,
+    before: Seen,
+    tried: &mut Tried,
+) -> Result<Seen, String> {
+    tried.operations += 1;
+    tried.reopened += u64::from(matches!(operation, Operation::Reopen) && keystore.rows.is_some());
+    let model = keystore.model.clone();
+    let versions = |keystore: &Keystore| keystore.model.keys.values().map(|key| key.versions.len()).sum::<usize>();
+    let versions_before = versions(keystore);
+    let (both, page) = keystore.carry_out(operation, json);
+    if let Some((Err(_), _)) = &both {
+        keystore.model = model;
+        tried.refused += 1;
+    }
+    tried.rotated += versions(keystore).saturating_sub(versions_before) as u64;
+    tried.destroyed += u64::from(matches!(&both, Some((Ok(Answer::Ticked(ticked)), _)) if ticked.destroyed > 0));
+    if let Some((expected, given)) = &both {
+        same_end(keystore, expected, given)?;
+    }
+    let after = Seen::of(keystore)?;
+    compare(keystore, all)?;
+    if operation.only_looks() || matches!(both, Some((Err(_), _))) {
+        same("everything in the keystore, of which nothing was to change", &after, &before)?;
+    }
+    if let Some((Ok(expected), Ok(given))) = both {
+        let expected = expected.with_ids(&keystore.model);
+        match given {
+            Answer::Json(given) => same("answer", given, expected.in_json(&keystore.model, page, keystore.now()))?,
+            given => same("answer", given, expected)?,
+        }
+    }
+    keep_fresh_blobs(keystore)?;
+    Ok(after)
+}
+
+/// Everything that a refused call must leave as it was, beside what `compare` looks at.
+#[derive(Debug, PartialEq)]
+struct Seen {
+    /// Grows with every change.
+    generation: u64,
+    rows: Option<Vec<String>>,
+}
+
+impl Seen {
+    fn of(keystore: &Keystore) -> Result<Self, String> {
+        let health = keystore.kms().health().map_err(|error| format!("health: {error}"))?;
+        Ok(Self { generation: health.generation, rows: keystore.rows.as_ref().map(|rows| rows.all()) })
+    }
+}
+
+/// Both succeeded, or both were refused for the same reason.
+fn same_end(keystore: &Keystore, expected: &Expected, given: &Given) -> Result<(), String> {
+    match (expected, given) {
+        (Ok(_), Ok(_)) => return Ok(()),
+        (Err(refusal), Err(number)) if refusal.members().iter().any(|member| member.listed().0 == *number) => {}
+        _ => same("how it ended", format!("{given:?}"), format!("{expected:?}"))?,
+    }
+    if let (Err(refusal), Err(number), Some(body)) = (expected, given, &keystore.error_body) {
+        let listed = refusal.members().iter().map(Refusal::listed);
+        let (_, code, http) = listed.into_iter().find(|(listed, ..)| listed == number).unwrap();
+        let body: serde_json::Value = serde_json::from_str(body).map_err(|error| format!("{body}: {error}"))?;
+        same("Code", body["Code"].as_str(), Some(code))?;
+        same("HttpStatus", body["HttpStatus"].as_i64(), Some(http))?;
+        same("there is a Message", body["Message"].as_str().is_some_and(|text| !text.is_empty()), true)?;
+        same("there is a RequestId", body["RequestId"].as_str().is_some_and(|text| text.len() == 36), true)?;
+    }
+    Ok(())
+}
+
+fn keep_fresh_blobs(keystore: &mut Keystore) -> Result<(), String> {
+    for (blob, sealed) in std::mem::take(&mut keystore.fresh_blobs) {
+        let named = (sealed.key.clone(), keystore.model.version_id(&sealed.key, sealed.version));
+        same("key and version in the ciphertext", header(&blob), named)?;
+        keystore.blobs.push((blob, sealed));
+    }
+    Ok(())
+}
