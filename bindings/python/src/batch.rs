@@ -8,7 +8,7 @@ use pyo3::types::{PyBytes, PyList};
 use crate::buffer::{Input, NewBytes};
 use crate::context::{Context, Entries};
 use crate::crypt::reencrypt;
-use crate::guard::{Failure, guard, is_large};
+use crate::guard::{Failure, guard, is_large, let_go};
 use crate::keystore::Keystore;
 
 type Items<'a, 'py> = &'a Bound<'py, PyAny>;
@@ -112,7 +112,7 @@ fn each<'py>(
         data.iter().zip(entries.iter().cycle()).map(|(data, entries)| guard(|| call(data, entries))).collect()
     };
     let total = data.iter().map(|data| data.len()).sum();
-    let results = if is_large(total) { py.detach(all) } else { all() };
+    let results = if is_large(total) { let_go(py, all) } else { all() };
     let list = PyList::empty(py);
     for result in results {
         match result {

@@ -7,6 +7,7 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
@@ -52,6 +53,56 @@ impl Failure {
     }
 }
 
+/// Threads that may lose the GIL while Rust is on their stack, in all and this one's part.
+static AWAY: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    static AWAY_HERE: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Before Python 3.14, a thread that asks for the GIL when the interpreter has ended is unwound by pthread_exit, which
+/// must not meet Rust. So the end waits for these, see [`await_calls`].
+struct Away(#[expect(dead_code, reason = "counts down when it is dropped")] Count);
+
+impl Away {
+    fn new() -> Self {
+        AWAY.fetch_add(1, Ordering::Relaxed);
+        Self(Count::up(&AWAY_HERE))
+    }
+}
+
+impl Drop for Away {
+    fn drop(&mut self) {
+        // The GIL is held.
+        AWAY.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Lets the GIL go while `body` runs.
+pub fn let_go<R: Send>(py: Python<'_>, body: impl FnOnce() -> R + Send) -> R {
+    let _away = Away::new();
+    py.detach(body)
+}
+
+/// Waits until no other thread is in a call that let the GIL go; false if that takes longer than `timeout_ms`.
+#[pyfunction]
+pub fn await_calls(py: Python<'_>, timeout_ms: u64) -> bool {
+    let end = Instant::now() + Duration::from_millis(timeout_ms);
+    while AWAY.load(Ordering::Relaxed) > AWAY_HERE.get() {
+        if Instant::now() >= end {
+            return false;
+        }
+        py.detach(|| std::thread::sleep(Duration::from_millis(1)));
+    }
+    true
+}
+
+/// In a forked child, the parent's other threads are gone.
+#[pyfunction]
+pub fn forget_other_threads() {
+    AWAY.store(AWAY_HERE.get(), Ordering::Relaxed);
+}
+
 struct Count(&'static std::thread::LocalKey<Cell<usize>>);
 
 impl Count {
@@ -82,12 +133,12 @@ pub fn guard<R>(body: impl FnOnce() -> kms::Result<R>) -> Result<R, Failure> {
 
 /// One call that lets the GIL go: it may wait for the disk, for other processes, or for a thread that wants the GIL.
 pub fn detached<R: Send>(py: Python<'_>, body: impl FnOnce() -> kms::Result<R> + Send) -> PyResult<R> {
-    py.detach(|| guard(body)).map_err(|failure| failure.raise(py))
+    let_go(py, || guard(body)).map_err(|failure| failure.raise(py))
 }
 
 /// One call on `len` bytes; it lets the GIL go only if they are many.
 pub fn sized<R: Send>(py: Python<'_>, len: usize, body: impl FnOnce() -> kms::Result<R> + Send) -> PyResult<R> {
-    let done = if is_large(len) { py.detach(|| guard(body)) } else { guard(body) };
+    let done = if is_large(len) { let_go(py, || guard(body)) } else { guard(body) };
     done.map_err(|failure| failure.raise(py))
 }
 
@@ -95,6 +146,7 @@ pub fn sized<R: Send>(py: Python<'_>, len: usize, body: impl FnOnce() -> kms::Re
 pub fn calling_back<R>(body: impl FnOnce(Python<'_>) -> R) -> Option<R> {
     Python::try_attach(|py| {
         let _count = Count::up(&CALLBACKS);
+        let _away = Away::new();
         body(py)
     })
 }

@@ -14,7 +14,7 @@ use crate::buffer::Input;
 use crate::callback::{self, listener};
 use crate::clock::ManualClock;
 use crate::error::raise;
-use crate::guard::{Failure, guard, in_callback};
+use crate::guard::{Failure, guard, in_callback, let_go};
 
 /// An open keystore; `libkms.open` makes it.
 #[pyclass(subclass, frozen, module = "libkms._libkms")]
@@ -52,7 +52,7 @@ impl Drop for InUse {
             // The rotation thread may wait for the GIL.
             let kms = Mutex::new(Some(kms));
             let end = || drop(kms.lock().unwrap_or_else(PoisonError::into_inner).take());
-            if Python::try_attach(|py| py.detach(end)).is_none() {
+            if Python::try_attach(|py| let_go(py, end)).is_none() {
                 end();
             }
         }
@@ -114,7 +114,7 @@ impl Keystore {
         if let Some(function) = on_event {
             options = options.on_event(listener(function));
         }
-        match py.detach(|| guard(|| Kms::open(location, &options))) {
+        match let_go(py, || guard(|| Kms::open(location, &options))) {
             Ok(kms) => Ok(Self { kms: Mutex::new(Some(InUse::new(Arc::new(kms)))) }),
             Err(failure) => {
                 let cause = raised.and_then(|kept| kept.lock().unwrap_or_else(PoisonError::into_inner).take());

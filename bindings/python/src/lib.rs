@@ -32,7 +32,7 @@ mod _libkms {
     #[pymodule_export]
     use crate::error::{know_exceptions, statuses};
     #[pymodule_export]
-    use crate::guard::release_gil_from;
+    use crate::guard::{await_calls, forget_other_threads, release_gil_from};
     #[pymodule_export]
     use crate::keystore::Keystore;
 

@@ -3,6 +3,7 @@
 import atexit
 import json
 import os
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
@@ -383,9 +384,16 @@ _open_keystores: "weakref.WeakSet[Keystore]" = weakref.WeakSet()
 
 @atexit.register
 def _close_all() -> None:
-    """Rotation threads must have ended when the interpreter takes its objects down."""
+    """Rotation threads and calls of daemon threads must have ended when the interpreter takes its objects down."""
+    global _ending
+    _ending = True
     for keystore in list(_open_keystores):
         keystore.close()
+    _libkms.await_calls(10_000)
+
+
+_ending = False
+os.register_at_fork(after_in_child=_libkms.forget_other_threads)
 
 
 # What `libkms.testing` needs: the clock of keystores that are opened without one, and who follows which.
@@ -428,6 +436,8 @@ def open(
     ...     kms.decrypt(kms.encrypt(key.id, b"4111 1111"))
     b'4111 1111'
     """
+    if _ending and threading.current_thread() is not threading.main_thread():
+        raise RuntimeError("the interpreter is ending")
     if isinstance(root_passphrase, str):
         root_passphrase = root_passphrase.encode()
     timeout_ms = busy_timeout // timedelta(milliseconds=1)

@@ -10,12 +10,23 @@ from typing_extensions import disjoint_base
 
 from .errors import Error
 
-__all__ = ["Keystore", "ManualClock", "__version__", "know_exceptions", "release_gil_from", "statuses"]
+__all__ = [
+    "Keystore",
+    "ManualClock",
+    "__version__",
+    "await_calls",
+    "forget_other_threads",
+    "know_exceptions",
+    "release_gil_from",
+    "statuses",
+]
 
 __version__: Final[str]
 
 def statuses() -> list[tuple[int, str, str]]: ...
 def know_exceptions(by_status: dict[int, type[Error]], base: type[Error]) -> None: ...
+def await_calls(timeout_ms: int) -> bool: ...
+def forget_other_threads() -> None: ...
 def release_gil_from(size: int) -> int: ...
 
 @disjoint_base
