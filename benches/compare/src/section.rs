@@ -100,6 +100,11 @@ pub fn digits(value: f64) -> String {
     }
 }
 
+/// A number of things, in groups of three digits.
+pub fn count(value: usize) -> String {
+    grouped(value as u64)
+}
+
 fn grouped(value: u64) -> String {
     let text = value.to_string();
     let mut out = String::new();
