@@ -170,7 +170,7 @@ fn section(seen: &Seen) -> Section {
     };
     let line = |name: &str, histogram: &Histogram, ours| Series {
         name: name.to_owned(),
-        values: QUANTILES.iter().map(|(_, part)| Some(histogram.quantile(*part))).collect(),
+        values: QUANTILES.iter().map(|(_, part)| Some(histogram.quantile(*part) / 1e3)).collect(),
         ours,
     };
     Section {
@@ -197,7 +197,7 @@ fn section(seen: &Seen) -> Section {
             name: "storm".to_owned(),
             title: format!("One encryption while {keys} keys rotate"),
             x: "of all calls".to_owned(),
-            y: "ns per call".to_owned(),
+            y: "µs per call".to_owned(),
             kind: Kind::Lines {
                 places: QUANTILES.map(|(name, _)| name.to_owned()).to_vec(),
                 series: vec![line("during the storm", storm, true), line("before the storm", idle, false)],
