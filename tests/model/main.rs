@@ -160,9 +160,9 @@ fn a_model_with_one_rule_broken_does_not_pass() {
     all_are_noticed(broken_rules());
 }
 
-/// Takes minutes: `cargo test --test model -- --ignored`.
+/// Every 13th cell; all of them where KMS_LONG is set.
 #[test]
-#[ignore = "minutes"]
 fn a_model_with_one_cell_of_the_matrix_broken_does_not_pass() {
-    all_are_noticed(broken_cells());
+    let step = if std::env::var_os("KMS_LONG").is_some() { 1 } else { 13 };
+    all_are_noticed(broken_cells().into_iter().step_by(step).collect());
 }
