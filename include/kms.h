@@ -68,6 +68,8 @@
     { (uint32_t)sizeof(kms_key_metadata), 0, 0, 0, { 0 }, { 0 }, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 #define KMS_KEY_VERSION_INIT \
     { (uint32_t)sizeof(kms_key_version), 0, { 0 }, 0, 0 }
+#define KMS_BATCH_RECORD_INIT \
+    { NULL, 0, NULL, 0, NULL, 0, NULL, 0, 0, 0, 0 }
 #define KMS_BLOB_INFO_INIT \
     { (uint32_t)sizeof(kms_blob_info), 0, 0, 0, { 0 }, { 0 } }
 #define KMS_HEALTH_INFO_INIT \
@@ -260,6 +262,28 @@ typedef struct kms_blob_info {
     char version_id[KMS_ID_SIZE];
 } kms_blob_info;
 
+// One record of a batch call, in an array whose element size is given with it; start from KMS_BATCH_RECORD_INIT. `input`
+// to `out_cap` are yours, `out_len` and `status` are set by the call.
+typedef struct kms_batch_record {
+    // The plaintext or the ciphertext.
+    const uint8_t *input;
+    size_t input_len;
+    // To encrypt or decrypt with; for kms_reencrypt_batch, the context that the ciphertext has.
+    const struct kms_context_entry *context;
+    size_t context_count;
+    // For kms_reencrypt_batch, the context that the ciphertext is to get; otherwise NULL and 0.
+    const struct kms_context_entry *destination_context;
+    size_t destination_count;
+    // By the rules of Output: NULL asks for the size, and it may overlap `input`, but nothing of another record.
+    uint8_t *out;
+    size_t out_cap;
+    size_t out_len;
+    // What became of this record.
+    kms_status status;
+    // 0.
+    int32_t reserved;
+} kms_batch_record;
+
 // One version of a key; start from KMS_KEY_VERSION_INIT.
 typedef struct kms_key_version {
     uint32_t struct_size;
@@ -316,6 +340,9 @@ typedef struct kms_health_info {
 #define KMS_UNSUPPORTED_ALIAS 104
 
 #define KMS_LIMIT_EXCEEDED 105
+
+// Some records of a batch failed: each record has its own status.
+#define KMS_BATCH_PARTIAL 106
 
 #define KMS_KEY_NOT_FOUND 200
 
@@ -452,8 +479,8 @@ KMS_MUST_USE
 kms_status kms_options_set_busy_timeout_ms(struct kms_options_t *options,
                                            int64_t timeout_ms);
 
-// kms_options_set_cache_keys sets how many keys, and how many key versions, are kept in memory; at least 1, 10000 by
-// default.
+// kms_options_set_cache_keys sets how many keys, and how many key versions, are kept in memory; at least 1, 32768 by
+// default. Each thread also keeps so many that are ready to encrypt, and so many that are ready to decrypt.
 KMS_MUST_USE
 kms_status kms_options_set_cache_keys(struct kms_options_t *options,
                                       size_t keys);
@@ -499,6 +526,15 @@ KMS_MUST_USE
 kms_status kms_create_key(const struct kms_t *kms,
                           const struct kms_create_key_options *options,
                           char *key_id);
+
+// kms_create_keys makes `count` customer master keys alike, 1 to 1000, and stores their ids in `key_ids`, an array of so
+// many times KMS_ID_SIZE bytes. All of them are made, and on disk when this returns KMS_OK, or none; it costs little more
+// than to make one. Otherwise as kms_create_key.
+KMS_MUST_USE
+kms_status kms_create_keys(const struct kms_t *kms,
+                           const struct kms_create_key_options *options,
+                           size_t count,
+                           char *key_ids);
 
 // kms_describe_key stores a key's metadata in `out`. `key` is a key id or "alias/NAME".
 //
@@ -649,6 +685,45 @@ kms_status kms_inspect(const struct kms_t *kms,
                        const uint8_t *blob,
                        size_t blob_len,
                        struct kms_blob_info *out);
+
+// kms_encrypt_batch encrypts `count` records under the primary version of `key` (a key id or "alias/NAME"): all of them
+// under the same version, also when the key rotates meanwhile. `record_size` is sizeof(kms_batch_record).
+//
+// Each record is treated as by kms_encrypt, whatever becomes of the others, and has its own `status` and `out_len`. Returns
+// KMS_OK if every record is, else KMS_BATCH_PARTIAL. What is about the whole call, such as KMS_KEY_NOT_FOUND or
+// KMS_REJECTED_..., is returned and is every record's status too; only after KMS_INVALID_ARGUMENT about `records` itself
+// they are as they were.
+//
+// Records must not share memory that the call writes.
+KMS_MUST_USE
+kms_status kms_encrypt_batch(const struct kms_t *kms,
+                             const char *key,
+                             struct kms_batch_record *records,
+                             size_t record_size,
+                             size_t count);
+
+// kms_decrypt_batch decrypts `count` records, each under the version that it names. `record_size` is
+// sizeof(kms_batch_record).
+//
+// Each record is treated as by kms_decrypt, whatever becomes of the others; the keys may differ. Returns as
+// kms_encrypt_batch does.
+KMS_MUST_USE
+kms_status kms_decrypt_batch(const struct kms_t *kms,
+                             struct kms_batch_record *records,
+                             size_t record_size,
+                             size_t count);
+
+// kms_reencrypt_batch moves `count` ciphertexts to the primary version of `destination_key_id`, all of them to the same.
+// `record_size` is sizeof(kms_batch_record).
+//
+// Each record is treated as by kms_reencrypt, whatever becomes of the others; but the destination is checked first, once.
+// Returns as kms_encrypt_batch does.
+KMS_MUST_USE
+kms_status kms_reencrypt_batch(const struct kms_t *kms,
+                               const char *destination_key_id,
+                               struct kms_batch_record *records,
+                               size_t record_size,
+                               size_t count);
 
 // kms_generate_data_key makes a random key of `number_of_bytes` (1 to 1024) for the program to encrypt with itself, and
 // encrypts it under the primary version of `key`. Store `blob` beside your data; kms_decrypt gives the key back.

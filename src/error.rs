@@ -18,6 +18,7 @@ pub struct Error {
 }
 
 impl Error {
+    #[cold]
     pub fn new(status: Status, text: impl Into<Cow<'static, str>>) -> Self {
         Self { status, text: text.into() }
     }
@@ -94,6 +95,7 @@ statuses! {
     UnknownAction = 103, "KMS_UNKNOWN_ACTION", "UnsupportedOperation.UnknownAction";
     UnsupportedAlias = 104, "KMS_UNSUPPORTED_ALIAS", "Unsupported.Alias";
     LimitExceeded = 105, "KMS_LIMIT_EXCEEDED", "Rejected.LimitExceeded";
+    BatchPartial = 106, "KMS_BATCH_PARTIAL", "InvalidParameter.BatchPartial";
 
     KeyNotFound = 200, "KMS_KEY_NOT_FOUND", "Forbidden.KeyNotFound";
     KeyVersionNotFound = 201, "KMS_KEY_VERSION_NOT_FOUND", "Forbidden.KeyVersionNotFound";

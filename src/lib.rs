@@ -60,6 +60,7 @@ pub use domain::time::Time;
 pub use domain::version::Version;
 pub use error::{Error, Result, Status};
 pub use service::{
-    BlobInfo, CallFailed, CreateKey, Event, EventKind, Health, ImportParameters, Kms, Options, Ticked, Wrapping,
+    BlobInfo, CallFailed, CreateKey, Event, EventKind, Health, ImportParameters, Kms, Moved, Options, Record, Ticked,
+    Wrapping,
 };
 pub use store::RootWrapper;

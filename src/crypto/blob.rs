@@ -28,6 +28,8 @@ pub const OVERHEAD: usize = HEADER + NONCE + TAG;
 /// Never valid text, so that a blob mangled as text is caught early.
 const MAGIC: [u8; 4] = [0x8B, 0x4B, 0x4D, 0x53];
 const FORMAT: u8 = 1;
+/// Offset of the context's type.
+const CONTEXT_TYPE: usize = 6;
 
 /// How a blob is sealed; the numbers are those of the format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +93,16 @@ impl Header {
         let [key, version] = halves else { return Err(malformed("a ciphertext without ids")) };
         Ok(Self { algorithm, context_type, key: KeyId::from_bytes(*key), version: VersionId::from_bytes(*version) })
     }
+}
+
+/// The same header for another type of context.
+#[inline]
+pub fn with_context(header: &[u8; HEADER], context_type: ContextType) -> [u8; HEADER] {
+    let mut header = *header;
+    if let Some(byte) = header.get_mut(CONTEXT_TYPE) {
+        *byte = context_type as u8;
+    }
+    header
 }
 
 /// A blob taken apart; borrowed from its bytes.

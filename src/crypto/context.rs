@@ -24,6 +24,9 @@ pub struct Context<'a> {
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "the large one is the common one, and it stays off the heap")]
 enum Entries<'a> {
+    None,
+    /// Apart from the next, because filling an array costs as much as all the rest.
+    One(Entry<'a>),
     Inline([Entry<'a>; INLINE], usize),
     Heap(Vec<Entry<'a>>),
 }
@@ -34,38 +37,56 @@ impl<'a> Context<'a> {
     pub fn new(entries: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Self> {
         let mut context = Self::empty();
         for (key, value) in entries {
-            if key.is_empty() {
-                return Err(invalid("an encryption context has an empty key"));
-            }
-            if key.len() > u16::MAX.into() || value.len() > u16::MAX.into() {
-                return Err(invalid("an encryption context has a key or value above 65535 bytes"));
-            }
             if key.contains('\0') || value.contains('\0') {
                 return Err(invalid("an encryption context has a NUL character"));
             }
-            if context.entries.as_slice().len() == usize::from(u16::MAX) {
-                return Err(invalid("an encryption context has more than 65535 entries"));
-            }
-            context.entries.push((key, value));
-            // The first entry brings the count; nothing above can make this overflow 64 bits.
-            context.encoded_len = context.encoded_len.max(2).saturating_add(4 + key.len() + value.len());
+            context.add(key, value)?;
         }
-        let entries = context.entries.as_mut_slice();
+        context.sort()?;
+        Ok(context)
+    }
+
+    /// Adds an entry without a NUL; `sort` comes after the last.
+    #[inline]
+    pub fn add(&mut self, key: &'a str, value: &'a str) -> Result<()> {
+        if key.is_empty() {
+            return Err(invalid("an encryption context has an empty key"));
+        }
+        if key.len() > u16::MAX.into() || value.len() > u16::MAX.into() {
+            return Err(invalid("an encryption context has a key or value above 65535 bytes"));
+        }
+        self.entries.push((key, value))?;
+        // The first entry brings the count; nothing above can make this overflow 64 bits.
+        self.encoded_len = self.encoded_len.max(2).saturating_add(4 + key.len() + value.len());
+        Ok(())
+    }
+
+    /// Puts the entries into their order. Fails for a key given twice.
+    #[inline]
+    pub fn sort(&mut self) -> Result<()> {
+        if self.entries.as_slice().len() > 1 { self.sort_many() } else { Ok(()) }
+    }
+
+    fn sort_many(&mut self) -> Result<()> {
+        let entries = self.entries.as_mut_slice();
         entries.sort_unstable_by(|(a, _), (b, _)| a.as_bytes().cmp(b.as_bytes()));
         if entries.windows(2).any(|pair| matches!(pair, [(a, _), (b, _)] if a == b)) {
             return Err(invalid("an encryption context has a key twice"));
         }
-        Ok(context)
+        Ok(())
     }
 
+    #[inline]
     pub fn empty() -> Self {
-        Self { entries: Entries::Inline([("", ""); INLINE], 0), encoded_len: 0 }
+        Self { entries: Entries::None, encoded_len: 0 }
     }
 
+    #[inline]
     pub fn is_empty(&self) -> bool {
-        self.entries.as_slice().is_empty()
+        self.encoded_len == 0
     }
 
+    #[inline]
     pub fn context_type(&self) -> ContextType {
         if self.is_empty() { ContextType::None } else { ContextType::Map }
     }
@@ -77,17 +98,21 @@ impl<'a> Context<'a> {
     }
 
     /// The limit that binds when sealing only. Fails with `LimitExceeded`.
+    #[inline]
     pub fn check_limit(&self) -> Result<()> {
-        if self.encoded_len > limits::CONTEXT_BYTES {
-            return Err(Status::LimitExceeded.error(format!(
-                "an encryption context of {} bytes; at most {} are allowed",
-                self.encoded_len,
-                limits::CONTEXT_BYTES
-            )));
-        }
-        Ok(())
+        if self.encoded_len > limits::CONTEXT_BYTES { Err(self.too_long()) } else { Ok(()) }
     }
 
+    #[cold]
+    fn too_long(&self) -> Error {
+        Status::LimitExceeded.error(format!(
+            "an encryption context of {} bytes; at most {} are allowed",
+            self.encoded_len,
+            limits::CONTEXT_BYTES
+        ))
+    }
+
+    #[inline]
     fn encode(&self, mut put: impl FnMut(&[u8])) {
         let entries = self.entries.as_slice();
         if entries.is_empty() {
@@ -105,21 +130,45 @@ impl<'a> Context<'a> {
 }
 
 impl<'a> Entries<'a> {
-    fn push(&mut self, entry: Entry<'a>) {
+    #[inline]
+    fn push(&mut self, entry: Entry<'a>) -> Result<()> {
+        if let Entries::None = self {
+            *self = Entries::One(entry);
+            return Ok(());
+        }
+        self.push_another(entry)
+    }
+
+    fn push_another(&mut self, entry: Entry<'a>) -> Result<()> {
         match self {
-            Entries::Heap(entries) => entries.push(entry),
-            Entries::Inline(entries, len) => match entries.get_mut(*len) {
-                Some(slot) => {
+            Entries::None => *self = Entries::One(entry),
+            Entries::One(first) => {
+                let mut entries = [("", ""); INLINE];
+                for (slot, entry) in entries.iter_mut().zip([*first, entry]) {
+                    *slot = entry;
+                }
+                *self = Entries::Inline(entries, 2);
+            }
+            Entries::Inline(entries, len) if *len < INLINE => {
+                if let Some(slot) = entries.get_mut(*len) {
                     *slot = entry;
                     *len += 1;
                 }
-                None => *self = Entries::Heap(entries.iter().copied().chain([entry]).collect()),
-            },
+            }
+            Entries::Heap(entries) if entries.len() == usize::from(u16::MAX) => {
+                return Err(invalid("an encryption context has more than 65535 entries"));
+            }
+            Entries::Heap(entries) => entries.push(entry),
+            Entries::Inline(entries, _) => *self = Entries::Heap(entries.iter().copied().chain([entry]).collect()),
         }
+        Ok(())
     }
 
+    #[inline]
     fn as_slice(&self) -> &[Entry<'a>] {
         match self {
+            Entries::None => &[],
+            Entries::One(entry) => std::slice::from_ref(entry),
             Entries::Inline(entries, len) => entries.get(..*len).unwrap_or_default(),
             Entries::Heap(entries) => entries,
         }
@@ -127,12 +176,15 @@ impl<'a> Entries<'a> {
 
     fn as_mut_slice(&mut self) -> &mut [Entry<'a>] {
         match self {
+            Entries::None => &mut [],
+            Entries::One(entry) => std::slice::from_mut(entry),
             Entries::Inline(entries, len) => entries.get_mut(..*len).unwrap_or_default(),
             Entries::Heap(entries) => entries,
         }
     }
 }
 
+#[cold]
 fn invalid(text: &'static str) -> Error {
     Status::InvalidArgument.error(text)
 }
@@ -165,18 +217,21 @@ impl Aad {
                 self.heap.as_mut_slice()
             }
         };
-        let mut at = 0;
-        let mut put = |part: &[u8]| {
-            if let Some(place) = bytes.get_mut(at..at + part.len()) {
-                place.copy_from_slice(part);
-            }
-            at += part.len();
-        };
-        put(header);
-        put(&(context.encoded_len as u64).to_be_bytes());
-        context.encode(&mut put);
-        if let Some(padding) = bytes.get_mut(at..) {
-            padding.fill(0);
+        // What is not written over afterwards is the padding.
+        if let Some(end) = bytes.last_chunk_mut::<16>() {
+            *end = [0; 16];
+        }
+        if let Some((start, rest)) = bytes.split_first_chunk_mut::<HEADER>()
+            && let Some((len, mut rest)) = rest.split_first_chunk_mut::<8>()
+        {
+            *start = *header;
+            *len = (context.encoded_len as u64).to_be_bytes();
+            context.encode(|part| {
+                if let Some((place, after)) = std::mem::take(&mut rest).split_at_mut_checked(part.len()) {
+                    place.copy_from_slice(part);
+                    rest = after;
+                }
+            });
         }
         bytes
     }

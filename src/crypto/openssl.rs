@@ -236,6 +236,23 @@ impl Cipher {
     /// from it.
     #[inline]
     unsafe fn update(&mut self, update: Update, out: *mut u8, input: *const u8, len: usize) -> Result<()> {
+        if len <= MAX_UPDATE {
+            let mut written = 0;
+            // SAFETY: the caller's promise; the length fits an int. Nothing is written for no bytes.
+            let code = match len {
+                0 => 1,
+                _ => unsafe { update(self.ptr(), out, &mut written, input, len as c_int) },
+            };
+            return check(code, "EVP_CipherUpdate");
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.update_in_steps(update, out, input, len) }
+    }
+
+    /// # Safety
+    /// As for `update`.
+    #[cold]
+    unsafe fn update_in_steps(&mut self, update: Update, out: *mut u8, input: *const u8, len: usize) -> Result<()> {
         let mut done = 0;
         while done < len {
             let step = (len - done).min(MAX_UPDATE);
@@ -277,6 +294,7 @@ impl Gcm {
     }
 
     /// Writes ciphertext and tag; `out` is `TAG` bytes longer than `plaintext`.
+    #[inline]
     pub fn seal(&mut self, nonce: &[u8; 12], aad: &[u8], plaintext: &[u8], out: &mut [u8]) -> Result<()> {
         if Some(out.len()) != plaintext.len().checked_add(TAG) {
             return Err(wrong_length());
@@ -322,6 +340,7 @@ impl Gcm {
     /// Checks the tag at the end of `sealed` and writes the plaintext; `out` is `TAG` bytes shorter.
     ///
     /// A wrong tag is `AuthenticationFailed`; after it, and after any other failure, `out` is all zeros.
+    #[inline]
     pub fn open(&mut self, nonce: &[u8; 12], aad: &[u8], sealed: &[u8], out: &mut [u8]) -> Result<()> {
         let (text, tag) = sealed.split_last_chunk::<TAG>().ok_or_else(wrong_length)?;
         if text.len() != out.len() {

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::crypto::blob::{Algorithm, Blob, HEADER, Header, NONCE, OVERHEAD};
 use crate::crypto::context::{Aad, Context};
-use crate::crypto::xaes::{Opener, Shared, seal_with_nonce};
+use crate::crypto::xaes::alone::Opener;
+use crate::crypto::xaes::{Shared, seal_with_nonce};
 use crate::domain::id::{KeyId, VersionId};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/blobs.json");

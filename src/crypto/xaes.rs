@@ -9,6 +9,7 @@
 //! Invariants, each proved by the test of the same name:
 //! * `a_prefix_serves_at_most_64_messages`, `..._64_mebibytes`, `..._60_seconds`
 //! * `a_failed_renewal_never_seals_under_the_old_prefix`
+//! * `a_cipher_that_served_others_never_uses_their_keys`
 //! * `a_failed_tag_zeroes_the_output`
 
 use zeroize::{Zeroize, Zeroizing};
@@ -16,11 +17,11 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::crypto::openssl::{Block, Gcm, TAG};
 use crate::error::{Result, Status};
 use crate::sys::nonce::NoncePool;
+use crate::sys::prefix::{PREFIX, Prefix};
 use crate::sys::{clocks, random};
 
 /// Length of a nonce in bytes: prefix and suffix.
 pub const NONCE: usize = 24;
-const PREFIX: usize = 12;
 
 /// Messages under one prefix.
 pub const PREFIX_MESSAGES: u32 = 64;
@@ -32,6 +33,11 @@ pub const PREFIX_SECONDS: u64 = 60;
 /// A version's 32 key bytes, lent for the length of a call: they may stay in locked memory or be unsealed on demand.
 pub trait KeySource {
     fn lend(&self, user: &mut dyn FnMut(&[u8; 32]) -> Result<()>) -> Result<()>;
+
+    /// A name that no other key ever has, if there is one: a block cipher keyed with it is used again.
+    fn name(&self) -> Option<[u8; 16]> {
+        None
+    }
 }
 
 impl KeySource for [u8; 32] {
@@ -51,12 +57,14 @@ fn borrow(source: &impl KeySource, mut user: impl FnMut(&[u8; 32]) -> Result<()>
 }
 
 /// The message key of a prefix: KX of the specification. `block` is left keyed with `key`.
+#[cfg(test)]
 pub fn derive(block: &mut Block, key: &[u8; 32], prefix: &[u8; 12]) -> Result<Zeroizing<[u8; 32]>> {
     let mut derived = Zeroizing::new([0; 32]);
     derive_into(block, key, prefix, &mut derived)?;
     Ok(derived)
 }
 
+#[cfg(test)]
 fn derive_into(block: &mut Block, key: &[u8; 32], prefix: &[u8; 12], out: &mut [u8; 32]) -> Result<()> {
     block.set_key(key)?;
     let k1 = subkey(block)?;
@@ -120,42 +128,62 @@ pub fn seal_with_nonce(
     gcm.seal(suffix, aad, plaintext, out)
 }
 
-/// What the sealers and openers of one thread share.
+/// What the ciphers of one thread share.
 pub struct Shared {
-    block: Block,
+    root: Root,
     nonces: NoncePool,
     seconds: fn() -> u64,
+    /// The serial of the prefix derived last.
+    serial: u64,
 }
 
 impl Shared {
     pub fn new() -> Result<Self> {
-        Ok(Self { block: Block::new()?, nonces: NoncePool::new()?, seconds: clocks::coarse_seconds })
+        Ok(Self { root: Root::new()?, nonces: NoncePool::new()?, seconds: clocks::coarse_seconds, serial: 0 })
+    }
+
+    /// Puts the message key of `prefix.bytes` in its place, under a serial of its own.
+    fn derive(&mut self, key: &impl KeySource, prefix: &mut Prefix) -> Result<()> {
+        self.root.derive(key, &prefix.bytes, &mut prefix.key)?;
+        self.serial += 1;
+        prefix.serial = self.serial;
+        Ok(())
     }
 }
 
-/// A prefix in use: its message key, and how much longer it serves. Wiped on drop.
-///
-/// It outlives the cipher context that was keyed with it: see [`Sealer::park`].
-pub struct Prefix {
-    bytes: [u8; PREFIX],
-    key: Zeroizing<[u8; 32]>,
-    messages: u32,
-    plaintext: u64,
-    /// The first second at which it no longer serves.
-    end: u64,
+/// The block cipher that message keys are derived with; remembers the key it was given last.
+struct Root {
+    block: Block,
+    k1: Zeroizing<[u8; 16]>,
+    name: Option<[u8; 16]>,
 }
 
-impl Prefix {
-    /// One that serves nothing: the first message renews it.
-    pub fn spent() -> Self {
-        Self { bytes: [0; PREFIX], key: Zeroizing::new([0; 32]), messages: 0, plaintext: 0, end: 0 }
+impl Root {
+    fn new() -> Result<Self> {
+        Ok(Self { block: Block::new()?, k1: Zeroizing::default(), name: None })
     }
 
-    #[inline]
-    fn serves(&self, len: u64, now: u64) -> bool {
-        // A clock that went back (it can't) makes a prefix look too young: refused as well.
-        self.messages > 0 && len <= self.plaintext && now < self.end && self.end - now <= PREFIX_SECONDS
+    fn derive(&mut self, key: &impl KeySource, prefix: &[u8; PREFIX], out: &mut [u8; 32]) -> Result<()> {
+        let name = key.name();
+        if name.is_none() || name != self.name {
+            self.name = None;
+            let (block, k1) = (&mut self.block, &mut self.k1);
+            borrow(key, |key| {
+                block.set_key(key)?;
+                **k1 = *subkey(block)?;
+                Ok(())
+            })?;
+            self.name = name;
+        }
+        derive_keyed(&mut self.block, &self.k1, prefix, out)
     }
+}
+
+#[inline]
+fn serves(prefix: &Prefix, len: u64, now: u64) -> bool {
+    let end = u64::from(prefix.end);
+    // A clock that went back (it can't) makes a prefix look too young: refused as well.
+    prefix.messages > 0 && len <= prefix.plaintext.into() && now < end && end - now <= PREFIX_SECONDS
 }
 
 /// Where the plaintext of a message lies.
@@ -166,15 +194,22 @@ pub enum Input<'a> {
     InPlace,
 }
 
-/// The encryptor of one key version in one thread.
-pub struct Sealer {
+/// A cipher context, which may serve many prefixes in turn. One message is sealed or opened at a time.
+pub struct Cipher {
     gcm: Gcm,
-    prefix: Prefix,
+    /// Of the prefix whose key it has; 0: of none.
+    serial: u64,
 }
 
-impl Sealer {
+impl Cipher {
     pub fn new() -> Result<Self> {
-        Ok(Self { gcm: Gcm::new()?, prefix: Prefix::spent() })
+        Ok(Self { gcm: Gcm::new()?, serial: 0 })
+    }
+
+    /// Whether it is keyed with the key of this serial.
+    #[inline]
+    pub fn has(&self, serial: u64) -> bool {
+        self.serial == serial && serial != 0
     }
 
     /// Writes nonce, ciphertext and tag: `out` is 40 bytes longer than the plaintext. `key` is asked for only when the
@@ -185,6 +220,7 @@ impl Sealer {
     pub fn seal(
         &mut self,
         shared: &mut Shared,
+        prefix: &mut Prefix,
         key: &impl KeySource,
         aad: &[u8],
         input: Input<'_>,
@@ -193,91 +229,85 @@ impl Sealer {
         let Some((nonce, sealed)) = out.split_first_chunk_mut::<NONCE>() else { return Err(wrong_length()) };
         let len = sealed.len().checked_sub(TAG).ok_or_else(wrong_length)? as u64;
         let now = (shared.seconds)();
-        if !self.prefix.serves(len, now) {
-            self.renew(shared, key, now)?;
+        if !serves(prefix, len, now) {
+            renew(shared, prefix, key, now)?;
+        }
+        if !self.has(prefix.serial) {
+            self.set_key(prefix)?;
         }
         // Counted before it is used: a failure costs a message, never lends one.
-        self.prefix.messages -= 1;
-        match self.prefix.plaintext.checked_sub(len) {
-            Some(left) => self.prefix.plaintext = left,
+        prefix.messages -= 1;
+        match u64::from(prefix.plaintext).checked_sub(len) {
+            Some(left) => prefix.plaintext = left as u32,
             // Longer than a prefix serves: the only message of its own.
-            None => self.prefix.messages = 0,
+            None => prefix.messages = 0,
         }
         let suffix = shared.nonces.suffix()?;
+        let suffix = suffix.bytes();
         let (head, tail) = nonce.split_at_mut(PREFIX);
-        head.copy_from_slice(&self.prefix.bytes);
-        tail.copy_from_slice(&suffix);
+        head.copy_from_slice(&prefix.bytes);
+        tail.copy_from_slice(suffix);
         match input {
-            Input::Apart(plaintext) => self.gcm.seal(&suffix, aad, plaintext, sealed),
-            Input::InPlace => self.gcm.seal_in_place(&suffix, aad, sealed),
+            Input::Apart(plaintext) => self.gcm.seal(suffix, aad, plaintext, sealed),
+            Input::InPlace => self.gcm.seal_in_place(suffix, aad, sealed),
         }
     }
 
-    #[cold]
-    fn renew(&mut self, shared: &mut Shared, key: &impl KeySource, now: u64) -> Result<()> {
-        // Spent until the new one is complete.
-        self.prefix.messages = 0;
-        let Prefix { bytes, key: derived, .. } = &mut self.prefix;
-        random::fill(bytes)?;
-        borrow(key, |key| derive_into(&mut shared.block, key, bytes, derived))?;
-        self.gcm.set_key(derived)?;
-        self.prefix.messages = PREFIX_MESSAGES;
-        self.prefix.plaintext = PREFIX_BYTES;
-        self.prefix.end = now.saturating_add(PREFIX_SECONDS);
-        Ok(())
-    }
-}
-
-/// The decryptor of one key version in one thread: the same prefix again costs no derivation.
-pub struct Opener {
-    gcm: Gcm,
-    prefix: Option<[u8; PREFIX]>,
-}
-
-impl Opener {
-    pub fn new() -> Result<Self> {
-        Ok(Self::reuse(Gcm::new()?))
-    }
-
-    /// Takes a cipher context over, whatever key it has.
-    pub fn reuse(gcm: Gcm) -> Self {
-        Self { gcm, prefix: None }
-    }
-
-    /// Opens ciphertext and tag; `out` is 16 bytes shorter than `sealed`. `key` is asked for only when the prefix isn't
-    /// the last one.
+    /// Opens ciphertext and tag; `out` is 16 bytes shorter than `sealed`. `key` is asked for only when `prefix` isn't
+    /// that of the message already.
     ///
     /// Fails with `AuthenticationFailed`, `Internal`, or what `key` fails with; `out` is then untouched or all zeros.
     #[inline]
+    #[allow(clippy::too_many_arguments, reason = "a message has that many parts")]
     pub fn open(
         &mut self,
         shared: &mut Shared,
+        prefix: &mut Prefix,
         key: &impl KeySource,
         nonce: &[u8; NONCE],
         aad: &[u8],
         sealed: &[u8],
         out: &mut [u8],
     ) -> Result<()> {
-        let (prefix, suffix) = split(nonce);
-        if self.prefix.as_ref() != Some(prefix) {
-            self.derive(shared, key, prefix)?;
+        let (head, suffix) = split(nonce);
+        if prefix.messages == 0 || prefix.bytes != *head {
+            prefix.messages = 0;
+            prefix.bytes = *head;
+            shared.derive(key, prefix)?;
+            prefix.messages = 1;
+        }
+        if !self.has(prefix.serial) {
+            self.set_key(prefix)?;
         }
         self.gcm.open(suffix, aad, sealed, out)
     }
 
-    #[cold]
-    fn derive(&mut self, shared: &mut Shared, key: &impl KeySource, prefix: &[u8; PREFIX]) -> Result<()> {
-        self.prefix = None;
-        let gcm = &mut self.gcm;
-        borrow(key, |key| gcm.set_key(&*derive(&mut shared.block, key, prefix)?))?;
-        self.prefix = Some(*prefix);
+    fn set_key(&mut self, prefix: &Prefix) -> Result<()> {
+        self.serial = 0;
+        self.gcm.set_key(&prefix.key)?;
+        self.serial = prefix.serial;
         Ok(())
     }
+}
+
+#[cold]
+fn renew(shared: &mut Shared, prefix: &mut Prefix, key: &impl KeySource, now: u64) -> Result<()> {
+    // Spent until the new one is complete.
+    prefix.messages = 0;
+    random::fill(&mut prefix.bytes)?;
+    shared.derive(key, prefix)?;
+    prefix.messages = PREFIX_MESSAGES;
+    prefix.plaintext = PREFIX_BYTES as u32;
+    // Coarse seconds since boot fill 32 bits after 136 years; a prefix then serves one message.
+    prefix.end = now.saturating_add(PREFIX_SECONDS).try_into().unwrap_or(u32::MAX);
+    Ok(())
 }
 
 fn wrong_length() -> crate::error::Error {
     Status::Internal.error("an output of the wrong length for nonce, ciphertext and tag")
 }
 
+#[cfg(test)]
+pub mod alone;
 #[cfg(test)]
 mod tests;

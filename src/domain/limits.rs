@@ -8,6 +8,8 @@ pub const PLAINTEXT_BYTES: usize = 1 << 30;
 pub const DESCRIPTION_CHARS: usize = 8192;
 /// A data key, in bytes.
 pub const DATA_KEY_BYTES: std::ops::RangeInclusive<usize> = 1..=1024;
+/// Keys made by one call, in one transaction.
+pub const KEYS_AT_ONCE: std::ops::RangeInclusive<usize> = 1..=1000;
 /// Waiting period of a deletion, in days.
 pub const DELETION_DAYS: std::ops::RangeInclusive<i32> = 7..=366;
 /// Rotation interval, in seconds: 1 s to 3650 d.

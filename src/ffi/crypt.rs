@@ -29,26 +29,31 @@ pub unsafe fn entries<'a>(entries: *const kms_context_entry, count: usize) -> Re
 /// A caller's context, checked and sorted.
 ///
 /// SAFETY: as for `ptr::slice` and `ptr::text`.
-#[inline]
 pub unsafe fn context<'a>(entries: *const kms_context_entry, count: usize, what: &'static str) -> Result<Context<'a>> {
+    let mut context = Context::empty();
     // SAFETY: the caller's promise.
-    let entries = unsafe { ptr::slice(entries, count, what) }?;
-    let mut failed = None;
-    let context = Context::new(entries.iter().map_while(|entry| {
-        // SAFETY: the caller's promise.
-        let pair = unsafe { (ptr::text(entry.key, "a context key"), ptr::text(entry.value, "a context value")) };
-        match pair {
-            (Ok(key), Ok(value)) => Some((key, value)),
-            (Err(error), _) | (_, Err(error)) => {
-                failed = Some(error);
-                None
-            }
+    unsafe { fill_context(&mut context, entries, count, what) }?;
+    Ok(context)
+}
+
+/// The same into an empty context, which then isn't moved.
+///
+/// SAFETY: as for `ptr::slice` and `ptr::text`.
+#[inline]
+pub unsafe fn fill_context<'a>(
+    context: &mut Context<'a>,
+    entries: *const kms_context_entry,
+    count: usize,
+    what: &'static str,
+) -> Result<()> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        for entry in ptr::slice(entries, count, what)? {
+            let key = ptr::short_text(entry.key, "a context key")?;
+            context.add(key, ptr::short_text(entry.value, "a context value")?)?;
         }
-    }));
-    match failed {
-        Some(error) => Err(error),
-        None => context,
     }
+    context.sort()
 }
 
 /// kms_encrypt encrypts under the primary version of `key`, a key id or "alias/NAME". The ciphertext is 80 bytes longer
@@ -74,11 +79,12 @@ pub unsafe extern "C" fn kms_encrypt(
     guard(|| unsafe {
         let out = Out::new(out, out_cap, out_len, "out_len")?;
         let kms = handle(kms)?;
-        let key = ptr::text(key, "key")?;
+        let key = ptr::text_bytes(key, "key")?;
         ptr::check(plaintext, plaintext_len, "plaintext")?;
-        let context = self::context(context, context_count, "context")?;
+        let mut map = Context::empty();
+        fill_context(&mut map, context, context_count, "context")?;
         let mut target = SealOut { out, plaintext, plaintext_len };
-        kms.encrypt_to(key, plaintext_len, &context, &mut target)?;
+        kms.encrypt_to(key, plaintext_len, &map, &mut target)?;
         target.out.finish();
         Ok(())
     })
@@ -107,7 +113,8 @@ pub unsafe extern "C" fn kms_decrypt(
         let out = Out::new(out, out_cap, out_len, "out_len")?;
         let kms = handle(kms)?;
         ptr::check(blob, blob_len, "blob")?;
-        let context = self::context(context, context_count, "context")?;
+        let mut map = Context::empty();
+        fill_context(&mut map, context, context_count, "context")?;
         let apart = !out.overlaps(blob, blob_len);
         let mut blob = Cow::Borrowed(ptr::slice(blob, blob_len, "blob")?);
         if !apart {
@@ -115,7 +122,7 @@ pub unsafe extern "C" fn kms_decrypt(
             blob = Cow::Owned(blob.into_owned());
         }
         let mut target = OpenOut { out, apart };
-        kms.decrypt_to(&blob, &context, &mut target)?;
+        kms.decrypt_to(&blob, &map, &mut target)?;
         target.out.finish();
         Ok(())
     })

@@ -37,6 +37,30 @@ pub unsafe extern "C" fn kms_create_key(
     })
 }
 
+/// kms_create_keys makes `count` customer master keys alike, 1 to 1000, and stores their ids in `key_ids`, an array of so
+/// many times KMS_ID_SIZE bytes. All of them are made, and on disk when this returns KMS_OK, or none; it costs little more
+/// than to make one. Otherwise as kms_create_key.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_create_keys(
+    kms: *const kms_t,
+    options: *const kms_create_key_options,
+    count: usize,
+    key_ids: *mut c_char,
+) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe {
+        let kms = handle(kms)?;
+        let out = key_ids.cast::<[c_char; KMS_ID_SIZE]>();
+        ptr::check(out, count.max(1), "key_ids")?;
+        let request = if options.is_null() { CreateKey::default() } else { request(options)? };
+        for (at, id) in kms.create_keys(&request, count)?.into_iter().enumerate() {
+            out.add(at).write(id_text(id));
+        }
+        Ok(())
+    })
+}
+
 /// SAFETY: as for `ptr::read_struct`, and its description NULL or a text.
 unsafe fn request(options: *const kms_create_key_options) -> Result<CreateKey> {
     // SAFETY: the caller's promise.

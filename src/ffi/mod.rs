@@ -13,6 +13,7 @@ mod open;
 
 mod key;
 mod crypt;
+mod batch;
 mod data_key;
 mod rotation;
 mod version;

@@ -193,8 +193,8 @@ pub unsafe extern "C" fn kms_options_set_busy_timeout_ms(options: *mut kms_optio
     })
 }
 
-/// kms_options_set_cache_keys sets how many keys, and how many key versions, are kept in memory; at least 1, 10000 by
-/// default.
+/// kms_options_set_cache_keys sets how many keys, and how many key versions, are kept in memory; at least 1, 32768 by
+/// default. Each thread also keeps so many that are ready to encrypt, and so many that are ready to decrypt.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_options_set_cache_keys(options: *mut kms_options_t, keys: usize) -> kms_status {

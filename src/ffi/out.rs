@@ -3,7 +3,7 @@
 use super::ptr;
 use crate::crypto::xaes::Input;
 use crate::error::{Result, Status};
-use crate::service::{DataKeyTarget, OpenTarget, SealTarget};
+use crate::service::{DataKeyTarget, OpenTarget, Place, SealTarget};
 
 /// `out`, `out_cap`, `out_len`.
 pub struct Out {
@@ -65,6 +65,16 @@ impl Out {
     /// Whether the buffer shares bytes with an input.
     pub fn overlaps(&self, input: *const u8, len: usize) -> bool {
         !self.buffer.is_null() && ptr::overlap(self.buffer, self.cap, input, len)
+    }
+}
+
+impl Place for Out {
+    fn room(&mut self, needed: usize) -> Result<bool> {
+        Out::room(self, needed)
+    }
+
+    fn buffer(&mut self) -> &mut [u8] {
+        self.slice()
     }
 }
 

@@ -15,42 +15,57 @@ fn invalid(text: impl Into<std::borrow::Cow<'static, str>>) -> Error {
 /// A reference to a caller's object.
 ///
 /// SAFETY: NULL, or valid and unchanged for `'a`.
+#[inline]
 pub unsafe fn shared<'a, T>(pointer: *const T, what: &'static str) -> Result<&'a T> {
     aligned(pointer, what)?;
     // SAFETY: the caller's promise.
-    unsafe { pointer.as_ref() }.ok_or_else(|| invalid(format!("{what} is NULL")))
+    unsafe { pointer.as_ref() }.ok_or_else(|| is_null(what))
 }
 
 /// A reference to an object that only this call uses.
 ///
 /// SAFETY: NULL, or valid and not used elsewhere for `'a`.
+#[inline]
 pub unsafe fn exclusive<'a, T>(pointer: *mut T, what: &'static str) -> Result<&'a mut T> {
     aligned(pointer, what)?;
     // SAFETY: the caller's promise.
-    unsafe { pointer.as_mut() }.ok_or_else(|| invalid(format!("{what} is NULL")))
+    unsafe { pointer.as_mut() }.ok_or_else(|| is_null(what))
 }
 
+#[inline]
 fn aligned<T>(pointer: *const T, what: &'static str) -> Result<()> {
-    if pointer.is_aligned() { Ok(()) } else { Err(invalid(format!("{what} is misaligned"))) }
+    if pointer.is_aligned() { Ok(()) } else { Err(misaligned(what)) }
+}
+
+#[cold]
+fn misaligned(what: &'static str) -> Error {
+    invalid(format!("{what} is misaligned"))
+}
+
+#[cold]
+fn is_null(what: &'static str) -> Error {
+    invalid(format!("{what} is NULL"))
 }
 
 /// Checks pointer and length without touching the memory.
+#[inline]
 pub fn check<T>(pointer: *const T, count: usize, what: &'static str) -> Result<()> {
-    if count == 0 {
-        return Ok(());
-    }
-    if pointer.is_null() {
-        return Err(invalid(format!("{what} is NULL, but its length is not 0")));
-    }
-    match count.checked_mul(size_of::<T>()) {
-        Some(bytes) if isize::try_from(bytes).is_ok() => Ok(()),
-        _ => Err(invalid(format!("the length of {what} is impossible"))),
-    }
+    let possible = count.checked_mul(size_of::<T>()).is_some_and(|bytes| isize::try_from(bytes).is_ok());
+    if count == 0 || (!pointer.is_null() && possible) { Ok(()) } else { Err(unchecked(pointer.is_null(), what)) }
+}
+
+#[cold]
+fn unchecked(is_null: bool, what: &'static str) -> Error {
+    invalid(match is_null {
+        true => format!("{what} is NULL, but its length is not 0"),
+        false => format!("the length of {what} is impossible"),
+    })
 }
 
 /// An array of the caller.
 ///
 /// SAFETY: empty, or `count` valid elements that don't change for `'a`.
+#[inline]
 pub unsafe fn slice<'a, T>(pointer: *const T, count: usize, what: &'static str) -> Result<&'a [T]> {
     check(pointer, count, what)?;
     if count == 0 {
@@ -67,7 +82,46 @@ pub unsafe fn slice<'a, T>(pointer: *const T, count: usize, what: &'static str) 
 #[inline]
 pub unsafe fn text<'a>(pointer: *const c_char, what: &'static str) -> Result<&'a str> {
     // SAFETY: the caller's promise.
-    unsafe { optional_text(pointer, what) }?.ok_or_else(|| invalid(format!("{what} is NULL")))
+    unsafe { optional_text(pointer, what) }?.ok_or_else(|| is_null(what))
+}
+
+/// The bytes of a NUL-terminated text, not checked to be UTF-8.
+///
+/// SAFETY: as for `text`.
+#[inline]
+pub unsafe fn text_bytes<'a>(pointer: *const c_char, what: &'static str) -> Result<&'a [u8]> {
+    if pointer.is_null() {
+        return Err(is_null(what));
+    }
+    // SAFETY: not NULL; NUL-terminated by the caller's promise.
+    Ok(unsafe { CStr::from_ptr(pointer) }.to_bytes())
+}
+
+/// As `text`, quick for the short ASCII texts that contexts are made of.
+///
+/// SAFETY: as for `text`.
+#[inline]
+pub unsafe fn short_text<'a>(pointer: *const c_char, what: &'static str) -> Result<&'a str> {
+    const SHORT: usize = 16;
+    if !pointer.is_null() {
+        let mut bits = 0;
+        for len in 0..SHORT {
+            // SAFETY: not NULL, and no byte before this one was the NUL.
+            let byte = unsafe { pointer.cast::<u8>().add(len).read() };
+            if byte == 0 && bits < 0x80 {
+                // SAFETY: these bytes were just read, and none is above 0x7F.
+                let bytes = unsafe { std::slice::from_raw_parts(pointer.cast(), len) };
+                // SAFETY: ASCII is UTF-8.
+                return Ok(unsafe { std::str::from_utf8_unchecked(bytes) });
+            }
+            if byte == 0 {
+                break;
+            }
+            bits |= byte;
+        }
+    }
+    // SAFETY: the caller's promise.
+    unsafe { text(pointer, what) }
 }
 
 /// A NUL-terminated text, or NULL for none.
@@ -189,6 +243,7 @@ pub unsafe fn check_struct<T: Sized32>(pointer: *const T, what: &'static str) ->
 }
 
 /// Whether two ranges of bytes share any.
+#[inline]
 pub fn overlap(a: *const u8, a_len: usize, b: *const u8, b_len: usize) -> bool {
     a_len > 0 && b_len > 0 && a.addr() < b.addr().saturating_add(b_len) && b.addr() < a.addr().saturating_add(a_len)
 }

@@ -22,6 +22,8 @@ pub const KMS_UNKNOWN_ACTION: kms_status = 103;
 /// The call takes a key id, and an alias was given.
 pub const KMS_UNSUPPORTED_ALIAS: kms_status = 104;
 pub const KMS_LIMIT_EXCEEDED: kms_status = 105;
+/// Some records of a batch failed: each record has its own status.
+pub const KMS_BATCH_PARTIAL: kms_status = 106;
 
 pub const KMS_KEY_NOT_FOUND: kms_status = 200;
 pub const KMS_KEY_VERSION_NOT_FOUND: kms_status = 201;

@@ -55,6 +55,30 @@ pub struct kms_context_entry {
     pub value: *const c_char,
 }
 
+/// One record of a batch call, in an array whose element size is given with it; start from KMS_BATCH_RECORD_INIT. `input`
+/// to `out_cap` are yours, `out_len` and `status` are set by the call.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct kms_batch_record {
+    /// The plaintext or the ciphertext.
+    pub input: *const u8,
+    pub input_len: usize,
+    /// To encrypt or decrypt with; for kms_reencrypt_batch, the context that the ciphertext has.
+    pub context: *const kms_context_entry,
+    pub context_count: usize,
+    /// For kms_reencrypt_batch, the context that the ciphertext is to get; otherwise NULL and 0.
+    pub destination_context: *const kms_context_entry,
+    pub destination_count: usize,
+    /// By the rules of Output: NULL asks for the size, and it may overlap `input`, but nothing of another record.
+    pub out: *mut u8,
+    pub out_cap: usize,
+    pub out_len: usize,
+    /// What became of this record.
+    pub status: super::status::kms_status,
+    /// 0.
+    pub reserved: i32,
+}
+
 /// A label of a key: two texts in UTF-8.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]

@@ -19,7 +19,7 @@ use crate::sys::secret::Secret;
 use crate::sys::sync::Lock;
 
 /// How many keys a handle keeps unless told otherwise.
-pub const DEFAULT_KEYS: usize = 10_000;
+pub const DEFAULT_KEYS: usize = 32_768;
 /// Above this many changed keys, dropping everything is cheaper than looking at each.
 const MANY: usize = 1_000;
 
@@ -41,6 +41,7 @@ pub struct Material {
 #[derive(Debug)]
 pub struct Cache {
     entries: Lock<Entries>,
+    capacity: usize,
     /// The generation that the entries stand at.
     generation: AtomicI64,
     /// Counts the times that entries changed.
@@ -69,10 +70,16 @@ impl Cache {
         };
         Self {
             entries: Lock::new(entries),
+            capacity,
             generation: AtomicI64::new(-1),
             epoch: AtomicU64::new(1),
             looked_at: AtomicU64::new(u64::MAX),
         }
+    }
+
+    /// How many keys are kept, here and by each thread in each direction.
+    pub fn capacity(&self) -> usize {
+        self.capacity
     }
 
     /// Changes whenever an entry did.

@@ -9,11 +9,11 @@ use std::sync::atomic::Ordering;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::cache::{CachedKey, Material};
-use super::thread::{self, Open, SMALL, Seal, ThreadState};
+use super::thread::{Open, SMALL, Seal, ThreadState, lost, shared};
 use super::{Core, Kms, check_plaintext_len};
-use crate::crypto::blob::{Algorithm, Blob, HEADER, Header, OVERHEAD, TAG};
+use crate::crypto::blob::{self, Algorithm, Blob, ContextType, HEADER, Header, OVERHEAD, TAG};
 use crate::crypto::context::Context;
-use crate::crypto::xaes::{Input, Opener, Sealer};
+use crate::crypto::xaes::Input;
 use crate::domain::id::{KeyId, VersionId};
 use crate::domain::key::Key;
 use crate::domain::rotation::Finding;
@@ -52,9 +52,9 @@ pub struct BlobInfo {
     pub is_primary: bool,
 }
 
-struct VecSeal<'a> {
-    plaintext: &'a [u8],
-    out: Vec<u8>,
+pub(super) struct VecSeal<'a> {
+    pub plaintext: &'a [u8],
+    pub out: Vec<u8>,
 }
 
 impl SealTarget for VecSeal<'_> {
@@ -69,7 +69,7 @@ impl SealTarget for VecSeal<'_> {
 }
 
 #[derive(Default)]
-struct VecOpen(Zeroizing<Vec<u8>>);
+pub(super) struct VecOpen(pub Zeroizing<Vec<u8>>);
 
 impl OpenTarget for VecOpen {
     fn room(&mut self, needed: usize) -> Result<bool> {
@@ -90,7 +90,7 @@ impl Kms {
     /// Encrypts under the primary version of `key`, a key id or `alias/NAME`. The ciphertext is 80 bytes longer.
     pub fn encrypt(&self, key: &str, plaintext: &[u8], context: &[(&str, &str)]) -> Result<Vec<u8>> {
         let mut target = VecSeal { plaintext, out: Vec::new() };
-        self.encrypt_to(key, plaintext.len(), &Context::new(context.iter().copied())?, &mut target)?;
+        self.encrypt_to(key.as_bytes(), plaintext.len(), &Context::new(context.iter().copied())?, &mut target)?;
         Ok(target.out)
     }
 
@@ -136,18 +136,22 @@ impl Kms {
         })
     }
 
+    /// `key` is checked to be text where it isn't known already.
+    #[inline]
     pub(crate) fn encrypt_to(
         &self,
-        key: &str,
+        key: &[u8],
         plaintext_len: usize,
         context: &Context<'_>,
         target: &mut impl SealTarget,
     ) -> Result<()> {
-        self.core()?.encrypt_to(key, plaintext_len, context, target)
+        // Whether the handle is poisoned is asked when something has changed.
+        self.living_or_dead()?.encrypt_to(key, plaintext_len, context, target)
     }
 
+    #[inline]
     pub(crate) fn decrypt_to(&self, blob: &[u8], context: &Context<'_>, target: &mut impl OpenTarget) -> Result<()> {
-        self.core()?.decrypt_to(blob, context, target)
+        self.living_or_dead()?.decrypt_to(blob, context, target)
     }
 
     /// `room` is asked as in [`SealTarget`]; nothing if it answers false.
@@ -177,14 +181,16 @@ impl Kms {
         let mut plaintext = VecOpen::default();
         core.decrypt_to(blob, source, &mut plaintext)?;
         let mut sealed = VecSeal { plaintext: &plaintext.0, out: Vec::new() };
-        core.encrypt_to(destination_key_id, plaintext.0.len(), destination, &mut sealed)?;
+        core.encrypt_to(destination_key_id.as_bytes(), plaintext.0.len(), destination, &mut sealed)?;
         Ok(Some(sealed.out))
     }
 }
 
 /// How one try to encrypt went.
-enum Tried {
+pub(super) enum Tried {
     Done,
+    /// The caller only wanted the size.
+    Asked,
     /// The key must rotate first, because no thread does it.
     Overdue(KeyId),
 }
@@ -209,9 +215,10 @@ impl Core {
         Ok((found, material))
     }
 
+    #[inline]
     pub(super) fn encrypt_to(
         &self,
-        key: &str,
+        key: &[u8],
         plaintext_len: usize,
         context: &Context<'_>,
         target: &mut impl SealTarget,
@@ -220,65 +227,16 @@ impl Core {
         check_plaintext_len(plaintext_len)?;
         let mut may_rotate = !self.ticks;
         loop {
-            match self.threads.with(|mine| self.try_encrypt(mine, key, plaintext_len, context, target, may_rotate))? {
-                Tried::Done => return Ok(()),
+            let tried = self.threads.with(|mine| {
+                let at = self.ready_to_seal(mine, key)?;
+                self.seal(mine, at, plaintext_len, context, target, may_rotate)
+            })?;
+            match tried {
+                Tried::Done | Tried::Asked => return Ok(()),
                 Tried::Overdue(id) => self.rotate_overdue(&id),
             }
             may_rotate = false;
         }
-    }
-
-    #[inline]
-    fn try_encrypt(
-        &self,
-        mine: &mut ThreadState,
-        name: &str,
-        plaintext_len: usize,
-        context: &Context<'_>,
-        target: &mut impl SealTarget,
-        may_rotate: bool,
-    ) -> Result<Tried> {
-        self.refresh(mine)?;
-        let ThreadState { shared, aad, seals, stamp, .. } = mine;
-        let seal = match seals.get(name) {
-            Some(seal) if seal.stamp == *stamp => seal,
-            _ => {
-                self.prepare_seal(mine, name)?;
-                return self.try_encrypt(mine, name, plaintext_len, context, target, may_rotate);
-            }
-        };
-        let key = &seal.key.key;
-        self.usable(key, Operation::Cryptography)?;
-        if !target.room(plaintext_len + OVERHEAD)? {
-            return Ok(Tried::Done);
-        }
-        if may_rotate && self.is_overdue(key) {
-            return Ok(Tried::Overdue(key.id));
-        }
-        let header = Header {
-            algorithm: Algorithm::Xaes256Gcm,
-            context_type: context.context_type(),
-            key: key.id,
-            version: seal.material.version.id,
-        }
-        .encode();
-        let (out, input) = target.output(OVERHEAD - TAG);
-        let in_place = matches!(input, Input::InPlace);
-        let (head, sealed) = out.split_first_chunk_mut::<HEADER>().ok_or_else(no_room)?;
-        let done = seal.sealer.seal(
-            thread::shared(shared)?,
-            &seal.material.secret,
-            aad.build(&header, context),
-            input,
-            sealed,
-        );
-        match done {
-            Ok(()) => *head = header,
-            // A plaintext that was moved here, or lay here, must not stay.
-            Err(_) if in_place => out.zeroize(),
-            Err(_) => sealed.zeroize(),
-        }
-        done.map(|()| Tried::Done)
     }
 
     /// Takes note of announced changes; entries with an older stamp are checked again.
@@ -289,6 +247,7 @@ impl Core {
         }
         let (word, epoch) = (self.store.word(), self.cache.epoch());
         if mine.stamp == 0 || mine.word != word || mine.epoch != epoch {
+            self.check_alive()?;
             self.fresh()?;
             // Read again: looking may itself have moved the epoch, and anything newer shows next time.
             (mine.word, mine.epoch) = (word, self.cache.epoch());
@@ -297,62 +256,115 @@ impl Core {
         Ok(())
     }
 
+    /// The number of this thread's current entry for a key id or an alias.
+    #[inline]
+    pub(super) fn ready_to_seal(&self, mine: &mut ThreadState, name: &[u8]) -> Result<usize> {
+        self.refresh(mine)?;
+        let stamp = mine.stamp;
+        match mine.seals.find(name) {
+            Some(at) if mine.seals.get(at).is_some_and(|seal| seal.stamp == stamp) => Ok(at),
+            _ => self.prepare_seal(mine, name),
+        }
+    }
+
     #[cold]
-    fn prepare_seal(&self, mine: &mut ThreadState, name: &str) -> Result<()> {
-        let id = self.resolve(name)?;
-        let key = match self.usable_key(&id) {
-            Ok(key) => key,
-            Err(error) => {
-                mine.seals.remove(name);
-                return Err(error);
-            }
-        };
+    fn prepare_seal(&self, mine: &mut ThreadState, name: &[u8]) -> Result<usize> {
+        let prepared = self.find_seal(mine, name);
+        if prepared.is_err() {
+            mine.seals.remove(name);
+        }
+        prepared
+    }
+
+    fn find_seal(&self, mine: &mut ThreadState, name: &[u8]) -> Result<usize> {
+        let text = str::from_utf8(name).map_err(|_| Status::InvalidArgument.error("key is not UTF-8"))?;
+        let id = self.resolve(text)?;
+        let key = self.usable_key(&id)?;
         let Some(primary) = key.key.primary else {
             return Err(Status::Internal.error("an Enabled key has no primary version"));
         };
-        if let Some(seal) = mine.seals.get(name)
+        let stamp = mine.stamp;
+        let asks_clock = key.key.imported.is_some() || (!self.ticks && key.key.policy.is_some());
+        if let Some(at) = mine.seals.find(name)
+            && let Some(seal) = mine.seals.get(at)
             && seal.material.version == primary
             && seal.key.key.id == id
         {
-            (seal.key, seal.stamp) = (key, mine.stamp);
-            return Ok(());
+            (seal.key, seal.stamp, seal.asks_clock) = (key, stamp, asks_clock);
+            return Ok(at);
         }
         let material = self.material(&id, &primary.id)?;
-        let seal = Seal { key, material, sealer: Sealer::new()?, stamp: mine.stamp };
-        mine.seals.put(name.into(), seal);
-        Ok(())
+        let header =
+            Header { algorithm: Algorithm::Xaes256Gcm, context_type: ContextType::None, key: id, version: primary.id }
+                .encode();
+        mine.seals.put(name, Seal { stamp, header, asks_clock, key, material }, self.cache.capacity(), &self.arena)
+    }
+
+    /// Encrypts one message under a current entry.
+    #[inline]
+    pub(super) fn seal(
+        &self,
+        mine: &mut ThreadState,
+        at: usize,
+        plaintext_len: usize,
+        context: &Context<'_>,
+        target: &mut impl SealTarget,
+        may_rotate: bool,
+    ) -> Result<Tried> {
+        let ThreadState { shared: state, aad, seals, .. } = mine;
+        let seal = seals.get(at).ok_or_else(lost)?;
+        // The state was checked when the entry became current; only expiring material changes it unannounced.
+        if seal.asks_clock {
+            self.usable(&seal.key.key, Operation::Cryptography)?;
+        }
+        if !target.room(plaintext_len + OVERHEAD)? {
+            return Ok(Tried::Asked);
+        }
+        if may_rotate && seal.asks_clock && self.is_overdue(&seal.key.key) {
+            return Ok(Tried::Overdue(seal.key.key.id));
+        }
+        let (seal, prefix, cipher) = seals.take(at)?;
+        let header = blob::with_context(&seal.header, context.context_type());
+        let (out, input) = target.output(OVERHEAD - TAG);
+        let in_place = matches!(input, Input::InPlace);
+        let (head, sealed) = out.split_first_chunk_mut::<HEADER>().ok_or_else(no_room)?;
+        let aad = aad.build(&header, context);
+        let done = cipher.seal(shared(state)?, prefix, &*seal.material, aad, input, sealed);
+        match done {
+            Ok(()) => *head = header,
+            // A plaintext that was moved here, or lay here, must not stay.
+            Err(_) if in_place => out.zeroize(),
+            Err(_) => sealed.zeroize(),
+        }
+        done.map(|()| Tried::Done)
     }
 
     /// Whether the clock finds something to do about the key's rotation, unless a try has just failed.
     fn is_overdue(&self, key: &Key) -> bool {
-        key.look_at_rotation(self.clock.wall()) != Finding::NotDue
+        key.policy.is_some()
+            && key.look_at_rotation(self.clock.wall()) != Finding::NotDue
             && clocks::coarse_ms() >= self.retry_after.load(Ordering::Relaxed)
     }
 
+    #[inline]
     pub(super) fn decrypt_to(&self, blob: &[u8], context: &Context<'_>, target: &mut impl OpenTarget) -> Result<()> {
         let parsed = Blob::parse(blob)?;
         self.threads.with(|mine| self.open(mine, &parsed, context, target))
     }
 
     #[inline]
-    fn open(
+    pub(super) fn open(
         &self,
         mine: &mut ThreadState,
         blob: &Blob<'_>,
         context: &Context<'_>,
         target: &mut impl OpenTarget,
     ) -> Result<()> {
-        self.refresh(mine)?;
-        let ThreadState { shared, aad, small, opens, stamp, .. } = mine;
-        let open = match opens.get(&blob.header.version) {
-            Some(open) if open.stamp == *stamp && open.key.key.id == blob.header.key => open,
-            _ => {
-                self.prepare_open(mine, &blob.header)?;
-                return self.open(mine, blob, context, target);
-            }
-        };
-        // The state was checked when the entry was made; only expiring material changes it without an announcement.
-        if open.key.key.imported.is_some() {
+        let at = self.ready_to_open(mine, &blob.header)?;
+        let ThreadState { shared: state, aad, small, opens, .. } = mine;
+        let open = opens.get(at).ok_or_else(lost)?;
+        // The state was checked when the entry became current; only expiring material changes it unannounced.
+        if open.asks_clock {
             self.usable(&open.key.key, Operation::Cryptography)?;
         }
         let len = blob.plaintext_len();
@@ -363,10 +375,11 @@ impl Core {
         if context.context_type() != blob.header.context_type {
             return Err(unauthentic());
         }
+        let (open, prefix, cipher) = opens.take(at)?;
         let aad = aad.build(blob.header_bytes, context);
-        let shared = thread::shared(shared)?;
+        let state = shared(state)?;
         let mut decrypt =
-            |out: &mut [u8]| open.opener.open(shared, &open.material.secret, blob.nonce, aad, blob.sealed, out);
+            |out: &mut [u8]| cipher.open(state, prefix, &*open.material, blob.nonce, aad, blob.sealed, out);
         if len <= SMALL {
             let plaintext = small.get_mut(..len).ok_or_else(no_room)?;
             let done = decrypt(plaintext);
@@ -385,28 +398,40 @@ impl Core {
         Ok(())
     }
 
+    /// The number of this thread's current entry for a version.
+    #[inline]
+    fn ready_to_open(&self, mine: &mut ThreadState, header: &Header) -> Result<usize> {
+        self.refresh(mine)?;
+        let stamp = mine.stamp;
+        match mine.opens.find(&header.version) {
+            Some(at) if mine.opens.get(at).is_some_and(|open| open.stamp == stamp && open.id == header.key) => Ok(at),
+            _ => self.prepare_open(mine, header),
+        }
+    }
+
     #[cold]
-    fn prepare_open(&self, mine: &mut ThreadState, header: &Header) -> Result<()> {
-        let id = &header.version;
-        let (key, material) = match self.usable_version(&header.key, id) {
+    fn prepare_open(&self, mine: &mut ThreadState, header: &Header) -> Result<usize> {
+        let (name, id, stamp) = (&header.version, header.key, mine.stamp);
+        let (key, material) = match self.usable_version(&id, name) {
             Ok(found) => found,
             Err(error) => {
-                mine.opens.remove(id);
+                mine.opens.remove(name);
                 return Err(error);
             }
         };
-        if let Some(open) = mine.opens.get(id)
-            && open.material.key == header.key
+        let asks_clock = key.key.imported.is_some();
+        if let Some(at) = mine.opens.find(name)
+            && let Some(open) = mine.opens.get(at)
+            && open.material.key == id
         {
-            (open.key, open.stamp) = (key, mine.stamp);
-            return Ok(());
+            (open.key, open.stamp, open.asks_clock) = (key, stamp, asks_clock);
+            return Ok(at);
         }
-        mine.opens.put(*id, Open { key, material, opener: Opener::new()?, stamp: mine.stamp });
-        Ok(())
+        mine.opens.put(name, Open { stamp, id, asks_clock, key, material }, self.cache.capacity(), &self.arena)
     }
 }
 
-fn no_room() -> Error {
+pub(super) fn no_room() -> Error {
     Status::Internal.error("an output buffer of the wrong size")
 }
 

@@ -184,7 +184,7 @@ impl Kms {
         let core: &Core = self.core()?;
         let bytes = Zeroizing::new(vec![0; number_of_bytes]);
         let mut data_key = DataKey { bytes, blob: Vec::new(), target };
-        core.encrypt_to(key, number_of_bytes, context, &mut data_key)?;
+        core.encrypt_to(key.as_bytes(), number_of_bytes, context, &mut data_key)?;
         let DataKey { bytes, blob, target } = data_key;
         if !blob.is_empty() {
             target.put(&bytes, &blob);

@@ -28,7 +28,16 @@ const PAGE: usize = 256;
 impl Kms {
     /// Makes a key; Enabled with its first version, or PendingImport for an EXTERNAL one.
     pub fn create_key(&self, request: &CreateKey) -> Result<KeyId> {
-        self.core()?.create_key(request)
+        let made = self.core()?.create_keys(request, 1)?;
+        made.first().copied().ok_or_else(|| Status::Internal.error("no key was made"))
+    }
+
+    /// Makes `count` keys alike, 1 to 1000, in one transaction: all of them or none.
+    pub fn create_keys(&self, request: &CreateKey, count: usize) -> Result<Vec<KeyId>> {
+        if !limits::KEYS_AT_ONCE.contains(&count) {
+            return Err(Status::InvalidArgument.error("1 to 1000 keys can be made at once"));
+        }
+        self.core()?.create_keys(request, count)
     }
 
     /// The key's metadata. `key` is a key id or `alias/NAME`.
@@ -122,16 +131,24 @@ impl Kms {
 }
 
 impl Core {
-    fn create_key(&self, request: &CreateKey) -> Result<KeyId> {
+    fn create_keys(&self, request: &CreateKey, count: usize) -> Result<Vec<KeyId>> {
         check_description(&request.description)?;
         let origin = request.origin.unwrap_or(Origin::Kms);
         if origin == Origin::External && request.rotate_every.is_some() {
             return Err(Status::UnsupportedOperation.error("a key with imported material can't rotate"));
         }
-        let id = KeyId::from_random(random::array()?);
-        let key = Key::new(id, origin, request.description.clone(), request.rotate_every, self.clock.wall());
-        self.change(|change, _| Ok(Changed::one((), insert(change, key)?)))?;
-        Ok(id)
+        let now = self.clock.wall();
+        let done = self.change(|change, _| {
+            let mut changed = Changed::none(Vec::with_capacity(count));
+            for _ in 0..count {
+                let id = KeyId::from_random(random::array()?);
+                let key = Key::new(id, origin, request.description.clone(), request.rotate_every, now);
+                changed.keys.push(insert(change, key)?);
+                changed.value.push(id);
+            }
+            Ok(changed)
+        })?;
+        Ok(done.value)
     }
 
     fn create_service_key(&self, alias: &str) -> Result<KeyId> {

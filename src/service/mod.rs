@@ -2,11 +2,13 @@
 //!
 //! * `open`: options and handles. `key`, `version`, `rotation`, `crypt`, `data_key`, `import`, `alias`, `tag`: the
 //!   operations.
-//! * `cache`: keys in memory. `thread`: what each thread keeps for the hot path. `ticker`: the rotation clock.
+//! * `batch`: many records in one call.
+//! * `cache`: keys in memory. `thread`: what each thread keeps for the hot path, in `slots`. `ticker`: the rotation clock.
 //! * `call`: all of it once more, by the service's action names and JSON.
 //! * `event`, `health`: what a keystore tells of itself.
 
 mod alias;
+mod batch;
 mod cache;
 mod call;
 mod crypt;
@@ -17,6 +19,7 @@ mod import;
 mod key;
 mod open;
 mod rotation;
+mod slots;
 mod tag;
 mod thread;
 mod ticker;
@@ -41,6 +44,7 @@ use cache::{Cache, CachedKey, Material};
 use event::EventHandler;
 use thread::ThreadState;
 
+pub use batch::{Moved, Place, Record};
 pub use call::CallFailed;
 pub use crypt::{BlobInfo, OpenTarget, SealTarget};
 pub use data_key::DataKeyTarget;
@@ -91,11 +95,7 @@ impl Kms {
     #[inline]
     fn core(&self) -> Result<&Core> {
         let core = self.living_or_dead()?;
-        if core.counters.thread_died.load(Ordering::Relaxed) {
-            return Err(
-                Status::Poisoned.error("the rotation thread died of a panic; close the keystore and open it again")
-            );
-        }
+        core.check_alive()?;
         Ok(core)
     }
 
@@ -135,6 +135,15 @@ fn missing_version(id: &KeyId) -> crate::error::Error {
 }
 
 impl Core {
+    fn check_alive(&self) -> Result<()> {
+        if self.counters.thread_died.load(Ordering::Relaxed) {
+            return Err(
+                Status::Poisoned.error("the rotation thread died of a panic; close the keystore and open it again")
+            );
+        }
+        Ok(())
+    }
+
     /// The id behind an argument that takes an id or an alias.
     fn resolve(&self, text: &str) -> Result<KeyId> {
         match name(text)? {
@@ -313,9 +322,10 @@ impl<R> Changed<R> {
     }
 }
 
+#[inline]
 fn check_plaintext_len(len: usize) -> Result<()> {
-    if len > limits::PLAINTEXT_BYTES {
-        return Err(Status::LimitExceeded.error("the plaintext is above 1 GiB; encrypt it in parts or by a data key"));
+    if len <= limits::PLAINTEXT_BYTES {
+        return Ok(());
     }
-    Ok(())
+    Err(Status::LimitExceeded.error("the plaintext is above 1 GiB; encrypt it in parts or by a data key"))
 }

@@ -106,7 +106,8 @@ impl Options {
         self
     }
 
-    /// How many keys, and how many key versions, are kept in memory; 10,000 by default.
+    /// How many keys, and how many key versions, are kept in memory; 32,768 by default. Each
+    /// thread also keeps so many that are ready for use.
     pub fn cache_keys(mut self, keys: usize) -> Self {
         self.cache_keys = keys.max(1);
         self

@@ -3,20 +3,22 @@
 //! Everything here was checked against the cache at some announced word and epoch. While both stand still, a call
 //! needs no lock; once one moves, each entry is checked again before its next use.
 
-use std::borrow::Borrow;
-use std::collections::HashMap;
-use std::hash::Hash;
 use std::sync::Arc;
 
 use super::cache::{CachedKey, Material};
+use super::slots::{Called, Slots};
+use crate::crypto::blob::HEADER;
 use crate::crypto::context::Aad;
-use crate::crypto::xaes::{KeySource, Opener, Sealer, Shared};
-use crate::domain::id::VersionId;
-use crate::error::{Result, Status};
-use crate::sys::secret::Secret;
+use crate::crypto::xaes::{Cipher, KeySource, Shared};
+use crate::domain::id::{KeyId, TEXT_LEN, VersionId};
+use crate::error::{Error, Result, Status};
+use crate::sys::prefix::{Prefix, Prefixes};
+use crate::sys::secret::Arena;
 
-/// Contexts of a thread in each direction. Above this, setting a key again is faster than the cache misses.
+/// Cipher contexts of a thread in each direction. Above this, setting a key again is faster than the cache misses.
 const CONTEXTS: usize = 256;
+/// Of so many uses of keys without a context of their own, one gets it: a key that is used often, soon.
+const ADMISSION: u32 = 64;
 
 /// A plaintext up to this size is decrypted into memory of ours first, so that a failed tag leaves no trace outside.
 pub const SMALL: usize = 4096;
@@ -27,8 +29,8 @@ pub struct ThreadState {
     pub aad: Aad,
     /// Where small plaintexts are decrypted; wiped after each.
     pub small: Box<[u8; SMALL]>,
-    pub seals: Slots<Box<str>, Seal>,
-    pub opens: Slots<VersionId, Open>,
+    pub seals: Ready<SealName, Seal>,
+    pub opens: Ready<VersionId, Open>,
     /// The word and epoch at which entries stamped with `stamp` were current.
     pub word: u64,
     pub epoch: u64,
@@ -41,8 +43,8 @@ impl Default for ThreadState {
             shared: None,
             aad: Aad::new(),
             small: Box::new([0; SMALL]),
-            seals: Slots::new(),
-            opens: Slots::new(),
+            seals: Ready::new(),
+            opens: Ready::new(),
             word: 0,
             epoch: 0,
             stamp: 0,
@@ -52,88 +54,221 @@ impl Default for ThreadState {
 
 /// Ready to encrypt under a key's primary version.
 pub struct Seal {
+    pub stamp: u64,
+    /// That of a ciphertext without a context.
+    pub header: [u8; HEADER],
+    /// Whether the clock decides about the key's use, or about a rotation before it.
+    pub asks_clock: bool,
     pub key: Arc<CachedKey>,
     pub material: Arc<Material>,
-    pub sealer: Sealer,
-    pub stamp: u64,
 }
 
 /// Ready to decrypt what one version encrypted.
 pub struct Open {
+    pub stamp: u64,
+    pub id: KeyId,
+    /// Whether the clock decides about the key's use.
+    pub asks_clock: bool,
     pub key: Arc<CachedKey>,
     pub material: Arc<Material>,
-    pub opener: Opener,
-    pub stamp: u64,
 }
 
-impl KeySource for Secret {
+impl KeySource for Material {
     fn lend(&self, user: &mut dyn FnMut(&[u8; 32]) -> Result<()>) -> Result<()> {
-        user(self.expose())
+        user(self.secret.expose())
+    }
+
+    fn name(&self) -> Option<[u8; 16]> {
+        Some(*self.version.id.as_bytes())
     }
 }
 
-/// What sealers and openers of a thread share, made on first use.
+/// What the ciphers of a thread share, made on first use.
+#[inline]
 pub fn shared(slot: &mut Option<Shared>) -> Result<&mut Shared> {
     if slot.is_none() {
         *slot = Some(Shared::new()?);
     }
-    slot.as_mut().ok_or_else(|| Status::Internal.error("a thread has no cipher state"))
+    slot.as_mut().ok_or_else(lost)
 }
 
-/// A bounded map whose last used entry is found without hashing; when full, entries are replaced in turn.
-pub struct Slots<K, V> {
-    entries: Vec<(K, V)>,
-    index: HashMap<K, usize>,
-    last: usize,
-    turn: usize,
+#[cold]
+pub fn lost() -> Error {
+    Status::Internal.error("a thread lost an entry of its own")
 }
 
-impl<K: Eq + Hash + Clone, V> Slots<K, V> {
-    fn new() -> Self {
-        Self { entries: Vec::new(), index: HashMap::new(), last: 0, turn: 0 }
+/// What a key is called in a call to encrypt: an id's text, or an alias.
+pub enum SealName {
+    Id([u8; TEXT_LEN]),
+    Other(Box<[u8]>),
+}
+
+impl Called<[u8]> for SealName {
+    fn of(name: &[u8]) -> Self {
+        match name.try_into() {
+            Ok(id) => Self::Id(id),
+            Err(_) => Self::Other(name.into()),
+        }
     }
 
     #[inline]
-    pub fn get<Q: Eq + Hash + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
-    where
-        K: Borrow<Q>,
-    {
-        let at = match self.entries.get(self.last) {
-            Some((found, _)) if found.borrow() == key => self.last,
-            _ => *self.index.get(key)?,
+    fn is(&self, name: &[u8]) -> bool {
+        match self {
+            // Of a known length, so compared without a call.
+            Self::Id(id) => <&[u8; TEXT_LEN]>::try_from(name).is_ok_and(|name| name == id),
+            Self::Other(other) => **other == *name,
+        }
+    }
+
+    #[inline]
+    fn hash(name: &[u8]) -> u32 {
+        const MIX: u64 = 0x9E37_79B9_7F4A_7C15;
+        let (words, rest) = name.as_chunks::<8>();
+        let mix = |hash: u64, word: u64| {
+            let mixed = (hash ^ word).wrapping_mul(MIX);
+            mixed ^ mixed >> 32
         };
-        self.last = at;
-        self.entries.get_mut(at).map(|(_, value)| value)
-    }
-
-    pub fn put(&mut self, key: K, value: V) {
-        if let Some(entry) = self.index.get(&key).and_then(|at| self.entries.get_mut(*at)) {
-            entry.1 = value;
-            return;
-        }
-        if self.entries.len() < CONTEXTS {
-            self.index.insert(key.clone(), self.entries.len());
-            self.entries.push((key, value));
-            return;
-        }
-        self.turn = (self.turn + 1) % CONTEXTS;
-        if let Some(entry) = self.entries.get_mut(self.turn) {
-            self.index.remove(&entry.0);
-            self.index.insert(key.clone(), self.turn);
-            *entry = (key, value);
-        }
-    }
-
-    pub fn remove<Q: Eq + Hash + ?Sized>(&mut self, key: &Q)
-    where
-        K: Borrow<Q>,
-    {
-        if let Some(at) = self.index.remove(key) {
-            self.entries.swap_remove(at);
-            if let Some((moved, _)) = self.entries.get(at) {
-                self.index.insert(moved.clone(), at);
+        let hash = match words {
+            // The first and the last digits of an id are random; an alias begins with "alias/".
+            [first, _, _, last] if name.len() == TEXT_LEN && first.get(1) != Some(&b'l') => {
+                mix(u64::from_le_bytes(*first), u64::from_le_bytes(*last))
             }
+            _ => {
+                let hash = words.iter().fold(0, |hash, word| mix(hash, u64::from_le_bytes(*word)));
+                rest.iter().fold(hash, |hash, byte| mix(hash, u64::from(*byte)))
+            }
+        };
+        hash as u32
+    }
+}
+
+impl Called<VersionId> for VersionId {
+    fn of(name: &VersionId) -> Self {
+        *name
+    }
+
+    #[inline]
+    fn is(&self, name: &VersionId) -> bool {
+        self == name
+    }
+
+    /// Version ids are random.
+    #[inline]
+    fn hash(name: &VersionId) -> u32 {
+        name.as_bytes().first_chunk().map_or(0, |bytes| u32::from_ne_bytes(*bytes))
+    }
+}
+
+/// What is ready in one direction. An entry's prefix and message key outlive the cipher context that had it.
+pub struct Ready<K, V> {
+    slots: Slots<K, (u32, V)>,
+    prefixes: Prefixes,
+    ciphers: Ciphers,
+}
+
+impl<K, V> Ready<K, V> {
+    const fn new() -> Self {
+        Self { slots: Slots::new(), prefixes: Prefixes::new(), ciphers: Ciphers { all: Vec::new(), turn: 0, asked: 0 } }
+    }
+
+    #[inline]
+    pub fn find<Q: ?Sized>(&mut self, name: &Q) -> Option<usize>
+    where
+        K: Called<Q>,
+    {
+        self.slots.find(name)
+    }
+
+    #[inline]
+    pub fn get(&mut self, at: usize) -> Option<&mut V> {
+        self.slots.get(at).map(|(_, value)| value)
+    }
+
+    /// An entry with its prefix and a cipher for it.
+    #[inline]
+    pub fn take(&mut self, at: usize) -> Result<(&mut V, &mut Prefix, &mut Cipher)> {
+        let ((context, value), prefix) = match (self.slots.get(at), self.prefixes.get(at)) {
+            (Some(entry), Some(prefix)) => (entry, prefix),
+            _ => return Err(lost()),
+        };
+        let cipher = self.ciphers.lend(context, prefix.serial)?;
+        Ok((value, prefix, cipher))
+    }
+
+    /// Puts a new entry, or replaces one, without a prefix.
+    pub fn put<Q: ?Sized>(&mut self, name: &Q, value: V, capacity: usize, arena: &Arena) -> Result<usize>
+    where
+        K: Called<Q>,
+    {
+        self.remove(name);
+        let capacity = capacity.max(CONTEXTS);
+        if let Some(at) = self.slots.next_out(capacity) {
+            self.wipe(at);
         }
+        let at = self.slots.put(name, (0, value), capacity);
+        if let Some(added) = self.prefixes.grow_to(at)? {
+            arena.note(added);
+        }
+        Ok(at)
+    }
+
+    pub fn remove<Q: ?Sized>(&mut self, name: &Q)
+    where
+        K: Called<Q>,
+    {
+        if let Some(at) = self.slots.find(name) {
+            self.wipe(at);
+            self.slots.remove(name);
+        }
+    }
+
+    /// Wipes what belonged to an entry: its message key, and the context that has it.
+    fn wipe(&mut self, at: usize) {
+        if let Some(prefix) = self.prefixes.get(at) {
+            if let Some((context, _)) = self.slots.get(at) {
+                self.ciphers.forget(*context, prefix.serial);
+            }
+            prefix.wipe();
+        }
+    }
+}
+
+/// Cipher contexts: one for each entry while there are few; then the first serves all that have none of their own.
+struct Ciphers {
+    all: Vec<Cipher>,
+    turn: usize,
+    asked: u32,
+}
+
+impl Ciphers {
+    /// The context that has the key of this serial, or another, whose number is then noted in `at`.
+    #[inline]
+    fn lend(&mut self, at: &mut u32, serial: u64) -> Result<&mut Cipher> {
+        if !self.all.get(*at as usize).is_some_and(|cipher| cipher.has(serial)) {
+            *at = self.choose()?;
+        }
+        self.all.get_mut(*at as usize).ok_or_else(lost)
+    }
+
+    /// Frees, and so wipes, the context that has the key of this serial. Another may take over its number, and is then
+    /// no longer found by its entry: serials tell.
+    fn forget(&mut self, at: u32, serial: u64) {
+        if self.all.get(at as usize).is_some_and(|cipher| cipher.has(serial)) {
+            self.all.swap_remove(at as usize);
+        }
+    }
+
+    fn choose(&mut self) -> Result<u32> {
+        if self.all.len() < CONTEXTS {
+            self.all.push(Cipher::new()?);
+            return Ok(self.all.len() as u32 - 1);
+        }
+        self.asked = self.asked.wrapping_add(1);
+        if !self.asked.is_multiple_of(ADMISSION) {
+            return Ok(0);
+        }
+        self.turn = self.turn % (CONTEXTS - 1) + 1;
+        Ok(self.turn as u32)
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use super::fork;
 
+#[inline]
 fn read(clock: libc::clockid_t) -> libc::timespec {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is a valid timespec for the call to fill.

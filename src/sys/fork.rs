@@ -26,12 +26,14 @@ thread_local! {
 }
 
 /// A number that differs between a process and the process it was forked from. One atomic load.
+#[inline]
 pub fn epoch() -> u64 {
     let word = word();
     let epoch = word.load(Ordering::Relaxed);
     if epoch != 0 { epoch } else { new_epoch(word) }
 }
 
+#[inline]
 fn word() -> &'static AtomicU64 {
     let word = WORD.load(Ordering::Acquire);
     if word.is_null() {

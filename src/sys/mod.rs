@@ -1,15 +1,18 @@
 //! The operating system, as this library uses it.
 //!
 //! * `random`: bytes of the kernel, words of the CPU. `nonce`: unique nonce suffixes that survive fork and cloning.
-//! * `secret`: locked memory for keys. `per_thread`: a value for each thread of an object.
+//! * `locked`: memory for secrets. `secret`: keys in it. `prefix`: derived keys in it, of one thread.
+//! * `per_thread`: a value for each thread of an object.
 //! * `fork`: notices and survives fork. `sync`: locks and threads. `signal`: keeps signals off our threads.
 //! * `word`: a word shared between processes. `filesystem`: tells network file systems. `clocks`: its clocks.
 
 pub mod clocks;
 pub mod filesystem;
 pub mod fork;
+pub mod locked;
 pub mod nonce;
 pub mod per_thread;
+pub mod prefix;
 pub mod random;
 pub mod secret;
 mod signal;

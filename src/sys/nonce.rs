@@ -20,6 +20,50 @@ pub const SUFFIX: usize = 12;
 const PAGE: usize = 4096;
 const SLOTS: usize = (PAGE - size_of::<u64>()) / SUFFIX;
 
+/// A suffix at the start of 16 bytes that are written at once: the cipher reads it in two overlapping halves, and a CPU
+/// that has to put such a half together from two fresh stores waits for both to reach its cache.
+#[repr(C, align(16))]
+pub struct Suffix([u8; 16]);
+
+impl Suffix {
+    /// The first eight bytes are XORed with `word`.
+    #[inline]
+    fn new(bytes: [u8; SUFFIX], word: u64) -> Self {
+        let [a, b, c, d, e, f, g, h, i, j, k, l] = bytes;
+        let low = u64::from_ne_bytes([a, b, c, d, e, f, g, h]) ^ word;
+        let high = u64::from(u32::from_ne_bytes([i, j, k, l]));
+        Self::store(low, high)
+    }
+
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    #[inline]
+    fn store(low: u64, high: u64) -> Self {
+        use std::arch::x86_64::{__m128i, _mm_set_epi64x, _mm_store_si128};
+        let mut suffix = Self([0; 16]);
+        #[allow(unused_unsafe, reason = "some intrinsics became safe after Rust 1.90")]
+        // SAFETY: every x86-64 has SSE2; the place has 16 bytes and their alignment.
+        unsafe {
+            let both = _mm_set_epi64x(high.cast_signed(), low.cast_signed());
+            _mm_store_si128((&raw mut suffix).cast::<__m128i>(), both);
+        }
+        suffix
+    }
+
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    fn store(low: u64, high: u64) -> Self {
+        let (mut suffix, [a, b, c, d, ..]) = (Self([0; 16]), high.to_ne_bytes());
+        suffix.0.first_chunk_mut().into_iter().for_each(|start| *start = low.to_ne_bytes());
+        suffix.0.iter_mut().skip(8).zip([a, b, c, d]).for_each(|(to, from)| *to = from);
+        suffix
+    }
+
+    #[inline]
+    pub fn bytes(&self) -> &[u8; SUFFIX] {
+        const NONE: &[u8; SUFFIX] = &[0; SUFFIX];
+        self.0.first_chunk().unwrap_or(NONE)
+    }
+}
+
 /// One thread's source of suffixes.
 pub struct NoncePool {
     /// None: every suffix comes from the kernel.
@@ -43,16 +87,11 @@ impl NoncePool {
 
     /// A fresh suffix. Fails with `RandomFailed` when the kernel gives no randomness.
     #[inline]
-    pub fn suffix(&mut self) -> Result<[u8; SUFFIX]> {
-        let Some(page) = &mut self.page else { return random::array() };
+    pub fn suffix(&mut self) -> Result<Suffix> {
+        let Some(page) = &mut self.page else { return Ok(Suffix::new(random::array()?, 0)) };
         // Drawn first: a failed draw must not fall back on the buffer alone.
-        let Some(word) = (self.hardware)() else { return random::array() };
-        let mut suffix = page.buffer().take()?;
-        let (mixed, _) = suffix.split_at_mut(size_of::<u64>());
-        for (byte, fresh) in mixed.iter_mut().zip(word.to_ne_bytes()) {
-            *byte ^= fresh;
-        }
-        Ok(suffix)
+        let Some(word) = (self.hardware)() else { return Ok(Suffix::new(random::array()?, 0)) };
+        Ok(Suffix::new(page.buffer().take()?, word))
     }
 }
 

@@ -14,6 +14,8 @@ static LAST_ID: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
     static MINE: RefCell<Vec<Entry>> = const { RefCell::new(Vec::new()) };
+    /// Id and cell of the object used last. An id is never used again, so only the thread's end makes it wrong.
+    static LAST: Cell<(u64, *const ())> = const { Cell::new((0, std::ptr::null())) };
 }
 
 #[derive(Debug)]
@@ -65,6 +67,7 @@ impl<T> End for Weak<Cells<T>> {
 
 impl Drop for Entry {
     fn drop(&mut self) {
+        LAST.set((0, std::ptr::null()));
         // In a forked child the object is its parent's, and its lock may be held for ever.
         if self.epoch == fork::epoch() {
             self.end.end(self.cell);
@@ -94,13 +97,19 @@ impl<T: Default + Send + 'static> PerThread<T> {
 
     #[inline]
     fn cell(&self) -> Option<*const ThreadCell<T>> {
-        MINE.try_with(|mine| {
+        let (id, cell) = LAST.get();
+        if id == self.id { Some(cell.cast()) } else { self.find_cell() }
+    }
+
+    #[cold]
+    fn find_cell(&self) -> Option<*const ThreadCell<T>> {
+        let found = MINE.try_with(|mine| {
             let mine = mine.try_borrow().ok()?;
             mine.iter().find(|entry| entry.id == self.id).map(|entry| entry.cell.cast())
-        })
-        .ok()
-        .flatten()
-        .or_else(|| self.join())
+        });
+        let cell: *const ThreadCell<T> = found.ok().flatten().or_else(|| self.join())?;
+        LAST.set((self.id, cell.cast()));
+        Some(cell)
     }
 
     #[cold]

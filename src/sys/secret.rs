@@ -1,7 +1,7 @@
 //! Key bytes in locked, non-dumpable memory, wiped when done.
 //!
-//! An [`Arena`] maps memory in chunks, locks it (mlock), keeps it out of core dumps (MADV_DONTDUMP) and lends 32-byte
-//! places. Where RLIMIT_MEMLOCK is too small the memory stays unlocked and [`Arena::is_locked`] says so.
+//! An [`Arena`] takes memory in chunks and lends 32-byte places. Where RLIMIT_MEMLOCK is too small the memory stays
+//! unlocked and [`Arena::is_locked`] says so.
 
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use zeroize::Zeroize;
 
+use super::locked::Chunk;
 use super::sync::Lock;
 use crate::error::{Result, Status};
 
@@ -45,6 +46,13 @@ impl Arena {
         self.locked.load(Ordering::Relaxed)
     }
 
+    /// Takes note of memory for secrets that lies beside the arena.
+    pub fn note(&self, chunk: &Chunk) {
+        if !chunk.is_locked() {
+            self.locked.store(false, Ordering::Relaxed);
+        }
+    }
+
     /// Moves `key` into the arena and wipes the original.
     pub fn keep(self: &Arc<Self>, key: &mut [u8; KEY_LEN]) -> Result<Secret> {
         let place = self.place()?;
@@ -57,62 +65,19 @@ impl Arena {
     fn place(&self) -> Result<Place> {
         let mut memory = self.memory.lock()?;
         if memory.free.is_empty() {
-            let chunk = Chunk::map()?;
-            if !chunk.lock() {
-                self.locked.store(false, Ordering::Relaxed);
-            }
-            memory.free.extend(chunk.places());
+            let chunk = Chunk::map(CHUNK)?;
+            self.note(&chunk);
+            memory.free.extend(places(&chunk));
             memory.chunks.push(chunk);
         }
         memory.free.pop().ok_or_else(|| Status::Internal.error("no place for a secret"))
     }
 }
 
-#[derive(Debug)]
-struct Chunk(NonNull<libc::c_void>);
-// SAFETY: a mapping belongs to the process, not to a thread.
-unsafe impl Send for Chunk {}
-
-impl Chunk {
-    fn map() -> Result<Self> {
-        // SAFETY: an anonymous mapping; the result is checked before use.
-        let address = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                CHUNK,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
-        };
-        match NonNull::new(address) {
-            Some(address) if address.as_ptr() != libc::MAP_FAILED => Ok(Self(address)),
-            _ => Err(Status::Internal.error("no memory for secrets")),
-        }
-    }
-
-    /// Keeps the chunk out of swap and core dumps; false if it could not be locked.
-    fn lock(&self) -> bool {
-        // SAFETY: both calls are about the mapping that this chunk owns.
-        unsafe {
-            libc::madvise(self.0.as_ptr(), CHUNK, libc::MADV_DONTDUMP);
-            libc::mlock(self.0.as_ptr(), CHUNK) == 0
-        }
-    }
-
-    fn places(&self) -> impl Iterator<Item = Place> + use<> {
-        let start = self.0.cast::<[u8; KEY_LEN]>();
-        // SAFETY: the index stays inside the chunk.
-        (0..CHUNK / KEY_LEN).rev().map(move |index| Place(unsafe { start.add(index) }))
-    }
-}
-
-impl Drop for Chunk {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is ours; the arena dies after its last secret, so no place is in use.
-        unsafe { libc::munmap(self.0.as_ptr(), CHUNK) };
-    }
+fn places(chunk: &Chunk) -> impl Iterator<Item = Place> + use<> {
+    let start = chunk.start().cast::<[u8; KEY_LEN]>();
+    // SAFETY: the index stays inside the chunk.
+    (0..chunk.len() / KEY_LEN).rev().map(move |index| Place(unsafe { start.add(index) }))
 }
 
 /// A 32-byte key in an arena. No Clone, no Debug of its bytes; wiped on drop.

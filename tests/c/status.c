@@ -15,6 +15,7 @@ static const struct {
     STATUS(KMS_UNKNOWN_ACTION, NULL),
     STATUS(KMS_UNSUPPORTED_ALIAS, "Unsupported.Alias"),
     STATUS(KMS_LIMIT_EXCEEDED, "Rejected.LimitExceeded"),
+    STATUS(KMS_BATCH_PARTIAL, "InvalidParameter.BatchPartial"),
     STATUS(KMS_KEY_NOT_FOUND, "Forbidden.KeyNotFound"),
     STATUS(KMS_KEY_VERSION_NOT_FOUND, "Forbidden.KeyVersionNotFound"),
     STATUS(KMS_ALIAS_NOT_FOUND, NULL),

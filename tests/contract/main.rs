@@ -4,9 +4,11 @@
 
 mod aliases;
 mod arguments;
+mod batch;
 mod ciphertext;
 mod clock;
 mod context;
+mod create_keys;
 mod data_key;
 mod deletion;
 mod deletion_leaves_nothing;

@@ -1,6 +1,7 @@
 use super::*;
 use crate::crypto::context::{Aad, Context};
-use crate::crypto::xaes::{Input, Opener, Sealer, Shared};
+use crate::crypto::xaes::alone::{Opener, Sealer};
+use crate::crypto::xaes::{Input, Shared};
 
 fn header() -> Header {
     Header {

@@ -3,6 +3,7 @@ use std::cell::Cell;
 use sha3::Shake128;
 use sha3::digest::{ExtendableOutput, Update, XofReader};
 
+use super::alone::{Opener, Sealer};
 use super::*;
 use crate::crypto::openssl::cmac;
 
@@ -305,4 +306,55 @@ fn an_output_without_room_for_nonce_and_tag_is_refused() {
         assert!(sealer.seal(&mut shared, &KEY, b"", Input::InPlace, &mut vec![0; len]).is_err());
     }
     assert!(sealer.seal(&mut shared, &KEY, b"", Input::Apart(b"text"), &mut [0; NONCE + TAG]).is_err());
+}
+
+#[test]
+fn a_cipher_that_served_others_never_uses_their_keys() {
+    let keys: [[u8; 32]; 3] = [[1; 32], [2; 32], [3; 32]];
+    let mut prefixes = [(); 3].map(|()| Prefix::default());
+    let mut ciphers = [(); 2].map(|()| Cipher::new().unwrap());
+    let mut shared = Shared::new().unwrap();
+    for turn in 0..4000usize {
+        let [key, cipher, seals]: [u8; 3] = random::array().unwrap();
+        let (which, cipher) = (usize::from(key) % 3, &mut ciphers[usize::from(cipher) % 2]);
+        let (key, prefix) = (&keys[which], &mut prefixes[which]);
+        if turn % 50 == 0 {
+            prefix.wipe();
+        }
+        let mut out = [0; 4 + NONCE + TAG];
+        if seals % 2 == 0 {
+            cipher.seal(&mut shared, prefix, key, b"", Input::Apart(b"text"), &mut out).unwrap();
+            let (nonce, text) = out.split_first_chunk::<NONCE>().unwrap();
+            assert_eq!(opened(key, nonce, b"", text).unwrap(), b"text", "sealed under another's key");
+        } else {
+            let nonce = [seals % 4; NONCE];
+            let (mut plain, text) = ([0; 4], sealed(key, &nonce, b"", b"text"));
+            let mut own = Prefix::default();
+            cipher.open(&mut shared, &mut own, key, &nonce, b"", &text, &mut plain).unwrap();
+            assert_eq!(&plain, b"text");
+        }
+    }
+}
+
+#[test]
+fn a_named_key_is_asked_for_once_in_a_row_and_never_taken_for_another() {
+    struct Named<'a>(u8, &'a Cell<u32>);
+    impl KeySource for Named<'_> {
+        fn lend(&self, user: &mut dyn FnMut(&[u8; 32]) -> Result<()>) -> Result<()> {
+            self.1.set(self.1.get() + 1);
+            user(&[self.0; 32])
+        }
+        fn name(&self) -> Option<[u8; 16]> {
+            Some([self.0; 16])
+        }
+    }
+    let asked = Cell::new(0);
+    let mut shared = Shared::new().unwrap();
+    for (n, key) in [1, 1, 2, 2, 1].into_iter().enumerate() {
+        let nonce = [n as u8; NONCE];
+        let (mut plain, text) = ([0; 4], sealed(&[key; 32], &nonce, b"", b"text"));
+        Opener::new().unwrap().open(&mut shared, &Named(key, &asked), &nonce, b"", &text, &mut plain).unwrap();
+        assert_eq!(&plain, b"text");
+    }
+    assert_eq!(asked.get(), 3);
 }

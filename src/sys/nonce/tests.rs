@@ -21,7 +21,7 @@ fn suffixes_after_fork(pool: &mut NoncePool) -> ([u8; SUFFIX], [u8; SUFFIX]) {
         assert!(child >= 0);
         if child == 0 {
             let code = match pool.suffix() {
-                Ok(suffix) => libc::write(pipe[1], suffix.as_ptr().cast(), SUFFIX) != SUFFIX as isize,
+                Ok(suffix) => libc::write(pipe[1], suffix.bytes().as_ptr().cast(), SUFFIX) != SUFFIX as isize,
                 Err(_) => true,
             };
             libc::_exit(code.into());
@@ -33,7 +33,7 @@ fn suffixes_after_fork(pool: &mut NoncePool) -> ([u8; SUFFIX], [u8; SUFFIX]) {
         assert_eq!(status, 0, "the child failed");
         libc::close(pipe[0]);
         libc::close(pipe[1]);
-        (pool.suffix().unwrap(), theirs)
+        (*pool.suffix().unwrap().bytes(), theirs)
     }
 }
 
@@ -66,7 +66,7 @@ fn a_cloned_buffer_never_repeats_a_suffix() {
     to.left = from.left;
     to.slots = from.slots;
     for _ in 0..SLOTS - 1 {
-        let (a, b) = (original.suffix().unwrap(), clone.suffix().unwrap());
+        let (a, b) = (*original.suffix().unwrap().bytes(), *clone.suffix().unwrap().bytes());
         assert_ne!(a[..8], b[..8], "a cloned machine repeats a nonce");
         assert_eq!(a[8..], b[8..], "the buffers were not the same, so the test proves nothing");
     }
@@ -75,7 +75,7 @@ fn a_cloned_buffer_never_repeats_a_suffix() {
 #[test]
 fn used_bytes_are_wiped() {
     let mut pool = buffered(true, constant);
-    let suffix = pool.suffix().unwrap();
+    let suffix = *pool.suffix().unwrap().bytes();
     let buffer = pool.page.as_mut().unwrap().buffer();
     assert_eq!(buffer.left as usize, SLOTS - 1);
     assert_eq!(buffer.slots[SLOTS - 1], [0; SUFFIX]);
@@ -88,13 +88,21 @@ fn no_suffix_repeats_over_many_refills() {
     for mut pool in [NoncePool::new().unwrap(), buffered(true, constant), NoncePool { page: None, hardware: constant }]
     {
         let mut seen = std::collections::HashSet::new();
-        assert!((0..5 * SLOTS).all(|_| seen.insert(pool.suffix().unwrap())));
+        assert!((0..5 * SLOTS).all(|_| seen.insert(*pool.suffix().unwrap().bytes())));
     }
 }
 
 #[test]
 fn a_failed_draw_never_uses_the_buffer_alone() {
     let mut pool = buffered(true, || None);
-    assert_ne!(pool.suffix().unwrap(), pool.suffix().unwrap());
+    assert_ne!(pool.suffix().unwrap().bytes(), pool.suffix().unwrap().bytes());
     assert_eq!(pool.page.as_mut().unwrap().buffer().left, 0, "the buffer was touched");
+}
+
+#[test]
+fn a_suffix_is_the_buffers_bytes_and_the_cpus_word() {
+    let bytes = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
+    assert_eq!(Suffix::new(bytes, 0).bytes(), &bytes);
+    let word = u64::from_ne_bytes([1, 2, 3, 4, 5, 6, 7, 9]);
+    assert_eq!(Suffix::new(bytes, word).bytes(), &[0, 0, 0, 0, 0, 0, 0, 1, 9, 10, 11, 12]);
 }

@@ -1,0 +1,208 @@
+//! What a call costs beside the cipher itself: kms_encrypt and kms_decrypt through the C ABI against raw EVP calls on the
+//! same OpenSSL, in one process, in interleaved rounds.
+//!
+//! Times are nanoseconds of the thread's own CPU clock, minimum and median of the rounds. A ratio is the median of the
+//! rounds' ratios, beside that of the minima. `encrypt count NAME N` runs one loop N times for callgrind and prints
+//! nothing (see ci/stages/instructions.sh).
+
+use std::hint::black_box;
+
+use kms as _;
+
+mod abi;
+mod count;
+mod raw;
+
+use abi::{Blob, Kms};
+use raw::Raw;
+
+const ROUNDS: usize = 41;
+
+fn cpu_ns() -> f64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
+}
+
+/// One thing that is measured: its name and what is called `calls` times a round.
+struct Subject<'a> {
+    name: String,
+    limit: Option<f64>,
+    call: Box<dyn FnMut(usize) + 'a>,
+    rounds: Vec<f64>,
+}
+
+fn subject<'a>(name: &str, limit: impl Into<Option<f64>>, call: impl FnMut(usize) + 'a) -> Subject<'a> {
+    Subject { name: name.into(), limit: limit.into(), call: Box::new(call), rounds: Vec::new() }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Measures all, the first being what the others are compared with.
+fn compare(title: &str, calls: usize, mut subjects: Vec<Subject<'_>>) {
+    for subject in &mut subjects {
+        (subject.call)(calls / 4);
+    }
+    for round in 0..ROUNDS {
+        let count = subjects.len();
+        for turn in 0..count {
+            let subject = &mut subjects[(turn + round) % count];
+            let start = cpu_ns();
+            (subject.call)(calls);
+            subject.rounds.push((cpu_ns() - start) / calls as f64);
+        }
+    }
+    println!("\n{title:<44} {:>8} {:>8}   {:>6} {:>6}   at most", "min ns", "med ns", "of min", "of med");
+    let base = subjects[0].rounds.clone();
+    for subject in &subjects {
+        let least = |rounds: &[f64]| rounds.iter().copied().fold(f64::MAX, f64::min);
+        let ratios = subject.rounds.iter().zip(&base).map(|(own, base)| own / base).collect();
+        println!(
+            "{:<44} {:>8.1} {:>8.1}   {:>6.2} {:>6.2}   {}",
+            subject.name,
+            least(&subject.rounds),
+            median(subject.rounds.clone()),
+            least(&subject.rounds) / least(&base),
+            median(ratios),
+            subject.limit.map_or(String::new(), |limit| format!("{limit:.2}")),
+        );
+    }
+}
+
+fn one_key() {
+    let kms = Kms::open(0);
+    let key = kms.create_key();
+    kms.create_alias(&key, c"alias/bench");
+    for size in [64usize, 1024, 4096, 65_536, 1 << 20] {
+        let plaintext = vec![3u8; size];
+        let (mut a, mut b, mut c, mut d, mut e) =
+            (Blob::new(size), Blob::new(size), Blob::new(size), Blob::new(size), Blob::new(size));
+        let (mut raw_seal, mut raw_open) = (Raw::new(), Raw::new());
+        let sealed_raw = raw_seal.sealed(&plaintext);
+        let sealed = kms.sealed(&key, &plaintext);
+        // Of 97 keys prefixes are never the last one seen.
+        let unseen: Vec<Blob> = (0..97).map(|_| Kms::sealed_by_another_thread(&kms, &key, &plaintext)).collect();
+        let calls = (2_000_000 / (size + 200)).clamp(30, 4000);
+        let large = size >= 65_536;
+        let limit = |small: f64| if large { Some(1.05) } else { (size == 64).then_some(small) };
+        compare(
+            &format!("encrypt, {size} B"),
+            calls,
+            vec![
+                subject("raw EVP, key kept", None, |n| {
+                    (0..n).for_each(|_| raw_seal.seal(black_box(&plaintext), &mut a.bytes))
+                }),
+                subject("by key id", limit(1.6), |n| (0..n).for_each(|_| kms.encrypt(&key, &plaintext, &mut b))),
+                subject("by alias", limit(1.65), |n| {
+                    (0..n).for_each(|_| kms.encrypt(c"alias/bench", &plaintext, &mut c))
+                }),
+            ],
+        );
+        compare(
+            &format!("decrypt, {size} B"),
+            calls,
+            vec![
+                subject("raw EVP, key kept", None, |n| {
+                    (0..n).for_each(|_| raw_open.open(black_box(&sealed_raw), &mut a.bytes))
+                }),
+                subject("prefix seen", limit(1.4), |n| (0..n).for_each(|_| kms.decrypt(&sealed, &mut d))),
+                subject("prefix never seen", limit(2.6), |n| {
+                    (0..n).for_each(|at| kms.decrypt(&unseen[at % unseen.len()], &mut e))
+                }),
+            ],
+        );
+    }
+}
+
+fn many_keys(count: usize) {
+    let kms = Kms::open(count.max(32_768));
+    let keys: Vec<_> = (0..count).map(|_| kms.create_key()).collect();
+    let raw_keys: Vec<[u8; 32]> = (0..count).map(|at| [at as u8 ^ (at >> 8) as u8; 32]).collect();
+    let plaintext = [3u8; 64];
+    let (mut raw, mut a, mut b, mut c) = (Raw::new(), Blob::new(64), Blob::new(64), Blob::new(64));
+    keys.iter().for_each(|key| kms.encrypt(key, &plaintext, &mut b));
+    let blobs: Vec<Blob> = keys.iter().map(|key| kms.sealed(key, &plaintext)).collect();
+    blobs.iter().for_each(|blob| kms.decrypt(blob, &mut c));
+    let order: Vec<u32> = {
+        let mut word = 88_172_645_463_325_252u64;
+        let next = move |_| {
+            word ^= word << 13;
+            word ^= word >> 7;
+            word ^= word << 17;
+            (word % count as u64) as u32
+        };
+        (0..1 << 18).map(next).collect()
+    };
+    let walk = |at: &mut usize| {
+        *at = (*at + 1) & (order.len() - 1);
+        order[*at] as usize
+    };
+    let (mut first, mut second, mut third) = (0, 77_777, 155_555);
+    compare(
+        &format!("64 B, {count} keys at random"),
+        20_000,
+        vec![
+            subject("raw EVP, key set for each message", None, |n| {
+                (0..n).for_each(|_| {
+                    raw.set_key(&raw_keys[walk(&mut first)]);
+                    raw.seal(black_box(&plaintext), &mut a.bytes)
+                })
+            }),
+            subject("encrypt", (count == 20_000).then_some(1.5), |n| {
+                (0..n).for_each(|_| kms.encrypt(&keys[walk(&mut second)], &plaintext, &mut b))
+            }),
+            subject("decrypt", None, |n| (0..n).for_each(|_| kms.decrypt(&blobs[walk(&mut third)], &mut c))),
+        ],
+    );
+}
+
+/// Wall time, because that is what threads save; each pair of rounds is one alone and two at once.
+fn two_threads() {
+    const CALLS: usize = 200_000;
+    let kms = Kms::open(0);
+    let key = kms.create_key();
+    let work = || {
+        let (plaintext, mut out) = ([3u8; 64], Blob::new(64));
+        let start = cpu_ns();
+        (0..CALLS).for_each(|_| kms.encrypt(&key, &plaintext, &mut out));
+        (cpu_ns() - start) / CALLS as f64
+    };
+    let (mut alone, mut both) = (Vec::new(), Vec::new());
+    for _ in 0..15 {
+        alone.push(work());
+        std::thread::scope(|scope| {
+            let other = scope.spawn(work);
+            both.push(work());
+            both.push(other.join().unwrap());
+        });
+    }
+    let least = |rounds: &[f64]| rounds.iter().copied().fold(f64::MAX, f64::min);
+    println!("\n64 B, CPU time of a call: alone {:.1} ns, with a second thread {:.1} ns", least(&alone), least(&both));
+    println!(
+        "two threads do {:.2} times the work of one (of the medians {:.2}); at least 1.95",
+        2.0 * least(&alone) / least(&both),
+        2.0 * median(alone.clone()) / median(both.clone())
+    );
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let Some(at) = arguments.iter().position(|argument| argument == "count") {
+        let times = arguments.get(at + 2).and_then(|n| n.parse().ok()).unwrap_or(1);
+        return count::run(&arguments[at + 1], times);
+    }
+    let wanted =
+        |name: &str| !arguments.iter().any(|a| a.starts_with("only=")) || arguments.contains(&format!("only={name}"));
+    if wanted("one") {
+        one_key();
+    }
+    if wanted("threads") {
+        two_threads();
+    }
+    if wanted("many") {
+        [16, 1000, 20_000].into_iter().for_each(many_keys);
+    }
+}

@@ -1,0 +1,79 @@
+/* One hot call in a loop, for callgrind to count (ci/stages/instructions.sh): encrypt or decrypt, of so many bytes.
+ *
+ * It brings its own clock_gettime, which the library then uses too: time goes by the number of looks alone, so that nothing
+ * depends on how fast the machine is. By that clock the CPU's random generator is slow, so nonces come from the kernel. */
+#define _POSIX_C_SOURCE 200809L
+#include <kms.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* Whole turns of the 64 messages that one prefix serves. */
+enum { CALLS = 64 * 16 };
+
+static long looks;
+
+int clock_gettime(clockid_t clock, struct timespec *now) {
+    (void)clock;
+    looks++;
+    now->tv_sec = 1000000 + looks / 1000000;
+    now->tv_nsec = looks % 1000000 * 1000;
+    return 0;
+}
+
+static void require(kms_status status, const char *what) {
+    if (status != KMS_OK) {
+        fprintf(stderr, "%s: %s\n", what, kms_status_name(status));
+        exit(1);
+    }
+}
+
+static kms_t *kms;
+static char key[KMS_ID_SIZE];
+static const kms_context_entry context = {"tenant", "42"};
+static uint8_t plaintext[4096], blob[4096 + KMS_MAX_OVERHEAD], out[4096 + KMS_MAX_OVERHEAD];
+static size_t blob_len;
+
+static kms_status encrypt(size_t len) {
+    size_t out_len;
+    return kms_encrypt(kms, key, plaintext, len, &context, 1, out, sizeof out, &out_len);
+}
+
+static kms_status decrypt(size_t len) {
+    size_t out_len;
+    (void)len;
+    return kms_decrypt(kms, blob, blob_len, &context, 1, out, sizeof out, &out_len);
+}
+
+/* Counting is on inside of this function only. */
+__attribute__((noinline)) void measured(kms_status (*call)(size_t), size_t len);
+void measured(kms_status (*call)(size_t), size_t len) {
+    int i;
+    for (i = 0; i < CALLS; i++) {
+        if (call(len) != KMS_OK) {
+            exit(1);
+        }
+    }
+}
+
+int main(int argc, char **argv) {
+    static const uint8_t root[32] = "a root key of exactly 32 bytes!";
+    kms_options_t *options = kms_options_new();
+    kms_status (*call)(size_t) = argc > 1 && strcmp(argv[1], "encrypt") == 0 ? encrypt : decrypt;
+    size_t len = argc > 2 ? strtoul(argv[2], NULL, 10) : 64;
+    int i;
+    require(kms_options_set_root_key(options, root, sizeof root), "root key");
+    require(kms_open("memory:", options, &kms), "open");
+    kms_options_free(options);
+    require(kms_create_key(kms, NULL, key), "create");
+    require(kms_encrypt(kms, key, plaintext, len, &context, 1, blob, sizeof blob, &blob_len), "encrypt");
+    for (i = 1; i < 64; i++) {
+        require(encrypt(len), "encrypt");
+    }
+    require(decrypt(len), "decrypt");
+    measured(call, len);
+    kms_close(kms);
+    printf("%d\n", CALLS);
+    return 0;
+}

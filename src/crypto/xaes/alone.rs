@@ -1,0 +1,44 @@
+//! A sealer and an opener of one key with a cipher of their own, for tests.
+
+use super::{Cipher, Input, KeySource, NONCE, Shared};
+use crate::error::Result;
+use crate::sys::prefix::Prefix;
+
+pub struct Sealer(Cipher, Prefix);
+
+impl Sealer {
+    pub fn new() -> Result<Self> {
+        Ok(Self(Cipher::new()?, Prefix::default()))
+    }
+
+    pub fn seal(
+        &mut self,
+        shared: &mut Shared,
+        key: &impl KeySource,
+        aad: &[u8],
+        input: Input<'_>,
+        out: &mut [u8],
+    ) -> Result<()> {
+        self.0.seal(shared, &mut self.1, key, aad, input, out)
+    }
+}
+
+pub struct Opener(Cipher, Prefix);
+
+impl Opener {
+    pub fn new() -> Result<Self> {
+        Ok(Self(Cipher::new()?, Prefix::default()))
+    }
+
+    pub fn open(
+        &mut self,
+        shared: &mut Shared,
+        key: &impl KeySource,
+        nonce: &[u8; NONCE],
+        aad: &[u8],
+        sealed: &[u8],
+        out: &mut [u8],
+    ) -> Result<()> {
+        self.0.open(shared, &mut self.1, key, nonce, aad, sealed, out)
+    }
+}

@@ -1,0 +1,204 @@
+//! Many records in one call: encrypted, decrypted or re-encrypted independently of each other.
+//!
+//! What is about the whole call (the key and its state) is checked once, when it begins, and fails it as a whole. Then
+//! every record goes its own way, whatever becomes of the others.
+
+use zeroize::{Zeroize, Zeroizing};
+
+use super::crypt::{OpenTarget, SealTarget, Tried, VecOpen, VecSeal};
+use super::thread::ThreadState;
+use super::{Core, Kms, check_plaintext_len};
+use crate::crypto::blob::{Blob, OVERHEAD};
+use crate::crypto::context::Context;
+use crate::crypto::xaes::Input;
+use crate::error::{Error, Result};
+
+/// A plaintext to encrypt, or a ciphertext to decrypt, with its context.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Record<'a> {
+    pub data: &'a [u8],
+    pub context: &'a [(&'a str, &'a str)],
+}
+
+/// A ciphertext to re-encrypt: the context it has, and the one it is to get.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Moved<'a> {
+    pub blob: &'a [u8],
+    pub source_context: &'a [(&'a str, &'a str)],
+    pub destination_context: &'a [(&'a str, &'a str)],
+}
+
+/// Where a re-encrypted ciphertext goes. Its plaintext never lies there.
+pub trait Place {
+    /// Told the exact size once everything else is checked; false for a caller who only asks for the size.
+    fn room(&mut self, needed: usize) -> Result<bool>;
+
+    /// The output of exactly that size.
+    fn buffer(&mut self) -> &mut [u8];
+}
+
+impl Place for Vec<u8> {
+    fn room(&mut self, needed: usize) -> Result<bool> {
+        self.resize(needed, 0);
+        Ok(true)
+    }
+
+    fn buffer(&mut self) -> &mut [u8] {
+        self
+    }
+}
+
+impl Kms {
+    /// Encrypts each record under the same version of `key`, its primary, also when the key rotates meanwhile.
+    ///
+    /// Fails as a whole where [`Kms::encrypt`] would for the key; otherwise each record has a result of its own.
+    pub fn encrypt_batch(&self, key: &str, records: &[Record<'_>]) -> Result<Vec<Result<Vec<u8>>>> {
+        let seal = |sealing: &mut Sealing<'_>, record: &Record<'_>| {
+            let context = Context::new(record.context.iter().copied())?;
+            let mut target = VecSeal { plaintext: record.data, out: Vec::new() };
+            sealing.seal(record.data.len(), &context, &mut target)?;
+            Ok(target.out)
+        };
+        self.sealing(key.as_bytes(), |sealing| records.iter().map(|record| seal(sealing, record)).collect())
+    }
+
+    /// Decrypts each record under the version that it names.
+    pub fn decrypt_batch(&self, records: &[Record<'_>]) -> Result<Vec<Result<Zeroizing<Vec<u8>>>>> {
+        let open = |opening: &mut Opening<'_>, record: &Record<'_>| {
+            let context = Context::new(record.context.iter().copied())?;
+            let mut target = VecOpen::default();
+            opening.open(record.data, &context, &mut target)?;
+            Ok(target.0)
+        };
+        self.opening(|opening| records.iter().map(|record| open(opening, record)).collect())
+    }
+
+    /// Moves each ciphertext to the same version of `destination_key_id`, its primary. Unlike in [`Kms::reencrypt`], the
+    /// destination is checked first, once.
+    pub fn reencrypt_batch(&self, destination_key_id: &str, records: &[Moved<'_>]) -> Result<Vec<Result<Vec<u8>>>> {
+        let reseal = |sealing: &mut Sealing<'_>, record: &Moved<'_>| {
+            let source = Context::new(record.source_context.iter().copied())?;
+            let destination = Context::new(record.destination_context.iter().copied())?;
+            let mut out = Vec::new();
+            sealing.reseal(record.blob, &source, &destination, &mut out)?;
+            Ok(out)
+        };
+        self.resealing(destination_key_id, |sealing| records.iter().map(|record| reseal(sealing, record)).collect())
+    }
+
+    /// Runs `work` with what seals under one version of `key`, a key id or an alias.
+    pub(crate) fn sealing<R>(&self, key: &[u8], work: impl FnOnce(&mut Sealing<'_>) -> R) -> Result<R> {
+        let core = self.core()?;
+        core.threads.with(|mine| {
+            let at = core.ready_to_seal(mine, key)?;
+            let mut sealing =
+                Sealing { core, mine, key, at, may_rotate: !core.ticks, lost: None, plaintext: Zeroizing::default() };
+            Ok(work(&mut sealing))
+        })
+    }
+
+    /// The same for a key id only.
+    pub(crate) fn resealing<R>(&self, key_id: &str, work: impl FnOnce(&mut Sealing<'_>) -> R) -> Result<R> {
+        Core::id_only(key_id)?;
+        self.sealing(key_id.as_bytes(), work)
+    }
+
+    /// Runs `work` with what opens.
+    pub(crate) fn opening<R>(&self, work: impl FnOnce(&mut Opening<'_>) -> R) -> Result<R> {
+        let core = self.core()?;
+        Ok(core.threads.with(|mine| work(&mut Opening { core, mine })))
+    }
+}
+
+/// Seals records under the version that was primary when the first of them was sealed.
+pub(crate) struct Sealing<'a> {
+    core: &'a Core,
+    mine: &'a mut ThreadState,
+    key: &'a [u8],
+    /// The entry of that version among this thread's; nothing else uses them meanwhile.
+    at: usize,
+    may_rotate: bool,
+    /// Why the key can't be used any more: found when it had to rotate before the first record.
+    lost: Option<Error>,
+    /// Of the record that is being re-encrypted; wiped after each.
+    plaintext: Zeroizing<Vec<u8>>,
+}
+
+impl Sealing<'_> {
+    pub fn seal(&mut self, plaintext_len: usize, context: &Context<'_>, target: &mut impl SealTarget) -> Result<()> {
+        context.check_limit()?;
+        check_plaintext_len(plaintext_len)?;
+        if let Some(error) = &self.lost {
+            return Err(error.clone());
+        }
+        loop {
+            match self.core.seal(self.mine, self.at, plaintext_len, context, target, self.may_rotate)? {
+                Tried::Asked => return Ok(()),
+                Tried::Done => {
+                    // From here on the version stays.
+                    self.may_rotate = false;
+                    return Ok(());
+                }
+                Tried::Overdue(id) => {
+                    self.may_rotate = false;
+                    self.core.rotate_overdue(&id);
+                    self.at =
+                        self.core.ready_to_seal(self.mine, self.key).inspect_err(|e| self.lost = Some(e.clone()))?;
+                }
+            }
+        }
+    }
+
+    /// Opens a ciphertext and seals what was in it, which is never outside of memory of ours.
+    pub fn reseal(
+        &mut self,
+        blob: &[u8],
+        source: &Context<'_>,
+        destination: &Context<'_>,
+        target: &mut impl Place,
+    ) -> Result<()> {
+        destination.check_limit()?;
+        let parsed = Blob::parse(blob)?;
+        check_plaintext_len(parsed.plaintext_len())?;
+        self.core.usable_version(&parsed.header.key, &parsed.header.version)?;
+        if !target.room(parsed.plaintext_len() + OVERHEAD)? {
+            return Ok(());
+        }
+        let mut opened = VecOpen(std::mem::take(&mut self.plaintext));
+        let done = self.core.open(self.mine, &parsed, source, &mut opened).and_then(|()| {
+            let mut target = Resealed { plaintext: &opened.0, target };
+            self.seal(opened.0.len(), destination, &mut target)
+        });
+        opened.0.as_mut_slice().zeroize();
+        self.plaintext = opened.0;
+        done
+    }
+}
+
+/// A target whose plaintext is ours, and so apart from the output.
+struct Resealed<'a, T> {
+    plaintext: &'a [u8],
+    target: &'a mut T,
+}
+
+impl<T: Place> SealTarget for Resealed<'_, T> {
+    fn room(&mut self, needed: usize) -> Result<bool> {
+        self.target.room(needed)
+    }
+
+    fn output(&mut self, _: usize) -> (&mut [u8], Input<'_>) {
+        (self.target.buffer(), Input::Apart(self.plaintext))
+    }
+}
+
+/// Opens records, each under its own version.
+pub(crate) struct Opening<'a> {
+    core: &'a Core,
+    mine: &'a mut ThreadState,
+}
+
+impl Opening<'_> {
+    pub fn open(&mut self, blob: &[u8], context: &Context<'_>, target: &mut impl OpenTarget) -> Result<()> {
+        self.core.open(self.mine, &Blob::parse(blob)?, context, target)
+    }
+}

@@ -1,0 +1,185 @@
+//! A bounded map of what a thread used last; when it is full, entries are replaced in turn.
+//!
+//! An entry keeps its number while it lives, so that other tables can be laid beside this one. The index holds the
+//! hashes: a look touches one line of it and the entry, and nothing else.
+
+/// A key of [`Slots`], found by what it is called in a call.
+pub trait Called<Q: ?Sized> {
+    fn of(name: &Q) -> Self;
+    fn is(&self, name: &Q) -> bool;
+    /// Cheap and uneven at worst: entries are compared in full.
+    fn hash(name: &Q) -> u32;
+}
+
+pub struct Slots<K, V> {
+    entries: Vec<Option<Entry<K, V>>>,
+    /// Open addressing: the hash in the upper half, the entry's number plus one in the lower; zero is empty.
+    index: Vec<u64>,
+    len: usize,
+    vacant: Vec<usize>,
+    last: usize,
+    turn: usize,
+}
+
+/// Begins at a cache line, so that a look touches as few as possible.
+#[repr(align(64))]
+struct Entry<K, V> {
+    key: K,
+    value: V,
+    hash: u32,
+}
+
+impl<K, V> Slots<K, V> {
+    pub const fn new() -> Self {
+        Self { entries: Vec::new(), index: Vec::new(), len: 0, vacant: Vec::new(), last: 0, turn: 0 }
+    }
+
+    #[inline]
+    pub fn find<Q: ?Sized>(&mut self, name: &Q) -> Option<usize>
+    where
+        K: Called<Q>,
+    {
+        if let Some(Some(entry)) = self.entries.get(self.last)
+            && entry.key.is(name)
+        {
+            return Some(self.last);
+        }
+        let at = self.look(name)?;
+        self.last = at;
+        Some(at)
+    }
+
+    #[inline]
+    pub fn get(&mut self, at: usize) -> Option<&mut V> {
+        self.entries.get_mut(at)?.as_mut().map(|entry| &mut entry.value)
+    }
+
+    /// The entry that the next `put` replaces.
+    pub fn next_out(&self, capacity: usize) -> Option<usize> {
+        let full = self.vacant.is_empty() && self.entries.len() >= capacity;
+        full.then(|| self.turn % self.entries.len().max(1))
+    }
+
+    /// Puts an entry that isn't there yet in the place whose number is returned; it may have been another's.
+    pub fn put<Q: ?Sized>(&mut self, name: &Q, value: V, capacity: usize) -> usize
+    where
+        K: Called<Q>,
+    {
+        let at = match self.vacant.pop() {
+            Some(at) => at,
+            None if self.entries.len() < capacity => {
+                self.entries.push(None);
+                self.entries.len() - 1
+            }
+            None => {
+                let at = self.turn % self.entries.len().max(1);
+                self.clear(at);
+                self.turn = at + 1;
+                at
+            }
+        };
+        let hash = K::hash(name);
+        self.enter(hash, at);
+        if let Some(place) = self.entries.get_mut(at) {
+            *place = Some(Entry { key: K::of(name), value, hash });
+        }
+        self.last = at;
+        at
+    }
+
+    /// Takes an entry out; returns the number that is vacant now.
+    pub fn remove<Q: ?Sized>(&mut self, name: &Q) -> Option<usize>
+    where
+        K: Called<Q>,
+    {
+        let at = self.look(name)?;
+        self.clear(at);
+        self.vacant.push(at);
+        Some(at)
+    }
+
+    #[inline]
+    fn look<Q: ?Sized>(&self, name: &Q) -> Option<usize>
+    where
+        K: Called<Q>,
+    {
+        let hash = K::hash(name);
+        let mask = self.index.len().wrapping_sub(1);
+        let mut place = hash as usize & mask;
+        loop {
+            let slot = *self.index.get(place)?;
+            let (found, at) = parts(slot)?;
+            if found == hash
+                && let Some(Some(entry)) = self.entries.get(at)
+                && entry.key.is(name)
+            {
+                return Some(at);
+            }
+            place = (place + 1) & mask;
+        }
+    }
+
+    fn enter(&mut self, hash: u32, at: usize) {
+        self.len += 1;
+        if self.len * 4 > self.index.len() * 3 {
+            let size = (self.index.len() * 2).max(8);
+            for slot in std::mem::replace(&mut self.index, vec![0; size]) {
+                self.place(slot);
+            }
+        }
+        self.place(u64::from(hash) << 32 | (at as u64 + 1));
+    }
+
+    fn place(&mut self, slot: u64) {
+        let Some((hash, _)) = parts(slot) else { return };
+        let mask = self.index.len().wrapping_sub(1);
+        let mut place = hash as usize & mask;
+        while let Some(found) = self.index.get_mut(place) {
+            if *found == 0 {
+                *found = slot;
+                return;
+            }
+            place = (place + 1) & mask;
+        }
+    }
+
+    /// Empties a place, and closes the gap that it leaves in the index.
+    fn clear(&mut self, at: usize) {
+        let Some(Some(gone)) = self.entries.get_mut(at).map(Option::take) else { return };
+        self.len -= 1;
+        let mask = self.index.len().wrapping_sub(1);
+        let mut hole = gone.hash as usize & mask;
+        // Every entry is in the index, at its hash or after it without a gap.
+        while self.index.get(hole).and_then(|slot| parts(*slot)).is_some_and(|(_, found)| found != at) {
+            hole = (hole + 1) & mask;
+        }
+        let mut place = hole;
+        loop {
+            place = (place + 1) & mask;
+            let slot = self.index.get(place).copied().unwrap_or(0);
+            let Some((hash, _)) = parts(slot) else { break };
+            let home = hash as usize & mask;
+            if place.wrapping_sub(home) & mask >= place.wrapping_sub(hole) & mask {
+                self.set(hole, slot);
+                hole = place;
+            }
+        }
+        self.set(hole, 0);
+    }
+
+    fn set(&mut self, place: usize, slot: u64) {
+        if let Some(found) = self.index.get_mut(place) {
+            *found = slot;
+        }
+    }
+}
+
+/// Hash and number of a slot of the index; `None` for an empty one.
+#[inline]
+fn parts(slot: u64) -> Option<(u32, usize)> {
+    let at = (slot & 0xffff_ffff).checked_sub(1)?;
+    Some(((slot >> 32) as u32, at as usize))
+}
+
+#[cfg(test)]
+mod tests;

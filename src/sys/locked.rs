@@ -1,0 +1,60 @@
+//! Memory for secrets: locked into RAM (mlock), left out of core dumps (MADV_DONTDUMP).
+
+use std::ptr::NonNull;
+
+use crate::error::{Result, Status};
+
+/// A mapping of its own, zeros at first. Whoever keeps secrets in it wipes them before it is dropped.
+#[derive(Debug)]
+pub struct Chunk {
+    start: NonNull<u8>,
+    len: usize,
+    locked: bool,
+}
+
+// SAFETY: a mapping belongs to the process, not to a thread.
+unsafe impl Send for Chunk {}
+
+impl Chunk {
+    /// `len` bytes, rounded up to pages. Where they can't be locked they serve all the same.
+    pub fn map(len: usize) -> Result<Self> {
+        let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: an anonymous mapping; the result is checked before use.
+        let address = unsafe { libc::mmap(std::ptr::null_mut(), len, access, kind, -1, 0) };
+        let start = match NonNull::new(address) {
+            Some(start) if address != libc::MAP_FAILED => start.cast(),
+            _ => return Err(Status::Internal.error("no memory for secrets")),
+        };
+        // SAFETY: both calls are about the mapping just made.
+        let locked = unsafe {
+            libc::madvise(address, len, libc::MADV_DONTDUMP);
+            libc::mlock(address, len) == 0
+        };
+        Ok(Self { start, len, locked })
+    }
+
+    /// Lets a forked child find zeros in its place; false where the kernel can't.
+    pub fn wipe_on_fork(&self) -> bool {
+        // SAFETY: the range is the mapping that this value owns.
+        unsafe { libc::madvise(self.start.as_ptr().cast(), self.len, libc::MADV_WIPEONFORK) == 0 }
+    }
+
+    pub fn is_locked(&self) -> bool {
+        self.locked
+    }
+
+    pub fn start(&self) -> NonNull<u8> {
+        self.start
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours, and its users die first.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.len) };
+    }
+}
