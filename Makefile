@@ -1,7 +1,7 @@
 # What can be made here; each target is one script of ci/, which installs what it needs.
 
 # The stages of each run, in order; one alone: make test STAGE=clippy
-TEST = fmt clippy header rust msrv release headers c exports demo decoder system
+TEST = fmt clippy header rust msrv release headers c exports instructions demo decoder system
 NIGHTLY = miri asan
 
 .PHONY: help demo build test test-nightly header bench clean

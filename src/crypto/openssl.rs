@@ -237,12 +237,12 @@ impl Cipher {
     #[inline]
     unsafe fn update(&mut self, update: Update, out: *mut u8, input: *const u8, len: usize) -> Result<()> {
         if len <= MAX_UPDATE {
+            if len == 0 {
+                return Ok(());
+            }
             let mut written = 0;
-            // SAFETY: the caller's promise; the length fits an int. Nothing is written for no bytes.
-            let code = match len {
-                0 => 1,
-                _ => unsafe { update(self.ptr(), out, &mut written, input, len as c_int) },
-            };
+            // SAFETY: the caller's promise; the length fits an int.
+            let code = unsafe { update(self.ptr(), out, &mut written, input, len as c_int) };
             return check(code, "EVP_CipherUpdate");
         }
         // SAFETY: the caller's promise.

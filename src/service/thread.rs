@@ -176,7 +176,10 @@ impl<K, V> Ready<K, V> {
     where
         K: Called<Q>,
     {
-        self.slots.find(name)
+        let at = self.slots.find(name)?;
+        // With many keys it is far away, and needed only after some work.
+        self.prefixes.expect(at);
+        Some(at)
     }
 
     #[inline]
