@@ -16,7 +16,7 @@ use crate::error::{Error, Result, Status};
 use crate::store::{Change, DueRow, Stored};
 use crate::sys::{clocks, random};
 
-/// The lock of the store is held for about this long; batches grow and shrink to fit.
+/// The work of a batch, under the lock of the store, takes about this long; batches grow and shrink to fit.
 const BATCH_TIME: Duration = Duration::from_millis(12);
 const SMALLEST_BATCH: usize = 32;
 const LARGEST_BATCH: usize = 4096;
@@ -157,6 +157,8 @@ struct Batch {
     last: Option<DueRow>,
     looked_at: usize,
     changed: usize,
+    /// How long the work took, without the commit: a slow disk makes each commit long, however small it is.
+    took: Duration,
 }
 
 impl Core {
@@ -225,7 +227,6 @@ impl Core {
         let mut size = SMALLEST_BATCH;
         self.note_contradictions(stop)?;
         loop {
-            let started = Instant::now();
             let batch = self.batch(now, after, size)?;
             let Some(last) = batch.last else { return Ok(total) };
             total.rotated += batch.done.rotated;
@@ -238,10 +239,9 @@ impl Core {
                 return Ok(total);
             }
             after = Some(last);
-            let took = started.elapsed();
-            size = match took {
-                _ if took > BATCH_TIME => (size / 2).max(SMALLEST_BATCH),
-                _ if took < BATCH_TIME / 2 => (size * 2).min(LARGEST_BATCH),
+            size = match batch.took {
+                took if took > BATCH_TIME => (size / 2).max(SMALLEST_BATCH),
+                took if took < BATCH_TIME / 2 => (size * 2).min(LARGEST_BATCH),
                 _ => size,
             };
             // SQLite has no queue: without a pause nobody else would get the lock.
@@ -313,6 +313,7 @@ impl Core {
 
     fn look_together(&self, rows: &[i64]) -> Result<Batch> {
         let done = self.change(|change, now| {
+            let started = Instant::now();
             let mut changed = Changed::none(Batch::default());
             for row in rows {
                 let stored = match change.key_in_row(*row) {
@@ -351,6 +352,7 @@ impl Core {
                 }
             }
             changed.value.changed = changed.keys.len() + changed.destroyed.len();
+            changed.value.took = started.elapsed();
             Ok(changed)
         })?;
         self.counters.rotations.fetch_add(done.value.done.rotated as u64, Ordering::Relaxed);
