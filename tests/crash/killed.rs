@@ -1,10 +1,12 @@
 //! A process killed (SIGKILL) before, within and after each call that writes, of each operation.
 
+use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::calls::{Kind, Plan, Watch, When};
-use crate::scene::{Keys, Operation, Prepared, Start, is_long, operation, operations};
+use crate::scene::{Keys, Operation, Prepared, Start, eventually, is_long, operation, operations};
 use crate::together::each;
 
 /// Around which calls a process dies.
@@ -35,7 +37,8 @@ pub fn kill_each(arguments: &[String]) {
                 break;
             }
             kills += 1;
-            committed += usize::from(!acknowledged && seen.unwrap() == prepared.after);
+            let changes = prepared.before != prepared.after;
+            committed += usize::from(changes && !acknowledged && seen.unwrap() == prepared.after);
         }
     }
     assert!(kills > 0, "{name}: no fault fired");
@@ -113,4 +116,44 @@ fn killed_at_any_write_point_each_operation_is_done_or_not_begun() {
     );
     assert!(kills > 50 * tried.len(), "only {kills} kills");
     assert!(committed > tried.len(), "hardly a kill fell between commit and acknowledgement");
+}
+
+#[test]
+fn what_a_process_committed_and_never_announced_is_seen_all_the_same() {
+    let prepared = Prepared::new(operation("disable"));
+    let mut unannounced = 0;
+    for point in 1.. {
+        let folder = prepared.copy();
+        // Another process's view: open all the while.
+        let observer = prepared.operation.open(folder.path()).unwrap();
+        let key = Keys::of(&observer)["plain"].to_owned();
+        observer.encrypt(&key, b"x", &[]).unwrap();
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args([folder.path().to_str().unwrap(), prepared.operation.name, &point.to_string()])
+            .env("KMS_TEST_ROLE", "die-after-lock")
+            .output()
+            .unwrap();
+        let killed = output.status.signal() == Some(libc::SIGKILL);
+        let committed = prepared.operation.open(folder.path()).unwrap().encrypt(&key, b"x", &[]).is_err();
+        if killed && committed && observer.encrypt(&key, b"x", &[]).is_ok() {
+            unannounced += 1;
+            let disabled = || observer.encrypt(&key, b"x", &[]).is_err();
+            // The poll is one second long; the rest is for slow machines.
+            assert!(eventually(Duration::from_secs(5), disabled), "a change that was not announced is never seen");
+        }
+        if !killed {
+            break;
+        }
+    }
+    assert!(unannounced > 0, "no process died between commit and announcement");
+}
+
+/// Role. Arguments: the folder, the operation, and after which of its lock calls to die.
+pub fn die_after_lock(arguments: &[String]) {
+    let (folder, operation) = (std::path::Path::new(&arguments[0]), operation(&arguments[1]));
+    let watch = Watch::over(folder);
+    let kms = operation.open(folder).unwrap();
+    let keys = Keys::of(&kms);
+    watch.plan(Plan::Kill { at: arguments[2].parse().unwrap(), when: When::After, only: Some(Kind::Lock) });
+    (operation.act)(&kms, &keys).unwrap();
 }

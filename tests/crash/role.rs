@@ -3,7 +3,8 @@
 /// What a process does that was started for a role, with its arguments.
 type Role = fn(&[String]);
 
-const ROLES: &[(&str, Role)] = &[("kill-each", crate::killed::kill_each)];
+const ROLES: &[(&str, Role)] =
+    &[("kill-each", crate::killed::kill_each), ("die-after-lock", crate::killed::die_after_lock)];
 
 /// Runs before `main`, so that a role has no thread of the test harness beside it.
 #[used]
