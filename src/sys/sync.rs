@@ -234,11 +234,12 @@ impl Thread {
             return;
         }
         let thread = self.0.into_pthread_t();
+        let ended = || {
+            // SAFETY: the thread was neither joined nor detached before; after success it isn't named again.
+            unsafe { libc::pthread_tryjoin_np(thread, std::ptr::null_mut()) != libc::EBUSY }
+        };
         // Asked again and again, because `exit` may begin in the midst of the waiting.
-        // SAFETY: the thread was neither joined nor detached before; after success it isn't named again.
-        while !super::exit::has_begun()
-            && unsafe { libc::pthread_tryjoin_np(thread, std::ptr::null_mut()) } == libc::EBUSY
-        {
+        while !super::exit::has_begun() && !ended() {
             sleep(Duration::from_micros(200));
         }
     }
