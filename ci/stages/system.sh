@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The build against the system's OpenSSL: unit tests, and the C programs plain; the exit gate's one is proved to notice.
+# The build against the system's OpenSSL: unit tests, and the C programs plain; two of them are proved to notice.
 . "$(dirname "$0")/../lib.sh"
 need_cargo
 need pkg-config:pkg-config openssl.pc:libssl-dev
@@ -11,5 +11,7 @@ run_c_programs system target/system/debug/libkms.so --
 fails_without_the_exit_gate() {
     ! KMS_FAULT_NO_EXIT_GATE=1 KMS_EXIT_RUNS=6 in_empty_folder "$ROOT/target/c/system/exit"
 }
+fails_with_posix_locks() { ! KMS_FAULT_POSIX_LOCKS=1 in_empty_folder "$ROOT/target/c/system/copies"; }
+attempt "proof: tests/c/copies.c fails with SQLite's own locks" fails_with_posix_locks
 attempt "proof: tests/c/exit.c fails without the exit gate" fails_without_the_exit_gate
 all_passed

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "check.h"
 #include <dlfcn.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -57,15 +58,31 @@ static copy load_second(void) {
     return second;
 }
 
+static copy second;
+static kms_options_t *second_options;
+static int stop;
+
+/* Opens and closes the file through the second copy all the while, which would take POSIX locks away from the first. */
+static void *meddle(void *unused) {
+    while (!__atomic_load_n(&stop, __ATOMIC_SEQ_CST)) {
+        kms_t *other;
+        REQUIRE_OK(second.open("copies.db", second_options, &other));
+        second.close(other);
+    }
+    return unused;
+}
+
 /* Changes through one copy, each seen by the other, which opens and closes the file all the while. */
 static int change(int number) {
-    copy second = load_second();
     kms_t *kms = open_file("copies.db", NULL), *other;
-    kms_options_t *options = second.options_new();
+    pthread_t meddler;
     char name[64];
     FILE *log;
     int i;
-    REQUIRE_OK(second.set_root_key(options, root_key, sizeof root_key));
+    second = load_second();
+    second_options = second.options_new();
+    REQUIRE_OK(second.set_root_key(second_options, root_key, sizeof root_key));
+    REQUIRE(pthread_create(&meddler, NULL, meddle, NULL) == 0);
     snprintf(name, sizeof name, "acknowledged-%d", number);
     log = fopen(name, "w");
     REQUIRE(log != NULL);
@@ -73,12 +90,14 @@ static int change(int number) {
         kms_key_metadata metadata = KMS_KEY_METADATA_INIT;
         key_id id = new_key(kms);
         fprintf(log, "%s\n", id.text);
-        REQUIRE_OK(second.open("copies.db", options, &other));
+        REQUIRE_OK(second.open("copies.db", second_options, &other));
         REQUIRE_OK(second.describe_key(other, id.text, &metadata));
         second.close(other);
     }
     REQUIRE(fclose(log) == 0);
-    second.options_free(options);
+    __atomic_store_n(&stop, 1, __ATOMIC_SEQ_CST);
+    REQUIRE(pthread_join(meddler, NULL) == 0);
+    second.options_free(second_options);
     kms_close(kms);
     return check_result();
 }
