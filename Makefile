@@ -4,12 +4,13 @@
 TEST = fmt clippy header rust msrv release headers c exports abi instructions cpp examples install deb demo decoder \
        system python
 NIGHTLY = miri asan
+LONG = long
 
 # Where `make install` puts things; each may be given.
 PREFIX = /usr/local
 PLACES = PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' $(foreach name,LIBDIR INCLUDEDIR MANDIR STRIP,$(if $(filter-out undefined default,$(origin $(name))),$(name)='$($(name))'))
 
-.PHONY: help demo build install uninstall deb test test-nightly header abi bench clean
+.PHONY: help demo build install uninstall deb test test-nightly test-long header abi bench clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -35,6 +36,9 @@ test: ## every check on stable Rust; STAGE=name runs one (ci/stage lists them)
 
 test-nightly: ## Miri and AddressSanitizer on nightly Rust
 	@ci/all $(or $(STAGE),$(NIGHTLY))
+
+test-long: ## the tests that count, with large counts; KMS_LONG=10 makes them ten times larger
+	@ci/all $(or $(STAGE),$(LONG))
 
 header: ## write include/kms.h from src/ffi
 	@ci/header

@@ -40,7 +40,8 @@
  * Keystore   A call that reads or changes the keystore can also fail with KMS_KEYSTORE_IO, KMS_KEYSTORE_BUSY,
  *            KMS_KEYSTORE_CORRUPT or KMS_KEYSTORE_REPLACED; one that changes it, on a handle that was opened read-only,
  *            with KMS_KEYSTORE_READ_ONLY, before anything else about the key is looked at.
- *            After KMS_KEYSTORE_IO a change may have been made all the same: look before you repeat it.
+ *            With an anchor, changes can also fail with KMS_ANCHOR_UNAVAILABLE and KMS_KEYSTORE_ROLLED_BACK. After
+ *            KMS_KEYSTORE_IO or KMS_ANCHOR_UNAVAILABLE a change may have been made all the same: look before you repeat it.
  * Callbacks  Run with no lock of the library held, and may call anything but kms_close on their own handle. They must not
  *            throw or longjmp. A child that was forked in one must not return from it.
  * fork       A child may go on with its parent's handle, and close it: it makes its own connection, randomness and rotation
@@ -1000,6 +1001,24 @@ KMS_MUST_USE
 kms_status kms_verify(const struct kms_t *kms,
                       kms_visit_fault_fn visit,
                       void *user);
+
+// kms_backup writes a snapshot of the keystore to a new file at `path`: complete and synced, or not at all. A file that is
+// there is never replaced (KMS_KEYSTORE_IO). Other calls that change the keystore wait until it is read.
+//
+// The copy is a keystore, opened by what opens this one now. To restore it, copy it to the keystore's path while no
+// handle is open; what was encrypted under versions made since can't be decrypted then.
+KMS_MUST_USE
+kms_status kms_backup(const struct kms_t *kms,
+                      const char *path);
+
+// kms_change_root makes the root key of `options` the one that opens the keystore, instead of all that did; handles that
+// are open go on. Of the options, the root counts, and kms_options_set_create for a key file that isn't there.
+//
+// The new root is tried before anything is changed. Nothing is sealed anew, so it takes no longer for many keys; copies
+// of the file made before are still opened by the old root.
+KMS_MUST_USE
+kms_status kms_change_root(const struct kms_t *kms,
+                           const struct kms_options_t *options);
 
 // kms_status_name gives the constant's name, such as "KMS_REJECTED_DISABLED". Never NULL, whatever the number; valid
 // for ever.

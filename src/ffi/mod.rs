@@ -23,6 +23,8 @@ mod import;
 mod call;
 mod health;
 mod verify;
+mod backup;
+mod root;
 
 mod status;
 mod types;

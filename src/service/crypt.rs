@@ -165,7 +165,7 @@ impl Kms {
         give: impl FnOnce(usize) -> Result<M>,
     ) -> Result<M> {
         let mut target = Given::new(plaintext, give);
-        self.encrypt_to(key, plaintext.len(), &Context::new(context.iter().copied())?, &mut target)?;
+        self.encrypt_to(key.as_bytes(), plaintext.len(), &Context::new(context.iter().copied())?, &mut target)?;
         target.filled()
     }
 

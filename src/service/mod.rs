@@ -24,6 +24,8 @@ mod tag;
 mod thread;
 mod ticker;
 mod verify;
+mod backup;
+mod root;
 mod version;
 
 use std::collections::HashSet;

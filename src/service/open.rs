@@ -140,7 +140,7 @@ impl Options {
         self
     }
 
-    fn root(&self) -> Result<&Root> {
+    pub(super) fn root(&self) -> Result<&Root> {
         match (&self.invalid, self.roots.as_slice()) {
             (Some(error), _) => Err(error.clone()),
             (None, [root]) => Ok(root),
@@ -149,6 +149,12 @@ impl Options {
             }
             (None, _) => Err(Status::InvalidArgument.error("more than one root key was set; set exactly one")),
         }
+    }
+}
+
+impl Options {
+    pub(super) fn creates(&self) -> bool {
+        self.create
     }
 }
 

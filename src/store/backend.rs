@@ -3,6 +3,8 @@
 //! A row type here is one table's columns. `sealing.rs` fills and checks their secrets; a backend stores them as they
 //! are. Every call but `begin` runs inside the transaction that `begin` opened.
 
+use std::path::Path;
+
 use crate::error::Result;
 
 /// The single row that describes the keystore.
@@ -130,6 +132,8 @@ pub trait Backend: Send {
     /// Makes the transaction durable. On KEYSTORE_BUSY it is still open and may be tried again.
     fn commit(&mut self) -> Result<()>;
     fn rollback(&mut self);
+    /// Writes all rows, as they are in this transaction, into a new keystore file at `path`.
+    fn copy_to(&mut self, path: &Path) -> Result<()>;
     /// Forgets what it read of the file, so that all of it is read, and looked at, again.
     fn forget(&mut self) -> Result<()>;
 
@@ -137,6 +141,7 @@ pub trait Backend: Send {
     fn put_meta(&mut self, meta: &MetaRow) -> Result<()>;
     fn slots(&mut self) -> Result<Vec<SlotRow>>;
     fn insert_slot(&mut self, slot: &SlotRow) -> Result<()>;
+    fn delete_slots(&mut self) -> Result<()>;
 
     /// A node of a tree.
     fn node(&mut self, number: i64) -> Result<Option<Vec<u8>>>;

@@ -136,18 +136,55 @@ fn write_key_file(temporary: &Path, key: &[u8; 32]) -> std::io::Result<File> {
     Ok(file)
 }
 
-fn create_store(path: &Path, root: &Root) -> Result<()> {
+/// A new key file for a keystore that is there; one that is there already is left as it is.
+pub fn key_file(path: &Path) -> Result<()> {
+    if sqlite::exists(path)? {
+        return Ok(());
+    }
+    let key = Zeroizing::new(random::array::<32>()?);
     let temporary = temporary_name(path)?;
-    let made = write_store(&temporary, root)
-        .and_then(|()| link_new(&temporary, path).and_then(|_| sync_folder(path)).map_err(store_failed));
+    let made = write_key_file(&temporary, &key)
+        .and_then(|_locked| link_new(&temporary, path))
+        .and_then(|_| sync_folder(path))
+        .map_err(key_failed);
     remove(&temporary);
     made
+}
+
+fn create_store(path: &Path, root: &Root) -> Result<()> {
+    match place_new(path, |temporary| fill(temporary, root))? {
+        // Another creator was faster, and its keystore is as good.
+        Placed::New | Placed::Taken => Ok(()),
+    }
+}
+
+/// Whether a new file could take its place.
+pub enum Placed {
+    New,
+    Taken,
+}
+
+/// A new keystore at `path`, made under a temporary name by `fill`, complete or not at all. Never replaces a file.
+pub fn place_new(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<Placed> {
+    let temporary = temporary_name(path)?;
+    let made = fill(&temporary).and_then(|()| {
+        sync_file(&temporary)
+            .and_then(|()| link_new(&temporary, path))
+            .and_then(|new| sync_folder(path).map(|()| new))
+            .map_err(store_failed)
+    });
+    remove(&temporary);
+    Ok(if made? { Placed::New } else { Placed::Taken })
 }
 
 /// A complete store under a temporary name.
 fn write_store(temporary: &Path, root: &Root) -> Result<()> {
     fill(temporary, root)?;
-    File::open(temporary).and_then(|file| file.sync_all()).map_err(store_failed)
+    sync_file(temporary).map_err(store_failed)
+}
+
+fn sync_file(path: &Path) -> std::io::Result<()> {
+    File::open(path)?.sync_all()
 }
 
 /// Links `temporary` to its final name; false if that name is taken.

@@ -18,7 +18,7 @@ mod sqlite;
 mod transaction;
 mod tree;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
@@ -33,6 +33,7 @@ use crate::sys::sync::{self, Lent, Pool, Published};
 use crate::sys::word::Word;
 use anchor::{Records, State};
 use backend::{Backend, MetaRow, Transaction};
+use create::Placed;
 use sealing::{Meta, Sealing};
 use sqlite::Sqlite;
 use tree::{Nodes, Rows};
@@ -339,6 +340,64 @@ impl Store {
             })?;
         }
         Ok(value)
+    }
+
+    /// Replaces all slots by one of `root`, which alone opens the keystore from then on. Runs its callback or Argon2 with
+    /// no lock held. `make_key_file`: a key file that isn't there is made.
+    pub fn change_root(
+        &self,
+        root: &Root,
+        make_key_file: bool,
+        publish: impl FnOnce(Commit),
+        announced: impl FnOnce(u64),
+    ) -> Result<()> {
+        if let Root::File(path) = root
+            && make_key_file
+        {
+            create::key_file(path)?;
+        }
+        let slot = root.wrap(self.root.expose(), &self.uuid)?;
+        // What can't be unwrapped again would lock everybody out.
+        let opened = root.unwrap(std::slice::from_ref(&slot), &self.uuid)?;
+        if *opened != *self.root.expose() {
+            return Err(Status::RootKeyUnavailable.error("the new root key does not unwrap what it wrapped"));
+        }
+        self.write(|change| change.replace_slots(&slot), |(), commit| publish(commit), announced)
+    }
+
+    /// Writes a snapshot of the keystore to a new file at `path`, complete or not at all.
+    pub fn backup(&self, path: &Path) -> Result<()> {
+        let placed = create::place_new(path, |temporary| {
+            let (mut lent, _) = self.begin(Transaction::Read)?;
+            let guard = Unwinding(lent.get()?);
+            let connection = &mut *guard.0;
+            let result = fork::gate(|| {
+                let Connection { backend, sealing, .. } = &mut *connection;
+                let backend = backend.get()?;
+                let found = backend.meta();
+                let copied = found.and_then(|found| {
+                    sealing.check_meta(&found)?;
+                    backend.copy_to(temporary)?;
+                    Ok(found)
+                });
+                backend.rollback();
+                // Read as anybody would who restores it.
+                let found = copied?;
+                let mut copy = Gated(Some(Box::new(Sqlite::open(temporary, true)?)));
+                if read_waiting(copy.get()?, Duration::ZERO, |b| b.meta())? != found {
+                    return Err(
+                        Status::KeystoreIo.error("the backup does not read as it was written; try another disk")
+                    );
+                }
+                Ok(())
+            });
+            drop_broken(connection, &result);
+            result
+        })?;
+        match placed {
+            Placed::New => Ok(()),
+            Placed::Taken => Err(Status::KeystoreIo.error("there is a file at the backup's path; nothing was written")),
+        }
     }
 
     /// After an I/O error of a commit: whether the change is in the store all the same. The caller is told the error

@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut};
 use zeroize::Zeroizing;
 
 use super::Commit;
-use super::backend::{AliasRow, DueRow, KeyRow, MaterialRow, MetaRow, TagRow};
+use super::backend::{AliasRow, DueRow, KeyRow, MaterialRow, MetaRow, SlotRow, TagRow};
 use super::sealing::{Meta, NO_VERSIONS, Stored, digest_of};
 use super::tree::{Digest, Nodes, Rows, Tree};
 use crate::domain::id::{KeyId, VersionId};
@@ -323,11 +323,23 @@ impl<'a> Change<'a> {
         self.view.meta.generation + 1
     }
 
+    /// Leaves `slot` as the only one.
+    pub(super) fn replace_slots(&mut self, slot: &SlotRow) -> Result<()> {
+        self.changed = true;
+        self.view.rows.backend.delete_slots()?;
+        self.view.rows.backend.insert_slot(slot)?;
+        self.view.meta.slots = self.view.rows.sealing.slots_mac(std::slice::from_ref(slot))?;
+        Ok(())
+    }
+
     /// A new key, with the material of its first version if it has one.
     pub fn insert(&mut self, key: Key, material: Option<&[u8; 32]>) -> Result<Stored> {
         let row = self.view.rows.backend.next_row()?;
         let mut stored =
             Stored { row, revision: 1, generation: self.next_generation(), versions: NO_VERSIONS, tags: None, key };
+        if self.view.find(Tree::Keys, &row_name(row)?)?.is_some() {
+            return Err(Status::KeystoreCorrupt.error("a key is gone from the keystore; restore it from a backup"));
+        }
         self.changed = true;
         if let (Some(version), Some(material)) = (stored.key.primary, material) {
             self.add_material(&mut stored, &version, material)?;

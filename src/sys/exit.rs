@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use super::fault;
 use crate::error::{Result, Status};
 
 /// How long `exit` waits for a thread of ours that is inside the gate: a disk that doesn't answer must not keep it.
@@ -65,7 +66,7 @@ pub fn park() -> ! {
 /// Has `exit` shut our threads out, before anything that is registered by now runs. Called once, after libcrypto's
 /// own start.
 pub fn register() -> Result<()> {
-    if open_gate_wanted() {
+    if fault::wanted("KMS_FAULT_NO_EXIT_GATE") {
         return Ok(());
     }
     // SAFETY: a function of this library, which is never unloaded.
@@ -83,15 +84,4 @@ extern "C" fn shut() {
     while INSIDE.load(Ordering::SeqCst) > 0 && Instant::now() < deadline {
         std::thread::sleep(Duration::from_micros(200));
     }
-}
-
-/// Leaves the gate open, for the test that shows why it is shut.
-#[cfg(feature = "faults")]
-fn open_gate_wanted() -> bool {
-    std::env::var_os("KMS_FAULT_NO_EXIT_GATE").is_some()
-}
-
-#[cfg(not(feature = "faults"))]
-const fn open_gate_wanted() -> bool {
-    false
 }

@@ -9,6 +9,7 @@ use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use super::exit;
+use super::fault;
 use super::sync::{Gate, Pass, ShutGate};
 use crate::error::{Result, Status};
 
@@ -76,8 +77,10 @@ fn set_up() -> &'static AtomicU64 {
         // Without the page, pthread_atfork alone remains.
         Box::into_raw(Box::new(AtomicU64::new(0)))
     } else {
-        // SAFETY: the page was just mapped; where the kernel refuses, pthread_atfork alone remains.
-        unsafe { libc::madvise(page, 4096, libc::MADV_WIPEONFORK) };
+        if !unnoticed() {
+            // SAFETY: the page was just mapped; where the kernel refuses, pthread_atfork alone remains.
+            unsafe { libc::madvise(page, 4096, libc::MADV_WIPEONFORK) };
+        }
         page.cast()
     };
     match WORD.compare_exchange(std::ptr::null_mut(), made, Ordering::AcqRel, Ordering::Acquire) {
@@ -98,7 +101,15 @@ fn set_up() -> &'static AtomicU64 {
     }
 }
 
+/// Goes on in a child as if it were its parent, for the test that shows what would repeat then.
+fn unnoticed() -> bool {
+    fault::wanted("KMS_FAULT_FORK_UNNOTICED")
+}
+
 extern "C" fn before_fork() {
+    if fault::wanted("KMS_FAULT_NO_FORK_GATE") {
+        return;
+    }
     let shut = GATE.shut();
     SHUT.with(|cell| *cell.borrow_mut() = Some(ManuallyDrop::new(shut)));
 }
@@ -121,7 +132,7 @@ fn close_inherited(epoch: u64) {
 
 extern "C" fn after_fork_in_child() {
     let word = WORD.load(Ordering::Acquire);
-    if !word.is_null() {
+    if !word.is_null() && !unnoticed() {
         // SAFETY: WORD points to a page that is never unmapped.
         let word = unsafe { &*word };
         word.store(0, Ordering::Relaxed);

@@ -13,7 +13,7 @@
 use std::ptr::NonNull;
 
 use crate::error::Result;
-use crate::sys::random;
+use crate::sys::{fault, random};
 
 /// Length of a suffix in bytes.
 pub const SUFFIX: usize = 12;
@@ -81,6 +81,10 @@ struct Buffer {
 impl NoncePool {
     /// A pool of its own page where the CPU draws quickly and the kernel wipes on fork, else one without a buffer.
     pub fn new() -> Result<Self> {
+        // Both protections off, for the test that shows what would repeat.
+        if fault::wanted("KMS_FAULT_FORK_UNNOTICED") {
+            return Ok(Self { page: Page::new(false), hardware: || Some(0) });
+        }
         let page = random::hardware_word().and_then(|_| Page::new(true));
         Ok(Self { page, hardware: random::hardware_word })
     }

@@ -234,11 +234,10 @@ impl Thread {
             return;
         }
         let thread = self.0.into_pthread_t();
-        // Asked again and again, because `exit` may begin in the midst of the waiting.
         // SAFETY: the thread was neither joined nor detached before; after success it isn't named again.
-        while !super::exit::has_begun()
-            && unsafe { libc::pthread_tryjoin_np(thread, std::ptr::null_mut()) } == libc::EBUSY
-        {
+        let runs = || unsafe { libc::pthread_tryjoin_np(thread, std::ptr::null_mut()) } == libc::EBUSY;
+        // Asked again and again, because `exit` may begin in the midst of the waiting.
+        while !super::exit::has_begun() && runs() {
             sleep(Duration::from_micros(200));
         }
     }

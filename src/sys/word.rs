@@ -5,6 +5,7 @@ use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::fault;
 use crate::error::{Result, Status};
 
 /// Bytes of the file; the word is its 8 bytes at [`WORD_AT`], little-endian.
@@ -70,6 +71,10 @@ impl Word {
     ///
     /// A count and not a value to store: of two announcements that overtake each other neither may hide the other.
     pub fn count(&self) -> u64 {
+        if fault::wanted("KMS_FAULT_KILLED_BEFORE_ANNOUNCING") {
+            // SAFETY: ends this process, as the test wants.
+            unsafe { libc::raise(libc::SIGKILL) };
+        }
         let next = |word| Some(u64::from_le(word).wrapping_add(1).to_le());
         match self.atomic().fetch_update(Ordering::AcqRel, Ordering::Acquire, next) {
             Ok(before) | Err(before) => u64::from_le(before),

@@ -203,3 +203,18 @@ fn arguments_of_an_export_are_checked_before_its_key() {
     assert_eq!(export(&fits, &[("", "an empty name")]), Status::InvalidArgument);
     assert_eq!(export(&fits, &[]), Status::RejectedDisabled);
 }
+
+#[test]
+fn an_id_in_capitals_is_answered_in_lower_case() {
+    let kms = memory();
+    let id = kms.external_key();
+    kms.tag_resource(&id, &[("team", "orders")]).unwrap();
+    let request = format!(
+        r#"{{"KeyId":"{}","WrappingKeySpec":"RSA_2048","WrappingAlgorithm":"RSAES_OAEP_SHA_256"}}"#,
+        id.to_ascii_uppercase()
+    );
+    let parameters = kms.call("GetParametersForImport", &request).unwrap();
+    assert!(parameters.contains(&id), "{parameters}");
+    let tags = kms.call("ListResourceTags", &format!(r#"{{"KeyId":"{}"}}"#, id.to_ascii_uppercase())).unwrap();
+    assert!(tags.contains(&id), "{tags}");
+}

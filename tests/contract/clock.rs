@@ -202,3 +202,74 @@ fn no_clock_value_panics_or_hangs() {
     wait.recv_timeout(Duration::from_secs(60)).expect("a clock value panicked or hung the keystore");
     worker.join().unwrap();
 }
+
+/// Steps of a clock in milliseconds: a second to ten years, both ways.
+const STEPS: [i64; 7] = [1000, 60_000, HOUR_MS, DAY_MS, 30 * DAY_MS, 365 * DAY_MS, 3652 * DAY_MS];
+
+#[test]
+fn steps_of_any_size_rotate_at_most_once_a_period_and_destroy_nothing_early() {
+    let starts = [0, 2_147_483_647_000, 4_102_444_800_000, T0];
+    for start in starts {
+        for (step, back) in STEPS.iter().flat_map(|step| [(*step, false), (*step, true)]) {
+            let clock = kms::ManualClock::at(start);
+            let kms = open("memory:", &clock, |options| options);
+            let (id, doomed) = (kms.rotating_key(DAY), kms.plain_key());
+            let blob = kms.encrypt(&id, b"kept", &[]).unwrap();
+            kms.schedule_key_deletion(&doomed, 7).unwrap();
+            clock.set(if back { start - step } else { start + step });
+            let rotated = kms.tick().unwrap().rotated;
+            let due = usize::from(!back && step >= DAY_MS);
+            assert_eq!(rotated, due, "from {start} by {step}, back: {back}");
+            assert_eq!(kms.tick().unwrap().rotated, 0, "one version, whatever was missed");
+            kms.sealed_under(&id);
+            assert_eq!(kms.key(&id).version_count(), 1 + due as u64);
+            assert!(
+                kms.describe_key(&doomed).is_ok(),
+                "one look destroyed a key: from {start} by {step}, back: {back}"
+            );
+            // The clock is right again: a deletion that seemed due is not.
+            clock.set(start + 2 * HOUR_MS);
+            kms.tick().unwrap();
+            clock.set(start + 4 * HOUR_MS);
+            kms.tick().unwrap();
+            assert!(kms.describe_key(&doomed).is_ok(), "a clock wrong for a while destroyed a key");
+            assert_eq!(kms.decrypt(&blob, &[]).unwrap().as_slice(), b"kept");
+        }
+    }
+}
+
+#[test]
+fn a_frozen_clock_rotates_nothing_and_close_does_not_wait_for_it() {
+    let clock = kms::ManualClock::at(T0);
+    let kms = open("memory:", &clock, |options| options.rotation_thread(true));
+    let id = kms.rotating_key(1);
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(kms.key(&id).version_count(), 1);
+    let started = std::time::Instant::now();
+    drop(kms);
+    // 100 ms are promised; the margin is for a busy machine.
+    assert!(started.elapsed() < Duration::from_millis(1500), "closing took {:?}", started.elapsed());
+}
+
+#[test]
+fn two_clocks_an_hour_apart_shorten_a_period_by_an_hour_at_most() {
+    let (_folder, path) = place();
+    let (clock, ahead) = (kms::ManualClock::at(T0), kms::ManualClock::at(T0 + HOUR_MS));
+    let first = open(&path, &clock, |options| options);
+    let second = open(&path, &ahead, |options| options);
+    let id = first.rotating_key(DAY);
+    let mut rotated = 0;
+    for hour in 1..=240 {
+        clock.set(T0 + hour * HOUR_MS);
+        ahead.set(T0 + (hour + 1) * HOUR_MS);
+        rotated += first.tick().unwrap().rotated + second.tick().unwrap().rotated;
+        assert_eq!(first.sealed_under(&id), second.sealed_under(&id), "hour {hour}");
+    }
+    // Whoever is behind sees a Last in the future and notes it; whoever is ahead is bound by that note.
+    assert!((9..=10).contains(&rotated), "{rotated} rotations in ten days");
+    let dates: Vec<i64> = first.versions(&id).iter().map(|version| version.created.millis()).collect();
+    assert!(
+        dates.windows(2).all(|pair| pair[0] - pair[1] >= DAY_MS - HOUR_MS),
+        "two versions in one period: {dates:?}"
+    );
+}

@@ -9,8 +9,14 @@ use sha3::{Digest, Sha3_256};
 use crate::sample::{Place, faults, sample};
 
 /// Each format's folder, and the SHA3-256 of its files: what a user has can't be made anew, and neither can these.
-const FORMATS: &[(&str, &[(&str, &str)])] =
-    &[("format-1", &[("key.db", "e6486e8ba7f6b6dcd2971fb769b68fe34a2e8be3a8686f012040df78136a87d9"), ("passphrase.db", "664f54792a4af167adacffe0531cf816ca427ea8afddbaa0e7ddf5a4e6e847fa"), ("expected.json", "240a6e3e0a55724eb4968a03ba3b812026e7d1b56f7c4fe85c3078056bf85e85")])];
+const FORMATS: &[(&str, &[(&str, &str)])] = &[(
+    "format-1",
+    &[
+        ("key.db", "e6486e8ba7f6b6dcd2971fb769b68fe34a2e8be3a8686f012040df78136a87d9"),
+        ("passphrase.db", "664f54792a4af167adacffe0531cf816ca427ea8afddbaa0e7ddf5a4e6e847fa"),
+        ("expected.json", "240a6e3e0a55724eb4968a03ba3b812026e7d1b56f7c4fe85c3078056bf85e85"),
+    ],
+)];
 
 fn folder(format: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(format)

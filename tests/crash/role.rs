@@ -15,7 +15,7 @@ extern "C" fn before_main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     // Nobody outlives its test by much.
     // SAFETY: alarm takes any number.
-    unsafe { libc::alarm(if crate::scene::is_long() { 3600 } else { 300 }) };
+    unsafe { libc::alarm(if crate::scene::is_long() { 7200 } else { 900 }) };
     let done = std::panic::catch_unwind(|| {
         let (_, role) = ROLES.iter().find(|(known, _)| *known == name).expect("no such role");
         role(&arguments);

@@ -5,10 +5,14 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::ffi::{c_char, c_int, c_void};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, Once};
 
+static THREADS: AtomicU64 = AtomicU64::new(0);
+
 thread_local! {
+    /// Tells threads apart: tests run at the same time.
+    static THREAD: u64 = THREADS.fetch_add(1, Ordering::Relaxed);
     static OURS: Cell<u64> = const { Cell::new(0) };
     static LIBCRYPTOS: Cell<u64> = const { Cell::new(0) };
     /// Whether this thread is inside the account, whose own allocations are not counted.
@@ -56,8 +60,8 @@ const LARGE: usize = 500;
 #[derive(Default)]
 struct Account {
     next: u64,
-    /// Number and size of the live blocks by address.
-    live: Option<HashMap<usize, (u64, usize)>>,
+    /// Number, size and maker of the live blocks by address.
+    live: Option<HashMap<usize, (u64, usize, u64)>>,
     /// Number, and whether anything was left in it.
     freed: Vec<(u64, bool)>,
 }
@@ -78,13 +82,19 @@ fn account<R>(body: impl FnOnce(&mut Account) -> R) -> R {
     result
 }
 
+/// Zero is no thread's: at a thread's end it may not be told any more.
+fn this_thread() -> u64 {
+    THREAD.try_with(|thread| *thread + 1).unwrap_or(0)
+}
+
 fn enter(place: *mut c_void, size: usize) {
     LIBCRYPTOS.set(LIBCRYPTOS.get() + 1);
     if size >= LARGE && !place.is_null() && !OFF.load(Ordering::Relaxed) {
+        let thread = this_thread();
         account(|account| {
             account.next += 1;
             let number = account.next;
-            account.live.get_or_insert_default().insert(place.addr(), (number, size));
+            account.live.get_or_insert_default().insert(place.addr(), (number, size, thread));
         });
     }
 }
@@ -94,7 +104,7 @@ fn strike(place: *mut c_void) {
         return;
     }
     account(|account| {
-        if let Some((number, size)) = account.live.get_or_insert_default().remove(&place.addr()) {
+        if let Some((number, size, _)) = account.live.get_or_insert_default().remove(&place.addr()) {
             // SAFETY: libcrypto's block of that size, which is about to be freed.
             let bytes = unsafe { std::slice::from_raw_parts(place.cast::<u8>(), size) };
             let left = bytes.iter().any(|byte| *byte != 0);
@@ -146,11 +156,13 @@ pub fn mark() -> u64 {
     account(|account| account.next)
 }
 
-/// The numbers of the large blocks that libcrypto made since then and still has.
+/// The numbers of the large blocks that libcrypto made in this thread since then and still has.
 pub fn live_since(mark: u64) -> Vec<u64> {
+    let thread = this_thread();
     account(|account| {
         let live = account.live.get_or_insert_default();
-        live.values().filter(|(number, _)| *number > mark).map(|(number, _)| *number).collect()
+        let own = live.values().filter(|(number, _, maker)| *number > mark && *maker == thread);
+        own.map(|(number, _, _)| *number).collect()
     })
 }
 

@@ -14,6 +14,9 @@ const ROLES: &[(&str, Role)] = &[
     ("create-together", crate::processes::create_together),
     ("change", crate::crash::change),
     ("fork", crate::fork::fork_often),
+    ("storm", crate::forks::storm),
+    ("cloned", crate::forks::cloned),
+    ("mix", crate::mixed::mix),
     ("fork-beside-opening", crate::fork::fork_beside_opening),
     ("fork-at-exit", crate::fork::fork_at_exit),
     ("leave-child", crate::fork::leave_child),
@@ -31,7 +34,7 @@ extern "C" fn before_main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     // Nobody outlives its test by much.
     // SAFETY: alarm takes any number.
-    unsafe { libc::alarm(60) };
+    unsafe { libc::alarm(crate::folder::choose(60, 600)) };
     let done = std::panic::catch_unwind(|| {
         let (_, role) = ROLES.iter().find(|(known, _)| *known == name).expect("no such role");
         role(&arguments);

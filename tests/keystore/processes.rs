@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use kms::{Kms, ManualClock, Options};
 
-use crate::folder::{Folder, ROOT, key_ids, new_key, quiet, scaled, versions};
+use crate::folder::{Folder, ROOT, choose, key_ids, new_key, quiet, scaled, versions};
 use crate::process::{Worker, heard};
 
 const START_MS: i64 = 1_900_000_000_000;
@@ -38,9 +38,8 @@ pub fn rotate_due(arguments: &[String]) {
 
 #[test]
 fn each_due_rotation_happens_exactly_once() {
-    for processes in [2, 4] {
-        let folder = Folder::new();
-        let count = scaled(200);
+    for (processes, count) in [(2, scaled(200)), (4, choose(1000, 10_000))] {
+        let folder = Folder::without_a_disk();
         let kms = Kms::open(&folder.store(), &quiet().create(true).clock(ManualClock::at(START_MS))).unwrap();
         for _ in 0..count {
             new_key(&kms, Some(3600));

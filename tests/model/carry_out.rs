@@ -7,6 +7,7 @@ use super::keystore::{Keystore, Parameters, header};
 use super::operations::{self as op, Operation, Wrapped};
 use super::reference::{Context, Sealed, Ticked, Token};
 use super::rules::{Millis, Refusal};
+use super::values;
 use super::wrapping;
 
 pub type Expected = Result<Answer, Refusal>;
@@ -23,7 +24,7 @@ fn done(result: kms::Result<()>) -> Given {
     result.map(|()| Answer::Done).map_err(|error| number(&error))
 }
 
-fn pairs(context: &Context) -> Vec<(&str, &str)> {
+pub fn pairs(context: &Context) -> Vec<(&str, &str)> {
     context.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }
 
@@ -42,14 +43,14 @@ pub fn fits(public_key: u8, padding: u8) -> Option<usize> {
     (public_key < 2).then_some(wrapping::PADDINGS[usize::from(padding)].1)
 }
 
-/// The service's page parameters that a number stands for.
+/// What encrypting answers.
 pub fn sealed_answer(sealed: &Sealed) -> Answer {
     let length = sealed.plaintext.len() + 80;
     Answer::Sealed { key: sealed.key.clone(), version: Named::Number(sealed.version), length }
 }
 
 /// What a new ciphertext says about itself.
-fn sealed_given(blob: &[u8]) -> Answer {
+pub fn sealed_given(blob: &[u8]) -> Answer {
     let (key, version) = header(blob);
     Answer::Sealed { key, version: Named::Id(version), length: blob.len() }
 }
@@ -61,7 +62,7 @@ pub fn wrapped(
     wrapped: Wrapped,
     material: u8,
 ) -> (Vec<u8>, Option<Vec<u8>>) {
-    let material = op::material(material);
+    let material = values::material(material);
     let well = |parameters: &Parameters| wrapping::wrap(&parameters.public_key, parameters.padding, &material);
     match wrapped {
         Wrapped::Well => (well(parameters), Some(material)),
@@ -119,7 +120,7 @@ impl Keystore {
         match operation {
             Operation::CreateKey { description, external, interval: every } => {
                 let (description, every) =
-                    (op::description(*description), every.map(|n| op::INTERVALS[usize::from(n)]));
+                    (values::description(*description), every.map(|n| values::INTERVALS[usize::from(n)]));
                 let made = interval(every).and_then(|rotate_every| {
                     let origin = external.then_some(Origin::External);
                     self.kms().create_key(&CreateKey { description: description.clone(), origin, rotate_every })
@@ -128,7 +129,7 @@ impl Keystore {
                 Some(self.made(made, |model, id, now| model.create_key(id, &description, *external, every, now)))
             }
             Operation::CreateServiceKey { name } => {
-                let name = op::SERVICES[usize::from(*name)];
+                let name = values::SERVICES[usize::from(*name)];
                 let made = self.kms().create_service_key(name).map(|id| id.to_string()).map_err(|error| number(&error));
                 Some(self.made(made, |model, id, now| model.create_service_key(id, name, now)))
             }
@@ -212,7 +213,7 @@ impl Keystore {
                 |kms, id| kms.cancel_key_deletion(id),
             ),
             Operation::UpdateKeyDescription { key, description } => {
-                let text = op::description(*description);
+                let text = values::description(*description);
                 self.change(
                     *key,
                     |model, id, now| model.update_key_description(id, &text, now),
@@ -220,7 +221,7 @@ impl Keystore {
                 )
             }
             Operation::SetDeletionProtection { key, protection } => {
-                let why = protection.map(op::description);
+                let why = protection.map(values::description);
                 self.change(
                     *key,
                     |model, id, now| model.set_deletion_protection(id, why.as_deref(), now),
@@ -228,7 +229,7 @@ impl Keystore {
                 )
             }
             Operation::UpdateRotationPolicy { key, interval: every } => {
-                let every = every.map(|number| op::INTERVALS[usize::from(number)]);
+                let every = every.map(|number| values::INTERVALS[usize::from(number)]);
                 self.change(
                     *key,
                     |model, id, now| model.update_rotation_policy(id, every, now),
@@ -273,7 +274,7 @@ impl Keystore {
                 Some((expected, done(given).map(|_| Answer::Versions { key, versions })))
             }
             Operation::ImportRawKeyMaterial { key, material, expires } => {
-                let (material, expires) = (op::material(*material), expiry(*expires, self.now()));
+                let (material, expires) = (values::material(*material), expiry(*expires, self.now()));
                 self.change(
                     *key,
                     |model, id, now| model.import_raw_key_material(id, &material, expires.map(|at| at * 1000), now),
@@ -316,7 +317,7 @@ impl Keystore {
                 Some((expected, given.map_err(|error| number(&error))))
             }
             Operation::CreateAlias { key, alias } => {
-                let alias = op::alias(*alias);
+                let alias = values::alias(*alias);
                 self.change(
                     *key,
                     |model, id, now| model.create_alias(id, &alias, now),
@@ -324,7 +325,7 @@ impl Keystore {
                 )
             }
             Operation::UpdateAlias { key, alias } => {
-                let alias = op::alias(*alias);
+                let alias = values::alias(*alias);
                 self.change(
                     *key,
                     |model, id, now| model.update_alias(id, &alias, now),
@@ -332,7 +333,7 @@ impl Keystore {
                 )
             }
             Operation::DeleteAlias { alias } => {
-                let alias = op::alias(*alias);
+                let alias = values::alias(*alias);
                 let expected = self.model.delete_alias(&alias).map(|()| Answer::Done);
                 Some((expected, done(self.kms().delete_alias(&alias))))
             }
@@ -342,7 +343,7 @@ impl Keystore {
             }
             Operation::TagResource { key, tags } => {
                 let tags: Vec<_> =
-                    tags.iter().map(|(name, value)| (op::tag_name(*name), op::tag_value(*value))).collect();
+                    tags.iter().map(|(name, value)| (values::tag_name(*name), values::tag_value(*value))).collect();
                 self.change(
                     *key,
                     |model, id, now| model.tag_resource(id, &tags, now),
@@ -350,7 +351,7 @@ impl Keystore {
                 )
             }
             Operation::UntagResource { key, names } => {
-                let names: Vec<_> = names.iter().map(|name| op::tag_name(*name)).collect();
+                let names: Vec<_> = names.iter().map(|name| values::tag_name(*name)).collect();
                 let texts: Vec<_> = names.iter().map(String::as_str).collect();
                 self.change(
                     *key,
@@ -369,7 +370,7 @@ impl Keystore {
     }
 
     fn aliases_by_rust(&mut self, key: Option<String>, after: Option<u8>, limit: u8) -> Both {
-        let after = after.map(op::alias);
+        let after = after.map(values::alias);
         let (key, after, limit) = (key.as_deref(), after.as_deref(), usize::from(limit));
         let mut shown = Vec::new();
         let given = self.kms().list_aliases(key, after, limit, |alias, id| {
@@ -378,135 +379,5 @@ impl Keystore {
         });
         let given = done(given).map(|_| Answer::Aliases(shown));
         Some((self.model.list_aliases(key, after, limit).map(Answer::Aliases), given))
-    }
-
-    /// The operations that encrypt and decrypt.
-    fn data_by_rust(&mut self, operation: &Operation) -> Both {
-        let now = self.now();
-        match operation {
-            Operation::Encrypt { key, plaintext, context } => {
-                let (name, context) = (self.named(*key), op::context(*context));
-                let expected = self.model.encrypt(&name, plaintext, &context, now);
-                let given = self.kms().encrypt(&name, plaintext, &pairs(&context));
-                if let (Ok(sealed), Ok(blob)) = (&expected, &given) {
-                    self.keep(blob, sealed);
-                }
-                let given = given.map(|blob| sealed_given(&blob)).map_err(|error| number(&error));
-                Some((expected.as_ref().map(sealed_answer).map_err(Clone::clone), given))
-            }
-            Operation::Decrypt { ciphertext } => {
-                let (bytes, blob, context) = self.ciphertext(*ciphertext);
-                let expected = self.model.decrypt(&blob, &context, now);
-                let given = self.kms().decrypt(&bytes, &pairs(&context)).map_err(|error| number(&error));
-                // The Rust call answers with the plaintext alone.
-                let answer = |plaintext: Vec<u8>| Answer::Opened {
-                    key: String::new(),
-                    version: Named::Id(String::new()),
-                    plaintext,
-                };
-                let expected = expected.map(|sealed| answer(sealed.plaintext));
-                Some((expected, given.map(|plaintext| answer(plaintext.to_vec()))))
-            }
-            Operation::Inspect { ciphertext } => {
-                let (bytes, blob, _) = self.ciphertext(*ciphertext);
-                let expected = self.model.inspect(&blob).map(|(key, version, primary)| Answer::Version {
-                    key,
-                    version: Named::Number(version),
-                    primary: Some(primary),
-                });
-                let given = self.kms().inspect(&bytes).map(|info| Answer::Version {
-                    key: info.key.to_string(),
-                    version: Named::Id(info.version.to_string()),
-                    primary: Some(info.is_primary),
-                });
-                Some((expected, given.map_err(|error| number(&error))))
-            }
-            Operation::ReEncrypt { ciphertext, key, context } => {
-                let (bytes, blob, from) = self.ciphertext(*ciphertext);
-                let (name, to) = (self.named(*key), op::context(*context));
-                let expected = self.model.re_encrypt(&blob, &from, &name, &to, now);
-                let given = self.kms().reencrypt(&bytes, &pairs(&from), &name, &pairs(&to));
-                if let (Ok((_, sealed)), Ok(blob)) = (&expected, &given) {
-                    self.keep(blob, sealed);
-                }
-                let given = given.map(|blob| sealed_given(&blob)).map_err(|error| number(&error));
-                Some((expected.map(|(_, sealed)| sealed_answer(&sealed)), given))
-            }
-            Operation::GenerateDataKey { key, bytes, context } => {
-                let (name, bytes, context) = (self.named(*key), op::data_key_bytes(*bytes), op::context(*context));
-                let expected = self.model.generate_data_key(&name, bytes as i64, &context, now);
-                let given = self.kms().generate_data_key(&name, bytes, &pairs(&context));
-                let given = given.map_err(|error| number(&error));
-                Some(match (expected, given) {
-                    (Ok(sealed), Ok((plaintext, blob))) => {
-                        (self.keep_data_key(&blob, sealed, &plaintext), Ok(sealed_given(&blob)))
-                    }
-                    (expected, given) => {
-                        (expected.map(|sealed| sealed_answer(&sealed)), given.map(|(_, blob)| sealed_given(&blob)))
-                    }
-                })
-            }
-            Operation::GenerateDataKeyWithoutPlaintext { key, bytes, context } => {
-                let (name, bytes, context) = (self.named(*key), op::data_key_bytes(*bytes), op::context(*context));
-                let expected = self.model.generate_data_key(&name, bytes as i64, &context, now);
-                let given = self.kms().generate_data_key_without_plaintext(&name, bytes, &pairs(&context));
-                Some(self.hidden_data_key(expected, given, bytes, &context))
-            }
-            Operation::GenerateAndExportDataKey { key, bytes, context, public_key, wrapping: padding } => {
-                let (name, bytes, context) = (self.named(*key), op::data_key_bytes(*bytes), op::context(*context));
-                let fits = fits(*public_key, *padding);
-                let expected = self.model.generate_and_export_data_key(&name, bytes as i64, &context, fits, now);
-                let (public_key, typed) = (wrapping::public_key(*public_key), wrapping::typed(*padding));
-                let given = self.kms().generate_and_export_data_key(&name, bytes, &pairs(&context), &public_key, typed);
-                let given = given.map_err(|error| number(&error));
-                Some(match (expected, given) {
-                    (Ok(sealed), Ok((blob, exported))) => {
-                        let plaintext = wrapping::unwrap(&exported, *padding).unwrap_or_default();
-                        (self.keep_data_key(&blob, sealed, &plaintext), Ok(sealed_given(&blob)))
-                    }
-                    (expected, given) => {
-                        (expected.map(|sealed| sealed_answer(&sealed)), given.map(|(blob, _)| sealed_given(&blob)))
-                    }
-                })
-            }
-            Operation::ExportDataKey { ciphertext, public_key, wrapping: padding } => {
-                let (bytes, blob, context) = self.ciphertext(*ciphertext);
-                let fits = fits(*public_key, *padding);
-                let expected = self.model.export_data_key(&blob, bytes.len().saturating_sub(80), &context, fits, now);
-                let (public_key, typed) = (wrapping::public_key(*public_key), wrapping::typed(*padding));
-                let given = self.kms().export_data_key(&bytes, &pairs(&context), &public_key, typed);
-                // The exported key, unwrapped by its receiver.
-                let answer = |plaintext: Vec<u8>| Answer::Opened {
-                    key: String::new(),
-                    version: Named::Id(String::new()),
-                    plaintext,
-                };
-                let given = given.map(|exported| answer(wrapping::unwrap(&exported, *padding).unwrap_or_default()));
-                let expected = expected.map(|sealed| answer(sealed.plaintext));
-                Some((expected, given.map_err(|error| number(&error))))
-            }
-            _ => None,
-        }
-    }
-
-    /// The bytes of a data key that isn't shown are read by decrypting it.
-    fn hidden_data_key(
-        &mut self,
-        expected: Result<Sealed, Refusal>,
-        given: kms::Result<Vec<u8>>,
-        bytes: usize,
-        context: &Context,
-    ) -> (Expected, Given) {
-        match (expected, given) {
-            (Ok(sealed), Ok(blob)) => {
-                let plaintext = self.kms().decrypt(&blob, &pairs(context)).map(|plaintext| plaintext.to_vec());
-                let plaintext = plaintext.ok().filter(|plaintext| plaintext.len() == bytes).unwrap_or_default();
-                (self.keep_data_key(&blob, sealed, &plaintext), Ok(sealed_given(&blob)))
-            }
-            (expected, given) => (
-                expected.map(|sealed| sealed_answer(&sealed)),
-                given.map(|blob| sealed_given(&blob)).map_err(|error| number(&error)),
-            ),
-        }
     }
 }

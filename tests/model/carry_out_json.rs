@@ -5,14 +5,14 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::answers::{Answer, Named, Page};
-use super::carry_out::{Both, Expected, expiry, fits, import, number, sealed_answer};
-use super::keystore::{Keystore, Parameters};
+use super::carry_out::{Both, Expected, number};
+use super::keystore::Keystore;
 use super::operations::{self as op, Operation};
-use super::reference::{Context, Sealed};
+use super::reference::Context;
 use super::rules::Refusal;
-use super::wrapping::{self, PADDINGS};
+use super::values;
 
-type Response = Result<Value, i32>;
+pub type Response = Result<Value, i32>;
 
 /// A context as JSON text, which can name a key twice.
 fn context_text(context: &Context) -> String {
@@ -54,7 +54,7 @@ fn with_unit(text: &str) -> &str {
     if text.ends_with(|c: char| c.is_ascii_digit()) { "no unit" } else { text }
 }
 
-fn decoded(value: &Value) -> Vec<u8> {
+pub fn decoded(value: &Value) -> Vec<u8> {
     STANDARD.decode(value.as_str().unwrap_or("not there")).unwrap_or_default()
 }
 
@@ -70,7 +70,7 @@ impl Keystore {
         }
     }
 
-    fn call(&mut self, action: &str, request: Value) -> Response {
+    pub fn call(&mut self, action: &str, request: Value) -> Response {
         self.call_text(action, &request.to_string())
     }
 
@@ -90,7 +90,7 @@ impl Keystore {
     }
 
     /// The same request with a context, whose text can be wrong JSON.
-    fn call_with_context(&mut self, action: &str, request: Value, contexts: &[(&str, &Context)]) -> Response {
+    pub fn call_with_context(&mut self, action: &str, request: Value, contexts: &[(&str, &Context)]) -> Response {
         let mut text = request.to_string();
         text.pop();
         for (name, context) in contexts {
@@ -102,7 +102,7 @@ impl Keystore {
     }
 
     /// Takes a ciphertext out of a response, leaving its length.
-    fn take_blob(response: &mut Value, name: &str) -> Vec<u8> {
+    pub fn take_blob(response: &mut Value, name: &str) -> Vec<u8> {
         let bytes = decoded(&response[name]);
         response[name] = json!(bytes.len());
         bytes
@@ -131,7 +131,7 @@ impl Keystore {
         match operation {
             Operation::CreateKey { description, external, interval } => {
                 let (description, every) =
-                    (op::description(*description), interval.map(|n| op::INTERVALS[usize::from(n)]));
+                    (values::description(*description), interval.map(|n| values::INTERVALS[usize::from(n)]));
                 let mut request = json!({"Description": description});
                 if *external {
                     request["Origin"] = json!("EXTERNAL");
@@ -192,12 +192,12 @@ impl Keystore {
                 self.done("CancelKeyDeletion", json!({"KeyId": name}), expected)
             }
             Operation::UpdateKeyDescription { key, description } => {
-                let (name, text) = (self.named(*key), op::description(*description));
+                let (name, text) = (self.named(*key), values::description(*description));
                 let expected = self.model.update_key_description(&name, &text, now);
                 self.done("UpdateKeyDescription", json!({"KeyId": name, "Description": text}), expected)
             }
             Operation::SetDeletionProtection { key, protection } => {
-                let (name, why) = (self.named(*key), protection.map(op::description));
+                let (name, why) = (self.named(*key), protection.map(values::description));
                 let expected = self.model.set_deletion_protection(&name, why.as_deref(), now);
                 let mut request = json!({"KeyId": name, "EnableDeletionProtection": why.is_some()});
                 if let Some(why) = why {
@@ -206,7 +206,7 @@ impl Keystore {
                 self.done("SetDeletionProtection", request, expected)
             }
             Operation::UpdateRotationPolicy { key, interval } => {
-                let (name, every) = (self.named(*key), interval.map(|number| op::INTERVALS[usize::from(number)]));
+                let (name, every) = (self.named(*key), interval.map(|number| values::INTERVALS[usize::from(number)]));
                 let expected = self.model.update_rotation_policy(&name, every.map(with_unit), now);
                 let mut request = json!({"KeyId": name, "EnableAutomaticRotation": every.is_some()});
                 if let Some(every) = every {
@@ -255,24 +255,24 @@ impl Keystore {
                 self.listed("ListAliasesByKeyId", object(json!({"KeyId": name})), (*page, *size), expected)
             }
             Operation::CreateAlias { key, alias } => {
-                let (name, alias) = (self.named(*key), op::alias(*alias));
+                let (name, alias) = (self.named(*key), values::alias(*alias));
                 let expected = self.model.create_alias(&name, &alias, now);
                 self.done("CreateAlias", json!({"KeyId": name, "AliasName": alias}), expected)
             }
             Operation::UpdateAlias { key, alias } => {
-                let (name, alias) = (self.named(*key), op::alias(*alias));
+                let (name, alias) = (self.named(*key), values::alias(*alias));
                 let expected = self.model.update_alias(&name, &alias, now);
                 self.done("UpdateAlias", json!({"KeyId": name, "AliasName": alias}), expected)
             }
             Operation::DeleteAlias { alias } => {
-                let alias = op::alias(*alias);
+                let alias = values::alias(*alias);
                 let expected = self.model.delete_alias(&alias);
                 self.done("DeleteAlias", json!({"AliasName": alias}), expected)
             }
             Operation::TagResource { key, tags } => {
                 let name = self.named(*key);
                 let tags: Vec<_> =
-                    tags.iter().map(|(name, value)| (op::tag_name(*name), op::tag_value(*value))).collect();
+                    tags.iter().map(|(name, value)| (values::tag_name(*name), values::tag_value(*value))).collect();
                 let expected = self.model.tag_resource(&name, &tags, now);
                 let shown: Vec<_> =
                     tags.iter().map(|(name, value)| json!({"TagKey": name, "TagValue": value})).collect();
@@ -280,7 +280,7 @@ impl Keystore {
             }
             Operation::UntagResource { key, names } => {
                 let (name, names): (_, Vec<_>) =
-                    (self.named(*key), names.iter().map(|name| op::tag_name(*name)).collect());
+                    (self.named(*key), names.iter().map(|name| values::tag_name(*name)).collect());
                 let expected = self.model.untag_resource(&name, &names, now);
                 self.done("UntagResource", json!({"KeyId": name, "TagKeys": names}), expected)
             }
@@ -294,182 +294,6 @@ impl Keystore {
             Operation::Misspelt { key, how } => Some((Some(self.misspelt(*key, *how)), None)),
             _ => Some((Some(self.data_by_json(operation)??), None)),
         }
-    }
-
-    /// `None`: JSON has no such operation. `Some(None)`: it is not to be carried out.
-    fn data_by_json(&mut self, operation: &Operation) -> Option<Both> {
-        let now = self.now();
-        match operation {
-            Operation::DeleteKeyMaterial { key } => {
-                let name = self.named(*key);
-                let expected = self.model.delete_key_material(&name).map(|()| Answer::Done);
-                Some(Some((expected, self.call("DeleteKeyMaterial", json!({"KeyId": name})).map(Answer::Json))))
-            }
-            Operation::GetParametersForImport { key, wrapping: padding } => {
-                let name = self.named(*key);
-                let expected = self.model.get_parameters_for_import(&name, now);
-                if expected.is_ok() {
-                    let Some(left) = self.rsa_keys_left.checked_sub(1) else { return Some(None) };
-                    self.rsa_keys_left = left;
-                }
-                let algorithm = PADDINGS[usize::from(*padding)].0;
-                let request = json!({"KeyId": name, "WrappingKeySpec": "RSA_2048", "WrappingAlgorithm": algorithm});
-                let mut given = self.call("GetParametersForImport", request);
-                if let (Ok((meaning, _)), Ok(shown)) = (&expected, &mut given) {
-                    let (token, public_key) = (decoded(&shown["ImportToken"]), decoded(&shown["PublicKey"]));
-                    self.parameters.push(Parameters { token, public_key, padding: *padding, meaning: meaning.clone() });
-                    let fields = shown.as_object_mut().unwrap();
-                    assert_eq!(fields.remove("KeyId"), Some(json!(name.to_ascii_lowercase())), "whose parameters");
-                    fields.retain(|field, _| field == "TokenExpireTime");
-                }
-                let expected = expected.map(|(_, expires)| Answer::Parameters { expires });
-                Some(Some((expected, given.map(Answer::Json))))
-            }
-            Operation::ImportKeyMaterial { key, token, token_damaged, wrapped, material, expires } => {
-                let (name, what) = (self.named(*key), import(self, *token, *token_damaged, *wrapped, *material));
-                let expires = expiry(*expires, now);
-                let at = expires.map(|at| at * 1000);
-                let expected = self.model.import_key_material(&name, what.unwrapped.as_deref(), &what.meaning, at, now);
-                let request = json!({
-                    "KeyId": name, "ImportToken": STANDARD.encode(&what.token),
-                    "EncryptedKeyMaterial": STANDARD.encode(&what.wrapped), "KeyMaterialExpireUnix": expires.unwrap_or(0),
-                });
-                let given = self.call("ImportKeyMaterial", request).map(Answer::Json);
-                Some(Some((expected.map(|()| Answer::Done), given)))
-            }
-            Operation::Encrypt { key, plaintext, context } => {
-                let (name, context) = (self.named(*key), op::context(*context));
-                let expected = self.model.encrypt(&name, plaintext, &context, now);
-                let request = json!({"KeyId": name, "Plaintext": STANDARD.encode(plaintext)});
-                let given = self.call_with_context("Encrypt", request, &[("EncryptionContext", &context)]);
-                Some(Some(self.sealed(expected, given)))
-            }
-            Operation::Decrypt { ciphertext } => {
-                let (bytes, blob, context) = self.ciphertext(*ciphertext);
-                let expected = self.model.decrypt(&blob, &context, now);
-                let request = json!({"CiphertextBlob": STANDARD.encode(&bytes)});
-                let mut given = self.call_with_context("Decrypt", request, &[("EncryptionContext", &context)]);
-                if let Ok(shown) = &mut given {
-                    shown["Plaintext"] = json!(decoded(&shown["Plaintext"]));
-                }
-                let expected = expected.map(|sealed| Answer::Opened {
-                    key: sealed.key,
-                    version: Named::Number(sealed.version),
-                    plaintext: sealed.plaintext,
-                });
-                Some(Some((expected, given.map(Answer::Json))))
-            }
-            Operation::ReEncrypt { ciphertext, key, context } => {
-                let (bytes, blob, from) = self.ciphertext(*ciphertext);
-                let (name, to) = (self.named(*key), op::context(*context));
-                let expected = self.model.re_encrypt(&blob, &from, &name, &to, now);
-                let request = json!({"CiphertextBlob": STANDARD.encode(&bytes), "DestinationKeyId": name});
-                let contexts = [("SourceEncryptionContext", &from), ("DestinationEncryptionContext", &to)];
-                let mut given = self.call_with_context("ReEncrypt", request, &contexts);
-                let bytes = given.as_mut().map(|shown| Self::take_blob(shown, "CiphertextBlob"));
-                if let (Ok((_, sealed)), Ok(blob)) = (&expected, bytes) {
-                    self.keep(&blob, sealed);
-                }
-                let expected = expected.map(|(from, to)| Answer::Moved {
-                    length: to.plaintext.len() + 80,
-                    from: from.key,
-                    from_version: Named::Number(from.version),
-                    to: to.key,
-                    to_version: Named::Number(to.version),
-                });
-                Some(Some((expected, given.map(Answer::Json))))
-            }
-            Operation::GenerateDataKey { key, bytes, context } => {
-                let (name, size, context) = (self.named(*key), op::data_key_bytes(*bytes), op::context(*context));
-                let expected = self.model.generate_data_key(&name, size as i64, &context, now);
-                let mut request = json!({"KeyId": name, "NumberOfBytes": size});
-                match size {
-                    // 256 bits are the default, and KeySpec has a name for both.
-                    32 if !context.is_empty() => drop(request.as_object_mut().unwrap().remove("NumberOfBytes")),
-                    16 | 32 => request = json!({"KeyId": name, "KeySpec": format!("AES_{}", size * 8)}),
-                    _ => {}
-                }
-                let mut given = self.call_with_context("GenerateDataKey", request, &[("EncryptionContext", &context)]);
-                let plaintext = given.as_mut().ok().map(|shown| {
-                    let plaintext = shown.as_object_mut().unwrap().remove("Plaintext").unwrap_or_default();
-                    decoded(&plaintext)
-                });
-                Some(Some(self.data_key(expected, given, plaintext)))
-            }
-            Operation::GenerateDataKeyWithoutPlaintext { key, bytes, context } => {
-                let (name, size, context) = (self.named(*key), op::data_key_bytes(*bytes), op::context(*context));
-                let expected = self.model.generate_data_key(&name, size as i64, &context, now);
-                let request = json!({"KeyId": name, "NumberOfBytes": size});
-                let contexts = [("EncryptionContext", &context)];
-                let given = self.call_with_context("GenerateDataKeyWithoutPlaintext", request, &contexts);
-                let plaintext = given.as_ref().ok().and_then(|shown| {
-                    let context: Vec<_> = context.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-                    let plaintext = self.kms().decrypt(&decoded(&shown["CiphertextBlob"]), &context);
-                    plaintext.ok().map(|plaintext| plaintext.to_vec()).filter(|plaintext| plaintext.len() == size)
-                });
-                Some(Some(self.data_key(expected, given, plaintext)))
-            }
-            Operation::GenerateAndExportDataKey { key, bytes, context, public_key, wrapping: padding } => {
-                // The service exports by OAEP alone.
-                let padding = padding % 2;
-                let (name, size, context) = (self.named(*key), op::data_key_bytes(*bytes), op::context(*context));
-                let fits = fits(*public_key, padding);
-                let expected = self.model.generate_and_export_data_key(&name, size as i64, &context, fits, now);
-                let mut request = exported(*public_key, padding);
-                request["KeyId"] = json!(name);
-                request["NumberOfBytes"] = json!(size);
-                let contexts = [("EncryptionContext", &context)];
-                let mut given = self.call_with_context("GenerateAndExportDataKey", request, &contexts);
-                let plaintext = given.as_mut().ok().and_then(|shown| {
-                    let exported = shown.as_object_mut().unwrap().remove("ExportedDataKey").unwrap_or_default();
-                    wrapping::unwrap(&decoded(&exported), padding)
-                });
-                Some(Some(self.data_key(expected, given, plaintext)))
-            }
-            Operation::ExportDataKey { ciphertext, public_key, wrapping: padding } => {
-                let padding = padding % 2;
-                let (bytes, blob, context) = self.ciphertext(*ciphertext);
-                let expected = self.model.export_data_key(
-                    &blob,
-                    bytes.len().saturating_sub(80),
-                    &context,
-                    fits(*public_key, padding),
-                    now,
-                );
-                let mut request = exported(*public_key, padding);
-                request["CiphertextBlob"] = json!(STANDARD.encode(&bytes));
-                let mut given = self.call_with_context("ExportDataKey", request, &[("EncryptionContext", &context)]);
-                if let (Ok(sealed), Ok(shown)) = (&expected, &mut given) {
-                    let plaintext = wrapping::unwrap(&Self::take_blob(shown, "ExportedDataKey"), padding);
-                    assert_eq!(plaintext.as_ref(), Some(&sealed.plaintext), "the exported key is another");
-                }
-                let expected = expected.map(|sealed| Answer::Exported {
-                    key: sealed.key,
-                    version: Named::Number(sealed.version),
-                    length: 256,
-                });
-                Some(Some((expected, given.map(Answer::Json))))
-            }
-            _ => None,
-        }
-    }
-
-    fn sealed(&mut self, expected: Result<Sealed, Refusal>, mut given: Response) -> (Expected, Result<Answer, i32>) {
-        let bytes = given.as_mut().map(|shown| Self::take_blob(shown, "CiphertextBlob"));
-        if let (Ok(sealed), Ok(blob)) = (&expected, bytes) {
-            self.keep(&blob, sealed);
-        }
-        (expected.map(|sealed| sealed_answer(&sealed)), given.map(Answer::Json))
-    }
-
-    fn data_key(
-        &mut self,
-        expected: Result<Sealed, Refusal>,
-        given: Response,
-        plaintext: Option<Vec<u8>>,
-    ) -> (Expected, Result<Answer, i32>) {
-        let expected = expected.map(|sealed| Sealed { plaintext: plaintext.unwrap_or_default(), ..sealed });
-        self.sealed(expected, given)
     }
 
     /// Requests that are wrong in ways which typed calls can't be.
@@ -505,14 +329,6 @@ impl Keystore {
         let given = self.call(action, request.clone()).map(Answer::Json);
         (Err(refusal.clone()), given)
     }
-}
-
-/// The parameters of an export.
-fn exported(public_key: u8, padding: u8) -> Value {
-    json!({
-        "PublicKeyBlob": STANDARD.encode(wrapping::public_key(public_key)), "WrappingKeySpec": "RSA_2048",
-        "WrappingAlgorithm": PADDINGS[usize::from(padding)].0,
-    })
 }
 
 type Keeps = fn(super::rules::State, bool) -> bool;

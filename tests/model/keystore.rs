@@ -9,6 +9,7 @@ use super::operations::{self, Ciphertext, Damage, Given, Who};
 use super::reference::{Blob, Context, Model, Sealed, Token};
 use super::rows::Rows;
 use super::rules::{Millis, Rules};
+use super::values;
 
 /// 2023-11-14.
 const START: Millis = 1_700_000_000_000;
@@ -121,8 +122,8 @@ impl Keystore {
         match who {
             Who::Key(number) => key(number),
             Who::Capitals(number) => key(number).to_ascii_uppercase(),
-            Who::Alias(number) => operations::alias(number),
-            Who::ServiceAlias(number) => format!("alias/acs/{}", operations::SERVICES[usize::from(number)]),
+            Who::Alias(number) => values::alias(number),
+            Who::ServiceAlias(number) => format!("alias/acs/{}", values::SERVICES[usize::from(number)]),
             Who::UnknownKey => UNKNOWN.to_owned(),
             Who::NoId => "no id".to_owned(),
             Who::Empty => String::new(),
@@ -147,7 +148,7 @@ impl Keystore {
         let other = |context: Given, same: Context| match context {
             Given::Same => same,
             Given::Reversed => same.into_iter().rev().collect(),
-            Given::Other(number) => operations::context(number),
+            Given::Other(number) => values::context(number),
         };
         let Some(known) = self.blobs.len().checked_sub(1) else {
             return (b"no blob was made yet".to_vec(), Blob::Malformed, other(wanted.context, Vec::new()));

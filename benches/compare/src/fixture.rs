@@ -14,7 +14,8 @@ use crate::measure::wall;
 
 /// All keys of the fixture are due this long after `created_ms`.
 pub const INTERVAL_S: i64 = 24 * 3600;
-const BATCH: usize = 10_000;
+/// The most that one call makes.
+const BATCH: usize = 1000;
 
 static NOW_MS: AtomicI64 = AtomicI64::new(0);
 

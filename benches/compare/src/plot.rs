@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::section::{Bar, Kind, Plot, Series, digits};
 
-const WIDTH: f64 = 860.0;
+const WIDTH: f64 = 900.0;
 const FONT: &str = "font-family=\"Helvetica, Arial, 'DejaVu Sans', sans-serif\"";
 const INK: &str = "#24292f";
 const FAINT: &str = "#6e7781";
@@ -92,6 +92,11 @@ impl Svg {
     }
 }
 
+/// About; a reader's font isn't known here.
+fn text_width(text: &str) -> f64 {
+    7.0 * text.chars().count() as f64
+}
+
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
@@ -108,7 +113,8 @@ fn colours<'a>(ours: impl Iterator<Item = bool> + 'a) -> impl Iterator<Item = &'
 
 fn lines(plot: &Plot, places: &[String], series: &[Series]) -> String {
     const HEIGHT: f64 = 470.0;
-    let (left, right, top, bottom) = (78.0, WIDTH - 262.0, 64.0, HEIGHT - 62.0);
+    let longest = series.iter().map(|series| text_width(&series.name)).fold(0.0, f64::max);
+    let (left, right, top, bottom) = (78.0, WIDTH - longest - 24.0, 64.0, HEIGHT - 62.0);
     let all = || series.iter().flat_map(|series| series.values.iter().flatten().copied());
     let scale = Log::around(all());
     let y = |value: f64| bottom - scale.at(value) * (bottom - top);
@@ -182,7 +188,8 @@ fn spread(wanted: &[f64], gap: f64, top: f64, bottom: f64) -> Vec<f64> {
 }
 
 fn bars(plot: &Plot, bars: &[Bar]) -> String {
-    let (left, right, top, step) = (300.0, WIDTH - 110.0, 62.0, 32.0);
+    let longest = bars.iter().map(|bar| text_width(&bar.name)).fold(0.0, f64::max);
+    let (left, right, top, step) = (longest + 30.0, WIDTH - 110.0, 62.0, 32.0);
     let bottom = top + step * bars.len() as f64;
     let height = bottom + 58.0;
     let values = || bars.iter().map(|bar| bar.value);

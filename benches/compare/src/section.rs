@@ -100,11 +100,16 @@ pub fn digits(value: f64) -> String {
     }
 }
 
+/// A number of things, in groups of three digits.
+pub fn count(value: usize) -> String {
+    grouped(value as u64)
+}
+
 fn grouped(value: u64) -> String {
     let text = value.to_string();
     let mut out = String::new();
     for (i, digit) in text.chars().enumerate() {
-        if i > 0 && (text.len() - i) % 3 == 0 {
+        if i > 0 && (text.len() - i).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);

@@ -1,6 +1,8 @@
 /// Opening, closing, moving; the functions of the program that the library calls.
 #include "check.hpp"
 
+#include <fstream>
+#include <iterator>
 #include <thread>
 
 static_assert(!std::is_copy_constructible_v<kms::keystore> && !std::is_copy_assignable_v<kms::keystore>);
@@ -173,4 +175,50 @@ TEST(one_keystore_serves_all_threads) {
         each.join();
     }
     CHECK(good == 400);
+}
+
+TEST(an_older_copy_of_a_keystore_with_an_anchor_is_refused) {
+    const auto copy = [](const char *from, const char *to) {
+        std::ofstream(to, std::ios::binary) << std::ifstream(from, std::ios::binary).rdbuf();
+    };
+    const auto anchored = [] { return kms::options{}.root_key(root_key).anchor_file("anchor").create(true); };
+    kms::keystore::open("anchored.db", anchored()).create_key();
+    copy("anchored.db", "older.db");
+    kms::keystore::open("anchored.db", anchored()).create_key();
+    copy("older.db", "anchored.db");
+    CHECK_THROWS(kms::keystore_rolled_back, kms::keystore::open("anchored.db", anchored()));
+}
+
+TEST(functions_of_the_program_keep_the_anchor) {
+    kms::bytes record;
+    bool broken = false;
+    const auto get = [&] { return record; };
+    const auto put = [&](kms::bytes_view newest) {
+        if (broken) {
+            throw std::runtime_error("no TPM");
+        }
+        record.assign(newest.begin(), newest.end());
+    };
+    const auto ks = kms::keystore::open("tpm.db", kms::options{}.root_key(root_key).anchor_callback(get, put).create(true));
+    const auto first = record;
+    ks.create_key();
+    CHECK(!first.empty() && record.size() == first.size() && record != first);
+    broken = true;
+    CHECK_THROWS(kms::anchor_unavailable, ks.create_key());
+}
+
+TEST(a_sound_keystore_has_no_faults_and_a_changed_one_shows_them) {
+    {
+        const auto ks = kms::keystore::open("verify.db", kms::options{}.root_key(root_key).create(true));
+        ks.update_key_description(ks.create_key(), "a description to be changed");
+        CHECK(ks.verify().empty());
+    }
+    std::fstream file("verify.db", std::ios::binary | std::ios::in | std::ios::out);
+    const std::string all((std::istreambuf_iterator<char>(file)), {});
+    const auto at = all.find("a description to be changed");
+    CHECK(at != std::string::npos);
+    file.seekp(static_cast<std::streamoff>(at)).put('A');
+    file.close();
+    const auto faults = kms::keystore::open("verify.db", kms::options{}.root_key(root_key)).verify();
+    CHECK(!faults.empty() && faults[0].status == kms::status::keystore_corrupt && !faults[0].text.empty());
 }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 static_assert(std::is_same_v<std::iterator_traits<kms::list<kms::alias>::iterator>::iterator_category, std::input_iterator_tag>);
 
@@ -274,3 +275,29 @@ TEST(json_goes_in_and_out_and_an_error_keeps_its_body) {
 }
 
 TEST(the_library_is_the_one_of_the_headers) { CHECK(kms::version() == VERSION); }
+
+TEST(keys_are_made_by_the_hundred_or_not_at_all) {
+    const auto ks = in_memory();
+    const auto made = ks.create_keys(100, kms::create_key_options{}.rotate_every(day));
+    CHECK(made.size() == 100 && std::set<std::string>(made.begin(), made.end()).size() == 100);
+    CHECK(ks.describe_key(made[99]).rotation_interval == day);
+    CHECK_THROWS(kms::invalid_argument, ks.create_keys(0));
+    CHECK_THROWS(kms::invalid_argument, ks.create_keys(std::size_t(-1)));
+}
+
+TEST(each_record_of_a_batch_has_its_own_outcome) {
+    const auto ks = in_memory();
+    const auto id = ks.create_key();
+    const auto sealed = ks.encrypt_batch(id, {{"one", {{"row", "1"}}}, {"", {}}, {"bad", {{"", "empty key"}}}});
+    CHECK(sealed.size() == 3 && sealed[0] && sealed[1] && sealed[2].status() == kms::status::invalid_argument);
+    CHECK_THROWS(kms::invalid_argument, sealed[2].value());
+    ks.rotate(id);
+    const auto moved = ks.reencrypt_batch(id, {{sealed[0].value(), {{"row", "1"}}, {{"row", "2"}}}, {"no blob"}});
+    CHECK(moved[0] && ks.inspect(moved[0].value()).is_primary && moved[1].status() == kms::status::malformed_ciphertext);
+    const auto opened = ks.decrypt_batch({{moved[0].value(), {{"row", "2"}}}, {sealed[1].value()}, {moved[0].value()}});
+    CHECK(kms::as_text(opened[0].value()) == "one" && opened[1].value().empty());
+    CHECK(opened[2].status() == kms::status::authentication_failed);
+    CHECK_THROWS(kms::authentication_failed, opened[2].value());
+    CHECK_THROWS(kms::key_not_found, ks.encrypt_batch("nothing", {{"text"}}));
+    CHECK(ks.decrypt_batch({}).empty());
+}

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::request::{Request, invalid};
-use super::show::{base64, date, metadata, object, version};
+use super::show::{base64, date, key_id, metadata, object, version};
 use super::{Kms, Response};
 use crate::domain::deletion::DEFAULT_DAYS;
 use crate::domain::key::Origin;
@@ -137,7 +137,7 @@ pub fn get_parameters_for_import(kms: &Kms, request: &mut Request) -> Result<Res
     request.finish()?;
     let parameters = kms.get_parameters_for_import(&key, wrapping)?;
     Ok(object([
-        ("KeyId", key.into()),
+        ("KeyId", key_id(&key)),
         ("PublicKey", base64(&parameters.public_key)),
         ("ImportToken", base64(&parameters.token)),
         ("TokenExpireTime", date(parameters.expires)),

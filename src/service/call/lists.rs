@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::request::{Request, invalid};
-use super::show::{alias_arn, key_arn, object, state, version};
+use super::show::{alias_arn, key_arn, key_id, object, state, version};
 use super::{Kms, Response};
 use crate::domain::key::{Creator, Key};
 use crate::error::Result;
@@ -139,7 +139,8 @@ pub fn list_resource_tags(kms: &Kms, request: &mut Request) -> Result<Response> 
     let key = request.text("KeyId")?;
     request.finish()?;
     let tags = kms.list_resource_tags(&key)?;
+    let id = key_id(&key);
     let tags: Vec<Value> =
-        tags.iter().map(|(name, value)| json!({ "KeyId": key, "TagKey": name, "TagValue": value })).collect();
+        tags.iter().map(|(name, value)| json!({ "KeyId": id, "TagKey": name, "TagValue": value })).collect();
     Ok(object([("Tags", json!({ "Tag": tags }))]))
 }

@@ -45,6 +45,11 @@ pub fn state(state: KeyState) -> &'static str {
 /// What stands for region and account in a resource name.
 const ARN: &str = "acs:kms:local:libkms";
 
+/// An id as it is printed, whatever case the caller wrote it in.
+pub fn key_id(text: &str) -> Value {
+    text.to_ascii_lowercase().into()
+}
+
 pub fn key_arn(id: KeyId) -> String {
     format!("{ARN}:key/{id}")
 }

@@ -18,6 +18,7 @@ use rusqlite::ffi;
 
 use super::file::FileId;
 use crate::error::{Result, Status};
+use crate::sys::fault;
 use crate::sys::fork::{self, ClosedInChild};
 use crate::sys::sync::Lock;
 
@@ -96,15 +97,9 @@ fn lock_descriptor(descriptor: c_int) -> Option<c_int> {
 }
 
 /// Leaves SQLite's own locks in place, for the test that shows why they are replaced.
-#[cfg(feature = "faults")]
 fn posix_locks_wanted() -> bool {
     static WANTED: OnceLock<bool> = OnceLock::new();
-    *WANTED.get_or_init(|| std::env::var_os("KMS_FAULT_POSIX_LOCKS").is_some())
-}
-
-#[cfg(not(feature = "faults"))]
-const fn posix_locks_wanted() -> bool {
-    false
+    cfg!(feature = "faults") && *WANTED.get_or_init(|| fault::wanted("KMS_FAULT_POSIX_LOCKS"))
 }
 
 /// Stands in for fcntl(2). Files that are not ours (another user of a shared SQLite copy) keep POSIX locks.

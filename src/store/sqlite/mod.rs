@@ -7,6 +7,7 @@ mod rows;
 
 use std::path::{Path, PathBuf};
 
+use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
 use super::backend::Transaction;
@@ -123,6 +124,20 @@ impl Sqlite {
         let mut statement = self.connection.prepare(sql).map_err(|e| storage("schema", &e))?;
         let rows = statement.query_map([], read).and_then(Iterator::collect);
         rows.map_err(|e| storage("schema", &e))
+    }
+
+    /// A copy of all pages, in one step, into a new file of mode 0600.
+    fn copy(&self, path: &Path) -> Result<()> {
+        file::create_new(path)?;
+        let mut copy =
+            Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(|e| storage("open", &e))?;
+        // Nobody knows the file yet, and whoever made it syncs it.
+        copy.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF").map_err(|e| storage("open", &e))?;
+        let done = Backup::new(&self.connection, &mut copy).and_then(|backup| backup.step(-1));
+        match done.map_err(|e| storage("backup", &e))? {
+            StepResult::Done => Ok(()),
+            _ => Err(Status::KeystoreBusy.error("another process is using the keystore; try again")),
+        }
     }
 
     /// Whether the path still names the file that is open; somebody may have moved another there.

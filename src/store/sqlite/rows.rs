@@ -1,5 +1,7 @@
 //! The rows as SQL: each method of [`Backend`] is one prepared statement.
 
+use std::path::Path;
+
 use rusqlite::types::{FromSql, ToSql, ValueRef};
 use rusqlite::{OptionalExtension, Params, Row, params};
 
@@ -145,6 +147,10 @@ impl Backend for Sqlite {
         let _ = self.run("ROLLBACK");
     }
 
+    fn copy_to(&mut self, path: &Path) -> Result<()> {
+        self.copy(path)
+    }
+
     fn forget(&mut self) -> Result<()> {
         self.run("PRAGMA shrink_memory")
     }
@@ -185,6 +191,10 @@ impl Backend for Sqlite {
     fn insert_slot(&mut self, slot: &SlotRow) -> Result<()> {
         let sql = "INSERT INTO slot(kind, parameters, wrapped) VALUES(?, ?, ?)";
         self.change_one(sql, params![slot.kind, slot.parameters, slot.wrapped])
+    }
+
+    fn delete_slots(&mut self) -> Result<()> {
+        self.change("DELETE FROM slot", []).map(drop)
     }
 
     fn node(&mut self, number: i64) -> Result<Option<Vec<u8>>> {

@@ -42,3 +42,12 @@ fn a_missing_table_is_damage() {
     let found = sqlite.connection.prepare("SELECT kind FROM slot").map(drop).map_err(|e| storage("test", &e).status());
     assert_eq!(found, Err(Status::KeystoreCorrupt));
 }
+
+impl Sqlite {
+    /// The numbers of all nodes.
+    pub fn nodes(&self) -> Result<Vec<i64>> {
+        let mut statement = self.connection.prepare("SELECT number FROM node").map_err(|e| storage("test", &e))?;
+        let rows = statement.query_map([], |row| row.get(0)).and_then(Iterator::collect);
+        rows.map_err(|e| storage("test", &e))
+    }
+}

@@ -1,1 +1,162 @@
+use super::*;
+use crate::store::backend::Transaction;
+use crate::store::sqlite::Sqlite;
 
+struct Store {
+    backend: Sqlite,
+    sealing: Sealing,
+}
+
+impl Store {
+    fn new() -> Self {
+        let mut backend = Sqlite::in_memory().unwrap();
+        backend.begin(Transaction::Write).unwrap();
+        Self { backend, sealing: Sealing::new(&[1; 32], [2; 16]).unwrap() }
+    }
+
+    fn rows(&mut self) -> Rows<'_> {
+        Rows { backend: &mut self.backend, sealing: &mut self.sealing }
+    }
+}
+
+/// A generator that needs no seed from outside: each run is the same.
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 >> 33
+    }
+
+    fn digest(&mut self) -> Digest {
+        (u128::from(self.next()) << 64 | u128::from(self.next()) << 32 | u128::from(self.next()) | 1).to_be_bytes()
+    }
+}
+
+/// Names that share prefixes of every length.
+fn name(tree: Tree, numbers: &mut Numbers) -> Vec<u8> {
+    let len = tree.name_len();
+    (0..len)
+        .map(|at| if at + 1 == len || numbers.next().is_multiple_of(3) { (numbers.next() % 5) as u8 } else { 0 })
+        .collect()
+}
+
+#[test]
+fn a_tree_holds_what_a_map_holds() {
+    for tree in [Tree::Keys, Tree::Ids, Tree::Aliases] {
+        let (mut store, mut numbers) = (Store::new(), Numbers(7));
+        let (mut nodes, mut roots) = (Nodes::default(), [EMPTY; TREES]);
+        let mut model: BTreeMap<Vec<u8>, Digest> = BTreeMap::new();
+        for round in 0..60 {
+            nodes.begin(roots);
+            for _ in 0..20 {
+                let name = name(tree, &mut numbers);
+                // Late rounds take away more than they add, down to nothing.
+                let digest = (numbers.next() % 60 >= round).then(|| numbers.digest());
+                nodes.put(&mut store.rows(), tree, &name, digest.as_ref()).unwrap();
+                match digest {
+                    Some(digest) => drop(model.insert(name.clone(), digest)),
+                    None => drop(model.remove(&name)),
+                }
+                assert_eq!(nodes.get(&mut store.rows(), tree, &name).unwrap(), digest, "before it is written");
+            }
+            if round == 59 {
+                for name in std::mem::take(&mut model).into_keys() {
+                    nodes.put(&mut store.rows(), tree, &name, None).unwrap();
+                }
+            }
+            roots = nodes.flush(&mut store.rows()).unwrap();
+            // By another connection, which has seen none of it, too.
+            for nodes in [&mut nodes, &mut Nodes::default()] {
+                nodes.begin(roots);
+                for _ in 0..40 {
+                    let name = name(tree, &mut numbers);
+                    assert_eq!(nodes.get(&mut store.rows(), tree, &name).unwrap(), model.get(&name).copied());
+                }
+                let all = nodes.after(&mut store.rows(), tree, None, usize::MAX).unwrap();
+                assert_eq!(all, model.clone().into_iter().collect::<Vec<_>>(), "the list of all names");
+                let border = name(tree, &mut numbers);
+                let some = nodes.after(&mut store.rows(), tree, Some(&border), 5).unwrap();
+                let expected = model.iter().filter(|(name, _)| **name > border).take(5);
+                assert_eq!(some, expected.map(|(n, d)| (n.clone(), *d)).collect::<Vec<_>>(), "a list after a name");
+            }
+        }
+        assert_eq!(roots, [EMPTY; TREES], "an emptied tree has a root");
+        let left = store.backend.nodes().unwrap();
+        assert_eq!(left, Vec::<i64>::new(), "an emptied tree has nodes");
+    }
+}
+
+#[test]
+fn the_order_of_changes_leaves_no_trace() {
+    let mut numbers = Numbers(3);
+    let entries: Vec<Entry> = (0..200).map(|_| (name(Tree::Ids, &mut numbers), numbers.digest())).collect();
+    let distinct: BTreeMap<Vec<u8>, Digest> = entries.into_iter().collect();
+    let root = |entries: Vec<(&Vec<u8>, &Digest)>, at_once: bool| {
+        let (mut store, mut nodes, mut roots) = (Store::new(), Nodes::default(), [EMPTY; TREES]);
+        nodes.begin(roots);
+        for (name, digest) in entries {
+            nodes.put(&mut store.rows(), Tree::Ids, name, Some(digest)).unwrap();
+            if !at_once {
+                roots = nodes.flush(&mut store.rows()).unwrap();
+                nodes.begin(roots);
+            }
+        }
+        nodes.flush(&mut store.rows()).unwrap()
+    };
+    let first = root(distinct.iter().collect(), true);
+    assert_eq!(root(distinct.iter().rev().collect(), true), first);
+    assert_eq!(root(distinct.iter().rev().collect(), false), first);
+}
+
+#[test]
+fn no_two_trees_or_places_share_a_node() {
+    let mut seen = std::collections::HashSet::new();
+    for tree in [Tree::Keys, Tree::Ids, Tree::Aliases] {
+        let mut level = vec![Place::root(tree)];
+        for depth in 0..=tree.branching() {
+            for place in &level {
+                assert!(seen.insert(place.number()), "{place:?} has another node's number");
+                assert_eq!(place.level, depth);
+            }
+            level = level.iter().flat_map(|p| [0, 1, 255].map(|part| p.child(part))).collect();
+            for place in &level {
+                let (parent, part) = place.parent().unwrap();
+                assert_eq!(parent.child(part), *place, "a child's parent is another");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_node_that_is_gone_old_or_altered_is_refused() {
+    let (mut store, mut nodes) = (Store::new(), Nodes::default());
+    let name = [0, 0, 0, 9];
+    nodes.begin([EMPTY; TREES]);
+    nodes.put(&mut store.rows(), Tree::Keys, &name, Some(&[1; 16])).unwrap();
+    let before = nodes.flush(&mut store.rows()).unwrap();
+    let numbers = store.backend.nodes().unwrap();
+    let old: Vec<Vec<u8>> = numbers.iter().map(|n| store.backend.node(*n).unwrap().unwrap()).collect();
+    nodes.begin(before);
+    nodes.put(&mut store.rows(), Tree::Keys, &name, Some(&[2; 16])).unwrap();
+    let roots = nodes.flush(&mut store.rows()).unwrap();
+    for (number, old) in numbers.iter().zip(&old) {
+        let new = store.backend.node(*number).unwrap().unwrap();
+        let mut altered = new.clone();
+        altered[0] ^= 1;
+        for wrong in [Some(old.clone()), Some(altered), Some(Vec::new()), None] {
+            match &wrong {
+                Some(content) => store.backend.put_node(*number, content).unwrap(),
+                None => store.backend.delete_node(*number).unwrap(),
+            }
+            let mut fresh = Nodes::default();
+            fresh.begin(roots);
+            let said = fresh.get(&mut store.rows(), Tree::Keys, &name).map_err(|e| e.status());
+            assert_eq!(said, Err(Status::KeystoreCorrupt), "node {number:#x} as {wrong:?}");
+            store.backend.put_node(*number, &new).unwrap();
+        }
+        let mut fresh = Nodes::default();
+        fresh.begin(roots);
+        assert_eq!(fresh.get(&mut store.rows(), Tree::Keys, &name).unwrap(), Some([2; 16]));
+    }
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::bench::Bench;
 use crate::kms::{CONTEXT, Entry, Keystore, OVERHEAD};
 use crate::measure::{Timing, Variant, interleave, pin};
-use crate::section::{Kind, Plot, Section, Series, Table, digits, size};
+use crate::section::{Kind, Plot, Section, Series, Table, count, digits, size};
 
 const SIZES: [usize; 3] = [64, 4 << 10, 64 << 10];
 const COUNTS: [usize; 4] = [1, 16, 256, 1024];
@@ -50,10 +50,15 @@ pub fn run(bench: &Bench) -> Result<Section, String> {
          time is that of one record."
             .to_owned(),
     );
-    let head = || [String::new()].into_iter().chain(COUNTS.map(|n| format!("{} records", digits_of(n)))).collect();
+    let head = || {
+        [String::new()]
+            .into_iter()
+            .chain(COUNTS.map(|n| format!("{} {}", count(n), if n == 1 { "record" } else { "records" })))
+            .collect()
+    };
     for bytes in SIZES {
         let all: Vec<Vec<Timing>> =
-            COUNTS.iter().map(|&count| measure(bench, encrypt, decrypt, bytes, count)).collect::<Result<_, _>>()?;
+            COUNTS.iter().map(|&records| measure(bench, encrypt, decrypt, bytes, records)).collect::<Result<_, _>>()?;
         let cell = |timing: &Timing| format!("{} / {}", digits(timing.minimum), digits(timing.median));
         section.tables.push(Table {
             caption: format!("Records of {}: ns per record, minimum / median", size(bytes)),
@@ -74,17 +79,13 @@ pub fn run(bench: &Bench) -> Result<Section, String> {
                 x: "records".to_owned(),
                 y: "ns per record".to_owned(),
                 kind: Kind::Lines {
-                    places: COUNTS.map(digits_of).to_vec(),
+                    places: COUNTS.map(count).to_vec(),
                     series: (0..NAMES.len()).map(series).collect(),
                 },
             });
         }
     }
     Ok(section)
-}
-
-fn digits_of(count: usize) -> String {
-    if count < 1000 { count.to_string() } else { digits(count as f64) }
 }
 
 /// One input and one output each.

@@ -9,7 +9,7 @@ use crate::evp::{Evp, Habit};
 use crate::kms::{Keystore, OVERHEAD};
 use crate::measure::{Random, Timing, Variant, interleave, pin};
 use crate::peers::AwsLc;
-use crate::section::{Kind, Limit, Plot, Promise, Section, Series, Table, digits, time};
+use crate::section::{Kind, Limit, Plot, Promise, Section, Series, Table, count, digits, time};
 
 const COUNTS: [usize; 4] = [1, 16, 1_000, 20_000];
 const BYTES: usize = 64;
@@ -22,10 +22,14 @@ const DECRYPT: &str = "libkms decrypt";
 
 pub fn run(bench: &Bench) -> Result<Section, String> {
     pin(0);
-    let all: Vec<Vec<Timing>> = COUNTS.iter().map(|&count| measure(bench, count)).collect::<Result<_, _>>()?;
+    let all: Vec<Vec<Timing>> = COUNTS.iter().map(|&keys| measure(bench, keys)).collect::<Result<_, _>>()?;
     let most = all.last().expect("some counts");
     let find = |name: &str| most.iter().find(|timing| timing.name.ends_with(name)).expect("a variant");
-    let head = || std::iter::once(String::new()).chain(COUNTS.map(|n| format!("{} keys", digits_of(n)))).collect();
+    let head = || {
+        std::iter::once(String::new())
+            .chain(COUNTS.map(|n| format!("{} {}", count(n), if n == 1 { "key" } else { "keys" })))
+            .collect()
+    };
     let table = |caption: &str, cell: &dyn Fn(&Timing) -> String| Table {
         caption: caption.to_owned(),
         head: head(),
@@ -38,7 +42,7 @@ pub fn run(bench: &Bench) -> Result<Section, String> {
         text: vec![format!(
             "{BYTES} bytes, the same random order of keys for all, one thread. The keystore is in memory, with a cache \
              of {} keys, so that none is read from a disk. Each key has one ciphertext, decrypted again and again.",
-            digits_of(cache(COUNTS[3]))
+            count(cache(COUNTS[3]))
         )],
         tables: vec![
             table("ns per message, minimum / median", &|t| format!("{} / {}", digits(t.minimum), digits(t.median))),
@@ -50,7 +54,7 @@ pub fn run(bench: &Bench) -> Result<Section, String> {
             x: "keys".to_owned(),
             y: "ns per message".to_owned(),
             kind: Kind::Lines {
-                places: COUNTS.map(digits_of).to_vec(),
+                places: COUNTS.map(count).to_vec(),
                 series: (0..most.len())
                     .map(|i| Series {
                         name: most[i].name.clone(),
@@ -69,10 +73,6 @@ pub fn run(bench: &Bench) -> Result<Section, String> {
         }],
         absent: Vec::new(),
     })
-}
-
-fn digits_of(count: usize) -> String {
-    if count < 1000 { count.to_string() } else { digits(count as f64) }
 }
 
 fn cache(count: usize) -> usize {

@@ -94,7 +94,7 @@ pub fn run(bench: &Bench) -> Result<Section, String> {
         tables: vec![table("Encrypt", |size| &size.encrypt), table("Decrypt", |size| &size.decrypt)],
         plots: vec![Plot {
             name: "python".to_owned(),
-            title: format!("Encrypt {} from Python", digits_of(first.bytes)),
+            title: format!("Encrypt {} from Python", size(first.bytes)),
             x: "µs per message".to_owned(),
             y: String::new(),
             kind: Kind::Bars(bars),
@@ -102,8 +102,4 @@ pub fn run(bench: &Bench) -> Result<Section, String> {
         promises: Vec::new(),
         absent: seen.absent,
     })
-}
-
-fn digits_of(bytes: usize) -> String {
-    if bytes < 1024 { format!("{} bytes", digits(bytes as f64)) } else { size(bytes) }
 }

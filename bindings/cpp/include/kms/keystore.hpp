@@ -2,6 +2,7 @@
 #pragma once
 
 #include <kms/alias.hpp>
+#include <kms/batch.hpp>
 #include <kms/call.hpp>
 #include <kms/crypt.hpp>
 #include <kms/data_key.hpp>
@@ -11,6 +12,7 @@
 #include <kms/options.hpp>
 #include <kms/rotation.hpp>
 #include <kms/tag.hpp>
+#include <kms/verify.hpp>
 #include <kms/version.hpp>
 
 #include <exception>
@@ -27,6 +29,7 @@ namespace kms {
 /// in a forked child. Each header named after a noun has the calls about it.
 class keystore : public detail::key_calls<keystore>,
                  public detail::crypt_calls<keystore>,
+                 public detail::batch_calls<keystore>,
                  public detail::data_key_calls<keystore>,
                  public detail::rotation_calls<keystore>,
                  public detail::version_calls<keystore>,
@@ -34,7 +37,8 @@ class keystore : public detail::key_calls<keystore>,
                  public detail::tag_calls<keystore>,
                  public detail::import_calls<keystore>,
                  public detail::json_calls<keystore>,
-                 public detail::health_calls<keystore> {
+                 public detail::health_calls<keystore>,
+                 public detail::verify_calls<keystore> {
 public:
     /// `location` is a path, "sqlite:PATH", or "memory:" for a keystore that lives as long as this object.
     [[nodiscard]] static keystore open(std::string_view location, const options &how) {

@@ -106,6 +106,35 @@ struct root_callback {
     }
 };
 
+struct anchor_callback {
+    std::function<bytes()> get;
+    std::function<void(bytes_view)> put;
+
+    static kms_status run_get(void *user, std::uint8_t *out, std::size_t out_cap, std::size_t *out_len) noexcept {
+        try {
+            const bytes record = static_cast<anchor_callback *>(user)->get();
+            if (record.size() > out_cap) {
+                return KMS_BUFFER_TOO_SMALL;
+            }
+            *out_len = record.size();
+            if (!record.empty()) {
+                std::memcpy(out, record.data(), record.size());
+            }
+            return KMS_OK;
+        } catch (...) {
+            return KMS_ANCHOR_UNAVAILABLE;
+        }
+    }
+    static kms_status run_put(void *user, const std::uint8_t *record, std::size_t record_len) noexcept {
+        try {
+            static_cast<anchor_callback *>(user)->put({record, record_len});
+            return KMS_OK;
+        } catch (...) {
+            return KMS_ANCHOR_UNAVAILABLE;
+        }
+    }
+};
+
 struct callbacks {
     std::vector<std::shared_ptr<void>> kept;  // also replaced ones: a keystore may have been opened with them
     std::shared_ptr<root_callback> root;
@@ -144,6 +173,19 @@ public:
         return set(kms_options_set_root_callback(raw(), detail::root_callback::run_wrap, detail::root_callback::run_unwrap,
                                                  made.get()));
     }
+    /// A file on another volume that knows the keystore's newest generation, so that an older copy put in its place is
+    /// refused with `keystore_rolled_back`.
+    options &anchor_file(std::string_view path) & { return set(kms_options_set_anchor_file(raw(), detail::c_text(path))); }
+    /// The same, kept by functions of yours: `get` gives the record that was kept last, or nothing yet; `put` returns when
+    /// it is safe. They may be called on any thread; where one throws, the call fails with `anchor_unavailable`.
+    options &anchor_callback(std::function<bytes()> get, std::function<void(bytes_view)> put) & {
+        auto made = std::make_shared<detail::anchor_callback>();
+        made->get = std::move(get);
+        made->put = std::move(put);
+        callbacks_.kept.push_back(made);
+        return set(kms_options_set_anchor_callback(raw(), detail::anchor_callback::run_get, detail::anchor_callback::run_put,
+                                                   made.get()));
+    }
     /// Makes a keystore that isn't there.
     options &create(bool if_missing) & { return set(kms_options_set_create(raw(), if_missing ? 1 : 0)); }
     /// Never writes, so nothing rotates.
@@ -179,6 +221,10 @@ public:
     options &&root_passphrase(bytes_view passphrase) && { return std::move(root_passphrase(passphrase)); }
     options &&root_callback(std::function<bytes(bytes_view)> wrap, std::function<secret_bytes(bytes_view)> unwrap) && {
         return std::move(root_callback(std::move(wrap), std::move(unwrap)));
+    }
+    options &&anchor_file(std::string_view path) && { return std::move(anchor_file(path)); }
+    options &&anchor_callback(std::function<bytes()> get, std::function<void(bytes_view)> put) && {
+        return std::move(anchor_callback(std::move(get), std::move(put)));
     }
     options &&create(bool if_missing) && { return std::move(create(if_missing)); }
     options &&read_only(bool on) && { return std::move(read_only(on)); }

@@ -27,6 +27,7 @@ enum class status : kms_status {
     unknown_action = KMS_UNKNOWN_ACTION,
     unsupported_alias = KMS_UNSUPPORTED_ALIAS,
     limit_exceeded = KMS_LIMIT_EXCEEDED,
+    batch_partial = KMS_BATCH_PARTIAL,  ///< never thrown: each outcome of a batch has its own status
 
     key_not_found = KMS_KEY_NOT_FOUND,
     key_version_not_found = KMS_KEY_VERSION_NOT_FOUND,
@@ -57,6 +58,8 @@ enum class status : kms_status {
     keystore_not_found = KMS_KEYSTORE_NOT_FOUND,
     keystore_replaced = KMS_KEYSTORE_REPLACED,
     root_key_unavailable = KMS_ROOT_KEY_UNAVAILABLE,
+    keystore_rolled_back = KMS_KEYSTORE_ROLLED_BACK,
+    anchor_unavailable = KMS_ANCHOR_UNAVAILABLE,
 
     internal = KMS_INTERNAL,
     poisoned = KMS_POISONED,
@@ -167,6 +170,7 @@ using buffer_too_small = failure<status::buffer_too_small>;
 using unknown_action = failure<status::unknown_action>;
 using unsupported_alias = failure<status::unsupported_alias>;
 using limit_exceeded = failure<status::limit_exceeded>;
+using batch_partial = failure<status::batch_partial>;
 using key_not_found = failure<status::key_not_found>;
 using key_version_not_found = failure<status::key_version_not_found>;
 using alias_not_found = failure<status::alias_not_found>;
@@ -193,6 +197,8 @@ using keystore_busy = failure<status::keystore_busy>;
 using keystore_not_found = failure<status::keystore_not_found>;
 using keystore_replaced = failure<status::keystore_replaced>;
 using root_key_unavailable = failure<status::root_key_unavailable>;
+using keystore_rolled_back = failure<status::keystore_rolled_back>;
+using anchor_unavailable = failure<status::anchor_unavailable>;
 using internal = failure<status::internal>;
 using poisoned = failure<status::poisoned>;
 using forked = failure<status::forked>;
@@ -224,14 +230,14 @@ struct failures {
 
 using all_failures = failures<
     status::invalid_argument, status::missing_parameter, status::buffer_too_small, status::unknown_action,
-    status::unsupported_alias, status::limit_exceeded, status::key_not_found, status::key_version_not_found,
+    status::unsupported_alias, status::limit_exceeded, status::batch_partial, status::key_not_found, status::key_version_not_found,
     status::alias_not_found, status::alias_already_exists, status::rejected_disabled, status::rejected_pending_deletion,
     status::rejected_pending_import, status::state_modified_failed, status::unsupported_operation,
     status::unsupported_origin, status::deletion_protected, status::malformed_ciphertext, status::authentication_failed,
     status::invalid_key_material, status::invalid_import_token, status::expired_import_token, status::wrong_root_key,
     status::not_a_keystore, status::keystore_too_new, status::keystore_corrupt, status::keystore_io,
     status::keystore_read_only, status::keystore_busy, status::keystore_not_found, status::keystore_replaced,
-    status::root_key_unavailable, status::internal, status::poisoned, status::forked, status::random_failed>;
+    status::root_key_unavailable, status::keystore_rolled_back, status::anchor_unavailable, status::internal, status::poisoned, status::forked, status::random_failed>;
 
 /// The text of this thread's last failed call.
 inline std::string last_error() {

@@ -1,0 +1,28 @@
+//! Copies of a keystore that is in use.
+
+use std::ffi::c_char;
+
+use super::guard::guard;
+use super::open::{handle, kms_t};
+use super::ptr;
+use super::status::kms_status;
+use crate::error::Status;
+
+/// kms_backup writes a snapshot of the keystore to a new file at `path`: complete and synced, or not at all. A file that is
+/// there is never replaced (KMS_KEYSTORE_IO). Other calls that change the keystore wait until it is read.
+///
+/// The copy is a keystore, opened by what opens this one now. To restore it, copy it to the keystore's path while no
+/// handle is open; what was encrypted under versions made since can't be decrypted then.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_backup(kms: *const kms_t, path: *const c_char) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe {
+        let kms = handle(kms)?;
+        let path = ptr::text(path, "path")?;
+        if path.is_empty() {
+            return Err(Status::InvalidArgument.error("the path of the backup is empty"));
+        }
+        kms.backup(path)
+    })
+}

@@ -1,0 +1,12 @@
+//! Protections that tests switch off by an environment variable, to show that they would notice.
+
+/// Whether the protection behind this name is off; never without the feature `faults`.
+#[cfg(feature = "faults")]
+pub fn wanted(name: &str) -> bool {
+    std::env::var_os(name).is_some()
+}
+
+#[cfg(not(feature = "faults"))]
+pub const fn wanted(_: &str) -> bool {
+    false
+}
