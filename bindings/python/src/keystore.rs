@@ -64,7 +64,7 @@ impl Keystore {
     /// Use `libkms.open`.
     #[new]
     #[pyo3(signature = (location, *, root_key=None, root_key_file=None, root_passphrase=None, root_callback=None,
-        create=false, read_only=false, rotation_thread=None, busy_timeout_ms=5000, cache_keys=10_000, clock=None,
+        anchor_file=None, create=false, read_only=false, rotation_thread=None, busy_timeout_ms=5000, cache_keys=10_000, clock=None,
         on_event=None))]
     #[allow(clippy::too_many_arguments, reason = "they are keywords")]
     fn new(
@@ -74,6 +74,7 @@ impl Keystore {
         root_key_file: Option<PathBuf>,
         root_passphrase: Option<&Bound<'_, PyAny>>,
         root_callback: Option<Py<PyAny>>,
+        anchor_file: Option<PathBuf>,
         create: bool,
         read_only: bool,
         rotation_thread: Option<bool>,
@@ -92,6 +93,9 @@ impl Keystore {
         }
         if let Some(path) = root_key_file {
             options = options.root_key_file(path);
+        }
+        if let Some(path) = anchor_file {
+            options = options.anchor_file(path);
         }
         if let Some(passphrase) = root_passphrase {
             options = options.root_passphrase(Input::of(passphrase)?.as_slice());

@@ -286,3 +286,15 @@ def test_the_rotation_thread_rotates(place):
         while kms.describe_key(key.id).version_count < 2:
             assert datetime.now() < deadline, "a due key was not rotated"
     assert any(event.kind is EventKind.ROTATED and event.key_id == key.id for event in events)
+
+
+def test_an_anchor_refuses_an_older_copy_of_the_keystore(tmp_path, place):
+    anchor = tmp_path / "anchor"
+    with libkms.open(**place, anchor_file=anchor) as kms:
+        kms.create_key()
+    old = place["location"].read_bytes()
+    with libkms.open(**place, anchor_file=anchor) as kms:
+        kms.create_key()
+    place["location"].write_bytes(old)
+    with pytest.raises(libkms.KeystoreRolledBack):
+        libkms.open(**place, anchor_file=anchor)

@@ -408,6 +408,7 @@ def open(
     root_key_file: str | os.PathLike[str] | None = None,
     root_passphrase: "str | ReadableBuffer | None" = None,
     root_callback: RootCallback | None = None,
+    anchor_file: str | os.PathLike[str] | None = None,
     create: bool = False,
     read_only: bool = False,
     rotation_thread: bool | None = None,
@@ -420,6 +421,7 @@ def open(
 
     Exactly one root key: 32 bytes (`root_key`), a file of 32 bytes that only its owner can read, a passphrase (Argon2id:
     a fraction of a second), or a `RootCallback`. `create` makes a keystore that isn't there, and its root key file.
+    `anchor_file`, on another volume, holds the newest generation, so that an older copy of the whole keystore is refused.
     `rotation_thread` is on unless a clock is set; without it, call `tick`. `busy_timeout` (up to an hour) is how long a
     call waits for other processes. `cache_keys` keys, and as many versions, are kept in memory.
 
@@ -459,6 +461,7 @@ def open(
         root_key_file=root_key_file,
         root_passphrase=root_passphrase,
         root_callback=root_callback,
+        anchor_file=anchor_file,
         create=create,
         read_only=read_only,
         rotation_thread=rotation_thread,

@@ -45,6 +45,7 @@ class Keystore:
         root_key_file: str | os.PathLike[str] | None = None,
         root_passphrase: ReadableBuffer | None = None,
         root_callback: object | None = None,
+        anchor_file: str | os.PathLike[str] | None = None,
         create: bool = False,
         read_only: bool = False,
         rotation_thread: bool | None = None,

@@ -17,7 +17,9 @@ from . import _libkms
 __all__ = [
     "AliasAlreadyExists",
     "AliasNotFound",
+    "AnchorUnavailable",
     "AuthenticationFailed",
+    "BatchPartial",
     "BufferTooSmall",
     "DeletionProtected",
     "Error",
@@ -35,6 +37,7 @@ __all__ = [
     "KeystoreNotFound",
     "KeystoreReadOnly",
     "KeystoreReplaced",
+    "KeystoreRolledBack",
     "KeystoreTooNew",
     "LimitExceeded",
     "MalformedCiphertext",
@@ -69,6 +72,7 @@ class Status(enum.IntEnum):
     UNKNOWN_ACTION = 103
     UNSUPPORTED_ALIAS = 104
     LIMIT_EXCEEDED = 105
+    BATCH_PARTIAL = 106
     KEY_NOT_FOUND = 200
     KEY_VERSION_NOT_FOUND = 201
     ALIAS_NOT_FOUND = 202
@@ -95,6 +99,8 @@ class Status(enum.IntEnum):
     KEYSTORE_NOT_FOUND = 507
     KEYSTORE_REPLACED = 508
     ROOT_KEY_UNAVAILABLE = 509
+    KEYSTORE_ROLLED_BACK = 510
+    ANCHOR_UNAVAILABLE = 511
     INTERNAL = 900
     POISONED = 901
     FORKED = 902
@@ -154,6 +160,10 @@ class UnsupportedAlias(Error, status=Status.UNSUPPORTED_ALIAS):
 
 class LimitExceeded(Error, status=Status.LIMIT_EXCEEDED):
     """Too long a plaintext, context or description, or too many tags."""
+
+
+class BatchPartial(Error, status=Status.BATCH_PARTIAL):
+    """Some records of a batch failed. Not raised here: batches give each record's exception in its place."""
 
 
 class KeyNotFound(Error, LookupError, status=Status.KEY_NOT_FOUND):
@@ -258,6 +268,14 @@ class KeystoreReplaced(Error, status=Status.KEYSTORE_REPLACED):
 
 class RootKeyUnavailable(Error, status=Status.ROOT_KEY_UNAVAILABLE):
     """The root key file is missing, unreadable, open to others or of the wrong size, or the root callback raised."""
+
+
+class KeystoreRolledBack(Error, status=Status.KEYSTORE_ROLLED_BACK):
+    """An older copy of the whole keystore was put in the place of the one that its anchor knows."""
+
+
+class AnchorUnavailable(Error, status=Status.ANCHOR_UNAVAILABLE):
+    """The anchor is missing, damaged or of another keystore."""
 
 
 class Internal(Error, status=Status.INTERNAL):
