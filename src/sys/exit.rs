@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::fault;
+use super::{fault, sync};
 use crate::error::{Result, Status};
 
 /// How long `exit` waits for a thread of ours that is inside the gate: a disk that doesn't answer must not keep it.
@@ -59,7 +59,7 @@ impl Drop for Stay {
 /// Waits for the end of the process.
 pub fn park() -> ! {
     loop {
-        std::thread::park();
+        sync::sleep(Duration::MAX);
     }
 }
 
@@ -82,6 +82,6 @@ extern "C" fn shut() {
     BEGUN.store(true, Ordering::SeqCst);
     let deadline = Instant::now() + PATIENCE;
     while INSIDE.load(Ordering::SeqCst) > 0 && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_micros(200));
+        sync::sleep(Duration::from_micros(200));
     }
 }

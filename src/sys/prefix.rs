@@ -8,6 +8,7 @@ use std::ptr::NonNull;
 
 use zeroize::Zeroize;
 
+use super::fault;
 use super::locked::Chunk;
 use crate::error::Result;
 
@@ -88,8 +89,10 @@ impl Prefixes {
             return Ok(None);
         }
         let chunk = Chunk::map(IN_CHUNK * size_of::<Prefix>())?;
-        // Where the kernel can't, the child has a copy that it never uses: its handle makes new state.
-        chunk.wipe_on_fork();
+        if !fault::wanted("KMS_FAULT_FORK_UNNOTICED") {
+            // Where the kernel can't, the child has a copy that it never uses: its handle makes new state.
+            chunk.wipe_on_fork();
+        }
         self.chunks.push(chunk);
         Ok(self.chunks.last())
     }
