@@ -21,7 +21,8 @@ const BATCH_TIME: Duration = Duration::from_millis(12);
 const SMALLEST_BATCH: usize = 32;
 const LARGEST_BATCH: usize = 4096;
 const CONTRADICTIONS: usize = 128;
-const CONTRADICTION_ROUNDS: usize = 1000;
+/// For so long a pass notes contradictions before it rotates.
+const CONTRADICTION_TIME: Duration = Duration::from_secs(1);
 /// A rotation that failed while a call was waiting for it is not tried again for this long.
 const RETRY_MS: i64 = 1000;
 const RETRY_READ_ONLY_MS: i64 = 60_000;
@@ -252,10 +253,11 @@ impl Core {
     /// Dates that a clock set back contradicts: noted, or forgotten. Bounded, because a clock that never stands still
     /// can contradict for ever; what is left waits for the next pass.
     fn note_contradictions(&self, stop: &dyn Fn() -> bool) -> Result<()> {
-        for _ in 0..CONTRADICTION_ROUNDS {
+        let deadline = Instant::now() + CONTRADICTION_TIME;
+        loop {
             let now = self.clock.wall();
             let found = self.store.read(|view| view.contradicted(now, CONTRADICTIONS))?;
-            if found.is_empty() || stop() {
+            if found.is_empty() || stop() || Instant::now() >= deadline {
                 return Ok(());
             }
             let batch = self.look_at(&found)?;
@@ -267,7 +269,6 @@ impl Core {
                 return Ok(());
             }
         }
-        Ok(())
     }
 
     /// Reads what is due without the write lock; only if something is, a transaction follows.

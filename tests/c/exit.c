@@ -88,7 +88,7 @@ static void start_openssl(void) {
 
 static int host(const char *kind, const char *closing, long delay_us) {
     kms_options_t *options;
-    struct timespec delay;
+    struct timespec delay = {0, 100000};
     small_blob blob;
     char location[64];
     key_id key;
@@ -116,8 +116,6 @@ static int host(const char *kind, const char *closing, long delay_us) {
         REQUIRE(atexit(close_all) == 0);
     }
     while (health(handles[HANDLES - 1]).rotations == 0) {
-        delay.tv_sec = 0;
-        delay.tv_nsec = 100000;
         nanosleep(&delay, NULL);
     }
     delay.tv_nsec = delay_us * 1000;
