@@ -222,3 +222,28 @@ TEST(a_sound_keystore_has_no_faults_and_a_changed_one_shows_them) {
     const auto faults = kms::keystore::open("verify.db", kms::options{}.root_key(root_key)).verify();
     CHECK(!faults.empty() && faults[0].status == kms::status::keystore_corrupt && !faults[0].text.empty());
 }
+
+TEST(a_backup_is_a_keystore_and_replaces_no_file) {
+    const auto ks = kms::keystore::open("original.db", kms::options{}.root_key(root_key).create(true));
+    const auto id = ks.create_key();
+    const auto blob = ks.encrypt(id, "x");
+    ks.backup("copy.db");
+    CHECK_THROWS(kms::keystore_io, ks.backup("copy.db"));
+    const auto copy = kms::keystore::open("copy.db", kms::options{}.root_key(root_key));
+    CHECK(copy.decrypt(blob).size() == 1);
+}
+
+TEST(a_keystore_is_opened_by_its_new_root_alone) {
+    const auto wrap = [](kms::bytes_view) -> kms::bytes { throw std::runtime_error("no HSM"); };
+    const auto unwrap = [](kms::bytes_view) -> kms::secret_bytes { throw std::runtime_error("no HSM"); };
+    kms::bytes blob;
+    {
+        const auto ks = kms::keystore::open("root.db", kms::options{}.root_key(root_key).create(true));
+        blob = ks.encrypt(ks.create_key(), "x");
+        CHECK_THROWS(std::runtime_error, ks.change_root(kms::options{}.root_callback(wrap, unwrap)));
+        ks.change_root(kms::options{}.root_passphrase("a passphrase"));
+    }
+    CHECK_THROWS(kms::wrong_root_key, kms::keystore::open("root.db", kms::options{}.root_key(root_key)));
+    const auto ks = kms::keystore::open("root.db", kms::options{}.root_passphrase("a passphrase"));
+    CHECK(ks.decrypt(blob).size() == 1);
+}

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <kms/alias.hpp>
+#include <kms/backup.hpp>
 #include <kms/batch.hpp>
 #include <kms/call.hpp>
 #include <kms/crypt.hpp>
@@ -38,22 +39,20 @@ class keystore : public detail::key_calls<keystore>,
                  public detail::import_calls<keystore>,
                  public detail::json_calls<keystore>,
                  public detail::health_calls<keystore>,
-                 public detail::verify_calls<keystore> {
+                 public detail::verify_calls<keystore>,
+                 public detail::backup_calls<keystore> {
 public:
     /// `location` is a path, "sqlite:PATH", or "memory:" for a keystore that lives as long as this object.
     [[nodiscard]] static keystore open(std::string_view location, const options &how) {
         kms_t *opened = nullptr;
-        const auto &root = how.callbacks_.root;
-        if (root) {
-            root->thrown = nullptr;
-        }
-        const kms_status returned = kms_open(detail::c_text(location), how.native_handle(), &opened);
-        handle owned(opened);
-        if (returned != KMS_OK && root && root->thrown) {
-            std::rethrow_exception(std::exchange(root->thrown, nullptr));
-        }
-        detail::check(returned);
-        return keystore(std::move(owned), how.callbacks_);
+        with_root(how, [&] { return kms_open(detail::c_text(location), how.native_handle(), &opened); });
+        return keystore(handle(opened), how.callbacks_);
+    }
+
+    /// Makes the root key of `how` the one that opens the keystore, instead of all that did; handles that are open go on.
+    /// Of the options, the root counts, and `create` for a key file that isn't there.
+    void change_root(const options &how) const {
+        with_root(how, [&] { return kms_change_root(native_handle(), how.native_handle()); });
     }
 
     keystore(keystore &&other) noexcept = default;
@@ -76,6 +75,20 @@ public:
     [[nodiscard]] const kms_t *native_handle() const noexcept { return handle_.get(); }
 
 private:
+    /// Makes a call that may run the functions that wrap the root key; what they throw comes out of it.
+    template <class Call>
+    static void with_root(const options &how, Call call) {
+        const auto &root = how.callbacks_.root;
+        if (root) {
+            root->thrown = nullptr;
+        }
+        const kms_status returned = call();
+        if (returned != KMS_OK && root && root->thrown) {
+            std::rethrow_exception(std::exchange(root->thrown, nullptr));
+        }
+        detail::check(returned);
+    }
+
     struct close_handle {
         void operator()(kms_t *open) const noexcept { kms_close(open); }
     };
