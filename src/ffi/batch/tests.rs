@@ -1,0 +1,62 @@
+use super::super::key::kms_create_key;
+use super::super::open::kms_close;
+use super::super::status::{KMS_BATCH_PARTIAL, KMS_RANDOM_FAILED};
+use super::super::types::KMS_ID_SIZE;
+use super::*;
+use crate::service::{Kms, Options};
+
+/// From here on the kernel gives this thread no randomness.
+fn starve() {
+    let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+    let compare = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+    let give = libc::BPF_RET | libc::BPF_K;
+    let mut filter = [
+        libc::sock_filter { code: load as u16, jt: 0, jf: 0, k: 0 },
+        libc::sock_filter { code: compare as u16, jt: 0, jf: 1, k: libc::SYS_getrandom as u32 },
+        libc::sock_filter { code: give as u16, jt: 0, jf: 0, k: libc::SECCOMP_RET_ERRNO | libc::EPERM as u32 },
+        libc::sock_filter { code: give as u16, jt: 0, jf: 0, k: libc::SECCOMP_RET_ALLOW },
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &program), 0);
+    }
+    assert!(crate::sys::random::array::<1>().is_err(), "the kernel still gives randomness");
+}
+
+#[test]
+fn a_ciphertext_that_could_not_be_moved_in_its_own_place_is_still_there() {
+    let kms = Kms::open("memory:", &Options::new().root_key(&[7; 32]).rotation_thread(false)).unwrap();
+    let handle = Box::into_raw(Box::new(kms_t::of(kms)));
+    let mut key = [0; KMS_ID_SIZE];
+    unsafe { assert_eq!(kms_create_key(handle, std::ptr::null(), key.as_mut_ptr()), KMS_OK) };
+    let id = key.map(|c| c as u8);
+    let id = std::str::from_utf8(&id[..KMS_ID_SIZE - 1]).unwrap();
+    let blob = unsafe { super::super::open::handle(handle) }.unwrap().encrypt(id, b"the only copy", &[]).unwrap();
+    let address = handle as usize;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            starve();
+            let mut place = blob.clone();
+            let mut record = kms_batch_record {
+                input: place.as_ptr(),
+                input_len: place.len(),
+                context: std::ptr::null(),
+                context_count: 0,
+                destination_context: std::ptr::null(),
+                destination_count: 0,
+                out: place.as_mut_ptr(),
+                out_cap: place.len(),
+                out_len: 0,
+                status: KMS_OK,
+                reserved: 0,
+            };
+            let handle = address as *const kms_t;
+            let done = unsafe { kms_reencrypt_batch(handle, key.as_ptr(), &mut record, FIRST_SIZE, 1) };
+            assert_eq!((done, record.status), (KMS_BATCH_PARTIAL, KMS_RANDOM_FAILED));
+            assert_eq!(record.out_len, 0);
+            assert_eq!(place, blob, "a failure has cost the caller his ciphertext");
+        });
+    });
+    unsafe { kms_close(handle) };
+}
