@@ -92,3 +92,18 @@ fn names_are_told_apart_in_full() {
         assert!(names.iter().enumerate().all(|(other, name)| stored.is(name) == (other == n)));
     }
 }
+
+#[test]
+fn a_context_that_took_over_the_number_of_another_is_wiped_with_its_entry() {
+    let ((mut ready, arena), mut shared) = (ready(), Shared::new().unwrap());
+    for n in 1..=2 {
+        ready.put(&id(n), n, CONTEXTS, &arena).unwrap();
+        seal(&mut ready, &mut shared, n);
+    }
+    let at = ready.find(&id(2)).unwrap();
+    let serial = ready.prefixes.get(at).unwrap().serial;
+    ready.remove(&id(1));
+    seal(&mut ready, &mut shared, 2);
+    ready.remove(&id(2));
+    assert!(!ready.ciphers.all.iter().any(|cipher| cipher.has(serial)), "a removed entry's key stays in a context");
+}
