@@ -209,8 +209,14 @@ impl<K, V> Ready<K, V> {
             self.wipe(at);
         }
         let at = self.slots.put(name, (0, value), capacity);
-        if let Some(added) = self.prefixes.grow_to(at)? {
-            arena.note(added);
+        match self.prefixes.grow_to(at) {
+            Ok(Some(added)) => arena.note(added),
+            Ok(None) => {}
+            Err(error) => {
+                // An entry without a place for its prefix would be found again, and serve nothing.
+                self.slots.remove(name);
+                return Err(error);
+            }
         }
         Ok(at)
     }

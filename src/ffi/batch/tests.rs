@@ -4,25 +4,7 @@ use super::super::status::{KMS_BATCH_PARTIAL, KMS_RANDOM_FAILED};
 use super::super::types::KMS_ID_SIZE;
 use super::*;
 use crate::service::{Kms, Options};
-
-/// From here on the kernel gives this thread no randomness.
-fn starve() {
-    let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
-    let compare = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
-    let give = libc::BPF_RET | libc::BPF_K;
-    let mut filter = [
-        libc::sock_filter { code: load as u16, jt: 0, jf: 0, k: 0 },
-        libc::sock_filter { code: compare as u16, jt: 0, jf: 1, k: libc::SYS_getrandom as u32 },
-        libc::sock_filter { code: give as u16, jt: 0, jf: 0, k: libc::SECCOMP_RET_ERRNO | libc::EPERM as u32 },
-        libc::sock_filter { code: give as u16, jt: 0, jf: 0, k: libc::SECCOMP_RET_ALLOW },
-    ];
-    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
-    unsafe {
-        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &program), 0);
-    }
-    assert!(crate::sys::random::array::<1>().is_err(), "the kernel still gives randomness");
-}
+use crate::sys::denied::deny;
 
 #[test]
 fn a_ciphertext_that_could_not_be_moved_in_its_own_place_is_still_there() {
@@ -36,7 +18,8 @@ fn a_ciphertext_that_could_not_be_moved_in_its_own_place_is_still_there() {
     let address = handle as usize;
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            starve();
+            deny(libc::SYS_getrandom);
+            assert!(crate::sys::random::array::<1>().is_err(), "the kernel still gives randomness");
             let mut place = blob.clone();
             let mut record = kms_batch_record {
                 input: place.as_ptr(),
