@@ -62,6 +62,13 @@ impl Out {
         self.store_len();
     }
 
+    /// After `room`: whether what is written here shares bytes with what is written to another output.
+    pub fn meets(&self, other: &Self) -> bool {
+        !self.buffer.is_null()
+            && !other.buffer.is_null()
+            && ptr::overlap(self.buffer, self.needed, other.buffer, other.needed)
+    }
+
     /// Whether the buffer shares bytes with an input.
     pub fn overlaps(&self, input: *const u8, len: usize) -> bool {
         !self.buffer.is_null() && ptr::overlap(self.buffer, self.cap, input, len)
