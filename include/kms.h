@@ -783,7 +783,7 @@ kms_status kms_generate_data_key(const struct kms_t *kms,
 
 // kms_generate_and_export_data_key makes a data key that only the holder of an RSA-2048 private key can read: `blob` is
 // the key encrypted under `key`, `exported` the key wrapped with `public_key` (a SubjectPublicKeyInfo in DER; 256 bytes
-// out). With `blob` or `exported` NULL, both sizes are stored and no key is made.
+// out). With `blob` or `exported` NULL, both sizes are stored and no key is made. The two must not overlap.
 //
 // At most 190, 214 or 245 bytes fit, by `wrapping` (KMS_WRAPPING_...): KMS_LIMIT_EXCEEDED. Fails as kms_encrypt does.
 KMS_MUST_USE

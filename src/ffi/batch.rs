@@ -6,7 +6,7 @@ use std::ffi::c_char;
 use super::crypt::context;
 use super::guard::guard;
 use super::open::{handle, kms_t};
-use super::out::{OpenOut, Out, SealOut};
+use super::out::{MoveOut, OpenOut, Out, SealOut};
 use super::ptr;
 use super::status::{KMS_INTERNAL, KMS_OK, kms_status};
 use super::types::{kms_batch_record, kms_context_entry};
@@ -226,15 +226,20 @@ pub unsafe extern "C" fn kms_reencrypt_batch(
         let (kms, destination_key_id) = records.all(named)?;
         let done = kms.resealing(destination_key_id, |sealing| {
             records.each(|record, out_len| {
-                let mut out = Out::new(record.out, record.out_cap, out_len, "out_len")?;
+                let out = Out::new(record.out, record.out_cap, out_len, "out_len")?;
                 let blob = ptr::slice(record.input, record.input_len, "input")?;
                 let source = context(record.context, record.context_count, "context")?;
                 let destination = context(record.destination_context, record.destination_count, "destination_context")?;
-                sealing.reseal(blob, &source, &destination, &mut out)?;
-                out.finish();
+                let own = out.overlaps(record.input, record.input_len).then(Vec::new);
+                let mut target = MoveOut { out, own };
+                sealing.reseal(blob, &source, &destination, &mut target)?;
+                target.finish();
                 Ok(())
             })
         });
         records.all(done)?
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -45,7 +45,7 @@ pub unsafe extern "C" fn kms_generate_data_key(
 
 /// kms_generate_and_export_data_key makes a data key that only the holder of an RSA-2048 private key can read: `blob` is
 /// the key encrypted under `key`, `exported` the key wrapped with `public_key` (a SubjectPublicKeyInfo in DER; 256 bytes
-/// out). With `blob` or `exported` NULL, both sizes are stored and no key is made.
+/// out). With `blob` or `exported` NULL, both sizes are stored and no key is made. The two must not overlap.
 ///
 /// At most 190, 214 or 245 bytes fit, by `wrapping` (KMS_WRAPPING_...): KMS_LIMIT_EXCEEDED. Fails as kms_encrypt does.
 #[unsafe(no_mangle)]
@@ -77,7 +77,11 @@ pub unsafe extern "C" fn kms_generate_and_export_data_key(
         let wrapping = self::wrapping(wrapping)?;
         kms.generate_and_export_data_key_to(key, number_of_bytes, &context, public_key, wrapping, |sealed, wrapped| {
             let wanted = exported.room(wrapped);
-            blob.room(sealed).and_then(|also| Ok(wanted? && also))
+            let wanted = blob.room(sealed).and_then(|also| Ok(wanted? && also))?;
+            if blob.meets(&exported) {
+                return Err(Status::InvalidArgument.error("blob and exported overlap"));
+            }
+            Ok(wanted)
         })
         .map(|made| {
             if let Some((sealed, wrapped)) = made {
@@ -120,3 +124,6 @@ pub unsafe extern "C" fn kms_export_data_key(
         Ok(())
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -62,19 +62,50 @@ impl Out {
         self.store_len();
     }
 
+    /// After `room`: whether what is written here shares bytes with what is written to another output.
+    pub fn meets(&self, other: &Self) -> bool {
+        !self.buffer.is_null()
+            && !other.buffer.is_null()
+            && ptr::overlap(self.buffer, self.needed, other.buffer, other.needed)
+    }
+
     /// Whether the buffer shares bytes with an input.
     pub fn overlaps(&self, input: *const u8, len: usize) -> bool {
         !self.buffer.is_null() && ptr::overlap(self.buffer, self.cap, input, len)
     }
 }
 
-impl Place for Out {
+/// The output of a re-encryption. `own`: where it shares bytes with the ciphertext, which a failure must not cost, the new
+/// one is made here.
+pub struct MoveOut {
+    pub out: Out,
+    pub own: Option<Vec<u8>>,
+}
+
+impl MoveOut {
+    /// After success.
+    pub fn finish(mut self) {
+        match self.own.take() {
+            Some(moved) if !moved.is_empty() => self.out.fill(&moved),
+            _ => self.out.finish(),
+        }
+    }
+}
+
+impl Place for MoveOut {
     fn room(&mut self, needed: usize) -> Result<bool> {
-        Out::room(self, needed)
+        let wanted = self.out.room(needed)?;
+        if wanted && let Some(own) = &mut self.own {
+            own.resize(needed, 0);
+        }
+        Ok(wanted)
     }
 
     fn buffer(&mut self) -> &mut [u8] {
-        self.slice()
+        match &mut self.own {
+            Some(own) => own,
+            None => self.out.slice(),
+        }
     }
 }
 

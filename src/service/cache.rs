@@ -98,7 +98,8 @@ impl Cache {
         word == self.looked_at.load(Ordering::Acquire)
     }
 
-    /// Our own change was announced on top of the word `before`; if that was covered, the next is too.
+    /// Our own change, which was taken over, was announced on top of the word `before`; if that was covered, the next is
+    /// too.
     pub fn announced(&self, before: u64) {
         let next = before.wrapping_add(1);
         let _ = self.looked_at.compare_exchange(before, next, Ordering::AcqRel, Ordering::Acquire);
@@ -140,10 +141,12 @@ impl Cache {
         Ok(())
     }
 
-    /// Takes over what this handle itself has just committed.
-    pub fn publish(&self, commit: Commit, changed: &[Stored], gone: &[KeyId]) {
-        let Ok(mut entries) = self.entries.lock() else { return };
-        if self.generation() == commit.before {
+    /// Takes over what this handle itself has just committed; false where somebody else's change lies between, which has
+    /// to be read.
+    pub fn publish(&self, commit: Commit, changed: &[Stored], gone: &[KeyId]) -> bool {
+        let Ok(mut entries) = self.entries.lock() else { return false };
+        let follows = self.generation() == commit.before;
+        if follows {
             for stored in changed {
                 if entries.keys.contains(&stored.key.id) {
                     entries.keys.insert(stored.key.id, Arc::new(CachedKey::new(stored)));
@@ -164,6 +167,7 @@ impl Cache {
             self.generation.store(commit.after, Ordering::Release);
         }
         self.touch();
+        follows
     }
 
     pub fn key(&self, id: &KeyId) -> Result<Option<Arc<CachedKey>>> {

@@ -101,7 +101,11 @@ impl<'a, M: AsMut<[u8]>, F: FnOnce(usize) -> Result<M>> Given<'a, M, F> {
 
     fn ask(&mut self, needed: usize) -> Result<bool> {
         if let Some(give) = self.give.take() {
-            self.memory = Some(give(needed)?);
+            let mut memory = give(needed)?;
+            if memory.as_mut().len() != needed {
+                return Err(no_room());
+            }
+            self.memory = Some(memory);
         }
         Ok(true)
     }

@@ -209,8 +209,14 @@ impl<K, V> Ready<K, V> {
             self.wipe(at);
         }
         let at = self.slots.put(name, (0, value), capacity);
-        if let Some(added) = self.prefixes.grow_to(at)? {
-            arena.note(added);
+        match self.prefixes.grow_to(at) {
+            Ok(Some(added)) => arena.note(added),
+            Ok(None) => {}
+            Err(error) => {
+                // An entry without a place for its prefix would be found again, and serve nothing.
+                self.slots.remove(name);
+                return Err(error);
+            }
         }
         Ok(at)
     }
@@ -228,9 +234,7 @@ impl<K, V> Ready<K, V> {
     /// Wipes what belonged to an entry: its message key, and the context that has it.
     fn wipe(&mut self, at: usize) {
         if let Some(prefix) = self.prefixes.get(at) {
-            if let Some((context, _)) = self.slots.get(at) {
-                self.ciphers.forget(*context, prefix.serial);
-            }
+            self.ciphers.forget(prefix.serial);
             prefix.wipe();
         }
     }
@@ -253,11 +257,11 @@ impl Ciphers {
         self.all.get_mut(*at as usize).ok_or_else(lost)
     }
 
-    /// Frees, and so wipes, the context that has the key of this serial. Another may take over its number, and is then
-    /// no longer found by its entry: serials tell.
-    fn forget(&mut self, at: u32, serial: u64) {
-        if self.all.get(at as usize).is_some_and(|cipher| cipher.has(serial)) {
-            self.all.swap_remove(at as usize);
+    /// Frees, and so wipes, each context that has the key of this serial: there are two where another took over the
+    /// number of a freed one, and was then no longer found by its entry.
+    fn forget(&mut self, serial: u64) {
+        while let Some(at) = self.all.iter().position(|cipher| cipher.has(serial)) {
+            self.all.swap_remove(at);
         }
     }
 

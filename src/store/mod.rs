@@ -305,11 +305,12 @@ impl Store {
     /// Runs `body` in a write transaction: all of it is durable when this returns Ok, none of it otherwise.
     ///
     /// A body that changes nothing commits nothing. `publish` runs after the commit and before anybody else is told,
-    /// for the caller's own caches; it must be quick. `announced` is told the word before ours.
+    /// for the caller's own caches; it must be quick. If it says that they hold all that is committed, `announced` is told
+    /// the word before ours.
     pub fn write<R>(
         &self,
         body: impl FnOnce(&mut Change<'_>) -> Result<R>,
-        publish: impl FnOnce(&R, Commit),
+        publish: impl FnOnce(&R, Commit) -> bool,
         announced: impl FnOnce(u64),
     ) -> Result<R> {
         if self.settings.read_only {
@@ -325,8 +326,11 @@ impl Store {
             drop_broken(connection, &committed);
             if committed.is_ok() || self.stands(connection, commit) {
                 self.seen.fetch_max(commit.after, Ordering::Relaxed);
-                publish(&value, commit);
-                announced(self.word.get().count());
+                let holds_all = publish(&value, commit);
+                let before = self.word.get().count();
+                if holds_all {
+                    announced(before);
+                }
             }
             committed.map(|()| (value, Some(State::of(&meta))))
         });
@@ -348,7 +352,7 @@ impl Store {
         &self,
         root: &Root,
         make_key_file: bool,
-        publish: impl FnOnce(Commit),
+        publish: impl FnOnce(Commit) -> bool,
         announced: impl FnOnce(u64),
     ) -> Result<()> {
         if let Root::File(path) = root

@@ -5,9 +5,11 @@
 //! * `per_thread`: a value for each thread of an object.
 //! * `fork`: notices and survives fork. `exit`: keeps our threads out of libcrypto at the end. `sync`: locks and
 //!   threads. `signal`: keeps signals off our threads.
-//! * `fault`: protections that tests switch off. `word`: a word shared between processes. `filesystem`: tells network file systems. `clocks`: its clocks.
+//! * `fault`: protections that tests switch off. `denied`: system calls refused to a test. `word`: a word shared between processes. `filesystem`: tells network file systems. `clocks`: its clocks.
 
 pub mod clocks;
+#[cfg(test)]
+pub mod denied;
 pub mod exit;
 pub mod fault;
 pub mod filesystem;

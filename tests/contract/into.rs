@@ -63,3 +63,20 @@ fn memory_holds_no_plaintext_after_a_failure() {
         assert!(room.iter().all(|byte| *byte == 0), "{len} bytes: plaintext was left in the caller's memory");
     }
 }
+
+#[test]
+fn memory_of_another_size_is_an_error_and_not_a_panic() {
+    let kms = memory();
+    let id = kms.plain_key();
+    for len in [9, 5000] {
+        let blob = kms.encrypt(&id, &vec![b's'; len], &[]).unwrap();
+        for wrong in [0, len - 1, len + 1] {
+            let mut memory = vec![0xEE; wrong];
+            let opened = kms.decrypt_into(&blob, &[], |_| Ok(&mut memory[..]));
+            assert_eq!(opened.unwrap_err().status(), Status::Internal, "{wrong} bytes for {len}");
+            assert_eq!(memory, vec![0xEE; wrong], "memory of another size was written to");
+        }
+        let sealed = kms.encrypt_into(&id, &vec![b's'; len], &[], |needed| Ok(vec![0; needed + 1]));
+        assert_eq!(sealed.unwrap_err().status(), Status::Internal);
+    }
+}

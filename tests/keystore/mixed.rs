@@ -242,3 +242,22 @@ fn a_writer_killed_before_it_announces_is_seen_within_a_second() {
         assert!(slowest < Duration::from_millis(limit), "{kind}: seen only after {slowest:?}");
     }
 }
+
+#[cfg(feature = "faults")]
+#[test]
+fn a_change_on_top_of_an_unannounced_one_counts_for_its_own_process_at_once() {
+    let folder = Folder::new();
+    let kms = folder.create();
+    for _ in 0..3 {
+        let (key, other) = (new_key(&kms, None), new_key(&kms, None));
+        let fault = [("KMS_FAULT_KILLED_BEFORE_ANNOUNCING", "1")];
+        let mut writer = Worker::start_with("serve", &[&folder.store(), "quiet"], &fault);
+        assert_eq!(writer.hear(), "open");
+        kms.encrypt(&key, b"x", &[]).unwrap();
+        writer.say(&format!("rotate {other}"));
+        assert!(writer.try_hear().is_none(), "the writer was to die before it answers");
+        kms.disable_key(&key).unwrap();
+        let refused = kms.encrypt(&key, b"x", &[]).expect_err("a disabled key encrypts").status();
+        assert_eq!(refused, kms::Status::RejectedDisabled);
+    }
+}

@@ -92,3 +92,36 @@ fn names_are_told_apart_in_full() {
         assert!(names.iter().enumerate().all(|(other, name)| stored.is(name) == (other == n)));
     }
 }
+
+#[test]
+fn a_context_that_took_over_the_number_of_another_is_wiped_with_its_entry() {
+    let ((mut ready, arena), mut shared) = (ready(), Shared::new().unwrap());
+    for n in 1..=2 {
+        ready.put(&id(n), n, CONTEXTS, &arena).unwrap();
+        seal(&mut ready, &mut shared, n);
+    }
+    let at = ready.find(&id(2)).unwrap();
+    let serial = ready.prefixes.get(at).unwrap().serial;
+    ready.remove(&id(1));
+    seal(&mut ready, &mut shared, 2);
+    ready.remove(&id(2));
+    assert!(!ready.ciphers.all.iter().any(|cipher| cipher.has(serial)), "a removed entry's key stays in a context");
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "there is no kernel that refuses")]
+fn an_entry_that_found_no_memory_is_not_found_either() {
+    let refused = std::thread::spawn(|| {
+        let ((mut ready, arena), mut shared) = (ready(), Shared::new().unwrap());
+        // As many as lie in the first mapping.
+        for n in 0..256 {
+            ready.put(&id(n), n, 4 * CONTEXTS, &arena).unwrap();
+        }
+        crate::sys::denied::deny(libc::SYS_mmap);
+        let refused = ready.put(&id(256), 256, 4 * CONTEXTS, &arena).is_err();
+        assert!(ready.find(&id(256)).is_none(), "an entry without a place for its prefix stays");
+        seal(&mut ready, &mut shared, 1);
+        refused
+    });
+    assert!(refused.join().unwrap(), "memory was found, so the test proves nothing");
+}
