@@ -238,13 +238,23 @@ impl Store {
             closing: AtomicBool::new(false),
             epoch,
         };
-        let state = State::of(&found);
-        let anchored = store.anchored()?;
-        state.check(anchored)?;
-        if anchored != Some(state) && !store.settings.read_only {
-            store.raise_anchor(&state)?;
-        }
+        store.meet_anchor()?;
         Ok(store)
+    }
+
+    /// That the keystore is not behind its anchor, which is raised where it is behind the keystore.
+    fn meet_anchor(&self) -> Result<()> {
+        if self.settings.anchor.is_none() {
+            return Ok(());
+        }
+        // The anchor is read first: another process may change the keystore at any moment, and raise it then.
+        let anchored = self.anchored()?;
+        let state = self.read(|view| Ok(State::of(&view.rows.sealing.meta_row(&view.meta)?)))?;
+        state.check(anchored)?;
+        match anchored == Some(state) || self.settings.read_only {
+            true => Ok(()),
+            false => self.raise_anchor(&state),
+        }
     }
 
     /// What the anchor says, where there is one. May run a callback: no lock may be held.
