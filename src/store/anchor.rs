@@ -180,6 +180,8 @@ fn raise_file(path: &Path, records: &mut Records, state: &State) -> Result<()> {
 
 /// The newest record, where it stands, and the file's length.
 fn newest(file: &File, records: &mut Records) -> Result<(Option<(State, u64)>, u64)> {
+    // Before the records: the first one may just be coming.
+    let len = file.metadata().map_err(|e| unavailable(&e))?.len();
     let mut newest: Option<(State, u64)> = None;
     for place in PLACES {
         let mut record = [0; RECORD];
@@ -194,7 +196,7 @@ fn newest(file: &File, records: &mut Records) -> Result<(Option<(State, u64)>, u
             newest = Some((state, place));
         }
     }
-    Ok((newest, file.metadata().map_err(|e| unavailable(&e))?.len()))
+    Ok((newest, len))
 }
 
 fn unavailable(error: &std::io::Error) -> Error {

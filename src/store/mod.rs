@@ -160,7 +160,11 @@ impl Store {
                     if let Some(anchor) = &settings.anchor
                         && !sqlite::exists(path)?
                     {
-                        anchor.prepare()?;
+                        match anchor.prepare() {
+                            // Another creator was faster.
+                            Err(e) if e.status() == Status::KeystoreRolledBack && sqlite::exists(path)? => {}
+                            done => done?,
+                        }
                     }
                     create::create(path, root, settings.patience)?;
                 } else {

@@ -229,3 +229,14 @@ fn a_change_beside_an_opening_is_no_rollback() {
     let kms = Kms::open(&place.store(), &beside).unwrap();
     kms.disable_key(&key).unwrap();
 }
+
+#[test]
+fn another_creator_who_was_faster_is_no_rollback() {
+    let place = Place::new();
+    let kept = Arc::new(Kept::default());
+    let faster = quiet().create(true).anchor_callback(Arc::clone(&kept) as _);
+    let store = place.store();
+    let meddle = Box::new(move || drop(Kms::open(&store, &faster).unwrap()));
+    let slower = quiet().create(true).anchor_callback(Arc::new(Meddling { kept, meddle }));
+    new_key(&Kms::open(&place.store(), &slower).unwrap());
+}
