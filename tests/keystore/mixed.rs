@@ -242,3 +242,23 @@ fn a_writer_killed_before_it_announces_is_seen_within_a_second() {
         assert!(slowest < Duration::from_millis(limit), "{kind}: seen only after {slowest:?}");
     }
 }
+
+#[cfg(feature = "faults")]
+#[test]
+fn a_writer_killed_before_it_announces_hides_no_change_of_ours() {
+    let folder = Folder::new();
+    let kms = folder.create();
+    let (key, other) = (new_key(&kms, None), new_key(&kms, None));
+    for _ in 0..choose(5, 20) {
+        let fault = [("KMS_FAULT_KILLED_BEFORE_ANNOUNCING", "1")];
+        let mut writer = Worker::start_with("serve", &[&folder.store(), "quiet"], &fault);
+        assert_eq!(writer.hear(), "open");
+        kms.encrypt(&key, b"x", &[]).unwrap();
+        writer.say(&format!("rotate {other}"));
+        assert!(writer.try_hear().is_none(), "the writer was to die before it answers");
+        kms.disable_key(&key).unwrap();
+        let refused = kms.encrypt(&key, b"x", &[]).map(drop).map_err(|error| error.status());
+        assert_eq!(refused, Err(kms::Status::RejectedDisabled), "a handle does not see its own change");
+        kms.enable_key(&key).unwrap();
+    }
+}
