@@ -204,7 +204,13 @@ impl Store {
         if found.uuid != self.uuid {
             return Err(Status::KeystoreReplaced.error("another keystore stands at this path now"));
         }
-        if sealing.check_meta(found)?.generation < self.seen.load(Ordering::Relaxed) {
+        self.see(&sealing.check_meta(found)?)
+    }
+
+    /// That what was read is not older than what was seen before. Also the very file that is open may have been written
+    /// over with an older copy.
+    fn see(&self, meta: &Meta) -> Result<()> {
+        if self.seen.fetch_max(meta.generation, Ordering::Relaxed) > meta.generation {
             return Err(Status::KeystoreReplaced
                 .error("an older copy of the keystore stands at this path now; close it and open it again"));
         }
@@ -305,7 +311,7 @@ impl Store {
             let backend = backend.get()?;
             let meta = sealing.check_meta(&backend.meta()?);
             let result = meta.and_then(|meta| {
-                self.seen.fetch_max(meta.generation, Ordering::Relaxed);
+                self.see(&meta)?;
                 self.keep_word_linked(meta.generation, false);
                 body(&mut View::new(Rows { backend, sealing }, nodes, meta))
             });
@@ -390,7 +396,7 @@ impl Store {
                 let backend = backend.get()?;
                 let found = backend.meta();
                 let copied = found.and_then(|found| {
-                    sealing.check_meta(&found)?;
+                    self.see(&sealing.check_meta(&found)?)?;
                     backend.copy_to(temporary)?;
                     Ok(found)
                 });
@@ -438,7 +444,7 @@ impl Store {
             let found = backend.meta()?;
             let checked = sealing.check_meta(&found).and_then(|meta| State::of(&found).check(anchored).map(|()| meta));
             let result = checked.and_then(|meta| {
-                self.seen.fetch_max(meta.generation, Ordering::Relaxed);
+                self.see(&meta)?;
                 self.keep_word_linked(meta.generation, true);
                 let mut change = Change::new(View::new(Rows { backend, sealing }, nodes, meta));
                 let value = body(&mut change)?;
