@@ -175,6 +175,11 @@ impl Store {
                 if let Ok(path) = path.canonicalize() {
                     settings.location = Location::File(path);
                 }
+                if let Some(Anchor::File(path)) = &mut settings.anchor
+                    && let Ok(found) = path.canonicalize()
+                {
+                    *path = found;
+                }
                 (connect(&settings)?, None)
             }
         };

@@ -89,7 +89,7 @@ fn an_older_copy_in_the_keystores_own_file_is_refused() {
 /// Role. Argument: the folder of the keystore, opened by its bare name; then the process goes elsewhere.
 pub fn change_folder(arguments: &[String]) {
     std::env::set_current_dir(&arguments[0]).unwrap();
-    let kms = Kms::open("keys.db", &quiet().create(true)).unwrap();
+    let kms = Kms::open("keys.db", &quiet().create(true).anchor_file("anchor")).unwrap();
     std::env::set_current_dir("/").unwrap();
     let key = new_key(&kms, None);
     kms.rotate(&key).unwrap();
