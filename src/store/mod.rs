@@ -348,7 +348,7 @@ impl Store {
             let Some((commit, meta)) = sealed else { return Ok((value, None)) };
             let committed = self.commit(connection, deadline);
             drop_broken(connection, &committed);
-            if committed.is_ok() || self.stands(connection, commit) {
+            if committed.is_ok() || self.stands(connection, &meta) {
                 self.seen.fetch_max(commit.after, Ordering::Relaxed);
                 publish(&value, commit);
                 announced(self.word.get().count());
@@ -426,15 +426,16 @@ impl Store {
     }
 
     /// After an I/O error of a commit: whether the change is in the store all the same. The caller is told the error
-    /// either way, because the disk may not have it, but nobody may go on with what it replaced.
-    fn stands(&self, connection: &mut Connection, commit: Commit) -> bool {
+    /// either way, because the disk may not have it, but nobody may go on with what it replaced. Where another process has
+    /// changed the store since, its change is there to be seen, and with it ours, if that stands.
+    fn stands(&self, connection: &mut Connection, committed: &MetaRow) -> bool {
         if connection.backend.0.is_some() {
             return false;
         }
         let Ok(mut backend) = self.reconnect(&mut connection.sealing) else { return false };
         let found = backend.get().and_then(|b| read_waiting(b, Duration::ZERO, |b| b.meta()));
         connection.backend = backend;
-        found.is_ok_and(|meta| meta.generation >= commit.after)
+        found.is_ok_and(|found| found == *committed)
     }
 
     fn change<R>(
