@@ -31,7 +31,7 @@ use crate::sys::fork;
 use crate::sys::secret::{Arena, Secret};
 use crate::sys::sync::{self, Lent, Pool, Published};
 use crate::sys::word::Word;
-use anchor::{Records, State};
+use anchor::State;
 use backend::{Backend, MetaRow, Transaction};
 use create::Placed;
 use sealing::{Meta, Sealing};
@@ -275,15 +275,14 @@ impl Store {
     /// What the anchor says, where there is one. May run a callback: no lock may be held.
     fn anchored(&self) -> Result<Option<State>> {
         match &self.settings.anchor {
-            Some(anchor) => anchor.read(&mut Records::new(self.root.expose(), self.uuid)?),
+            Some(anchor) => anchor.read(self.root.expose(), self.uuid),
             None => Ok(None),
         }
     }
 
     fn raise_anchor(&self, state: &State) -> Result<()> {
         let Some(anchor) = &self.settings.anchor else { return Ok(()) };
-        let mut records = Records::new(self.root.expose(), self.uuid)?;
-        self.wait(Instant::now() + self.settings.patience, || anchor.raise(&mut records, state))
+        self.wait(Instant::now() + self.settings.patience, || anchor.raise(self.root.expose(), self.uuid, state))
     }
 
     /// A key for one purpose, derived from the root key.
