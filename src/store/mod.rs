@@ -326,6 +326,13 @@ impl Store {
         result
     }
 
+    fn check_writable(&self) -> Result<()> {
+        match self.settings.read_only {
+            true => Err(Status::KeystoreReadOnly.error("the keystore was opened read-only; open it for writing")),
+            false => Ok(()),
+        }
+    }
+
     /// Runs `body` in a write transaction: all of it is durable when this returns Ok, none of it otherwise.
     ///
     /// A body that changes nothing commits nothing. `publish` runs after the commit and before anybody else is told,
@@ -336,9 +343,7 @@ impl Store {
         publish: impl FnOnce(&R, Commit),
         announced: impl FnOnce(u64),
     ) -> Result<R> {
-        if self.settings.read_only {
-            return Err(Status::KeystoreReadOnly.error("the keystore was opened read-only; open it for writing"));
-        }
+        self.check_writable()?;
         let anchored = self.anchored()?;
         let (mut lent, deadline) = self.begin(Transaction::Write)?;
         let guard = Unwinding(lent.get()?);
@@ -375,6 +380,7 @@ impl Store {
         publish: impl FnOnce(Commit),
         announced: impl FnOnce(u64),
     ) -> Result<()> {
+        self.check_writable()?;
         if let Root::File(path) = root
             && make_key_file
         {
