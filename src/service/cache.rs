@@ -20,6 +20,8 @@ use crate::sys::sync::Lock;
 
 /// How many keys a handle keeps unless told otherwise.
 pub const DEFAULT_KEYS: usize = 32_768;
+/// An announced word that no entry covers.
+const NONE_COVERED: u64 = u64::MAX;
 /// Above this many changed keys, dropping everything is cheaper than looking at each.
 const MANY: usize = 1_000;
 
@@ -73,7 +75,7 @@ impl Cache {
             capacity,
             generation: AtomicI64::new(-1),
             epoch: AtomicU64::new(1),
-            looked_at: AtomicU64::new(u64::MAX),
+            looked_at: AtomicU64::new(NONE_COVERED),
         }
     }
 
@@ -165,6 +167,10 @@ impl Cache {
             }
             entries.destroyed = commit.destroyed;
             self.generation.store(commit.after, Ordering::Release);
+        } else {
+            // Built on another's change that was not seen here, and perhaps never announced: a look at the store must
+            // come before the next use, whatever the word says.
+            self.looked_at.store(NONE_COVERED, Ordering::Release);
         }
         self.touch();
         follows

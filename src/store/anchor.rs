@@ -76,14 +76,15 @@ impl State {
     }
 }
 
-/// Reads and writes the records of one keystore.
-pub struct Records {
+/// Reads and writes the records of one keystore. Made, used and dropped inside the fork gate: the rotation thread may use
+/// libcrypto there only.
+struct Records {
     uuid: [u8; 16],
     hmac: Hmac,
 }
 
 impl Records {
-    pub fn new(root: &[u8; 32], uuid: [u8; 16]) -> Result<Self> {
+    fn new(root: &[u8; 32], uuid: [u8; 16]) -> Result<Self> {
         Ok(Self { uuid, hmac: Hmac::new(&*kdf::derive(root, "libkms anchor", &uuid)?)? })
     }
 
@@ -134,29 +135,29 @@ impl Anchor {
     }
 
     /// What is anchored; nothing yet where the anchor is empty. Runs a callback: no lock may be held.
-    pub fn read(&self, records: &mut Records) -> Result<Option<State>> {
+    pub fn read(&self, root: &[u8; 32], uuid: [u8; 16]) -> Result<Option<State>> {
         match self {
             Self::Callback(store) => match store.get()? {
                 record if record.is_empty() => Ok(None),
-                record => records.decode(&record)?.map(Some).ok_or_else(foreign),
+                record => fork::gate(|| Records::new(root, uuid)?.decode(&record))?.map(Some).ok_or_else(foreign),
             },
-            Self::File(path) => {
-                let file = fork::gate(|| File::open(path)).map_err(|e| unavailable(&e))?;
-                let (newest, len) = newest(&file, records)?;
+            Self::File(path) => fork::gate(|| {
+                let file = File::open(path).map_err(|e| unavailable(&e))?;
+                let (newest, len) = newest(&file, &mut Records::new(root, uuid)?)?;
                 match newest {
                     None if len > 0 => Err(foreign()),
                     newest => Ok(newest.map(|(state, _)| state)),
                 }
-            }
+            }),
         }
     }
 
     /// Anchors `state` unless a newer one is. KEYSTORE_BUSY while another process does; the caller waits.
-    pub fn raise(&self, records: &mut Records, state: &State) -> Result<()> {
+    pub fn raise(&self, root: &[u8; 32], uuid: [u8; 16], state: &State) -> Result<()> {
         match self {
-            Self::Callback(store) => store.put(&records.encode(state)?),
-            // Inside the gate, so that no child is born with the descriptor and its lock.
-            Self::File(path) => fork::gate(|| raise_file(path, records, state)),
+            Self::Callback(store) => store.put(&fork::gate(|| Records::new(root, uuid)?.encode(state))?),
+            // Inside the gate also so that no child is born with the descriptor and its lock.
+            Self::File(path) => fork::gate(|| raise_file(path, &mut Records::new(root, uuid)?, state)),
         }
     }
 }
@@ -180,6 +181,8 @@ fn raise_file(path: &Path, records: &mut Records, state: &State) -> Result<()> {
 
 /// The newest record, where it stands, and the file's length.
 fn newest(file: &File, records: &mut Records) -> Result<(Option<(State, u64)>, u64)> {
+    // Before the records: the first one may just be coming.
+    let len = file.metadata().map_err(|e| unavailable(&e))?.len();
     let mut newest: Option<(State, u64)> = None;
     for place in PLACES {
         let mut record = [0; RECORD];
@@ -194,7 +197,7 @@ fn newest(file: &File, records: &mut Records) -> Result<(Option<(State, u64)>, u
             newest = Some((state, place));
         }
     }
-    Ok((newest, file.metadata().map_err(|e| unavailable(&e))?.len()))
+    Ok((newest, len))
 }
 
 fn unavailable(error: &std::io::Error) -> Error {

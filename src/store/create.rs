@@ -104,7 +104,13 @@ fn create_both(path: &Path, key_path: &Path) -> Result<bool> {
             return Ok(false);
         }
         sync_folder(key_path).map_err(key_failed)?;
-        link_new(&prepared, path).and_then(|_| sync_folder(path)).map_err(store_failed)?;
+        let linked = link_new(&prepared, path).map_err(store_failed)? || same_file(&prepared, path);
+        if !linked {
+            // A creator with another root was faster, and this key opens nothing.
+            std::fs::remove_file(key_path).and_then(|()| sync_folder(key_path)).map_err(key_failed)?;
+            return Ok(false);
+        }
+        sync_folder(path).map_err(store_failed)?;
         Ok(true)
     })();
     if made.is_ok() || take_back(path, key_path, &key_temporary) {
@@ -117,14 +123,17 @@ fn create_both(path: &Path, key_path: &Path) -> Result<bool> {
 /// Takes the key file of a failed creation away, unless its store is there; whether nothing is left that `prepared`
 /// could be needed for. Only this creation knows the key, and nothing was sealed with it.
 fn take_back(path: &Path, key_path: &Path, key_temporary: &Path) -> bool {
-    let same = |a: &Path, b: &Path| matches!((FileId::of(a), FileId::of(b)), (Ok(a), Ok(b)) if a == b);
-    if !same(key_path, key_temporary) {
+    if !same_file(key_path, key_temporary) {
         return true;
     }
     if !matches!(sqlite::exists(path), Ok(false)) {
         return false;
     }
     std::fs::remove_file(key_path).and_then(|()| sync_folder(key_path)).is_ok()
+}
+
+fn same_file(a: &Path, b: &Path) -> bool {
+    matches!((FileId::of(a), FileId::of(b)), (Ok(a), Ok(b)) if a == b)
 }
 
 /// A complete key file under a temporary name, locked.

@@ -31,7 +31,7 @@ use crate::sys::fork;
 use crate::sys::secret::{Arena, Secret};
 use crate::sys::sync::{self, Lent, Pool, Published};
 use crate::sys::word::Word;
-use anchor::{Records, State};
+use anchor::State;
 use backend::{Backend, MetaRow, Transaction};
 use create::Placed;
 use sealing::{Meta, Sealing};
@@ -160,7 +160,11 @@ impl Store {
                     if let Some(anchor) = &settings.anchor
                         && !sqlite::exists(path)?
                     {
-                        anchor.prepare()?;
+                        match anchor.prepare() {
+                            // Another creator was faster.
+                            Err(e) if e.status() == Status::KeystoreRolledBack && sqlite::exists(path)? => {}
+                            done => done?,
+                        }
                     }
                     create::create(path, root, settings.patience)?;
                 } else {
@@ -170,6 +174,11 @@ impl Store {
                 // and a program may change its folder. What isn't there is reported by the connection.
                 if let Ok(path) = path.canonicalize() {
                     settings.location = Location::File(path);
+                }
+                if let Some(Anchor::File(path)) = &mut settings.anchor
+                    && let Ok(found) = path.canonicalize()
+                {
+                    *path = found;
                 }
                 (connect(&settings)?, None)
             }
@@ -200,7 +209,13 @@ impl Store {
         if found.uuid != self.uuid {
             return Err(Status::KeystoreReplaced.error("another keystore stands at this path now"));
         }
-        if sealing.check_meta(found)?.generation < self.seen.load(Ordering::Relaxed) {
+        self.see(&sealing.check_meta(found)?)
+    }
+
+    /// That what was read is not older than what was seen before. Also the very file that is open may have been written
+    /// over with an older copy.
+    fn see(&self, meta: &Meta) -> Result<()> {
+        if self.seen.fetch_max(meta.generation, Ordering::Relaxed) > meta.generation {
             return Err(Status::KeystoreReplaced
                 .error("an older copy of the keystore stands at this path now; close it and open it again"));
         }
@@ -238,27 +253,36 @@ impl Store {
             closing: AtomicBool::new(false),
             epoch,
         };
-        let state = State::of(&found);
-        let anchored = store.anchored()?;
-        state.check(anchored)?;
-        if anchored != Some(state) && !store.settings.read_only {
-            store.raise_anchor(&state)?;
-        }
+        store.meet_anchor()?;
         Ok(store)
+    }
+
+    /// That the keystore is not behind its anchor, which is raised where it is behind the keystore.
+    fn meet_anchor(&self) -> Result<()> {
+        if self.settings.anchor.is_none() {
+            return Ok(());
+        }
+        // The anchor is read first: another process may change the keystore at any moment, and raise it then.
+        let anchored = self.anchored()?;
+        let state = self.read(|view| Ok(State::of(&view.rows.sealing.meta_row(&view.meta)?)))?;
+        state.check(anchored)?;
+        match anchored == Some(state) || self.settings.read_only {
+            true => Ok(()),
+            false => self.raise_anchor(&state),
+        }
     }
 
     /// What the anchor says, where there is one. May run a callback: no lock may be held.
     fn anchored(&self) -> Result<Option<State>> {
         match &self.settings.anchor {
-            Some(anchor) => anchor.read(&mut Records::new(self.root.expose(), self.uuid)?),
+            Some(anchor) => anchor.read(self.root.expose(), self.uuid),
             None => Ok(None),
         }
     }
 
     fn raise_anchor(&self, state: &State) -> Result<()> {
         let Some(anchor) = &self.settings.anchor else { return Ok(()) };
-        let mut records = Records::new(self.root.expose(), self.uuid)?;
-        self.wait(Instant::now() + self.settings.patience, || anchor.raise(&mut records, state))
+        self.wait(Instant::now() + self.settings.patience, || anchor.raise(self.root.expose(), self.uuid, state))
     }
 
     /// A key for one purpose, derived from the root key.
@@ -291,7 +315,7 @@ impl Store {
             let backend = backend.get()?;
             let meta = sealing.check_meta(&backend.meta()?);
             let result = meta.and_then(|meta| {
-                self.seen.fetch_max(meta.generation, Ordering::Relaxed);
+                self.see(&meta)?;
                 self.keep_word_linked(meta.generation, false);
                 body(&mut View::new(Rows { backend, sealing }, nodes, meta))
             });
@@ -300,6 +324,13 @@ impl Store {
         });
         drop_broken(connection, &result);
         result
+    }
+
+    fn check_writable(&self) -> Result<()> {
+        match self.settings.read_only {
+            true => Err(Status::KeystoreReadOnly.error("the keystore was opened read-only; open it for writing")),
+            false => Ok(()),
+        }
     }
 
     /// Runs `body` in a write transaction: all of it is durable when this returns Ok, none of it otherwise.
@@ -313,9 +344,7 @@ impl Store {
         publish: impl FnOnce(&R, Commit) -> bool,
         announced: impl FnOnce(u64),
     ) -> Result<R> {
-        if self.settings.read_only {
-            return Err(Status::KeystoreReadOnly.error("the keystore was opened read-only; open it for writing"));
-        }
+        self.check_writable()?;
         let anchored = self.anchored()?;
         let (mut lent, deadline) = self.begin(Transaction::Write)?;
         let guard = Unwinding(lent.get()?);
@@ -324,7 +353,7 @@ impl Store {
             let Some((commit, meta)) = sealed else { return Ok((value, None)) };
             let committed = self.commit(connection, deadline);
             drop_broken(connection, &committed);
-            if committed.is_ok() || self.stands(connection, commit) {
+            if committed.is_ok() || self.stands(connection, &meta) {
                 self.seen.fetch_max(commit.after, Ordering::Relaxed);
                 let holds_all = publish(&value, commit);
                 let before = self.word.get().count();
@@ -355,6 +384,7 @@ impl Store {
         publish: impl FnOnce(Commit) -> bool,
         announced: impl FnOnce(u64),
     ) -> Result<()> {
+        self.check_writable()?;
         if let Root::File(path) = root
             && make_key_file
         {
@@ -380,7 +410,7 @@ impl Store {
                 let backend = backend.get()?;
                 let found = backend.meta();
                 let copied = found.and_then(|found| {
-                    sealing.check_meta(&found)?;
+                    self.see(&sealing.check_meta(&found)?)?;
                     backend.copy_to(temporary)?;
                     Ok(found)
                 });
@@ -405,15 +435,16 @@ impl Store {
     }
 
     /// After an I/O error of a commit: whether the change is in the store all the same. The caller is told the error
-    /// either way, because the disk may not have it, but nobody may go on with what it replaced.
-    fn stands(&self, connection: &mut Connection, commit: Commit) -> bool {
+    /// either way, because the disk may not have it, but nobody may go on with what it replaced. Where another process has
+    /// changed the store since, its change is there to be seen, and with it ours, if that stands.
+    fn stands(&self, connection: &mut Connection, committed: &MetaRow) -> bool {
         if connection.backend.0.is_some() {
             return false;
         }
         let Ok(mut backend) = self.reconnect(&mut connection.sealing) else { return false };
         let found = backend.get().and_then(|b| read_waiting(b, Duration::ZERO, |b| b.meta()));
         connection.backend = backend;
-        found.is_ok_and(|meta| meta.generation >= commit.after)
+        found.is_ok_and(|found| found == *committed)
     }
 
     fn change<R>(
@@ -428,7 +459,7 @@ impl Store {
             let found = backend.meta()?;
             let checked = sealing.check_meta(&found).and_then(|meta| State::of(&found).check(anchored).map(|()| meta));
             let result = checked.and_then(|meta| {
-                self.seen.fetch_max(meta.generation, Ordering::Relaxed);
+                self.see(&meta)?;
                 self.keep_word_linked(meta.generation, true);
                 let mut change = Change::new(View::new(Rows { backend, sealing }, nodes, meta));
                 let value = body(&mut change)?;

@@ -446,9 +446,11 @@ impl<'a> Change<'a> {
             let Some(last) = page.last() else { break };
             after = Some(last.name.clone());
             for row in page {
-                // One that was altered to name this key is left as it is, for a look at it to fail.
-                if let Ok(row) = self.view.newest_alias(row) {
-                    self.delete_alias(&row.name)?;
+                match self.view.newest_alias(row) {
+                    Ok(row) => self.delete_alias(&row.name)?,
+                    // One that was altered to name this key is left as it is, for a look at it to fail.
+                    Err(error) if error.status() == Status::KeystoreCorrupt => {}
+                    Err(error) => return Err(error),
                 }
             }
         }

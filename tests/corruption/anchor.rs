@@ -199,3 +199,44 @@ fn several_handles_share_one_anchor() {
     place.put(&newest);
     assert_eq!(said(Kms::open(&place.store(), &anchored(&place))), Some(Status::KeystoreRolledBack));
 }
+
+/// Kept by the caller, who does something else first when asked.
+struct Meddling {
+    kept: Arc<Kept>,
+    meddle: Box<dyn Fn() + Send + Sync>,
+}
+
+impl AnchorStore for Meddling {
+    fn get(&self) -> kms::Result<Vec<u8>> {
+        (self.meddle)();
+        self.kept.get()
+    }
+
+    fn put(&self, record: &[u8]) -> kms::Result<()> {
+        self.kept.put(record)
+    }
+}
+
+#[test]
+fn a_change_beside_an_opening_is_no_rollback() {
+    let place = Place::new();
+    let kept = Arc::new(Kept::default());
+    let writer = Kms::open(&place.store(), &quiet().create(true).anchor_callback(Arc::clone(&kept) as _)).unwrap();
+    let key = new_key(&writer);
+    let id = key.clone();
+    let meddle = Box::new(move || _ = writer.rotate(&id).unwrap());
+    let beside = quiet().anchor_callback(Arc::new(Meddling { kept, meddle }));
+    let kms = Kms::open(&place.store(), &beside).unwrap();
+    kms.disable_key(&key).unwrap();
+}
+
+#[test]
+fn another_creator_who_was_faster_is_no_rollback() {
+    let place = Place::new();
+    let kept = Arc::new(Kept::default());
+    let faster = quiet().create(true).anchor_callback(Arc::clone(&kept) as _);
+    let store = place.store();
+    let meddle = Box::new(move || drop(Kms::open(&store, &faster).unwrap()));
+    let slower = quiet().create(true).anchor_callback(Arc::new(Meddling { kept, meddle }));
+    new_key(&Kms::open(&place.store(), &slower).unwrap());
+}

@@ -162,5 +162,8 @@ fn a_root_that_could_not_open_the_keystore_is_refused() {
     assert!(folder.snapshot() == before, "a refused root changed something");
     let read_only = Kms::open(&folder.store(), &quiet().read_only(true)).unwrap();
     assert_eq!(status(read_only.change_root(&Options::new().root_key(&[9; 32]))), Some(Status::KeystoreReadOnly));
+    let key_file = Options::new().root_key_file(folder.path("new.key")).create(true);
+    assert_eq!(status(read_only.change_root(&key_file)), Some(Status::KeystoreReadOnly));
+    assert!(!folder.path("new.key").exists(), "a key file was made that opens nothing");
     drop(folder.open());
 }

@@ -66,10 +66,30 @@ fn an_older_copy_than_what_was_read_of_others_changes_is_refused() {
     }
 }
 
+#[test]
+fn an_older_copy_in_the_keystores_own_file_is_refused() {
+    let folder = Folder::new();
+    let kms = folder.create();
+    let (key, unread) = (new_key(&kms, None), new_key(&kms, None));
+    let reader = Kms::open(&folder.store(), &quiet().read_only(true)).unwrap();
+    let older = std::fs::read(folder.store()).unwrap();
+    kms.disable_key(&key).unwrap();
+    assert_eq!(status(reader.encrypt(&key, b"x", &[])), Some(Status::RejectedDisabled));
+    // As by `cp`: the file stays the same one.
+    std::fs::write(folder.store(), &older).unwrap();
+    for _ in 0..3 {
+        assert_eq!(status(kms.rotate(&unread)), Some(Status::KeystoreReplaced), "an older copy was written");
+        assert_eq!(status(kms.describe_key(&unread)), Some(Status::KeystoreReplaced), "an older copy was read");
+        assert_eq!(status(reader.describe_key(&unread)), Some(Status::KeystoreReplaced), "an older copy was read");
+        assert_eq!(status(reader.verify(|_| true)), Some(Status::KeystoreReplaced), "an older copy is well");
+    }
+    assert!(std::fs::read(folder.store()).unwrap() == older, "something was written into an older copy");
+}
+
 /// Role. Argument: the folder of the keystore, opened by its bare name; then the process goes elsewhere.
 pub fn change_folder(arguments: &[String]) {
     std::env::set_current_dir(&arguments[0]).unwrap();
-    let kms = Kms::open("keys.db", &quiet().create(true)).unwrap();
+    let kms = Kms::open("keys.db", &quiet().create(true).anchor_file("anchor")).unwrap();
     std::env::set_current_dir("/").unwrap();
     let key = new_key(&kms, None);
     kms.rotate(&key).unwrap();

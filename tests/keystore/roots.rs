@@ -114,3 +114,28 @@ fn what_the_callback_says_is_what_the_caller_hears() {
     assert_eq!(opened(Ok(vec![2; 32])), Some(Status::WrongRootKey));
     assert!(folder.snapshot() == before);
 }
+
+#[test]
+fn a_creator_who_was_too_slow_leaves_no_key_file() {
+    for _ in 0..10 {
+        let folder = Folder::new();
+        let paths: Vec<_> = (0..4).map(|number| folder.path(&format!("{number}.key"))).collect();
+        let together = std::sync::Barrier::new(paths.len());
+        let made = std::thread::scope(|scope| {
+            let (folder, together) = (&folder, &together);
+            let creators = Vec::from_iter(paths.iter().map(|path| {
+                scope.spawn(move || {
+                    let options = Options::new().rotation_thread(false).root_key_file(path).create(true);
+                    together.wait();
+                    status(Kms::open(&folder.store(), &options))
+                })
+            }));
+            Vec::from_iter(creators.into_iter().map(|creator| creator.join().unwrap()))
+        });
+        assert_eq!(made.iter().filter(|status| status.is_none()).count(), 1, "one keystore for one root: {made:?}");
+        for (path, status) in paths.iter().zip(&made) {
+            assert_eq!(path.exists(), status.is_none(), "{status:?}: a key file that opens nothing");
+            assert!(matches!(status, None | Some(Status::RootKeyUnavailable)), "{status:?}");
+        }
+    }
+}
