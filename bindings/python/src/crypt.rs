@@ -4,10 +4,11 @@ use kms::{Kms, Status, Wrapping};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::buffer::{Input, NewBytes, Output};
+use crate::buffer::{Input, Output};
 use crate::context::{Context, Entries};
 use crate::guard::{guard, is_large, sized};
 use crate::keystore::Keystore;
+use crate::raw::NewBytes;
 
 type Mapping<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
 
@@ -227,7 +228,7 @@ impl Keystore {
 }
 
 /// Without a destination: to the newest version of the key that it is under.
-pub fn reencrypt(
+fn reencrypt(
     kms: &Kms,
     blob: &[u8],
     source: &Entries<'_>,

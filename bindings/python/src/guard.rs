@@ -21,6 +21,7 @@ thread_local! {
     static CALLS: Cell<usize> = const { Cell::new(0) };
     static CALLBACKS: Cell<usize> = const { Cell::new(0) };
     static PENDING: RefCell<Option<PyErr>> = const { RefCell::new(None) };
+    static CAUSE: RefCell<Option<PyErr>> = const { RefCell::new(None) };
 }
 
 /// For measurements: sets the size of input from which on the GIL is let go, and returns the old one.
@@ -35,6 +36,8 @@ pub fn is_large(len: usize) -> bool {
 
 pub enum Failure {
     Library(kms::Error),
+    /// The library's, because of what a callback raised.
+    Caused(kms::Error, PyErr),
     Python(PyErr),
     Panic,
 }
@@ -43,6 +46,11 @@ impl Failure {
     pub fn raise(self, py: Python<'_>) -> PyErr {
         match self {
             Self::Library(error) => raise(py, &error),
+            Self::Caused(error, cause) => {
+                let raised = raise(py, &error);
+                raised.set_cause(py, Some(cause));
+                raised
+            }
             Self::Python(error) => error,
             Self::Panic => raise(
                 py,
@@ -122,11 +130,22 @@ impl Drop for Count {
 pub fn guard<R>(body: impl FnOnce() -> kms::Result<R>) -> Result<R, Failure> {
     let _count = Count::up(&CALLS);
     let done = catch_unwind(AssertUnwindSafe(body));
+    let cause = CAUSE.take();
     if let Some(error) = PENDING.take() {
         return Err(Failure::Python(error));
     }
     match done {
-        Ok(done) => done.map_err(Failure::Library),
+        Ok(Err(error)) => Err(match cause {
+            Some(cause) => Failure::Caused(error, cause),
+            None => Failure::Library(error),
+        }),
+        Ok(Ok(done)) => {
+            // Such as a rotation that could not be anchored: encryption goes on under the old primary.
+            if let Some(cause) = cause {
+                calling_back(|py| cause.write_unraisable(py, None));
+            }
+            Ok(done)
+        }
         Err(payload) => Err(payload.downcast::<PyErr>().map_or(Failure::Panic, |error| Failure::Python(*error))),
     }
 }
@@ -171,5 +190,15 @@ pub fn show(py: Python<'_>, error: PyErr) {
         PENDING.set(Some(error));
     } else {
         error.write_unraisable(py, None);
+    }
+}
+
+/// An exception of a function that the call can't succeed without: the cause of its failure, or, on the rotation thread,
+/// shown. An interrupt comes out of the call instead.
+pub fn refuse(py: Python<'_>, error: PyErr) {
+    if CALLS.get() > 0 && error.is_instance_of::<PyException>(py) {
+        CAUSE.set(Some(error));
+    } else {
+        show(py, error);
     }
 }
