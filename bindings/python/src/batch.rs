@@ -6,16 +6,43 @@ use kms::{KeyId, Kms, Moved, Record};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
+use zeroize::Zeroizing;
 
 use crate::buffer::Input;
 use crate::context::{Context, Entries};
 use crate::error::raise;
 use crate::guard::{Failure, guard, is_large, let_go};
 use crate::keystore::Keystore;
+use crate::raw::NewBytes;
 
 type Items<'a, 'py> = &'a Bound<'py, PyAny>;
 type Mapping<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
 type Results<R> = Vec<kms::Result<R>>;
+
+/// What becomes a `bytes`.
+trait Made: Send {
+    fn finish(self, py: Python<'_>) -> Bound<'_, PyBytes>;
+}
+
+impl Made for Vec<u8> {
+    fn finish(self, py: Python<'_>) -> Bound<'_, PyBytes> {
+        PyBytes::new(py, &self)
+    }
+}
+
+enum Opened {
+    InPlace(NewBytes),
+    Apart(Zeroizing<Vec<u8>>),
+}
+
+impl Made for Opened {
+    fn finish(self, py: Python<'_>) -> Bound<'_, PyBytes> {
+        match self {
+            Self::InPlace(bytes) => bytes.finish(py),
+            Self::Apart(bytes) => PyBytes::new(py, &bytes),
+        }
+    }
+}
 
 #[pymethods]
 impl Keystore {
@@ -58,7 +85,15 @@ impl Keystore {
     ) -> PyResult<Bound<'py, PyList>> {
         let kms = self.in_use(py)?;
         let kms: &Kms = &kms;
-        each(py, blobs, context, contexts, |records| kms.decrypt_batch(records))
+        each(py, blobs, context, contexts, |records| {
+            if is_large(total(records)) {
+                let opened = kms.decrypt_batch(records)?;
+                return Ok(opened.into_iter().map(|one| one.map(Opened::Apart)).collect());
+            }
+            // With the GIL held, each goes straight to its `bytes`: nothing to copy, nothing to wipe.
+            let open = |record: &Record<'_>| kms.decrypt_into(record.data, record.context, NewBytes::new);
+            Ok(records.iter().map(|record| open(record).map(Opened::InPlace)).collect())
+        })
     }
 
     /// Moves many ciphertexts to the newest version of a key, by default each of its own; a list with, for each, the new
@@ -118,8 +153,12 @@ fn to_own_keys(kms: &Kms, all: Vec<Moved<'_>>) -> Results<Vec<u8>> {
     results.into_iter().map(|(_, result)| result).collect()
 }
 
+fn total(records: &[Record<'_>]) -> usize {
+    records.iter().map(|record| record.data.len()).sum()
+}
+
 /// Lets the GIL go once for all items, if they are large together.
-fn each<'py, R: AsRef<[u8]> + Send>(
+fn each<'py, R: Made>(
     py: Python<'py>,
     items: Items<'_, 'py>,
     context: Mapping<'_, 'py>,
@@ -144,9 +183,8 @@ fn each<'py, R: AsRef<[u8]> + Send>(
         .zip(entries.iter().cycle())
         .map(|(input, context)| Record { data: input.as_slice(), context })
         .collect();
-    let total = records.iter().map(|record| record.data.len()).sum();
     let all = || guard(|| call(&records));
-    let results = match if is_large(total) { let_go(py, all) } else { all() } {
+    let results = match if is_large(total(&records)) { let_go(py, all) } else { all() } {
         Ok(results) => results,
         Err(Failure::Library(error)) => records.iter().map(|_| Err(error.clone())).collect(),
         // A clock's exception, an interrupt: not about the items.
@@ -155,7 +193,7 @@ fn each<'py, R: AsRef<[u8]> + Send>(
     let list = PyList::empty(py);
     for result in results {
         match result {
-            Ok(bytes) => list.append(PyBytes::new(py, bytes.as_ref()))?,
+            Ok(bytes) => list.append(bytes.finish(py))?,
             Err(error) => list.append(raise(py, &error).into_value(py))?,
         }
     }
