@@ -91,7 +91,7 @@ impl Keystore {
                 return Ok(opened.into_iter().map(|one| one.map(Opened::Apart)).collect());
             }
             // With the GIL held, each goes straight to its `bytes`: nothing to copy, nothing to wipe.
-            let open = |record: &Record<'_>| kms.decrypt_into(record.data, record.context, NewBytes::new);
+            let open = |record: &Record<'_>| kms.decrypt_into(record.data, record.context, NewBytes::attached);
             Ok(records.iter().map(|record| open(record).map(Opened::InPlace)).collect())
         })
     }

@@ -5,6 +5,7 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -20,8 +21,10 @@ static RELEASE_FROM: AtomicUsize = AtomicUsize::new(1 << 20);
 thread_local! {
     static CALLS: Cell<usize> = const { Cell::new(0) };
     static CALLBACKS: Cell<usize> = const { Cell::new(0) };
-    static PENDING: RefCell<Option<PyErr>> = const { RefCell::new(None) };
-    static CAUSE: RefCell<Option<PyErr>> = const { RefCell::new(None) };
+    /// Taken by the call that they were raised in, so nothing is left at a thread's end; without a destructor they are
+    /// reached faster.
+    static PENDING: ManuallyDrop<RefCell<Option<PyErr>>> = const { ManuallyDrop::new(RefCell::new(None)) };
+    static CAUSE: ManuallyDrop<RefCell<Option<PyErr>>> = const { ManuallyDrop::new(RefCell::new(None)) };
 }
 
 /// For measurements: sets the size of input from which on the GIL is let go, and returns the old one.
@@ -130,8 +133,8 @@ impl Drop for Count {
 pub fn guard<R>(body: impl FnOnce() -> kms::Result<R>) -> Result<R, Failure> {
     let _count = Count::up(&CALLS);
     let done = catch_unwind(AssertUnwindSafe(body));
-    let cause = CAUSE.take();
-    if let Some(error) = PENDING.take() {
+    let cause = CAUSE.with(|cause| cause.take());
+    if let Some(error) = PENDING.with(|pending| pending.take()) {
         return Err(Failure::Python(error));
     }
     match done {
@@ -157,8 +160,12 @@ pub fn detached<R: Send>(py: Python<'_>, body: impl FnOnce() -> kms::Result<R> +
 
 /// One call on `len` bytes; it lets the GIL go only if they are many.
 pub fn sized<R: Send>(py: Python<'_>, len: usize, body: impl FnOnce() -> kms::Result<R> + Send) -> PyResult<R> {
-    let done = if is_large(len) { let_go(py, || guard(body)) } else { guard(body) };
-    done.map_err(|failure| failure.raise(py))
+    if is_large(len) { detached(py, body) } else { held(py, body) }
+}
+
+/// One call that holds the GIL.
+pub fn held<R>(py: Python<'_>, body: impl FnOnce() -> kms::Result<R>) -> PyResult<R> {
+    guard(body).map_err(|failure| failure.raise(py))
 }
 
 /// Runs a function of the user's; `None` when the interpreter has ended.
@@ -187,7 +194,7 @@ pub fn end_call(error: PyErr) -> PyErr {
 /// out of the call instead.
 pub fn show(py: Python<'_>, error: PyErr) {
     if CALLS.get() > 0 && !error.is_instance_of::<PyException>(py) {
-        PENDING.set(Some(error));
+        PENDING.with(|pending| pending.replace(Some(error)));
     } else {
         error.write_unraisable(py, None);
     }
@@ -197,7 +204,7 @@ pub fn show(py: Python<'_>, error: PyErr) {
 /// shown. An interrupt comes out of the call instead.
 pub fn refuse(py: Python<'_>, error: PyErr) {
     if CALLS.get() > 0 && error.is_instance_of::<PyException>(py) {
-        CAUSE.set(Some(error));
+        CAUSE.with(|cause| cause.replace(Some(error)));
     } else {
         show(py, error);
     }

@@ -82,16 +82,19 @@ pub struct NewBytes {
 unsafe impl Send for NewBytes {}
 
 impl NewBytes {
-    pub fn new(len: usize) -> kms::Result<Self> {
-        Python::attach(|py| {
-            let mut memory: NonNull<[u8]> = NonNull::from(&mut []);
-            let object = PyBytes::new_with(py, len, |bytes| {
-                memory = NonNull::from(bytes);
-                Ok(())
-            });
-            let object = object.map_err(|_| Status::Internal.error("there is no memory for the result"))?;
-            Ok(Self { object: object.unbind(), memory })
-        })
+    pub fn new(py: Python<'_>, len: usize) -> kms::Result<Self> {
+        let mut memory: NonNull<[u8]> = NonNull::from(&mut []);
+        let object = PyBytes::new_with(py, len, |bytes| {
+            memory = NonNull::from(bytes);
+            Ok(())
+        });
+        let object = object.map_err(|_| Status::Internal.error("there is no memory for the result"))?;
+        Ok(Self { object: object.unbind(), memory })
+    }
+
+    /// For a thread that has let the GIL go.
+    pub fn attached(len: usize) -> kms::Result<Self> {
+        Python::attach(|py| Self::new(py, len))
     }
 
     pub fn finish(self, py: Python<'_>) -> Bound<'_, PyBytes> {
