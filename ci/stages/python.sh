@@ -2,6 +2,7 @@
 # One manylinux wheel of bindings/python: auditwheel, types, then all its tests in a fresh virtual environment.
 . "$(dirname "$0")/../lib.sh"
 need_cargo
+cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
 need python3:python3 venv:python3-venv nm:binutils
 use_prebuilt_openssl
 
@@ -45,10 +46,14 @@ no_path_of_this_machine() {
     ! grep -F -f "$folder/paths" "$folder/strings" || return 1
     rm -rf "$folder"
 }
+clippy() { CARGO_TARGET_DIR=target/ci cargo clippy --locked --all-targets --manifest-path bindings/python/Cargo.toml -- -D warnings; }
+unsafe_in_one_file() { [ "$(grep -rlE 'unsafe (\{|impl|fn|extern)' bindings/python/src)" = bindings/python/src/raw.rs ]; }
 types() { (cd bindings/python && python -m mypy --python-executable "$fresh/bin/python" -p libkms); }
 stub() { (cd "$(mktemp -d)" && "$fresh/bin/python" -m mypy.stubtest libkms --allowlist "$ROOT/bindings/python/stubtest-allowlist.txt"); }
 
 attempt "cargo fmt of bindings/python" cargo fmt --check --manifest-path bindings/python/Cargo.toml
+attempt "clippy of bindings/python" clippy
+attempt "unsafe is in one file only" unsafe_in_one_file
 attempt "the wheel runs on manylinux_2_28" runs_on_old_systems
 attempt "its OpenSSL is the library's" same_openssl
 attempt "it names no path of this machine" no_path_of_this_machine

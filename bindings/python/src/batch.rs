@@ -1,25 +1,55 @@
 //! Many ciphertexts in one call: for each item its result, or the exception that it alone would have raised.
 
-use kms::Kms;
+use std::collections::BTreeMap;
+
+use kms::{KeyId, Kms, Moved, Record};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
+use zeroize::Zeroizing;
 
-use crate::buffer::{Input, NewBytes};
+use crate::buffer::Input;
 use crate::context::{Context, Entries};
-use crate::crypt::reencrypt;
+use crate::error::raise;
 use crate::guard::{Failure, guard, is_large, let_go};
 use crate::keystore::Keystore;
+use crate::raw::NewBytes;
 
 type Items<'a, 'py> = &'a Bound<'py, PyAny>;
 type Mapping<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
+type Results<R> = Vec<kms::Result<R>>;
+
+/// What becomes a `bytes`.
+trait Made: Send {
+    fn finish(self, py: Python<'_>) -> Bound<'_, PyBytes>;
+}
+
+impl Made for Vec<u8> {
+    fn finish(self, py: Python<'_>) -> Bound<'_, PyBytes> {
+        PyBytes::new(py, &self)
+    }
+}
+
+enum Opened {
+    InPlace(NewBytes),
+    Apart(Zeroizing<Vec<u8>>),
+}
+
+impl Made for Opened {
+    fn finish(self, py: Python<'_>) -> Bound<'_, PyBytes> {
+        match self {
+            Self::InPlace(bytes) => bytes.finish(py),
+            Self::Apart(bytes) => PyBytes::new(py, &bytes),
+        }
+    }
+}
 
 #[pymethods]
 impl Keystore {
-    /// Encrypts many plaintexts under one key; a list with, for each, its ciphertext or its exception.
+    /// Encrypts many plaintexts under one version of one key; a list with, for each, its ciphertext or its exception.
     ///
     /// `context` holds for all, or `contexts` gives one (or None) for each. Raises only what concerns no single item,
-    /// such as TypeError. Units and limits are those of `encrypt`.
+    /// such as TypeError; what is wrong with the key is every item's exception. Units and limits are those of `encrypt`.
     ///
     /// >>> [len(blob) for blob in kms.encrypt_batch(key.id, [b"a", b"bc"])]
     /// [81, 82]
@@ -33,7 +63,8 @@ impl Keystore {
         contexts: Mapping<'_, 'py>,
     ) -> PyResult<Bound<'py, PyList>> {
         let kms = self.in_use(py)?;
-        each(py, plaintexts, context, contexts, |data, entries| kms.encrypt_into(key, data, entries, NewBytes::new))
+        let kms: &Kms = &kms;
+        each(py, plaintexts, context, contexts, |records| kms.encrypt_batch(key, records))
     }
 
     /// Decrypts many ciphertexts; a list with, for each, its plaintext or its exception.
@@ -53,14 +84,23 @@ impl Keystore {
         contexts: Mapping<'_, 'py>,
     ) -> PyResult<Bound<'py, PyList>> {
         let kms = self.in_use(py)?;
-        each(py, blobs, context, contexts, |data, entries| kms.decrypt_into(data, entries, NewBytes::new))
+        let kms: &Kms = &kms;
+        each(py, blobs, context, contexts, |records| {
+            if is_large(total(records)) {
+                let opened = kms.decrypt_batch(records)?;
+                return Ok(opened.into_iter().map(|one| one.map(Opened::Apart)).collect());
+            }
+            // With the GIL held, each goes straight to its `bytes`: nothing to copy, nothing to wipe.
+            let open = |record: &Record<'_>| kms.decrypt_into(record.data, record.context, NewBytes::attached);
+            Ok(records.iter().map(|record| open(record).map(Opened::InPlace)).collect())
+        })
     }
 
     /// Moves many ciphertexts to the newest version of a key, by default each of its own; a list with, for each, the new
     /// ciphertext or its exception. Their contexts stay the same.
     ///
     /// `context` holds for all, or `contexts` gives one (or None) for each. Raises only what concerns no single item,
-    /// such as TypeError.
+    /// such as TypeError; what is wrong with the destination is every item's exception.
     ///
     /// >>> blobs = kms.encrypt_batch(key.id, [b"a", b"bc"])
     /// >>> version = kms.rotate(key.id)
@@ -77,22 +117,53 @@ impl Keystore {
     ) -> PyResult<Bound<'py, PyList>> {
         let kms = self.in_use(py)?;
         let kms: &Kms = &kms;
-        each(py, blobs, context, contexts, |data, entries| {
-            let sealed = reencrypt(kms, data, entries, destination_key_id, entries)?;
-            let mut bytes = NewBytes::new(sealed.len())?;
-            bytes.as_mut().copy_from_slice(&sealed);
-            Ok(bytes)
+        each(py, blobs, context, contexts, |records| {
+            let moved: Vec<_> = records.iter().map(moved).collect();
+            match destination_key_id {
+                Some(key_id) => kms.reencrypt_batch(key_id, &moved),
+                None => Ok(to_own_keys(kms, moved)),
+            }
         })
     }
 }
 
+fn moved<'a>(record: &Record<'a>) -> Moved<'a> {
+    Moved { blob: record.data, source_context: record.context, destination_context: record.context }
+}
+
+/// Each to the newest version of the key that it is under.
+fn to_own_keys(kms: &Kms, all: Vec<Moved<'_>>) -> Results<Vec<u8>> {
+    let mut results = Vec::with_capacity(all.len());
+    let mut by_key: BTreeMap<KeyId, (Vec<usize>, Vec<Moved<'_>>)> = BTreeMap::new();
+    for (place, moved) in all.into_iter().enumerate() {
+        match kms.inspect(moved.blob) {
+            Ok(info) => {
+                let (places, same) = by_key.entry(info.key).or_default();
+                places.push(place);
+                same.push(moved);
+            }
+            Err(error) => results.push((place, Err(error))),
+        }
+    }
+    for (key, (places, same)) in by_key {
+        let done = kms.reencrypt_batch(&key.to_string(), &same);
+        results.extend(places.into_iter().zip(done.unwrap_or_else(|error| vec![Err(error); same.len()])));
+    }
+    results.sort_unstable_by_key(|(place, _)| *place);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+fn total(records: &[Record<'_>]) -> usize {
+    records.iter().map(|record| record.data.len()).sum()
+}
+
 /// Lets the GIL go once for all items, if they are large together.
-fn each<'py>(
+fn each<'py, R: Made>(
     py: Python<'py>,
     items: Items<'_, 'py>,
     context: Mapping<'_, 'py>,
     contexts: Mapping<'_, 'py>,
-    call: impl Fn(&[u8], &Entries<'_>) -> kms::Result<NewBytes> + Sync,
+    call: impl FnOnce(&[Record<'_>]) -> kms::Result<Results<R>> + Send,
 ) -> PyResult<Bound<'py, PyList>> {
     let inputs = items.try_iter()?.map(|item| Input::of(&item?)).collect::<PyResult<Vec<_>>>()?;
     let kept = match (context, contexts) {
@@ -106,20 +177,24 @@ fn each<'py>(
     if contexts.is_some() && kept.len() != inputs.len() {
         return Err(PyValueError::new_err(format!("{} items have {} contexts", inputs.len(), kept.len())));
     }
-    let entries = kept.iter().map(Context::entries).collect::<PyResult<Vec<_>>>()?;
-    let data: Vec<&[u8]> = inputs.iter().map(Input::as_slice).collect();
-    let all = || -> Vec<Result<NewBytes, Failure>> {
-        data.iter().zip(entries.iter().cycle()).map(|(data, entries)| guard(|| call(data, entries))).collect()
+    let entries = kept.iter().map(Context::entries).collect::<PyResult<Vec<Entries<'_>>>>()?;
+    let records: Vec<_> = inputs
+        .iter()
+        .zip(entries.iter().cycle())
+        .map(|(input, context)| Record { data: input.as_slice(), context })
+        .collect();
+    let all = || guard(|| call(&records));
+    let results = match if is_large(total(&records)) { let_go(py, all) } else { all() } {
+        Ok(results) => results,
+        Err(Failure::Library(error)) => records.iter().map(|_| Err(error.clone())).collect(),
+        // A clock's exception, an interrupt: not about the items.
+        Err(failure) => return Err(failure.raise(py)),
     };
-    let total = data.iter().map(|data| data.len()).sum();
-    let results = if is_large(total) { let_go(py, all) } else { all() };
     let list = PyList::empty(py);
     for result in results {
         match result {
-            Ok(bytes) => list.append::<Bound<'_, PyBytes>>(bytes.finish(py))?,
-            Err(Failure::Library(error)) => list.append(crate::error::raise(py, &error).into_value(py))?,
-            // A clock's exception, an interrupt: not about one item.
-            Err(failure) => return Err(failure.raise(py)),
+            Ok(bytes) => list.append(bytes.finish(py))?,
+            Err(error) => list.append(raise(py, &error).into_value(py))?,
         }
     }
     Ok(list)

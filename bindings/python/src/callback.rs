@@ -1,7 +1,6 @@
-//! Python functions that the library calls: a clock, a root key wrapper, a listener to events.
+//! Python functions that the library calls: a clock, a root key wrapper, an anchor, a listener to events.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use kms::domain::time::{Now, Time};
 use kms::{Event, Status};
@@ -10,7 +9,7 @@ use pyo3::types::PyBytes;
 use zeroize::Zeroizing;
 
 use crate::buffer::Input;
-use crate::guard::{calling_back, end_call, show};
+use crate::guard::{calling_back, end_call, refuse, show};
 
 /// A clock read from a Python function of Unix milliseconds; one endless boot, as any clock of the caller's.
 pub struct Clock {
@@ -50,41 +49,58 @@ impl kms::Clock for Clock {
     }
 }
 
-/// An object with `wrap` and `unwrap`; what they raise is kept for the caller of open.
-pub struct Root {
-    object: Py<PyAny>,
-    pub raised: Arc<Mutex<Option<PyErr>>>,
-}
-
-impl Root {
-    pub fn new(object: Py<PyAny>) -> Self {
-        Self { object, raised: Arc::default() }
-    }
-
-    fn ask(&self, method: &str, given: &[u8]) -> kms::Result<Zeroizing<Vec<u8>>> {
-        let asked = calling_back(|py| {
-            let answer = self.object.bind(py).call_method1(method, (PyBytes::new(py, given),))?;
-            PyResult::Ok(Zeroizing::new(Input::of(&answer)?.as_slice().to_vec()))
-        });
-        let error = |text: String| Status::RootKeyUnavailable.error(text);
-        match asked {
-            Some(Ok(bytes)) => Ok(bytes),
-            Some(Err(raised)) => {
-                *self.raised.lock().unwrap_or_else(PoisonError::into_inner) = Some(raised);
-                Err(error(format!("the root callback's {method} raised an exception; it is the cause of this one")))
-            }
-            None => Err(error("the interpreter has ended".into())),
-        }
+/// Calls a method of an object that the library depends on.
+fn ask<R>(
+    object: &Py<PyAny>,
+    method: &str,
+    given: Option<&[u8]>,
+    status: Status,
+    answer: impl FnOnce(Bound<'_, PyAny>) -> PyResult<R>,
+) -> kms::Result<R> {
+    let asked = calling_back(|py| {
+        let object = object.bind(py);
+        let answered = match given {
+            Some(bytes) => object.call_method1(method, (PyBytes::new(py, bytes),)),
+            None => object.call_method0(method),
+        };
+        answered.and_then(answer).map_err(|raised| refuse(py, raised))
+    });
+    match asked {
+        Some(Ok(answer)) => Ok(answer),
+        Some(Err(())) => Err(status.error(format!("the callback's {method} raised an exception"))),
+        None => Err(status.error("the interpreter has ended")),
     }
 }
+
+fn bytes(answer: Bound<'_, PyAny>) -> PyResult<Zeroizing<Vec<u8>>> {
+    Ok(Zeroizing::new(Input::of(&answer)?.as_slice().to_vec()))
+}
+
+/// An object with `wrap` and `unwrap`.
+pub struct Root(pub Py<PyAny>);
 
 impl kms::RootWrapper for Root {
     fn wrap(&self, root: &[u8]) -> kms::Result<Vec<u8>> {
-        self.ask("wrap", root).map(|bytes| bytes.to_vec())
+        ask(&self.0, "wrap", Some(root), Status::RootKeyUnavailable, bytes).map(|bytes| bytes.to_vec())
     }
 
     fn unwrap(&self, wrapped: &[u8]) -> kms::Result<Zeroizing<Vec<u8>>> {
-        self.ask("unwrap", wrapped)
+        ask(&self.0, "unwrap", Some(wrapped), Status::RootKeyUnavailable, bytes)
+    }
+}
+
+/// An object with `get` and `put`; `get` gives None while there is no record.
+pub struct Anchor(pub Py<PyAny>);
+
+impl kms::AnchorStore for Anchor {
+    fn get(&self) -> kms::Result<Vec<u8>> {
+        ask(&self.0, "get", None, Status::AnchorUnavailable, |answer| {
+            if answer.is_none() { Ok(Vec::new()) } else { bytes(answer).map(|bytes| bytes.to_vec()) }
+        })
+    }
+
+    fn put(&self, record: &[u8]) -> kms::Result<()> {
+        ask(&self.0, "put", Some(record), Status::AnchorUnavailable, |_| Ok(()))
     }
 }
 

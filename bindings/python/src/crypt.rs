@@ -4,10 +4,11 @@ use kms::{Kms, Status, Wrapping};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::buffer::{Input, NewBytes, Output};
+use crate::buffer::{Input, Output};
 use crate::context::{Context, Entries};
-use crate::guard::{guard, is_large, sized};
+use crate::guard::{detached, guard, held, is_large, sized};
 use crate::keystore::Keystore;
+use crate::raw::NewBytes;
 
 type Mapping<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
 
@@ -32,7 +33,12 @@ impl Keystore {
     ) -> PyResult<Bound<'py, PyBytes>> {
         let (kms, input, context) = (self.in_use(py)?, Input::of(plaintext)?, Context::of(context)?);
         let (kms, input, entries): (&Kms, _, _) = (&kms, input.as_slice(), &context.entries()?);
-        sized(py, input.len(), || kms.encrypt_into(key, input, entries, NewBytes::new)).map(|sealed| sealed.finish(py))
+        let sealed = if is_large(input.len()) {
+            detached(py, || kms.encrypt_into(key, input, entries, NewBytes::attached))?
+        } else {
+            held(py, || kms.encrypt_into(key, input, entries, |needed| NewBytes::new(py, needed)))?
+        };
+        Ok(sealed.finish(py))
     }
 
     /// Encrypts into the caller's buffer and returns the number of bytes written: 80 more than the plaintext has.
@@ -86,7 +92,12 @@ impl Keystore {
     ) -> PyResult<Bound<'py, PyBytes>> {
         let (kms, input, context) = (self.in_use(py)?, Input::of(blob)?, Context::of(context)?);
         let (kms, input, entries): (&Kms, _, _) = (&kms, input.as_slice(), &context.entries()?);
-        sized(py, input.len(), || kms.decrypt_into(input, entries, NewBytes::new)).map(|opened| opened.finish(py))
+        let opened = if is_large(input.len()) {
+            detached(py, || kms.decrypt_into(input, entries, NewBytes::attached))?
+        } else {
+            held(py, || kms.decrypt_into(input, entries, |needed| NewBytes::new(py, needed)))?
+        };
+        Ok(opened.finish(py))
     }
 
     /// Decrypts into the caller's buffer, which can be wiped after use, and returns the number of bytes written.
@@ -227,7 +238,7 @@ impl Keystore {
 }
 
 /// Without a destination: to the newest version of the key that it is under.
-pub fn reencrypt(
+fn reencrypt(
     kms: &Kms,
     blob: &[u8],
     source: &Entries<'_>,

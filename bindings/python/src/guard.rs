@@ -5,6 +5,7 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -20,7 +21,10 @@ static RELEASE_FROM: AtomicUsize = AtomicUsize::new(1 << 20);
 thread_local! {
     static CALLS: Cell<usize> = const { Cell::new(0) };
     static CALLBACKS: Cell<usize> = const { Cell::new(0) };
-    static PENDING: RefCell<Option<PyErr>> = const { RefCell::new(None) };
+    /// Taken by the call that they were raised in, so nothing is left at a thread's end; without a destructor they are
+    /// reached faster.
+    static PENDING: ManuallyDrop<RefCell<Option<PyErr>>> = const { ManuallyDrop::new(RefCell::new(None)) };
+    static CAUSE: ManuallyDrop<RefCell<Option<PyErr>>> = const { ManuallyDrop::new(RefCell::new(None)) };
 }
 
 /// For measurements: sets the size of input from which on the GIL is let go, and returns the old one.
@@ -35,6 +39,8 @@ pub fn is_large(len: usize) -> bool {
 
 pub enum Failure {
     Library(kms::Error),
+    /// The library's, because of what a callback raised.
+    Caused(kms::Error, PyErr),
     Python(PyErr),
     Panic,
 }
@@ -43,6 +49,11 @@ impl Failure {
     pub fn raise(self, py: Python<'_>) -> PyErr {
         match self {
             Self::Library(error) => raise(py, &error),
+            Self::Caused(error, cause) => {
+                let raised = raise(py, &error);
+                raised.set_cause(py, Some(cause));
+                raised
+            }
             Self::Python(error) => error,
             Self::Panic => raise(
                 py,
@@ -122,11 +133,22 @@ impl Drop for Count {
 pub fn guard<R>(body: impl FnOnce() -> kms::Result<R>) -> Result<R, Failure> {
     let _count = Count::up(&CALLS);
     let done = catch_unwind(AssertUnwindSafe(body));
-    if let Some(error) = PENDING.take() {
+    let cause = CAUSE.with(|cause| cause.take());
+    if let Some(error) = PENDING.with(|pending| pending.take()) {
         return Err(Failure::Python(error));
     }
     match done {
-        Ok(done) => done.map_err(Failure::Library),
+        Ok(Err(error)) => Err(match cause {
+            Some(cause) => Failure::Caused(error, cause),
+            None => Failure::Library(error),
+        }),
+        Ok(Ok(done)) => {
+            // Such as a rotation that could not be anchored: encryption goes on under the old primary.
+            if let Some(cause) = cause {
+                calling_back(|py| cause.write_unraisable(py, None));
+            }
+            Ok(done)
+        }
         Err(payload) => Err(payload.downcast::<PyErr>().map_or(Failure::Panic, |error| Failure::Python(*error))),
     }
 }
@@ -138,8 +160,12 @@ pub fn detached<R: Send>(py: Python<'_>, body: impl FnOnce() -> kms::Result<R> +
 
 /// One call on `len` bytes; it lets the GIL go only if they are many.
 pub fn sized<R: Send>(py: Python<'_>, len: usize, body: impl FnOnce() -> kms::Result<R> + Send) -> PyResult<R> {
-    let done = if is_large(len) { let_go(py, || guard(body)) } else { guard(body) };
-    done.map_err(|failure| failure.raise(py))
+    if is_large(len) { detached(py, body) } else { held(py, body) }
+}
+
+/// One call that holds the GIL.
+pub fn held<R>(py: Python<'_>, body: impl FnOnce() -> kms::Result<R>) -> PyResult<R> {
+    guard(body).map_err(|failure| failure.raise(py))
 }
 
 /// Runs a function of the user's; `None` when the interpreter has ended.
@@ -168,8 +194,18 @@ pub fn end_call(error: PyErr) -> PyErr {
 /// out of the call instead.
 pub fn show(py: Python<'_>, error: PyErr) {
     if CALLS.get() > 0 && !error.is_instance_of::<PyException>(py) {
-        PENDING.set(Some(error));
+        PENDING.with(|pending| pending.replace(Some(error)));
     } else {
         error.write_unraisable(py, None);
+    }
+}
+
+/// An exception of a function that the call can't succeed without: the cause of its failure, or, on the rotation thread,
+/// shown. An interrupt comes out of the call instead.
+pub fn refuse(py: Python<'_>, error: PyErr) {
+    if CALLS.get() > 0 && error.is_instance_of::<PyException>(py) {
+        CAUSE.with(|cause| cause.replace(Some(error)));
+    } else {
+        show(py, error);
     }
 }

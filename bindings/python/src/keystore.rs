@@ -1,20 +1,20 @@
 //! The class `Keystore`: an open handle, how it is opened and when it ends.
 
-use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kms::{Kms, Options, Status};
-use pyo3::exceptions::{PyException, PyRuntimeError};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
 use crate::buffer::Input;
 use crate::callback::{self, listener};
 use crate::clock::ManualClock;
 use crate::error::raise;
-use crate::guard::{Failure, guard, in_callback, let_go};
+use crate::guard::{detached, in_callback, let_go};
+use crate::raw::{End, Ends};
 
 /// An open keystore; `libkms.open` makes it.
 #[pyclass(subclass, frozen, module = "libkms._libkms")]
@@ -24,11 +24,11 @@ pub struct Keystore {
 }
 
 /// A handle as the object and each running call hold it; the last of them ends it.
-pub struct InUse(ManuallyDrop<Arc<Kms>>);
+pub struct InUse(Ends<Arc<Kms>>);
 
 impl InUse {
     fn new(kms: Arc<Kms>) -> Self {
-        Self(ManuallyDrop::new(kms))
+        Self(Ends::new(kms))
     }
 }
 
@@ -40,11 +40,9 @@ impl Deref for InUse {
     }
 }
 
-impl Drop for InUse {
-    fn drop(&mut self) {
-        // SAFETY: taken once, here; nobody looks at it after drop.
-        let last = Arc::into_inner(unsafe { ManuallyDrop::take(&mut self.0) });
-        let Some(kms) = last else { return };
+impl End for Arc<Kms> {
+    fn end(self) {
+        let Some(kms) = Arc::into_inner(self) else { return };
         if in_callback() {
             // The end waits for the rotation thread, which may be this one.
             std::thread::spawn(move || drop(kms));
@@ -64,8 +62,8 @@ impl Keystore {
     /// Use `libkms.open`.
     #[new]
     #[pyo3(signature = (location, *, root_key=None, root_key_file=None, root_passphrase=None, root_callback=None,
-        anchor_file=None, create=false, read_only=false, rotation_thread=None, busy_timeout_ms=5000, cache_keys=10_000, clock=None,
-        on_event=None))]
+        anchor_file=None, anchor_callback=None, create=false, read_only=false, rotation_thread=None, busy_timeout_ms=5000,
+        cache_keys=32_768, clock=None, on_event=None))]
     #[allow(clippy::too_many_arguments, reason = "they are keywords")]
     fn new(
         py: Python<'_>,
@@ -75,6 +73,7 @@ impl Keystore {
         root_passphrase: Option<&Bound<'_, PyAny>>,
         root_callback: Option<Py<PyAny>>,
         anchor_file: Option<PathBuf>,
+        anchor_callback: Option<Py<PyAny>>,
         create: bool,
         read_only: bool,
         rotation_thread: Option<bool>,
@@ -88,23 +87,15 @@ impl Keystore {
             .read_only(read_only)
             .busy_timeout(Duration::from_millis(busy_timeout_ms))
             .cache_keys(cache_keys);
-        if let Some(key) = root_key {
-            options = options.root_key(Input::of(key)?.as_slice());
-        }
-        if let Some(path) = root_key_file {
-            options = options.root_key_file(path);
+        options = with_root(options, root_key, root_key_file, root_passphrase, root_callback)?;
+        if anchor_file.is_some() && anchor_callback.is_some() {
+            return Err(raise(py, &Status::InvalidArgument.error("more than one anchor was set; set one")));
         }
         if let Some(path) = anchor_file {
             options = options.anchor_file(path);
         }
-        if let Some(passphrase) = root_passphrase {
-            options = options.root_passphrase(Input::of(passphrase)?.as_slice());
-        }
-        let mut raised = None;
-        if let Some(object) = root_callback {
-            let root = callback::Root::new(object);
-            raised = Some(Arc::clone(&root.raised));
-            options = options.root_callback(Arc::new(root));
+        if let Some(object) = anchor_callback {
+            options = options.anchor_callback(Arc::new(callback::Anchor(object)));
         }
         if let Some(clock) = clock {
             options = match clock.cast::<ManualClock>() {
@@ -118,13 +109,8 @@ impl Keystore {
         if let Some(function) = on_event {
             options = options.on_event(listener(function));
         }
-        match let_go(py, || guard(|| Kms::open(location, &options))) {
-            Ok(kms) => Ok(Self { kms: Mutex::new(Some(InUse::new(Arc::new(kms)))) }),
-            Err(failure) => {
-                let cause = raised.and_then(|kept| kept.lock().unwrap_or_else(PoisonError::into_inner).take());
-                Err(because(py, failure, cause))
-            }
-        }
+        let kms = detached(py, || Kms::open(location, &options))?;
+        Ok(Self { kms: Mutex::new(Some(InUse::new(Arc::new(kms)))) })
     }
 
     /// Stops the rotation thread, wipes all key material and closes the keystore.
@@ -162,16 +148,25 @@ impl Keystore {
     }
 }
 
-/// The failure of open, with what a root callback raised as its cause; an interrupt goes first.
-fn because(py: Python<'_>, failure: Failure, cause: Option<PyErr>) -> PyErr {
-    match cause {
-        Some(cause) if !cause.is_instance_of::<PyException>(py) => cause,
-        cause => {
-            let error = failure.raise(py);
-            if cause.is_some() {
-                error.set_cause(py, cause);
-            }
-            error
-        }
+/// Options with the roots that were given, of which the library wants exactly one.
+pub fn with_root(
+    mut options: Options,
+    key: Option<&Bound<'_, PyAny>>,
+    file: Option<PathBuf>,
+    passphrase: Option<&Bound<'_, PyAny>>,
+    callback: Option<Py<PyAny>>,
+) -> PyResult<Options> {
+    if let Some(key) = key {
+        options = options.root_key(Input::of(key)?.as_slice());
     }
+    if let Some(path) = file {
+        options = options.root_key_file(path);
+    }
+    if let Some(passphrase) = passphrase {
+        options = options.root_passphrase(Input::of(passphrase)?.as_slice());
+    }
+    if let Some(object) = callback {
+        options = options.root_callback(Arc::new(callback::Root(object)));
+    }
+    Ok(options)
 }

@@ -1,14 +1,15 @@
 //! `libkms._libkms`: the compiled half of the Python package. It converts and calls; what users see is in `python/libkms`.
 //!
 //! * `keystore`: the class, opening and closing. `crypt`, `batch`: ciphertexts. `manage`: everything about keys.
-//! * `buffer`: callers' memory; the only file with `unsafe`. `context`: encryption contexts.
+//! * `upkeep`: the keystore as a whole: its condition, its copies, its root key.
+//! * `buffer`: callers' memory. `context`: encryption contexts. `raw`: the only file with `unsafe`.
 //! * `callback`: Python functions that the library calls. `guard`: what stands between a call and an exception.
 //! * `error`: statuses as exceptions. `clock`: the manual clock.
 //!
 //! Calls on ciphertexts hold the GIL unless they are large; all others let it go.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-#![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
+#![deny(unsafe_code, unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 
 mod batch;
 mod buffer;
@@ -20,6 +21,9 @@ mod error;
 mod guard;
 mod keystore;
 mod manage;
+#[allow(unsafe_code, reason = "the one place for it")]
+mod raw;
+mod upkeep;
 
 use pyo3::prelude::*;
 
@@ -42,15 +46,10 @@ mod _libkms {
 
     /// PyO3 keeps objects of one interpreter in statics, and doesn't refuse another one itself.
     #[pymodule_init]
-    fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {
-        if crate::in_main_interpreter() {
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        if crate::raw::in_main_interpreter(module.py()) {
             return Ok(());
         }
         Err(pyo3::exceptions::PyImportError::new_err("no support for a subinterpreter"))
     }
-}
-
-fn in_main_interpreter() -> bool {
-    // SAFETY: called by the import system, with the GIL; the main interpreter's id is 0.
-    unsafe { pyo3::ffi::PyInterpreterState_GetID(pyo3::ffi::PyInterpreterState_Get()) == 0 }
 }

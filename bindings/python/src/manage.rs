@@ -16,7 +16,7 @@ type Page<'py, T> = (Vec<T>, Option<Bound<'py, PyAny>>);
 
 impl Keystore {
     /// One call that lets the GIL go.
-    fn call<R: Send>(&self, py: Python<'_>, body: impl FnOnce(&Kms) -> kms::Result<R> + Send) -> PyResult<R> {
+    pub fn call<R: Send>(&self, py: Python<'_>, body: impl FnOnce(&Kms) -> kms::Result<R> + Send) -> PyResult<R> {
         let kms = self.in_use(py)?;
         let kms: &Kms = &kms;
         detached(py, || body(kms))
@@ -25,6 +25,11 @@ impl Keystore {
 
 fn interval(seconds: Option<i64>) -> kms::Result<Option<Interval>> {
     seconds.map(Interval::from_seconds).transpose()
+}
+
+fn request(description: String, external: bool, rotate_every_s: Option<i64>) -> kms::Result<CreateKey> {
+    let origin = if external { Origin::External } else { Origin::Kms };
+    Ok(CreateKey { description, origin: Some(origin), rotate_every: interval(rotate_every_s)? })
 }
 
 fn millis(time: Option<Time>) -> Option<i64> {
@@ -63,11 +68,26 @@ impl Keystore {
         rotate_every_s: Option<i64>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let key = self.call(py, |kms| {
-            let origin = if external { Origin::External } else { Origin::Kms };
-            let request = CreateKey { description, origin: Some(origin), rotate_every: interval(rotate_every_s)? };
+            let request = request(description, external, rotate_every_s)?;
             kms.describe_key(&kms.create_key(&request)?.to_string())
         })?;
         fields(py, &key)
+    }
+
+    #[pyo3(signature = (count, description, external, rotate_every_s))]
+    fn _create_keys<'py>(
+        &self,
+        py: Python<'py>,
+        count: usize,
+        description: String,
+        external: bool,
+        rotate_every_s: Option<i64>,
+    ) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let keys = self.call(py, |kms| {
+            let ids = kms.create_keys(&request(description, external, rotate_every_s)?, count)?;
+            ids.iter().map(|id| kms.describe_key(&id.to_string())).collect::<kms::Result<Vec<_>>>()
+        })?;
+        keys.iter().map(|key| fields(py, key)).collect()
     }
 
     fn _describe_key<'py>(&self, py: Python<'py>, key: &str) -> PyResult<Bound<'py, PyDict>> {
@@ -311,24 +331,6 @@ impl Keystore {
     /// >>> kms.delete_key_material(byok.id)
     fn delete_key_material(&self, py: Python<'_>, key_id: &str) -> PyResult<()> {
         self.call(py, |kms| kms.delete_key_material(key_id))
-    }
-
-    /// The fields of `libkms.Health`.
-    fn _health<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let health = self.call(py, Kms::health)?;
-        let dict = PyDict::new(py);
-        dict.set_item("memory_not_locked", health.memory_not_locked)?;
-        dict.set_item("not_mapped", health.not_mapped)?;
-        dict.set_item("rotation_failing", health.rotation_failing)?;
-        dict.set_item("thread_stopped", health.thread_stopped)?;
-        dict.set_item("read_only", health.read_only)?;
-        dict.set_item("no_rotation_thread", health.no_rotation_thread)?;
-        dict.set_item("rotations", health.rotations)?;
-        dict.set_item("rotation_failures", health.rotation_failures)?;
-        dict.set_item("keys_destroyed", health.keys_destroyed)?;
-        dict.set_item("keys_cached", health.keys_cached)?;
-        dict.set_item("generation", health.generation)?;
-        Ok(dict)
     }
 
     /// The response, or the error's body and its exception.

@@ -24,7 +24,7 @@ except ImportError as _refusal:
         ) from _refusal
     raise
 
-from ._keystore import Keystore, RootCallback, open
+from ._keystore import AnchorCallback, Keystore, RootCallback, open
 from ._libkms import __version__
 from ._types import (
     Alias,
@@ -33,6 +33,7 @@ from ._types import (
     Event,
     EventKind,
     ExportedDataKey,
+    Fault,
     Health,
     ImportParameters,
     Key,
@@ -91,6 +92,7 @@ __all__ = [
     "Alias",
     "AliasAlreadyExists",
     "AliasNotFound",
+    "AnchorCallback",
     "AnchorUnavailable",
     "AuthenticationFailed",
     "BlobInfo",
@@ -103,6 +105,7 @@ __all__ = [
     "EventKind",
     "ExpiredImportToken",
     "ExportedDataKey",
+    "Fault",
     "Forked",
     "Health",
     "ImportParameters",

@@ -16,6 +16,7 @@ from ._types import (
     DataKey,
     Event,
     ExportedDataKey,
+    Fault,
     Health,
     ImportParameters,
     Key,
@@ -45,6 +46,20 @@ class RootCallback(Protocol):
     def wrap(self, root: bytes, /) -> "ReadableBuffer": ...
 
     def unwrap(self, wrapped: bytes, /) -> "ReadableBuffer": ...
+
+
+class AnchorCallback(Protocol):
+    """Keeps the anchor's record of 104 bytes, which holds no secret, outside of the library: a TPM, a remote service.
+
+    `get` gives the record that was put last, None if there is none yet: at each open and before each change. `put` keeps
+    one for good, after each change and before the call returns. What they raise is the cause of the `AnchorUnavailable`
+    that the call raises. Calls of several threads and processes may overtake each other, which leaves the anchor behind by
+    what they were changing.
+    """
+
+    def get(self) -> "ReadableBuffer | None": ...
+
+    def put(self, record: bytes, /) -> object: ...
 
 
 class Keystore(_libkms.Keystore):
@@ -91,6 +106,25 @@ class Keystore(_libkms.Keystore):
         """
         seconds = None if rotate_every is None else to_seconds(rotate_every, "rotate_every")
         return Key._of(self._create_key(description, Origin(origin) is Origin.EXTERNAL, seconds))
+
+    def create_keys(
+        self,
+        count: int,
+        *,
+        description: str = "",
+        rotate_every: timedelta | None = None,
+        origin: Origin = Origin.KMS,
+    ) -> list[Key]:
+        """Makes 1 to 1000 customer master keys alike: all of them, or none. It costs little more than to make one.
+
+        Otherwise as `create_key`.
+
+        >>> len({made.id for made in kms.create_keys(3, rotate_every=timedelta(days=90))})
+        3
+        """
+        seconds = None if rotate_every is None else to_seconds(rotate_every, "rotate_every")
+        made = self._create_keys(count, description, Origin(origin) is Origin.EXTERNAL, seconds)
+        return [Key._of(fields) for fields in made]
 
     def describe_key(self, key: str) -> Key:
         """What a key is; `key` is a key id or "alias/NAME". Works in every state.
@@ -362,6 +396,44 @@ class Keystore(_libkms.Keystore):
         """
         return Health(**self._health())
 
+    def verify(self) -> list[Fault]:
+        """Looks at every row of the keystore and gives what is wrong; nothing if all is well.
+
+        Each row must be authentic, the newest copy and found by each index, none may be missing or added, and all key
+        material can be unsealed. It may run beside everything else: it reads for a few milliseconds at a time. What another
+        process makes meanwhile may be left out.
+
+        >>> kms.verify()
+        []
+        """
+        return [Fault._of(fields) for fields in self._verify()]
+
+    def change_root(
+        self,
+        *,
+        root_key: "ReadableBuffer | None" = None,
+        root_key_file: str | os.PathLike[str] | None = None,
+        root_passphrase: "str | ReadableBuffer | None" = None,
+        root_callback: RootCallback | None = None,
+        create: bool = False,
+    ) -> None:
+        """Makes one root key, given as for `open`, the one that opens the keystore, instead of all that did.
+
+        Handles that are open go on. `create` makes a root key file that isn't there. The new root is tried before anything
+        is changed. Nothing is sealed anew, so it takes no longer for many keys; copies of the file made before are still
+        opened by the old root. Raises `RootKeyUnavailable`, `MissingParameter` without a root key, `InvalidArgument` with
+        two.
+
+        >>> with libkms.open(folder / "keys.db", root_key=bytes(32), create=True) as kms:
+        ...     kms.change_root(root_passphrase="correct horse battery staple")
+        >>> libkms.open(folder / "keys.db", root_key=bytes(32))
+        Traceback (most recent call last):
+        libkms.errors.WrongRootKey: the keystore is not opened by a root key; use the one it was created with
+        """
+        if isinstance(root_passphrase, str):
+            root_passphrase = root_passphrase.encode()
+        self._change_root(root_key, root_key_file, root_passphrase, root_callback, create)
+
     def call(self, action: str, request: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Carries out an operation by the service's action name, with the service's own JSON as dicts.
 
@@ -409,11 +481,12 @@ def open(
     root_passphrase: "str | ReadableBuffer | None" = None,
     root_callback: RootCallback | None = None,
     anchor_file: str | os.PathLike[str] | None = None,
+    anchor_callback: AnchorCallback | None = None,
     create: bool = False,
     read_only: bool = False,
     rotation_thread: bool | None = None,
     busy_timeout: timedelta = timedelta(seconds=5),
-    cache_keys: int = 10_000,
+    cache_keys: int = 32_768,
     clock: "_libkms.ManualClock | Callable[[], datetime] | None" = None,
     on_event: Callable[[Event], object] | None = None,
 ) -> Keystore:
@@ -421,7 +494,9 @@ def open(
 
     Exactly one root key: 32 bytes (`root_key`), a file of 32 bytes that only its owner can read, a passphrase (Argon2id:
     a fraction of a second), or a `RootCallback`. `create` makes a keystore that isn't there, and its root key file.
-    `anchor_file`, on another volume, holds the newest generation, so that an older copy of the whole keystore is refused.
+    `anchor_file`, on another volume, or an `AnchorCallback` holds the newest generation, so that an older copy of the whole
+    keystore is refused with `KeystoreRolledBack`; for a keystore that is there already, and to accept a restored backup,
+    make the file empty.
     `rotation_thread` is on unless a clock is set; without it, call `tick`. `busy_timeout` (up to an hour) is how long a
     call waits for other processes. `cache_keys` keys, and as many versions, are kept in memory.
 
@@ -431,7 +506,7 @@ def open(
     use the keystore, but not close it.
 
     Raises `KeystoreNotFound`, `WrongRootKey`, `RootKeyUnavailable`, `NotAKeystore`, `KeystoreTooNew`, `MissingParameter`
-    without a root key, `InvalidArgument` with two.
+    without a root key, `InvalidArgument` with two, `AnchorUnavailable`.
 
     >>> with libkms.open("memory:", root_key=bytes(32)) as kms:
     ...     key = kms.create_key(description="orders", rotate_every=timedelta(days=90))
@@ -462,6 +537,7 @@ def open(
         root_passphrase=root_passphrase,
         root_callback=root_callback,
         anchor_file=anchor_file,
+        anchor_callback=anchor_callback,
         create=create,
         read_only=read_only,
         rotation_thread=rotation_thread,

@@ -244,6 +244,23 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
+class Fault:
+    """Something that `verify` found wrong with the keystore."""
+
+    key_id: str | None
+    """None where it is about no single key."""
+    status: Status | int
+    """What use of it fails with."""
+    text: str
+    """For people and logs."""
+
+    @classmethod
+    def _of(cls, fields: tuple[str | None, int, str]) -> "Fault":
+        key_id, status, text = fields
+        return cls(key_id, Status(status) if status in Status._value2member_map_ else status, text)
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """Something that happened to the keys, whether the clock did it or a call."""
 

@@ -24,6 +24,7 @@ from ._types import (
     BlobInfo,
     DataKey,
     ExportedDataKey,
+    Fault,
     Health,
     ImportParameters,
     Key,
@@ -83,6 +84,18 @@ class Keystore:
     ) -> Key:
         return await asyncio.to_thread(
             self.sync.create_key, description=description, rotate_every=rotate_every, origin=origin
+        )
+
+    async def create_keys(
+        self,
+        count: int,
+        *,
+        description: str = "",
+        rotate_every: timedelta | None = None,
+        origin: Origin = Origin.KMS,
+    ) -> list[Key]:
+        return await asyncio.to_thread(
+            self.sync.create_keys, count, description=description, rotate_every=rotate_every, origin=origin
         )
 
     async def describe_key(self, key: str) -> Key:
@@ -235,6 +248,30 @@ class Keystore:
 
     async def health(self) -> Health:
         return await asyncio.to_thread(self.sync.health)
+
+    async def verify(self) -> list[Fault]:
+        return await asyncio.to_thread(self.sync.verify)
+
+    async def backup(self, path: "str | os.PathLike[str]") -> None:
+        return await asyncio.to_thread(self.sync.backup, path)
+
+    async def change_root(
+        self,
+        *,
+        root_key: "ReadableBuffer | None" = None,
+        root_key_file: "str | os.PathLike[str] | None" = None,
+        root_passphrase: "str | ReadableBuffer | None" = None,
+        root_callback: _keystore.RootCallback | None = None,
+        create: bool = False,
+    ) -> None:
+        return await asyncio.to_thread(
+            self.sync.change_root,
+            root_key=root_key,
+            root_key_file=root_key_file,
+            root_passphrase=root_passphrase,
+            root_callback=root_callback,
+            create=create,
+        )
 
     async def call(self, action: str, request: Mapping[str, Any] | None = None) -> dict[str, Any]:
         return await asyncio.to_thread(self.sync.call, action, request)

@@ -275,7 +275,7 @@ class KeystoreRolledBack(Error, status=Status.KEYSTORE_ROLLED_BACK):
 
 
 class AnchorUnavailable(Error, status=Status.ANCHOR_UNAVAILABLE):
-    """The anchor is missing, damaged or of another keystore."""
+    """The anchor is missing, damaged or of another keystore, or its callback raised. A change may have been made."""
 
 
 class Internal(Error, status=Status.INTERNAL):

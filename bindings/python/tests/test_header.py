@@ -1,0 +1,113 @@
+"""Everything that include/kms.h gives to C, Python has: a function or a constant without its equivalent fails here."""
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+import libkms
+import libkms.errors
+
+HEADER = (Path(__file__).parents[3] / "include" / "kms.h").read_text()
+
+# What has another name in Python, or is another kind of thing there; all others are methods of the same name.
+ELSEWHERE = {
+    "kms_open": "libkms.open",
+    "kms_options_new": "libkms.open",
+    "kms_options_free": "libkms.open",
+    "kms_options_set_busy_timeout_ms": "libkms.open(busy_timeout)",
+    "kms_options_set_event_callback": "libkms.open(on_event)",
+    "kms_get_key_description": "libkms.Key.description",
+    "kms_version": "libkms.__version__",
+    "kms_status_name": "libkms.Status.KEY_NOT_FOUND.name",
+    "kms_status_code": "libkms.Status.KEY_NOT_FOUND.code",
+    "kms_last_error": "libkms.Error.__str__",
+    # The text is a str, the output a new bytes: nothing is measured or freed.
+    "kms_string_free": "libkms.Keystore.call",
+    "kms_id_size": "libkms.Key.id",
+    "kms_max_overhead": "libkms.MAX_OVERHEAD",
+}
+
+
+def functions() -> set[str]:
+    """The names of functions; a type of a callback, `(*kms_..._fn)(`, isn't one."""
+    code = re.sub(r"/\*.*?\*/|//[^\n]*", "", HEADER, flags=re.DOTALL)
+    return set(re.findall(r"\b(kms_\w+)\(", code))
+
+
+def equivalent(name: str) -> str:
+    if name in ELSEWHERE:
+        return ELSEWHERE[name]
+    if name.startswith("kms_options_set_"):
+        return f"libkms.open({name.removeprefix('kms_options_set_')})"
+    return f"libkms.Keystore.{name.removeprefix('kms_')}"
+
+
+def is_there(place: str) -> bool:
+    call, _, parameter = place.rstrip(")").partition("(")
+    found = libkms
+    for part in call.split(".")[1:]:
+        if part in getattr(found, "__dataclass_fields__", ()):
+            return True
+        if not hasattr(found, part):
+            return False
+        found = getattr(found, part)
+    return not parameter or parameter in inspect.signature(found).parameters
+
+
+def test_the_functions_are_found():
+    assert len(functions()) > 60
+    assert {"kms_open", "kms_encrypt_batch", "kms_options_set_clock", "kms_string_free"} <= functions()
+    assert set(ELSEWHERE) <= functions(), "an entry of the table names a function that is gone"
+
+
+@pytest.mark.parametrize("name", sorted(functions()))
+def test_python_has_what_c_has(name):
+    assert is_there(equivalent(name)), f"{name} has no equivalent: {equivalent(name)} isn't there"
+
+
+def test_a_missing_equivalent_is_noticed():
+    assert not is_there("libkms.Keystore.nothing")
+    assert not is_there("libkms.open(nothing)")
+    assert not is_there(equivalent("kms_options_set_nothing"))
+
+
+def constants(prefix: str) -> dict[str, int]:
+    found = re.findall(rf"^#define KMS_{prefix}_(\w+) (\d+)$", HEADER, flags=re.MULTILINE)
+    return {name: int(number) for name, number in found}
+
+
+@pytest.mark.parametrize(
+    "prefix, kind",
+    [
+        ("ORIGIN", libkms.Origin),
+        ("STATE", libkms.KeyState),
+        ("ROTATION", libkms.Rotation),
+        ("WRAPPING", libkms.Wrapping),
+        ("EVENT", libkms.EventKind),
+    ],
+)
+def test_an_enumeration_is_the_headers(prefix, kind):
+    statuses = {status.name for status in libkms.Status}
+    named = {name: number for name, number in constants(prefix).items() if f"{prefix}_{name}" not in statuses}
+    assert named and {member.name: int(member) for member in kind} == named
+
+
+def test_health_has_each_flag_of_the_header():
+    flags = {name.lower() for name in constants("HEALTH")}
+    assert len(flags) > 5 and flags <= set(libkms.Health.__dataclass_fields__)
+
+
+def test_statuses_are_the_headers():
+    assert {int(status) for status in libkms.Status} == {
+        int(number) for number in re.findall(r"^#define KMS_\w+ ([1-9]\d\d)$", HEADER, flags=re.MULTILINE)
+    } - {libkms.MAX_OVERHEAD}
+    assert f"#define KMS_MAX_OVERHEAD {libkms.MAX_OVERHEAD}\n" in HEADER
+
+
+def test_the_defaults_are_the_headers():
+    [keys] = re.findall(r"are kept in memory; at least 1, (\d+)\s", HEADER)
+    assert inspect.signature(libkms.open).parameters["cache_keys"].default == int(keys)
+    [timeout] = re.findall(r"milliseconds, 0 to 3600000, (\d+) by default", HEADER)
+    assert inspect.signature(libkms.open).parameters["busy_timeout"].default.total_seconds() * 1000 == int(timeout)
