@@ -27,7 +27,8 @@
  *            in `*out_len`, after the same checks of arguments, existence and state, and does nothing else. If `out_cap`
  *            is too small: KMS_BUFFER_TOO_SMALL, the size in `*out_len`, `out` untouched. After any other failure
  *            `*out_len` is 0 and `out` holds no plaintext: it is untouched, or zeroed where more than 4096 bytes turned out
- *            not to be authentic.
+ *            not to be authentic, or where a plaintext that it overlapped could not be encrypted (KMS_INTERNAL,
+ *            KMS_RANDOM_FAILED).
  * Structs    Begin with `struct_size`; start from the INIT macro, which sets it. Then a program works with later versions
  *            of the library, whose structs may be longer. A size below that of this release, or bytes beyond the library's
  *            own struct that are not zero, are KMS_INVALID_ARGUMENT.
