@@ -194,7 +194,9 @@ impl Audit {
         budget: &mut usize,
     ) -> Result<Option<Versions>> {
         let id = stored.key.id;
-        let wanted = (*budget).max(1);
+        // A single version is seen to be the only one in one step: imported material may be taken away, and brought back
+        // under the same number, before the next.
+        let wanted = (*budget).max(2);
         let read = view.rows.backend.materials_after(stored.row, seen.number, wanted);
         let Some(rows) = self.note(id, read)? else { return Ok(None) };
         *budget = budget.saturating_sub(rows.len());
