@@ -1004,10 +1004,12 @@ kms_status kms_verify(const struct kms_t *kms,
                       void *user);
 
 // kms_backup writes a snapshot of the keystore to a new file at `path`: complete and synced, or not at all. A file that is
-// there is never replaced (KMS_KEYSTORE_IO). Other calls that change the keystore wait until it is read.
+// there is never replaced (KMS_KEYSTORE_IO). Until all is read, a fork waits, and so do, no longer than the busy timeout, other
+// calls that change the keystore or need it on this handle.
 //
 // The copy is a keystore, opened by what opens this one now. To restore it, copy it to the keystore's path while no
-// handle is open; what was encrypted under versions made since can't be decrypted then.
+// handle is open, and remove PATH-journal: one that a crash left would be taken for the copy's and damage it. What was
+// encrypted under versions made since can't be decrypted then.
 KMS_MUST_USE
 kms_status kms_backup(const struct kms_t *kms,
                       const char *path);
@@ -1016,7 +1018,8 @@ kms_status kms_backup(const struct kms_t *kms,
 // are open go on. Of the options, the root counts, and kms_options_set_create for a key file that isn't there.
 //
 // The new root is tried before anything is changed. Nothing is sealed anew, so it takes no longer for many keys; copies
-// of the file made before are still opened by the old root.
+// of the file made before are still opened by the old root. After a failure that may have changed the keystore (see
+// Keystore above), keep both roots until you know which one opens it.
 KMS_MUST_USE
 kms_status kms_change_root(const struct kms_t *kms,
                            const struct kms_options_t *options);

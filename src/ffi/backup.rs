@@ -9,10 +9,12 @@ use super::status::kms_status;
 use crate::error::Status;
 
 /// kms_backup writes a snapshot of the keystore to a new file at `path`: complete and synced, or not at all. A file that is
-/// there is never replaced (KMS_KEYSTORE_IO). Other calls that change the keystore wait until it is read.
+/// there is never replaced (KMS_KEYSTORE_IO). Until all is read, a fork waits, and so do, no longer than the busy timeout, other
+/// calls that change the keystore or need it on this handle.
 ///
 /// The copy is a keystore, opened by what opens this one now. To restore it, copy it to the keystore's path while no
-/// handle is open; what was encrypted under versions made since can't be decrypted then.
+/// handle is open, and remove PATH-journal: one that a crash left would be taken for the copy's and damage it. What was
+/// encrypted under versions made since can't be decrypted then.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_backup(kms: *const kms_t, path: *const c_char) -> kms_status {

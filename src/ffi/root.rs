@@ -9,7 +9,8 @@ use super::status::kms_status;
 /// are open go on. Of the options, the root counts, and kms_options_set_create for a key file that isn't there.
 ///
 /// The new root is tried before anything is changed. Nothing is sealed anew, so it takes no longer for many keys; copies
-/// of the file made before are still opened by the old root.
+/// of the file made before are still opened by the old root. After a failure that may have changed the keystore (see
+/// Keystore above), keep both roots until you know which one opens it.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_change_root(kms: *const kms_t, options: *const kms_options_t) -> kms_status {

@@ -194,7 +194,9 @@ impl Audit {
         budget: &mut usize,
     ) -> Result<Option<Versions>> {
         let id = stored.key.id;
-        let wanted = (*budget).max(1);
+        // A single version is seen to be the only one in one step: imported material may be taken away, and brought back
+        // under the same number, before the next.
+        let wanted = (*budget).max(2);
         let read = view.rows.backend.materials_after(stored.row, seen.number, wanted);
         let Some(rows) = self.note(id, read)? else { return Ok(None) };
         *budget = budget.saturating_sub(rows.len());
@@ -270,14 +272,12 @@ impl Audit {
             // A damaged key was told already.
             let lost = matches!(owner, Ok(None));
             let key = owner.ok().flatten().map(|stored| stored.key.id);
-            let alias = view.newest_alias(row).and_then(|row| {
-                let by_key = view.rows.backend.aliases_after(Some(row.key_row), None, usize::MAX)?;
-                match !lost && by_key.iter().any(|found| found.name == row.name) {
+            let alias =
+                view.newest_alias(row).and_then(|row| match !lost && view.rows.backend.is_alias_indexed(&row)? {
                     true => Ok(()),
                     false => Err(Status::KeystoreCorrupt
                         .error("an alias names no key, or its key doesn't know it; restore it from a backup")),
-                }
-            });
+                });
             match alias {
                 Err(error) if error.status() == Status::KeystoreCorrupt => self.faults.push(Fault { key, error }),
                 done => done?,

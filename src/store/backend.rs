@@ -184,6 +184,8 @@ pub trait Backend: Send {
     fn alias(&mut self, name: &str) -> Result<Option<AliasRow>>;
     /// In the order of names, after `name` or from the start; of one key or of all.
     fn aliases_after(&mut self, key_row: Option<i64>, name: Option<&str>, limit: usize) -> Result<Vec<AliasRow>>;
+    /// Whether the index of a key's aliases finds this one.
+    fn is_alias_indexed(&mut self, alias: &AliasRow) -> Result<bool>;
     fn put_alias(&mut self, alias: &AliasRow) -> Result<()>;
     fn delete_alias(&mut self, name: &str) -> Result<()>;
 

@@ -361,6 +361,11 @@ impl Backend for Sqlite {
         }
     }
 
+    fn is_alias_indexed(&mut self, alias: &AliasRow) -> Result<bool> {
+        let sql = "SELECT count(*) FROM alias INDEXED BY alias_key WHERE key_row = ? AND name = ?";
+        self.one::<i64>(sql, params![alias.key_row, alias.name], first).map(|found| found == Some(1))
+    }
+
     fn put_alias(&mut self, a: &AliasRow) -> Result<()> {
         let sql = "INSERT INTO alias(name, key_row, revision, generation, mac) VALUES(?, ?, ?, ?, ?)
                    ON CONFLICT(name) DO UPDATE SET key_row = excluded.key_row, revision = excluded.revision,
