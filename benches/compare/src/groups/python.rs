@@ -1,4 +1,4 @@
-//! What Python programs use: runs `python/compare.py` under an interpreter that has the peers.
+//! What Python programs use: runs `benches/python/compare.py` under an interpreter that has the peers.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,9 +6,9 @@ use std::process::Command;
 use serde::Deserialize;
 
 use crate::bench::Bench;
-use crate::section::{Bar, Kind, Plot, Section, Table, digits, size, time};
+use crate::section::{Bar, Kind, Limit, Plot, Promise, Section, Table, digits, size, time};
 
-const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python/compare.py");
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../python/compare.py");
 
 #[derive(Deserialize)]
 struct Seen {
@@ -24,7 +24,10 @@ struct Timing {
     name: String,
     minimum: Option<f64>,
     median: Option<f64>,
+    /// To the first of the list.
     ratio: Option<f64>,
+    /// The time of libkms as a part of this one's.
+    libkms: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -99,7 +102,38 @@ pub fn run(bench: &Bench) -> Result<Section, String> {
             y: String::new(),
             kind: Kind::Bars(bars),
         }],
-        promises: Vec::new(),
+        promises: promises(&seen.sizes),
         absent: seen.absent,
     })
+}
+
+/// What encrypts and decrypts as a program would: with a nonce for each message, and a process's own keys.
+const RIVALS: [&str; 4] = [RANDOM_NONCE, "tink", "asherah", "MultiFernet of 2 keys"];
+const RANDOM_NONCE: &str = "cryptography AESGCM, os.urandom nonce";
+
+fn promises(sizes: &[Size]) -> Vec<Promise> {
+    let at = |bytes: usize| sizes.iter().find(|size| size.bytes == bytes);
+    let promise = |what: &str, limit: f64, timings: &[Timing], name: &str| {
+        let find = |name: &str| timings.iter().find(|timing| timing.name == name);
+        let (ours, theirs) = (find("libkms")?, find(name)?);
+        Some(Promise {
+            what: format!("Python, {what}"),
+            limit: Limit::AtMost(limit),
+            unit: format!("of the time of {name}"),
+            measured: theirs.libkms?,
+            figures: format!("{} against {}", time(ours.median?), time(theirs.median?)),
+        })
+    };
+    let mut all = Vec::new();
+    if let Some(small) = at(64) {
+        all.extend(RIVALS.iter().filter_map(|name| promise("encrypt 64 B", 0.35, &small.encrypt, name)));
+        all.extend(promise("decrypt 64 B", 0.6, &small.decrypt, RANDOM_NONCE));
+    }
+    if let Some(large) = at(65536) {
+        let share =
+            |name: &&&str| large.encrypt.iter().find(|t| t.name == **name).and_then(|t| t.libkms).unwrap_or(0.0);
+        let fastest = RIVALS.iter().max_by(|a, b| share(a).total_cmp(&share(b)));
+        all.extend(fastest.and_then(|name| promise("encrypt 64 KiB, the fastest", 0.9, &large.encrypt, name)));
+    }
+    all
 }

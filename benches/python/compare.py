@@ -1,4 +1,7 @@
-"""Times libkms and what else Python programs encrypt with, interleaved in one process; prints the figures as JSON."""
+"""Times libkms and what else Python programs encrypt with, interleaved in one process; prints the figures as JSON.
+
+`make bench GROUP=python` installs the peers, runs this and makes the page of it.
+"""
 
 import importlib.metadata
 import json
@@ -177,15 +180,17 @@ def compare(tasks):
         random.shuffle(usable)
         for i, call, argument, calls in usable:
             times[i].append(per_call(call, argument, calls))
+    ours = next((taken for (name, _, _), taken in zip(tasks, times) if name == "libkms"), [])
     return [
         {
             "name": name,
             "minimum": min(taken),
             "median": statistics.median(taken),
             "ratio": statistics.median(t / base for t, base in zip(taken, times[0])),
+            "libkms": statistics.median(t / base for t, base in zip(ours, taken)) if ours else None,
         }
         if taken
-        else {"name": name, "minimum": None, "median": None, "ratio": None}
+        else {"name": name, "minimum": None, "median": None, "ratio": None, "libkms": None}
         for (name, _, _), taken in zip(tasks, times)
     ]
 
