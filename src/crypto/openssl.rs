@@ -32,15 +32,14 @@ pub mod rsa;
 mod ffi {
     pub use openssl_sys::{
         CRYPTO_memcmp, ERR_clear_error, ERR_peek_last_error, EVP_CIPHER, EVP_CIPHER_CTX, EVP_CIPHER_CTX_free,
-        EVP_CIPHER_CTX_new, EVP_CIPHER_CTX_set_padding, EVP_CIPHER_fetch, EVP_DecryptFinal_ex, EVP_DecryptInit_ex,
-        EVP_DecryptUpdate, EVP_EncryptFinal_ex, EVP_EncryptInit_ex, EVP_EncryptUpdate, EVP_MAC, EVP_MAC_CTX,
-        EVP_MAC_CTX_dup, EVP_MAC_CTX_free, EVP_MAC_CTX_new, EVP_MAC_fetch, EVP_MAC_final, EVP_MAC_init, EVP_MAC_update,
-        EVP_PKEY, EVP_PKEY_CTX, EVP_PKEY_CTX_free, EVP_PKEY_CTX_new_from_name, EVP_PKEY_CTX_set_params,
-        EVP_PKEY_decrypt, EVP_PKEY_decrypt_init, EVP_PKEY_encrypt, EVP_PKEY_encrypt_init, EVP_PKEY_free,
-        EVP_PKEY_fromdata, EVP_PKEY_fromdata_init, EVP_PKEY_generate, EVP_PKEY_get_bits, EVP_PKEY_get_params,
-        EVP_PKEY_keygen_init, EVP_PKEY_public_check, OSSL_DECODER_CTX_free, OSSL_DECODER_CTX_new_for_pkey,
-        OSSL_DECODER_from_data, OSSL_LIB_CTX, OSSL_LIB_CTX_new, OSSL_PARAM, OSSL_PROVIDER_load, assume_init,
-        i2d_PUBKEY,
+        EVP_CIPHER_CTX_new, EVP_CIPHER_CTX_set_padding, EVP_CIPHER_fetch, EVP_DecryptFinal_ex, EVP_DecryptUpdate,
+        EVP_EncryptFinal_ex, EVP_EncryptInit_ex, EVP_EncryptUpdate, EVP_MAC, EVP_MAC_CTX, EVP_MAC_CTX_dup,
+        EVP_MAC_CTX_free, EVP_MAC_CTX_new, EVP_MAC_fetch, EVP_MAC_final, EVP_MAC_init, EVP_MAC_update, EVP_PKEY,
+        EVP_PKEY_CTX, EVP_PKEY_CTX_free, EVP_PKEY_CTX_new_from_name, EVP_PKEY_CTX_set_params, EVP_PKEY_decrypt,
+        EVP_PKEY_decrypt_init, EVP_PKEY_encrypt, EVP_PKEY_encrypt_init, EVP_PKEY_free, EVP_PKEY_fromdata,
+        EVP_PKEY_fromdata_init, EVP_PKEY_generate, EVP_PKEY_get_bits, EVP_PKEY_get_params, EVP_PKEY_keygen_init,
+        EVP_PKEY_public_check, OSSL_DECODER_CTX_free, OSSL_DECODER_CTX_new_for_pkey, OSSL_DECODER_from_data,
+        OSSL_LIB_CTX, OSSL_LIB_CTX_new, OSSL_PARAM, OSSL_PROVIDER_load, assume_init, i2d_PUBKEY,
     };
 
     use std::ffi::{c_char, c_int, c_void};
@@ -52,7 +51,13 @@ mod ffi {
         pub fn OPENSSL_thread_stop();
         pub fn OPENSSL_init_crypto(options: u64, settings: *const c_void) -> c_int;
         pub fn EVP_CIPHER_CTX_get_params(ctx: *mut EVP_CIPHER_CTX, params: *mut OSSL_PARAM) -> c_int;
-        pub fn EVP_CIPHER_CTX_set_params(ctx: *mut EVP_CIPHER_CTX, params: *const OSSL_PARAM) -> c_int;
+        pub fn EVP_DecryptInit_ex2(
+            ctx: *mut EVP_CIPHER_CTX,
+            cipher: *const EVP_CIPHER,
+            key: *const u8,
+            iv: *const u8,
+            params: *const OSSL_PARAM,
+        ) -> c_int;
         pub fn EVP_PKEY_CTX_new_from_pkey(
             context: *mut OSSL_LIB_CTX,
             key: *mut EVP_PKEY,
@@ -370,10 +375,9 @@ impl Gcm {
         // SAFETY: the context is of GCM, whose nonce has 12 bytes; the other ranges are slices, `out` as long as
         // `text`. The tag is only read, through a pointer that C calls mutable.
         let code = unsafe {
-            let code = ffi::EVP_DecryptInit_ex(ctx, ptr::null(), ptr::null_mut(), ptr::null(), nonce.as_ptr());
-            check(code, "EVP_DecryptInit_ex")?;
             let tag = param(c"tag", PARAM_OCTET_STRING, tag.as_ptr().cast_mut().cast(), TAG);
-            check(ffi::EVP_CIPHER_CTX_set_params(ctx, tag.as_ptr()), "EVP_CIPHER_CTX_set_params")?;
+            let code = ffi::EVP_DecryptInit_ex2(ctx, ptr::null(), ptr::null(), nonce.as_ptr(), tag.as_ptr());
+            check(code, "EVP_DecryptInit_ex2")?;
             self.0.update(ffi::EVP_DecryptUpdate, ptr::null_mut(), aad.as_ptr(), aad.len())?;
             self.0.update(ffi::EVP_DecryptUpdate, out.as_mut_ptr(), text.as_ptr(), text.len())?;
             let (mut rest, mut written) = (MaybeUninit::<[u8; BLOCK]>::uninit(), 0);

@@ -126,16 +126,20 @@ pub unsafe fn EVP_EncryptInit_ex(
     1
 }
 
-pub unsafe fn EVP_DecryptInit_ex(
+/// Also takes the tag to compare with.
+pub unsafe fn EVP_DecryptInit_ex2(
     ctx: *mut EVP_CIPHER_CTX,
     cipher: *const EVP_CIPHER,
-    _: *mut c_void,
     key: *const u8,
     iv: *const u8,
+    params: *const OSSL_PARAM,
 ) -> c_int {
-    // SAFETY: as promised to this function.
-    unsafe { start(ctx, cipher, key, iv, false) };
-    1
+    // SAFETY: as promised to this function; an ended list whose first entry is readable for its size.
+    unsafe {
+        start(ctx, cipher, key, iv, false);
+        (*ctx).tag = bytes((*params).data.cast(), (*params).data_size).try_into().unwrap_or_default();
+        (*params.add(1)).key.is_null().into()
+    }
 }
 
 pub unsafe extern "C" fn EVP_EncryptUpdate(
@@ -211,14 +215,6 @@ pub unsafe fn EVP_CIPHER_CTX_get_params(ctx: *mut EVP_CIPHER_CTX, params: *mut O
         let Some(tag) = (*ctx).tag.get(..(*params).data_size) else { return 0 };
         put((*params).data.cast(), tag);
         (*params).return_size = tag.len();
-        (*params.add(1)).key.is_null().into()
-    }
-}
-
-pub unsafe fn EVP_CIPHER_CTX_set_params(ctx: *mut EVP_CIPHER_CTX, params: *const OSSL_PARAM) -> c_int {
-    // SAFETY: a live context and an ended list whose first entry is readable for its size.
-    unsafe {
-        (*ctx).tag = bytes((*params).data.cast(), (*params).data_size).try_into().unwrap_or_default();
         (*params.add(1)).key.is_null().into()
     }
 }
