@@ -5,7 +5,8 @@
 
 use zeroize::{Zeroize, Zeroizing};
 
-use super::crypt::{OpenTarget, SealTarget, Tried, VecOpen, VecSeal};
+use super::crypt::Tried;
+use super::target::{OpenTarget, SealTarget, VecOpen, VecSeal};
 use super::thread::ThreadState;
 use super::{Core, Kms, check_plaintext_len};
 use crate::crypto::blob::{Blob, OVERHEAD};

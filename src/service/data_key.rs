@@ -2,8 +2,8 @@
 
 use zeroize::Zeroizing;
 
-use super::crypt::SealTarget;
 use super::import::Wrapping;
+use super::target::SealTarget;
 use super::{Core, Kms};
 use crate::crypto::blob::Blob;
 use crate::crypto::context::Context;

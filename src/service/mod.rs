@@ -2,7 +2,7 @@
 //!
 //! * `open`: options and handles. `key`, `version`, `rotation`, `crypt`, `data_key`, `import`, `alias`, `tag`: the
 //!   operations.
-//! * `batch`: many records in one call.
+//! * `batch`: many records in one call. `target`: where the results of calls go.
 //! * `cache`: keys in memory. `thread`: what each thread keeps for the hot path, in `slots`. `ticker`: the rotation clock.
 //! * `call`: all of it once more, by the service's action names and JSON.
 //! * `event`, `health`, `verify`: what a keystore tells of itself.
@@ -21,6 +21,7 @@ mod open;
 mod rotation;
 mod slots;
 mod tag;
+mod target;
 mod thread;
 mod ticker;
 mod verify;
@@ -50,7 +51,7 @@ use thread::ThreadState;
 pub use crate::store::Fault;
 pub use batch::{Moved, Place, Record};
 pub use call::CallFailed;
-pub use crypt::{BlobInfo, OpenTarget, SealTarget};
+pub use crypt::BlobInfo;
 pub use data_key::DataKeyTarget;
 pub use event::{Event, EventKind};
 pub use health::Health;
@@ -58,6 +59,7 @@ pub use import::{ImportParameters, Wrapping};
 pub use key::CreateKey;
 pub use open::Options;
 pub use rotation::Ticked;
+pub use target::{OpenTarget, SealTarget};
 
 /// An open keystore. Share it between threads; after a fork, parent and child each go on with their own state.
 pub struct Kms {

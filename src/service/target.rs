@@ -1,0 +1,122 @@
+//! Where the result of a call goes: asked for room once all else is checked, filled once.
+
+use zeroize::Zeroizing;
+
+use crate::crypto::xaes::Input;
+use crate::error::{Error, Result, Status};
+
+/// Where a ciphertext goes, and where its plaintext lies.
+pub trait SealTarget {
+    /// Told the exact size once everything else is checked; false for a caller who only asks for the size.
+    fn room(&mut self, needed: usize) -> Result<bool>;
+
+    /// The output of exactly that size. `Input::InPlace`: the plaintext was moved to offset `at` of it.
+    fn output(&mut self, at: usize) -> (&mut [u8], Input<'_>);
+}
+
+/// Where a plaintext goes.
+pub trait OpenTarget {
+    /// Told the exact size once everything else is checked; false for a caller who only asks for the size.
+    fn room(&mut self, needed: usize) -> Result<bool>;
+
+    /// The output of exactly that size, if it may be written while the ciphertext is still read.
+    fn direct(&mut self) -> Option<&mut [u8]>;
+
+    fn copy(&mut self, plaintext: &[u8]);
+}
+
+pub(super) struct VecSeal<'a> {
+    pub plaintext: &'a [u8],
+    pub out: Vec<u8>,
+}
+
+impl SealTarget for VecSeal<'_> {
+    fn room(&mut self, needed: usize) -> Result<bool> {
+        self.out.resize(needed, 0);
+        Ok(true)
+    }
+
+    fn output(&mut self, _: usize) -> (&mut [u8], Input<'_>) {
+        (&mut self.out, Input::Apart(self.plaintext))
+    }
+}
+
+#[derive(Default)]
+pub(super) struct VecOpen(pub Zeroizing<Vec<u8>>);
+
+impl OpenTarget for VecOpen {
+    fn room(&mut self, needed: usize) -> Result<bool> {
+        self.0.resize(needed, 0);
+        Ok(true)
+    }
+
+    fn direct(&mut self) -> Option<&mut [u8]> {
+        Some(&mut self.0)
+    }
+
+    fn copy(&mut self, plaintext: &[u8]) {
+        self.0.copy_from_slice(plaintext);
+    }
+}
+
+/// Memory of the caller's, asked for once and only borrowed while the cipher writes into it: code of the caller's that
+/// runs before, such as its clock, never meets a borrow of ours.
+pub(super) struct Given<'a, M, F> {
+    plaintext: &'a [u8],
+    give: Option<F>,
+    memory: Option<M>,
+}
+
+impl<'a, M: AsMut<[u8]>, F: FnOnce(usize) -> Result<M>> Given<'a, M, F> {
+    pub fn new(plaintext: &'a [u8], give: F) -> Self {
+        Self { plaintext, give: Some(give), memory: None }
+    }
+
+    fn ask(&mut self, needed: usize) -> Result<bool> {
+        if let Some(give) = self.give.take() {
+            let mut memory = give(needed)?;
+            if memory.as_mut().len() != needed {
+                return Err(no_room());
+            }
+            self.memory = Some(memory);
+        }
+        Ok(true)
+    }
+
+    fn bytes(&mut self) -> &mut [u8] {
+        self.memory.as_mut().map(AsMut::as_mut).unwrap_or_default()
+    }
+
+    pub fn filled(self) -> Result<M> {
+        self.memory.ok_or_else(no_room)
+    }
+}
+
+impl<M: AsMut<[u8]>, F: FnOnce(usize) -> Result<M>> SealTarget for Given<'_, M, F> {
+    fn room(&mut self, needed: usize) -> Result<bool> {
+        self.ask(needed)
+    }
+
+    fn output(&mut self, _: usize) -> (&mut [u8], Input<'_>) {
+        let plaintext = self.plaintext;
+        (self.bytes(), Input::Apart(plaintext))
+    }
+}
+
+impl<M: AsMut<[u8]>, F: FnOnce(usize) -> Result<M>> OpenTarget for Given<'_, M, F> {
+    fn room(&mut self, needed: usize) -> Result<bool> {
+        self.ask(needed)
+    }
+
+    fn direct(&mut self) -> Option<&mut [u8]> {
+        Some(self.bytes())
+    }
+
+    fn copy(&mut self, plaintext: &[u8]) {
+        self.bytes().copy_from_slice(plaintext);
+    }
+}
+
+pub(super) fn no_room() -> Error {
+    Status::Internal.error("an output buffer of the wrong size")
+}
