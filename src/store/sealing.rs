@@ -117,7 +117,7 @@ impl Sealing {
 
     /// The digest of a tree's node.
     pub fn node_digest(&mut self, number: i64, content: &[u8]) -> Result<Digest> {
-        let mut columns = Columns::default();
+        let mut columns = Columns(Vec::with_capacity(2 * HEAD + content.len()));
         columns.number(number).bytes(content);
         Ok(digest_of(&self.mac(b"node", &columns)?))
     }
@@ -151,7 +151,7 @@ impl Sealing {
     }
 
     fn mac(&mut self, table: &[u8], columns: &Columns) -> Result<[u8; 32]> {
-        let mut head = Columns::default();
+        let mut head = Columns(Vec::with_capacity(2 * HEAD + self.uuid.len() + table.len()));
         head.bytes(&self.uuid).bytes(table);
         self.rows.mac(&[&head.0, &columns.0])
     }
@@ -283,8 +283,17 @@ fn altered(what: &str, id: &[u8; 16]) -> Error {
 }
 
 /// An injective encoding of a row's columns: each value carries its kind and, where it varies, its length.
-#[derive(Default)]
 struct Columns(Vec<u8>);
+
+/// Bytes of kind and length before a value.
+const HEAD: usize = 9;
+
+impl Default for Columns {
+    /// With room for the columns of most rows.
+    fn default() -> Self {
+        Self(Vec::with_capacity(512))
+    }
+}
 
 impl Columns {
     fn number(&mut self, value: i64) -> &mut Self {

@@ -280,6 +280,8 @@ pub struct Change<'a> {
     changed: bool,
     destroyed: i64,
     renamed: i64,
+    /// The row of the next key, once one was made.
+    next_row: Option<i64>,
 }
 
 impl<'a> Deref for Change<'a> {
@@ -297,7 +299,7 @@ impl DerefMut for Change<'_> {
 
 impl<'a> Change<'a> {
     pub(super) fn new(view: View<'a>) -> Self {
-        Self { view, changed: false, destroyed: 0, renamed: 0 }
+        Self { view, changed: false, destroyed: 0, renamed: 0, next_row: None }
     }
 
     /// Takes the next generation if anything changed.
@@ -334,13 +336,17 @@ impl<'a> Change<'a> {
 
     /// A new key, with the material of its first version if it has one.
     pub fn insert(&mut self, key: Key, material: Option<&[u8; 32]>) -> Result<Stored> {
-        let row = self.view.rows.backend.next_row()?;
+        let row = match self.next_row {
+            Some(row) => row,
+            None => self.view.rows.backend.next_row()?,
+        };
         let mut stored =
             Stored { row, revision: 1, generation: self.next_generation(), versions: NO_VERSIONS, tags: None, key };
         if self.view.find(Tree::Keys, &row_name(row)?)?.is_some() {
             return Err(Status::KeystoreCorrupt.error("a key is gone from the keystore; restore it from a backup"));
         }
         self.changed = true;
+        self.next_row = row.checked_add(1);
         if let (Some(version), Some(material)) = (stored.key.primary, material) {
             self.add_material(&mut stored, &version, material)?;
         }

@@ -21,6 +21,8 @@ pub const EMPTY: Digest = [0; 16];
 
 /// Checked nodes that are kept, of at most 4352 bytes where names are short.
 const KEPT: usize = 512;
+/// The first number of a leaf; all nodes that branch have lower ones.
+const LOWEST_LEAF: i64 = Place { level: Tree::Ids.branching(), tree: Tree::Ids, prefix: 0 }.number();
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tree {
@@ -84,7 +86,7 @@ impl Place {
     }
 
     /// The node's row: neighbours lie together.
-    fn number(self) -> i64 {
+    const fn number(self) -> i64 {
         (self.level as i64) << 40 | (self.tree.index() as i64 + 1) << 32 | self.prefix
     }
 }
@@ -276,7 +278,11 @@ impl Nodes {
 
     fn keep(&mut self, number: i64, digest: Digest, node: &Arc<Node>) {
         if self.kept.len() >= KEPT {
-            self.kept.clear();
+            // What lies above the leaves is needed again for whatever comes next.
+            self.kept.retain(|number, _| *number < LOWEST_LEAF);
+            if self.kept.len() >= KEPT {
+                self.kept.clear();
+            }
         }
         self.kept.insert(number, (digest, Arc::clone(node)));
     }

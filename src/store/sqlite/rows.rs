@@ -12,11 +12,24 @@ use crate::store::backend::{
     AliasRow, Backend, DueRow, KeyRow, MaterialRow, MetaRow, Owned, SlotRow, TagRow, Transaction,
 };
 
-const KEY_COLUMNS: &str = "row, id, state, origin, creator, description, created, interval_s, primary_number, \
-     primary_id, primary_created, future_noticed, delete_date, sighted_wall, sighted_boot, sighted_uptime, \
-     protection, import_digest, import_present, import_expires, expiry_sighted_wall, expiry_sighted_boot, \
-     expiry_sighted_uptime, next_look, versions, tags, revision, generation, mac";
-const MATERIAL_COLUMNS: &str = "key_row, number, version, algorithm, created, sealed";
+/// The columns of a table, as part of a statement that is put together when this is compiled.
+macro_rules! columns {
+    (key) => {
+        "row, id, state, origin, creator, description, created, interval_s, primary_number, primary_id, primary_created, \
+         future_noticed, delete_date, sighted_wall, sighted_boot, sighted_uptime, protection, import_digest, \
+         import_present, import_expires, expiry_sighted_wall, expiry_sighted_boot, expiry_sighted_uptime, next_look, \
+         versions, tags, revision, generation, mac"
+    };
+    (material) => {
+        "key_row, number, version, algorithm, created, sealed"
+    };
+    (alias) => {
+        "name, key_row, revision, generation, mac"
+    };
+    (tag) => {
+        "key_row, name, value, revision, generation, mac"
+    };
+}
 
 fn key_row(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
     Ok(KeyRow {
@@ -74,9 +87,6 @@ fn material_row(row: &Row<'_>) -> rusqlite::Result<MaterialRow> {
         sealed: row.get(5)?,
     })
 }
-
-const ALIAS_COLUMNS: &str = "name, key_row, revision, generation, mac";
-const TAG_COLUMNS: &str = "key_row, name, value, revision, generation, mac";
 
 fn alias_row(row: &Row<'_>) -> rusqlite::Result<AliasRow> {
     Ok(AliasRow {
@@ -212,11 +222,11 @@ impl Backend for Sqlite {
     }
 
     fn key_by_id(&mut self, id: &[u8; 16]) -> Result<Option<KeyRow>> {
-        self.one(&format!("SELECT {KEY_COLUMNS} FROM key WHERE id = ?"), [id], key_row)
+        self.one(concat!("SELECT ", columns!(key), " FROM key WHERE id = ?"), [id], key_row)
     }
 
     fn key_by_row(&mut self, row: i64) -> Result<Option<KeyRow>> {
-        self.one(&format!("SELECT {KEY_COLUMNS} FROM key WHERE row = ?"), [row], key_row)
+        self.one(concat!("SELECT ", columns!(key), " FROM key WHERE row = ?"), [row], key_row)
     }
 
     fn rows_after(&mut self, row: i64, limit: usize) -> Result<Vec<i64>> {
@@ -259,19 +269,24 @@ impl Backend for Sqlite {
     }
 
     fn insert_key(&mut self, key: &KeyRow) -> Result<()> {
-        let sql = format!("INSERT INTO key({KEY_COLUMNS}) VALUES({})", ["?"; 29].join(", "));
+        let sql = concat!(
+            "INSERT INTO key(",
+            columns!(key),
+            ") VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        );
         self.change_one(&sql, key_params(key))
     }
 
     fn update_key(&mut self, key: &KeyRow) -> Result<()> {
-        let sql = "UPDATE key SET id = ?2, state = ?3, origin = ?4, creator = ?5, description = ?6, created = ?7,
+        // An index of a column that is set is written, whether the value is another or not; a key's id stays.
+        let sql = "UPDATE key SET state = ?3, origin = ?4, creator = ?5, description = ?6, created = ?7,
                    interval_s = ?8, primary_number = ?9, primary_id = ?10, primary_created = ?11,
                    future_noticed = ?12, delete_date = ?13, sighted_wall = ?14, sighted_boot = ?15,
                    sighted_uptime = ?16, protection = ?17, import_digest = ?18, import_present = ?19,
                    import_expires = ?20, expiry_sighted_wall = ?21, expiry_sighted_boot = ?22,
                    expiry_sighted_uptime = ?23, next_look = ?24, versions = ?25, tags = ?26, revision = ?27,
                    generation = ?28, mac = ?29
-                   WHERE row = ?1";
+                   WHERE row = ?1 AND id = ?2";
         self.change_one(sql, key_params(key))
     }
 
@@ -308,24 +323,29 @@ impl Backend for Sqlite {
     }
 
     fn insert_material(&mut self, m: &MaterialRow) -> Result<()> {
-        let sql = format!("INSERT INTO material({MATERIAL_COLUMNS}) VALUES(?, ?, ?, ?, ?, ?)");
+        let sql = concat!("INSERT INTO material(", columns!(material), ") VALUES(?, ?, ?, ?, ?, ?)");
         self.change_one(&sql, params![m.key_row, m.number, m.version, m.algorithm, m.created, m.sealed])
     }
 
     fn material(&mut self, key_row: i64, version: &[u8; 16]) -> Result<Option<MaterialRow>> {
-        let sql = format!("SELECT {MATERIAL_COLUMNS} FROM material WHERE key_row = ? AND version = ?");
+        let sql = concat!("SELECT ", columns!(material), " FROM material WHERE key_row = ? AND version = ?");
         self.one(&sql, params![key_row, version], material_row)
     }
 
     fn materials_after(&mut self, key_row: i64, number: i64, limit: usize) -> Result<Vec<MaterialRow>> {
-        let sql =
-            format!("SELECT {MATERIAL_COLUMNS} FROM material WHERE key_row = ? AND number > ? ORDER BY number LIMIT ?");
+        let sql = concat!(
+            "SELECT ",
+            columns!(material),
+            " FROM material WHERE key_row = ? AND number > ? ORDER BY number LIMIT ?"
+        );
         self.all(&sql, params![key_row, number, count(limit)], material_row)
     }
 
     fn materials_before(&mut self, key_row: i64, number: Option<i64>, limit: usize) -> Result<Vec<MaterialRow>> {
-        let sql = format!(
-            "SELECT {MATERIAL_COLUMNS} FROM material WHERE key_row = ? AND number < ? ORDER BY number DESC LIMIT ?"
+        let sql = concat!(
+            "SELECT ",
+            columns!(material),
+            " FROM material WHERE key_row = ? AND number < ? ORDER BY number DESC LIMIT ?"
         );
         self.all(&sql, params![key_row, number.unwrap_or(i64::MAX), count(limit)], material_row)
     }
@@ -343,19 +363,22 @@ impl Backend for Sqlite {
     }
 
     fn alias(&mut self, name: &str) -> Result<Option<AliasRow>> {
-        self.one(&format!("SELECT {ALIAS_COLUMNS} FROM alias WHERE name = ?"), [name], alias_row)
+        self.one(concat!("SELECT ", columns!(alias), " FROM alias WHERE name = ?"), [name], alias_row)
     }
 
     fn aliases_after(&mut self, key_row: Option<i64>, name: Option<&str>, limit: usize) -> Result<Vec<AliasRow>> {
         let after = name.unwrap_or_default();
         match key_row {
             Some(key_row) => {
-                let of_key = "WHERE key_row = ? AND name > ? ORDER BY name LIMIT ?";
-                let sql = format!("SELECT {ALIAS_COLUMNS} FROM alias {of_key}");
+                let sql = concat!(
+                    "SELECT ",
+                    columns!(alias),
+                    " FROM alias WHERE key_row = ? AND name > ? ORDER BY name LIMIT ?"
+                );
                 self.all(&sql, params![key_row, after, count(limit)], alias_row)
             }
             None => {
-                let sql = format!("SELECT {ALIAS_COLUMNS} FROM alias WHERE name > ? ORDER BY name LIMIT ?");
+                let sql = concat!("SELECT ", columns!(alias), " FROM alias WHERE name > ? ORDER BY name LIMIT ?");
                 self.all(&sql, params![after, count(limit)], alias_row)
             }
         }
@@ -378,7 +401,7 @@ impl Backend for Sqlite {
     }
 
     fn tags(&mut self, key_row: i64) -> Result<Vec<TagRow>> {
-        let sql = format!("SELECT {TAG_COLUMNS} FROM tag WHERE key_row = ? ORDER BY name");
+        let sql = concat!("SELECT ", columns!(tag), " FROM tag WHERE key_row = ? ORDER BY name");
         self.all(&sql, [key_row], tag_row)
     }
 
