@@ -5,7 +5,7 @@
 #include "callbacks.h"
 #include "functions.h"
 
-enum expected { ANY, FINE, REFUSED, INVALID, ARGUMENT, TOO_SMALL, FINE_OR_INVALID, FORKED };
+enum expected { ANY, FINE, REFUSED, INVALID, ARGUMENT, TOO_SMALL, FINE_OR_INVALID, FORKED, ACCEPTED };
 
 static size_t needed[FUNCTIONS][MOST]; /* what an output took when all was valid */
 static unsigned long attempts;
@@ -24,9 +24,11 @@ static void died(int signal_number) {
 }
 
 static void broken(const char *promise, kms_status status) {
+    char detail[256] = "";
+    (void)kms_last_error(detail, sizeof detail);
     check_failures++;
-    fprintf(stderr, "broken: %s: %s, %s: %s %lld: %s\n", promise, now_function, now_parameter, now_label, now_number,
-            kms_status_name(status));
+    fprintf(stderr, "broken: %s: %s, %s: %s %lld: %s (%s)\n", promise, now_function, now_parameter, now_label, now_number,
+            kms_status_name(status), detail);
 }
 
 /* Arguments. */
@@ -113,6 +115,8 @@ static void clean(attempt *a, const value *given, kms_status status) {
     }
 }
 
+static const value no_values[MOST];
+
 /* Outputs. */
 
 static int is_output(enum kind kind) {
@@ -176,6 +180,7 @@ static int is_as(enum expected expected, kms_status status) {
         case ARGUMENT: return status >= 100 && status < 200;
         case TOO_SMALL: return status == KMS_BUFFER_TOO_SMALL;
         case FINE_OR_INVALID: return status == KMS_OK || status == KMS_INVALID_ARGUMENT;
+        case ACCEPTED: return status == KMS_OK || status == KMS_MISSING_PARAMETER;
         case FORKED: return status == KMS_OK || status == KMS_FORKED;
         default: return status != KMS_INTERNAL && status != KMS_POISONED;
     }
@@ -206,7 +211,7 @@ static kms_status try_call(attempt *a, const value *given, enum expected expecte
     outputs_are_as_promised(a, given, status, was_moved);
     if (expected != FORKED) {
         (void)!kms_health(scene.kms, &after);
-        if (a->f->has_status && status != KMS_OK && status != KMS_BATCH_PARTIAL && before.generation != after.generation) {
+        if (a->kms == scene.kms && a->f->has_status && status != KMS_OK && status != KMS_BATCH_PARTIAL && before.generation != after.generation) {
             broken("a failed call has changed nothing", status);
         }
     }
@@ -348,7 +353,7 @@ static void every_way(const function *f) {
         value other = {NULL, 0, NULL};
         uint64_t n;
         build(&a, f, scene.kms, 0);
-        clean(&a, null.p == NULL ? (value[MOST]){{NULL, 0, NULL}} : NULL, KMS_INTERNAL);
+        clean(&a, no_values, KMS_INTERNAL);
         n = a.v[at].n;
         /* NULL. */
         switch (p->kind) {
@@ -356,7 +361,7 @@ static void every_way(const function *f) {
             case USER: case OUT: vary(f, at, "is NULL", null, FINE); break;
             case ERROR_TEXT: case OWNED: vary(f, at, "is NULL", null, ANY); break;
             case DATA: case ARRAY: vary(f, at, "is NULL", null, a.count[at] == 0 ? FINE : INVALID); break;
-            default: vary(f, at, "is NULL", null, p->may_be_null ? FINE : INVALID);
+            default: vary(f, at, "is NULL", null, p->may_be_null ? ACCEPTED : INVALID);
         }
         switch (p->kind) {
             case HANDLE: case OPTIONS:
@@ -428,49 +433,35 @@ static void every_way(const function *f) {
     }
 }
 
-/* Each pair of which one at least is written, in the same memory. */
+/* Each pair of arguments of which the second is written, in the same memory. Who gives one place for a result that is a
+ * pointer and something else loses the pointer: that is left out. */
 static void overlapping(const function *f) {
     static const size_t offsets[] = {0, 1, 8, 31};
     static attempt a;
+    size_t sizes[MOST], i;
     int one, two;
-    size_t i;
+    build(&a, f, scene.kms, 0);
+    memcpy(sizes, a.size, sizeof sizes);
+    clean(&a, no_values, KMS_INTERNAL);
     for (one = 0; one < f->count; one++) {
         for (two = 0; two < f->count; two++) {
             enum kind kind = f->parameters[two].kind;
-            for (i = 0; i < sizeof offsets / sizeof offsets[0]; i++) {
+            int can_meet = one != two && sizes[one] != 0 && sizes[two] != 0 && is_output(kind) && kind != RECORDS &&
+                           kind != POINTER_OUT && f->parameters[one].kind != POINTER_OUT;
+            for (i = 0; can_meet && i < sizeof offsets / sizeof offsets[0]; i++) {
                 value given[MOST];
-                kms_status status;
-                uint8_t *base;
+                uint8_t *base, *end = place(&a, two) + PLACE;
                 build(&a, f, scene.kms, 0);
+                base = (uint8_t *)a.v[two].p + offsets[i];
+                base = base + a.size[one] > end ? end - a.size[one] : base;
+                memmove(base, a.v[one].p, a.size[one]);
                 memcpy(given, a.v, sizeof given);
-                if (one != two && a.size[one] != 0 && a.size[two] != 0 && is_output(kind) && kind != RECORDS) {
-                    base = a.v[two].p;
-                    base += base + offsets[i] + a.size[one] <= place(&a, two) + PLACE ? offsets[i] : 0;
-                    if (base + a.size[one] > place(&a, two) + PLACE) {
-                        base = place(&a, two) + PLACE - a.size[one];
-                    }
-                    memmove(base, a.v[one].p, a.size[one]);
-                    given[one].p = base;
-                    now_function = f->name;
-                    now_parameter = f->parameters[one].name;
-                    now_label = f->parameters[two].name;
-                    now_number = (long long)offsets[i];
-                    if (!(is_output(f->parameters[one].kind) && f->parameters[one].kind == POINTER_OUT) && kind != POINTER_OUT) {
-                        status = try_call(&a, given, ANY, 1);
-                    } else {
-                        status = KMS_INTERNAL; /* who gives one place for two results loses one of them */
-                        memcpy(given, a.v, sizeof given);
-                        memset(given[one].p, 0, a.size[one] < 8 ? a.size[one] : 8);
-                        memset(given[two].p, 0, 8);
-                    }
-                } else {
-                    status = KMS_INTERNAL;
-                    if (f->count > 0 && a.f->parameters[f->count - 1].kind == POINTER_OUT) {
-                        memset(a.v[f->count - 1].p, 0, 8);
-                    }
-                    given[0].p = f->parameters[0].kind == OWNED ? NULL : given[0].p;
-                }
-                clean(&a, given, status);
+                given[one].p = base;
+                now_function = f->name;
+                now_parameter = f->parameters[one].name;
+                now_label = f->parameters[two].name;
+                now_number = (long long)offsets[i];
+                clean(&a, given, try_call(&a, given, ANY, 1));
             }
         }
     }
@@ -514,11 +505,12 @@ static void each_call_succeeds_when_all_is_valid(enum expected expected) {
 }
 
 /* A keystore whose root, clock, anchor and events are callbacks; none may break it, whatever it does. */
-static void callbacks_may_do_as_they_like(const char *location) {
+static void callbacks_may_do_as_they_like(void) {
     static const char *const manners[] = {"plain", "failing", "lying", "slow", "re-entering"};
     static attempt a;
     kms_options_t *options = kms_options_new();
     kms_t *kms = NULL;
+    char location[32];
     size_t i, m;
     REQUIRE_OK(kms_options_set_root_callback(options, callback_kms_wrap_fn, callback_kms_wrap_fn, NULL));
     REQUIRE_OK(kms_options_set_clock(options, callback_kms_clock_fn, NULL));
@@ -529,6 +521,8 @@ static void callbacks_may_do_as_they_like(const char *location) {
         now_function = "a callback";
         now_parameter = manners[m];
         manner = m;
+        anchor_len = 0;
+        snprintf(location, sizeof location, "callbacks-%d.db", (int)m);
         kms = NULL;
         if (kms_open(location, options, &kms) != KMS_OK) {
             CHECK(kms == NULL);
@@ -563,9 +557,12 @@ static void a_forked_child(enum expected expected) {
     REQUIRE(child >= 0);
     if (child == 0) {
         size_t i;
+        check_failures = 0;
         each_call_succeeds_when_all_is_valid(expected);
-        for (i = 0; i < FUNCTIONS && expected == FINE; i += 7) {
-            every_way(&functions[i]);
+        for (i = 0; i < FUNCTIONS && expected == FINE; i += 5) {
+            if (strcmp(functions[i].name, "kms_get_parameters_for_import") != 0) {
+                every_way(&functions[i]);
+            }
         }
         kms_close(scene.kms);
         _exit(check_failures == 0 ? 0 : 1);
@@ -573,6 +570,20 @@ static void a_forked_child(enum expected expected) {
     REQUIRE(waitpid(child, &status, 0) == child);
     CHECK_NUMBER(status, 0);
     nothing_was_lost();
+}
+
+/* KMS_MISUSE: "quick" leaves out the calls that make an RSA pair each, "valgrind" most of the ways too. */
+static int is_left_out(const function *f) {
+    const char *kind = getenv("KMS_MISUSE");
+    if (kind == NULL || strcmp(kind, "plain") == 0) {
+        return 0;
+    }
+    return strcmp(f->name, "kms_get_parameters_for_import") == 0 || strstr(f->name, "passphrase") != NULL;
+}
+
+static int is_thorough(void) {
+    const char *kind = getenv("KMS_MISUSE");
+    return kind == NULL || strcmp(kind, "valgrind") != 0;
 }
 
 int main(void) {
@@ -587,13 +598,20 @@ int main(void) {
         misused(round == 0 ? "memory:" : "misuse.db");
         check_test = round == 0 ? "in memory" : "in a file";
         each_call_succeeds_when_all_is_valid(FINE);
-        for (i = 0; i < FUNCTIONS; i++) {
+        for (i = 0; i < FUNCTIONS && round == 0; i++) {
+            if (is_left_out(&functions[i])) {
+                continue;
+            }
             every_way(&functions[i]);
-            overlapping(&functions[i]);
+            if (is_thorough()) {
+                overlapping(&functions[i]);
+            }
         }
-        a_forked_child(round == 0 ? FORKED : FINE);
-        if (round == 1) {
-            callbacks_may_do_as_they_like("callbacks.db");
+        if (is_thorough()) {
+            a_forked_child(round == 0 ? FORKED : FINE);
+        }
+        if (round == 1 && is_thorough()) {
+            callbacks_may_do_as_they_like();
         }
         kms_close(scene.kms);
     }

@@ -98,6 +98,7 @@ static void fresh_key(attempt *a, int at, int32_t origin) {
 }
 
 VALID(disable_key_key_id) { fresh_key(a, at, KMS_ORIGIN_KMS); }
+VALID(update_key_description_key_id) { fresh_key(a, at, KMS_ORIGIN_KMS); }
 VALID(schedule_key_deletion_key_id) { fresh_key(a, at, KMS_ORIGIN_KMS); }
 VALID(import_raw_key_material_key_id) { fresh_key(a, at, KMS_ORIGIN_EXTERNAL); }
 
