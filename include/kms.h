@@ -22,7 +22,8 @@
  *            kms_last_error is about the calling thread.
  * Text       Key ids, aliases, paths, descriptions: UTF-8, ended by NUL.
  * Data       A pointer and a length. (NULL, 0) is empty; NULL with another length is KMS_INVALID_ARGUMENT.
- * NULL       Where a text doesn't say that a pointer may be NULL, NULL is KMS_INVALID_ARGUMENT.
+ * NULL       Where a text doesn't say that a pointer may be NULL, NULL is KMS_INVALID_ARGUMENT. A pointer that isn't aligned
+ *            for its type is KMS_INVALID_ARGUMENT too, or is used as it is.
  * Output     You bring the buffer: `out`, `out_cap`, `out_len`. With `out` NULL, the call returns KMS_OK and the exact size
  *            in `*out_len`, after the same checks of arguments, existence and state, and does nothing else. If `out_cap`
  *            is too small: KMS_BUFFER_TOO_SMALL, the size in `*out_len`, `out` untouched. After any other failure
@@ -30,8 +31,8 @@
  *            not to be authentic, or where a plaintext that it overlapped could not be encrypted (KMS_INTERNAL,
  *            KMS_RANDOM_FAILED).
  * Structs    Begin with `struct_size`; start from the INIT macro, which sets it. Then a program works with later versions
- *            of the library, whose structs may be longer. A size below that of this release, or bytes beyond the library's
- *            own struct that are not zero, are KMS_INVALID_ARGUMENT.
+ *            of the library, whose structs may be longer. A size below that of this release or above 4096, or bytes
+ *            beyond the library's own struct that are not zero, are KMS_INVALID_ARGUMENT.
  * Flags      int32_t: 0 or 1; anything else is KMS_INVALID_ARGUMENT, as is an unknown value of an enumeration.
  * Keys       `key` is a key id or "alias/NAME"; `key_id` is a key id only (an alias there: KMS_UNSUPPORTED_ALIAS). A text
  *            that can't be an id is the id of no key: KMS_KEY_NOT_FOUND; an empty one is KMS_INVALID_ARGUMENT.
@@ -928,7 +929,7 @@ kms_status kms_list_resource_tags(const struct kms_t *kms,
 
 // kms_get_parameters_for_import gives what is needed to import material into an EXTERNAL key from elsewhere: a public
 // key (RSA-2048, a SubjectPublicKeyInfo in DER) to wrap the 32 bytes with, and a token to give back with them. Both are
-// good for this key, several times, for 24 hours; `*expires_ms` is when that ends.
+// good for this key, several times, for 24 hours; `*expires_ms` is when that ends, unless `expires_ms` is NULL.
 //
 // Each output follows the rule for outputs; both buffers must be large enough, 512 and 2048 bytes are. Works in every
 // state of the key. Fails with KMS_UNSUPPORTED_ORIGIN.

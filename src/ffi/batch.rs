@@ -32,7 +32,7 @@ impl Records {
         if stride < FIRST_SIZE || !stride.is_multiple_of(align_of::<kms_batch_record>()) {
             return invalid("record_size is not the size of a kms_batch_record");
         }
-        let bytes = count.checked_mul(stride).filter(|bytes| isize::try_from(*bytes).is_ok());
+        let bytes = count.checked_mul(stride).filter(|bytes| *bytes <= ptr::LONGEST);
         let Some(bytes) = bytes else { return invalid("the number of records is impossible") };
         ptr::check(records, bytes.min(1), "records")?;
         if count > 0 && !records.is_aligned() {

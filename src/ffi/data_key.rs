@@ -68,8 +68,8 @@ pub unsafe extern "C" fn kms_generate_and_export_data_key(
 ) -> kms_status {
     // SAFETY: by the header's contract.
     guard(|| unsafe {
-        let mut blob = Out::new(blob, blob_cap, blob_len, "blob_len")?;
-        let mut exported = Out::new(exported, exported_cap, exported_len, "exported_len")?;
+        let (mut blob, mut exported) =
+            Out::pair((blob, blob_cap, blob_len, "blob_len"), (exported, exported_cap, exported_len, "exported_len"))?;
         let kms = handle(kms)?;
         let key = ptr::text(key, "key")?;
         let context = entries(context, context_count)?;

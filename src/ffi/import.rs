@@ -29,7 +29,7 @@ fn expiry(unix_s: i64) -> Option<Time> {
 
 /// kms_get_parameters_for_import gives what is needed to import material into an EXTERNAL key from elsewhere: a public
 /// key (RSA-2048, a SubjectPublicKeyInfo in DER) to wrap the 32 bytes with, and a token to give back with them. Both are
-/// good for this key, several times, for 24 hours; `*expires_ms` is when that ends.
+/// good for this key, several times, for 24 hours; `*expires_ms` is when that ends, unless `expires_ms` is NULL.
 ///
 /// Each output follows the rule for outputs; both buffers must be large enough, 512 and 2048 bytes are. Works in every
 /// state of the key. Fails with KMS_UNSUPPORTED_ORIGIN.
@@ -49,8 +49,10 @@ pub unsafe extern "C" fn kms_get_parameters_for_import(
 ) -> kms_status {
     // SAFETY: by the header's contract.
     guard(|| unsafe {
-        let mut public_key = Out::new(public_key, public_key_cap, public_key_len, "public_key_len")?;
-        let mut token = Out::new(token, token_cap, token_len, "token_len")?;
+        let (mut public_key, mut token) = Out::pair(
+            (public_key, public_key_cap, public_key_len, "public_key_len"),
+            (token, token_cap, token_len, "token_len"),
+        )?;
         let kms = handle(kms)?;
         let wrapping = self::wrapping(wrapping)?;
         let key_id = ptr::text(key_id, "key_id")?;

@@ -26,6 +26,18 @@ impl Out {
         Ok(Self { buffer, cap, len, needed: 0 })
     }
 
+    /// Both outputs of a call: what is wrong with one leaves neither with an old length.
+    ///
+    /// SAFETY: as for `new`.
+    pub unsafe fn pair(
+        one: (*mut u8, usize, *mut usize, &'static str),
+        two: (*mut u8, usize, *mut usize, &'static str),
+    ) -> Result<(Self, Self)> {
+        // SAFETY: the caller's promise.
+        let (one, two) = unsafe { (Self::new(one.0, one.1, one.2, one.3), Self::new(two.0, two.1, two.2, two.3)) };
+        Ok((one?, two?))
+    }
+
     /// Whether the result is wanted; stores its size where it isn't, or doesn't fit.
     pub fn room(&mut self, needed: usize) -> Result<bool> {
         self.needed = needed;

@@ -425,7 +425,10 @@ impl Store {
                 }
                 Ok(())
             });
-            drop_broken(connection, &result);
+            // A keystore in memory can't be made anew, and the disk that failed is the copy's.
+            if self.settings.location != Location::Memory {
+                drop_broken(connection, &result);
+            }
             result
         })?;
         match placed {

@@ -50,6 +50,17 @@ fn a_backup_replaces_nothing() {
 }
 
 #[test]
+fn a_backup_that_fails_does_not_cost_a_keystore_in_memory() {
+    let folder = Folder::new();
+    let kms = Kms::open("memory:", &Options::new().root_key(&ROOT)).unwrap();
+    let key = new_key(&kms, None);
+    assert_eq!(status(kms.backup(folder.path("no/such/folder"))), Some(Status::KeystoreIo));
+    kms.rotate(&key).unwrap();
+    assert_eq!(versions(&kms, &key).len(), 2);
+    kms.backup(folder.path("backup.db")).unwrap();
+}
+
+#[test]
 fn a_backup_is_of_one_moment() {
     let folder = Folder::without_a_disk();
     let kms = folder.create();
