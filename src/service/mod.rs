@@ -42,6 +42,7 @@ use crate::sys::clocks;
 use crate::sys::fork::PerProcess;
 use crate::sys::per_thread::PerThread;
 use crate::sys::secret::Arena;
+use crate::sys::stack;
 use crate::sys::sync::{Alarm, Lock};
 use cache::{Cache, CachedKey, Material};
 use event::EventHandler;
@@ -244,6 +245,10 @@ impl Core {
 
     #[cold]
     fn load_material(&self, id: &KeyId, version: &VersionId) -> Result<Arc<Material>> {
+        stack::swept(|| self.unseal_material(id, version))
+    }
+
+    fn unseal_material(&self, id: &KeyId, version: &VersionId) -> Result<Arc<Material>> {
         let loaded = self.store.read(|view| {
             let stored = view.key(id)?.ok_or_else(not_found)?;
             match view.material(&stored, version)? {
@@ -266,6 +271,10 @@ impl Core {
     /// The time that `body` is told is read under the write lock, so that transactions follow each other in time also
     /// between processes; only a clock that may run user code is read before.
     fn change<R>(&self, body: impl FnOnce(&mut Change<'_>, &Now) -> Result<Changed<R>>) -> Result<Done<R>> {
+        stack::swept(|| self.change_unswept(body))
+    }
+
+    fn change_unswept<R>(&self, body: impl FnOnce(&mut Change<'_>, &Now) -> Result<Changed<R>>) -> Result<Done<R>> {
         let mut at = self.clock.now();
         let done = self.store.write(
             |change| {
