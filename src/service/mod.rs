@@ -249,7 +249,7 @@ impl Core {
     }
 
     fn unseal_material(&self, id: &KeyId, version: &VersionId) -> Result<Arc<Material>> {
-        let loaded = self.store.read(|view| {
+        let (found, destroyed) = self.store.read(|view| {
             let stored = view.key(id)?.ok_or_else(not_found)?;
             match view.material(&stored, version)? {
                 None if stored.key.imported.is_none()
@@ -257,13 +257,13 @@ impl Core {
                 {
                     Err(missing_version(id))
                 }
-                found => Ok(found),
+                found => Ok((found, view.destroyed())),
             }
         })?;
         let (version, mut bytes) =
-            loaded.ok_or_else(|| Status::KeyVersionNotFound.error("the key has no version of this id"))?;
+            found.ok_or_else(|| Status::KeyVersionNotFound.error("the key has no version of this id"))?;
         let secret = self.arena.keep(&mut bytes)?;
-        self.cache.keep_material(Material { key: *id, version, secret })
+        self.cache.keep_material(Material { key: *id, version, secret }, destroyed)
     }
 
     /// One write transaction, its results taken over by the cache before anybody else hears of it.

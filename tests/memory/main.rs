@@ -84,6 +84,29 @@ fn libcryptos_contexts_are_in_that_memory_too() {
     assert!(places >= 2, "the message key is only in {places} places; where is the cipher context keyed with it?");
 }
 
+fn after_deletion(environment: &[(&str, &str)]) -> Vec<Found> {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut user, known) = User::delete(folder.path(), environment);
+    let before = Memory::of(user.pid()).find(&known.patterns());
+    assert!(before.len() >= 4, "the material isn't found while it is used, so the test proves nothing");
+    user.say("delete");
+    assert_eq!(user.hear(), "deleted");
+    Memory::of(user.pid()).find(&known.patterns())
+}
+
+#[test]
+fn deleted_material_is_in_no_handle_after_its_next_call() {
+    let left = after_deletion(&[]);
+    assert!(left.is_empty(), "deleted material is still in memory:{}", told(&left));
+}
+
+#[cfg(feature = "faults")]
+#[test]
+fn without_wiping_deleted_material_stays() {
+    let left = after_deletion(&[("KMS_FAULT_UNWIPED", "1")]);
+    assert!(!left.is_empty(), "nothing is left without wiping either, so the other test proves nothing");
+}
+
 #[cfg(feature = "faults")]
 #[test]
 fn with_the_stack_not_swept_keys_are_left() {

@@ -33,6 +33,7 @@ extern "C" fn before_main() {
     unsafe { libc::alarm(120) };
     let done = std::panic::catch_unwind(|| match role.as_str() {
         "work" => work(&arguments),
+        "delete" => delete(&arguments),
         _ => crate::limit::measure(&arguments),
     });
     std::process::exit(if done.is_ok() { 0 } else { 101 });
@@ -97,6 +98,19 @@ impl User {
         }
         (0..Known::OWN_BLOBS).for_each(|_| known.add_own_blob(user.hear_bytes("own")));
         assert_eq!(user.hear(), "open");
+        (user, known)
+    }
+
+    /// A process in which two handles of a keystore have used imported material that one of them then deleted.
+    pub fn delete(folder: &Path, environment: &[(&str, &str)]) -> (Self, Known) {
+        let (root, imported) = (random(), random());
+        let arguments = [folder.to_str().unwrap(), &mask(&root), &mask(&imported)];
+        let mut user = Self::start("delete", &arguments, environment);
+        let mut known = Known::default();
+        known.add("imported material", imported);
+        known.add_blob("the one", &imported, &user.hear_bytes("blob"));
+        known.add_blob("the other", &imported, &user.hear_bytes("blob"));
+        assert_eq!(user.hear(), "used");
         (user, known)
     }
 
@@ -178,6 +192,29 @@ fn open(folder: &str, kind: &str, root: &str) -> Kms {
 
 fn external(kms: &Kms) -> String {
     kms.create_key(&CreateKey { origin: Some(Origin::External), ..CreateKey::default() }).unwrap().to_string()
+}
+
+fn delete(arguments: &[String]) {
+    let [folder, root, material] = arguments else { unreachable!() };
+    let kms = [open(folder, "key", root), open(folder, "key", root)];
+    let key = external(&kms[0]);
+    kms[0].import_raw_key_material(&key, &unmask(material), None).unwrap();
+    let other = kms[0].create_key(&CreateKey::default()).unwrap().to_string();
+    let use_key = |kms: &Kms, key: &str| {
+        let blob = kms.encrypt(key, b"", &[]).unwrap();
+        kms.decrypt(&blob, &[]).unwrap();
+        blob
+    };
+    for kms in &kms {
+        use_key(kms, &other);
+        say("blob", &use_key(kms, &key));
+    }
+    println!("used");
+    hear();
+    kms[0].delete_key_material(&key).unwrap();
+    kms.iter().for_each(|kms| drop(use_key(kms, &other)));
+    println!("deleted");
+    hear();
 }
 
 fn work(arguments: &[String]) {

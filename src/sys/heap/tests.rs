@@ -87,3 +87,64 @@ fn a_block_of_another_process_is_wiped_but_never_lent() {
     assert!(bytes(block, 1000).iter().all(|byte| *byte == 0));
     assert_ne!(child.allocate(1000), Some(block), "a child keeps keys in memory that is locked in its parent only");
 }
+
+/// Takes and frees blocks of many sizes, each full of a byte of its own.
+fn churn(seed: usize, turns: usize) {
+    let mut held: Vec<(NonNull<u8>, usize, u8)> = Vec::new();
+    for turn in 0..turns {
+        let size = 1 + (turn * 7919 + seed * 104_729) % 3000;
+        let block = NonNull::new(malloc(size, ptr::null(), 0).cast()).unwrap();
+        bytes(block, size).fill(turn as u8);
+        held.push((block, size, turn as u8));
+        if held.len() > 50 {
+            let (block, size, filling) = held.swap_remove(turn % 50);
+            assert!(bytes(block, size).iter().all(|byte| *byte == filling), "a block was lent twice");
+            // SAFETY: live, freed once.
+            unsafe { free(block.as_ptr().cast(), ptr::null(), 0) };
+        }
+    }
+    for (block, ..) in held {
+        // SAFETY: live, freed once.
+        unsafe { free(block.as_ptr().cast(), ptr::null(), 0) };
+    }
+}
+
+#[test]
+fn threads_never_get_each_others_blocks() {
+    std::thread::scope(|scope| (0..4).for_each(|seed| drop(scope.spawn(move || churn(seed, 20_000)))));
+}
+
+#[test]
+fn a_child_never_waits_for_a_lock_of_its_parents() {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for seed in 0..2 {
+            let stop = &stop;
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    churn(seed, 100);
+                }
+            });
+        }
+        for _ in 0..200 {
+            // SAFETY: the child uses the heap alone and leaves at once; the alarm ends one that hangs.
+            let status = unsafe {
+                let child = libc::fork();
+                if child == 0 {
+                    libc::alarm(20);
+                    let block = malloc(1000, ptr::null(), 0);
+                    free(block, ptr::null(), 0);
+                    libc::_exit(i32::from(block.is_null()));
+                }
+                let mut status = -1;
+                libc::waitpid(child, &mut status, 0);
+                status
+            };
+            if status != 0 {
+                stop.store(true, Ordering::Relaxed);
+            }
+            assert_eq!(status, 0, "a child hangs in the heap, or gets no memory");
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+}
