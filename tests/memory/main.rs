@@ -84,6 +84,18 @@ fn libcryptos_contexts_are_in_that_memory_too() {
     assert!(places >= 2, "the message key is only in {places} places; where is the cipher context keyed with it?");
 }
 
+/// Whatever it is: the store's own root key, keys derived from it, round keys and hash tables too.
+#[test]
+fn nothing_that_was_in_memory_for_secrets_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let user = User::plain(folder.path(), &[]);
+    let was = Memory::of(user.pid()).random();
+    assert!(was.len() > 1000, "hardly anything is in memory for secrets: {}", was.len());
+    let user = close(user);
+    let left = Memory::of(user.pid()).find(&was);
+    assert!(left.is_empty(), "of {}, {} are left:{}", was.len(), left.len(), told(&left));
+}
+
 fn after_deletion(environment: &[(&str, &str)]) -> Vec<Found> {
     let folder = tempfile::tempdir().unwrap();
     let (mut user, known) = User::delete(folder.path(), environment);

@@ -34,6 +34,7 @@ extern "C" fn before_main() {
     let done = std::panic::catch_unwind(|| match role.as_str() {
         "work" => work(&arguments),
         "delete" => delete(&arguments),
+        "plain" => plain(&arguments),
         _ => crate::limit::measure(&arguments),
     });
     std::process::exit(if done.is_ok() { 0 } else { 101 });
@@ -99,6 +100,13 @@ impl User {
         (0..Known::OWN_BLOBS).for_each(|_| known.add_own_blob(user.hear_bytes("own")));
         assert_eq!(user.hear(), "open");
         (user, known)
+    }
+
+    /// A process that has used keys, none of them told, and still has its handle open.
+    pub fn plain(folder: &Path, environment: &[(&str, &str)]) -> Self {
+        let mut user = Self::start("plain", &[folder.to_str().unwrap(), &mask(&random())], environment);
+        assert_eq!(user.hear(), "open");
+        user
     }
 
     /// A process in which two handles of a keystore have used imported material that one of them then deleted.
@@ -192,6 +200,23 @@ fn open(folder: &str, kind: &str, root: &str) -> Kms {
 
 fn external(kms: &Kms) -> String {
     kms.create_key(&CreateKey { origin: Some(Origin::External), ..CreateKey::default() }).unwrap().to_string()
+}
+
+fn plain(arguments: &[String]) {
+    let [folder, root] = arguments else { unreachable!() };
+    let kms = open(folder, "key", root);
+    for _ in 0..10 {
+        let key = kms.create_key(&CreateKey::default()).unwrap().to_string();
+        let blob = kms.encrypt(&key, b"", &[]).unwrap();
+        kms.rotate(&key).unwrap();
+        kms.decrypt(&blob, &[]).unwrap();
+        kms.decrypt(&kms.encrypt(&key, b"", &[]).unwrap(), &[]).unwrap();
+    }
+    println!("open");
+    hear();
+    drop(kms);
+    println!("closed");
+    hear();
 }
 
 fn delete(arguments: &[String]) {

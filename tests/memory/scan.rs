@@ -113,6 +113,24 @@ impl<'a> Search<'a> {
     }
 }
 
+impl Memory {
+    /// All that looks random in memory for secrets: keys, their expansions, what is derived from them.
+    pub fn random(&self) -> Vec<Pattern> {
+        let mut all = Vec::new();
+        for range in self.0.iter().filter(|range| range.is_secret()) {
+            for (at, bytes) in range.bytes.as_chunks::<16>().0.iter().enumerate() {
+                let mut seen = *bytes;
+                seen.sort_unstable();
+                // Addresses, numbers and texts have zeros in them, and repeat bytes.
+                if seen[0] != 0 && seen.windows(2).filter(|pair| pair[0] != pair[1]).count() >= 12 {
+                    all.push((format!("what was at {:x}", range.start + 16 * at), *bytes));
+                }
+            }
+        }
+        all
+    }
+}
+
 impl Range {
     /// Whether no dump holds it: that is what memory for secrets looks like where it can't be locked.
     pub fn is_secret(&self) -> bool {
