@@ -159,6 +159,10 @@
 // The rotation thread died of a bug; every other call fails with KMS_POISONED.
 #define KMS_HEALTH_THREAD_STOPPED 32
 
+// Cipher contexts, which hold keys, lie in ordinary memory that may be swapped out or dumped: OpenSSL is the system's,
+// or served the program before the library.
+#define KMS_HEALTH_CIPHERS_IN_ORDINARY_MEMORY 64
+
 // Options of kms_open. Used by one thread at a time; kms_open copies what it needs.
 typedef struct kms_options_t kms_options_t;
 

@@ -1,8 +1,9 @@
 //! The calls of libcrypto that this library makes, behind safe types; the only place that names openssl_sys.
 //!
 //! Everything is fetched once into a library context of our own that is never freed, so the host's OPENSSL_CONF,
-//! providers and FIPS switch don't reach us, and its exit doesn't take anything away from a running thread. Freeing a
-//! context wipes it (OpenSSL cleanses cipher and MAC contexts). No key or nonce comes from OpenSSL's random generator;
+//! providers and FIPS switch don't reach us, and its exit doesn't take anything away from a running thread. Its memory is
+//! `sys::heap`'s, where it isn't shared with the host. Freeing a context wipes it (OpenSSL cleanses cipher and MAC
+//! contexts). No key or nonce comes from OpenSSL's random generator;
 //! where RSA draws from it by itself, `rsa` reseeds it first.
 //!
 //! Every failure except a failed tag is `Internal` with the name of the call: none of them depends on the caller's data.
@@ -11,11 +12,12 @@ use std::ffi::{CStr, c_int, c_void};
 use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use zeroize::Zeroize;
 
 use crate::error::{Error, Result, Status};
-use crate::sys::{exit, fork};
+use crate::sys::{exit, fork, heap};
 
 #[cfg(miri)]
 mod miri;
@@ -47,8 +49,19 @@ mod ffi {
     #[allow(non_camel_case_types, reason = "the name is C's")]
     pub enum EVP_RAND_CTX {}
 
+    type Malloc = extern "C" fn(usize, *const c_char, c_int) -> *mut c_void;
+    type Realloc = unsafe extern "C" fn(*mut c_void, usize, *const c_char, c_int) -> *mut c_void;
+    type Free = unsafe extern "C" fn(*mut c_void, *const c_char, c_int);
+
     unsafe extern "C" {
         pub fn OPENSSL_thread_stop();
+        pub fn CRYPTO_malloc(size: usize, file: *const c_char, line: c_int) -> *mut c_void;
+        pub fn CRYPTO_get_mem_functions(
+            malloc: *mut *const c_void,
+            realloc: *mut *const c_void,
+            free: *mut *const c_void,
+        );
+        pub fn CRYPTO_set_mem_functions(malloc: Malloc, realloc: Realloc, free: Free) -> c_int;
         pub fn OPENSSL_init_crypto(options: u64, settings: *const c_void) -> c_int;
         pub fn EVP_CIPHER_CTX_get_params(ctx: *mut EVP_CIPHER_CTX, params: *mut OSSL_PARAM) -> c_int;
         pub fn EVP_DecryptInit_ex2(
@@ -140,11 +153,57 @@ fn init() -> Result<&'static Library> {
     // A thread that is ending already has no queue to make ready.
     let _ = AT_END.try_with(|_| ());
     fork::gate(|| {
-        let library = LIBRARY.get_or_init(Library::load).as_ref().map_err(Error::clone)?;
+        let library = LIBRARY.get_or_init(|| {
+            heap::while_starting(|| {
+                give_memory();
+                Library::load()
+            })
+        });
+        let library = library.as_ref().map_err(Error::clone)?;
         // SAFETY: reads the thread's own queue, which the first such call allocates.
         unsafe { ffi::ERR_peek_last_error() };
         Ok(library)
     })
+}
+
+/// Whether libcrypto's memory is ours.
+static OUR_MEMORY: AtomicBool = AtomicBool::new(false);
+
+/// Has libcrypto take its memory from [`heap`]. A shared one is the host's as well, whose memory functions it keeps. So
+/// does a static one that the host was first to use: libcrypto refuses others only while it has its own, and would
+/// free with ours what it took from the host's.
+#[cfg(not(miri))]
+fn give_memory() {
+    let (mut malloc, mut others) = (ptr::null(), [ptr::null(); 2]);
+    let [realloc, free] = &mut others;
+    // SAFETY: three places for a pointer.
+    unsafe { ffi::CRYPTO_get_mem_functions(&mut malloc, realloc, free) };
+    if cfg!(feature = "vendored") && malloc == ffi::CRYPTO_malloc as *const c_void {
+        // SAFETY: the three belong together, and are never unloaded.
+        let code = unsafe { ffi::CRYPTO_set_mem_functions(heap::malloc, heap::realloc, heap::free) };
+        OUR_MEMORY.store(code == 1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(miri)]
+fn give_memory() {}
+
+/// Where cipher contexts lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Memory {
+    Locked,
+    /// RLIMIT_MEMLOCK is too small.
+    NotLocked,
+    /// In ordinary memory, because libcrypto has other memory functions than ours.
+    Ordinary,
+}
+
+pub fn memory() -> Memory {
+    match OUR_MEMORY.load(Ordering::Relaxed) {
+        true if heap::is_locked() => Memory::Locked,
+        true => Memory::NotLocked,
+        false => Memory::Ordinary,
+    }
 }
 
 impl Library {

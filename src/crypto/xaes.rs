@@ -142,6 +142,12 @@ impl Shared {
         Ok(Self { root: Root::new()?, nonces: NoncePool::new()?, seconds: clocks::coarse_seconds, serial: 0 })
     }
 
+    /// Forgets the key that message keys were derived from last. Serials go on: keyed ciphers have them.
+    pub fn forget(&mut self) -> Result<()> {
+        self.root = Root::new()?;
+        Ok(())
+    }
+
     /// Puts the message key of `prefix.bytes` in its place, under a serial of its own.
     fn derive(&mut self, key: &impl KeySource, prefix: &mut Prefix) -> Result<()> {
         self.root.derive(key, &prefix.bytes, &mut prefix.key)?;

@@ -215,6 +215,9 @@ pub const KMS_HEALTH_READ_ONLY: u32 = 8;
 pub const KMS_HEALTH_NO_ROTATION_THREAD: u32 = 16;
 /// The rotation thread died of a bug; every other call fails with KMS_POISONED.
 pub const KMS_HEALTH_THREAD_STOPPED: u32 = 32;
+/// Cipher contexts, which hold keys, lie in ordinary memory that may be swapped out or dumped: OpenSSL is the system's,
+/// or served the program before the library.
+pub const KMS_HEALTH_CIPHERS_IN_ORDINARY_MEMORY: u32 = 64;
 
 /// A keystore's condition; start from KMS_HEALTH_INFO_INIT. Counts are of this handle since it was opened.
 #[repr(C)]

@@ -48,6 +48,8 @@ pub struct Cache {
     generation: AtomicI64,
     /// Counts the times that entries changed.
     epoch: AtomicU64,
+    /// Counts the times that material was taken out because it is destroyed.
+    erased: AtomicU64,
     /// The announced word at the last look.
     looked_at: AtomicU64,
 }
@@ -75,6 +77,7 @@ impl Cache {
             capacity,
             generation: AtomicI64::new(-1),
             epoch: AtomicU64::new(1),
+            erased: AtomicU64::new(0),
             looked_at: AtomicU64::new(NONE_COVERED),
         }
     }
@@ -88,6 +91,11 @@ impl Cache {
     #[inline]
     pub fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)
+    }
+
+    /// Changes whenever material was destroyed, which every thread then forgets.
+    pub fn erased(&self) -> u64 {
+        self.erased.load(Ordering::Acquire)
     }
 
     /// Makes every thread look again.
@@ -128,6 +136,7 @@ impl Cache {
                 entries.keys.clear();
                 entries.materials.clear();
                 entries.destroyed = view.destroyed();
+                self.erased.fetch_add(1, Ordering::AcqRel);
             }
             for id in changed.iter().take(MANY) {
                 entries.keys.remove(id);
@@ -165,7 +174,10 @@ impl Cache {
                 entries.aliases.clear();
                 entries.renamed = commit.renamed;
             }
-            entries.destroyed = commit.destroyed;
+            if entries.destroyed != commit.destroyed {
+                entries.destroyed = commit.destroyed;
+                self.erased.fetch_add(1, Ordering::AcqRel);
+            }
             self.generation.store(commit.after, Ordering::Release);
         } else {
             // Built on another's change that was not seen here, and perhaps never announced: a look at the store must
@@ -210,15 +222,18 @@ impl Cache {
         Ok(self.entries.lock()?.materials.get(id))
     }
 
-    /// Keeps material, which never changes; whoever was first wins.
-    pub fn keep_material(&self, material: Material) -> Result<Arc<Material>> {
+    /// Keeps material, which never changes; whoever was first wins. `destroyed` is what the store said where it was read:
+    /// what has been destroyed since isn't kept.
+    pub fn keep_material(&self, material: Material, destroyed: i64) -> Result<Arc<Material>> {
         let mut entries = self.entries.lock()?;
         let id = material.version.id;
         if let Some(found) = entries.materials.get(&id) {
             return Ok(found);
         }
         let entry = Arc::new(material);
-        entries.materials.insert(id, Arc::clone(&entry));
+        if entries.destroyed == destroyed {
+            entries.materials.insert(id, Arc::clone(&entry));
+        }
         Ok(entry)
     }
 }

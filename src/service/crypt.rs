@@ -243,6 +243,7 @@ impl Core {
 
     #[cold]
     fn prepare_seal(&self, mine: &mut ThreadState, name: &[u8]) -> Result<usize> {
+        mine.forget_destroyed(self.cache.erased())?;
         let prepared = self.find_seal(mine, name);
         if prepared.is_err() {
             mine.seals.remove(name);
@@ -385,6 +386,8 @@ impl Core {
 
     #[cold]
     fn prepare_open(&self, mine: &mut ThreadState, header: &Header) -> Result<usize> {
+        // A batch that re-encrypts goes on with an entry to encrypt.
+        mine.forget_opens(self.cache.erased())?;
         let (name, id, stamp) = (&header.version, header.key, mine.stamp);
         let (key, material) = match self.usable_version(&id, name) {
             Ok(found) => found,

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::Kms;
+use crate::crypto::openssl::{self, Memory};
 use crate::error::Result;
 
 #[derive(Debug, Default)]
@@ -20,6 +21,8 @@ pub(super) struct Counters {
 pub struct Health {
     /// Key bytes may be swapped out: RLIMIT_MEMLOCK is too small.
     pub memory_not_locked: bool,
+    /// Cipher contexts, which hold keys, lie in ordinary memory: OpenSSL is the system's, or started before.
+    pub ciphers_in_ordinary_memory: bool,
     /// Other processes' changes are seen within 100 ms instead of at once.
     pub not_mapped: bool,
     /// The last pass of the rotation thread failed; it goes on trying.
@@ -45,7 +48,8 @@ impl Kms {
         let _ = core.fresh();
         let counters = &core.counters;
         Ok(Health {
-            memory_not_locked: !core.arena.is_locked(),
+            memory_not_locked: !core.arena.is_locked() || openssl::memory() == Memory::NotLocked,
+            ciphers_in_ordinary_memory: openssl::memory() == Memory::Ordinary,
             not_mapped: !core.store.is_mapped(),
             rotation_failing: counters.failing.load(Ordering::Relaxed),
             thread_stopped: counters.thread_died.load(Ordering::Relaxed),

@@ -1,7 +1,5 @@
 //! Importing key material (BYOK): parameters, import, expiry, deletion.
 
-use zeroize::Zeroizing;
-
 use super::rotation::without_material;
 use super::{Changed, Core, Kms};
 use crate::crypto::import::{TOKEN, Token, material_digest};
@@ -14,7 +12,7 @@ use crate::domain::material::Imported;
 use crate::domain::state::{self, Operation};
 use crate::domain::time::Time;
 use crate::error::{Result, Status};
-use crate::sys::random;
+use crate::sys::{random, stack};
 
 use crate::crypto::openssl::rsa::NOT_UNWRAPPED;
 
@@ -59,9 +57,11 @@ impl Kms {
             return Ok(None);
         }
         let expires = core.clock.wall().plus_seconds(TOKEN_SECONDS);
-        let token = Token::issue(id, wrapping, expires)?;
-        let public_key = token.private_key.public_der()?;
-        Ok(Some(ImportParameters { public_key, token: token.seal(&mut core.token_cipher()?)?, expires }))
+        stack::swept(|| {
+            let token = Token::issue(id, wrapping, expires)?;
+            let public_key = token.private_key.public_der()?;
+            Ok(Some(ImportParameters { public_key, token: token.seal(&mut core.token_cipher()?)?, expires }))
+        })
     }
 
     /// Imports 32 bytes of material, wrapped with the public key of the token. Only the identical material is ever
@@ -73,10 +73,12 @@ impl Kms {
         let found = core.key(&id)?;
         importable(&found.key)?;
         state::check(found.key.state_at(core.clock.wall()), Operation::ImportKeyMaterial)?;
-        let token = Token::open(&mut core.token_cipher()?, token)?;
-        token.check(&id, core.clock.wall())?;
-        // The same answer as for a failed unwrap: what the padding hid must not show in which step refused it.
-        core.import(key_id, &*token.unwrap(wrapped)?, expires, NOT_UNWRAPPED)
+        stack::swept(|| {
+            let token = Token::open(&mut core.token_cipher()?, token)?;
+            token.check(&id, core.clock.wall())?;
+            // The same answer as for a failed unwrap: what the padding hid must not show in which step refused it.
+            core.import(key_id, &*token.unwrap(wrapped)?, expires, NOT_UNWRAPPED)
+        })
     }
 
     /// Imports 32 bytes of material that this process has in the clear.
@@ -85,7 +87,7 @@ impl Kms {
         core.check_expiry(expires)?;
         Core::id_only(key_id)?;
         let other = "another material was imported into this key; only that one may come back";
-        core.import(key_id, material, expires, other)
+        stack::swept(|| core.import(key_id, material, expires, other))
     }
 
     /// Erases imported material at once. The key stays and waits for the identical material.
@@ -136,9 +138,8 @@ impl Core {
         self.change_key(&id, |change, mut stored, now| {
             importable(&stored.key)?;
             let state = state::after(stored.key.state_at(now.wall), Operation::ImportKeyMaterial, true)?;
-            let material: [u8; 32] = material.try_into().map_err(|_| invalid("key material has exactly 32 bytes"))?;
-            let material = Zeroizing::new(material);
-            let digest = material_digest(&digest_key, &id, &material)?;
+            let material: &[u8; 32] = material.try_into().map_err(|_| invalid("key material has exactly 32 bytes"))?;
+            let digest = material_digest(&digest_key, &id, material)?;
             let held = match stored.key.imported {
                 Some(held) if !openssl::equal(&held.digest, &digest) => {
                     return Err(invalid(other));
@@ -152,7 +153,7 @@ impl Core {
             stored.key.imported = Some(Imported { digest, present: true, expiry: expires.map(Deadline::at) });
             stored.key.state = state;
             if !held {
-                change.restore_material(&mut stored, &material)?;
+                change.restore_material(&mut stored, material)?;
             }
             Ok(Changed::one((), change.update(stored)?))
         })?;

@@ -43,6 +43,7 @@ use crate::sys::clocks;
 use crate::sys::fork::PerProcess;
 use crate::sys::per_thread::PerThread;
 use crate::sys::secret::Arena;
+use crate::sys::stack;
 use crate::sys::sync::{Alarm, Lock};
 use cache::{Cache, CachedKey, Material};
 use event::EventHandler;
@@ -246,7 +247,11 @@ impl Core {
 
     #[cold]
     fn load_material(&self, id: &KeyId, version: &VersionId) -> Result<Arc<Material>> {
-        let loaded = self.store.read(|view| {
+        stack::swept(|| self.unseal_material(id, version))
+    }
+
+    fn unseal_material(&self, id: &KeyId, version: &VersionId) -> Result<Arc<Material>> {
+        let (found, destroyed) = self.store.read(|view| {
             let stored = view.key(id)?.ok_or_else(not_found)?;
             match view.material(&stored, version)? {
                 None if stored.key.imported.is_none()
@@ -254,13 +259,13 @@ impl Core {
                 {
                     Err(missing_version(id))
                 }
-                found => Ok(found),
+                found => Ok((found, view.destroyed())),
             }
         })?;
         let (version, mut bytes) =
-            loaded.ok_or_else(|| Status::KeyVersionNotFound.error("the key has no version of this id"))?;
+            found.ok_or_else(|| Status::KeyVersionNotFound.error("the key has no version of this id"))?;
         let secret = self.arena.keep(&mut bytes)?;
-        self.cache.keep_material(Material { key: *id, version, secret })
+        self.cache.keep_material(Material { key: *id, version, secret }, destroyed)
     }
 
     /// One write transaction, its results taken over by the cache before anybody else hears of it.
@@ -268,6 +273,10 @@ impl Core {
     /// The time that `body` is told is read under the write lock, so that transactions follow each other in time also
     /// between processes; only a clock that may run user code is read before.
     fn change<R>(&self, body: impl FnOnce(&mut Change<'_>, &Now) -> Result<Changed<R>>) -> Result<Done<R>> {
+        stack::swept(|| self.change_unswept(body))
+    }
+
+    fn change_unswept<R>(&self, body: impl FnOnce(&mut Change<'_>, &Now) -> Result<Changed<R>>) -> Result<Done<R>> {
         let mut at = self.clock.now();
         let done = self.store.write(
             |change| {

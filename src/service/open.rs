@@ -13,6 +13,7 @@ use crate::error::{Error, Result, Status};
 use crate::store::{Anchor, AnchorStore, Location, Root, RootWrapper, Settings, Store};
 use crate::sys::fork::PerProcess;
 use crate::sys::secret::{Arena, KEY_LEN};
+use crate::sys::stack;
 
 /// Options of [`Kms::open`]. Exactly one root setter must be called.
 #[derive(Clone)]
@@ -54,9 +55,11 @@ impl Options {
 
     /// A root key of 32 bytes.
     pub fn root_key(mut self, key: &[u8]) -> Self {
-        let kept = <[u8; KEY_LEN]>::try_from(key)
-            .map_err(|_| Status::InvalidArgument.error("a root key has exactly 32 bytes"))
-            .and_then(|key| Arena::new().keep(&mut Zeroizing::new(key)));
+        let kept = stack::swept(|| {
+            <[u8; KEY_LEN]>::try_from(key)
+                .map_err(|_| Status::InvalidArgument.error("a root key has exactly 32 bytes"))
+                .and_then(|key| Arena::new().keep(&mut Zeroizing::new(key)))
+        });
         match kept {
             Ok(secret) => self.roots.push(Root::Key(Arc::new(secret))),
             Err(error) => self.invalid = Some(error),
@@ -161,6 +164,10 @@ impl Options {
 impl Kms {
     /// Opens the keystore at `location`: a path, `sqlite:PATH` or `memory:`.
     pub fn open(location: &str, options: &Options) -> Result<Self> {
+        stack::swept(|| Self::open_unswept(location, options))
+    }
+
+    fn open_unswept(location: &str, options: &Options) -> Result<Self> {
         let root = options.root()?;
         let location = Location::parse(location)?;
         if options.read_only && options.create {
@@ -197,9 +204,11 @@ impl Inner {
 
     /// The same handle for a forked child.
     pub(super) fn in_child(&self) -> Result<Self> {
-        let arena = Arena::new();
-        let store = self.core.store.reopen_in_child(&arena)?;
-        Self::start(store, arena, self.options.clone())
+        stack::swept(|| {
+            let arena = Arena::new();
+            let store = self.core.store.reopen_in_child(&arena)?;
+            Self::start(store, arena, self.options.clone())
+        })
     }
 }
 

@@ -35,6 +35,8 @@ pub struct ThreadState {
     pub word: u64,
     pub epoch: u64,
     pub stamp: u64,
+    /// What was destroyed when keys to encrypt, and keys to decrypt, were last forgotten.
+    erased: [u64; 2],
 }
 
 impl Default for ThreadState {
@@ -48,7 +50,33 @@ impl Default for ThreadState {
             word: 0,
             epoch: 0,
             stamp: 0,
+            erased: [0; 2],
         }
+    }
+}
+
+impl ThreadState {
+    /// Forgets all keys if some were destroyed since. The number of an entry to encrypt means nothing after this.
+    pub fn forget_destroyed(&mut self, erased: u64) -> Result<()> {
+        let [seals, _] = &mut self.erased;
+        if *seals != erased {
+            *seals = erased;
+            self.seals = Ready::new();
+        }
+        self.forget_opens(erased)
+    }
+
+    /// The same for decrypting alone.
+    pub fn forget_opens(&mut self, erased: u64) -> Result<()> {
+        let [_, opens] = &mut self.erased;
+        if *opens != erased {
+            *opens = erased;
+            self.opens = Ready::new();
+            if let Some(shared) = &mut self.shared {
+                shared.forget()?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Kms;
 use crate::error::{Error, Result, Status};
 use crate::store::{Audit, Fault};
-use crate::sys::sync;
+use crate::sys::{stack, sync};
 
 impl Kms {
     /// Checks the whole keystore: that each row is authentic, is the newest copy, is found by each index, that none is
@@ -17,7 +17,7 @@ impl Kms {
         let core = self.core()?;
         let mut audit = Audit::default();
         let mut first = None;
-        while let Some(faults) = core.store.read(|view| audit.step(view))? {
+        while let Some(faults) = stack::swept(|| core.store.read(|view| audit.step(view)))? {
             for fault in faults {
                 let go_on = visit(&fault);
                 first.get_or_insert(fault);

@@ -13,7 +13,7 @@ pub struct MetaRow {
     pub uuid: [u8; 16],
     /// Grows by one in every write transaction, from a random start below 2^62.
     pub generation: i64,
-    /// Grows by one when a key is destroyed.
+    /// Grows by one when a key is destroyed, or its imported material erased.
     pub destroyed: i64,
     /// Grows by one when an alias is made, moved or deleted.
     pub renamed: i64,

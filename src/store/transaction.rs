@@ -79,7 +79,7 @@ impl<'a> View<'a> {
         self.meta.generation
     }
 
-    /// How many keys were ever destroyed.
+    /// How often a key was destroyed, or its imported material erased.
     pub fn destroyed(&self) -> i64 {
         self.meta.destroyed
     }
@@ -402,6 +402,7 @@ impl<'a> Change<'a> {
     /// Removes a key's material and keeps the key.
     pub fn erase_material(&mut self, stored: &mut Stored) -> Result<()> {
         self.changed = true;
+        self.destroyed += 1;
         stored.versions = NO_VERSIONS;
         self.view.rows.backend.delete_materials(stored.row)
     }

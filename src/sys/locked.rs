@@ -2,6 +2,7 @@
 
 use std::ptr::NonNull;
 
+use super::fault;
 use crate::error::{Result, Status};
 
 /// A mapping of its own, zeros at first. Whoever keeps secrets in it wipes them before it is dropped.
@@ -18,6 +19,19 @@ unsafe impl Send for Chunk {}
 impl Chunk {
     /// `len` bytes, rounded up to pages. Where they can't be locked they serve all the same.
     pub fn map(len: usize) -> Result<Self> {
+        let mut chunk = Self::map_unlocked(len)?;
+        // SAFETY: both calls are about the mapping just made.
+        chunk.locked = unsafe {
+            if !fault::wanted("KMS_FAULT_DUMPED") {
+                libc::madvise(chunk.start.as_ptr().cast(), len, libc::MADV_DONTDUMP);
+            }
+            libc::mlock(chunk.start.as_ptr().cast(), len) == 0
+        };
+        Ok(chunk)
+    }
+
+    /// As [`Chunk::map`], for what isn't secret.
+    pub fn map_unlocked(len: usize) -> Result<Self> {
         let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
         // SAFETY: an anonymous mapping; the result is checked before use.
         let address = unsafe { libc::mmap(std::ptr::null_mut(), len, access, kind, -1, 0) };
@@ -25,12 +39,7 @@ impl Chunk {
             Some(start) if address != libc::MAP_FAILED => start.cast(),
             _ => return Err(Status::Internal.error("no memory for secrets")),
         };
-        // SAFETY: both calls are about the mapping just made.
-        let locked = unsafe {
-            libc::madvise(address, len, libc::MADV_DONTDUMP);
-            libc::mlock(address, len) == 0
-        };
-        Ok(Self { start, len, locked })
+        Ok(Self { start, len, locked: false })
     }
 
     /// Lets a forked child find zeros in its place; false where the kernel can't.

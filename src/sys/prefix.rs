@@ -39,7 +39,7 @@ impl Prefix {
     /// Forgets the key. What is left serves nothing.
     pub fn wipe(&mut self) {
         self.bytes.zeroize();
-        self.key.zeroize();
+        fault::wipe(&mut self.key);
         (self.messages, self.plaintext, self.end, self.serial) = (0, 0, 0, 0);
     }
 }

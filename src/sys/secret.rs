@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use zeroize::Zeroize;
 
+use super::fault;
 use super::locked::Chunk;
 use super::sync::Lock;
 use crate::error::{Result, Status};
@@ -111,7 +112,7 @@ impl Drop for Secret {
     fn drop(&mut self) {
         let Some(mut place) = self.place.take() else { return };
         // SAFETY: this secret owns the place.
-        unsafe { place.0.as_mut() }.zeroize();
+        fault::wipe(unsafe { place.0.as_mut() });
         if let Ok(mut memory) = self.arena.memory.lock() {
             memory.free.push(place);
         }

@@ -11,7 +11,8 @@ static void a_new_handle_has_counted_nothing(void) {
     CHECK_NUMBER(info.keys_cached, 0);
     CHECK((info.flags & ~(uint32_t)(KMS_HEALTH_MEMORY_NOT_LOCKED | KMS_HEALTH_NOT_MAPPED |
                                     KMS_HEALTH_ROTATION_FAILING | KMS_HEALTH_READ_ONLY |
-                                    KMS_HEALTH_NO_ROTATION_THREAD)) == 0);
+                                    KMS_HEALTH_NO_ROTATION_THREAD |
+                                    KMS_HEALTH_CIPHERS_IN_ORDINARY_MEMORY)) == 0);
     CHECK((info.flags & (KMS_HEALTH_ROTATION_FAILING | KMS_HEALTH_READ_ONLY)) == 0);
     kms_close(kms);
 }

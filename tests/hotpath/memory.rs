@@ -143,7 +143,8 @@ unsafe extern "C" {
     fn CRYPTO_set_mem_functions(malloc: Malloc, realloc: Realloc, free: Free) -> c_int;
 }
 
-/// Gives libcrypto our memory functions; it takes them only before its first allocation.
+/// Gives libcrypto our memory functions, which the library then leaves it; it takes them only before its first
+/// allocation.
 pub fn watch_libcrypto() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

@@ -15,6 +15,8 @@ enum class health_flag : std::uint32_t {
     read_only = KMS_HEALTH_READ_ONLY,                    ///< nothing rotates
     no_rotation_thread = KMS_HEALTH_NO_ROTATION_THREAD,  ///< call `tick`
     thread_stopped = KMS_HEALTH_THREAD_STOPPED,          ///< every other call fails with `poisoned`
+    /// cipher contexts, which hold keys, may be swapped out or dumped: OpenSSL is the system's
+    ciphers_in_ordinary_memory = KMS_HEALTH_CIPHERS_IN_ORDINARY_MEMORY,
 };
 
 /// Counts are of this handle since it was opened.

@@ -235,6 +235,8 @@ class Health:
     """The keystore was opened read-only: nothing rotates."""
     no_rotation_thread: bool
     """No thread rotates: call `tick`."""
+    ciphers_in_ordinary_memory: bool
+    """Cipher contexts, which hold keys, may be swapped out or dumped: OpenSSL is the system's."""
     rotations: int
     rotation_failures: int
     keys_destroyed: int
