@@ -3,14 +3,14 @@
 # The stages of each run, in order; one alone: make test STAGE=clippy
 TEST = fmt clippy header rust msrv release headers c misuse exports abi instructions cpp examples install deb demo decoder \
        system python
-NIGHTLY = miri asan tsan
+NIGHTLY = miri asan tsan fuzz
 LONG = long
 
 # Where `make install` puts things; each may be given.
 PREFIX = /usr/local
 PLACES = PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' $(foreach name,LIBDIR INCLUDEDIR MANDIR STRIP,$(if $(filter-out undefined default,$(origin $(name))),$(name)='$($(name))'))
 
-.PHONY: help demo build install uninstall deb test test-nightly test-long header abi bench clean
+.PHONY: help demo build install uninstall deb test test-nightly test-long fuzz header abi bench clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -34,11 +34,14 @@ deb: ## target/deb/libkms0_*.deb and libkms-dev_*.deb
 test: ## every check on stable Rust; STAGE=name runs one (ci/stage lists them)
 	@ci/all $(or $(STAGE),$(TEST))
 
-test-nightly: ## Miri, AddressSanitizer and ThreadSanitizer on nightly Rust
+test-nightly: ## Miri, the address and thread sanitizers and short fuzzing on nightly Rust
 	@ci/all $(or $(STAGE),$(NIGHTLY))
 
 test-long: ## the tests that count, with large counts; KMS_LONG=10 makes them ten times larger
 	@ci/all $(or $(STAGE),$(LONG))
+
+fuzz: ## fuzz each target for SECONDS (300); TARGET=name fuzzes one of fuzz/targets
+	@ci/fuzz $(if $(filter-out environment default undefined,$(origin SECONDS)),$(SECONDS),300) $(TARGET)
 
 header: ## write include/kms.h from src/ffi
 	@ci/header
