@@ -1,14 +1,14 @@
 //! The keys and key material of one handle that are in memory: loaded on first use, bounded, kept current.
 //!
 //! The cache stands at a generation of the store. Whoever finds the store further on reads the keys changed since, or
-//! drops everything when they are many. An entry is never changed, only replaced, so that a thread can tell by
-//! identity whether what it holds is still current.
+//! drops everything when they are many. An entry is never changed, only replaced, and one that leaves is marked, so that
+//! a thread can tell without a lock whether what it holds is still current.
 
 use std::borrow::Borrow;
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use crate::domain::id::{KeyId, VersionId};
 use crate::domain::key::Key;
@@ -30,6 +30,8 @@ const MANY: usize = 1_000;
 pub struct CachedKey {
     pub key: Key,
     revision: i64,
+    /// Whether it is in the cache, which then replaces it when the key changes.
+    current: AtomicBool,
 }
 
 /// One version's key, unsealed.
@@ -126,12 +128,13 @@ impl Cache {
 
     /// Brings the cache to the generation of `view`; `word` is what was announced before the view was taken.
     pub fn catch_up(&self, view: &mut View<'_>, word: u64) -> Result<()> {
-        let mut entries = self.entries.lock()?;
         let (from, to) = (self.generation(), view.generation());
+        // A store that lies before us was put back; nothing that we hold is known to be in it.
+        let from = if to < from { -1 } else { from };
+        // Read before the lock: the generation moves only under the connection, which the view has.
+        let changed = if from < 0 || from == to { Vec::new() } else { view.changed_since(from, MANY + 1)? };
+        let mut entries = self.entries.lock()?;
         if from != to {
-            // A store that lies before us was put back; nothing that we hold is known to be in it.
-            let from = if to < from { -1 } else { from };
-            let changed = if from < 0 { Vec::new() } else { view.changed_since(from, MANY + 1)? };
             if from < 0 || changed.len() > MANY || view.destroyed() != entries.destroyed {
                 entries.keys.clear();
                 entries.materials.clear();
@@ -154,10 +157,13 @@ impl Cache {
 
     /// Takes over what this handle itself has just committed; false where somebody else's change lies between, which has
     /// to be read.
-    pub fn publish(&self, commit: Commit, changed: &[Stored], gone: &[KeyId]) -> bool {
+    pub fn publish(&self, commit: Commit, changed: &[Stored], made: &[Arc<Material>], gone: &[KeyId]) -> bool {
         let Ok(mut entries) = self.entries.lock() else { return false };
         let follows = self.generation() == commit.before;
         if follows {
+            for material in made {
+                entries.materials.insert(material.version.id, Arc::clone(material));
+            }
             for stored in changed {
                 if entries.keys.contains(&stored.key.id) {
                     entries.keys.insert(stored.key.id, Arc::new(CachedKey::new(stored)));
@@ -240,9 +246,28 @@ impl Cache {
 
 impl CachedKey {
     fn new(stored: &Stored) -> Self {
-        Self { key: stored.key.clone(), revision: stored.revision }
+        Self { key: stored.key.clone(), revision: stored.revision, current: AtomicBool::new(false) }
+    }
+
+    /// Whether this is still what the cache says of the key; asked once the cache covers what was announced.
+    #[inline]
+    pub fn is_current(&self) -> bool {
+        self.current.load(Ordering::Acquire)
     }
 }
+
+/// What is told that the cache keeps it, or lets it go.
+trait Kept {
+    fn keep(&self, _: bool) {}
+}
+
+impl Kept for CachedKey {
+    fn keep(&self, kept: bool) {
+        self.current.store(kept, Ordering::Release);
+    }
+}
+impl Kept for Material {}
+impl Kept for KeyId {}
 
 /// A map that forgets its oldest entry when it is full.
 #[derive(Debug)]
@@ -252,7 +277,7 @@ struct Bounded<K, V> {
     capacity: usize,
 }
 
-impl<K: Clone + Eq + Hash, V> Bounded<K, V> {
+impl<K: Clone + Eq + Hash, V: Kept> Bounded<K, V> {
     fn new(capacity: usize) -> Self {
         Self { map: HashMap::new(), order: VecDeque::new(), capacity }
     }
@@ -269,24 +294,28 @@ impl<K: Clone + Eq + Hash, V> Bounded<K, V> {
     }
 
     fn insert(&mut self, key: K, value: Arc<V>) {
-        if self.map.insert(key.clone(), value).is_some() {
+        value.keep(true);
+        if let Some(old) = self.map.insert(key.clone(), value) {
+            old.keep(false);
             return;
         }
         self.order.push_back(key);
         // Removed keys linger in the order; they count, so that it stays bounded too.
         while self.order.len() > self.capacity {
             if let Some(oldest) = self.order.pop_front() {
-                self.map.remove(&oldest);
+                self.remove(&oldest);
             }
         }
     }
 
     fn remove(&mut self, key: &K) {
-        self.map.remove(key);
+        if let Some(old) = self.map.remove(key) {
+            old.keep(false);
+        }
     }
 
     fn clear(&mut self) {
-        self.map.clear();
+        self.map.drain().for_each(|(_, old)| old.keep(false));
         self.order.clear();
     }
 }

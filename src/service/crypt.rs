@@ -244,6 +244,16 @@ impl Core {
     #[cold]
     fn prepare_seal(&self, mine: &mut ThreadState, name: &[u8]) -> Result<usize> {
         mine.forget_destroyed(self.cache.erased())?;
+        let stamp = mine.stamp;
+        // Most changes are of other keys. An alias may name another key now.
+        if let Some(at) = mine.seals.find(name)
+            && let Some(seal) = mine.seals.get(at)
+            && seal.key.is_current()
+            && !name.starts_with(b"alias/")
+        {
+            seal.stamp = stamp;
+            return Ok(at);
+        }
         let prepared = self.find_seal(mine, name);
         if prepared.is_err() {
             mine.seals.remove(name);
@@ -389,6 +399,14 @@ impl Core {
         // A batch that re-encrypts goes on with an entry to encrypt.
         mine.forget_opens(self.cache.erased())?;
         let (name, id, stamp) = (&header.version, header.key, mine.stamp);
+        if let Some(at) = mine.opens.find(name)
+            && let Some(open) = mine.opens.get(at)
+            && open.id == id
+            && open.key.is_current()
+        {
+            open.stamp = stamp;
+            return Ok(at);
+        }
         let (key, material) = match self.usable_version(&id, name) {
             Ok(found) => found,
             Err(error) => {

@@ -285,7 +285,7 @@ impl Core {
                 }
                 body(change, &at)
             },
-            |changed, commit| self.cache.publish(commit, &changed.keys, &changed.destroyed),
+            |changed, commit| self.cache.publish(commit, &changed.keys, &changed.made, &changed.destroyed),
             |before| self.cache.announced(before),
         )?;
         let earliest = done.keys.iter().filter_map(|stored| stored.key.next_look()).min();
@@ -324,16 +324,18 @@ struct Done<R> {
 struct Changed<R> {
     value: R,
     keys: Vec<Stored>,
+    /// New material of keys that are in memory.
+    made: Vec<Arc<Material>>,
     destroyed: Vec<KeyId>,
 }
 
 impl<R> Changed<R> {
     fn none(value: R) -> Self {
-        Self { value, keys: Vec::new(), destroyed: Vec::new() }
+        Self { value, keys: Vec::new(), made: Vec::new(), destroyed: Vec::new() }
     }
 
     fn one(value: R, key: Stored) -> Self {
-        Self { value, keys: vec![key], destroyed: Vec::new() }
+        Self { value, keys: vec![key], made: Vec::new(), destroyed: Vec::new() }
     }
 }
 

@@ -13,7 +13,7 @@ impl Kms {
             core.store.change_root(
                 new.root()?,
                 new.creates(),
-                |commit| core.cache.publish(commit, &[], &[]),
+                |commit| core.cache.publish(commit, &[], &[], &[]),
                 |before| core.cache.announced(before),
             )
         })

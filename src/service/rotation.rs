@@ -1,10 +1,12 @@
 //! Rotation: by hand, by policy, and all that the clock finds due in bounded batches.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
+use super::cache::Material;
 use super::event::{Event, EventKind};
 use super::{Changed, Core, Done, Kms};
 use crate::domain::deadline::Verdict;
@@ -46,7 +48,7 @@ impl Kms {
             rotatable(&stored)?;
             state::check(stored.key.state_at(now.wall), Operation::CreateKeyVersion)?;
             let stored = new_version(change, stored, now.wall)?;
-            Ok(Changed::one(stored.key.primary.map(|p| p.id), stored))
+            core.rotated(change, stored, |version| version)
         })?;
         core.tell_rotation(id, done.value, done.at);
         done.value.ok_or_else(|| Status::Internal.error("a rotated key has no primary"))
@@ -173,13 +175,37 @@ impl Core {
         match stored.key.look_at_rotation(now) {
             Finding::Due => {
                 let stored = new_version(change, stored, now)?;
-                return Ok(Changed::one(stored.key.primary.map(|p| p.id), stored));
+                return self.rotated(change, stored, |version| version);
             }
             Finding::FutureLast => stored.key.future_noticed = Some(now),
             Finding::NoteVoid => stored.key.future_noticed = None,
             Finding::NotDue => {}
         }
         Ok(Changed::one(None, change.update(stored)?))
+    }
+
+    /// What a rotation changed; `value` makes the result of its version.
+    fn rotated<R>(
+        &self,
+        change: &mut Change<'_>,
+        stored: Stored,
+        value: impl FnOnce(Option<VersionId>) -> R,
+    ) -> Result<Changed<R>> {
+        let made = self.newest_in_use(change, &stored)?;
+        let mut changed = Changed::one(value(stored.key.primary.map(|p| p.id)), stored);
+        changed.made.extend(made);
+        Ok(changed)
+    }
+
+    /// The newest version of a key that is in memory. It is to be there as soon as it is committed: whoever encrypts
+    /// then finds it without the store, which may be busy with the next batch.
+    fn newest_in_use(&self, change: &mut Change<'_>, stored: &Stored) -> Result<Option<Arc<Material>>> {
+        let (id, Some(primary)) = (stored.key.id, stored.key.primary) else { return Ok(None) };
+        if self.cache.key(&id)?.is_none() {
+            return Ok(None);
+        }
+        let Some((version, mut bytes)) = change.material(stored, &primary.id)? else { return Ok(None) };
+        Ok(Some(Arc::new(Material { key: id, version, secret: self.arena.keep(&mut bytes)? })))
     }
 
     pub(super) fn tell_rotation(&self, key: KeyId, version: Option<VersionId>, now: Time) {
@@ -194,7 +220,7 @@ impl Core {
     pub(super) fn rotate_overdue(&self, id: &KeyId) {
         let done = self.change_key(id, |change, stored, now| {
             Ok(match look(change, stored, now)? {
-                Looked::Rotated(stored) => Changed::one((stored.key.primary.map(|p| p.id), None), stored),
+                Looked::Rotated(stored) => self.rotated(change, stored, |version| (version, None))?,
                 Looked::Noted(stored, kinds) => Changed::one((None, kinds.first().copied()), stored),
                 Looked::Destroyed(_) | Looked::Nothing => Changed::none((None, None)),
             })
@@ -338,6 +364,7 @@ impl Core {
                         changed.value.done.rotated += 1;
                         let version = stored.key.primary.map(|p| p.id);
                         changed.value.events.push(event(EventKind::Rotated).of_version(version));
+                        changed.made.extend(self.newest_in_use(change, &stored)?);
                         changed.keys.push(stored);
                     }
                     Looked::Noted(stored, kinds) => {

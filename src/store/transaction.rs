@@ -265,6 +265,8 @@ impl<'a> View<'a> {
     pub fn contradicted(&mut self, now: Time, limit: usize) -> Result<Vec<i64>> {
         let mut rows = self.rows.backend.created_in_future(now.millis(), limit)?;
         rows.extend(self.rows.backend.sighted_too_early(now.millis(), limit)?);
+        rows.sort_unstable();
+        rows.dedup();
         Ok(rows)
     }
 

@@ -31,6 +31,17 @@ macro_rules! columns {
     };
 }
 
+// What the clock asks at each look, so it must not read every key.
+pub(super) const DUE: &str = "SELECT next_look, row FROM key WHERE next_look <= ?1 AND (next_look, row) > (?2, ?3)
+                   ORDER BY next_look, row LIMIT ?4";
+pub(super) const CREATED_IN_FUTURE: &str =
+    "SELECT row FROM key WHERE state = 1 AND interval_s IS NOT NULL AND future_noticed IS NULL
+                   AND primary_created > ? LIMIT ?";
+// With UNION, which wants an order, it would be two scans.
+pub(super) const SIGHTED_TOO_EARLY: &str = "SELECT row FROM key WHERE sighted_wall IS NOT NULL AND delete_date > ?1
+                   UNION ALL SELECT row FROM key WHERE expiry_sighted_wall IS NOT NULL AND import_expires > ?1 LIMIT ?2";
+pub(super) const NEXT_LOOK_AFTER: &str = "SELECT min(next_look) FROM key WHERE next_look > ?";
+
 fn key_row(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
     Ok(KeyRow {
         row: row.get(0)?,
@@ -295,27 +306,21 @@ impl Backend for Sqlite {
     }
 
     fn due(&mut self, until: i64, after: Option<DueRow>, limit: usize) -> Result<Vec<DueRow>> {
-        let sql = "SELECT next_look, row FROM key WHERE next_look <= ?1 AND (next_look, row) > (?2, ?3)
-                   ORDER BY next_look, row LIMIT ?4";
         let after = after.unwrap_or(DueRow { next_look: i64::MIN, row: i64::MIN });
         let read = |row: &Row<'_>| Ok(DueRow { next_look: row.get(0)?, row: row.get(1)? });
-        self.all(sql, params![until, after.next_look, after.row, count(limit)], read)
+        self.all(DUE, params![until, after.next_look, after.row, count(limit)], read)
     }
 
     fn next_look_after(&mut self, now: i64) -> Result<Option<i64>> {
-        self.one("SELECT min(next_look) FROM key WHERE next_look > ?", [now], first).map(Option::flatten)
+        self.one(NEXT_LOOK_AFTER, [now], first).map(Option::flatten)
     }
 
     fn created_in_future(&mut self, now: i64, limit: usize) -> Result<Vec<i64>> {
-        let sql = "SELECT row FROM key WHERE state = 1 AND interval_s IS NOT NULL AND future_noticed IS NULL
-                   AND primary_created > ? LIMIT ?";
-        self.all(sql, params![now, count(limit)], first)
+        self.all(CREATED_IN_FUTURE, params![now, count(limit)], first)
     }
 
     fn sighted_too_early(&mut self, now: i64, limit: usize) -> Result<Vec<i64>> {
-        let sql = "SELECT row FROM key WHERE sighted_wall IS NOT NULL AND delete_date > ?1
-                   UNION SELECT row FROM key WHERE expiry_sighted_wall IS NOT NULL AND import_expires > ?1 LIMIT ?2";
-        self.all(sql, params![now, count(limit)], first)
+        self.all(SIGHTED_TOO_EARLY, params![now, count(limit)], first)
     }
 
     fn changed_since(&mut self, generation: i64, limit: usize) -> Result<Vec<[u8; 16]>> {

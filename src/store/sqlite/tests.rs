@@ -51,3 +51,15 @@ impl Sqlite {
         rows.map_err(|e| storage("test", &e))
     }
 }
+
+#[test]
+fn what_the_clock_asks_is_answered_by_indexes_alone() {
+    let store = Sqlite::in_memory().unwrap();
+    for sql in [rows::DUE, rows::NEXT_LOOK_AFTER, rows::CREATED_IN_FUTURE, rows::SIGHTED_TOO_EARLY] {
+        let mut statement = store.connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let nothing = vec![rusqlite::types::Null; statement.parameter_count()];
+        let plan = statement.query_map(rusqlite::params_from_iter(nothing), |row| row.get(3));
+        let plan: Vec<String> = plan.unwrap().collect::<rusqlite::Result<_>>().unwrap();
+        assert!(!plan.iter().any(|step| step.starts_with("SCAN")), "{sql} reads every key: {plan:?}");
+    }
+}
