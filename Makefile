@@ -3,7 +3,7 @@
 # The stages of each run, in order; one alone: make test STAGE=clippy
 TEST = fmt clippy header rust msrv release headers c misuse exports abi instructions cpp examples install deb demo decoder \
        system python
-NIGHTLY = miri asan tsan fuzz
+NIGHTLY = miri asan tsan loom fuzz
 LONG = long
 
 # Where `make install` puts things; each may be given.
@@ -34,7 +34,7 @@ deb: ## target/deb/libkms0_*.deb and libkms-dev_*.deb
 test: ## every check on stable Rust; STAGE=name runs one (ci/stage lists them)
 	@ci/all $(or $(STAGE),$(TEST))
 
-test-nightly: ## Miri, the address and thread sanitizers and short fuzzing on nightly Rust
+test-nightly: ## Miri, the sanitizers, loom and short fuzzing, on nightly Rust where needed
 	@ci/all $(or $(STAGE),$(NIGHTLY))
 
 test-long: ## the tests that count, with large counts; KMS_LONG=10 makes them ten times larger

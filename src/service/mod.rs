@@ -188,14 +188,12 @@ impl Core {
         if !self.ticks {
             self.poll_if_late()?;
         }
-        let word = self.store.word();
-        if self.cache.covers(word) { Ok(word) } else { self.catch_up().map(|()| word) }
+        self.cache.fresh(&self.store)
     }
 
     #[cold]
     fn catch_up(&self) -> Result<()> {
-        let word = self.store.word();
-        self.store.read(|view| self.cache.catch_up(view, word))
+        self.cache.look(&self.store)
     }
 
     fn poll_if_late(&self) -> Result<()> {

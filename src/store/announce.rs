@@ -9,10 +9,21 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Result, Status};
-use crate::sys::random;
 use crate::sys::word::{FILE_LEN, WORD_AT, Word};
+use crate::sys::{fault, random};
 
 const MAGIC: &[u8; 16] = b"libkms generatn\0";
+
+/// Nothing is announced, or only before the commit: the faults that show what an announcement after it is for.
+const UNANNOUNCED: &str = "KMS_FAULT_UNANNOUNCED";
+const EARLY: &str = "KMS_FAULT_ANNOUNCED_BEFORE_COMMIT";
+
+/// Announces a change before it is committed, where a test wants to see what comes of it.
+pub fn tell_early(word: &Word) {
+    if fault::wanted(EARLY) {
+        word.count();
+    }
+}
 
 fn path_of(store: &Path) -> PathBuf {
     let mut name = store.as_os_str().to_owned();
@@ -57,4 +68,17 @@ pub fn make(store: &Path, uuid: &[u8; 16], generation: u64) -> Result<()> {
         let _ = std::fs::remove_file(&temporary);
     }
     made.map_err(failed)
+}
+
+/// Tells a commit: first, by `publish`, this handle's own caches, then everybody. Where the caches say that they hold all
+/// that is committed, `announced` is told the word before ours.
+pub fn tell(word: &Word, publish: impl FnOnce() -> bool, announced: impl FnOnce(u64)) {
+    let holds_all = publish();
+    if fault::wanted(UNANNOUNCED) || fault::wanted(EARLY) {
+        return;
+    }
+    let before = word.count();
+    if holds_all {
+        announced(before);
+    }
 }

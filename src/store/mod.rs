@@ -27,6 +27,7 @@ use zeroize::Zeroizing;
 
 use crate::crypto::kdf;
 use crate::error::{Error, Result, Status};
+use crate::sys::fault;
 use crate::sys::fork;
 use crate::sys::secret::{Arena, Secret};
 use crate::sys::sync::{self, Lent, Pool, Published};
@@ -39,6 +40,8 @@ use sqlite::Sqlite;
 use tree::{Nodes, Rows};
 
 pub use anchor::{Anchor, AnchorStore};
+#[cfg(all(test, kms_model))]
+pub use announce::tell;
 pub use audit::{Audit, Fault};
 pub use backend::DueRow;
 pub use root::{Root, RootWrapper};
@@ -351,15 +354,12 @@ impl Store {
         let connection = &mut *guard.0;
         let result = self.change(connection, anchored, body).and_then(|(value, sealed)| {
             let Some((commit, meta)) = sealed else { return Ok((value, None)) };
+            announce::tell_early(self.word.get());
             let committed = self.commit(connection, deadline);
             drop_broken(connection, &committed);
             if committed.is_ok() || self.stands(connection, &meta) {
                 self.seen.fetch_max(commit.after, Ordering::Relaxed);
-                let holds_all = publish(&value, commit);
-                let before = self.word.get().count();
-                if holds_all {
-                    announced(before);
-                }
+                announce::tell(self.word.get(), || publish(&value, commit), announced);
             }
             committed.map(|()| (value, Some(State::of(&meta))))
         });
@@ -567,6 +567,7 @@ impl Store {
 fn drop_broken<R>(connection: &mut Connection, result: &Result<R>) {
     if let Err(e) = result
         && matches!(e.status(), Status::KeystoreIo | Status::KeystoreReplaced | Status::NotAKeystore)
+        && !fault::wanted("KMS_FAULT_NOT_REOPENED")
     {
         connection.backend.let_go();
     }

@@ -1,15 +1,26 @@
 //! Locks, waiting and threads: the only file that names lock types, so that a model checker can be swapped in.
 //!
-//! Everything here is std's: its futex locks keep no process-wide table that a forked child could hang on.
+//! Everything here is std's: its futex locks keep no process-wide table that a forked child could hang on. Built with
+//! `--cfg kms_model`, unit tests run on loom's locks and atomics instead (ci/stages/loom.sh); statics keep std's.
 
 use std::collections::VecDeque;
 use std::os::unix::thread::JoinHandleExt;
-use std::sync::atomic::{AtomicPtr, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+#[cfg(all(test, kms_model))]
+pub use loom::sync::atomic;
+#[cfg(all(test, kms_model))]
+use loom::sync::{Condvar, Mutex, MutexGuard};
+#[cfg(not(all(test, kms_model)))]
+pub use std::sync::atomic;
+#[cfg(not(all(test, kms_model)))]
+use std::sync::{Condvar, Mutex, MutexGuard};
+
+use super::fault;
 use crate::error::{Error, Result, Status};
+use atomic::{AtomicPtr, Ordering};
 
 fn poisoned<T>(_: T) -> Error {
     Status::Poisoned.error("an earlier call panicked inside the library; close the keystore and open it again")
@@ -20,11 +31,36 @@ fn poisoned<T>(_: T) -> Error {
 pub struct Lock<T>(Mutex<T>);
 
 impl<T> Lock<T> {
+    #[cfg(not(all(test, kms_model)))]
     pub const fn new(value: T) -> Self {
         Self(Mutex::new(value))
     }
 
+    #[cfg(all(test, kms_model))]
+    pub fn new(value: T) -> Self {
+        Self(Mutex::new(value))
+    }
+
     pub fn lock(&self) -> Result<MutexGuard<'_, T>> {
+        self.0.lock().map_err(poisoned)
+    }
+}
+
+/// A [`Lock`] for a static, which outlives every model.
+#[cfg(not(all(test, kms_model)))]
+pub use Lock as GlobalLock;
+
+#[cfg(all(test, kms_model))]
+#[derive(Debug)]
+pub struct GlobalLock<T>(std::sync::Mutex<T>);
+
+#[cfg(all(test, kms_model))]
+impl<T> GlobalLock<T> {
+    pub const fn new(value: T) -> Self {
+        Self(std::sync::Mutex::new(value))
+    }
+
+    pub fn lock(&self) -> Result<std::sync::MutexGuard<'_, T>> {
         self.0.lock().map_err(poisoned)
     }
 }
@@ -109,7 +145,8 @@ impl<T> Published<T> {
         let Ok(mut all) = self.all.lock() else { return };
         let next = Box::into_raw(Box::new(value));
         all.push(Kept(next));
-        self.current.store(next, Ordering::Release);
+        let order = if fault::wanted("KMS_FAULT_PUBLISHED_UNORDERED") { Ordering::Relaxed } else { Ordering::Release };
+        self.current.store(next, order);
     }
 }
 
@@ -194,7 +231,7 @@ impl Alarm {
 
     pub fn nudge(&self) {
         if let Ok(mut state) = self.state.lock() {
-            state.nudged = true;
+            state.nudged = !fault::wanted("KMS_FAULT_NUDGE_FORGOTTEN");
             self.changed.notify_all();
         }
     }
@@ -252,5 +289,7 @@ pub fn sleep(time: Duration) {
     std::thread::sleep(time);
 }
 
-#[cfg(test)]
+#[cfg(all(test, kms_model))]
+mod model;
+#[cfg(all(test, not(kms_model)))]
 mod tests;

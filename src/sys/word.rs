@@ -3,9 +3,9 @@
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::fault;
+use super::sync::atomic::{AtomicU64, Ordering};
 use crate::error::{Result, Status};
 
 /// Bytes of the file; the word is its 8 bytes at [`WORD_AT`], little-endian.

@@ -262,3 +262,16 @@ fn the_clock_goes_on_after_the_disk_failed_and_tells_of_it() {
     });
     println!("{} faults; rotated again within {:?}", recovered.len(), recovered.iter().max().unwrap());
 }
+
+#[cfg(feature = "faults")]
+#[test]
+fn a_connection_kept_after_a_failed_sync_would_be_noticed() {
+    let told = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "errors::after_a_failed_sync_the_store_is_opened_anew_before_the_next_write"])
+        .env("KMS_FAULT_NOT_REOPENED", "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&told.stdout).into_owned() + &String::from_utf8_lossy(&told.stderr);
+    assert!(!told.status.success(), "without reopening the test passes: {text}");
+    assert!(text.contains("its connection went on writing"), "the test fails of something else: {text}");
+}

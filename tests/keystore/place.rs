@@ -186,6 +186,20 @@ fn without_a_generation_file_changes_are_still_seen() {
 }
 
 #[test]
+fn a_generation_file_that_may_not_be_written_hides_no_change() {
+    use std::os::unix::fs::PermissionsExt;
+    let read_only = |path: &std::path::Path| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o444)).unwrap();
+        let file = std::fs::OpenOptions::new().read(true).open(path).unwrap();
+        assert!(file.metadata().unwrap().permissions().readonly());
+    };
+    let (slowest, unmapped) = seen_after(read_only, "bound-by-modes");
+    println!("read-only: seen after {slowest:?}, not_mapped {unmapped}");
+    assert!(slowest < Duration::from_secs(3), "seen only after {slowest:?}");
+    assert!(!unmapped, "the file was not made anew, though its folder may be written");
+}
+
+#[test]
 fn a_read_only_handle_writes_nothing() {
     let folder = Folder::new();
     let key = new_key(&folder.create(), Some(1));

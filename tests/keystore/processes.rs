@@ -161,3 +161,47 @@ fn opening_waits_for_a_writer_that_is_committing() {
         worker.kill();
     }
 }
+
+/// Of so many changes of another process, how many the calls of a third did not see that began after the answer.
+#[cfg(feature = "faults")]
+fn unseen(rounds: usize, environment: &[(&str, &str)]) -> usize {
+    let folder = Folder::new();
+    let key = new_key(&folder.create(), None);
+    let mut reader = Worker::start("serve", &[&folder.store(), "quiet"]);
+    let mut writer = Worker::start_with("serve", &[&folder.store(), "quiet"], environment);
+    assert_eq!((reader.hear(), writer.hear()), ("open".to_owned(), "open".to_owned()));
+    let encrypt = format!("encrypt {key}");
+    let mut unseen = 0;
+    for _ in 0..rounds {
+        reader.ask(&encrypt);
+        let answered = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                assert_eq!(writer.ask(&format!("disable {key}")), "ok");
+                answered.store(true, std::sync::atomic::Ordering::SeqCst);
+            });
+            // Calls from the midst of the change too.
+            while !answered.load(std::sync::atomic::Ordering::SeqCst) {
+                reader.ask(&encrypt);
+            }
+        });
+        unseen += usize::from(reader.ask(&encrypt) != "RejectedDisabled");
+        assert_eq!(writer.ask(&format!("enable {key}")), "ok");
+        let enabled = Instant::now();
+        while reader.ask(&encrypt) == "RejectedDisabled" {
+            assert!(enabled.elapsed() < Duration::from_secs(10), "a change is never seen");
+        }
+    }
+    unseen
+}
+
+#[cfg(feature = "faults")]
+#[test]
+fn a_change_announced_before_its_commit_or_not_at_all_would_be_noticed() {
+    assert_eq!(unseen(20, &[]), 0, "a change that was acknowledged is not seen by the next call");
+    for fault in ["KMS_FAULT_UNANNOUNCED", "KMS_FAULT_ANNOUNCED_BEFORE_COMMIT"] {
+        let unseen = unseen(5, &[(fault, "1")]);
+        println!("{fault}: {unseen} of 5 changes unseen");
+        assert!(unseen > 0, "{fault}: the check of coherence can't fail");
+    }
+}

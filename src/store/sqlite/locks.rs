@@ -20,7 +20,7 @@ use super::file::FileId;
 use crate::error::{Result, Status};
 use crate::sys::fault;
 use crate::sys::fork::{self, ClosedInChild};
-use crate::sys::sync::Lock;
+use crate::sys::sync::GlobalLock;
 
 /// Keeps a file's lock descriptor open while a connection needs it.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ struct Entry {
 }
 
 /// Touched only inside the fork gate, so a child never finds it locked.
-static OPEN: Lock<Vec<Entry>> = Lock::new(Vec::new());
+static OPEN: GlobalLock<Vec<Entry>> = GlobalLock::new(Vec::new());
 
 impl LockFile {
     /// The descriptor for the file at `path`, which must be `id`.
