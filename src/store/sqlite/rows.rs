@@ -285,7 +285,7 @@ impl Backend for Sqlite {
             columns!(key),
             ") VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         );
-        self.change_one(&sql, key_params(key))
+        self.change_one(sql, key_params(key))
     }
 
     fn update_key(&mut self, key: &KeyRow) -> Result<()> {
@@ -329,12 +329,12 @@ impl Backend for Sqlite {
 
     fn insert_material(&mut self, m: &MaterialRow) -> Result<()> {
         let sql = concat!("INSERT INTO material(", columns!(material), ") VALUES(?, ?, ?, ?, ?, ?)");
-        self.change_one(&sql, params![m.key_row, m.number, m.version, m.algorithm, m.created, m.sealed])
+        self.change_one(sql, params![m.key_row, m.number, m.version, m.algorithm, m.created, m.sealed])
     }
 
     fn material(&mut self, key_row: i64, version: &[u8; 16]) -> Result<Option<MaterialRow>> {
         let sql = concat!("SELECT ", columns!(material), " FROM material WHERE key_row = ? AND version = ?");
-        self.one(&sql, params![key_row, version], material_row)
+        self.one(sql, params![key_row, version], material_row)
     }
 
     fn materials_after(&mut self, key_row: i64, number: i64, limit: usize) -> Result<Vec<MaterialRow>> {
@@ -343,7 +343,7 @@ impl Backend for Sqlite {
             columns!(material),
             " FROM material WHERE key_row = ? AND number > ? ORDER BY number LIMIT ?"
         );
-        self.all(&sql, params![key_row, number, count(limit)], material_row)
+        self.all(sql, params![key_row, number, count(limit)], material_row)
     }
 
     fn materials_before(&mut self, key_row: i64, number: Option<i64>, limit: usize) -> Result<Vec<MaterialRow>> {
@@ -352,7 +352,7 @@ impl Backend for Sqlite {
             columns!(material),
             " FROM material WHERE key_row = ? AND number < ? ORDER BY number DESC LIMIT ?"
         );
-        self.all(&sql, params![key_row, number.unwrap_or(i64::MAX), count(limit)], material_row)
+        self.all(sql, params![key_row, number.unwrap_or(i64::MAX), count(limit)], material_row)
     }
 
     fn delete_materials(&mut self, key_row: i64) -> Result<()> {
@@ -380,11 +380,11 @@ impl Backend for Sqlite {
                     columns!(alias),
                     " FROM alias WHERE key_row = ? AND name > ? ORDER BY name LIMIT ?"
                 );
-                self.all(&sql, params![key_row, after, count(limit)], alias_row)
+                self.all(sql, params![key_row, after, count(limit)], alias_row)
             }
             None => {
                 let sql = concat!("SELECT ", columns!(alias), " FROM alias WHERE name > ? ORDER BY name LIMIT ?");
-                self.all(&sql, params![after, count(limit)], alias_row)
+                self.all(sql, params![after, count(limit)], alias_row)
             }
         }
     }
@@ -407,7 +407,7 @@ impl Backend for Sqlite {
 
     fn tags(&mut self, key_row: i64) -> Result<Vec<TagRow>> {
         let sql = concat!("SELECT ", columns!(tag), " FROM tag WHERE key_row = ? ORDER BY name");
-        self.all(&sql, [key_row], tag_row)
+        self.all(sql, [key_row], tag_row)
     }
 
     fn put_tag(&mut self, t: &TagRow) -> Result<()> {
