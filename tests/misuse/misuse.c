@@ -31,6 +31,20 @@ static void broken(const char *promise, kms_status status) {
             kms_status_name(status), detail);
 }
 
+/* KMS_MISUSE: "quick" leaves out the calls that make an RSA pair each, "valgrind" most of the ways too. */
+static int is_left_out(const function *f) {
+    const char *kind = getenv("KMS_MISUSE");
+    if (kind == NULL || strcmp(kind, "plain") == 0) {
+        return 0;
+    }
+    return strcmp(f->name, "kms_get_parameters_for_import") == 0 || strstr(f->name, "passphrase") != NULL;
+}
+
+static int is_thorough(void) {
+    const char *kind = getenv("KMS_MISUSE");
+    return kind == NULL || strcmp(kind, "valgrind") != 0;
+}
+
 /* Arguments. */
 
 static void make(attempt *a, int at) {
@@ -297,10 +311,10 @@ static void structs(const function *f, int at) {
     const parameter *p = &f->parameters[at];
     const member *m;
     size_t size, i;
-    for (size = 0; size < p->size; size++) {
+    for (size = 0; size < p->size; size += is_thorough() ? 1 : 13) {
         change(f, at, "struct_size", (long long)size, 0, 0, set_size, INVALID);
     }
-    for (size = p->size + 1; size < p->size + 20; size++) {
+    for (size = p->size + 1; size < p->size + 20; size += is_thorough() ? 1 : 9) {
         change(f, at, "struct_size with zeros after it", (long long)size, size, 0, set_size, FINE);
         change(f, at, "struct_size with a byte after it", (long long)size, size, 0, set_size_and_tail, INVALID);
     }
@@ -407,7 +421,7 @@ static void every_way(const function *f) {
                 }
                 break;
             case RECORD_SIZE:
-                for (i = 0; i < n; i++) {
+                for (i = 0; i < n; i += is_thorough() ? 1 : 13) {
                     number(f, at, i, INVALID);
                 }
                 number(f, at, n + 1, INVALID);
@@ -490,7 +504,11 @@ static void call_everything(int depth) {
     static attempt a[DEEPEST];
     size_t i;
     for (i = 0; i < FUNCTIONS; i++) {
+        static int pairs;
         const char *function = now_function;
+        if (strcmp(functions[i].name, "kms_get_parameters_for_import") == 0 && pairs++ > 3) {
+            continue; /* it makes an RSA pair each time */
+        }
         call_valid(&a[depth], &functions[i], scene.kms, depth, ANY);
         now_function = function;
     }
@@ -500,6 +518,9 @@ static void each_call_succeeds_when_all_is_valid(enum expected expected) {
     static attempt a;
     size_t i;
     for (i = 0; i < FUNCTIONS; i++) {
+        if (!is_thorough() && is_left_out(&functions[i])) {
+            continue;
+        }
         call_valid(&a, &functions[i], scene.kms, 0, expected);
     }
 }
@@ -572,20 +593,6 @@ static void a_forked_child(enum expected expected) {
     nothing_was_lost();
 }
 
-/* KMS_MISUSE: "quick" leaves out the calls that make an RSA pair each, "valgrind" most of the ways too. */
-static int is_left_out(const function *f) {
-    const char *kind = getenv("KMS_MISUSE");
-    if (kind == NULL || strcmp(kind, "plain") == 0) {
-        return 0;
-    }
-    return strcmp(f->name, "kms_get_parameters_for_import") == 0 || strstr(f->name, "passphrase") != NULL;
-}
-
-static int is_thorough(void) {
-    const char *kind = getenv("KMS_MISUSE");
-    return kind == NULL || strcmp(kind, "valgrind") != 0;
-}
-
 int main(void) {
     static const int fatal[] = {SIGSEGV, SIGBUS, SIGABRT, SIGALRM, SIGFPE, SIGILL};
     size_t i;
@@ -594,7 +601,7 @@ int main(void) {
         signal(fatal[i], died);
     }
     make_places();
-    for (round = 0; round < 2; round++) {
+    for (round = 0; round < (is_thorough() ? 2 : 1); round++) {
         misused(round == 0 ? "memory:" : "misuse.db");
         check_test = round == 0 ? "in memory" : "in a file";
         each_call_succeeds_when_all_is_valid(FINE);

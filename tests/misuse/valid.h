@@ -165,7 +165,7 @@ VALID(reencrypt_batch_records) { record(a, at, scene.blob.data, scene.blob.len, 
 
 VALID(options) {
     if (a->f->parameters[at].kind == STRUCT_IN) {
-        kms_create_key_options options = KMS_CREATE_KEY_OPTIONS_INIT;
+        static const kms_create_key_options options = KMS_CREATE_KEY_OPTIONS_INIT; /* static: its padding is compared too */
         put(a, at, &options, sizeof options);
         return;
     }
