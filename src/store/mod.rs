@@ -322,7 +322,7 @@ impl Store {
             backend.rollback();
             result
         });
-        drop_broken(connection, &result);
+        self.drop_broken(connection, &result);
         result
     }
 
@@ -352,7 +352,7 @@ impl Store {
         let result = self.change(connection, anchored, body).and_then(|(value, sealed)| {
             let Some((commit, meta)) = sealed else { return Ok((value, None)) };
             let committed = self.commit(connection, deadline);
-            drop_broken(connection, &committed);
+            self.drop_broken(connection, &committed);
             if committed.is_ok() || self.stands(connection, &meta) {
                 self.seen.fetch_max(commit.after, Ordering::Relaxed);
                 let holds_all = publish(&value, commit);
@@ -363,7 +363,7 @@ impl Store {
             }
             committed.map(|()| (value, Some(State::of(&meta))))
         });
-        drop_broken(connection, &result);
+        self.drop_broken(connection, &result);
         drop(guard);
         drop(lent);
         let (value, state) = result?;
@@ -425,7 +425,7 @@ impl Store {
                 }
                 Ok(())
             });
-            drop_broken(connection, &result);
+            self.drop_broken(connection, &result);
             result
         })?;
         match placed {
@@ -510,6 +510,21 @@ impl Store {
         done
     }
 
+    /// After an error of the file itself nothing about the connection is trusted; it is dropped, and made anew later. A
+    /// keystore in memory is its connection: without it, all keys would be lost.
+    fn drop_broken<R>(&self, connection: &mut Connection, result: &Result<R>) {
+        if let Err(e) = result
+            && matches!(e.status(), Status::KeystoreIo | Status::KeystoreReplaced | Status::NotAKeystore)
+        {
+            match self.settings.location {
+                Location::File(_) => connection.backend.let_go(),
+                Location::Memory => {
+                    fork::gate(|| connection.backend.get().map(|backend| backend.rollback()).unwrap_or(()))
+                }
+            }
+        }
+    }
+
     /// The connection inside a new transaction, and until when its user may wait for other processes.
     ///
     /// Between two tries the connection goes back: a reader doesn't wait behind a writer that another process keeps
@@ -523,7 +538,7 @@ impl Store {
             let mut lent = self.connection.lend(left)?.ok_or_else(busy)?;
             let connection = lent.get()?;
             let begun = self.try_begin(connection, kind);
-            drop_broken(connection, &begun);
+            self.drop_broken(connection, &begun);
             begun.map(|()| lent)
         })?;
         Ok((lent, deadline))
@@ -557,15 +572,6 @@ impl Store {
         // The rotation thread may use libcrypto inside the gate only.
         fork::gate(|| self.check_same(&found, sealing))?;
         Ok(backend)
-    }
-}
-
-/// After an error of the file itself nothing about the connection is trusted; it is dropped, and made anew later.
-fn drop_broken<R>(connection: &mut Connection, result: &Result<R>) {
-    if let Err(e) = result
-        && matches!(e.status(), Status::KeystoreIo | Status::KeystoreReplaced | Status::NotAKeystore)
-    {
-        connection.backend.let_go();
     }
 }
 

@@ -50,6 +50,16 @@ fn a_backup_replaces_nothing() {
 }
 
 #[test]
+fn a_keystore_in_memory_survives_a_backup_that_fails() {
+    let kms = Kms::open("memory:", &Options::new().root_key(&[7; 32]).rotation_thread(false)).unwrap();
+    let key = new_key(&kms, None);
+    let failed = kms.backup("/proc/no/such/folder/copy.db").unwrap_err();
+    assert_eq!(failed.status(), Status::KeystoreIo);
+    assert!(kms.list_keys(None, 1, |_| true).is_ok(), "the keys went with the connection");
+    kms.rotate(&key).expect("the keystore can still be changed");
+}
+
+#[test]
 fn a_backup_is_of_one_moment() {
     let folder = Folder::without_a_disk();
     let kms = folder.create();
