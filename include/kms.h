@@ -928,7 +928,7 @@ kms_status kms_list_resource_tags(const struct kms_t *kms,
 
 // kms_get_parameters_for_import gives what is needed to import material into an EXTERNAL key from elsewhere: a public
 // key (RSA-2048, a SubjectPublicKeyInfo in DER) to wrap the 32 bytes with, and a token to give back with them. Both are
-// good for this key, several times, for 24 hours; `*expires_ms` is when that ends.
+// good for this key, several times, for 24 hours; `*expires_ms`, unless that is NULL, is when that ends.
 //
 // Each output follows the rule for outputs; both buffers must be large enough, 512 and 2048 bytes are. Works in every
 // state of the key. Fails with KMS_UNSUPPORTED_ORIGIN.

@@ -1,6 +1,6 @@
 //! Reads and writes a caller's memory; nothing else dereferences a caller's pointer.
 //!
-//! `(NULL, 0)` is empty, `(NULL, n)` and lengths above `isize::MAX` are refused, text must be UTF-8. What can't be
+//! `(NULL, 0)` is empty, `(NULL, n)` and lengths that no memory has are refused, text must be UTF-8. What can't be
 //! checked (that the memory is there) is the caller's promise, stated once in the header's contract.
 
 use std::ffi::{CStr, c_char};
@@ -47,10 +47,13 @@ fn is_null(what: &'static str) -> Error {
     invalid(format!("{what} is NULL"))
 }
 
+/// More than any process of a 64-bit system can address; of the others, more than one object can have.
+const TOO_LONG: usize = if usize::BITS == 64 { 1 << 56 } else { isize::MAX as usize };
+
 /// Checks pointer and length without touching the memory.
 #[inline]
 pub fn check<T>(pointer: *const T, count: usize, what: &'static str) -> Result<()> {
-    let possible = count.checked_mul(size_of::<T>()).is_some_and(|bytes| isize::try_from(bytes).is_ok());
+    let possible = count.checked_mul(size_of::<T>()).is_some_and(|bytes| bytes < TOO_LONG);
     if count == 0 || (!pointer.is_null() && possible) { Ok(()) } else { Err(unchecked(pointer.is_null(), what)) }
 }
 
@@ -184,6 +187,9 @@ pub unsafe trait Sized32: Copy {
     const FIRST_SIZE: usize;
 }
 
+/// No version of any struct here will be longer: a size above it was never set.
+const LONGEST_STRUCT: usize = 4096;
+
 /// The size that a caller gave his struct; what lies beyond ours must be zero.
 ///
 /// SAFETY: NULL, or a struct that is as long as it says.
@@ -195,6 +201,9 @@ unsafe fn struct_size<T: Sized32>(pointer: *const T, what: &'static str) -> Resu
     let size = unsafe { pointer.cast::<u32>().read_unaligned() } as usize;
     if size < T::FIRST_SIZE {
         return Err(invalid(format!("struct_size of {what} is too small; start from its INIT macro")));
+    }
+    if size > LONGEST_STRUCT {
+        return Err(invalid(format!("struct_size of {what} is impossible; start from its INIT macro")));
     }
     for at in size_of::<T>()..size {
         // SAFETY: the caller says that his struct is `size` bytes long.

@@ -34,6 +34,10 @@ fn null_with_length_0_is_empty_and_with_another_an_error() {
         assert_eq!(slice(&byte, 1, "x").unwrap(), &[7]);
         assert!(slice(&byte, usize::MAX, "x").is_err(), "longer than any object");
         assert!(slice(&byte, isize::MAX as usize + 1, "x").is_err());
+        #[cfg(target_pointer_width = "64")]
+        for bits in 56..64 {
+            assert!(slice(&byte, (1 << bits) - 1 + usize::from(bits == 56), "x").is_err(), "{bits} bits of bytes");
+        }
         let words = [0u64; 2];
         assert!(slice(words.as_ptr().cast::<u8>().add(1).cast::<u64>(), 1, "x").is_err(), "misaligned");
         assert!(slice(words.as_ptr(), usize::MAX / 4, "x").is_err(), "the size in bytes overflows");
@@ -92,12 +96,16 @@ fn a_struct_of_a_newer_caller_is_fine_while_its_new_fields_are_zero() {
 }
 
 #[test]
-fn a_struct_that_is_null_or_too_small_is_refused() {
+fn a_struct_that_is_null_too_small_or_impossibly_long_is_refused() {
     unsafe {
         assert!(read_struct::<Old>(null(), "x").is_err());
         for struct_size in [0, 1, 7] {
             assert!(read_struct(&Old { struct_size, a: 0 }, "x").is_err());
         }
+        // So long as it says, all of it zeros: but no struct of ours ever will be.
+        let mut long = vec![0u64; 1024];
+        long[0] = 8192_u32.to_ne_bytes().iter().rev().fold(0, |all, byte| all << 8 | u64::from(*byte));
+        assert!(read_struct(long.as_ptr().cast::<Old>(), "x").is_err());
     }
 }
 
