@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Every function of kms.h with every argument wrong in turn (ci/misuse): plain, under ASAN with UBSan, under valgrind.
+. "$(dirname "$0")/../lib.sh"
+need gcc:gcc valgrind:valgrind python3:python3
+build_release
+mkdir -p target/misuse
+
+ci/misuse target/misuse/table.h
+# A function that the table does not know must not go untried: the generator has to notice.
+must_refuse() { ! ci/misuse target/misuse/unknown.h "$1"; }
+sed 's/^size_t kms_last_error(/KMS_MUST_USE kms_status kms_newcomer(const struct kms_t *kms, const char *novelty);\n&/' \
+    include/kms.h >target/misuse/newcomer.h
+attempt "a function that ci/misuse does not know is refused" must_refuse target/misuse/newcomer.h
+
+compile_c tests/misuse/main.c target/misuse/plain "$LIBRARY" -Itests/misuse -Itarget/misuse
+compile_c tests/misuse/main.c target/misuse/sanitized "$LIBRARY" -Itests/misuse -Itarget/misuse \
+    -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+
+attempt "misuse, plain" in_empty_folder "$ROOT/target/misuse/plain"
+attempt "misuse, sanitized" in_empty_folder "$ROOT/target/misuse/sanitized"
+attempt "misuse, valgrind" in_empty_folder valgrind --quiet --error-exitcode=9 --leak-check=full \
+    --errors-for-leak-kinds=definite --fair-sched=try "$ROOT/target/misuse/plain" quick
+all_passed
