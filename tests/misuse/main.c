@@ -801,11 +801,13 @@ static void misuse(void) {
         }
         nulls(f);
         struct_sizes(f);
-        numbers(f);
-        fields(f);
-        texts(f);
-        if (!quick || strstr(f->name, "import") == NULL) {
+        if (!quick || strstr(f->name, "port") == NULL) { /* import and export make RSA keys */
+            numbers(f);
             misaligned(f);
+        }
+        if (!quick) {
+            fields(f);
+            texts(f);
             callbacks(f);
             option_callbacks(f);
         }
@@ -820,7 +822,7 @@ static void misuse(void) {
     for (i = 0; i < REGIONS; i++) {
         free(regions[i].before);
     }
-    if (progress->misused > 0 && callbacks_run == 0 && go_on_at == 0) {
+    if (progress->misused > 0 && callbacks_run == 0 && go_on_at == 0 && !quick) {
         broken("no callback ran");
     }
     exit(0); /* with a look for leaks */
@@ -856,5 +858,5 @@ int main(int argc, char **argv) {
         }
     }
     printf("%d functions, %d calls, %d broken, %d crashes\n", (int)FUNCTIONS, progress->misused, progress->broken, crashes);
-    return progress->broken != 0 || crashes != 0 || progress->misused < 1000;
+    return progress->broken != 0 || crashes != 0 || progress->misused < 500;
 }
