@@ -5,3 +5,4 @@ need_cargo
 cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
 cargo fmt --check
 cargo fmt --check --manifest-path tools/openssl-build/Cargo.toml
+cargo fmt --check --manifest-path fuzz/Cargo.toml

@@ -13,6 +13,7 @@ use kms::{Error, Status};
 /// What no caller can bring about, whatever the arguments are.
 #[track_caller]
 pub fn blameless(error: &Error) {
-    let internal = [Status::Internal, Status::Poisoned, Status::KeystoreCorrupt, Status::KeystoreIo, Status::RandomFailed];
+    let internal =
+        [Status::Internal, Status::Poisoned, Status::KeystoreCorrupt, Status::KeystoreIo, Status::RandomFailed];
     assert!(!internal.contains(&error.status()), "{}: {:?}: {error}", Location::caller(), error.status());
 }

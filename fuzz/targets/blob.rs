@@ -41,7 +41,9 @@ fuzz_target!(|bytes: &[u8]| {
     }
     match kms.inspect(&blob) {
         Ok(info) => {
-            assert!(blob.len() >= 80 && blob[8..24] == *info.key.as_bytes() && blob[24..40] == *info.version.as_bytes());
+            assert!(
+                blob.len() >= 80 && blob[8..24] == *info.key.as_bytes() && blob[24..40] == *info.version.as_bytes()
+            );
         }
         Err(error) => {
             blameless(&error);

@@ -79,7 +79,9 @@ impl State {
                     blameless(&failed.error);
                     let body: Value = serde_json::from_str(&failed.body).expect("an error body is JSON");
                     assert_eq!(body["Code"], failed.error.status().code());
-                    assert!(body["HttpStatus"].is_u64() && body["Message"].is_string() && body["RequestId"].is_string());
+                    assert!(
+                        body["HttpStatus"].is_u64() && body["Message"].is_string() && body["RequestId"].is_string()
+                    );
                 }
             }
         }

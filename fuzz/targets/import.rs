@@ -13,13 +13,36 @@ use libkms_fuzz::memory::{BEGINNING, Memory};
 #[derive(Debug, Arbitrary)]
 enum Step {
     /// Which key, whose wrapped material and whose token, each changed.
-    Import { key: u8, wrapped: u8, wrapped_edits: Vec<Edit>, token: u8, token_edits: Vec<Edit>, expires: Option<i32> },
-    Raw { key: u8, material: Material, expires: Option<i32> },
-    Delete { key: u8 },
-    Forward { seconds: u32 },
+    Import {
+        key: u8,
+        wrapped: u8,
+        wrapped_edits: Vec<Edit>,
+        token: u8,
+        token_edits: Vec<Edit>,
+        expires: Option<i32>,
+    },
+    Raw {
+        key: u8,
+        material: Material,
+        expires: Option<i32>,
+    },
+    Delete {
+        key: u8,
+    },
+    Forward {
+        seconds: u32,
+    },
     Back,
-    Export { which: u8, edits: Vec<Edit>, wrapping: u8, number_of_bytes: u16 },
-    ExportBytes { public_key: Vec<u8>, wrapping: u8 },
+    Export {
+        which: u8,
+        edits: Vec<Edit>,
+        wrapping: u8,
+        number_of_bytes: u16,
+    },
+    ExportBytes {
+        public_key: Vec<u8>,
+        wrapping: u8,
+    },
 }
 
 #[derive(Debug, Arbitrary)]
@@ -89,7 +112,8 @@ impl State {
                 key.present = false;
             }
             Step::Import { key, wrapped, wrapped_edits, token, token_edits, expires } => {
-                let (mut bytes, mut token_bytes) = (self.keys[at(wrapped)].wrapped.clone(), self.keys[at(token)].token.clone());
+                let (mut bytes, mut token_bytes) =
+                    (self.keys[at(wrapped)].wrapped.clone(), self.keys[at(token)].token.clone());
                 apply(&mut bytes, &wrapped_edits);
                 apply(&mut token_bytes, &token_edits);
                 let token_is_good = token_bytes == self.keys[at(key)].token && now < BEGINNING + TOKEN_SECONDS * 1000;
@@ -134,8 +158,7 @@ impl State {
                 }
             }
             Step::ExportBytes { public_key, wrapping } => {
-                let made =
-                    kms.generate_and_export_data_key(&self.ours, 32, &[], &public_key, WRAPPINGS[at(wrapping)]);
+                let made = kms.generate_and_export_data_key(&self.ours, 32, &[], &public_key, WRAPPINGS[at(wrapping)]);
                 if let Err(error) = made {
                     blameless(&error);
                 }

@@ -26,8 +26,13 @@ enum Change {
 
 const PAGE: usize = 4096;
 /// Texts that SQLite gives a meaning.
-const TEXTS: &[(&str, &str)] =
-    &[("CREATE TABLE", "CREATE VIEW "), ("INTEGER", "BLOB   "), ("STRICT", "      "), ("UNIQUE", "      "), ("BLOB", "TEXT")];
+const TEXTS: &[(&str, &str)] = &[
+    ("CREATE TABLE", "CREATE VIEW "),
+    ("INTEGER", "BLOB   "),
+    ("STRICT", "      "),
+    ("UNIQUE", "      "),
+    ("BLOB", "TEXT"),
+];
 
 fn change(file: &mut Vec<u8>, change: &Change) {
     let pages = file.len() / PAGE;
@@ -37,7 +42,8 @@ fn change(file: &mut Vec<u8>, change: &Change) {
         Change::Text(which) => {
             let (from, to) = TEXTS[usize::from(*which) % TEXTS.len()];
             let nth = usize::from(*which) / TEXTS.len();
-            let found = (0..file.len().saturating_sub(from.len())).filter(|at| file[*at..].starts_with(from.as_bytes()));
+            let found =
+                (0..file.len().saturating_sub(from.len())).filter(|at| file[*at..].starts_with(from.as_bytes()));
             if let Some(at) = found.clone().nth(nth % found.count().max(1)) {
                 file[at..at + to.len()].copy_from_slice(to.as_bytes());
             }

@@ -162,7 +162,9 @@ impl Play<'_> {
                 }
                 done
             }
-            Step::Protect { key, on } => kms.set_deletion_protection(&self.keys[self.key(key)?].id, on.then_some("kept")),
+            Step::Protect { key, on } => {
+                kms.set_deletion_protection(&self.keys[self.key(key)?].id, on.then_some("kept"))
+            }
             Step::Import { key, expires } => {
                 let key = self.key(key)?;
                 let expires = expires.map(|seconds| Time::from_millis(clock.millis()).plus_seconds(i64::from(seconds)));
@@ -236,7 +238,11 @@ impl Play<'_> {
                 Some(KeyState::PendingDeletion) => Status::RejectedPendingDeletion,
                 Some(KeyState::PendingImport) => Status::RejectedPendingImport,
             };
-            assert_eq!(opened.map(drop).map_err(|error| error.status()), Err(wanted), "a key was used in another state");
+            assert_eq!(
+                opened.map(drop).map_err(|error| error.status()),
+                Err(wanted),
+                "a key was used in another state"
+            );
         }
     }
 }

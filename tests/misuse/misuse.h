@@ -1,96 +1,93 @@
-/* What is known of a function of kms.h, one attempt to call it, the memory that its arguments lie in. */
+/* What the generated table of functions is made of: a keystore to misuse, memory that shows each write too many. */
 #ifndef KMS_TESTS_MISUSE_H
 #define KMS_TESTS_MISUSE_H
 
-#define _GNU_SOURCE
 #include "check.h"
-#include <signal.h>
 #include <stddef.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
-enum kind { HANDLE, OPTIONS, OWNED, POINTER_OUT, TEXT, DATA, ARRAY, OUT, LENGTH_OUT, NUMBER_OUT, ID_OUT, STRUCT_IN, STRUCT_OUT,
-            RECORDS, USER, CALLBACK, ERROR_TEXT, LENGTH, CAPACITY, SIZE, RECORD_SIZE, NUMBER, FLAG, ENUM };
+enum { PARAMS = 16 };
 
-typedef void (*anything)(void);
-typedef struct value {
-    void *p;
-    uint64_t n;
-    anything call;
-} value;
+/* What a parameter is; the length of a pointer is the parameter that its `partner` names. */
+typedef enum kind {
+    HANDLE,
+    OPTIONS,
+    TEXT,
+    BYTES,
+    ARRAY,
+    RECORDS,
+    STRUCT_IN,
+    STRUCT_OUT,
+    OUT,
+    TEXT_OUT,
+    VALUE_OUT,
+    CALLBACK,
+    USER,
+    OWNED,
+    LENGTH,
+    CAPACITY,
+    SIZE,
+    COUNT,
+    NUMBER,
+    CHOICE
+} kind;
 
-typedef struct member {
+typedef struct field {
     const char *name;
-    enum kind kind;
-    size_t at;
-} member;
+    char type; /* i: int32_t, l: int64_t, t: text, o: something else */
+    size_t offset;
+} field;
 
-struct attempt;
-typedef struct parameter {
+typedef struct param {
     const char *name;
-    enum kind kind;
-    int may_be_null;
-    int length;   /* which parameter says how long this one is; -1: none */
-    int capacity; /* of an output: which says how much room there is; of a length: whose it is */
-    int32_t end;  /* the first number that the enumeration doesn't have */
-    size_t size;
-    const member *members;
-    void (*make)(struct attempt *, int at);
-    anything callback;
-} parameter;
+    kind kind;
+    int partner;  /* of a pointer: its length, -1 none; of a length: its pointer */
+    int nullable; /* NULL is not refused as such */
+    size_t size;  /* of what it points to, or of an element */
+    int32_t beyond; /* of a choice: the first number after the last */
+    const field *fields;
+    int field_count;
+} param;
+
+/* A pointer or a number, as the generated calls cast them. */
+typedef union slot {
+    const void *pointer;
+    void *writable;
+    uint64_t number;
+    void (*function)(void);
+} slot;
+
+typedef enum result { NOTHING, STATUS, POINTER, NUMBER_OF } result;
+
+/* What valid arguments are made of. */
+typedef struct world {
+    kms_t *kms;
+    int options_are_used; /* the options of the last call are the handle's: see make_options */
+    kms_options_t *options;
+    manual_clock clock;
+    key_id key, disabled, external, imported;
+    char version_id[KMS_ID_SIZE];
+    small_blob blob, data_key;
+    uint8_t public_key[512], token[2048], wrapped[256];
+    size_t public_key_len, token_len, wrapped_len;
+    uint64_t generation;
+    char path[512];
+} world;
 
 typedef struct function {
     const char *name;
-    kms_status (*call)(const value *);
-    const parameter *parameters;
+    result result;
     int count;
-    int has_status;
+    param params[PARAMS];
+    void (*valid)(world *, slot *);
+    int64_t (*call)(const slot *);
 } function;
 
-enum { MOST = 16, PLACE = 4096, DEEPEST = 3, CANARY = 0xC5 };
-
-/* Each argument ends where a page begins that nobody may touch; what precedes it must keep its bytes. */
-typedef struct attempt {
-    const function *f;
-    const kms_t *kms;
-    int depth;
-    value v[MOST];
-    size_t size[MOST];  /* bytes at v.p */
-    size_t count[MOST]; /* elements there, as the length has it */
-    void *made[MOST];   /* what cleaning up takes back */
-    uint8_t before[MOST][PLACE];
-} attempt;
-
-static uint8_t *places;
-
-static inline void make_places(void) {
-    size_t stride = (size_t)PLACE * 2, i;
-    places = mmap(NULL, stride * MOST * DEEPEST + PLACE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    REQUIRE(places != MAP_FAILED);
-    for (i = 0; i < (size_t)MOST * DEEPEST; i++) {
-        REQUIRE(mprotect(places + PLACE + i * stride, PLACE, PROT_READ | PROT_WRITE) == 0);
-    }
-}
-
-static inline uint8_t *place(const attempt *a, int at) {
-    return places + PLACE + ((size_t)a->depth * MOST + (size_t)at) * PLACE * 2;
-}
-
-/* Puts an argument at the end of its place, or, where a variant needs room after it, before the end. */
-static inline void *put(attempt *a, int at, const void *data, size_t size) {
-    memset(place(a, at), CANARY, PLACE);
-    a->size[at] = size;
-    a->v[at].p = place(a, at) + PLACE - size;
-    if (data != NULL) {
-        memcpy(a->v[at].p, data, size);
-    }
-    return a->v[at].p;
-}
-
-static inline void put_text(attempt *a, int at, const char *text) {
-    put(a, at, text, strlen(text) + 1);
-}
+void *put(const void *data, size_t len);    /* into the next parameter's guarded memory */
+void *put_text(const char *text);
+void *room_for(size_t len);                 /* for an output: filled with a pattern */
+kms_options_t *make_options(world *);
+void (*visitor_of(const char *type))(void); /* the callback for a callback type of the header */
+const char *fresh_path(world *);
+char *owned_string(world *);
 
 #endif
