@@ -150,8 +150,8 @@ static void nothing_grows_in_a_thousand_loads(void) {
             } else if (i > WARM) {
                 CHECK_NUMBER(now[0], threads);
                 CHECK_NUMBER(now[1], files);
-                /* The allocator's own arenas come and go with threads. */
-                CHECK(now[2] <= maps + 20);
+                /* Allocators map by themselves; one mapping a round would be nine hundred. */
+                CHECK(now[2] <= maps + 100);
             }
         }
     }
