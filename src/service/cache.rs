@@ -161,10 +161,7 @@ impl Cache {
     #[cold]
     pub fn look(&self, source: &impl Source) -> Result<()> {
         let word = source.word();
-        source.look(|view| {
-            let late = fault::wanted("KMS_FAULT_WORD_READ_AFTER_LOOKING").then(|| source.word());
-            self.catch_up(view, late.unwrap_or(word))
-        })
+        source.look(|view| self.catch_up(view, word))
     }
 
     /// Whether everything announced by `word` has been seen here.
@@ -384,5 +381,5 @@ impl<K: Clone + Eq + Hash, V: Kept> Bounded<K, V> {
     }
 }
 
-#[cfg(all(test, kms_model))]
+#[cfg(all(test, feature = "model"))]
 mod model;

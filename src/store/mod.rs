@@ -40,7 +40,7 @@ use sqlite::Sqlite;
 use tree::{Nodes, Rows};
 
 pub use anchor::{Anchor, AnchorStore};
-#[cfg(all(test, kms_model))]
+#[cfg(all(test, feature = "model"))]
 pub use announce::tell;
 pub use audit::{Audit, Fault};
 pub use backend::DueRow;

@@ -1,7 +1,7 @@
 //! Locks, waiting and threads: the only file that names lock types, so that a model checker can be swapped in.
 //!
 //! Everything here is std's: its futex locks keep no process-wide table that a forked child could hang on. Built with
-//! `--cfg kms_model`, unit tests run on loom's locks and atomics instead (ci/stages/loom.sh); statics keep std's.
+//! the feature `model`, unit tests run on loom's locks and atomics instead (ci/stages/loom.sh); statics keep std's.
 
 use std::collections::VecDeque;
 use std::os::unix::thread::JoinHandleExt;
@@ -9,13 +9,13 @@ use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-#[cfg(all(test, kms_model))]
+#[cfg(all(test, feature = "model"))]
 pub use loom::sync::atomic;
-#[cfg(all(test, kms_model))]
+#[cfg(all(test, feature = "model"))]
 use loom::sync::{Condvar, Mutex, MutexGuard};
-#[cfg(not(all(test, kms_model)))]
+#[cfg(not(all(test, feature = "model")))]
 pub use std::sync::atomic;
-#[cfg(not(all(test, kms_model)))]
+#[cfg(not(all(test, feature = "model")))]
 use std::sync::{Condvar, Mutex, MutexGuard};
 
 use super::fault;
@@ -31,12 +31,12 @@ fn poisoned<T>(_: T) -> Error {
 pub struct Lock<T>(Mutex<T>);
 
 impl<T> Lock<T> {
-    #[cfg(not(all(test, kms_model)))]
+    #[cfg(not(all(test, feature = "model")))]
     pub const fn new(value: T) -> Self {
         Self(Mutex::new(value))
     }
 
-    #[cfg(all(test, kms_model))]
+    #[cfg(all(test, feature = "model"))]
     pub fn new(value: T) -> Self {
         Self(Mutex::new(value))
     }
@@ -47,14 +47,14 @@ impl<T> Lock<T> {
 }
 
 /// A [`Lock`] for a static, which outlives every model.
-#[cfg(not(all(test, kms_model)))]
+#[cfg(not(all(test, feature = "model")))]
 pub use Lock as GlobalLock;
 
-#[cfg(all(test, kms_model))]
+#[cfg(all(test, feature = "model"))]
 #[derive(Debug)]
 pub struct GlobalLock<T>(std::sync::Mutex<T>);
 
-#[cfg(all(test, kms_model))]
+#[cfg(all(test, feature = "model"))]
 impl<T> GlobalLock<T> {
     pub const fn new(value: T) -> Self {
         Self(std::sync::Mutex::new(value))
@@ -289,7 +289,7 @@ pub fn sleep(time: Duration) {
     std::thread::sleep(time);
 }
 
-#[cfg(all(test, kms_model))]
+#[cfg(all(test, feature = "model"))]
 mod model;
-#[cfg(all(test, not(kms_model)))]
+#[cfg(all(test, not(feature = "model")))]
 mod tests;
