@@ -1,11 +1,15 @@
 //! Files moved, removed or damaged under an open handle: nothing is written elsewhere, and nothing is missed for long.
 
+use std::ffi::{CStr, CString};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use kms::{Kms, Options, Status};
 
 use crate::folder::{Folder, ROOT, new_key, quiet, status, versions};
-use crate::process::Worker;
+use crate::process::{UNPRIVILEGED, Worker};
 
 #[test]
 fn nothing_is_written_into_a_file_that_was_moved_away() {
@@ -121,64 +125,144 @@ fn a_symbolic_link_leads_to_the_same_keystore() {
     assert!(!folder.path("link.db-gen").exists(), "whoever comes by the link looks at another generation file");
 }
 
-/// How long another process, opened before and after `damage` to the generation file, goes without seeing changes.
-fn seen_after(damage: impl Fn(&std::path::Path), kind: &str) -> (Duration, bool) {
+/// What becomes of a generation file, and who the other processes are then.
+#[derive(Clone, Copy)]
+struct Case {
+    what: &'static str,
+    damage: fn(&Path),
+    /// Without root's right to write what nobody may write.
+    unprivileged: bool,
+    /// What `not_mapped` says of a handle opened afterwards.
+    not_mapped: bool,
+}
+
+/// How long another process, opened before and after the damage, goes without seeing changes, and how long its own go
+/// unseen; whether the one opened afterwards has no generation file.
+fn seen_after(case: Case, kind: &str) -> (Duration, bool) {
     let folder = Folder::new();
     let kms = folder.create();
     let key = new_key(&kms, None);
-    let mut workers = vec![Worker::start("serve", &[&folder.store(), kind])];
-    assert_eq!(workers[0].hear(), "open");
-    damage(&folder.path("keys.db-gen"));
-    workers.push(Worker::start("serve", &[&folder.store(), kind]));
-    assert_eq!(workers[1].hear(), "open");
+    if case.unprivileged {
+        give_away(&folder.path(""));
+    }
+    let environment: &[(&str, &str)] = if case.unprivileged { &[("KMS_TEST_UNPRIVILEGED", "1")] } else { &[] };
+    let start = || {
+        let mut worker = Worker::start_with("serve", &[&folder.store(), kind], environment);
+        assert_eq!(worker.hear(), "open");
+        worker
+    };
+    let generation = folder.path("keys.db-gen");
+    let first = start();
+    (case.damage)(&generation);
+    let mut workers = [first, start()];
     let unmapped = workers[1].ask("health").contains("not_mapped: true");
     let mut slowest = Duration::ZERO;
-    for _ in 0..2 {
+    for writer in [None, Some(0), None, Some(1)] {
         for worker in &mut workers {
             worker.ask(&format!("encrypt {key}"));
         }
-        let version = kms.rotate(&key).unwrap().to_string();
+        kms.encrypt(&key, b"x", &[]).unwrap();
+        let version = match writer {
+            None => kms.rotate(&key).unwrap().to_string(),
+            Some(at) => workers[at].ask(&format!("rotate {key}")),
+        };
         let started = Instant::now();
+        let in_time = || assert!(started.elapsed() < Duration::from_secs(10), "{}: a change is never seen", case.what);
         for worker in &mut workers {
             while worker.ask(&format!("encrypt {key}")) != version {
-                assert!(started.elapsed() < Duration::from_secs(10), "a change is never seen");
+                in_time();
             }
-            slowest = slowest.max(started.elapsed());
+        }
+        while kms.inspect(&kms.encrypt(&key, b"x", &[]).unwrap()).unwrap().version.to_string() != version {
+            in_time();
+        }
+        slowest = slowest.max(started.elapsed());
+    }
+    let name = c_path(&generation);
+    // SAFETY: a C string. Fails where nothing is mounted; what is mounted would keep the folder from being removed.
+    unsafe { libc::umount2(name.as_ptr(), libc::MNT_DETACH) };
+    (slowest, unmapped)
+}
+
+fn is_root() -> bool {
+    // SAFETY: has no precondition.
+    unsafe { libc::geteuid() == 0 }
+}
+
+fn c_path(path: &Path) -> CString {
+    CString::new(path.as_os_str().as_bytes()).unwrap()
+}
+
+/// Makes the folder and what is in it belong to the user that unprivileged workers are.
+fn give_away(folder: &Path) {
+    if is_root() {
+        let inside = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        for path in inside.chain([folder.to_owned()]) {
+            std::os::unix::fs::chown(path, Some(UNPRIVILEGED), Some(UNPRIVILEGED)).unwrap();
         }
     }
-    (slowest, unmapped)
+}
+
+/// Mounts a file over itself, read-only, for this thread and the processes it starts.
+fn mount_read_only(path: &Path) -> std::io::Result<()> {
+    let told = |result| if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) };
+    let (name, none) = (c_path(path), std::ptr::null());
+    let mount = |at: &CStr, flags| {
+        // SAFETY: C strings; the other arguments may be null with these flags.
+        told(unsafe { libc::mount(name.as_ptr(), at.as_ptr(), none, flags, none.cast()) })
+    };
+    // SAFETY: concerns this thread alone.
+    told(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
+    mount(c"/", libc::MS_REC | libc::MS_PRIVATE)?;
+    mount(&name, libc::MS_BIND)?;
+    mount(&name, libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY)
 }
 
 #[test]
 fn without_a_generation_file_changes_are_still_seen() {
-    let removed = |path: &std::path::Path| std::fs::remove_file(path).unwrap();
-    let garbage = |path: &std::path::Path| {
-        use std::os::unix::fs::FileExt;
+    let removed: fn(&Path) = |path| std::fs::remove_file(path).unwrap();
+    let garbage: fn(&Path) = |path| {
         let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
         file.write_all_at(&[0xff; 4096], 0).unwrap();
     };
-    let short = |path: &std::path::Path| {
+    let short: fn(&Path) = |path| {
         std::fs::remove_file(path).unwrap();
         std::fs::write(path, b"libkms generatn\0").unwrap();
     };
-    let impossible = |path: &std::path::Path| {
+    let impossible: fn(&Path) = |path| {
         std::fs::remove_file(path).unwrap();
         std::fs::create_dir(path).unwrap();
     };
-    let cases = [
-        ("removed", &removed as &(dyn Fn(&std::path::Path) + Sync), false),
-        ("garbage", &garbage, false),
-        ("too short", &short, false),
-        ("a folder in its place", &impossible, true),
+    let of_another: fn(&Path) = |path| {
+        let other = Folder::new();
+        other.create();
+        std::fs::remove_file(path).unwrap();
+        std::fs::hard_link(other.path("keys.db-gen"), path).unwrap();
+    };
+    let read_only: fn(&Path) = |path| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o444)).unwrap();
+    let mounted: fn(&Path) = |path| mount_read_only(path).unwrap();
+    let case = |what, damage, not_mapped| Case { what, damage, unprivileged: false, not_mapped };
+    let mut cases = vec![
+        case("removed", removed, false),
+        case("garbage", garbage, false),
+        case("too short", short, false),
+        case("a folder in its place", impossible, true),
+        case("a hard link to another keystore's", of_another, false),
+        Case { unprivileged: true, ..case("read-only by its mode", read_only, false) },
     ];
+    if is_root() {
+        cases.push(case("on a read-only mount", mounted, true));
+    } else {
+        println!("not tried: a read-only mount needs root");
+    }
     std::thread::scope(|scope| {
         for kind in ["ticker", "quiet"] {
-            for (what, damage, not_mapped) in cases {
+            for case in &cases {
                 scope.spawn(move || {
-                    let (slowest, unmapped) = seen_after(damage, kind);
+                    let (what, (slowest, unmapped)) = (case.what, seen_after(*case, kind));
                     println!("{kind}, {what}: seen after {slowest:?}, not_mapped {unmapped}");
                     assert!(slowest < Duration::from_secs(3), "{kind}, {what}: seen only after {slowest:?}");
-                    assert_eq!(unmapped, not_mapped, "{kind}, {what}: health");
+                    assert_eq!(unmapped, case.not_mapped, "{kind}, {what}: health");
                 });
             }
         }
@@ -186,17 +270,29 @@ fn without_a_generation_file_changes_are_still_seen() {
 }
 
 #[test]
-fn a_generation_file_that_may_not_be_written_hides_no_change() {
-    use std::os::unix::fs::PermissionsExt;
-    let read_only = |path: &std::path::Path| {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o444)).unwrap();
-        let file = std::fs::OpenOptions::new().read(true).open(path).unwrap();
-        assert!(file.metadata().unwrap().permissions().readonly());
-    };
-    let (slowest, unmapped) = seen_after(read_only, "bound-by-modes");
-    println!("read-only: seen after {slowest:?}, not_mapped {unmapped}");
-    assert!(slowest < Duration::from_secs(3), "seen only after {slowest:?}");
-    assert!(!unmapped, "the file was not made anew, though its folder may be written");
+fn the_generation_file_of_another_keystore_is_left_alone() {
+    let (ours, theirs) = (Folder::new(), Folder::new());
+    drop(ours.create());
+    let their_kms = theirs.create();
+    let their_key = new_key(&their_kms, None);
+    let their_file = theirs.path("keys.db-gen");
+    std::fs::remove_file(ours.path("keys.db-gen")).unwrap();
+    std::fs::hard_link(&their_file, ours.path("keys.db-gen")).unwrap();
+    let before = std::fs::read(&their_file).unwrap();
+    let kms = ours.open();
+    let key = new_key(&kms, None);
+    kms.rotate(&key).unwrap();
+    assert!(std::fs::read(&their_file).unwrap() == before, "a change was announced in another keystore's file");
+    assert_eq!(std::fs::metadata(&their_file).unwrap().nlink(), 1, "two keystores still share one generation file");
+    let second = theirs.open();
+    second.encrypt(&their_key, b"x", &[]).unwrap();
+    their_kms.disable_key(&their_key).unwrap();
+    let refused = status(second.encrypt(&their_key, b"x", &[]));
+    assert_eq!(
+        refused,
+        Some(Status::RejectedDisabled),
+        "the other keystore's changes are no longer seen on the next call"
+    );
 }
 
 #[test]

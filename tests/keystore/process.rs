@@ -24,6 +24,9 @@ const ROLES: &[(&str, Role)] = &[
     ("change-folder", crate::place::change_folder),
 ];
 
+/// The user that a process of a role is where `KMS_TEST_UNPRIVILEGED` is set and the test is root: nobody.
+pub const UNPRIVILEGED: libc::uid_t = 65_534;
+
 /// Runs before `main`, so that a role has no thread of the test harness beside it.
 #[used]
 #[unsafe(link_section = ".init_array")]
@@ -32,6 +35,16 @@ static BEFORE_MAIN: extern "C" fn() = before_main;
 extern "C" fn before_main() {
     let Ok(name) = std::env::var("KMS_TEST_ROLE") else { return };
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    // SAFETY: no other thread exists yet.
+    if std::env::var_os("KMS_TEST_UNPRIVILEGED").is_some() && unsafe { libc::geteuid() } == 0 {
+        // SAFETY: as above; ids are numbers, and the list of groups is empty.
+        let given_up = unsafe {
+            libc::setgroups(0, std::ptr::null()) == 0
+                && libc::setresgid(UNPRIVILEGED, UNPRIVILEGED, UNPRIVILEGED) == 0
+                && libc::setresuid(UNPRIVILEGED, UNPRIVILEGED, UNPRIVILEGED) == 0
+        };
+        assert!(given_up, "root's rights can't be given up");
+    }
     // Nobody outlives its test by much.
     // SAFETY: alarm takes any number.
     unsafe { libc::alarm(crate::folder::choose(60, 600)) };

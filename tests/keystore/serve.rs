@@ -7,15 +7,11 @@ use kms::{Kms, Options};
 use crate::folder::{ROOT, new_key, quiet};
 use crate::process::heard;
 
-/// Arguments: the store, and `ticker`, `quiet`, `read-only` or `bound-by-modes`. A command is answered by one line; errors by their name.
+/// Arguments: the store, and `ticker`, `quiet` or `read-only`. A command is answered by one line; errors by their name.
 pub fn serve(arguments: &[String]) {
     let options = match arguments[1].as_str() {
         "ticker" => Options::new().root_key(&ROOT),
         "read-only" => quiet().read_only(true),
-        "bound-by-modes" => {
-            bound_by_modes();
-            quiet()
-        }
         _ => quiet(),
     };
     let kms = Kms::open(&arguments[0], &options).unwrap();
@@ -28,20 +24,6 @@ pub fn serve(arguments: &[String]) {
             "timed-encrypt" => println!("{} {answer}", started.elapsed().as_micros()),
             _ => println!("{answer}"),
         }
-    }
-}
-
-/// Gives up root's right to write what a file's mode forbids; threads made later inherit that.
-fn bound_by_modes() {
-    const VERSION_3: u32 = 0x2008_0522;
-    const DAC_OVERRIDE: u32 = 1 << 1;
-    let mut header = [VERSION_3, 0];
-    let mut sets = [0u32; 6];
-    // SAFETY: a header and two triples of sets, as version 3 of the call has them.
-    unsafe {
-        assert_eq!(libc::syscall(libc::SYS_capget, header.as_mut_ptr(), sets.as_mut_ptr()), 0);
-        sets[0] &= !DAC_OVERRIDE;
-        assert_eq!(libc::syscall(libc::SYS_capset, header.as_mut_ptr(), sets.as_ptr()), 0);
     }
 }
 
