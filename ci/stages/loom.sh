@@ -4,4 +4,4 @@
 need_cargo
 use_prebuilt_openssl
 export CARGO_TARGET_DIR=target/ci
-count_cargo timeout 600 cargo test --locked --lib --features model model:: -- --nocapture
+count_cargo timeout 600 cargo test --locked --lib --features model model::
