@@ -1,21 +1,12 @@
 /* Two copies of the library in one process, on one keystore, lose no change of each other or of other processes. */
 #define _GNU_SOURCE
 #include "check.h"
+#include "slow.h"
 #include <dlfcn.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#if defined(__has_include)
-#if __has_include(<valgrind/valgrind.h>)
-#include <valgrind/valgrind.h>
-#define SLOW RUNNING_ON_VALGRIND
-#endif
-#endif
-#ifndef SLOW
-#define SLOW 0
-#endif
 
 enum { PROCESSES = 3 };
 

@@ -1,21 +1,12 @@
 /* A host may load and unload the library a thousand times, also while its threads work: nothing crashes or grows. */
 #define _GNU_SOURCE
 #include "check.h"
+#include "slow.h"
 #include <dirent.h>
 #include <dlfcn.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <unistd.h>
-
-#if defined(__has_include)
-#if __has_include(<valgrind/valgrind.h>)
-#include <valgrind/valgrind.h>
-#define SLOW RUNNING_ON_VALGRIND
-#endif
-#endif
-#ifndef SLOW
-#define SLOW 0
-#endif
 
 enum { ROUNDS = 1000, WARM = 50 };
 

@@ -1,6 +1,7 @@
 /* A host with an OpenSSL of its own, configured to allow nothing, may call `exit` while the library's threads work. */
 #define _POSIX_C_SOURCE 200809L
 #include "check.h"
+#include "slow.h"
 #include <dlfcn.h>
 #include <pthread.h>
 #include <signal.h>
@@ -8,26 +9,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#if defined(__has_include)
-#if __has_include(<valgrind/valgrind.h>)
-#include <valgrind/valgrind.h>
-#define SLOW RUNNING_ON_VALGRIND
-#endif
-#endif
-#ifdef __SANITIZE_ADDRESS__
-#undef SLOW
-#define SLOW 1
-#endif
-#ifndef SLOW
-#define SLOW 0
-#endif
-
 enum { HANDLES = 2, KEYS = 8 };
 
 /* In kinds of keystore and moments of closing, taken in turn. */
 static int runs(void) {
     const char *wanted = getenv("KMS_EXIT_RUNS");
-    return wanted != NULL ? atoi(wanted) : SLOW ? 24 : 150;
+    return wanted != NULL ? atoi(wanted) : SLOW || SANITIZED ? 24 : 150;
 }
 
 static kms_t *handles[HANDLES];

@@ -5,16 +5,7 @@
  * one in every column; those of the first have a key made by the library, except that only an EXTERNAL key can be
  * PendingImport. Kind is checked before state, so such a key is refused a rotation for its origin. */
 #include "check.h"
-
-#if defined(__has_include)
-#if __has_include(<valgrind/valgrind.h>)
-#include <valgrind/valgrind.h>
-#define SLOW RUNNING_ON_VALGRIND
-#endif
-#endif
-#ifndef SLOW
-#define SLOW 0
-#endif
+#include "slow.h"
 
 #define OK KMS_OK
 #define DISABLED KMS_REJECTED_DISABLED

@@ -1,6 +1,7 @@
 /* A child never hangs on a lock that a thread of its parent held when it was forked. */
 #define _POSIX_C_SOURCE 200809L
 #include "check.h"
+#include "slow.h"
 #include <pthread.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -8,16 +9,6 @@
 #include <unistd.h>
 
 /* Under valgrind a fork takes a tenth of a second. */
-#if defined(__has_include)
-#if __has_include(<valgrind/valgrind.h>)
-#include <valgrind/valgrind.h>
-#define SLOW RUNNING_ON_VALGRIND
-#endif
-#endif
-#ifndef SLOW
-#define SLOW 0
-#endif
-
 static int forks(void) { return SLOW ? 12 : 300; }
 
 static kms_t *open_in_folder(int32_t rotation_thread) {
