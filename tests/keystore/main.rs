@@ -4,6 +4,7 @@
 
 mod backup;
 mod cache;
+mod child;
 mod crash;
 mod edited;
 mod folder;
@@ -13,10 +14,16 @@ mod forks;
 mod locks;
 mod mixed;
 mod opening;
+mod other_sqlite;
 mod place;
-mod process;
 mod processes;
+#[path = "../process/role.rs"]
+mod role;
+mod roles;
 mod roots;
 mod serve;
 mod ticker;
 mod waiting;
+#[path = "../process/worker.rs"]
+#[allow(dead_code, reason = "each program uses a part of it")]
+mod worker;
