@@ -14,7 +14,6 @@ mod types;
 use std::ffi::{CStr, CString};
 
 use keystore::Keystore;
-use kms as _;
 use types::{CONTEXT, Record};
 
 /// Calls of each kind; several turns of the prefixes and of the nonce buffer.
@@ -119,6 +118,14 @@ fn closing_a_handle_wipes_every_threads_contexts() {
     drop(keystore);
     assert!(memory::all_freed(&kept), "a context outlived its handle");
     assert_eq!(memory::freed_unwiped(&kept), 0, "a cipher context was freed with its key in it");
+}
+
+#[test]
+fn memory_functions_that_the_program_gave_to_libcrypto_are_told() {
+    memory::watch_libcrypto();
+    let options = kms::Options::new().root_key(&[9; 32]).create(true);
+    let health = kms::Kms::open("memory:", &options).unwrap().health().unwrap();
+    assert!(health.ciphers_in_ordinary_memory, "keys lie in the program's memory for libcrypto, and nobody is told");
 }
 
 #[test]
