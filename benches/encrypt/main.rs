@@ -2,8 +2,10 @@
 //! same OpenSSL, in one process, in interleaved rounds.
 //!
 //! Times are nanoseconds of the thread's own CPU clock, minimum and median of the rounds. A ratio is the median of the
-//! rounds' ratios, beside that of the minima. `cargo bench` runs it, with `-- only=one` (`threads`, `many`) a part: seconds, where `make bench` takes
-//! long.
+//! rounds' ratios, beside that of the minima.
+//!
+//! `cargo bench --bench encrypt` runs it, with `-- only=one` (`threads`, `many`) a part: a first look, where `make bench`
+//! takes long.
 
 use std::ffi::CStr;
 use std::hint::black_box;

@@ -1,6 +1,7 @@
 //! The keystore's promises, tried through the public API with real files, processes, forks and crashes.
 //!
-//! `KMS_LONG=1` makes the counts those of a long run; `KMS_TEST_SCALE=10` makes the long ones ten times longer. `--features faults` adds those that need a fault.
+//! `KMS_LONG=1` makes the counts those of a long run; `KMS_TEST_SCALE=10` makes the long ones ten times longer.
+//! `--features faults` adds those that need a fault.
 
 mod backup;
 mod cache;

@@ -3,15 +3,16 @@
 #include "misuse.h"
 #include <unistd.h>
 
+static const char *const behaviours[] = {"behaves", "fails", "calls everything", "takes long"};
+
 void callbacks(const function *f) {
-    static const char *const names[] = {"behaves", "fails", "calls everything", "takes long"};
     int i, k;
     if (f->params[0].kind != HANDLE) {
         return;
     }
     for (i = 0; i < f->count; i++) {
         for (k = FAIL; f->params[i].kind == CALLBACK && k <= LONG; k++) {
-            if (!begin(f, f->params[i].name, names[k])) {
+            if (!begin(f, f->params[i].name, behaviours[k])) {
                 continue;
             }
             how = (behaviour)k;
@@ -37,7 +38,7 @@ void option_callbacks(const function *f) {
         char location[512];
         key_id key;
         kms_t *again = NULL;
-        if (!begin(f, "its callback, while a keystore is used", k == WELL ? "behaves" : k == FAIL ? "fails" : k == REENTER ? "calls everything" : "takes long")) {
+        if (!begin(f, "its callback, while a keystore is used", behaviours[k])) {
             continue;
         }
         memset(&other, 0, sizeof other);

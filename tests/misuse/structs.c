@@ -10,7 +10,10 @@ void struct_sizes(const function *f) {
             continue;
         }
         for (n = 0; n < p->field_count + 2; n++) {
-            uint32_t size = n < p->field_count ? (uint32_t)p->fields[n].offset : (uint32_t)p->size - (n == p->field_count ? 1 : 4);
+            uint32_t size = (uint32_t)p->size - (n == p->field_count ? 1 : 4);
+            if (n < p->field_count) {
+                size = (uint32_t)p->fields[n].offset;
+            }
             if (begin(f, p->name, "a struct_size that is too small")) {
                 memcpy(given[i].writable, &size, sizeof size);
                 finish(f, INVALID, 0);
@@ -21,7 +24,7 @@ void struct_sizes(const function *f) {
             for (zeros = 0; zeros < 2; zeros++) {
                 uint32_t size = beyond[n] > INT32_MAX - 1 ? beyond[n] : (uint32_t)p->size + beyond[n];
                 roomy = 1;
-                if (begin(f, p->name, zeros ? "a struct_size that is too large, zeros beyond" : "a struct_size that is too large")) {
+                if (begin(f, p->name, zeros ? "a struct_size too large, zeros beyond" : "a struct_size too large")) {
                     uint8_t *at = given[i].writable;
                     memcpy(at, &size, sizeof size);
                     if (zeros) {
