@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-use crate::crypto::openssl::{Block, Gcm, TAG};
+use crate::crypto::openssl::{Block, Gcm, Start, TAG};
 use crate::crypto::xaes::{self, NONCE};
 use crate::error::{Result, Status};
 use crate::sys::random;
@@ -27,12 +27,12 @@ impl RowCipher {
 
     /// Nonce, ciphertext and tag. A nonce comes from the kernel and is used once.
     pub fn seal(&mut self, aad: &[u8], plaintext: &[u8], nonce: [u8; NONCE]) -> Result<Vec<u8>> {
-        let suffix = self.set_nonce(&nonce)?;
+        let (key, nonce_of_key) = self.derive(&nonce)?;
         let mut out = Vec::with_capacity(plaintext.len() + OVERHEAD);
         out.extend_from_slice(&nonce);
         out.resize(plaintext.len() + OVERHEAD, 0);
         let (_, sealed) = out.split_at_mut(NONCE);
-        self.gcm.seal(&suffix, aad, plaintext, sealed)?;
+        self.gcm.seal(Start { key: Some(&key), nonce: nonce_of_key }, aad, plaintext, sealed)?;
         Ok(out)
     }
 
@@ -42,19 +42,18 @@ impl RowCipher {
             .split_first_chunk::<NONCE>()
             .filter(|(_, sealed)| sealed.len() >= TAG)
             .ok_or_else(|| Status::AuthenticationFailed.error(crate::crypto::openssl::AUTHENTICATION_FAILED))?;
-        let suffix = self.set_nonce(nonce)?;
+        let (key, nonce) = self.derive(nonce)?;
         let mut out = Zeroizing::new(vec![0; sealed.len() - TAG]);
-        self.gcm.open(&suffix, aad, sealed, &mut out)?;
+        self.gcm.open(Start { key: Some(&key), nonce }, aad, sealed, &mut out)?;
         Ok(out)
     }
 
-    /// Keys the cipher for the nonce's prefix and gives its suffix.
-    fn set_nonce(&mut self, nonce: &[u8; NONCE]) -> Result<[u8; 12]> {
+    /// The key of the nonce's prefix, and the suffix, which is the nonce under that key.
+    fn derive<'a>(&mut self, nonce: &'a [u8; NONCE]) -> Result<(Zeroizing<[u8; 32]>, &'a [u8; 12])> {
         let (prefix, suffix) = xaes::split(nonce);
         let mut derived = Zeroizing::new([0; 32]);
         xaes::derive_keyed(&mut self.block, &self.k1, prefix, &mut derived)?;
-        self.gcm.set_key(&derived)?;
-        Ok(*suffix)
+        Ok((derived, suffix))
     }
 }
 

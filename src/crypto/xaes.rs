@@ -14,7 +14,7 @@
 
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::crypto::openssl::{Block, Gcm, TAG};
+use crate::crypto::openssl::{Block, Gcm, Start, TAG};
 use crate::error::{Result, Status};
 use crate::sys::nonce::NoncePool;
 use crate::sys::prefix::{PREFIX, Prefix};
@@ -124,8 +124,8 @@ pub fn seal_with_nonce(
 ) -> Result<()> {
     let (prefix, suffix) = split(nonce);
     let mut gcm = Gcm::new()?;
-    gcm.set_key(&*derive(&mut Block::new()?, key, prefix)?)?;
-    gcm.seal(suffix, aad, plaintext, out)
+    let derived = derive(&mut Block::new()?, key, prefix)?;
+    gcm.seal(Start { key: Some(&derived), nonce: suffix }, aad, plaintext, out)
 }
 
 /// What the ciphers of one thread share.
@@ -238,9 +238,6 @@ impl Cipher {
         if !serves(prefix, len, now) {
             renew(shared, prefix, key, now)?;
         }
-        if !self.has(prefix.serial) {
-            self.set_key(prefix)?;
-        }
         // Counted before it is used: a failure costs a message, never lends one.
         prefix.messages -= 1;
         match u64::from(prefix.plaintext).checked_sub(len) {
@@ -253,10 +250,12 @@ impl Cipher {
         let (head, tail) = nonce.split_at_mut(PREFIX);
         head.copy_from_slice(&prefix.bytes);
         tail.copy_from_slice(suffix);
-        match input {
-            Input::Apart(plaintext) => self.gcm.seal(suffix, aad, plaintext, sealed),
-            Input::InPlace => self.gcm.seal_in_place(suffix, aad, sealed),
-        }
+        let start = self.start(prefix, suffix);
+        let done = match input {
+            Input::Apart(plaintext) => self.gcm.seal(start, aad, plaintext, sealed),
+            Input::InPlace => self.gcm.seal_in_place(start, aad, sealed),
+        };
+        self.done(done)
     }
 
     /// Opens ciphertext and tag; `out` is 16 bytes shorter than `sealed`. `key` is asked for only when `prefix` isn't
@@ -282,17 +281,28 @@ impl Cipher {
             shared.derive(key, prefix)?;
             prefix.messages = 1;
         }
-        if !self.has(prefix.serial) {
-            self.set_key(prefix)?;
-        }
-        self.gcm.open(suffix, aad, sealed, out)
+        let start = self.start(prefix, suffix);
+        let done = self.gcm.open(start, aad, sealed, out);
+        self.done(done)
     }
 
-    fn set_key(&mut self, prefix: &Prefix) -> Result<()> {
-        self.serial = 0;
-        self.gcm.set_key(&prefix.key)?;
+    /// How a message starts: with the prefix's key, unless the context has it.
+    #[inline]
+    fn start<'a>(&mut self, prefix: &'a Prefix, nonce: &'a [u8; PREFIX]) -> Start<'a> {
+        if self.has(prefix.serial) {
+            return Start { key: None, nonce };
+        }
         self.serial = prefix.serial;
-        Ok(())
+        Start { key: Some(&prefix.key), nonce }
+    }
+
+    /// After a failure of libcrypto nobody knows which key the context has; a wrong tag comes after the key.
+    #[inline]
+    fn done(&mut self, done: Result<()>) -> Result<()> {
+        if done.as_ref().is_err_and(|error| error.status() != Status::AuthenticationFailed) {
+            self.serial = 0;
+        }
+        done
     }
 }
 
