@@ -16,6 +16,7 @@
 //! * `signal`: keeps signals off our threads.
 //! * `stack`: wipes copies of keys from the stack.
 //! * `sync`: locks, waiting and threads.
+//! * `vdso`: bytes of the kernel without a system call.
 //! * `word`: a word that processes share.
 
 pub mod clocks;
@@ -35,4 +36,5 @@ pub mod secret;
 mod signal;
 pub mod stack;
 pub mod sync;
+mod vdso;
 pub mod word;

@@ -14,6 +14,7 @@
 use std::ptr::NonNull;
 
 use crate::error::Result;
+use crate::sys::vdso::Generator;
 use crate::sys::{fault, random};
 
 /// Length of a suffix in bytes.
@@ -60,6 +61,8 @@ impl Suffix {
 pub struct NoncePool {
     /// None: every suffix comes from the kernel.
     page: Option<Page>,
+    /// Fills the page, where it can.
+    generator: Option<Generator>,
     hardware: fn() -> Option<u64>,
 }
 
@@ -76,10 +79,10 @@ impl NoncePool {
     pub fn new() -> Result<Self> {
         // Both protections off, for the test that shows what would repeat.
         if fault::wanted("KMS_FAULT_FORK_UNNOTICED") {
-            return Ok(Self { page: Page::new(false), hardware: || Some(0) });
+            return Ok(Self { page: Page::new(false), generator: None, hardware: || Some(0) });
         }
         let page = random::hardware_word().and_then(|_| Page::new(true));
-        Ok(Self { page, hardware: random::hardware_word })
+        Ok(Self { page, generator: Generator::new(), hardware: random::hardware_word })
     }
 
     /// A fresh suffix for message `number` of a prefix, which no other message of it has. Fails with `RandomFailed` when
@@ -90,7 +93,7 @@ impl NoncePool {
         if let Some(page) = &mut self.page
             && let Some(word) = (self.hardware)()
         {
-            return Ok(Suffix::store(page.buffer().take()? ^ word, number));
+            return Ok(Suffix::store(page.buffer().take(&mut self.generator)? ^ word, number));
         }
         Self::from_kernel()
     }
@@ -107,10 +110,10 @@ impl NoncePool {
 
 impl Buffer {
     #[inline]
-    fn take(&mut self) -> Result<u64> {
+    fn take(&mut self, generator: &mut Option<Generator>) -> Result<u64> {
         let index = match self.left.checked_sub(1) {
             Some(index) => index,
-            None => self.refill()?,
+            None => self.refill(generator)?,
         };
         // Counted before the bytes are read: an interrupted call loses a slot, never gives it twice.
         self.left = index;
@@ -119,8 +122,12 @@ impl Buffer {
     }
 
     #[cold]
-    fn refill(&mut self) -> Result<u64> {
-        random::fill_words(&mut self.slots)?;
+    fn refill(&mut self, generator: &mut Option<Generator>) -> Result<u64> {
+        let bytes = random::bytes_of(&mut self.slots);
+        match generator {
+            Some(generator) => generator.fill(bytes)?,
+            None => random::fill(bytes)?,
+        }
         Ok(SLOTS as u64 - 1)
     }
 }

@@ -33,10 +33,10 @@ pub fn fill(buf: &mut [u8]) -> Result<()> {
     Ok(())
 }
 
-/// The same for words.
-pub fn fill_words(words: &mut [u64]) -> Result<()> {
+/// Words to be filled.
+pub fn bytes_of(words: &mut [u64]) -> &mut [u8] {
     // SAFETY: the bytes of the words, of which any value is one.
-    fill(unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), size_of_val(words)) })
+    unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), size_of_val(words)) }
 }
 
 /// `N` bytes of kernel randomness; fails as [`fill`] does.

@@ -2,7 +2,7 @@ use super::*;
 
 /// A pool that buffers whatever the CPU can do.
 fn buffered(wipe: bool, hardware: fn() -> Option<u64>) -> NoncePool {
-    NoncePool { page: Some(Page::new(wipe).expect("a page")), hardware }
+    NoncePool { page: Some(Page::new(wipe).expect("a page")), generator: Generator::new(), hardware }
 }
 
 /// A CPU word that adds nothing, so that a test sees the buffer alone.
@@ -88,8 +88,11 @@ fn used_bytes_are_wiped() {
 
 #[test]
 fn no_suffix_repeats_over_many_refills() {
-    for mut pool in [NoncePool::new().unwrap(), buffered(true, constant), NoncePool { page: None, hardware: constant }]
-    {
+    for mut pool in [
+        NoncePool::new().unwrap(),
+        buffered(true, constant),
+        NoncePool { page: None, generator: None, hardware: constant },
+    ] {
         let mut seen = std::collections::HashSet::new();
         assert!((0..5 * SLOTS).all(|_| seen.insert(*pool.suffix(1).unwrap().bytes())));
     }
