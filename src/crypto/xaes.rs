@@ -31,6 +31,9 @@ pub const PREFIX_BYTES: u64 = 64 << 20;
 pub const PREFIX_SECONDS: u64 = 60;
 
 /// A version's 32 key bytes, lent for the length of a call: they may stay in locked memory or be unsealed on demand.
+///
+/// Taken as a trait object: the compiler would read a known type's fields before they are known to be needed, and with
+/// many keys they are far away.
 pub trait KeySource {
     fn lend(&self, user: &mut dyn FnMut(&[u8; 32]) -> Result<()>) -> Result<()>;
 
