@@ -1,40 +1,68 @@
 //! Encryption contexts: a Python mapping of texts as the library takes it.
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use smallvec::SmallVec;
 
+use crate::raw::Items;
+
 type Pair<'py> = (Bound<'py, PyString>, Bound<'py, PyString>);
 
 /// The texts of a mapping, kept alive: a callback might change the mapping meanwhile.
+#[derive(Default)]
 pub struct Context<'py>(SmallVec<[Pair<'py>; 4]>);
 
 pub type Entries<'a> = SmallVec<[(&'a str, &'a str); 4]>;
 
 impl<'py> Context<'py> {
+    /// Without a mapping, or with None, an empty one.
     pub fn of(mapping: Option<&Bound<'py, PyAny>>) -> PyResult<Self> {
-        let mut pairs = SmallVec::new();
-        let Some(mapping) = mapping else { return Ok(Self(pairs)) };
-        if let Ok(dict) = mapping.cast_exact::<PyDict>() {
-            for (key, value) in dict {
-                pairs.push((text(key)?, text(value)?));
-            }
-        } else {
-            for item in mapping.call_method0("items")?.try_iter()? {
-                let (key, value) = item?.extract()?;
-                pairs.push((text(key)?, text(value)?));
-            }
+        let mut context = Self::default();
+        context.keep(mapping)?;
+        Ok(context)
+    }
+
+    /// Where it lies, because to move it takes as long as to read it.
+    #[inline]
+    pub fn keep(&mut self, mapping: Option<&Bound<'py, PyAny>>) -> PyResult<()> {
+        let Some(mapping) = mapping.filter(|mapping| !mapping.is_none()) else { return Ok(()) };
+        let Ok(dict) = mapping.cast_exact::<PyDict>() else { return self.keep_other(mapping) };
+        for (key, value) in Items::of(dict) {
+            self.0.push((text(key)?, text(value)?));
         }
-        Ok(Self(pairs))
+        Ok(())
+    }
+
+    fn keep_other(&mut self, mapping: &Bound<'py, PyAny>) -> PyResult<()> {
+        for item in mapping.call_method0("items")?.try_iter()? {
+            let (key, value) = item?.extract()?;
+            self.0.push((text(key)?, text(value)?));
+        }
+        Ok(())
     }
 
     pub fn entries(&self) -> PyResult<Entries<'_>> {
-        self.0.iter().map(|(key, value)| Ok((key.to_str()?, value.to_str()?))).collect()
+        let mut entries = Entries::new();
+        self.list(&mut entries)?;
+        Ok(entries)
+    }
+
+    #[inline]
+    pub fn list<'a>(&'a self, entries: &mut Entries<'a>) -> PyResult<()> {
+        for (key, value) in &self.0 {
+            entries.push((key.to_str()?, value.to_str()?));
+        }
+        Ok(())
     }
 }
 
+#[inline]
 fn text(object: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyString>> {
-    object.cast_into::<PyString>().map_err(|_| {
-        pyo3::exceptions::PyTypeError::new_err("an encryption context maps str to str, such as {\"tenant\": \"42\"}")
-    })
+    object.cast_into_exact::<PyString>().or_else(|other| other.into_inner().cast_into().map_err(|_| not_text()))
+}
+
+#[cold]
+fn not_text() -> PyErr {
+    PyTypeError::new_err("an encryption context maps str to str, such as {\"tenant\": \"42\"}")
 }

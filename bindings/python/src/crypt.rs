@@ -1,38 +1,54 @@
 //! Encrypt, decrypt, re-encrypt, inspect, and data keys.
 
+use std::ffi::CStr;
+
 use kms::{Kms, Status, Wrapping};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use crate::arguments::{Parameters, text};
 use crate::buffer::{Input, Output};
 use crate::context::{Context, Entries};
 use crate::guard::{detached, guard, held, is_large, sized};
 use crate::keystore::Keystore;
-use crate::raw::NewBytes;
+use crate::raw::{Arguments, Method, NewBytes, add_method};
 
 type Mapping<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
 
-#[pymethods]
-impl Keystore {
-    /// Encrypts under the primary version of a key; the result is 80 bytes longer than the plaintext.
-    ///
-    /// `key` is a key id or "alias/NAME"; at most 1 GiB. `context` maps str to str, at most 8192 bytes encoded; it isn't
-    /// stored, and decrypt needs the same. Raises `KeyNotFound`, `AliasNotFound`, `RejectedDisabled` and the other
-    /// `Rejected...`, `LimitExceeded`.
-    ///
-    /// >>> blob = kms.encrypt(key.id, b"4111 1111", context={"tenant": "42"})
-    /// >>> len(blob)
-    /// 89
-    #[pyo3(signature = (key, plaintext, context=None))]
-    fn encrypt<'py>(
-        &self,
-        py: Python<'py>,
-        key: &str,
-        plaintext: &Bound<'py, PyAny>,
-        context: Mapping<'_, 'py>,
-    ) -> PyResult<Bound<'py, PyBytes>> {
-        let (kms, input, context) = (self.in_use(py)?, Input::of(plaintext)?, Context::of(context)?);
-        let (kms, input, entries): (&Kms, _, _) = (&kms, input.as_slice(), &context.entries()?);
+/// The two that are called most; see [`Method`].
+pub fn add_methods(py: Python<'_>) -> PyResult<()> {
+    add_method::<Encrypt>(py)?;
+    add_method::<Decrypt>(py)
+}
+
+struct Encrypt;
+
+impl Method for Encrypt {
+    const NAME: &'static CStr = c"encrypt";
+    const DOC: &'static CStr = cr#"encrypt($self, key, plaintext, context=None)
+--
+
+Encrypts under the primary version of a key; the result is 80 bytes longer than the plaintext.
+
+`key` is a key id or "alias/NAME"; at most 1 GiB. `context` maps str to str, at most 8192 bytes encoded; it isn't
+stored, and decrypt needs the same. Raises `KeyNotFound`, `AliasNotFound`, `RejectedDisabled` and the other
+`Rejected...`, `LimitExceeded`.
+
+>>> blob = kms.encrypt(key.id, b"4111 1111", context={"tenant": "42"})
+>>> len(blob)
+89"#;
+
+    #[inline]
+    fn call<'py>(keystore: &Keystore, arguments: Arguments<'_, 'py>) -> PyResult<Bound<'py, PyBytes>> {
+        static PARAMETERS: Parameters<3> = Parameters::new("encrypt", ["key", "plaintext", "context"], 2);
+        let py = arguments.py();
+        let given = PARAMETERS.of(&arguments)?;
+        let [Some(key), Some(plaintext), context] = &given else { return Err(PARAMETERS.missing(&given)) };
+        let (kms, key, input) = (keystore.in_use(py)?, text(key, "key")?, Input::of(plaintext)?);
+        let (mut kept, mut entries) = (Context::default(), Entries::new());
+        kept.keep(context.as_deref())?;
+        kept.list(&mut entries)?;
+        let (kms, input, entries): (&Kms, _, _) = (&kms, input.as_slice(), &entries);
         let sealed = if is_large(input.len()) {
             detached(py, || kms.encrypt_into(key, input, entries, NewBytes::attached))?
         } else {
@@ -40,7 +56,50 @@ impl Keystore {
         };
         Ok(sealed.finish(py))
     }
+}
 
+struct Decrypt;
+
+impl Method for Decrypt {
+    const NAME: &'static CStr = c"decrypt";
+    const DOC: &'static CStr = cr#"decrypt($self, blob, context=None)
+--
+
+Decrypts under the version of the key that encrypted it.
+
+`context` must be equal to the one it was encrypted with. Raises `AuthenticationFailed` if ciphertext or context
+were changed, `MalformedCiphertext`, `KeyNotFound`, `KeyVersionNotFound`, `RejectedDisabled` and the other
+`Rejected...`.
+
+>>> blob = kms.encrypt(key.id, b"4111 1111", context={"tenant": "42"})
+>>> kms.decrypt(blob, context={"tenant": "42"})
+b'4111 1111'
+>>> kms.decrypt(blob)
+Traceback (most recent call last):
+libkms.errors.AuthenticationFailed: the ciphertext, its context or its key don't belong together, or something was changed"#;
+
+    #[inline]
+    fn call<'py>(keystore: &Keystore, arguments: Arguments<'_, 'py>) -> PyResult<Bound<'py, PyBytes>> {
+        static PARAMETERS: Parameters<2> = Parameters::new("decrypt", ["blob", "context"], 1);
+        let py = arguments.py();
+        let given = PARAMETERS.of(&arguments)?;
+        let [Some(blob), context] = &given else { return Err(PARAMETERS.missing(&given)) };
+        let (kms, input) = (keystore.in_use(py)?, Input::of(blob)?);
+        let (mut kept, mut entries) = (Context::default(), Entries::new());
+        kept.keep(context.as_deref())?;
+        kept.list(&mut entries)?;
+        let (kms, input, entries): (&Kms, _, _) = (&kms, input.as_slice(), &entries);
+        let opened = if is_large(input.len()) {
+            detached(py, || kms.decrypt_into(input, entries, NewBytes::attached))?
+        } else {
+            held(py, || kms.decrypt_into(input, entries, |needed| NewBytes::new(py, needed)))?
+        };
+        Ok(opened.finish(py))
+    }
+}
+
+#[pymethods]
+impl Keystore {
     /// Encrypts into the caller's buffer and returns the number of bytes written: 80 more than the plaintext has.
     ///
     /// Raises what `encrypt` does, and `BufferTooSmall`, whose `size` says how many bytes are needed; then nothing is
@@ -69,35 +128,6 @@ impl Keystore {
             guard(|| kms.encrypt_into(key, input, entries, |needed| out.first(needed)).map(|part| part.len()))
         };
         done.map_err(|failure| out.explain(py, failure.raise(py)))
-    }
-
-    /// Decrypts under the version of the key that encrypted it.
-    ///
-    /// `context` must be equal to the one it was encrypted with. Raises `AuthenticationFailed` if ciphertext or context
-    /// were changed, `MalformedCiphertext`, `KeyNotFound`, `KeyVersionNotFound`, `RejectedDisabled` and the other
-    /// `Rejected...`.
-    ///
-    /// >>> blob = kms.encrypt(key.id, b"4111 1111", context={"tenant": "42"})
-    /// >>> kms.decrypt(blob, context={"tenant": "42"})
-    /// b'4111 1111'
-    /// >>> kms.decrypt(blob)
-    /// Traceback (most recent call last):
-    /// libkms.errors.AuthenticationFailed: the ciphertext, its context or its key don't belong together, or something was changed
-    #[pyo3(signature = (blob, context=None))]
-    fn decrypt<'py>(
-        &self,
-        py: Python<'py>,
-        blob: &Bound<'py, PyAny>,
-        context: Mapping<'_, 'py>,
-    ) -> PyResult<Bound<'py, PyBytes>> {
-        let (kms, input, context) = (self.in_use(py)?, Input::of(blob)?, Context::of(context)?);
-        let (kms, input, entries): (&Kms, _, _) = (&kms, input.as_slice(), &context.entries()?);
-        let opened = if is_large(input.len()) {
-            detached(py, || kms.decrypt_into(input, entries, NewBytes::attached))?
-        } else {
-            held(py, || kms.decrypt_into(input, entries, |needed| NewBytes::new(py, needed)))?
-        };
-        Ok(opened.finish(py))
     }
 
     /// Decrypts into the caller's buffer, which can be wiped after use, and returns the number of bytes written.
