@@ -9,7 +9,7 @@ use pyo3::types::{PyBytes, PyList};
 use zeroize::Zeroizing;
 
 use crate::buffer::Input;
-use crate::context::{Context, Entries};
+use crate::context::Context;
 use crate::error::raise;
 use crate::guard::{Failure, guard, is_large, let_go};
 use crate::keystore::Keystore;
@@ -175,11 +175,10 @@ fn each<'py, R: Made>(
     if contexts.is_some() && kept.len() != inputs.len() {
         return Err(PyValueError::new_err(format!("{} items have {} contexts", inputs.len(), kept.len())));
     }
-    let entries = kept.iter().map(Context::entries).collect::<PyResult<Vec<Entries<'_>>>>()?;
     let records: Vec<_> = inputs
         .iter()
-        .zip(entries.iter().cycle())
-        .map(|(input, context)| Record { data: input.as_slice(), context })
+        .zip(kept.iter().cycle())
+        .map(|(input, context)| Record { data: input.as_slice(), context: context.entries() })
         .collect();
     let all = || guard(|| call(&records));
     let results = match if is_large(total(&records)) { let_go(py, all) } else { all() } {

@@ -3,17 +3,14 @@
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
-use smallvec::SmallVec;
 
-use crate::raw::Items;
+use crate::raw::{Items, Texts};
 
-type Pair<'py> = (Bound<'py, PyString>, Bound<'py, PyString>);
-
-/// The texts of a mapping, kept alive: a callback might change the mapping meanwhile.
+/// The texts of a mapping.
 #[derive(Default)]
-pub struct Context<'py>(SmallVec<[Pair<'py>; 4]>);
+pub struct Context<'py>(Texts<'py>);
 
-pub type Entries<'a> = SmallVec<[(&'a str, &'a str); 4]>;
+pub type Entries<'a> = [(&'a str, &'a str)];
 
 impl<'py> Context<'py> {
     /// Without a mapping, or with None, an empty one.
@@ -29,7 +26,7 @@ impl<'py> Context<'py> {
         let Some(mapping) = mapping.filter(|mapping| !mapping.is_none()) else { return Ok(()) };
         let Ok(dict) = mapping.cast_exact::<PyDict>() else { return self.keep_other(mapping) };
         for (key, value) in Items::of(dict) {
-            self.0.push((text(key)?, text(value)?));
+            self.0.push(text(key)?, text(value)?)?;
         }
         Ok(())
     }
@@ -37,23 +34,14 @@ impl<'py> Context<'py> {
     fn keep_other(&mut self, mapping: &Bound<'py, PyAny>) -> PyResult<()> {
         for item in mapping.call_method0("items")?.try_iter()? {
             let (key, value) = item?.extract()?;
-            self.0.push((text(key)?, text(value)?));
+            self.0.push(text(key)?, text(value)?)?;
         }
         Ok(())
-    }
-
-    pub fn entries(&self) -> PyResult<Entries<'_>> {
-        let mut entries = Entries::new();
-        self.list(&mut entries)?;
-        Ok(entries)
     }
 
     #[inline]
-    pub fn list<'a>(&'a self, entries: &mut Entries<'a>) -> PyResult<()> {
-        for (key, value) in &self.0 {
-            entries.push((key.to_str()?, value.to_str()?));
-        }
-        Ok(())
+    pub fn entries(&self) -> &Entries<'_> {
+        self.0.pairs()
     }
 }
 

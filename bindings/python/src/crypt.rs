@@ -45,10 +45,9 @@ stored, and decrypt needs the same. Raises `KeyNotFound`, `AliasNotFound`, `Reje
         let given = PARAMETERS.of(&arguments)?;
         let [Some(key), Some(plaintext), context] = &given else { return Err(PARAMETERS.missing(&given)) };
         let (kms, key, input) = (keystore.in_use(py)?, text(key, "key")?, Input::of(plaintext)?);
-        let (mut kept, mut entries) = (Context::default(), Entries::new());
+        let mut kept = Context::default();
         kept.keep(context.as_deref())?;
-        kept.list(&mut entries)?;
-        let (kms, input, entries): (&Kms, _, _) = (&kms, input.as_slice(), &entries);
+        let (kms, input, entries): (&Kms, _, _) = (&kms, input.as_slice(), kept.entries());
         let sealed = if is_large(input.len()) {
             detached(py, || kms.encrypt_into(key, input, entries, NewBytes::attached))?
         } else {
@@ -85,10 +84,9 @@ libkms.errors.AuthenticationFailed: the ciphertext, its context or its key don't
         let given = PARAMETERS.of(&arguments)?;
         let [Some(blob), context] = &given else { return Err(PARAMETERS.missing(&given)) };
         let (kms, input) = (keystore.in_use(py)?, Input::of(blob)?);
-        let (mut kept, mut entries) = (Context::default(), Entries::new());
+        let mut kept = Context::default();
         kept.keep(context.as_deref())?;
-        kept.list(&mut entries)?;
-        let (kms, input, entries): (&Kms, _, _) = (&kms, input.as_slice(), &entries);
+        let (kms, input, entries): (&Kms, _, _) = (&kms, input.as_slice(), kept.entries());
         let opened = if is_large(input.len()) {
             detached(py, || kms.decrypt_into(input, entries, NewBytes::attached))?
         } else {
@@ -118,7 +116,7 @@ impl Keystore {
         context: Mapping<'_, '_>,
     ) -> PyResult<usize> {
         let (kms, input, context) = (self.in_use(py)?, Input::of(plaintext)?, Context::of(context)?);
-        let (kms, input, entries): (&Kms, _, _) = (&kms, input.as_slice(), &context.entries()?);
+        let (kms, input, entries): (&Kms, _, _) = (&kms, input.as_slice(), context.entries());
         let out = Output::of(out)?;
         // A buffer that others can reach is never written to while the GIL is let go.
         let done = if is_large(input.len()) {
@@ -148,7 +146,7 @@ impl Keystore {
         context: Mapping<'_, '_>,
     ) -> PyResult<usize> {
         let (kms, input, context) = (self.in_use(py)?, Input::of(blob)?, Context::of(context)?);
-        let (kms, input, entries): (&Kms, _, _) = (&kms, input.as_slice(), &context.entries()?);
+        let (kms, input, entries): (&Kms, _, _) = (&kms, input.as_slice(), context.entries());
         let out = Output::of(out)?;
         let done = if is_large(input.len()) {
             let opened = sized(py, input.len(), || kms.decrypt(input, entries))?;
@@ -182,7 +180,7 @@ impl Keystore {
         let (source, destination) =
             (Context::of(source_context)?, Context::of(destination_context.or(source_context))?);
         let (kms, input): (&Kms, _) = (&kms, input.as_slice());
-        let (source, destination) = (&source.entries()?, &destination.entries()?);
+        let (source, destination) = (source.entries(), destination.entries());
         sized(py, input.len(), || reencrypt(kms, input, source, destination_key_id, destination))
             .map(|sealed| PyBytes::new(py, &sealed))
     }
@@ -205,7 +203,7 @@ impl Keystore {
         context: Mapping<'_, 'py>,
     ) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
         let (kms, context) = (self.in_use(py)?, Context::of(context)?);
-        let (kms, entries): (&Kms, _) = (&kms, &context.entries()?);
+        let (kms, entries): (&Kms, _) = (&kms, context.entries());
         let (bytes, blob) = sized(py, 0, || kms.generate_data_key(key, number_of_bytes, entries))?;
         Ok((PyBytes::new(py, &bytes), PyBytes::new(py, &blob)))
     }
@@ -225,7 +223,7 @@ impl Keystore {
         context: Mapping<'_, 'py>,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let (kms, context) = (self.in_use(py)?, Context::of(context)?);
-        let (kms, entries): (&Kms, _) = (&kms, &context.entries()?);
+        let (kms, entries): (&Kms, _) = (&kms, context.entries());
         sized(py, 0, || kms.generate_data_key_without_plaintext(key, number_of_bytes, entries))
             .map(|blob| PyBytes::new(py, &blob))
     }
@@ -242,7 +240,7 @@ impl Keystore {
         context: Mapping<'_, 'py>,
     ) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
         let (kms, public_key, context) = (self.in_use(py)?, Input::of(public_key)?, Context::of(context)?);
-        let (kms, public_key, entries): (&Kms, _, _) = (&kms, public_key.as_slice(), &context.entries()?);
+        let (kms, public_key, entries): (&Kms, _, _) = (&kms, public_key.as_slice(), context.entries());
         let (blob, exported) = sized(py, 0, || {
             kms.generate_and_export_data_key(key, number_of_bytes, entries, public_key, padding(wrapping)?)
         })?;
@@ -261,7 +259,7 @@ impl Keystore {
         let (kms, blob, public_key) = (self.in_use(py)?, Input::of(blob)?, Input::of(public_key)?);
         let context = Context::of(context)?;
         let (kms, blob, public_key): (&Kms, _, _) = (&kms, blob.as_slice(), public_key.as_slice());
-        let entries = &context.entries()?;
+        let entries = context.entries();
         sized(py, 0, || kms.export_data_key(blob, entries, public_key, padding(wrapping)?))
             .map(|exported| PyBytes::new(py, &exported))
     }

@@ -14,6 +14,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 use pyo3::{Borrowed, PyTypeInfo};
+use smallvec::SmallVec;
 use zeroize::Zeroizing;
 
 use crate::guard::Failure;
@@ -161,6 +162,30 @@ impl<'py> Iterator for Items<'_, 'py> {
         }
         // SAFETY: the dict has references to both, and the GIL is held: it can't lose them before these are made.
         unsafe { Some((Bound::from_borrowed_ptr(py, key), Bound::from_borrowed_ptr(py, value))) }
+    }
+}
+
+/// Pairs of texts as the library takes them. Their objects are kept: a callback might change what they come from.
+#[derive(Default)]
+pub struct Texts<'py> {
+    /// They lie in the objects below.
+    pairs: SmallVec<[(&'static str, &'static str); 4]>,
+    objects: SmallVec<[(Bound<'py, PyString>, Bound<'py, PyString>); 4]>,
+}
+
+impl<'py> Texts<'py> {
+    #[inline]
+    pub fn push(&mut self, key: Bound<'py, PyString>, value: Bound<'py, PyString>) -> PyResult<()> {
+        // SAFETY: a str keeps its UTF-8, which neither moves nor changes; it is given out for no longer than `self` lives.
+        let pair = unsafe { (&*ptr::from_ref(key.to_str()?), &*ptr::from_ref(value.to_str()?)) };
+        self.objects.push((key, value));
+        self.pairs.push(pair);
+        Ok(())
+    }
+
+    #[inline]
+    pub fn pairs(&self) -> &[(&str, &str)] {
+        &self.pairs
     }
 }
 
