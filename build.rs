@@ -1,15 +1,41 @@
-//! Gives `libkms.so` its SONAME; with the feature `header`, compares `include/kms.h` with the code or writes it.
+//! Gives `libkms.so` its SONAME, and refuses a shared libcrypto in place of the one that `vendored` stands for; with the
+//! feature `header`, compares `include/kms.h` with the code or writes it.
 
 use std::path::PathBuf;
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
+    if std::env::var_os("CARGO_FEATURE_VENDORED").is_some() {
+        refuse_a_shared_libcrypto();
+    }
     // A dependent's library inherits what is said here: the Python module must not answer to the name of libkms.so.
     if std::env::var_os("CARGO_FEATURE_CAPI").is_some() {
         shared_library();
     }
     #[cfg(feature = "header")]
     header::check_or_write();
+}
+
+/// With `vendored` the library takes libcrypto for its own: it gives it memory that is locked and wiped, and leaves it
+/// without a thought of the host's. openssl-sys doesn't say how it links; this is how it decides.
+fn refuse_a_shared_libcrypto() {
+    const STATIC: &str = "OPENSSL_STATIC";
+    let for_target = format!("{}_{STATIC}", variable("TARGET").to_uppercase().replace('-', "_"));
+    let wanted = [for_target.as_str(), STATIC].into_iter().find_map(|name| {
+        println!("cargo:rerun-if-env-changed={name}");
+        std::env::var_os(name)
+    });
+    let is_static = match wanted {
+        Some(value) => value != "0",
+        // Compiled from source it is static; found on the machine (OPENSSL_NO_VENDOR) it may be either.
+        None => std::env::var_os("DEP_OPENSSL_VENDORED").is_some(),
+    };
+    if !is_static {
+        fail(format_args!(
+            "the feature `vendored` needs a static libcrypto: set {STATIC}=1, or for the system's shared one build with \
+             --no-default-features --features capi"
+        ));
+    }
 }
 
 /// A SONAME makes the build's own `libkms.so` loadable only under that name, so the link of that name is made here too.

@@ -1,8 +1,9 @@
 *> A COBOL batch job that encrypts the card numbers of its records, and reads them again.
 *>
 *>   batch DIR     creates a keystore in DIR
-*>   cobc -x -free batch.cob -lkms
+*>   cobc -x -free batch.cob -Q -Wl,--no-as-needed -lkms
 *>
+*> A CALL finds its function when it is made: the linker sees no use of libkms, and would leave it out if it were allowed to.
 *> Pointers and lengths go BY VALUE, buffers and results BY REFERENCE. Texts for the library end with X"00".
 *> size_t is BINARY-DOUBLE UNSIGNED, int32_t and a status BINARY-LONG; an id has 36 characters and its X"00". A number that
 *> the library writes is of level 01, where it lies on a boundary of 8.
@@ -41,6 +42,10 @@ WORKING-STORAGE SECTION.
 PROCEDURE DIVISION.
 main-line.
     ACCEPT folder FROM COMMAND-LINE
+    IF folder = SPACES
+        DISPLAY "usage: batch DIR" UPON SYSERR
+        STOP RUN RETURNING 2
+    END-IF
     STRING FUNCTION TRIM(folder) "/batch.db" X"00" DELIMITED BY SIZE INTO store-path
     STRING FUNCTION TRIM(folder) "/batch.key" X"00" DELIMITED BY SIZE INTO root-path
     MOVE "4111 1111 1111 1111" TO card(1)

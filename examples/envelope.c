@@ -14,6 +14,7 @@
 #include <kms.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +30,12 @@ static void fail(const char *what) {
     }
     fprintf(stderr, "FAILED: %s\n", what);
     exit(1);
+}
+
+static void fail_at(const char *path) {
+    char text[4200];
+    snprintf(text, sizeof text, "%s: %s", path, strerror(errno));
+    fail(text);
 }
 
 static void must(kms_status status, const char *what) {
@@ -56,7 +63,7 @@ static kms_t *open_keystore(const char *dir) {
 static FILE *open_file(const char *path, const char *mode) {
     FILE *file = fopen(path, mode);
     if (file == NULL) {
-        fail(path);
+        fail_at(path);
     }
     return file;
 }

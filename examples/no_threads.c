@@ -17,8 +17,11 @@ static int64_t read_clock(void *user) {
     return now_ms;
 }
 
+static char key[KMS_ID_SIZE];
+
+/* Of our key; an earlier run may have left one in the keystore. */
 static void count_event(void *user, const kms_event *event) {
-    if (event->kind == KMS_EVENT_ROTATED) {
+    if (event->kind == KMS_EVENT_ROTATED && strcmp(event->key_id, key) == 0) {
         ++*(int *)user;
     }
 }
@@ -37,7 +40,7 @@ int main(int argc, char **argv) {
     kms_options_t *options = kms_options_new();
     kms_create_key_options how = KMS_CREATE_KEY_OPTIONS_INIT;
     kms_t *kms = NULL;
-    char store[4096], root[4096], key[KMS_ID_SIZE];
+    char store[4096], root[4096];
     uint8_t blob[sizeof text + KMS_MAX_OVERHEAD], out[sizeof text];
     size_t blob_len, len, rotated, sum = 0;
     int events = 0, tick;
@@ -70,7 +73,7 @@ int main(int argc, char **argv) {
         len != sizeof text || memcmp(out, text, len) != 0) {
         return 1;
     }
-    printf("%d years, %d rotations, and still: %s\n", YEARS, (int)sum, (const char *)out);
+    printf("%d years, %d rotations, and still: %s\n", YEARS, events, (const char *)out);
     kms_close(kms);
-    return sum != YEARS * 365 / 90 || events != (int)sum;
+    return events != YEARS * 365 / 90 || (int)sum < events;
 }

@@ -6,6 +6,7 @@
 #define _POSIX_C_SOURCE 200809L
 
 #include <kms.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,12 @@
 static void fail(const char *what) {
     fprintf(stderr, "FAILED: %s\n", what);
     exit(1);
+}
+
+static void fail_at(const char *path) {
+    char text[PATH_SIZE + 100];
+    snprintf(text, sizeof text, "%s: %s", path, strerror(errno));
+    fail(text);
 }
 
 static void must(kms_status status, const char *what) {
@@ -40,7 +47,7 @@ static bytes read_file(const char *path) {
     FILE *in = fopen(path, "rb");
     size_t cap = 1 << 16, got;
     if (in == NULL) {
-        fail(path);
+        fail_at(path);
     }
     file.data = malloc(cap);
     while (file.data != NULL && (got = fread(file.data + file.len, 1, cap - file.len, in)) > 0) {
@@ -54,7 +61,7 @@ static bytes read_file(const char *path) {
         }
     }
     if (file.data == NULL || ferror(in) || fclose(in) != 0) {
-        fail(path);
+        fail_at(path);
     }
     return file;
 }
@@ -62,7 +69,7 @@ static bytes read_file(const char *path) {
 static void write_file(const char *path, bytes content) {
     FILE *out = fopen(path, "wb");
     if (out == NULL || fwrite(content.data, 1, content.len, out) != content.len || fclose(out) != 0) {
-        fail(path);
+        fail_at(path);
     }
 }
 

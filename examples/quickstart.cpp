@@ -19,7 +19,11 @@ int main(int argc, char **argv) {
 
         const auto id = keystore.create_key(
             kms::create_key_options{}.description("orders").rotate_every(std::chrono::hours(90 * 24)));
-        keystore.create_alias(id, "alias/orders");
+        try {
+            keystore.create_alias(id, "alias/orders");
+        } catch (const kms::alias_already_exists &) {  // by an earlier run in this folder
+            keystore.update_alias(id, "alias/orders");
+        }
 
         std::vector<kms::bytes> records;
         for (int i = 0; i < 3; ++i) {

@@ -120,6 +120,10 @@ program readings
     integer :: i
 
     call get_command_argument(1, folder)
+    if (folder == '') then
+        write (0, '(a)') 'usage: readings DIR'
+        stop 2
+    end if
     options = kms_options_new()
     call must(kms_options_set_root_key_file(options, trim(folder)//'/readings.key'//c_null_char), 'the root key file')
     call must(kms_options_set_create(options, 1_c_int32_t), 'create')

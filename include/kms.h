@@ -4,11 +4,11 @@
  * again: a clock inside the library makes new key versions on schedule, and everything ever encrypted stays readable.
  *
  *     kms_options_t *options = kms_options_new();
- *     kms_options_set_root_key_file(options, "root.key");         made with the keystore if neither is there
+ *     kms_options_set_root_key_file(options, "root.key");         // made with the keystore if neither is there
  *     kms_options_set_create(options, 1);
- *     kms_open("keys.db", options, &kms);                         check the status of every call
+ *     kms_open("keys.db", options, &kms);                         // check the status of every call
  *     kms_options_free(options);
- *     kms_create_key(kms, NULL, key_id);                          char key_id[KMS_ID_SIZE]
+ *     kms_create_key(kms, NULL, key_id);                          // char key_id[KMS_ID_SIZE]
  *     kms_encrypt(kms, key_id, text, text_len, NULL, 0, blob, sizeof blob, &blob_len);
  *     kms_rotate(kms, key_id, NULL);
  *     kms_decrypt(kms, blob, blob_len, NULL, 0, text, sizeof text, &text_len);

@@ -2,19 +2,27 @@
 //! same OpenSSL, in one process, in interleaved rounds.
 //!
 //! Times are nanoseconds of the thread's own CPU clock, minimum and median of the rounds. A ratio is the median of the
-//! rounds' ratios, beside that of the minima. `encrypt count NAME N` runs one loop N times for callgrind and prints
-//! nothing (see ci/stages/instructions.sh).
+//! rounds' ratios, beside that of the minima.
+//!
+//! `cargo bench --bench encrypt` runs it, with `-- only=one` (`threads`, `many`) a part: a first look, where `make bench`
+//! takes long.
 
+use std::ffi::CStr;
 use std::hint::black_box;
 
 use kms as _;
 
-mod abi;
-mod count;
+#[path = "../../tests/c_abi/keystore.rs"]
+#[allow(dead_code, reason = "each program uses a part of it")]
+mod keystore;
 mod raw;
+#[path = "../../tests/c_abi/types.rs"]
+#[allow(dead_code, reason = "as above")]
+mod types;
 
-use abi::{Blob, Kms};
+use keystore::Keystore;
 use raw::Raw;
+use types::{CONTEXT, OVERHEAD};
 
 const ROUNDS: usize = 41;
 
@@ -72,19 +80,35 @@ fn compare(title: &str, calls: usize, mut subjects: Vec<Subject<'_>>) {
     }
 }
 
+/// Room for a message of that size, sealed or opened.
+fn room(size: usize) -> Vec<u8> {
+    vec![0; size + OVERHEAD]
+}
+
+#[inline]
+fn encrypt(kms: &Keystore, key: &CStr, text: &[u8], out: &mut [u8]) {
+    kms.encrypt(key, text, &CONTEXT, out);
+}
+
+#[inline]
+fn decrypt(kms: &Keystore, blob: &[u8], out: &mut [u8]) {
+    kms.decrypt(blob, &CONTEXT, out);
+}
+
 fn one_key() {
-    let kms = Kms::open(0);
+    let kms = Keystore::in_memory(0);
     let key = kms.create_key();
     kms.create_alias(&key, c"alias/bench");
     for size in [64usize, 1024, 4096, 65_536, 1 << 20] {
         let plaintext = vec![3u8; size];
-        let (mut a, mut b, mut c, mut d, mut e) =
-            (Blob::new(size), Blob::new(size), Blob::new(size), Blob::new(size), Blob::new(size));
+        let (mut a, mut b, mut c, mut d, mut e) = (room(size), room(size), room(size), room(size), room(size));
         let (mut raw_seal, mut raw_open) = (Raw::new(), Raw::new());
         let sealed_raw = raw_seal.sealed(&plaintext);
-        let sealed = kms.sealed(&key, &plaintext);
-        // Of 97 keys prefixes are never the last one seen.
-        let unseen: Vec<Blob> = (0..97).map(|_| Kms::sealed_by_another_thread(&kms, &key, &plaintext)).collect();
+        let sealed = kms.sealed(&key, &plaintext, &CONTEXT);
+        // Each thread has a nonce prefix of its own, and of 97 in turn none is the last one seen.
+        let sealed_elsewhere =
+            |_| std::thread::scope(|scope| scope.spawn(|| kms.sealed(&key, &plaintext, &CONTEXT)).join().unwrap());
+        let unseen: Vec<Vec<u8>> = (0..97).map(sealed_elsewhere).collect();
         let calls = (2_000_000 / (size + 200)).clamp(30, 4000);
         let large = size >= 65_536;
         let limit = |small: f64| if large { Some(1.05) } else { (size == 64).then_some(small) };
@@ -93,11 +117,11 @@ fn one_key() {
             calls,
             vec![
                 subject("raw EVP, key kept", None, |n| {
-                    (0..n).for_each(|_| raw_seal.seal(black_box(&plaintext), &mut a.bytes))
+                    (0..n).for_each(|_| raw_seal.seal(black_box(&plaintext), &mut a))
                 }),
-                subject("by key id", limit(1.6), |n| (0..n).for_each(|_| kms.encrypt(&key, &plaintext, &mut b))),
+                subject("by key id", limit(1.6), |n| (0..n).for_each(|_| encrypt(&kms, &key, &plaintext, &mut b))),
                 subject("by alias", limit(1.65), |n| {
-                    (0..n).for_each(|_| kms.encrypt(c"alias/bench", &plaintext, &mut c))
+                    (0..n).for_each(|_| encrypt(&kms, c"alias/bench", &plaintext, &mut c))
                 }),
             ],
         );
@@ -106,11 +130,11 @@ fn one_key() {
             calls,
             vec![
                 subject("raw EVP, key kept", None, |n| {
-                    (0..n).for_each(|_| raw_open.open(black_box(&sealed_raw), &mut a.bytes))
+                    (0..n).for_each(|_| raw_open.open(black_box(&sealed_raw), &mut a))
                 }),
-                subject("prefix seen", limit(1.4), |n| (0..n).for_each(|_| kms.decrypt(&sealed, &mut d))),
+                subject("prefix seen", limit(1.4), |n| (0..n).for_each(|_| decrypt(&kms, &sealed, &mut d))),
                 subject("prefix never seen", limit(2.6), |n| {
-                    (0..n).for_each(|at| kms.decrypt(&unseen[at % unseen.len()], &mut e))
+                    (0..n).for_each(|at| decrypt(&kms, &unseen[at % unseen.len()], &mut e))
                 }),
             ],
         );
@@ -118,14 +142,14 @@ fn one_key() {
 }
 
 fn many_keys(count: usize) {
-    let kms = Kms::open(count.max(32_768));
+    let kms = Keystore::in_memory(count.max(32_768));
     let keys: Vec<_> = (0..count).map(|_| kms.create_key()).collect();
     let raw_keys: Vec<[u8; 32]> = (0..count).map(|at| [at as u8 ^ (at >> 8) as u8; 32]).collect();
     let plaintext = [3u8; 64];
-    let (mut raw, mut a, mut b, mut c) = (Raw::new(), Blob::new(64), Blob::new(64), Blob::new(64));
-    keys.iter().for_each(|key| kms.encrypt(key, &plaintext, &mut b));
-    let blobs: Vec<Blob> = keys.iter().map(|key| kms.sealed(key, &plaintext)).collect();
-    blobs.iter().for_each(|blob| kms.decrypt(blob, &mut c));
+    let (mut raw, mut a, mut b, mut c) = (Raw::new(), room(64), room(64), room(64));
+    keys.iter().for_each(|key| encrypt(&kms, key, &plaintext, &mut b));
+    let blobs: Vec<Vec<u8>> = keys.iter().map(|key| kms.sealed(key, &plaintext, &CONTEXT)).collect();
+    blobs.iter().for_each(|blob| decrypt(&kms, blob, &mut c));
     let order: Vec<u32> = {
         let mut word = 88_172_645_463_325_252u64;
         let next = move |_| {
@@ -148,13 +172,13 @@ fn many_keys(count: usize) {
             subject("raw EVP, key set for each message", None, |n| {
                 (0..n).for_each(|_| {
                     raw.set_key(&raw_keys[walk(&mut first)]);
-                    raw.seal(black_box(&plaintext), &mut a.bytes)
+                    raw.seal(black_box(&plaintext), &mut a)
                 })
             }),
             subject("encrypt", (count == 20_000).then_some(1.5), |n| {
-                (0..n).for_each(|_| kms.encrypt(&keys[walk(&mut second)], &plaintext, &mut b))
+                (0..n).for_each(|_| encrypt(&kms, &keys[walk(&mut second)], &plaintext, &mut b))
             }),
-            subject("decrypt", None, |n| (0..n).for_each(|_| kms.decrypt(&blobs[walk(&mut third)], &mut c))),
+            subject("decrypt", None, |n| (0..n).for_each(|_| decrypt(&kms, &blobs[walk(&mut third)], &mut c))),
         ],
     );
 }
@@ -162,12 +186,12 @@ fn many_keys(count: usize) {
 /// Wall time, because that is what threads save; each pair of rounds is one alone and two at once.
 fn two_threads() {
     const CALLS: usize = 200_000;
-    let kms = Kms::open(0);
+    let kms = Keystore::in_memory(0);
     let key = kms.create_key();
     let work = || {
-        let (plaintext, mut out) = ([3u8; 64], Blob::new(64));
+        let (plaintext, mut out) = ([3u8; 64], room(64));
         let start = cpu_ns();
-        (0..CALLS).for_each(|_| kms.encrypt(&key, &plaintext, &mut out));
+        (0..CALLS).for_each(|_| encrypt(&kms, &key, &plaintext, &mut out));
         (cpu_ns() - start) / CALLS as f64
     };
     let (mut alone, mut both) = (Vec::new(), Vec::new());
@@ -190,10 +214,6 @@ fn two_threads() {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    if let Some(at) = arguments.iter().position(|argument| argument == "count") {
-        let times = arguments.get(at + 2).and_then(|n| n.parse().ok()).unwrap_or(1);
-        return count::run(&arguments[at + 1], times);
-    }
     let wanted =
         |name: &str| !arguments.iter().any(|a| a.starts_with("only=")) || arguments.contains(&format!("only={name}"));
     if wanted("one") {

@@ -27,7 +27,7 @@ attempt "compile readings.f90" fortran readings
 all_passed
 
 for program in prefork no_threads quickstart_cpp batch readings; do
-    attempt "run $program" in_empty_folder "$out/$program"
+    attempt "run $program, and again beside what it left" in_empty_folder sh -c '"$0" "$1" && "$0" "$1"' "$out/$program"
 done
 
 # envelope_keeps SIZE: a file of that size comes back, also after its key has rotated and its data key has moved.

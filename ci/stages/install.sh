@@ -44,6 +44,14 @@ attempt "cc with libkms.a" mixed
 attempt "cc -static" static
 attempt "c++ with pkg-config" with_cxx
 
+# The README's C, in a program's main.
+readme() (
+    { echo '#include <kms.h>'; echo 'int main(void) {'; sed -n '/^```c$/,/^```$/p' README.md | sed '1d;$d'; echo 'return status; }'; } \
+        >"$work/readme.c" && mkdir "$work/readme" && cd "$work/readme" &&
+        gcc -Wall -Wextra -Werror -o readme ../readme.c $(kms_libs --cflags --libs) && LD_LIBRARY_PATH=$prefix/lib ./readme && [ -s keys.db ]
+)
+attempt "the README's C compiles without a warning and runs" readme
+
 configure() { rm -rf "$work/build" && cmake -S "$work" -B "$work/build" -DCMAKE_PREFIX_PATH="$1" -DWANTED="$2"; }
 with_cmake() {
     configure "$1" "$version" && cmake --build "$work/build" && says_version "$work/build/client" && needs "$work/build/client" &&

@@ -7,15 +7,15 @@ mkdir -p target/misuse
 # What is tried here is not the disk.
 [ ! -w /dev/shm ] || export TMPDIR=/dev/shm
 
-ci/misuse target/misuse/table.h
+ci/misuse target/misuse/table.c
 # A function that the table does not know must not go untried: the generator has to notice.
-must_refuse() { ! ci/misuse target/misuse/unknown.h "$1"; }
+must_refuse() { ! ci/misuse target/misuse/unknown.c "$1"; }
 sed 's/^size_t kms_last_error(/KMS_MUST_USE kms_status kms_newcomer(const struct kms_t *kms, const char *novelty);\n&/' \
     include/kms.h >target/misuse/newcomer.h
 attempt "a function that ci/misuse does not know is refused" must_refuse target/misuse/newcomer.h
 
-compile_c tests/misuse/main.c target/misuse/plain "$LIBRARY" -Itests/misuse -Itarget/misuse
-compile_c tests/misuse/main.c target/misuse/sanitized "$LIBRARY" -Itests/misuse -Itarget/misuse \
+compile_c target/misuse/table.c target/misuse/plain "$LIBRARY" -Itests/misuse tests/misuse/*.c
+compile_c target/misuse/table.c target/misuse/sanitized "$LIBRARY" -Itests/misuse tests/misuse/*.c \
     -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
 attempt "misuse, plain" in_empty_folder "$ROOT/target/misuse/plain"

@@ -12,6 +12,14 @@ fails_without_the_exit_gate() {
     ! KMS_FAULT_NO_EXIT_GATE=1 KMS_EXIT_RUNS=6 in_empty_folder "$ROOT/target/c/system/exit"
 }
 fails_with_posix_locks() { ! KMS_FAULT_POSIX_LOCKS=1 in_empty_folder "$ROOT/target/c/system/copies"; }
+# `vendored` takes libcrypto for its own: a build that would link the system's under that name must end.
+is_refused() {
+    local log status=0
+    log=$(env "$@" cargo check --locked --lib 2>&1) || status=$?
+    [ "$status" != 0 ] && grep -q "needs a static libcrypto" <<<"$log" || { echo "$log" >&2; return 1; }
+}
+attempt "the system's shared libcrypto as the vendored one is refused" is_refused OPENSSL_NO_VENDOR=1
+attempt "a shared libcrypto asked for with the vendored one is refused" is_refused OPENSSL_NO_VENDOR=1 OPENSSL_STATIC=0
 attempt "proof: tests/c/copies.c fails with SQLite's own locks" fails_with_posix_locks
 attempt "proof: tests/c/exit.c fails without the exit gate" fails_without_the_exit_gate
 all_passed

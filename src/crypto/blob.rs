@@ -95,14 +95,11 @@ impl Header {
     }
 }
 
-/// The same header for another type of context.
 #[inline]
-pub fn with_context(header: &[u8; HEADER], context_type: ContextType) -> [u8; HEADER] {
-    let mut header = *header;
+pub fn set_context_type(header: &mut [u8; HEADER], context_type: ContextType) {
     if let Some(byte) = header.get_mut(CONTEXT_TYPE) {
         *byte = context_type as u8;
     }
-    header
 }
 
 /// A blob taken apart; borrowed from its bytes.

@@ -3,9 +3,11 @@
 //! A context isn't stored in the blob: who opens it gives it again. Encoded (type 02, big-endian): `u16` count, then for
 //! each entry, sorted by the bytes of its key, `u16` length, key, `u16` length, value. An empty map is type 00.
 
+use std::ops::Range;
+
 use zeroize::Zeroize;
 
-use crate::crypto::blob::{ContextType, HEADER};
+use crate::crypto::blob::{self, ContextType, HEADER};
 use crate::domain::limits;
 use crate::error::{Error, Result, Status};
 
@@ -81,16 +83,6 @@ impl<'a> Context<'a> {
         Self { entries: Entries::None, encoded_len: 0 }
     }
 
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.encoded_len == 0
-    }
-
-    #[inline]
-    pub fn context_type(&self) -> ContextType {
-        if self.is_empty() { ContextType::None } else { ContextType::Map }
-    }
-
     /// Length of the encoding in bytes; 0 when empty.
     #[cfg(test)]
     pub fn encoded_len(&self) -> usize {
@@ -98,18 +90,8 @@ impl<'a> Context<'a> {
     }
 
     /// The limit that binds when sealing only. Fails with `LimitExceeded`.
-    #[inline]
     pub fn check_limit(&self) -> Result<()> {
-        if self.encoded_len > limits::CONTEXT_BYTES { Err(self.too_long()) } else { Ok(()) }
-    }
-
-    #[cold]
-    fn too_long(&self) -> Error {
-        Status::LimitExceeded.error(format!(
-            "an encryption context of {} bytes; at most {} are allowed",
-            self.encoded_len,
-            limits::CONTEXT_BYTES
-        ))
+        check_limit(self.encoded_len)
     }
 
     #[inline]
@@ -184,57 +166,191 @@ impl<'a> Entries<'a> {
     }
 }
 
+#[inline]
+fn check_limit(encoded_len: usize) -> Result<()> {
+    if encoded_len > limits::CONTEXT_BYTES { Err(too_long(encoded_len)) } else { Ok(()) }
+}
+
+#[cold]
+fn too_long(encoded_len: usize) -> Error {
+    Status::LimitExceeded
+        .error(format!("an encryption context of {encoded_len} bytes; at most {} are allowed", limits::CONTEXT_BYTES))
+}
+
 #[cold]
 fn invalid(text: &'static str) -> Error {
     Status::InvalidArgument.error(text)
 }
 
-/// Bytes of AAD kept without a heap allocation.
-const BLOCK: usize = 1024;
+/// Bytes of AAD kept without a heap allocation, and room for padding.
+const BLOCK: usize = 1024 + 16;
+/// The header and the context's length.
+const START: usize = HEADER + 8;
+
+/// Whether the block has room for a context of this length and for its padding, which is written whole.
+const fn fits(len: usize) -> bool {
+    len <= BLOCK - START - 16
+}
+
+const fn padded(len: usize) -> usize {
+    (START + len).next_multiple_of(16)
+}
+
+/// What gives a message's context to its AAD.
+pub trait Source {
+    /// Checks it and puts it into `aad`. Fails as [`Context::new`] does.
+    fn put(&self, aad: &mut Aad) -> Result<()>;
+}
+
+impl Source for Context<'_> {
+    fn put(&self, aad: &mut Aad) -> Result<()> {
+        aad.put_map(self);
+        Ok(())
+    }
+}
+
+impl Source for [Entry<'_>] {
+    #[inline]
+    fn put(&self, aad: &mut Aad) -> Result<()> {
+        let copy = |text: &str, room: &mut [u8]| {
+            room.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
+            (!text.contains('\0')).then_some(text.len())
+        };
+        let done = aad.put_sorted(self, |(key, _), room| copy(key, room), |(_, value), room| copy(value, room));
+        if !done {
+            aad.put_map(&Context::new(self.iter().copied())?);
+        }
+        Ok(())
+    }
+}
 
 /// The memory that an AAD is built in, contiguous because the cipher takes one piece fastest. Wiped on drop; a thread
-/// may keep one and build each message's AAD in it.
+/// keeps one for all its messages.
+///
+/// Bytes: the header, the context's length as `u64`, the context, and zeros up to a multiple of 16; 48 without a context.
 pub struct Aad {
     block: [u8; BLOCK],
+    /// Used above [`BLOCK`].
     heap: Vec<u8>,
+    encoded_len: usize,
 }
 
 impl Aad {
     pub const fn new() -> Self {
-        Self { block: [0; BLOCK], heap: Vec::new() }
+        Self { block: [0; BLOCK], heap: Vec::new(), encoded_len: 0 }
     }
 
-    /// `header`, the context's length as `u64`, the context, and zeros up to a multiple of 16 bytes; 48 bytes without a
-    /// context. Allocates only above 1 KiB.
+    /// Puts a context whose entries come in their order, as most do, straight from the caller's memory. `key` and `value`
+    /// copy an entry's text to the start of the room they are given, and tell its length.
+    ///
+    /// False, with no context in place, where more care is needed: entries out of order, one to be refused, or too many.
     #[inline]
-    pub fn build(&mut self, header: &[u8; HEADER], context: &Context<'_>) -> &[u8] {
-        let len = (HEADER + 8 + context.encoded_len).next_multiple_of(16);
-        let bytes = match self.block.get_mut(..len) {
-            Some(bytes) => bytes,
-            None => {
-                self.heap.zeroize();
-                self.heap.resize(len, 0);
-                self.heap.as_mut_slice()
-            }
+    pub fn put_sorted<T>(
+        &mut self,
+        entries: &[T],
+        key: impl Fn(&T, &mut [u8]) -> Option<usize>,
+        value: impl Fn(&T, &mut [u8]) -> Option<usize>,
+    ) -> bool {
+        self.encoded_len = 0;
+        let done = self.block.get_mut(START..).and_then(|room| encode_sorted(room, entries, key, value));
+        done.is_some_and(|len| self.finish(len))
+    }
+
+    /// Puts a checked context; allocates only above 1 KiB.
+    fn put_map(&mut self, context: &Context<'_>) {
+        let len = context.encoded_len;
+        let bytes = if fits(len) {
+            self.block.as_mut_slice()
+        } else {
+            self.heap.zeroize();
+            self.heap.resize(padded(len), 0);
+            self.heap.as_mut_slice()
         };
-        // What is not written over afterwards is the padding.
-        if let Some(end) = bytes.last_chunk_mut::<16>() {
-            *end = [0; 16];
+        let mut rest = bytes.get_mut(START..).unwrap_or_default();
+        context.encode(|part| {
+            if let Some((place, after)) = std::mem::take(&mut rest).split_at_mut_checked(part.len()) {
+                place.copy_from_slice(part);
+                rest = after;
+            }
+        });
+        if !self.finish(len) {
+            self.encoded_len = len;
         }
+    }
+
+    /// Notes the length of what was encoded into the block; what isn't written over there is the padding.
+    #[inline]
+    fn finish(&mut self, len: usize) -> bool {
+        let Some(end) = self.block.get_mut(START + len..).and_then(|end| end.first_chunk_mut::<16>()) else {
+            return false;
+        };
+        *end = [0; 16];
+        self.encoded_len = len;
+        true
+    }
+
+    #[inline]
+    pub fn context_type(&self) -> ContextType {
+        if self.encoded_len == 0 { ContextType::None } else { ContextType::Map }
+    }
+
+    /// The limit that binds when sealing only. Fails with `LimitExceeded`.
+    #[inline]
+    pub fn check_limit(&self) -> Result<()> {
+        check_limit(self.encoded_len)
+    }
+
+    /// The AAD of a message with this header, but for its context type, and the context that was put last.
+    #[inline]
+    pub fn bind(&mut self, header: &[u8; HEADER], context_type: ContextType) -> &[u8] {
+        let bytes = match self.block.get_mut(..padded(self.encoded_len)) {
+            Some(bytes) if fits(self.encoded_len) => bytes,
+            _ => self.heap.as_mut_slice(),
+        };
         if let Some((start, rest)) = bytes.split_first_chunk_mut::<HEADER>()
-            && let Some((len, mut rest)) = rest.split_first_chunk_mut::<8>()
+            && let Some((len, _)) = rest.split_first_chunk_mut::<8>()
         {
             *start = *header;
-            *len = (context.encoded_len as u64).to_be_bytes();
-            context.encode(|part| {
-                if let Some((place, after)) = std::mem::take(&mut rest).split_at_mut_checked(part.len()) {
-                    place.copy_from_slice(part);
-                    rest = after;
-                }
-            });
+            blob::set_context_type(start, context_type);
+            *len = (self.encoded_len as u64).to_be_bytes();
         }
         bytes
     }
+}
+
+/// The encoding of entries at the start of `room`, and its length; `None` as in [`Aad::put_sorted`].
+#[inline]
+fn encode_sorted<T>(
+    room: &mut [u8],
+    entries: &[T],
+    key: impl Fn(&T, &mut [u8]) -> Option<usize>,
+    value: impl Fn(&T, &mut [u8]) -> Option<usize>,
+) -> Option<usize> {
+    if entries.is_empty() {
+        return Some(0);
+    }
+    let count = u16::try_from(entries.len()).ok()?;
+    *room.first_chunk_mut()? = count.to_be_bytes();
+    let (mut end, mut last) = (2, None);
+    for entry in entries {
+        let this = encode_text(room, end, |room| key(entry, room))?;
+        let follows = last.is_none_or(|last: Range<usize>| room.get(last) < room.get(this.clone()));
+        if this.is_empty() || !follows {
+            return None;
+        }
+        end = encode_text(room, this.end, |room| value(entry, room))?.end;
+        last = Some(this);
+    }
+    Some(end)
+}
+
+/// A text behind its length, from `at` on; gives the place of the text.
+#[inline]
+fn encode_text(room: &mut [u8], at: usize, text: impl Fn(&mut [u8]) -> Option<usize>) -> Option<Range<usize>> {
+    let (start, rest) = room.get_mut(at..)?.split_first_chunk_mut()?;
+    let len = text(rest)?;
+    *start = u16::try_from(len).ok()?.to_be_bytes();
+    Some(at + 2..at + 2 + len)
 }
 
 impl Default for Aad {

@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use crate::crypto::blob::{Algorithm, Blob, HEADER, Header, NONCE, OVERHEAD};
-use crate::crypto::context::{Aad, Context};
+use crate::crypto::context::{Aad, Context, Source};
 use crate::crypto::xaes::alone::Opener;
 use crate::crypto::xaes::{Shared, seal_with_nonce};
 use crate::domain::id::{KeyId, VersionId};
@@ -60,10 +60,12 @@ fn bytes<const N: usize>(case: usize, salt: usize) -> [u8; N] {
 fn seal(number: usize, case: &Case) -> Value {
     let (key, key_id, version_id): ([u8; 32], _, _) = (bytes(number, 1), bytes(number, 2), bytes(number, 3));
     let nonce: [u8; NONCE] = bytes(number, 4);
+    let mut aad = Aad::new();
     let context = Context::new(case.context.iter().map(|(key, value)| (key.as_str(), value.as_str()))).unwrap();
+    context.put(&mut aad).unwrap();
     let header = Header {
         algorithm: Algorithm::Xaes256Gcm,
-        context_type: context.context_type(),
+        context_type: aad.context_type(),
         key: KeyId::from_random(key_id),
         version: VersionId::from_random(version_id),
     };
@@ -71,8 +73,7 @@ fn seal(number: usize, case: &Case) -> Value {
     let mut blob = vec![0; plaintext.len() + OVERHEAD];
     blob[..HEADER].copy_from_slice(&header.encode());
     blob[HEADER..HEADER + NONCE].copy_from_slice(&nonce);
-    let mut aad = Aad::new();
-    let aad = aad.build(&header.encode(), &context);
+    let aad = aad.bind(&header.encode(), header.context_type);
     seal_with_nonce(&key, &nonce, aad, &plaintext, &mut blob[HEADER + NONCE..]).unwrap();
 
     let parsed = Blob::parse(&blob).unwrap();

@@ -47,7 +47,7 @@ impl KeySource for [u8; 32] {
 }
 
 /// Lends a key, and fails if the source says yes without lending: the cipher would keep another key.
-fn borrow(source: &impl KeySource, mut user: impl FnMut(&[u8; 32]) -> Result<()>) -> Result<()> {
+fn borrow(source: &dyn KeySource, mut user: impl FnMut(&[u8; 32]) -> Result<()>) -> Result<()> {
     let mut lent = false;
     source.lend(&mut |key| {
         lent = true;
@@ -149,7 +149,7 @@ impl Shared {
     }
 
     /// Puts the message key of `prefix.bytes` in its place, under a serial of its own.
-    fn derive(&mut self, key: &impl KeySource, prefix: &mut Prefix) -> Result<()> {
+    fn derive(&mut self, key: &dyn KeySource, prefix: &mut Prefix) -> Result<()> {
         self.root.derive(key, &prefix.bytes, &mut prefix.key)?;
         self.serial += 1;
         prefix.serial = self.serial;
@@ -169,7 +169,7 @@ impl Root {
         Ok(Self { block: Block::new()?, k1: Zeroizing::default(), name: None })
     }
 
-    fn derive(&mut self, key: &impl KeySource, prefix: &[u8; PREFIX], out: &mut [u8; 32]) -> Result<()> {
+    fn derive(&mut self, key: &dyn KeySource, prefix: &[u8; PREFIX], out: &mut [u8; 32]) -> Result<()> {
         let name = key.name();
         if name.is_none() || name != self.name {
             self.name = None;
@@ -227,7 +227,7 @@ impl Cipher {
         &mut self,
         shared: &mut Shared,
         prefix: &mut Prefix,
-        key: &impl KeySource,
+        key: &dyn KeySource,
         aad: &[u8],
         input: Input<'_>,
         out: &mut [u8],
@@ -248,7 +248,7 @@ impl Cipher {
             // Longer than a prefix serves: the only message of its own.
             None => prefix.messages = 0,
         }
-        let suffix = shared.nonces.suffix()?;
+        let suffix = shared.nonces.suffix(prefix.messages)?;
         let suffix = suffix.bytes();
         let (head, tail) = nonce.split_at_mut(PREFIX);
         head.copy_from_slice(&prefix.bytes);
@@ -269,7 +269,7 @@ impl Cipher {
         &mut self,
         shared: &mut Shared,
         prefix: &mut Prefix,
-        key: &impl KeySource,
+        key: &dyn KeySource,
         nonce: &[u8; NONCE],
         aad: &[u8],
         sealed: &[u8],
@@ -297,7 +297,7 @@ impl Cipher {
 }
 
 #[cold]
-fn renew(shared: &mut Shared, prefix: &mut Prefix, key: &impl KeySource, now: u64) -> Result<()> {
+fn renew(shared: &mut Shared, prefix: &mut Prefix, key: &dyn KeySource, now: u64) -> Result<()> {
     // Spent until the new one is complete.
     prefix.messages = 0;
     random::fill(&mut prefix.bytes)?;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::ffi::c_char;
 
-use super::crypt::context;
+use super::crypt::{RawContext, context};
 use super::guard::guard;
 use super::open::{handle, kms_t};
 use super::out::{MoveOut, OpenOut, Out, SealOut};
@@ -155,7 +155,7 @@ pub unsafe extern "C" fn kms_encrypt_batch(
                 let out = Out::new(record.out, record.out_cap, out_len, "out_len")?;
                 ptr::check(record.input, record.input_len, "input")?;
                 no_destination(record.destination_context, record.destination_count)?;
-                let context = context(record.context, record.context_count, "context")?;
+                let context = RawContext::new(record.context, record.context_count, "context")?;
                 let mut target = SealOut { out, plaintext: record.input, plaintext_len: record.input_len };
                 sealing.seal(record.input_len, &context, &mut target)?;
                 target.out.finish();
@@ -188,7 +188,7 @@ pub unsafe extern "C" fn kms_decrypt_batch(
                 let out = Out::new(record.out, record.out_cap, out_len, "out_len")?;
                 ptr::check(record.input, record.input_len, "input")?;
                 no_destination(record.destination_context, record.destination_count)?;
-                let context = context(record.context, record.context_count, "context")?;
+                let context = RawContext::new(record.context, record.context_count, "context")?;
                 let apart = !out.overlaps(record.input, record.input_len);
                 let mut blob = Cow::Borrowed(ptr::slice(record.input, record.input_len, "input")?);
                 if !apart {

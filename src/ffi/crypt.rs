@@ -9,7 +9,7 @@ use super::out::{OpenOut, Out, SealOut};
 use super::ptr;
 use super::status::kms_status;
 use super::types::{id_text, kms_blob_info, kms_context_entry};
-use crate::crypto::context::Context;
+use crate::crypto::context::{Aad, Context, Source};
 use crate::error::Result;
 
 /// A caller's context as pairs of texts.
@@ -30,30 +30,44 @@ pub unsafe fn entries<'a>(entries: *const kms_context_entry, count: usize) -> Re
 ///
 /// SAFETY: as for `ptr::slice` and `ptr::text`.
 pub unsafe fn context<'a>(entries: *const kms_context_entry, count: usize, what: &'static str) -> Result<Context<'a>> {
-    let mut context = Context::empty();
     // SAFETY: the caller's promise.
-    unsafe { fill_context(&mut context, entries, count, what) }?;
-    Ok(context)
+    let entries = unsafe { RawContext::new(entries, count, what) }?;
+    entries.checked()
 }
 
-/// The same into an empty context, which then isn't moved.
-///
-/// SAFETY: as for `ptr::slice` and `ptr::text`.
-#[inline]
-pub unsafe fn fill_context<'a>(
-    context: &mut Context<'a>,
-    entries: *const kms_context_entry,
-    count: usize,
-    what: &'static str,
-) -> Result<()> {
-    // SAFETY: the caller's promise.
-    unsafe {
-        for entry in ptr::slice(entries, count, what)? {
-            let key = ptr::short_text(entry.key, "a context key")?;
-            context.add(key, ptr::short_text(entry.value, "a context value")?)?;
-        }
+/// A caller's context as it lies in his memory, for the AAD to be made of.
+pub struct RawContext<'a>(&'a [kms_context_entry]);
+
+impl<'a> RawContext<'a> {
+    /// SAFETY: as for `ptr::slice` and, until it is dropped, `ptr::text`.
+    pub unsafe fn new(entries: *const kms_context_entry, count: usize, what: &'static str) -> Result<Self> {
+        // SAFETY: the caller's promise.
+        Ok(Self(unsafe { ptr::slice(entries, count, what) }?))
     }
-    context.sort()
+
+    fn checked(&self) -> Result<Context<'a>> {
+        let mut context = Context::empty();
+        for entry in self.0 {
+            // SAFETY: the promise made to `new`.
+            let (key, value) =
+                unsafe { (ptr::text(entry.key, "a context key")?, ptr::text(entry.value, "a context value")?) };
+            context.add(key, value)?;
+        }
+        context.sort()?;
+        Ok(context)
+    }
+}
+
+impl Source for RawContext<'_> {
+    #[inline]
+    fn put(&self, aad: &mut Aad) -> Result<()> {
+        // SAFETY: the promise made to `new`.
+        let copy = |text: *const c_char, room: &mut [u8]| unsafe { ptr::copy_short_text(text, room) };
+        if aad.put_sorted(self.0, |entry, room| copy(entry.key, room), |entry, room| copy(entry.value, room)) {
+            return Ok(());
+        }
+        self.checked()?.put(aad)
+    }
 }
 
 /// kms_encrypt encrypts under the primary version of `key`, a key id or "alias/NAME". The ciphertext is 80 bytes longer
@@ -81,10 +95,9 @@ pub unsafe extern "C" fn kms_encrypt(
         let kms = handle(kms)?;
         let key = ptr::text_bytes(key, "key")?;
         ptr::check(plaintext, plaintext_len, "plaintext")?;
-        let mut map = Context::empty();
-        fill_context(&mut map, context, context_count, "context")?;
+        let context = RawContext::new(context, context_count, "context")?;
         let mut target = SealOut { out, plaintext, plaintext_len };
-        kms.encrypt_to(key, plaintext_len, &map, &mut target)?;
+        kms.encrypt_to(key, plaintext_len, &context, &mut target)?;
         target.out.finish();
         Ok(())
     })
@@ -113,8 +126,7 @@ pub unsafe extern "C" fn kms_decrypt(
         let out = Out::new(out, out_cap, out_len, "out_len")?;
         let kms = handle(kms)?;
         ptr::check(blob, blob_len, "blob")?;
-        let mut map = Context::empty();
-        fill_context(&mut map, context, context_count, "context")?;
+        let context = RawContext::new(context, context_count, "context")?;
         let apart = !out.overlaps(blob, blob_len);
         let mut blob = Cow::Borrowed(ptr::slice(blob, blob_len, "blob")?);
         if !apart {
@@ -122,7 +134,7 @@ pub unsafe extern "C" fn kms_decrypt(
             blob = Cow::Owned(blob.into_owned());
         }
         let mut target = OpenOut { out, apart };
-        kms.decrypt_to(&blob, &map, &mut target)?;
+        kms.decrypt_to(&blob, &context, &mut target)?;
         target.out.finish();
         Ok(())
     })

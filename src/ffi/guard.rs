@@ -3,12 +3,39 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::status::{KMS_OK, kms_status};
 use crate::error::{Error, Result, Status};
 
 thread_local! {
-    static LAST: RefCell<Option<Error>> = const { RefCell::new(None) };
+    static LAST: Last = const { Last(RefCell::new(None)) };
+}
+
+/// Threads whose last call failed. While there are none, a success has nothing to clear, and needn't look for its thread's
+/// text, which costs a call in a shared library.
+static FAILED: AtomicUsize = AtomicUsize::new(0);
+
+/// The last failure of a thread, counted while it stands.
+struct Last(RefCell<Option<Error>>);
+
+impl Last {
+    fn set(&self, error: Option<Error>) {
+        // Borrowed only while a text is read out, by a function of ours.
+        let Ok(mut last) = self.0.try_borrow_mut() else { return };
+        match (last.is_some(), error.is_some()) {
+            (false, true) => FAILED.fetch_add(1, Ordering::Relaxed),
+            (true, false) => FAILED.fetch_sub(1, Ordering::Relaxed),
+            _ => 0,
+        };
+        *last = error;
+    }
+}
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        self.set(None);
+    }
 }
 
 /// Runs the body of an exported function.
@@ -47,29 +74,22 @@ fn discard(mut panic: Box<dyn Any + Send>) {
 
 #[inline]
 fn forget() {
-    // A thread that is ending has no text any more.
-    let _ = LAST.try_with(|last| {
-        if let Ok(mut last) = last.try_borrow_mut()
-            && last.is_some()
-        {
-            *last = None;
-        }
-    });
+    // This thread sees its own failure counted; those of others only cost it a look.
+    if FAILED.load(Ordering::Relaxed) != 0 {
+        // A thread that is ending has no text any more.
+        let _ = LAST.try_with(|last| last.set(None));
+    }
 }
 
 #[cold]
 fn remember(error: Error) -> kms_status {
     let status = error.status() as kms_status;
-    let _ = LAST.try_with(|last| {
-        if let Ok(mut last) = last.try_borrow_mut() {
-            *last = Some(error);
-        }
-    });
+    let _ = LAST.try_with(|last| last.set(Some(error)));
     status
 }
 
 pub fn with_last_error(read: impl FnOnce(&str) -> usize) -> usize {
-    let text = LAST.try_with(|last| last.try_borrow().ok().and_then(|l| l.as_ref().map(ToString::to_string)));
+    let text = LAST.try_with(|last| last.0.try_borrow().ok().and_then(|l| l.as_ref().map(ToString::to_string)));
     read(&text.ok().flatten().unwrap_or_default())
 }
 

@@ -101,31 +101,28 @@ pub unsafe fn text_bytes<'a>(pointer: *const c_char, what: &'static str) -> Resu
     Ok(unsafe { CStr::from_ptr(pointer) }.to_bytes())
 }
 
-/// As `text`, quick for the short ASCII texts that contexts are made of.
+/// Copies a short ASCII text, as contexts are made of, to the start of `room` while it looks for its end; gives its
+/// length. `None` for all others, which `text` is for.
 ///
 /// SAFETY: as for `text`.
 #[inline]
-pub unsafe fn short_text<'a>(pointer: *const c_char, what: &'static str) -> Result<&'a str> {
-    const SHORT: usize = 16;
-    if !pointer.is_null() {
-        let mut bits = 0;
-        for len in 0..SHORT {
-            // SAFETY: not NULL, and no byte before this one was the NUL.
-            let byte = unsafe { pointer.cast::<u8>().add(len).read() };
-            if byte == 0 && bits < 0x80 {
-                // SAFETY: these bytes were just read, and none is above 0x7F.
-                let bytes = unsafe { std::slice::from_raw_parts(pointer.cast(), len) };
-                // SAFETY: ASCII is UTF-8.
-                return Ok(unsafe { std::str::from_utf8_unchecked(bytes) });
-            }
-            if byte == 0 {
-                break;
-            }
-            bits |= byte;
-        }
+pub unsafe fn copy_short_text(pointer: *const c_char, room: &mut [u8]) -> Option<usize> {
+    const SHORT: usize = 64;
+    let room = room.first_chunk_mut::<SHORT>()?;
+    if pointer.is_null() {
+        return None;
     }
-    // SAFETY: the caller's promise.
-    unsafe { text(pointer, what) }
+    let mut bits = 0;
+    for (len, place) in room.iter_mut().enumerate() {
+        // SAFETY: not NULL, and no byte before this one was the NUL.
+        let byte = unsafe { pointer.cast::<u8>().add(len).read() };
+        if byte == 0 {
+            return (bits < 0x80).then_some(len);
+        }
+        bits |= byte;
+        *place = byte;
+    }
+    None
 }
 
 /// A NUL-terminated text, or NULL for none.

@@ -10,7 +10,7 @@ use super::target::{OpenTarget, SealTarget, VecOpen, VecSeal};
 use super::thread::ThreadState;
 use super::{Core, Kms, check_plaintext_len};
 use crate::crypto::blob::{Blob, OVERHEAD};
-use crate::crypto::context::Context;
+use crate::crypto::context::{Context, Source};
 use crate::crypto::xaes::Input;
 use crate::error::{Error, Result};
 
@@ -55,9 +55,8 @@ impl Kms {
     /// Fails as a whole where [`Kms::encrypt`] would for the key; otherwise each record has a result of its own.
     pub fn encrypt_batch(&self, key: &str, records: &[Record<'_>]) -> Result<Vec<Result<Vec<u8>>>> {
         let seal = |sealing: &mut Sealing<'_>, record: &Record<'_>| {
-            let context = Context::new(record.context.iter().copied())?;
             let mut target = VecSeal { plaintext: record.data, out: Vec::new() };
-            sealing.seal(record.data.len(), &context, &mut target)?;
+            sealing.seal(record.data.len(), record.context, &mut target)?;
             Ok(target.out)
         };
         self.sealing(key.as_bytes(), |sealing| records.iter().map(|record| seal(sealing, record)).collect())
@@ -66,9 +65,8 @@ impl Kms {
     /// Decrypts each record under the version that it names.
     pub fn decrypt_batch(&self, records: &[Record<'_>]) -> Result<Vec<Result<Zeroizing<Vec<u8>>>>> {
         let open = |opening: &mut Opening<'_>, record: &Record<'_>| {
-            let context = Context::new(record.context.iter().copied())?;
             let mut target = VecOpen::default();
-            opening.open(record.data, &context, &mut target)?;
+            opening.open(record.data, record.context, &mut target)?;
             Ok(target.0)
         };
         self.opening(|opening| records.iter().map(|record| open(opening, record)).collect())
@@ -126,14 +124,19 @@ pub(crate) struct Sealing<'a> {
 }
 
 impl Sealing<'_> {
-    pub fn seal(&mut self, plaintext_len: usize, context: &Context<'_>, target: &mut impl SealTarget) -> Result<()> {
-        context.check_limit()?;
+    pub fn seal(
+        &mut self,
+        plaintext_len: usize,
+        context: &(impl Source + ?Sized),
+        target: &mut impl SealTarget,
+    ) -> Result<()> {
+        self.mine.take_context_to_seal(context)?;
         check_plaintext_len(plaintext_len)?;
         if let Some(error) = &self.lost {
             return Err(error.clone());
         }
         loop {
-            match self.core.seal(self.mine, self.at, plaintext_len, context, target, self.may_rotate)? {
+            match self.core.seal(self.mine, self.at, plaintext_len, target, self.may_rotate)? {
                 Tried::Asked => return Ok(()),
                 Tried::Done => {
                     // From here on the version stays.
@@ -166,7 +169,8 @@ impl Sealing<'_> {
             return Ok(());
         }
         let mut opened = VecOpen(std::mem::take(&mut self.plaintext));
-        let done = self.core.open(self.mine, &parsed, source, &mut opened).and_then(|()| {
+        let done = source.put(&mut self.mine.aad);
+        let done = done.and_then(|()| self.core.open(self.mine, &parsed, &mut opened)).and_then(|()| {
             let mut target = Resealed { plaintext: &opened.0, target };
             self.seal(opened.0.len(), destination, &mut target)
         });
@@ -199,7 +203,8 @@ pub(crate) struct Opening<'a> {
 }
 
 impl Opening<'_> {
-    pub fn open(&mut self, blob: &[u8], context: &Context<'_>, target: &mut impl OpenTarget) -> Result<()> {
-        self.core.open(self.mine, &Blob::parse(blob)?, context, target)
+    pub fn open(&mut self, blob: &[u8], context: &(impl Source + ?Sized), target: &mut impl OpenTarget) -> Result<()> {
+        context.put(&mut self.mine.aad)?;
+        self.core.open(self.mine, &Blob::parse(blob)?, target)
     }
 }

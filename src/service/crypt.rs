@@ -13,7 +13,7 @@ use super::target::{Given, OpenTarget, SealTarget, VecOpen, VecSeal, no_room};
 use super::thread::{Open, SMALL, Seal, ThreadState, lost, shared};
 use super::{Core, Kms, check_plaintext_len};
 use crate::crypto::blob::{self, Algorithm, Blob, ContextType, HEADER, Header, OVERHEAD, TAG};
-use crate::crypto::context::Context;
+use crate::crypto::context::{Context, Source};
 use crate::crypto::xaes::Input;
 use crate::domain::id::{KeyId, VersionId};
 use crate::domain::key::Key;
@@ -37,14 +37,14 @@ impl Kms {
     /// Encrypts under the primary version of `key`, a key id or `alias/NAME`. The ciphertext is 80 bytes longer.
     pub fn encrypt(&self, key: &str, plaintext: &[u8], context: &[(&str, &str)]) -> Result<Vec<u8>> {
         let mut target = VecSeal { plaintext, out: Vec::new() };
-        self.encrypt_to(key.as_bytes(), plaintext.len(), &Context::new(context.iter().copied())?, &mut target)?;
+        self.encrypt_to(key.as_bytes(), plaintext.len(), context, &mut target)?;
         Ok(target.out)
     }
 
     /// Decrypts under the version that the blob names. The context must be the one it was encrypted with.
     pub fn decrypt(&self, blob: &[u8], context: &[(&str, &str)]) -> Result<Zeroizing<Vec<u8>>> {
         let mut target = VecOpen::default();
-        self.decrypt_to(blob, &Context::new(context.iter().copied())?, &mut target)?;
+        self.decrypt_to(blob, context, &mut target)?;
         Ok(target.0)
     }
 
@@ -58,7 +58,7 @@ impl Kms {
         give: impl FnOnce(usize) -> Result<M>,
     ) -> Result<M> {
         let mut target = Given::new(plaintext, give);
-        self.encrypt_to(key.as_bytes(), plaintext.len(), &Context::new(context.iter().copied())?, &mut target)?;
+        self.encrypt_to(key.as_bytes(), plaintext.len(), context, &mut target)?;
         target.filled()
     }
 
@@ -71,7 +71,7 @@ impl Kms {
         give: impl FnOnce(usize) -> Result<M>,
     ) -> Result<M> {
         let mut target = Given::new(&[], give);
-        self.decrypt_to(blob, &Context::new(context.iter().copied())?, &mut target)?;
+        self.decrypt_to(blob, context, &mut target)?;
         target.filled()
     }
 
@@ -116,7 +116,7 @@ impl Kms {
         &self,
         key: &[u8],
         plaintext_len: usize,
-        context: &Context<'_>,
+        context: &(impl Source + ?Sized),
         target: &mut impl SealTarget,
     ) -> Result<()> {
         // Whether the handle is poisoned is asked when something has changed.
@@ -124,7 +124,12 @@ impl Kms {
     }
 
     #[inline]
-    pub(crate) fn decrypt_to(&self, blob: &[u8], context: &Context<'_>, target: &mut impl OpenTarget) -> Result<()> {
+    pub(crate) fn decrypt_to(
+        &self,
+        blob: &[u8],
+        context: &(impl Source + ?Sized),
+        target: &mut impl OpenTarget,
+    ) -> Result<()> {
         self.living_or_dead()?.decrypt_to(blob, context, target)
     }
 
@@ -194,16 +199,16 @@ impl Core {
         &self,
         key: &[u8],
         plaintext_len: usize,
-        context: &Context<'_>,
+        context: &(impl Source + ?Sized),
         target: &mut impl SealTarget,
     ) -> Result<()> {
-        context.check_limit()?;
-        check_plaintext_len(plaintext_len)?;
         let mut may_rotate = !self.ticks;
         loop {
             let tried = self.threads.with(|mine| {
+                mine.take_context_to_seal(context)?;
+                check_plaintext_len(plaintext_len)?;
                 let at = self.ready_to_seal(mine, key)?;
-                self.seal(mine, at, plaintext_len, context, target, may_rotate)
+                self.seal(mine, at, plaintext_len, target, may_rotate)
             })?;
             match tried {
                 Tried::Done | Tried::Asked => return Ok(()),
@@ -285,14 +290,13 @@ impl Core {
         mine.seals.put(name, Seal { stamp, header, asks_clock, key, material }, self.cache.capacity(), &self.arena)
     }
 
-    /// Encrypts one message under a current entry.
+    /// Encrypts one message under a current entry, with the context that was taken last.
     #[inline]
     pub(super) fn seal(
         &self,
         mine: &mut ThreadState,
         at: usize,
         plaintext_len: usize,
-        context: &Context<'_>,
         target: &mut impl SealTarget,
         may_rotate: bool,
     ) -> Result<Tried> {
@@ -309,14 +313,16 @@ impl Core {
             return Ok(Tried::Overdue(seal.key.key.id));
         }
         let (seal, prefix, cipher) = seals.take(at)?;
-        let header = blob::with_context(&seal.header, context.context_type());
         let (out, input) = target.output(OVERHEAD - TAG);
         let in_place = matches!(input, Input::InPlace);
         let (head, sealed) = out.split_first_chunk_mut::<HEADER>().ok_or_else(no_room)?;
-        let aad = aad.build(&header, context);
+        let context_type = aad.context_type();
+        *head = seal.header;
+        blob::set_context_type(head, context_type);
+        let aad = aad.bind(&seal.header, context_type);
         let done = cipher.seal(shared(state)?, prefix, &*seal.material, aad, input, sealed);
         match done {
-            Ok(()) => *head = header,
+            Ok(()) => {}
             // A plaintext that was moved here, or lay here, must not stay.
             Err(_) if in_place => out.zeroize(),
             Err(_) => sealed.zeroize(),
@@ -332,19 +338,21 @@ impl Core {
     }
 
     #[inline]
-    pub(super) fn decrypt_to(&self, blob: &[u8], context: &Context<'_>, target: &mut impl OpenTarget) -> Result<()> {
-        let parsed = Blob::parse(blob)?;
-        self.threads.with(|mine| self.open(mine, &parsed, context, target))
-    }
-
-    #[inline]
-    pub(super) fn open(
+    pub(super) fn decrypt_to(
         &self,
-        mine: &mut ThreadState,
-        blob: &Blob<'_>,
-        context: &Context<'_>,
+        blob: &[u8],
+        context: &(impl Source + ?Sized),
         target: &mut impl OpenTarget,
     ) -> Result<()> {
+        self.threads.with(|mine| {
+            context.put(&mut mine.aad)?;
+            self.open(mine, &Blob::parse(blob)?, target)
+        })
+    }
+
+    /// Decrypts one message, with the context that was taken last.
+    #[inline]
+    pub(super) fn open(&self, mine: &mut ThreadState, blob: &Blob<'_>, target: &mut impl OpenTarget) -> Result<()> {
         let at = self.ready_to_open(mine, &blob.header)?;
         let ThreadState { shared: state, aad, small, opens, .. } = mine;
         let open = opens.get(at).ok_or_else(lost)?;
@@ -357,11 +365,11 @@ impl Core {
             return Ok(());
         }
         // Compared before the cipher runs: a context can't be added to or left out of what was sealed.
-        if context.context_type() != blob.header.context_type {
+        if aad.context_type() != blob.header.context_type {
             return Err(unauthentic());
         }
         let (open, prefix, cipher) = opens.take(at)?;
-        let aad = aad.build(blob.header_bytes, context);
+        let aad = aad.bind(blob.header_bytes, blob.header.context_type);
         let state = shared(state)?;
         let mut decrypt =
             |out: &mut [u8]| cipher.open(state, prefix, &*open.material, blob.nonce, aad, blob.sealed, out);

@@ -1,7 +1,8 @@
 //! A bounded map of what a thread used last; when it is full, entries are replaced in turn.
 //!
-//! An entry keeps its number while it lives, so that other tables can be laid beside this one. The index holds the
-//! hashes: a look touches one line of it and the entry, and nothing else.
+//! An entry keeps its number while it lives, so that other tables can be laid beside this one. The index holds a part of
+//! the hashes: a look touches one line of it and the entry, and nothing else. It is kept small, because what the CPU's
+//! nearer caches hold of it is a wait less.
 
 /// A key of [`Slots`], found by what it is called in a call.
 pub trait Called<Q: ?Sized> {
@@ -11,10 +12,15 @@ pub trait Called<Q: ?Sized> {
     fn hash(name: &Q) -> u32;
 }
 
+/// Bits of an entry's number in the index.
+const NUMBER: u32 = 24;
+/// Most entries, whatever the capacity.
+const MOST: usize = (1 << NUMBER) - 1;
+
 pub struct Slots<K, V> {
     entries: Vec<Option<Entry<K, V>>>,
-    /// Open addressing: the hash in the upper half, the entry's number plus one in the lower; zero is empty.
-    index: Vec<u64>,
+    /// Open addressing at the hash's lower bits: its upper eight above the entry's number plus one; zero is empty.
+    index: Vec<u32>,
     len: usize,
     vacant: Vec<usize>,
     last: usize,
@@ -56,7 +62,7 @@ impl<K, V> Slots<K, V> {
 
     /// The entry that the next `put` replaces.
     pub fn next_out(&self, capacity: usize) -> Option<usize> {
-        let full = self.vacant.is_empty() && self.entries.len() >= capacity;
+        let full = self.vacant.is_empty() && self.entries.len() >= capacity.min(MOST);
         full.then(|| self.turn % self.entries.len().max(1))
     }
 
@@ -67,7 +73,7 @@ impl<K, V> Slots<K, V> {
     {
         let at = match self.vacant.pop() {
             Some(at) => at,
-            None if self.entries.len() < capacity => {
+            None if self.entries.len() < capacity.min(MOST) => {
                 self.entries.push(None);
                 self.entries.len() - 1
             }
@@ -78,11 +84,10 @@ impl<K, V> Slots<K, V> {
                 at
             }
         };
-        let hash = K::hash(name);
-        self.enter(hash, at);
         if let Some(place) = self.entries.get_mut(at) {
-            *place = Some(Entry { key: K::of(name), value, hash });
+            *place = Some(Entry { key: K::of(name), value, hash: K::hash(name) });
         }
+        self.enter(at);
         self.last = at;
         at
     }
@@ -108,8 +113,8 @@ impl<K, V> Slots<K, V> {
         let mut place = hash as usize & mask;
         loop {
             let slot = *self.index.get(place)?;
-            let (found, at) = parts(slot)?;
-            if found == hash
+            let at = number(slot)?;
+            if slot >> NUMBER == hash >> NUMBER
                 && let Some(Some(entry)) = self.entries.get(at)
                 && entry.key.is(name)
             {
@@ -119,28 +124,31 @@ impl<K, V> Slots<K, V> {
         }
     }
 
-    fn enter(&mut self, hash: u32, at: usize) {
+    /// Puts a new entry into the index.
+    fn enter(&mut self, at: usize) {
         self.len += 1;
-        if self.len * 4 > self.index.len() * 3 {
-            let size = (self.index.len() * 2).max(8);
-            for slot in std::mem::replace(&mut self.index, vec![0; size]) {
-                self.place(slot);
-            }
+        if self.len * 4 <= self.index.len() * 3 {
+            return self.place(at);
         }
-        self.place(u64::from(hash) << 32 | (at as u64 + 1));
+        self.index = vec![0; (self.index.len() * 2).max(8)];
+        (0..self.entries.len()).for_each(|at| self.place(at));
     }
 
-    fn place(&mut self, slot: u64) {
-        let Some((hash, _)) = parts(slot) else { return };
+    fn place(&mut self, at: usize) {
+        let Some(hash) = self.hash(at) else { return };
         let mask = self.index.len().wrapping_sub(1);
         let mut place = hash as usize & mask;
         while let Some(found) = self.index.get_mut(place) {
             if *found == 0 {
-                *found = slot;
+                *found = hash >> NUMBER << NUMBER | (at as u32 + 1);
                 return;
             }
             place = (place + 1) & mask;
         }
+    }
+
+    fn hash(&self, at: usize) -> Option<u32> {
+        self.entries.get(at)?.as_ref().map(|entry| entry.hash)
     }
 
     /// Empties a place, and closes the gap that it leaves in the index.
@@ -150,14 +158,14 @@ impl<K, V> Slots<K, V> {
         let mask = self.index.len().wrapping_sub(1);
         let mut hole = gone.hash as usize & mask;
         // Every entry is in the index, at its hash or after it without a gap.
-        while self.index.get(hole).and_then(|slot| parts(*slot)).is_some_and(|(_, found)| found != at) {
+        while self.index.get(hole).and_then(|slot| number(*slot)).is_some_and(|found| found != at) {
             hole = (hole + 1) & mask;
         }
         let mut place = hole;
         loop {
             place = (place + 1) & mask;
             let slot = self.index.get(place).copied().unwrap_or(0);
-            let Some((hash, _)) = parts(slot) else { break };
+            let Some(hash) = number(slot).and_then(|at| self.hash(at)) else { break };
             let home = hash as usize & mask;
             if place.wrapping_sub(home) & mask >= place.wrapping_sub(hole) & mask {
                 self.set(hole, slot);
@@ -167,18 +175,17 @@ impl<K, V> Slots<K, V> {
         self.set(hole, 0);
     }
 
-    fn set(&mut self, place: usize, slot: u64) {
+    fn set(&mut self, place: usize, slot: u32) {
         if let Some(found) = self.index.get_mut(place) {
             *found = slot;
         }
     }
 }
 
-/// Hash and number of a slot of the index; `None` for an empty one.
+/// The entry's number in a slot of the index; `None` for an empty one.
 #[inline]
-fn parts(slot: u64) -> Option<(u32, usize)> {
-    let at = (slot & 0xffff_ffff).checked_sub(1)?;
-    Some(((slot >> 32) as u32, at as usize))
+fn number(slot: u32) -> Option<usize> {
+    (slot as usize & MOST).checked_sub(1)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::cache::{CachedKey, Material};
 use super::slots::{Called, Slots};
 use crate::crypto::blob::HEADER;
-use crate::crypto::context::Aad;
+use crate::crypto::context::{Aad, Source};
 use crate::crypto::xaes::{Cipher, KeySource, Shared};
 use crate::domain::id::{KeyId, TEXT_LEN, VersionId};
 use crate::error::{Error, Result, Status};
@@ -56,6 +56,13 @@ impl Default for ThreadState {
 }
 
 impl ThreadState {
+    /// Takes the context of the next message to encrypt, checked to the limit.
+    #[inline]
+    pub fn take_context_to_seal(&mut self, context: &(impl Source + ?Sized)) -> Result<()> {
+        context.put(&mut self.aad)?;
+        self.aad.check_limit()
+    }
+
     /// Forgets all keys if some were destroyed since. The number of an entry to encrypt means nothing after this.
     pub fn forget_destroyed(&mut self, erased: u64) -> Result<()> {
         let [seals, _] = &mut self.erased;

@@ -17,8 +17,9 @@ static WORD: AtomicPtr<AtomicU64> = AtomicPtr::new(std::ptr::null_mut());
 static LAST_EPOCH: AtomicU64 = AtomicU64::new(0);
 static GATE: Gate = Gate::new();
 
-/// Descriptors that a child closes (the epoch in the upper half, the number plus one in the lower; zero is free): an open file description's lock belongs to
-/// parent and child together, so a child that kept one would keep its dead parent's lock.
+/// Descriptors that a child closes (the epoch in the upper half, the number plus one in the lower; zero is free): an open
+/// file description's lock belongs to parent and child together, so a child that kept one would keep its dead parent's
+/// lock.
 static INHERITED: [AtomicU64; 1024] = [const { AtomicU64::new(0) }; 1024];
 
 thread_local! {

@@ -1,12 +1,22 @@
 //! The operating system, as this library uses it.
 //!
-//! * `random`: bytes of the kernel, words of the CPU. `nonce`: unique nonce suffixes that survive fork and cloning.
-//! * `locked`: memory for secrets. `secret`: keys in it. `prefix`: derived keys in it, of one thread. `heap`: libcrypto's
-//!   own memory in it. `stack`: copies of keys on the stack, wiped.
-//! * `per_thread`: a value for each thread of an object.
-//! * `fork`: notices and survives fork. `exit`: keeps our threads out of libcrypto at the end. `sync`: locks and
-//!   threads. `signal`: keeps signals off our threads.
-//! * `fault`: protections that tests switch off. `denied`: system calls refused to a test. `word`: a word shared between processes. `filesystem`: tells network file systems. `clocks`: its clocks.
+//! * `clocks`: its clocks, and which boot of the machine this is.
+//! * `denied`: a system call that the kernel refuses to a test.
+//! * `exit`: keeps our threads out of the host's libcrypto once `exit` has begun.
+//! * `fault`: protections that tests switch off.
+//! * `filesystem`: tells network file systems from local ones.
+//! * `fork`: notices a fork, and survives it.
+//! * `heap`: libcrypto's own memory, in locked memory.
+//! * `locked`: memory for secrets.
+//! * `nonce`: nonce suffixes that never repeat, after a fork or a machine's cloning neither.
+//! * `per_thread`: a value for each thread that uses an object.
+//! * `prefix`: one thread's nonce prefixes and the keys derived for them, in locked memory.
+//! * `random`: bytes of the kernel, words of the CPU.
+//! * `secret`: keys in locked memory.
+//! * `signal`: keeps signals off our threads.
+//! * `stack`: wipes copies of keys from the stack.
+//! * `sync`: locks, waiting and threads.
+//! * `word`: a word that processes share.
 
 pub mod clocks;
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! Twelve-byte nonce suffixes that never repeat: not after fork, not after the machine was cloned.
 //!
-//! A page of buffered kernel randomness makes a suffix cheap, and two things keep a copy of that page from repeating
-//! it: the kernel wipes the page in a forked child (MADV_WIPEONFORK), and eight of the twelve bytes are XORed with a
-//! word that the CPU draws during the call, which a cloned machine draws again. Without a quick CPU generator, or
-//! where the page can't be wiped, each suffix is its own getrandom(2).
+//! Eight bytes are random, four tell which message of its prefix it is: so no two messages under one prefix meet, by
+//! whatever chance. A page of buffered kernel randomness makes the eight cheap, and two things keep a copy of that page
+//! from repeating them: the kernel wipes the page in a forked child (MADV_WIPEONFORK), and they are XORed with a word
+//! that the CPU draws during the call, which a cloned machine draws again. Without a quick CPU generator, or where the
+//! page can't be wiped, all twelve bytes are their own getrandom(2).
 //!
 //! Invariants, each proved by the test of the same name:
 //! * `a_forked_child_never_repeats_its_parent`
@@ -18,7 +19,7 @@ use crate::sys::{fault, random};
 /// Length of a suffix in bytes.
 pub const SUFFIX: usize = 12;
 const PAGE: usize = 4096;
-const SLOTS: usize = (PAGE - size_of::<u64>()) / SUFFIX;
+const SLOTS: usize = PAGE / size_of::<u64>() - 1;
 
 /// A suffix at the start of 16 bytes that are written at once: the cipher reads it in two overlapping halves, and a CPU
 /// that has to put such a half together from two fresh stores waits for both to reach its cache.
@@ -26,34 +27,25 @@ const SLOTS: usize = (PAGE - size_of::<u64>()) / SUFFIX;
 pub struct Suffix([u8; 16]);
 
 impl Suffix {
-    /// The first eight bytes are XORed with `word`.
-    #[inline]
-    fn new(bytes: [u8; SUFFIX], word: u64) -> Self {
-        let [a, b, c, d, e, f, g, h, i, j, k, l] = bytes;
-        let low = u64::from_ne_bytes([a, b, c, d, e, f, g, h]) ^ word;
-        let high = u64::from(u32::from_ne_bytes([i, j, k, l]));
-        Self::store(low, high)
-    }
-
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     #[inline]
-    fn store(low: u64, high: u64) -> Self {
+    fn store(random: u64, number: u32) -> Self {
         use std::arch::x86_64::{__m128i, _mm_set_epi64x, _mm_store_si128};
         let mut suffix = Self([0; 16]);
         #[allow(unused_unsafe, reason = "some intrinsics became safe after Rust 1.90")]
         // SAFETY: every x86-64 has SSE2; the place has 16 bytes and their alignment.
         unsafe {
-            let both = _mm_set_epi64x(high.cast_signed(), low.cast_signed());
+            let both = _mm_set_epi64x(u64::from(number).cast_signed(), random.cast_signed());
             _mm_store_si128((&raw mut suffix).cast::<__m128i>(), both);
         }
         suffix
     }
 
     #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-    fn store(low: u64, high: u64) -> Self {
-        let (mut suffix, [a, b, c, d, ..]) = (Self([0; 16]), high.to_ne_bytes());
-        suffix.0.first_chunk_mut().into_iter().for_each(|start| *start = low.to_ne_bytes());
-        suffix.0.iter_mut().skip(8).zip([a, b, c, d]).for_each(|(to, from)| *to = from);
+    fn store(random: u64, number: u32) -> Self {
+        let mut suffix = Self([0; 16]);
+        let bytes = random.to_ne_bytes().into_iter().chain(number.to_ne_bytes());
+        suffix.0.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
         suffix
     }
 
@@ -73,9 +65,10 @@ pub struct NoncePool {
 
 /// What the wiped page holds. All zeros reads as "no slot left".
 #[repr(C)]
+#[cfg_attr(test, derive(Clone, Copy))]
 struct Buffer {
     left: u64,
-    slots: [[u8; SUFFIX]; SLOTS],
+    slots: [u64; SLOTS],
 }
 
 impl NoncePool {
@@ -89,19 +82,32 @@ impl NoncePool {
         Ok(Self { page, hardware: random::hardware_word })
     }
 
-    /// A fresh suffix. Fails with `RandomFailed` when the kernel gives no randomness.
+    /// A fresh suffix for message `number` of a prefix, which no other message of it has. Fails with `RandomFailed` when
+    /// the kernel gives no randomness.
     #[inline]
-    pub fn suffix(&mut self) -> Result<Suffix> {
-        let Some(page) = &mut self.page else { return Ok(Suffix::new(random::array()?, 0)) };
+    pub fn suffix(&mut self, number: u32) -> Result<Suffix> {
         // Drawn first: a failed draw must not fall back on the buffer alone.
-        let Some(word) = (self.hardware)() else { return Ok(Suffix::new(random::array()?, 0)) };
-        Ok(Suffix::new(page.buffer().take()?, word))
+        if let Some(page) = &mut self.page
+            && let Some(word) = (self.hardware)()
+        {
+            return Ok(Suffix::store(page.buffer().take()? ^ word, number));
+        }
+        Self::from_kernel()
+    }
+
+    #[cold]
+    fn from_kernel() -> Result<Suffix> {
+        let mut suffix = Suffix([0; 16]);
+        if let Some(bytes) = suffix.0.first_chunk_mut::<SUFFIX>() {
+            random::fill(bytes)?;
+        }
+        Ok(suffix)
     }
 }
 
 impl Buffer {
     #[inline]
-    fn take(&mut self) -> Result<[u8; SUFFIX]> {
+    fn take(&mut self) -> Result<u64> {
         let index = match self.left.checked_sub(1) {
             Some(index) => index,
             None => self.refill()?,
@@ -114,7 +120,7 @@ impl Buffer {
 
     #[cold]
     fn refill(&mut self) -> Result<u64> {
-        random::fill(self.slots.as_flattened_mut())?;
+        random::fill_words(&mut self.slots)?;
         Ok(SLOTS as u64 - 1)
     }
 }
@@ -155,7 +161,7 @@ impl Page {
 
 impl Drop for Page {
     fn drop(&mut self) {
-        zeroize::Zeroize::zeroize(self.buffer().slots.as_flattened_mut());
+        zeroize::Zeroize::zeroize(self.buffer().slots.as_mut_slice());
         // SAFETY: the range is the mapping that `new` made, and nothing borrows it any more.
         unsafe { libc::munmap(self.0.as_ptr().cast(), PAGE) };
     }

@@ -33,6 +33,12 @@ pub fn fill(buf: &mut [u8]) -> Result<()> {
     Ok(())
 }
 
+/// The same for words.
+pub fn fill_words(words: &mut [u64]) -> Result<()> {
+    // SAFETY: the bytes of the words, of which any value is one.
+    fill(unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), size_of_val(words)) })
+}
+
 /// `N` bytes of kernel randomness; fails as [`fill`] does.
 pub fn array<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];

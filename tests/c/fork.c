@@ -24,6 +24,15 @@ typedef struct family {
     small_blob before;
 } family;
 
+/* A keystore that is open, with a key and what it encrypted. */
+static family family_of(kms_t *kms) {
+    family f;
+    f.kms = kms;
+    f.id = new_key(kms);
+    f.before = encrypt_text(kms, f.id.text, "before the fork");
+    return f;
+}
+
 typedef struct child_report {
     int failures;
     char version[KMS_ID_SIZE];
@@ -84,15 +93,15 @@ static void use_the_handle(const family *f, child_report *report) {
 static void parent_and_child_go_on(int rotation_thread, const char *path) {
     static child_report report;
     kms_options_t *options = new_options(NULL);
+    kms_t *kms = NULL;
     family f;
     small_blob after[BLOBS];
     kms_blob_info info = KMS_BLOB_INFO_INIT;
     size_t i, k;
     REQUIRE_OK(kms_options_set_rotation_thread(options, rotation_thread));
-    REQUIRE_OK(kms_open(path, options, &f.kms));
+    REQUIRE_OK(kms_open(path, options, &kms));
     kms_options_free(options);
-    f.id = new_key(f.kms);
-    f.before = encrypt_text(f.kms, f.id.text, "before the fork");
+    f = family_of(kms);
     in_a_child(use_the_handle, &f, &report);
     CHECK_TEXT(describe(f.kms, f.id.text).primary_version_id, report.version);
     CHECK_NUMBER(describe(f.kms, f.id.text).version_count, 2);
@@ -134,10 +143,7 @@ static void use_and_close_the_handle(const family *f, child_report *report) {
 
 static void a_child_may_close_the_handle(void) {
     static child_report report;
-    family f;
-    f.kms = open_file("fork-close.db", NULL);
-    f.id = new_key(f.kms);
-    f.before = encrypt_text(f.kms, f.id.text, "before the fork");
+    family f = family_of(open_file("fork-close.db", NULL));
     in_a_child(close_the_handle, &f, &report);
     in_a_child(use_and_close_the_handle, &f, &report);
     CHECK(opens_as(f.kms, &f.before, "before the fork"));
@@ -181,10 +187,7 @@ static void be_refused(const family *f, child_report *report) {
 
 static void a_memory_keystore_does_not_survive_a_fork(void) {
     static child_report report;
-    family f;
-    f.kms = open_memory(NULL);
-    f.id = new_key(f.kms);
-    f.before = encrypt_text(f.kms, f.id.text, "before the fork");
+    family f = family_of(open_memory(NULL));
     in_a_child(be_refused, &f, &report);
     CHECK(opens_as(f.kms, &f.before, "before the fork"));
     CHECK_OK(kms_rotate(f.kms, f.id.text, NULL));
@@ -200,10 +203,7 @@ static void use_in_a_grandchild(const family *f, child_report *report) {
 
 static void a_grandchild_goes_on_too(void) {
     static child_report report;
-    family f;
-    f.kms = open_file("fork-grand.db", NULL);
-    f.id = new_key(f.kms);
-    f.before = encrypt_text(f.kms, f.id.text, "before the fork");
+    family f = family_of(open_file("fork-grand.db", NULL));
     in_a_child(use_in_a_grandchild, &f, &report);
     CHECK(opens_as(f.kms, &report.blobs[0], "from the child"));
     kms_close(f.kms);
@@ -235,15 +235,15 @@ static void use_without_unwrapping(const family *f, child_report *report) {
 static void the_root_key_is_not_unwrapped_again_in_a_child(void) {
     static child_report report;
     kms_options_t *options = kms_options_new();
+    kms_t *kms = NULL;
     family f;
     REQUIRE(options != NULL);
     REQUIRE_OK(kms_options_set_root_callback(options, wrap_or_unwrap, wrap_or_unwrap, NULL));
     REQUIRE_OK(kms_options_set_create(options, 1));
-    REQUIRE_OK(kms_open("fork-callback.db", options, &f.kms));
+    REQUIRE_OK(kms_open("fork-callback.db", options, &kms));
     kms_options_free(options);
     CHECK(callbacks > 0);
-    f.id = new_key(f.kms);
-    f.before = encrypt_text(f.kms, f.id.text, "before the fork");
+    f = family_of(kms);
     in_a_child(use_without_unwrapping, &f, &report);
     CHECK(opens_as(f.kms, &report.blobs[0], "from the child"));
     kms_close(f.kms);

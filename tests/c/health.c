@@ -1,5 +1,7 @@
 /* The health of a handle counts what happened on it and flags what weakens a promise. */
+#define _GNU_SOURCE
 #include "check.h"
+#include <dlfcn.h>
 
 static void a_new_handle_has_counted_nothing(void) {
     kms_t *kms = open_memory(NULL);
@@ -59,6 +61,15 @@ static void the_rotation_thread_asked_for_first_stays_with_a_clock_set_later(voi
     REQUIRE_OK(kms_options_set_rotation_thread(options, 1));
     REQUIRE_OK(kms_options_set_clock(options, manual_clock_now, &clock));
     CHECK_NUMBER(flags_of(options) & KMS_HEALTH_NO_ROTATION_THREAD, 0);
+    kms_options_free(options);
+}
+
+/* Where libcrypto's functions can be found it is the system's, whose memory isn't ours to choose. */
+static void ciphers_in_ordinary_memory_are_flagged_where_libcrypto_is_the_systems(void) {
+    const int is_the_systems = dlsym(RTLD_DEFAULT, "OPENSSL_init_crypto") != NULL;
+    kms_options_t *options = new_options(NULL);
+    CHECK_NUMBER(flags_of(options) & KMS_HEALTH_CIPHERS_IN_ORDINARY_MEMORY,
+                 is_the_systems ? KMS_HEALTH_CIPHERS_IN_ORDINARY_MEMORY : 0);
     kms_options_free(options);
 }
 
@@ -143,6 +154,7 @@ int main(void) {
     RUN(a_new_handle_has_counted_nothing);
     RUN(a_missing_rotation_thread_is_flagged);
     RUN(the_rotation_thread_asked_for_first_stays_with_a_clock_set_later);
+    RUN(ciphers_in_ordinary_memory_are_flagged_where_libcrypto_is_the_systems);
     RUN(a_read_only_handle_is_flagged);
     RUN(the_generation_grows_by_one_with_every_change);
     RUN(rotations_are_counted);

@@ -1,6 +1,7 @@
 //! The page on automatic rotation, sentence by sentence: versions and what rotation does to data.
 //!
-//! Each test is named after a sentence; the comment says where it stands. Time is the manual clock's. `sentences_schedule.rs` goes on.
+//! Each test is named after a sentence; the comment says where it stands. Time is the manual clock's.
+//! `sentences_schedule.rs` goes on.
 
 use std::collections::HashSet;
 

@@ -1,11 +1,11 @@
 //! A process killed (SIGKILL) before, within and after each call that writes, of each operation.
 
 use std::os::unix::process::ExitStatusExt;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::calls::{Kind, Plan, Watch, When};
+use crate::role;
 use crate::scene::{Keys, Operation, Prepared, Start, eventually, is_long, operation, operations};
 use crate::together::each;
 
@@ -98,11 +98,7 @@ fn shared_flag() -> &'static AtomicBool {
 #[test]
 fn killed_at_any_write_point_each_operation_is_done_or_not_begun() {
     let tried = each(operations(), |operation| {
-        let output = Command::new(std::env::current_exe().unwrap())
-            .arg(operation.name)
-            .env("KMS_TEST_ROLE", "kill-each")
-            .output()
-            .unwrap();
+        let output = role::command("kill-each").arg(operation.name).output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{}: {error}", operation.name);
         let told = String::from_utf8(output.stdout).unwrap();
@@ -128,9 +124,8 @@ fn what_a_process_committed_and_never_announced_is_seen_all_the_same() {
         let observer = prepared.operation.open(folder.path()).unwrap();
         let key = Keys::of(&observer)["plain"].to_owned();
         observer.encrypt(&key, b"x", &[]).unwrap();
-        let output = Command::new(std::env::current_exe().unwrap())
+        let output = role::command("die-after-lock")
             .args([folder.path().to_str().unwrap(), prepared.operation.name, &point.to_string()])
-            .env("KMS_TEST_ROLE", "die-after-lock")
             .output()
             .unwrap();
         let killed = output.status.signal() == Some(libc::SIGKILL);

@@ -8,6 +8,8 @@ mod errors;
 mod full;
 mod killed;
 mod power;
+#[path = "../process/role.rs"]
 mod role;
+mod roles;
 mod scene;
 mod together;

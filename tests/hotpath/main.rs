@@ -3,19 +3,25 @@
 //!
 //! The allocator of this program counts, and so do the memory functions that it gives to libcrypto.
 
-mod abi;
+#[path = "../c_abi/keystore.rs"]
+#[allow(dead_code, reason = "each program uses a part of it")]
+mod keystore;
 mod memory;
 mod syscalls;
+#[path = "../c_abi/types.rs"]
+mod types;
 
-use abi::Keystore;
-use kms as _;
+use std::ffi::{CStr, CString};
+
+use keystore::Keystore;
+use types::{CONTEXT, Record};
 
 /// Calls of each kind; several turns of the prefixes and of the nonce buffer.
 const CALLS: usize = 10_000;
 
-/// One short entry, as most programs would give, and none.
-fn both_kinds_of_call(keystore: &Keystore, key: &std::ffi::CStr, out: &mut [u8], blob: &mut [u8]) {
-    for context in [true, false] {
+/// With a context and without.
+fn both_kinds_of_call(keystore: &Keystore, key: &CStr, out: &mut [u8], blob: &mut [u8]) {
+    for context in [CONTEXT.as_slice(), &[]] {
         let sealed = keystore.encrypt(key, &[7; 64], context, blob);
         let opened = keystore.decrypt(&blob[..sealed], context, out);
         assert_eq!(&out[..opened], [7; 64]);
@@ -25,7 +31,7 @@ fn both_kinds_of_call(keystore: &Keystore, key: &std::ffi::CStr, out: &mut [u8],
 #[test]
 fn encrypting_and_decrypting_allocate_nothing() {
     memory::watch_libcrypto();
-    let keystore = Keystore::open();
+    let keystore = Keystore::in_memory(0);
     let keys: Vec<_> = (0..3).map(|_| keystore.create_key()).collect();
     let (mut out, mut blob) = (vec![0; 200], vec![0; 200]);
     keys.iter().for_each(|key| both_kinds_of_call(&keystore, key, &mut out, &mut blob));
@@ -34,7 +40,7 @@ fn encrypting_and_decrypting_allocate_nothing() {
         both_kinds_of_call(&keystore, &keys[n % keys.len()], &mut out, &mut blob);
     }
     assert_eq!(memory::allocations(), before, "the hot path allocates (ours, libcrypto's)");
-    let keystore = Keystore::open();
+    let keystore = Keystore::in_memory(0);
     both_kinds_of_call(&keystore, &keystore.create_key(), &mut out, &mut blob);
     let after = memory::allocations();
     assert!(after.0 > before.0 && after.1 > before.1, "the counters count nothing, so the test proves nothing");
@@ -43,7 +49,7 @@ fn encrypting_and_decrypting_allocate_nothing() {
 #[test]
 fn more_keys_than_contexts_allocate_nothing_either() {
     memory::watch_libcrypto();
-    let keystore = Keystore::open();
+    let keystore = Keystore::in_memory(0);
     let keys: Vec<_> = (0..600).map(|_| keystore.create_key()).collect();
     let (mut out, mut blob) = (vec![0; 200], vec![0; 200]);
     keys.iter().for_each(|key| both_kinds_of_call(&keystore, key, &mut out, &mut blob));
@@ -57,12 +63,11 @@ fn more_keys_than_contexts_allocate_nothing_either() {
 #[test]
 fn a_batch_into_the_callers_buffers_allocates_nothing() {
     memory::watch_libcrypto();
-    let keystore = Keystore::open();
+    let keystore = Keystore::in_memory(0);
     let key = keystore.create_key();
     let plaintext = [7u8; 64];
     let mut buffers = vec![[0u8; 200]; 50];
-    let mut records: Vec<abi::Record> =
-        buffers.iter_mut().map(|buffer| abi::Record::new(&plaintext, &mut buffer[..])).collect();
+    let mut records: Vec<Record> = buffers.iter_mut().map(|buffer| Record::new(&plaintext, &mut buffer[..])).collect();
     keystore.encrypt_batch(&key, &mut records);
     let before = memory::allocations();
     for _ in 0..CALLS / records.len() {
@@ -74,7 +79,7 @@ fn a_batch_into_the_callers_buffers_allocates_nothing() {
 #[test]
 fn a_threads_contexts_are_freed_and_wiped_at_its_end() {
     memory::watch_libcrypto();
-    let keystore = Keystore::open();
+    let keystore = Keystore::in_memory(0);
     let keys: Vec<_> = (0..300).map(|_| keystore.create_key()).collect();
     let kept = std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
@@ -102,7 +107,7 @@ fn a_threads_contexts_are_freed_and_wiped_at_its_end() {
 #[test]
 fn closing_a_handle_wipes_every_threads_contexts() {
     memory::watch_libcrypto();
-    let keystore = Keystore::open();
+    let keystore = Keystore::in_memory(0);
     let keys: Vec<_> = (0..20).map(|_| keystore.create_key()).collect();
     let (mut out, mut blob) = (vec![0; 200], vec![0; 200]);
     both_kinds_of_call(&keystore, &keys[0], &mut out, &mut blob);
@@ -116,13 +121,22 @@ fn closing_a_handle_wipes_every_threads_contexts() {
 }
 
 #[test]
+fn memory_functions_that_the_program_gave_to_libcrypto_are_told() {
+    memory::watch_libcrypto();
+    let options = kms::Options::new().root_key(&[9; 32]).create(true);
+    let health = kms::Kms::open("memory:", &options).unwrap().health().unwrap();
+    assert!(health.ciphers_in_ordinary_memory, "keys lie in the program's memory for libcrypto, and nobody is told");
+}
+
+#[test]
 fn a_child_never_uses_its_parents_prefix() {
     let folder = tempfile::tempdir().unwrap();
-    let keystore = Keystore::open_file(&folder.path().join("keys.db"));
+    let location = CString::new(folder.path().join("keys.db").to_str().unwrap()).unwrap();
+    let keystore = Keystore::open(&location, 0);
     let key = keystore.create_key();
     let mut blob = [0u8; 200];
     let prefix = |keystore: &Keystore, blob: &mut [u8]| {
-        keystore.encrypt(&key, &[7; 64], false, blob);
+        keystore.encrypt(&key, &[7; 64], &[], blob);
         <[u8; 12]>::try_from(&blob[40..52]).unwrap()
     };
     let first = prefix(&keystore, &mut blob);
@@ -138,7 +152,7 @@ fn a_child_never_uses_its_parents_prefix() {
 #[test]
 fn encrypting_and_decrypting_ask_the_kernel_for_nothing_but_randomness() {
     let done = syscalls::in_child(|_| {
-        let keystore = Keystore::open();
+        let keystore = Keystore::in_memory(0);
         let key = keystore.create_key();
         let (mut out, mut blob) = (vec![0; 200], vec![0; 200]);
         both_kinds_of_call(&keystore, &key, &mut out, &mut blob);

@@ -5,7 +5,8 @@ use std::time::Duration;
 use kms::Kms;
 
 use crate::folder::{Folder, new_key, quiet, scaled, status, versions};
-use crate::process::{Worker, heard, with_other_sqlite};
+use crate::other_sqlite::with_other_sqlite;
+use crate::worker::{Worker, heard};
 
 /// Role. Arguments: the store, how many changes, a key to rotate or `-` (then it makes its own), and `meddle` to open
 /// and close the file behind the library's back all the while. Tells each change once it is acknowledged.

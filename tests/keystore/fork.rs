@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use kms::{Kms, Options, Status};
 
+use crate::child::{fork, wait_for};
 use crate::folder::{Folder, key_ids, new_key, quiet, scaled, status, versions};
-use crate::process::{Worker, fork, wait_for};
 use crate::roots::Counting;
+use crate::worker::Worker;
 
 fn pipe() -> (std::fs::File, std::fs::File) {
     let mut ends = [0; 2];

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use kms::{Kms, Options};
 
+use crate::child::wait_for;
 use crate::folder::{Folder, ROOT, choose, key_ids, new_key, quiet, seconds, versions};
-use crate::process::{Worker, wait_for};
+use crate::worker::Worker;
 
 const BLOBS: usize = 4;
 /// A blob of five bytes.

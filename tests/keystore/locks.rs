@@ -2,7 +2,7 @@
 
 use crate::crash::check_acknowledged;
 use crate::folder::{Folder, scaled};
-use crate::process::Worker;
+use crate::worker::Worker;
 
 /// How many changes of three processes were acknowledged, kept, failed, and how many processes broke down.
 fn changes_beside_a_meddling_host(count: usize, environment: &[(&str, &str)]) -> (usize, usize, usize, usize) {

@@ -1,9 +1,11 @@
 //! The keystore's promises, tried through the public API with real files, processes, forks and crashes.
 //!
-//! `KMS_LONG=1` makes the counts those of a long run; `KMS_TEST_SCALE=10` makes the long ones ten times longer. `--features faults` adds those that need a fault.
+//! `KMS_LONG=1` makes the counts those of a long run; `KMS_TEST_SCALE=10` makes the long ones ten times longer.
+//! `--features faults` adds those that need a fault.
 
 mod backup;
 mod cache;
+mod child;
 mod crash;
 mod edited;
 mod folder;
@@ -13,10 +15,16 @@ mod forks;
 mod locks;
 mod mixed;
 mod opening;
+mod other_sqlite;
 mod place;
-mod process;
 mod processes;
+#[path = "../process/role.rs"]
+mod role;
+mod roles;
 mod roots;
 mod serve;
 mod ticker;
 mod waiting;
+#[path = "../process/worker.rs"]
+#[allow(dead_code, reason = "each program uses a part of it")]
+mod worker;

@@ -9,7 +9,7 @@ use kms::{KeyState, Kms, Options};
 
 use crate::crash::{hex, unhex};
 use crate::folder::{Folder, ROOT, choose, key_ids, new_key, quiet, seconds, versions};
-use crate::process::Worker;
+use crate::worker::Worker;
 
 const PROCESSES: usize = 8;
 
@@ -42,7 +42,7 @@ pub fn mix(arguments: &[String]) {
     let alias = format!("alias/{name}");
     println!("ready");
     std::thread::spawn(|| {
-        while crate::process::heard().is_some() {}
+        while crate::worker::heard().is_some() {}
         std::process::exit(0);
     });
     for number in 0_u64.. {

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use kms::{Kms, Options, Status};
 
 use crate::folder::{Folder, ROOT, new_key, quiet, status, versions};
-use crate::process::{UNPRIVILEGED, Worker};
+use crate::roles::UNPRIVILEGED;
+use crate::worker::Worker;
 
 #[test]
 fn nothing_is_written_into_a_file_that_was_moved_away() {

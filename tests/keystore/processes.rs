@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use kms::{Kms, ManualClock, Options};
 
 use crate::folder::{Folder, ROOT, choose, key_ids, new_key, quiet, scaled, versions};
-use crate::process::{Worker, heard};
+use crate::worker::{Worker, heard};
 
 const START_MS: i64 = 1_900_000_000_000;
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use kms::{Kms, Options};
 
 use crate::folder::{ROOT, new_key, quiet};
-use crate::process::heard;
+use crate::worker::heard;
 
 /// Arguments: the store, and `ticker`, `quiet` or `read-only`. A command is answered by one line; errors by their name.
 pub fn serve(arguments: &[String]) {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use kms::{EventKind, Kms, ManualClock, Options};
 
 use crate::folder::{Folder, ROOT, new_key, quiet, scaled, versions};
-use crate::process::Worker;
+use crate::worker::Worker;
 
 const START_MS: i64 = 1_900_000_000_000;
 const HOUR_MS: i64 = 3_600_000;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use kms::{Kms, Status};
 
 use crate::folder::{Folder, new_key, quiet, status};
-use crate::process::Worker;
+use crate::worker::Worker;
 
 const TIMEOUT: Duration = Duration::from_millis(600);
 

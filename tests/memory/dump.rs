@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::role::{MARKER, Root, User};
+use crate::roles::MARKER;
 use crate::scan::{Memory, Pattern, Search};
+use crate::user::{self, Root};
 
 /// Whether the kernel writes a dump into the process's folder, and under that name or one that begins so.
 fn name() -> Option<String> {
@@ -26,10 +27,10 @@ fn dumped(name: &str, environment: &[(&str, &str)]) -> (Vec<(String, usize)>, bo
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path().to_str().unwrap();
     let environment: Vec<_> = environment.iter().copied().chain([("KMS_TEST_DUMPS", place)]).collect();
-    let (mut user, mut known) = User::work(folder.path(), Root::Key, &environment);
+    let (mut user, mut known) = user::work(folder.path(), Root::Key, &environment);
     known.add_own(&Memory::of(user.pid()));
     user.say("abort");
-    user.end();
+    user.wait();
     let dump = dump_in(folder.path(), name).expect("the kernel wrote no dump");
     let bytes = std::fs::read(dump).unwrap();
     let marker: Vec<Pattern> = vec![("marker".into(), *MARKER.first_chunk().unwrap())];

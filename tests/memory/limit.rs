@@ -2,7 +2,7 @@
 
 use kms::{CreateKey, Kms, Options};
 
-use crate::role::User;
+use crate::worker::Worker;
 
 /// More than the process of a test locks.
 const ENOUGH: u64 = 6 << 20;
@@ -88,7 +88,7 @@ fn flags_with(limit: u64) -> String {
 /// And how many KiB each thread locked.
 fn flags_and_locked_with(limit: u64) -> (String, u64) {
     let folder = tempfile::tempdir().unwrap();
-    let mut user = User::start("limit", &[folder.path().to_str().unwrap(), &limit.to_string()], &[]);
+    let mut user = Worker::start_with("limit", &[folder.path().to_str().unwrap(), &limit.to_string()], &[]);
     (user.hear(), user.hear().parse().unwrap())
 }
 

@@ -1,5 +1,5 @@
 //! No key is left in the process's memory once a handle is closed, nor is one in a core dump while it is open: looked for
-//! from outside, in the memory of another process in which the library works (`role.rs`).
+//! from outside, in the memory of another process in which the library works (`roles.rs`).
 //!
 //! What is looked for is never in that process but by the library's own doing: it is told keys masked, and wipes them
 //! once they are handed over. In debug builds, as here, more copies are made than in a release. With the system's OpenSSL
@@ -10,14 +10,22 @@
 mod dump;
 mod keys;
 mod limit;
+mod mask;
+#[path = "../process/role.rs"]
 mod role;
+mod roles;
 mod scan;
+mod user;
+#[path = "../process/worker.rs"]
+#[allow(dead_code, reason = "each program uses a part of it")]
+mod worker;
 
 use keys::Known;
-use role::{Root, User};
 use scan::{Found, Memory};
+use user::Root;
+use worker::Worker;
 
-fn close(mut user: User) -> User {
+fn close(mut user: Worker) -> Worker {
     user.say("close");
     assert_eq!(user.hear(), "closed");
     user
@@ -29,7 +37,7 @@ fn told(found: &[Found]) -> String {
 
 fn nothing_is_left(root: Root) {
     let folder = tempfile::tempdir().unwrap();
-    let (user, mut known) = User::work(folder.path(), root, &[]);
+    let (user, mut known) = user::work(folder.path(), root, &[]);
     known.add_own(&Memory::of(user.pid()));
     let user = close(user);
     let left = Memory::of(user.pid()).find(&known.patterns());
@@ -55,7 +63,7 @@ fn no_key_is_left_after_close_of_a_keystore_with_a_passphrase() {
 #[test]
 fn while_a_handle_is_open_its_keys_are_in_locked_memory_that_no_dump_holds() {
     let folder = tempfile::tempdir().unwrap();
-    let (user, mut known) = User::work(folder.path(), Root::Key, &[]);
+    let (user, mut known) = user::work(folder.path(), Root::Key, &[]);
     let memory = Memory::of(user.pid());
     let own = known.add_own(&memory);
     assert_eq!(
@@ -80,7 +88,7 @@ fn while_a_handle_is_open_its_keys_are_in_locked_memory_that_no_dump_holds() {
 #[test]
 fn libcryptos_contexts_are_in_that_memory_too() {
     let folder = tempfile::tempdir().unwrap();
-    let (user, known) = User::work(folder.path(), Root::Key, &[]);
+    let (user, known) = user::work(folder.path(), Root::Key, &[]);
     let found = Memory::of(user.pid()).find(&known.patterns());
     let name = known.message_key();
     let places = found.iter().filter(|found| found.name == name).count();
@@ -91,7 +99,7 @@ fn libcryptos_contexts_are_in_that_memory_too() {
 #[test]
 fn nothing_that_was_in_memory_for_secrets_is_left() {
     let folder = tempfile::tempdir().unwrap();
-    let user = User::plain(folder.path(), &[]);
+    let user = user::plain(folder.path(), &[]);
     let was = Memory::of(user.pid()).random();
     assert!(was.len() > 1000, "hardly anything is in memory for secrets: {}", was.len());
     let user = close(user);
@@ -101,7 +109,7 @@ fn nothing_that_was_in_memory_for_secrets_is_left() {
 
 fn after_deletion(environment: &[(&str, &str)]) -> Vec<Found> {
     let folder = tempfile::tempdir().unwrap();
-    let (mut user, known) = User::delete(folder.path(), environment);
+    let (mut user, known) = user::delete(folder.path(), environment);
     let before = Memory::of(user.pid()).find(&known.patterns());
     assert!(before.len() >= 4, "the material isn't found while it is used, so the test proves nothing");
     user.say("delete");
@@ -126,7 +134,7 @@ fn without_wiping_deleted_material_stays() {
 #[test]
 fn with_the_stack_not_swept_keys_are_left() {
     let folder = tempfile::tempdir().unwrap();
-    let (user, mut known) = User::work(folder.path(), Root::Key, &[("KMS_FAULT_UNSWEPT", "1")]);
+    let (user, mut known) = user::work(folder.path(), Root::Key, &[("KMS_FAULT_UNSWEPT", "1")]);
     known.add_own(&Memory::of(user.pid()));
     let user = close(user);
     let left = Memory::of(user.pid()).find(&known.patterns());
@@ -137,7 +145,7 @@ fn with_the_stack_not_swept_keys_are_left() {
 #[test]
 fn without_the_advice_a_dump_would_hold_keys() {
     let folder = tempfile::tempdir().unwrap();
-    let (user, known) = User::work(folder.path(), Root::Key, &[("KMS_FAULT_DUMPED", "1")]);
+    let (user, known) = user::work(folder.path(), Root::Key, &[("KMS_FAULT_DUMPED", "1")]);
     let found = Memory::of(user.pid()).find(&known.patterns());
     assert!(found.iter().any(|found| found.dumped), "the search can't tell what a dump holds");
 }

@@ -1,4 +1,4 @@
-/* What the generated table of functions is made of: a keystore to misuse, memory that shows each write too many. */
+/* What the generated table of functions and the trials of each are made of. */
 #ifndef KMS_TESTS_MISUSE_H
 #define KMS_TESTS_MISUSE_H
 
@@ -82,12 +82,72 @@ typedef struct function {
     int64_t (*call)(const slot *);
 } function;
 
-void *put(const void *data, size_t len);    /* into the next parameter's guarded memory */
+extern const function functions[]; /* the table, in table.c */
+extern const int function_count;
+
+/* memory.c */
+enum { REGIONS = 2 * PARAMS, REGION = 16384, PATTERN = 0xA5, ROOMY_AT = 4096 };
+
+typedef struct region {
+    uint8_t *base, *at, *before;
+    size_t len;
+    int is_output;
+} region;
+
+extern region regions[REGIONS];
+extern int next_region;
+extern int roomy; /* 1: in the middle of its memory, so that it may be misaligned or shared */
+void make_regions(void);
+void free_regions(void);
+void *put(const void *data, size_t len); /* into the next parameter's guarded memory */
 void *put_text(const char *text);
-void *room_for(size_t len);                 /* for an output: filled with a pattern */
+void *room_for(size_t len); /* for an output: filled with a pattern */
+
+/* world.c */
+extern world here;
+extern char folder[400];
+void make_world(world *, const char *location);
+void prepare(world *, const function *);
 kms_options_t *make_options(world *);
-void (*visitor_of(const char *type))(void); /* the callback for a callback type of the header */
 const char *fresh_path(world *);
 char *owned_string(world *);
+void *put_records(world *decrypting); /* NULL: records to encrypt */
+
+/* callbacks.c */
+typedef enum behaviour { WELL, FAIL, REENTER, LONG } behaviour;
+
+extern behaviour how;
+extern world *callback_world; /* on whose handle they call */
+extern int callbacks_run;
+void forget_anchor(void); /* what the anchor's callbacks keep */
+void (*visitor_of(const char *type))(void); /* the callback for a callback type of the header */
+
+/* trial.c */
+typedef enum expected { ANY, NOT_OK, INVALID, TOO_SMALL, OK } expected;
+
+/* Shared with the parent, who goes on after a trial that crashed. */
+extern struct progress {
+    int number, broken, misused;
+    char name[256];
+} *progress;
+
+extern int go_on_at, quick; /* quick: the trials that are worth their time under valgrind */
+extern slot given[PARAMS]; /* the arguments of the call */
+void broken(const char *text);
+int begin(const function *, const char *name, const char *change);
+/* `shared`: arguments lie in each other's memory, so what they hold afterwards says nothing. */
+void finish(const function *, expected wanted, int shared);
+
+/* pointers.c, values.c, structs.c, behaviour.c, child.c: the kinds of misuse. */
+void nulls(const function *);
+void misaligned(const function *);
+void shared_memory(const function *);
+void numbers(const function *);
+void texts(const function *);
+void struct_sizes(const function *);
+void fields(const function *);
+void callbacks(const function *);
+void option_callbacks(const function *);
+void in_a_child(const function *, const char *location, expected wanted);
 
 #endif

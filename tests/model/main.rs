@@ -1,7 +1,7 @@
 //! Random sequences of all operations, compared at every step with an independent model written from the documentation.
 //!
-//! `rules` has the tables, `reference` the model, `operations` and `sequences` what is tried; the rest holds a keystore against it.
-//! KMS_MODEL_SEQUENCES says how many sequences are tried, KMS_MODEL_SEED which.
+//! `rules` has the tables, `reference` the model, `operations` and `sequences` what is tried; the rest holds a
+//! keystore against it. KMS_MODEL_SEQUENCES says how many sequences are tried, KMS_MODEL_SEED which.
 
 mod answers;
 mod carry_out;

@@ -5,25 +5,14 @@ use std::path::Path;
 use std::ptr::{null, null_mut};
 
 use crate::dynamic::{Object, functions};
+use crate::types::{CONTEXT, Entry, OVERHEAD};
 
 pub const ID: usize = 37;
-pub const OVERHEAD: usize = 112;
 /// Where a ciphertext has its nonce; the first half of it decides the derived key.
 pub const NONCE_AT: usize = 40;
 
 pub type Id = [c_char; ID];
 pub type Clock = unsafe extern "C" fn(*mut c_void) -> i64;
-
-#[repr(C)]
-pub struct Entry {
-    key: *const c_char,
-    value: *const c_char,
-}
-
-unsafe impl Sync for Entry {}
-
-/// The context of one entry that all messages here have.
-pub static CONTEXT: [Entry; 1] = [Entry { key: c"tenant".as_ptr(), value: c"42".as_ptr() }];
 
 /// kms_create_key_options
 #[repr(C)]

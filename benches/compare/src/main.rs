@@ -21,6 +21,8 @@ mod process;
 mod report;
 mod section;
 mod softhsm;
+#[path = "../../../tests/c_abi/types.rs"]
+mod types;
 
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};

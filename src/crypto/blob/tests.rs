@@ -1,5 +1,5 @@
 use super::*;
-use crate::crypto::context::{Aad, Context};
+use crate::crypto::context::{Aad, Context, Source};
 use crate::crypto::xaes::alone::{Opener, Sealer};
 use crate::crypto::xaes::{Input, Shared};
 
@@ -90,22 +90,22 @@ fn every_flipped_bit_and_every_truncation_is_refused() {
     let key = [7; 32];
     let mut shared = Shared::new().unwrap();
     let context = Context::new([("tenant", "42")].into_iter()).unwrap();
-    let header = Header { context_type: context.context_type(), ..header() };
+    let header = Header { context_type: ContextType::Map, ..header() };
     let mut sealed = vec![0; 20 + OVERHEAD];
     let (head, rest) = sealed.split_at_mut(HEADER);
     head.copy_from_slice(&header.encode());
     let mut aad = Aad::new();
-    let aad_bytes = aad.build(&header.encode(), &context);
-    Sealer::new().unwrap().seal(&mut shared, &key, aad_bytes, Input::Apart(&[5; 20]), rest).unwrap();
+    context.put(&mut aad).unwrap();
+    let bound = aad.bind(&header.encode(), ContextType::Map);
+    Sealer::new().unwrap().seal(&mut shared, &key, bound, Input::Apart(&[5; 20]), rest).unwrap();
 
     let mut opener = Opener::new().unwrap();
     let mut open = |bytes: &[u8]| {
         let blob = Blob::parse(bytes)?;
         let mut out = vec![0xAA; blob.plaintext_len()];
-        let mut aad = Aad::new();
         // The caller's context decides: a blob that says it has none is refused by the type or by the tag.
-        let opened =
-            opener.open(&mut shared, &key, blob.nonce, aad.build(blob.header_bytes, &context), blob.sealed, &mut out);
+        let bound = aad.bind(blob.header_bytes, blob.header.context_type);
+        let opened = opener.open(&mut shared, &key, blob.nonce, bound, blob.sealed, &mut out);
         assert_eq!(opened.is_err(), out.iter().all(|&byte| byte == 0) && !out.is_empty() || out.is_empty());
         opened.map(|()| out)
     };

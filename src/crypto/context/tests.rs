@@ -94,9 +94,13 @@ fn the_limit_is_of_the_encoding_and_only_when_asked() {
 
 #[test]
 fn the_type_says_whether_there_is_a_context() {
-    assert_eq!(context(&[]).unwrap().context_type(), ContextType::None);
-    assert_eq!(Context::empty().context_type(), ContextType::None);
-    assert_eq!(context(&[("a", "")]).unwrap().context_type(), ContextType::Map);
+    let mut aad = Aad::new();
+    for (entries, expected) in [(&[("a", "")][..], ContextType::Map), (&[], ContextType::None)] {
+        context(entries).unwrap().put(&mut aad).unwrap();
+        assert_eq!(aad.context_type(), expected);
+        entries.put(&mut aad).unwrap();
+        assert_eq!(aad.context_type(), expected);
+    }
 }
 
 #[test]
@@ -113,9 +117,44 @@ fn the_aad_is_header_length_context_and_zeros_to_16() {
         expected.extend_from_slice(&(context.encoded_len() as u64).to_be_bytes());
         expected.extend_from_slice(&encoded(entries));
         expected.resize(expected.len().next_multiple_of(16), 0);
-        assert_eq!(aad.build(&header, &context), expected);
+        let context_type = if entries.is_empty() { ContextType::None } else { ContextType::Map };
+        crate::crypto::blob::set_context_type(expected.first_chunk_mut().unwrap(), context_type);
+        context.put(&mut aad).unwrap();
+        assert_eq!(aad.bind(&header, context_type), expected);
+        entries.put(&mut aad).unwrap();
+        assert_eq!(aad.bind(&header, context_type), expected, "straight from the caller's memory it differs");
     }
-    assert_eq!(aad.build(&header, &Context::empty()).len(), 48);
+    assert_eq!(aad.bind(&header, ContextType::None).len(), 48);
+}
+
+#[test]
+fn entries_that_come_in_their_order_and_others_make_the_same_aad() {
+    let names: Vec<String> = (0..20).map(|i| format!("k{i:02}")).collect();
+    let (mut one, mut other) = (Aad::new(), Aad::new());
+    for count in [1, 2, 9, 20] {
+        let mut entries: Vec<(&str, &str)> = names.iter().take(count).map(|name| (name.as_str(), "v")).collect();
+        entries.put(&mut one).unwrap();
+        entries.reverse();
+        entries.put(&mut other).unwrap();
+        let header = [1; HEADER];
+        assert_eq!(one.bind(&header, ContextType::Map), other.bind(&header, ContextType::Map));
+    }
+}
+
+#[test]
+fn what_is_refused_leaves_no_context_of_the_message_before() {
+    let mut aad = Aad::new();
+    for wrong in [
+        &[("", "v")][..],
+        &[("a", "1"), ("a", "2")],
+        &[("b", ""), ("a", ""), ("b", "")],
+        &[("a\0", "")],
+        &[("a", "\0")],
+    ] {
+        [("tenant", "42")].put(&mut aad).unwrap();
+        assert_eq!(wrong.put(&mut aad).unwrap_err().status(), Status::InvalidArgument);
+        assert_eq!(aad.context_type(), ContextType::None);
+    }
 }
 
 #[test]
@@ -125,7 +164,8 @@ fn the_aad_leaves_the_stack_only_above_one_kibibyte() {
         let value = "v".repeat(len);
         let context = context(&[("k", &value)]).unwrap();
         let mut aad = Aad::new();
-        let bytes = aad.build(&header, &context).len();
+        context.put(&mut aad).unwrap();
+        let bytes = aad.bind(&header, ContextType::Map).len();
         assert_eq!(aad.heap.is_empty(), bytes <= 1024, "{bytes}");
     }
 }

@@ -14,7 +14,7 @@ impl Sealer {
     pub fn seal(
         &mut self,
         shared: &mut Shared,
-        key: &impl KeySource,
+        key: &dyn KeySource,
         aad: &[u8],
         input: Input<'_>,
         out: &mut [u8],
@@ -33,7 +33,7 @@ impl Opener {
     pub fn open(
         &mut self,
         shared: &mut Shared,
-        key: &impl KeySource,
+        key: &dyn KeySource,
         nonce: &[u8; NONCE],
         aad: &[u8],
         sealed: &[u8],

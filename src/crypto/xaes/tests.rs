@@ -225,6 +225,22 @@ fn every_message_has_a_suffix_of_its_own() {
     }
 }
 
+#[test]
+fn no_two_messages_of_a_prefix_have_one_number() {
+    if crate::sys::random::hardware_word().is_none() {
+        return;
+    }
+    let (mut sealer, mut shared) = (Sealer::new().unwrap(), Shared::new().unwrap());
+    let mut numbers = std::collections::HashMap::<_, std::collections::HashSet<_>>::new();
+    // The largest has a prefix of its own, or ends one.
+    for len in (0..200).map(|i| if i % 100 == 70 { PREFIX_BYTES as usize + 1 } else { 0 }) {
+        let mut out = vec![0; len + NONCE + TAG];
+        sealer.seal(&mut shared, &KEY, b"", Input::InPlace, &mut out).unwrap();
+        assert!(numbers.entry(out[..PREFIX].to_vec()).or_default().insert(out[NONCE - 4..NONCE].to_vec()));
+    }
+    assert!(numbers.values().any(|of_one| of_one.len() > 40), "no prefix served twice, so the test proves nothing");
+}
+
 /// A key source that can refuse, and counts how often it was asked.
 struct Source {
     refuses: Cell<bool>,

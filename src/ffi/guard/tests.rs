@@ -46,3 +46,19 @@ fn the_text_belongs_to_its_thread() {
     .join()
     .unwrap();
 }
+
+#[test]
+fn a_success_clears_its_own_text_whatever_other_threads_do() {
+    let other = std::thread::spawn(|| {
+        let _ = guard(|| Err(Status::KeyNotFound.error("theirs")));
+        // Ends with its text standing.
+    });
+    let _ = guard(|| Err(Status::KeyNotFound.error("mine")));
+    other.join().unwrap();
+    assert!(FAILED.load(Ordering::Relaxed) > 0, "a standing failure isn't counted, so a success wouldn't clear it");
+    assert_eq!(guard(|| Ok(())), KMS_OK);
+    with_last_error(|text| {
+        assert_eq!(text, "");
+        0
+    });
+}

@@ -2,6 +2,10 @@
 //!
 //! The store here is a lock around two numbers; the cache, the word and the order in which changes are told are the
 //! library's own.
+//!
+//! Of the loads of an atomic that come before a write to it, loom remembers the last alone as something that the write
+//! could have come before. Counting a change begins with a load of its own, which hides another thread's load of the
+//! word; so both sides also touch `Disk::turn`, in a way that orders nothing.
 
 use loom::sync::{Arc, Mutex};
 use loom::thread;
@@ -13,10 +17,20 @@ use crate::store::tell;
 use crate::sys::fault::breaks;
 use crate::sys::word::Word;
 
+/// A look takes the word that it finds afterwards for what it has seen.
+const READ_LATE: &str = "KMS_FAULT_WORD_READ_LATE";
+
 /// The store of one key whose revision is the number of changes.
 struct Disk {
     rows: Mutex<Rows>,
     word: Word,
+    turn: AtomicU64,
+}
+
+impl Disk {
+    fn take_turn(&self) {
+        self.turn.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 struct Rows {
@@ -51,12 +65,17 @@ impl Changes for Rows {
 
 impl Source for Handle {
     fn word(&self) -> u64 {
+        self.disk.take_turn();
         self.disk.word.load()
     }
 
     fn look(&self, body: impl FnOnce(&mut dyn Changes) -> Result<()>) -> Result<()> {
         let _lent = self.connection.lock().unwrap();
-        body(&mut *self.disk.rows.lock().unwrap())
+        body(&mut *self.disk.rows.lock().unwrap())?;
+        if fault::wanted(READ_LATE) {
+            self.cache.looked_at.store(self.word(), Ordering::Release);
+        }
+        Ok(())
     }
 }
 
@@ -87,6 +106,7 @@ impl Handle {
         };
         if told {
             let publish = || self.cache.publish(commit, &changed, &[], &[]);
+            self.disk.take_turn();
             tell(&self.disk.word, publish, |before| self.cache.announced(before));
         }
         changed.iter().map(|stored| stored.revision).sum()
@@ -108,7 +128,8 @@ impl Handle {
 
 /// Our handle, with the key in memory, and another process's.
 fn scene() -> (Arc<Handle>, Arc<Handle>) {
-    let disk = Arc::new(Disk { rows: Mutex::new(Rows { generation: 1, revision: 1 }), word: Word::private(100) });
+    let rows = Mutex::new(Rows { generation: 1, revision: 1 });
+    let disk = Arc::new(Disk { rows, word: Word::private(100), turn: AtomicU64::new(0) });
     let (ours, theirs) = (Handle::new(&disk), Handle::new(&disk));
     assert_eq!(ours.revision(), 1);
     (ours, theirs)
@@ -193,6 +214,11 @@ fn the_model_notices_a_change_that_is_not_announced() {
         "service::cache::model::a_change_of_another_process_is_seen_by_the_next_call",
         UNSEEN
     ));
+}
+
+#[test]
+fn the_model_notices_a_word_that_is_read_after_the_look() {
+    assert!(breaks(READ_LATE, "service::cache::model::a_change_of_another_process_is_seen_by_the_next_call", UNSEEN));
 }
 
 #[test]

@@ -12,7 +12,7 @@ fn constant() -> Option<u64> {
 
 /// The next suffix of the parent and that of a child forked just before.
 fn suffixes_after_fork(pool: &mut NoncePool) -> ([u8; SUFFIX], [u8; SUFFIX]) {
-    pool.suffix().unwrap();
+    pool.suffix(1).unwrap();
     let mut pipe = [0; 2];
     // SAFETY: the child makes only system calls and leaves by _exit.
     unsafe {
@@ -20,7 +20,7 @@ fn suffixes_after_fork(pool: &mut NoncePool) -> ([u8; SUFFIX], [u8; SUFFIX]) {
         let child = libc::fork();
         assert!(child >= 0);
         if child == 0 {
-            let code = match pool.suffix() {
+            let code = match pool.suffix(1) {
                 Ok(suffix) => libc::write(pipe[1], suffix.bytes().as_ptr().cast(), SUFFIX) != SUFFIX as isize,
                 Err(_) => true,
             };
@@ -33,7 +33,7 @@ fn suffixes_after_fork(pool: &mut NoncePool) -> ([u8; SUFFIX], [u8; SUFFIX]) {
         assert_eq!(status, 0, "the child failed");
         libc::close(pipe[0]);
         libc::close(pipe[1]);
-        (*pool.suffix().unwrap().bytes(), theirs)
+        (*pool.suffix(1).unwrap().bytes(), theirs)
     }
 }
 
@@ -60,27 +60,30 @@ fn a_cloned_buffer_never_repeats_a_suffix() {
         random::hardware_word().or_else(|| Some(NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)))
     }
     let mut original = buffered(true, word);
-    original.suffix().unwrap();
+    original.suffix(1).unwrap();
     let mut clone = buffered(true, word);
-    let (from, to) = (original.page.as_mut().unwrap().buffer(), clone.page.as_mut().unwrap().buffer());
-    to.left = from.left;
-    to.slots = from.slots;
-    for _ in 0..SLOTS - 1 {
-        let (a, b) = (*original.suffix().unwrap().bytes(), *clone.suffix().unwrap().bytes());
+    *clone.page.as_mut().unwrap().buffer() = *original.page.as_mut().unwrap().buffer();
+    for _ in 0..SLOTS - 2 {
+        let (a, b) = (*original.suffix(1).unwrap().bytes(), *clone.suffix(1).unwrap().bytes());
         assert_ne!(a[..8], b[..8], "a cloned machine repeats a nonce");
-        assert_eq!(a[8..], b[8..], "the buffers were not the same, so the test proves nothing");
     }
+    // With a CPU that adds nothing they would.
+    let mut clone = buffered(true, constant);
+    original.hardware = constant;
+    *clone.page.as_mut().unwrap().buffer() = *original.page.as_mut().unwrap().buffer();
+    let (a, b) = (original.suffix(1).unwrap(), clone.suffix(1).unwrap());
+    assert_eq!(a.bytes(), b.bytes(), "the buffers were not the same, so the test proves nothing");
 }
 
 #[test]
 fn used_bytes_are_wiped() {
     let mut pool = buffered(true, constant);
-    let suffix = *pool.suffix().unwrap().bytes();
+    let used = u64::from_ne_bytes(*pool.suffix(1).unwrap().bytes().first_chunk().unwrap());
     let buffer = pool.page.as_mut().unwrap().buffer();
     assert_eq!(buffer.left as usize, SLOTS - 1);
-    assert_eq!(buffer.slots[SLOTS - 1], [0; SUFFIX]);
-    assert!(!buffer.slots.contains(&suffix));
-    assert_ne!(buffer.slots[SLOTS - 2], [0; SUFFIX]);
+    assert_eq!(buffer.slots[SLOTS - 1], 0);
+    assert!(!buffer.slots.contains(&used));
+    assert_ne!(buffer.slots[SLOTS - 2], 0);
 }
 
 #[test]
@@ -88,21 +91,26 @@ fn no_suffix_repeats_over_many_refills() {
     for mut pool in [NoncePool::new().unwrap(), buffered(true, constant), NoncePool { page: None, hardware: constant }]
     {
         let mut seen = std::collections::HashSet::new();
-        assert!((0..5 * SLOTS).all(|_| seen.insert(*pool.suffix().unwrap().bytes())));
+        assert!((0..5 * SLOTS).all(|_| seen.insert(*pool.suffix(1).unwrap().bytes())));
     }
 }
 
 #[test]
 fn a_failed_draw_never_uses_the_buffer_alone() {
     let mut pool = buffered(true, || None);
-    assert_ne!(pool.suffix().unwrap().bytes(), pool.suffix().unwrap().bytes());
+    assert_ne!(pool.suffix(1).unwrap().bytes(), pool.suffix(1).unwrap().bytes());
     assert_eq!(pool.page.as_mut().unwrap().buffer().left, 0, "the buffer was touched");
 }
 
 #[test]
-fn a_suffix_is_the_buffers_bytes_and_the_cpus_word() {
-    let bytes = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
-    assert_eq!(Suffix::new(bytes, 0).bytes(), &bytes);
-    let word = u64::from_ne_bytes([1, 2, 3, 4, 5, 6, 7, 9]);
-    assert_eq!(Suffix::new(bytes, word).bytes(), &[0, 0, 0, 0, 0, 0, 0, 1, 9, 10, 11, 12]);
+fn a_suffix_is_random_and_tells_its_message() {
+    let random = u64::from_ne_bytes([1, 2, 3, 4, 5, 6, 7, 8]);
+    let number = u32::from_ne_bytes([9, 10, 11, 12]);
+    assert_eq!(Suffix::store(random, number).bytes(), &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+    let mut pool = buffered(true, random::hardware_word);
+    let (one, other) = (*pool.suffix(7).unwrap().bytes(), *pool.suffix(6).unwrap().bytes());
+    assert_ne!(one[..8], other[..8]);
+    if random::hardware_word().is_some() {
+        assert_eq!((one[8..].to_vec(), other[8..].to_vec()), (7u32.to_ne_bytes().into(), 6u32.to_ne_bytes().into()));
+    }
 }

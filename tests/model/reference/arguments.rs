@@ -85,6 +85,15 @@ pub fn data_key_argument(bytes: i64, rules: &Rules) -> Answer {
     if rules.data_key_bytes.contains(&bytes) { Ok(()) } else { Err(Refusal::InvalidArgument) }
 }
 
+/// `fits` is how many bytes the padding leaves; `None` stands for a public key that is none.
+pub fn public_key_argument(fits: Option<usize>, bytes: i64) -> Answer {
+    match fits {
+        None => Err(Refusal::InvalidArgument),
+        Some(fits) if bytes > fits as i64 => Err(Refusal::LimitExceeded),
+        Some(_) => Ok(()),
+    }
+}
+
 pub fn tag_text_argument(text: &str, lengths: std::ops::RangeInclusive<usize>) -> Answer {
     let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "/_-.+=@:".contains(c));
     if plain && lengths.contains(&text.len()) { Ok(()) } else { Err(Refusal::InvalidArgument) }

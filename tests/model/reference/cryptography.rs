@@ -97,7 +97,6 @@ impl Model {
         self.encrypt(name, &[], context, now)
     }
 
-    /// `fits` is how many bytes the padding leaves; `None` stands for a public key that is none.
     pub fn generate_and_export_data_key(
         &mut self,
         name: &str,
@@ -106,16 +105,11 @@ impl Model {
         fits: Option<usize>,
         now: Millis,
     ) -> Answer<Sealed> {
-        let public_key = match fits {
-            None => Err(Refusal::InvalidArgument),
-            Some(fits) if bytes > fits as i64 => Err(Refusal::LimitExceeded),
-            Some(_) => Ok(()),
-        };
         arguments([
             key_argument(name),
             data_key_argument(bytes, &self.rules),
             context_argument(context, true, &self.rules),
-            public_key,
+            public_key_argument(fits, bytes),
         ])?;
         self.encrypt(name, &[], context, now)
     }
@@ -129,12 +123,11 @@ impl Model {
         fits: Option<usize>,
         now: Millis,
     ) -> Answer<Sealed> {
-        let public_key = match fits {
-            None => Err(Refusal::InvalidArgument),
-            Some(fits) if length > fits => Err(Refusal::LimitExceeded),
-            Some(_) => Ok(()),
-        };
-        arguments([blob_argument(blob), context_argument(context, false, &self.rules), public_key])?;
+        arguments([
+            blob_argument(blob),
+            context_argument(context, false, &self.rules),
+            public_key_argument(fits, length as i64),
+        ])?;
         self.may_open(blob, now)?;
         Self::open(blob, &map(context))
     }

@@ -2,34 +2,18 @@
 
 use std::ffi::{c_char, c_void};
 use std::hint::black_box;
-use std::ptr::null;
 use std::time::Duration;
 
 use crate::bench::Bench;
-use crate::kms::{CONTEXT, Entry, Keystore, OVERHEAD};
+use crate::kms::Keystore;
 use crate::measure::{Timing, Variant, interleave, pin};
 use crate::section::{Kind, Plot, Section, Series, Table, count, digits, size};
+use crate::types::{OVERHEAD, Record};
 
 const SIZES: [usize; 3] = [64, 4 << 10, 64 << 10];
 const COUNTS: [usize; 4] = [1, 16, 256, 1024];
 const NAMES: [&str; 4] =
     ["kms_encrypt, a call a record", "kms_encrypt_batch", "kms_decrypt, a call a record", "kms_decrypt_batch"];
-
-/// kms_batch_record
-#[repr(C)]
-struct Record {
-    input: *const u8,
-    input_len: usize,
-    context: *const Entry,
-    context_count: usize,
-    destination_context: *const Entry,
-    destination_count: usize,
-    out: *mut u8,
-    out_cap: usize,
-    out_len: usize,
-    status: i32,
-    reserved: i32,
-}
 
 type EncryptBatch = unsafe extern "C" fn(*const c_void, *const c_char, *mut Record, usize, usize) -> i32;
 type DecryptBatch = unsafe extern "C" fn(*const c_void, *mut Record, usize, usize) -> i32;
@@ -98,20 +82,7 @@ struct Records {
 impl Records {
     fn new(inputs: Vec<Vec<u8>>) -> Self {
         let mut outputs: Vec<Vec<u8>> = inputs.iter().map(|input| vec![0; input.len() + OVERHEAD]).collect();
-        let record = |(input, output): (&Vec<u8>, &mut Vec<u8>)| Record {
-            input: input.as_ptr(),
-            input_len: input.len(),
-            context: CONTEXT.as_ptr(),
-            context_count: 1,
-            destination_context: null(),
-            destination_count: 0,
-            out: output.as_mut_ptr(),
-            out_cap: output.len(),
-            out_len: 0,
-            status: 0,
-            reserved: 0,
-        };
-        let records = inputs.iter().zip(&mut outputs).map(record).collect();
+        let records = inputs.iter().zip(&mut outputs).map(|(input, output)| Record::new(input, output)).collect();
         Self { inputs, outputs, records }
     }
 }

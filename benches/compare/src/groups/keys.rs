@@ -6,10 +6,11 @@ use std::time::Duration;
 use crate::bench::Bench;
 use crate::cipher::{Cipher, TAG};
 use crate::evp::{Evp, Habit};
-use crate::kms::{Keystore, OVERHEAD};
+use crate::kms::Keystore;
 use crate::measure::{Random, Timing, Variant, interleave, pin};
 use crate::peers::AwsLc;
 use crate::section::{Kind, Limit, Plot, Promise, Section, Series, Table, count, digits, time};
+use crate::types::OVERHEAD;
 
 const COUNTS: [usize; 4] = [1, 16, 1_000, 20_000];
 const BYTES: usize = 64;

@@ -8,10 +8,11 @@ use std::process::Command;
 
 use crate::bench::Bench;
 use crate::fixture::{Fixture, read_ids, remove};
-use crate::kms::{Id, Keystore, OVERHEAD, Settings};
+use crate::kms::{Id, Keystore, Settings};
 use crate::measure::{Random, median, minimum, pin, quantile, thread_time, wall};
 use crate::process::{evict, resident};
 use crate::section::{Bar, Kind, Limit, Plot, Promise, Section, Table, digits, time};
+use crate::types::OVERHEAD;
 
 const BYTES: usize = 64;
 const HOT: usize = 1000;

@@ -7,11 +7,12 @@ use std::time::Duration;
 use crate::bench::Bench;
 use crate::cipher::{Cipher, TAG};
 use crate::evp::{Evp, Habit};
-use crate::kms::{Keystore, OVERHEAD};
+use crate::kms::Keystore;
 use crate::measure::{Timing, Variant, interleave, pin};
 use crate::peers::{AwsLc, Ring, RustCrypto, Xaes};
 use crate::section::{Kind, Limit, Plot, Promise, Section, Series, Table, digits, size, time};
 use crate::softhsm::Token;
+use crate::types::OVERHEAD;
 
 const SIZES: [usize; 8] = [0, 16, 64, 256, 1 << 10, 4 << 10, 64 << 10, 1 << 20];
 /// More than any cache of derived keys holds.

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use crate::bench::Bench;
 use crate::fixture::{Fixture, INTERVAL_S, clock, read_ids, remove, set_clock};
-use crate::kms::{Id, Keystore, OVERHEAD, Settings};
+use crate::kms::{Id, Keystore, Settings};
 use crate::measure::Random;
 use crate::section::{Kind, Limit, Plot, Promise, Section, Series, Table, digits, time};
+use crate::types::OVERHEAD;
 
 const BYTES: usize = 64;
 const THREADS: usize = 2;

@@ -7,11 +7,12 @@ use std::time::Instant;
 use crate::bench::Bench;
 use crate::cipher::{Cipher, TAG};
 use crate::evp::{Evp, Habit};
-use crate::kms::{Id, Keystore, OVERHEAD};
+use crate::kms::{Id, Keystore};
 use crate::measure::{Random, cpus, median, minimum, pin};
 use crate::peers::{AwsLc, Ring};
 use crate::section::{Bar, Kind, Limit, Plot, Promise, Section, Table, digits, time};
 use crate::softhsm::Token;
+use crate::types::OVERHEAD;
 
 const BYTES: usize = 64;
 const ENCRYPT: &str = "libkms encrypt, one key";

@@ -1,0 +1,45 @@
+//! The roles in which this program starts itself.
+
+use crate::role::{self, Role};
+
+const ROLES: &[(&str, Role)] = &[
+    ("serve", crate::serve::serve),
+    ("hold", crate::serve::hold),
+    ("rotate-due", crate::processes::rotate_due),
+    ("create-together", crate::processes::create_together),
+    ("change", crate::crash::change),
+    ("fork", crate::fork::fork_often),
+    ("storm", crate::forks::storm),
+    ("cloned", crate::forks::cloned),
+    ("mix", crate::mixed::mix),
+    ("fork-beside-opening", crate::fork::fork_beside_opening),
+    ("fork-at-exit", crate::fork::fork_at_exit),
+    ("leave-child", crate::fork::leave_child),
+    ("fork-memory", crate::fork::fork_memory),
+    ("change-folder", crate::place::change_folder),
+];
+
+/// The user that a process of a role is where `KMS_TEST_UNPRIVILEGED` is set and the test is root: nobody.
+pub const UNPRIVILEGED: libc::uid_t = 65_534;
+
+#[used]
+#[unsafe(link_section = ".init_array")]
+static BEFORE_MAIN: extern "C" fn() = before_main;
+
+extern "C" fn before_main() {
+    // SAFETY: takes nothing.
+    if std::env::var_os("KMS_TEST_UNPRIVILEGED").is_some() && unsafe { libc::geteuid() } == 0 {
+        give_up_root();
+    }
+    role::play(ROLES, crate::folder::choose(60, 600));
+}
+
+fn give_up_root() {
+    // SAFETY: no other thread exists yet; ids are numbers, and the list of groups is empty.
+    let given_up = unsafe {
+        libc::setgroups(0, std::ptr::null()) == 0
+            && libc::setresgid(UNPRIVILEGED, UNPRIVILEGED, UNPRIVILEGED) == 0
+            && libc::setresuid(UNPRIVILEGED, UNPRIVILEGED, UNPRIVILEGED) == 0
+    };
+    assert!(given_up, "root's rights can't be given up");
+}

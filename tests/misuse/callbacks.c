@@ -1,0 +1,150 @@
+/* Callbacks that behave, fail, call the library, or take long. */
+#define _GNU_SOURCE
+#include "misuse.h"
+#include <time.h>
+
+behaviour how;
+int callbacks_run;
+static int depth;
+world *callback_world;
+
+static void call_everything(void) {
+    int i, region_before = next_region;
+    if (callback_world == NULL || depth > 1) {
+        return;
+    }
+    for (i = 0; i < function_count; i++) {
+        const function *f = &functions[i];
+        slot slots[PARAMS];
+        memset(slots, 0, sizeof slots);
+        /* Making and reading RSA keys once more in each callback shows nothing new. */
+        if (strcmp(f->name, "kms_close") == 0 || strstr(f->name, "import") != NULL || f->result != STATUS) {
+            continue;
+        }
+        next_region = region_before;
+        f->valid(callback_world, slots);
+        f->call(slots);
+        if (strcmp(f->name, "kms_open") == 0) {
+            kms_close(*(kms_t **)slots[2].writable);
+        } else if (strcmp(f->name, "kms_call") == 0) {
+            kms_string_free(*(char **)slots[3].writable);
+        }
+    }
+    next_region = region_before;
+}
+
+static int behaves(void) {
+    const struct timespec time = {0, 20000000};
+    callbacks_run++;
+    depth++;
+    if (how == REENTER) {
+        call_everything();
+    } else if (how == LONG && depth == 1) {
+        nanosleep(&time, NULL);
+    }
+    depth--;
+    return how != FAIL;
+}
+
+static kms_status wrap(void *user, const uint8_t *in, size_t len, uint8_t *out, size_t cap, size_t *out_len) {
+    (void)user;
+    if (!behaves() || cap < len) {
+        return KMS_KEYSTORE_IO;
+    }
+    memcpy(out, in, len);
+    *out_len = len;
+    return KMS_OK;
+}
+
+static int64_t clock_now(void *user) {
+    static const int64_t wrong[] = {INT64_MIN, INT64_MAX, -1, 0};
+    static int at;
+    (void)user;
+    return behaves() ? NEW_YEAR_2025 : wrong[at++ % 4];
+}
+
+static uint8_t anchored[256];
+static size_t anchored_len;
+
+void forget_anchor(void) {
+    anchored_len = 0;
+}
+
+static kms_status anchor_get(void *user, uint8_t *out, size_t cap, size_t *out_len) {
+    (void)user;
+    if (!behaves() || cap < anchored_len) {
+        return -1;
+    }
+    memcpy(out, anchored, anchored_len);
+    *out_len = anchored_len;
+    return KMS_OK;
+}
+
+static kms_status anchor_put(void *user, const uint8_t *record, size_t len) {
+    (void)user;
+    if (!behaves() || len > sizeof anchored) {
+        return INT32_MAX;
+    }
+    memcpy(anchored, record, len);
+    anchored_len = len;
+    return KMS_OK;
+}
+
+static void on_event(void *user, const kms_event *event) {
+    (void)user;
+    (void)event;
+    behaves();
+}
+
+static int32_t on_key(void *user, const kms_key_metadata *key) {
+    (void)user;
+    (void)key;
+    return !behaves();
+}
+
+static int32_t on_version(void *user, const kms_key_version *version) {
+    (void)user;
+    (void)version;
+    return !behaves();
+}
+
+static int32_t on_alias(void *user, const char *alias, const char *key) {
+    (void)user;
+    (void)alias;
+    (void)key;
+    return !behaves();
+}
+
+static int32_t on_tag(void *user, const kms_tag *tag) {
+    (void)user;
+    (void)tag;
+    return !behaves();
+}
+
+static int32_t on_fault(void *user, const char *key, kms_status status, const char *text) {
+    (void)user;
+    (void)key;
+    (void)status;
+    (void)text;
+    return !behaves();
+}
+
+void (*visitor_of(const char *type))(void) {
+#define IS(name, function)            \
+    if (strcmp(type, name) == 0) {    \
+        return (void (*)(void))function; \
+    }
+    IS("kms_wrap_fn", wrap)
+    IS("kms_clock_fn", clock_now)
+    IS("kms_anchor_get_fn", anchor_get)
+    IS("kms_anchor_put_fn", anchor_put)
+    IS("kms_event_fn", on_event)
+    IS("kms_visit_key_fn", on_key)
+    IS("kms_visit_version_fn", on_version)
+    IS("kms_visit_alias_fn", on_alias)
+    IS("kms_visit_tag_fn", on_tag)
+    IS("kms_visit_fault_fn", on_fault)
+#undef IS
+    fprintf(stderr, "no callback of type %s\n", type);
+    exit(1);
+}

@@ -1,0 +1,108 @@
+/* The keystore that is misused, and the valid arguments that depend on it. */
+#define _GNU_SOURCE
+#include "misuse.h"
+#include <unistd.h>
+
+world here;
+char folder[400];
+static int path_number;
+
+const char *fresh_path(world *w) {
+    snprintf(w->path, sizeof w->path, "%s/%d-%ld", folder, path_number++, (long)getpid());
+    return w->path;
+}
+
+kms_options_t *make_options(world *w) {
+    kms_options_free(w->options);
+    w->options = new_options(&w->clock);
+    return w->options;
+}
+
+char *owned_string(world *w) {
+    char *text = NULL;
+    REQUIRE_OK(kms_call(w->kms, "ListKeys", NULL, &text));
+    return text;
+}
+
+void make_world(world *w, const char *location) {
+    static uint8_t public_key[512];
+    static size_t public_key_len;
+    kms_context_entry context = {"tenant", "42"};
+    key_id rsa;
+    kms_close(w->kms);
+    w->clock.now_ms = NEW_YEAR_2025;
+    w->kms = open_file(location, &w->clock);
+    w->key = new_rotating_key(w->kms, DAY_S);
+    w->disabled = new_key(w->kms);
+    w->external = new_external_key(w->kms);
+    w->imported = new_external_key(w->kms);
+    REQUIRE_OK(kms_import_raw_key_material(w->kms, w->imported.text, root_key, sizeof root_key, 0));
+    REQUIRE_OK(kms_rotate(w->kms, w->key.text, w->version_id));
+    REQUIRE_OK(kms_create_alias(w->kms, w->key.text, "alias/one"));
+    REQUIRE_OK(kms_update_key_description(w->kms, w->key.text, "a key to misuse"));
+    w->blob.len = w->data_key.len = w->wrapped_len = 0;
+    REQUIRE_OK(kms_encrypt(w->kms, w->key.text, bytes("a text"), 6, &context, 1, w->blob.data, sizeof w->blob.data,
+                           &w->blob.len));
+    REQUIRE_OK(kms_generate_data_key(w->kms, w->key.text, 32, &context, 1, NULL, w->data_key.data,
+                                     sizeof w->data_key.data, &w->data_key.len));
+    REQUIRE_OK(kms_schedule_key_deletion(w->kms, w->disabled.text, 7));
+    /* RSA keys take long to make: one is enough for all that only wraps with it. */
+    w->token_len = 0;
+    if (public_key_len == 0) {
+        int64_t expires;
+        uint8_t token[2048];
+        size_t token_len;
+        rsa = new_external_key(w->kms);
+        REQUIRE_OK(kms_get_parameters_for_import(w->kms, rsa.text, KMS_WRAPPING_OAEP_SHA_256, public_key, sizeof public_key,
+                                                 &public_key_len, token, sizeof token, &token_len, &expires));
+    }
+    memcpy(w->public_key, public_key, public_key_len);
+    w->public_key_len = public_key_len;
+    w->generation = health(w->kms).generation;
+}
+
+static void make_token(world *w) {
+    int64_t expires;
+    uint8_t blob[512];
+    size_t blob_len;
+    uint8_t public_key[512];
+    size_t len;
+    if (w->token_len != 0) {
+        return;
+    }
+    REQUIRE_OK(kms_get_parameters_for_import(w->kms, w->external.text, KMS_WRAPPING_OAEP_SHA_256, public_key,
+                                             sizeof public_key, &len, w->token, sizeof w->token, &w->token_len, &expires));
+    REQUIRE_OK(kms_generate_and_export_data_key(w->kms, w->key.text, 32, NULL, 0, public_key, len,
+                                                KMS_WRAPPING_OAEP_SHA_256, blob, sizeof blob, &blob_len, w->wrapped,
+                                                sizeof w->wrapped, &w->wrapped_len));
+}
+
+/* What some functions need first. A key that is enabled needn't be disabled: the call is the same. */
+void prepare(world *w, const function *f) {
+    if (health(w->kms).generation != w->generation) {
+        make_world(w, "memory:");
+    }
+    if (strcmp(f->name, "kms_enable_key") == 0) {
+        REQUIRE_OK(kms_cancel_key_deletion(w->kms, w->disabled.text));
+    }
+    if (strcmp(f->name, "kms_import_key_material") == 0) {
+        make_token(w);
+    }
+    next_region = 0;
+}
+
+void *put_records(world *decrypting) {
+    static uint8_t outputs[2][512];
+    static const kms_context_entry context = {"tenant", "42"};
+    kms_batch_record records[2] = {KMS_BATCH_RECORD_INIT, KMS_BATCH_RECORD_INIT};
+    int i;
+    for (i = 0; i < 2; i++) {
+        records[i].input = decrypting != NULL ? decrypting->blob.data : bytes("a record");
+        records[i].input_len = decrypting != NULL ? decrypting->blob.len : 8;
+        records[i].context = &context;
+        records[i].context_count = 1;
+        records[i].out = outputs[i];
+        records[i].out_cap = sizeof outputs[i];
+    }
+    return put(records, sizeof records);
+}
