@@ -1,10 +1,13 @@
 //! Encryption contexts: a Python mapping of texts as the library takes it.
 
+use std::cell::Cell;
+
+use kms::Status;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
-use crate::raw::{Items, Texts};
+use crate::raw::{Items, Texts, give_texts};
 
 /// The texts of a mapping.
 #[derive(Default)]
@@ -15,39 +18,76 @@ pub type Entries<'a> = [(&'a str, &'a str)];
 impl<'py> Context<'py> {
     /// Without a mapping, or with None, an empty one.
     pub fn of(mapping: Option<&Bound<'py, PyAny>>) -> PyResult<Self> {
-        let mut context = Self::default();
-        context.keep(mapping)?;
-        Ok(context)
-    }
-
-    /// Where it lies, because to move it takes as long as to read it.
-    #[inline]
-    pub fn keep(&mut self, mapping: Option<&Bound<'py, PyAny>>) -> PyResult<()> {
-        let Some(mapping) = mapping.filter(|mapping| !mapping.is_none()) else { return Ok(()) };
-        let Ok(dict) = mapping.cast_exact::<PyDict>() else { return self.keep_other(mapping) };
-        for (key, value) in Items::of(dict) {
-            self.0.push(text(key)?, text(value)?)?;
+        let mut texts = Texts::default();
+        let Some(mapping) = mapping.filter(|mapping| !mapping.is_none()) else { return Ok(Self(texts)) };
+        if let Ok(dict) = mapping.cast_exact::<PyDict>() {
+            for (key, value) in Items::of(dict) {
+                texts.push(text(key)?, text(value)?)?;
+            }
+        } else {
+            for item in mapping.call_method0("items")?.try_iter()? {
+                let (key, value) = item?.extract()?;
+                texts.push(text(key)?, text(value)?)?;
+            }
         }
-        Ok(())
+        Ok(Self(texts))
     }
 
-    fn keep_other(&mut self, mapping: &Bound<'py, PyAny>) -> PyResult<()> {
-        for item in mapping.call_method0("items")?.try_iter()? {
-            let (key, value) = item?.extract()?;
-            self.0.push(text(key)?, text(value)?)?;
-        }
-        Ok(())
-    }
-
-    #[inline]
     pub fn entries(&self) -> &Entries<'_> {
         self.0.pairs()
     }
 }
 
-#[inline]
+/// A context for one call that holds the GIL: a dict is read when the library asks for it, nothing of it is kept.
+pub struct Asked<'a, 'py> {
+    mapping: Mapping<'a, 'py>,
+    /// What the library can't carry.
+    exception: Cell<Option<PyErr>>,
+}
+
+enum Mapping<'a, 'py> {
+    None,
+    Dict(&'a Bound<'py, PyDict>),
+    Other(Box<Context<'py>>),
+}
+
+impl<'a, 'py> Asked<'a, 'py> {
+    #[inline]
+    pub fn of(mapping: Option<&'a Bound<'py, PyAny>>) -> PyResult<Self> {
+        let mapping = match mapping.filter(|mapping| !mapping.is_none()) {
+            None => Mapping::None,
+            Some(mapping) => match mapping.cast_exact::<PyDict>() {
+                Ok(dict) => Mapping::Dict(dict),
+                Err(_) => Mapping::Other(Box::new(Context::of(Some(mapping))?)),
+            },
+        };
+        Ok(Self { mapping, exception: Cell::new(None) })
+    }
+
+    #[inline]
+    pub fn give(&self, take: kms::Take<'_>) -> kms::Result<()> {
+        match &self.mapping {
+            Mapping::None => take(&[]),
+            Mapping::Dict(dict) => give_texts(dict, take, not_text).unwrap_or_else(|exception| self.refuse(exception)),
+            Mapping::Other(context) => take(context.entries()),
+        }
+    }
+
+    #[cold]
+    fn refuse(&self, exception: PyErr) -> kms::Result<()> {
+        self.exception.set(Some(exception));
+        Err(Status::InvalidArgument.error("an encryption context can't be read"))
+    }
+
+    /// The exception of a call that failed with `error`.
+    #[cold]
+    pub fn explain(&self, error: PyErr) -> PyErr {
+        self.exception.take().unwrap_or(error)
+    }
+}
+
 fn text(object: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyString>> {
-    object.cast_into_exact::<PyString>().or_else(|other| other.into_inner().cast_into().map_err(|_| not_text()))
+    object.cast_into::<PyString>().map_err(|_| not_text())
 }
 
 #[cold]

@@ -8,7 +8,7 @@ use pyo3::types::PyBytes;
 
 use crate::arguments::{Parameters, text};
 use crate::buffer::{Input, Output};
-use crate::context::{Context, Entries};
+use crate::context::{Asked, Context, Entries};
 use crate::guard::{detached, guard, held, is_large, sized};
 use crate::keystore::Keystore;
 use crate::raw::{Arguments, Method, NewBytes, add_method};
@@ -45,13 +45,16 @@ stored, and decrypt needs the same. Raises `KeyNotFound`, `AliasNotFound`, `Reje
         let given = PARAMETERS.of(&arguments)?;
         let [Some(key), Some(plaintext), context] = &given else { return Err(PARAMETERS.missing(&given)) };
         let (kms, key, input) = (keystore.in_use(py)?, text(key, "key")?, Input::of(plaintext)?);
-        let mut kept = Context::default();
-        kept.keep(context.as_deref())?;
-        let (kms, input, entries): (&Kms, _, _) = (&kms, input.as_slice(), kept.entries());
+        let (kms, input, context): (&Kms, _, _) = (&kms, input.as_slice(), context.as_deref());
         let sealed = if is_large(input.len()) {
+            let context = Context::of(context)?;
+            let entries = context.entries();
             detached(py, || kms.encrypt_into(key, input, entries, NewBytes::attached))?
         } else {
-            held(py, || kms.encrypt_into(key, input, entries, |needed| NewBytes::new(py, needed)))?
+            let context = Asked::of(context)?;
+            let give = |needed| NewBytes::new(py, needed);
+            held(py, || kms.encrypt_asking(key, input, |take| context.give(take), give))
+                .map_err(|error| context.explain(error))?
         };
         Ok(sealed.finish(py))
     }
@@ -84,13 +87,16 @@ libkms.errors.AuthenticationFailed: the ciphertext, its context or its key don't
         let given = PARAMETERS.of(&arguments)?;
         let [Some(blob), context] = &given else { return Err(PARAMETERS.missing(&given)) };
         let (kms, input) = (keystore.in_use(py)?, Input::of(blob)?);
-        let mut kept = Context::default();
-        kept.keep(context.as_deref())?;
-        let (kms, input, entries): (&Kms, _, _) = (&kms, input.as_slice(), kept.entries());
+        let (kms, input, context): (&Kms, _, _) = (&kms, input.as_slice(), context.as_deref());
         let opened = if is_large(input.len()) {
+            let context = Context::of(context)?;
+            let entries = context.entries();
             detached(py, || kms.decrypt_into(input, entries, NewBytes::attached))?
         } else {
-            held(py, || kms.decrypt_into(input, entries, |needed| NewBytes::new(py, needed)))?
+            let context = Asked::of(context)?;
+            let give = |needed| NewBytes::new(py, needed);
+            held(py, || kms.decrypt_asking(input, |take| context.give(take), give))
+                .map_err(|error| context.explain(error))?
         };
         Ok(opened.finish(py))
     }

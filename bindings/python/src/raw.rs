@@ -144,25 +144,61 @@ pub struct Items<'a, 'py> {
 }
 
 impl<'a, 'py> Items<'a, 'py> {
-    #[inline]
     pub fn of(dict: &'a Bound<'py, PyDict>) -> Self {
         Self { dict, place: 0 }
+    }
+
+    /// The next entry, the dict's own.
+    #[inline]
+    fn next_borrowed(&mut self) -> Option<(*mut ffi::PyObject, *mut ffi::PyObject)> {
+        let (mut key, mut value) = (ptr::null_mut(), ptr::null_mut());
+        // SAFETY: a dict, and places for what it gives; it checks `place` itself.
+        let found = unsafe { ffi::PyDict_Next(self.dict.as_ptr(), &mut self.place, &mut key, &mut value) };
+        (found != 0).then_some((key, value))
     }
 }
 
 impl<'py> Iterator for Items<'_, 'py> {
     type Item = (Bound<'py, PyAny>, Bound<'py, PyAny>);
 
-    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        let (py, mut key, mut value) = (self.dict.py(), ptr::null_mut(), ptr::null_mut());
-        // SAFETY: a dict, and places for what it gives; it checks `place` itself.
-        if unsafe { ffi::PyDict_Next(self.dict.as_ptr(), &mut self.place, &mut key, &mut value) } == 0 {
-            return None;
-        }
+        let py = self.dict.py();
+        let (key, value) = self.next_borrowed()?;
         // SAFETY: the dict has references to both, and the GIL is held: it can't lose them before these are made.
         unsafe { Some((Bound::from_borrowed_ptr(py, key), Bound::from_borrowed_ptr(py, value))) }
     }
+}
+
+/// Gives the library the texts of a dict where they lie; `refuse` makes the exception of what is no text.
+#[inline]
+pub fn give_texts(
+    dict: &Bound<'_, PyDict>,
+    take: kms::Take<'_>,
+    refuse: fn() -> PyErr,
+) -> Result<kms::Result<()>, PyErr> {
+    let (py, mut items, mut pairs) = (dict.py(), Items::of(dict), SmallVec::<[(&str, &str); 4]>::new());
+    while let Some((key, value)) = items.next_borrowed() {
+        // SAFETY: the dict has references to both until it is changed. That takes Python code, of which none runs before
+        // the last use of `pairs`: the GIL is held, `take` only copies, and after an exception `pairs` isn't used.
+        unsafe { pairs.push((text_of(py, key, refuse)?, text_of(py, value, refuse)?)) };
+    }
+    Ok(take(&pairs))
+}
+
+/// # Safety
+///
+/// The object is there for as long as `'a`.
+#[inline]
+unsafe fn text_of<'a>(py: Python<'_>, object: *mut ffi::PyObject, refuse: fn() -> PyErr) -> PyResult<&'a str> {
+    // SAFETY: an object; the caller says for how long.
+    let object = unsafe { Borrowed::<'a, '_, PyAny>::from_ptr(py, object) };
+    let text = match object.cast_exact::<PyString>() {
+        Ok(text) => text,
+        Err(_) => object.cast::<PyString>().map_err(|_| refuse())?,
+    };
+    let text = ptr::from_ref(text.to_str()?);
+    // SAFETY: a str keeps its UTF-8, which neither moves nor changes.
+    Ok(unsafe { &*text })
 }
 
 /// Pairs of texts as the library takes them. Their objects are kept: a callback might change what they come from.
