@@ -52,7 +52,7 @@ enum Mapping<'a, 'py> {
 }
 
 impl<'a, 'py> Asked<'a, 'py> {
-    #[inline]
+    #[inline(always)]
     pub fn of(mapping: Option<&'a Bound<'py, PyAny>>) -> PyResult<Self> {
         let mapping = match mapping.filter(|mapping| !mapping.is_none()) {
             None => Mapping::None,

@@ -188,7 +188,7 @@ pub fn give_texts(
 /// # Safety
 ///
 /// The object is there for as long as `'a`.
-#[inline]
+#[inline(always)]
 unsafe fn text_of<'a>(py: Python<'_>, object: *mut ffi::PyObject, refuse: fn() -> PyErr) -> PyResult<&'a str> {
     // SAFETY: an object; the caller says for how long.
     let object = unsafe { Borrowed::<'a, '_, PyAny>::from_ptr(py, object) };
