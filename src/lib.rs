@@ -61,6 +61,6 @@ pub use domain::version::Version;
 pub use error::{Error, Result, Status};
 pub use service::{
     BlobInfo, CallFailed, CreateKey, Event, EventKind, Fault, Health, ImportParameters, Kms, Moved, Options, Record,
-    Ticked, Wrapping,
+    Take, Ticked, Wrapping,
 };
 pub use store::{AnchorStore, RootWrapper};

@@ -224,6 +224,25 @@ impl Source for [Entry<'_>] {
     }
 }
 
+/// What an [`Asked`] context gives its entries to.
+pub type Take<'a> = &'a mut dyn FnMut(&[Entry<'_>]) -> Result<()>;
+
+/// A context that is asked for when its message's turn has come.
+pub struct Asked<F>(pub F);
+
+impl<F: Fn(Take<'_>) -> Result<()>> Source for Asked<F> {
+    #[inline]
+    fn put(&self, aad: &mut Aad) -> Result<()> {
+        let mut is_put = false;
+        (self.0)(&mut |entries| {
+            is_put = true;
+            entries.put(aad)
+        })?;
+        // Never the last message's.
+        if is_put { Ok(()) } else { [].put(aad) }
+    }
+}
+
 /// The memory that an AAD is built in, contiguous because the cipher takes one piece fastest. Wiped on drop; a thread
 /// keeps one for all its messages.
 ///

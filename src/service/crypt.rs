@@ -13,7 +13,7 @@ use super::target::{Given, OpenTarget, SealTarget, VecOpen, VecSeal, no_room};
 use super::thread::{Open, SMALL, Seal, ThreadState, lost, shared};
 use super::{Core, Kms, check_plaintext_len};
 use crate::crypto::blob::{self, Algorithm, Blob, ContextType, HEADER, Header, OVERHEAD, TAG};
-use crate::crypto::context::{Context, Source};
+use crate::crypto::context::{Asked, Context, Source, Take};
 use crate::crypto::xaes::Input;
 use crate::domain::id::{KeyId, VersionId};
 use crate::domain::key::Key;
@@ -72,6 +72,33 @@ impl Kms {
     ) -> Result<M> {
         let mut target = Given::new(&[], give);
         self.decrypt_to(blob, context, &mut target)?;
+        target.filled()
+    }
+
+    /// As [`Kms::encrypt_into`], for a caller whose context isn't at hand as a slice: `context` is asked for it, and gives
+    /// it to what it is called with, which copies it. Asked before anything else of the caller's is called, and again if
+    /// the key has to rotate first.
+    pub fn encrypt_asking<M: AsMut<[u8]>>(
+        &self,
+        key: &str,
+        plaintext: &[u8],
+        context: impl Fn(Take<'_>) -> Result<()>,
+        give: impl FnOnce(usize) -> Result<M>,
+    ) -> Result<M> {
+        let mut target = Given::new(plaintext, give);
+        self.encrypt_to(key.as_bytes(), plaintext.len(), &Asked(context), &mut target)?;
+        target.filled()
+    }
+
+    /// As [`Kms::decrypt_into`], with a context as for [`Kms::encrypt_asking`].
+    pub fn decrypt_asking<M: AsMut<[u8]>>(
+        &self,
+        blob: &[u8],
+        context: impl Fn(Take<'_>) -> Result<()>,
+        give: impl FnOnce(usize) -> Result<M>,
+    ) -> Result<M> {
+        let mut target = Given::new(&[], give);
+        self.decrypt_to(blob, &Asked(context), &mut target)?;
         target.filled()
     }
 

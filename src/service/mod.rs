@@ -49,6 +49,7 @@ use cache::{Cache, CachedKey, Material};
 use event::EventHandler;
 use thread::ThreadState;
 
+pub use crate::crypto::context::Take;
 pub use crate::store::Fault;
 pub use batch::{Moved, Place, Record};
 pub use call::CallFailed;

@@ -80,3 +80,41 @@ fn memory_of_another_size_is_an_error_and_not_a_panic() {
         assert_eq!(sealed.unwrap_err().status(), Status::Internal);
     }
 }
+
+#[test]
+fn a_context_that_is_asked_for_binds_as_one_that_is_given() {
+    let kms = memory();
+    let id = kms.rotating_key(DAY);
+    let entries = [("z", "1"), ("a", "2")];
+    let asked = Cell::new(0);
+    let give = |needed| Ok(vec![0; needed]);
+    let context = |take: kms::Take<'_>| {
+        asked.set(asked.get() + 1);
+        take(&entries)
+    };
+    for overdue in [false, true] {
+        if overdue {
+            kms.clock.advance_seconds(2 * DAY);
+        }
+        let blob = kms.encrypt_asking(&id, b"text", context, give).unwrap();
+        assert_eq!(&**kms.decrypt(&blob, &entries).unwrap(), b"text");
+        assert_eq!(kms.decrypt_asking(&blob, context, give).unwrap(), b"text");
+        assert!(asked.replace(0) >= 2, "the context was not asked for");
+        assert_eq!(kms.decrypt(&blob, &[]).unwrap_err().status(), Status::AuthenticationFailed);
+    }
+}
+
+#[test]
+fn a_context_that_gives_nothing_is_empty_and_its_error_is_that_of_the_call() {
+    let kms = memory();
+    let id = kms.plain_key();
+    let give = |needed| Ok(vec![0; needed]);
+    kms.encrypt(&id, b"before", &[("tenant", "42")]).unwrap();
+    let blob = kms.encrypt_asking(&id, b"text", |_| Ok(()), give).unwrap();
+    assert_eq!(&**kms.decrypt(&blob, &[]).unwrap(), b"text", "the context of the message before was used");
+    let refuse = |_: kms::Take<'_>| Err(Status::InvalidArgument.error("no text"));
+    let error = kms.encrypt_asking(&id, b"text", refuse, give).unwrap_err();
+    assert_eq!((error.status(), error.to_string().as_str()), (Status::InvalidArgument, "no text"));
+    let error = kms.decrypt_asking(&blob, |take| take(&[("", "")]), give).unwrap_err();
+    assert_eq!(error.status(), Status::InvalidArgument);
+}

@@ -9,7 +9,7 @@ use pyo3::types::{PyBytes, PyList};
 use zeroize::Zeroizing;
 
 use crate::buffer::Input;
-use crate::context::{Context, Entries};
+use crate::context::Context;
 use crate::error::raise;
 use crate::guard::{Failure, guard, is_large, let_go};
 use crate::keystore::Keystore;
@@ -165,23 +165,20 @@ fn each<'py, R: Made>(
     contexts: Mapping<'_, 'py>,
     call: impl FnOnce(&[Record<'_>]) -> kms::Result<Results<R>> + Send,
 ) -> PyResult<Bound<'py, PyList>> {
-    let inputs = items.try_iter()?.map(|item| Input::of(&item?)).collect::<PyResult<Vec<_>>>()?;
+    let items = items.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+    let inputs = items.iter().map(Input::of).collect::<PyResult<Vec<_>>>()?;
     let kept = match (context, contexts) {
         (Some(_), Some(_)) => return Err(PyValueError::new_err("give either context or contexts")),
         (one, None) => vec![Context::of(one)?],
-        (None, Some(many)) => {
-            let none = |item: &Bound<'py, PyAny>| if item.is_none() { None } else { Some(item.clone()) };
-            many.try_iter()?.map(|item| Context::of(none(&item?).as_ref())).collect::<PyResult<Vec<_>>>()?
-        }
+        (None, Some(many)) => many.try_iter()?.map(|item| Context::of(Some(&item?))).collect::<PyResult<Vec<_>>>()?,
     };
     if contexts.is_some() && kept.len() != inputs.len() {
         return Err(PyValueError::new_err(format!("{} items have {} contexts", inputs.len(), kept.len())));
     }
-    let entries = kept.iter().map(Context::entries).collect::<PyResult<Vec<Entries<'_>>>>()?;
     let records: Vec<_> = inputs
         .iter()
-        .zip(entries.iter().cycle())
-        .map(|(input, context)| Record { data: input.as_slice(), context })
+        .zip(kept.iter().cycle())
+        .map(|(input, context)| Record { data: input.as_slice(), context: context.entries() })
         .collect();
     let all = || guard(|| call(&records));
     let results = match if is_large(total(&records)) { let_go(py, all) } else { all() } {

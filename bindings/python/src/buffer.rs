@@ -15,19 +15,29 @@ use zeroize::Zeroizing;
 use crate::raw::{Contiguous, Part};
 
 /// Bytes that a caller gave.
-pub enum Input<'py> {
-    Bytes(Bound<'py, PyBytes>),
+pub enum Input<'a, 'py> {
+    Bytes(&'a Bound<'py, PyBytes>),
     Copied(Zeroizing<Vec<u8>>),
 }
 
-impl<'py> Input<'py> {
-    pub fn of(object: &Bound<'py, PyAny>) -> PyResult<Self> {
+impl<'a, 'py> Input<'a, 'py> {
+    #[inline(always)]
+    pub fn of(object: &'a Bound<'py, PyAny>) -> PyResult<Self> {
+        match object.cast_exact::<PyBytes>() {
+            Ok(bytes) => Ok(Self::Bytes(bytes)),
+            Err(_) => Self::of_other(object),
+        }
+    }
+
+    #[inline(never)]
+    fn of_other(object: &'a Bound<'py, PyAny>) -> PyResult<Self> {
         match object.cast::<PyBytes>() {
-            Ok(bytes) => Ok(Self::Bytes(bytes.clone())),
+            Ok(bytes) => Ok(Self::Bytes(bytes)),
             Err(_) => Ok(Self::Copied(buffer_of(object)?.copied(object.py()))),
         }
     }
 
+    #[inline]
     pub fn as_slice(&self) -> &[u8] {
         match self {
             Self::Bytes(bytes) => bytes.as_bytes(),

@@ -1,40 +1,96 @@
 //! Encryption contexts: a Python mapping of texts as the library takes it.
 
+use std::cell::Cell;
+
+use kms::Status;
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
-use smallvec::SmallVec;
 
-type Pair<'py> = (Bound<'py, PyString>, Bound<'py, PyString>);
+use crate::raw::{Items, Texts, give_texts};
 
-/// The texts of a mapping, kept alive: a callback might change the mapping meanwhile.
-pub struct Context<'py>(SmallVec<[Pair<'py>; 4]>);
+/// The texts of a mapping.
+#[derive(Default)]
+pub struct Context<'py>(Texts<'py>);
 
-pub type Entries<'a> = SmallVec<[(&'a str, &'a str); 4]>;
+pub type Entries<'a> = [(&'a str, &'a str)];
 
 impl<'py> Context<'py> {
+    /// Without a mapping, or with None, an empty one.
     pub fn of(mapping: Option<&Bound<'py, PyAny>>) -> PyResult<Self> {
-        let mut pairs = SmallVec::new();
-        let Some(mapping) = mapping else { return Ok(Self(pairs)) };
+        let mut texts = Texts::default();
+        let Some(mapping) = mapping.filter(|mapping| !mapping.is_none()) else { return Ok(Self(texts)) };
         if let Ok(dict) = mapping.cast_exact::<PyDict>() {
-            for (key, value) in dict {
-                pairs.push((text(key)?, text(value)?));
+            for (key, value) in Items::of(dict) {
+                texts.push(text(key)?, text(value)?)?;
             }
         } else {
             for item in mapping.call_method0("items")?.try_iter()? {
                 let (key, value) = item?.extract()?;
-                pairs.push((text(key)?, text(value)?));
+                texts.push(text(key)?, text(value)?)?;
             }
         }
-        Ok(Self(pairs))
+        Ok(Self(texts))
     }
 
-    pub fn entries(&self) -> PyResult<Entries<'_>> {
-        self.0.iter().map(|(key, value)| Ok((key.to_str()?, value.to_str()?))).collect()
+    pub fn entries(&self) -> &Entries<'_> {
+        self.0.pairs()
+    }
+}
+
+/// A context for one call that holds the GIL: a dict is read when the library asks for it, nothing of it is kept.
+pub struct Asked<'a, 'py> {
+    mapping: Mapping<'a, 'py>,
+    /// What the library can't carry.
+    exception: Cell<Option<PyErr>>,
+}
+
+enum Mapping<'a, 'py> {
+    None,
+    Dict(&'a Bound<'py, PyDict>),
+    Other(Box<Context<'py>>),
+}
+
+impl<'a, 'py> Asked<'a, 'py> {
+    #[inline(always)]
+    pub fn of(mapping: Option<&'a Bound<'py, PyAny>>) -> PyResult<Self> {
+        let mapping = match mapping.filter(|mapping| !mapping.is_none()) {
+            None => Mapping::None,
+            Some(mapping) => match mapping.cast_exact::<PyDict>() {
+                Ok(dict) => Mapping::Dict(dict),
+                Err(_) => Mapping::Other(Box::new(Context::of(Some(mapping))?)),
+            },
+        };
+        Ok(Self { mapping, exception: Cell::new(None) })
+    }
+
+    #[inline]
+    pub fn give(&self, take: kms::Take<'_>) -> kms::Result<()> {
+        match &self.mapping {
+            Mapping::None => take(&[]),
+            Mapping::Dict(dict) => give_texts(dict, take, not_text).unwrap_or_else(|exception| self.refuse(exception)),
+            Mapping::Other(context) => take(context.entries()),
+        }
+    }
+
+    #[cold]
+    fn refuse(&self, exception: PyErr) -> kms::Result<()> {
+        self.exception.set(Some(exception));
+        Err(Status::InvalidArgument.error("an encryption context can't be read"))
+    }
+
+    /// The exception of a call that failed with `error`.
+    #[cold]
+    pub fn explain(&self, error: PyErr) -> PyErr {
+        self.exception.take().unwrap_or(error)
     }
 }
 
 fn text(object: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyString>> {
-    object.cast_into::<PyString>().map_err(|_| {
-        pyo3::exceptions::PyTypeError::new_err("an encryption context maps str to str, such as {\"tenant\": \"42\"}")
-    })
+    object.cast_into::<PyString>().map_err(|_| not_text())
+}
+
+#[cold]
+fn not_text() -> PyErr {
+    PyTypeError::new_err("an encryption context maps str to str, such as {\"tenant\": \"42\"}")
 }

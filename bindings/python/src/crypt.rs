@@ -1,46 +1,109 @@
 //! Encrypt, decrypt, re-encrypt, inspect, and data keys.
 
+use std::ffi::CStr;
+
 use kms::{Kms, Status, Wrapping};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use crate::arguments::{Parameters, text};
 use crate::buffer::{Input, Output};
-use crate::context::{Context, Entries};
+use crate::context::{Asked, Context, Entries};
 use crate::guard::{detached, guard, held, is_large, sized};
 use crate::keystore::Keystore;
-use crate::raw::NewBytes;
+use crate::raw::{Arguments, Method, NewBytes, add_method};
 
 type Mapping<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
 
-#[pymethods]
-impl Keystore {
-    /// Encrypts under the primary version of a key; the result is 80 bytes longer than the plaintext.
-    ///
-    /// `key` is a key id or "alias/NAME"; at most 1 GiB. `context` maps str to str, at most 8192 bytes encoded; it isn't
-    /// stored, and decrypt needs the same. Raises `KeyNotFound`, `AliasNotFound`, `RejectedDisabled` and the other
-    /// `Rejected...`, `LimitExceeded`.
-    ///
-    /// >>> blob = kms.encrypt(key.id, b"4111 1111", context={"tenant": "42"})
-    /// >>> len(blob)
-    /// 89
-    #[pyo3(signature = (key, plaintext, context=None))]
-    fn encrypt<'py>(
-        &self,
-        py: Python<'py>,
-        key: &str,
-        plaintext: &Bound<'py, PyAny>,
-        context: Mapping<'_, 'py>,
-    ) -> PyResult<Bound<'py, PyBytes>> {
-        let (kms, input, context) = (self.in_use(py)?, Input::of(plaintext)?, Context::of(context)?);
-        let (kms, input, entries): (&Kms, _, _) = (&kms, input.as_slice(), &context.entries()?);
+/// The two that are called most; see [`Method`].
+pub fn add_methods(py: Python<'_>) -> PyResult<()> {
+    add_method::<Encrypt>(py)?;
+    add_method::<Decrypt>(py)
+}
+
+struct Encrypt;
+
+impl Method for Encrypt {
+    const NAME: &'static CStr = c"encrypt";
+    const DOC: &'static CStr = cr#"encrypt($self, key, plaintext, context=None)
+--
+
+Encrypts under the primary version of a key; the result is 80 bytes longer than the plaintext.
+
+`key` is a key id or "alias/NAME"; at most 1 GiB. `context` maps str to str, at most 8192 bytes encoded; it isn't
+stored, and decrypt needs the same. Raises `KeyNotFound`, `AliasNotFound`, `RejectedDisabled` and the other
+`Rejected...`, `LimitExceeded`.
+
+>>> blob = kms.encrypt(key.id, b"4111 1111", context={"tenant": "42"})
+>>> len(blob)
+89"#;
+
+    #[inline]
+    fn call<'py>(keystore: &Keystore, arguments: Arguments<'_, 'py>) -> PyResult<Bound<'py, PyBytes>> {
+        static PARAMETERS: Parameters<3> = Parameters::new("encrypt", ["key", "plaintext", "context"], 2);
+        let py = arguments.py();
+        let given = PARAMETERS.of(&arguments)?;
+        let [Some(key), Some(plaintext), context] = &given else { return Err(PARAMETERS.missing(&given)) };
+        let (kms, key, input) = (keystore.in_use(py)?, text(key, "key")?, Input::of(plaintext)?);
+        let (kms, input, context): (&Kms, _, _) = (&kms, input.as_slice(), context.as_deref());
         let sealed = if is_large(input.len()) {
+            let context = Context::of(context)?;
+            let entries = context.entries();
             detached(py, || kms.encrypt_into(key, input, entries, NewBytes::attached))?
         } else {
-            held(py, || kms.encrypt_into(key, input, entries, |needed| NewBytes::new(py, needed)))?
+            let context = Asked::of(context)?;
+            let give = |needed| NewBytes::new(py, needed);
+            held(py, || kms.encrypt_asking(key, input, |take| context.give(take), give))
+                .map_err(|error| context.explain(error))?
         };
         Ok(sealed.finish(py))
     }
+}
 
+struct Decrypt;
+
+impl Method for Decrypt {
+    const NAME: &'static CStr = c"decrypt";
+    const DOC: &'static CStr = cr#"decrypt($self, blob, context=None)
+--
+
+Decrypts under the version of the key that encrypted it.
+
+`context` must be equal to the one it was encrypted with. Raises `AuthenticationFailed` if ciphertext or context
+were changed, `MalformedCiphertext`, `KeyNotFound`, `KeyVersionNotFound`, `RejectedDisabled` and the other
+`Rejected...`.
+
+>>> blob = kms.encrypt(key.id, b"4111 1111", context={"tenant": "42"})
+>>> kms.decrypt(blob, context={"tenant": "42"})
+b'4111 1111'
+>>> kms.decrypt(blob)
+Traceback (most recent call last):
+libkms.errors.AuthenticationFailed: the ciphertext, its context or its key don't belong together, or something was changed"#;
+
+    #[inline]
+    fn call<'py>(keystore: &Keystore, arguments: Arguments<'_, 'py>) -> PyResult<Bound<'py, PyBytes>> {
+        static PARAMETERS: Parameters<2> = Parameters::new("decrypt", ["blob", "context"], 1);
+        let py = arguments.py();
+        let given = PARAMETERS.of(&arguments)?;
+        let [Some(blob), context] = &given else { return Err(PARAMETERS.missing(&given)) };
+        let (kms, input) = (keystore.in_use(py)?, Input::of(blob)?);
+        let (kms, input, context): (&Kms, _, _) = (&kms, input.as_slice(), context.as_deref());
+        let opened = if is_large(input.len()) {
+            let context = Context::of(context)?;
+            let entries = context.entries();
+            detached(py, || kms.decrypt_into(input, entries, NewBytes::attached))?
+        } else {
+            let context = Asked::of(context)?;
+            let give = |needed| NewBytes::new(py, needed);
+            held(py, || kms.decrypt_asking(input, |take| context.give(take), give))
+                .map_err(|error| context.explain(error))?
+        };
+        Ok(opened.finish(py))
+    }
+}
+
+#[pymethods]
+impl Keystore {
     /// Encrypts into the caller's buffer and returns the number of bytes written: 80 more than the plaintext has.
     ///
     /// Raises what `encrypt` does, and `BufferTooSmall`, whose `size` says how many bytes are needed; then nothing is
@@ -59,7 +122,7 @@ impl Keystore {
         context: Mapping<'_, '_>,
     ) -> PyResult<usize> {
         let (kms, input, context) = (self.in_use(py)?, Input::of(plaintext)?, Context::of(context)?);
-        let (kms, input, entries): (&Kms, _, _) = (&kms, input.as_slice(), &context.entries()?);
+        let (kms, input, entries): (&Kms, _, _) = (&kms, input.as_slice(), context.entries());
         let out = Output::of(out)?;
         // A buffer that others can reach is never written to while the GIL is let go.
         let done = if is_large(input.len()) {
@@ -69,35 +132,6 @@ impl Keystore {
             guard(|| kms.encrypt_into(key, input, entries, |needed| out.first(needed)).map(|part| part.len()))
         };
         done.map_err(|failure| out.explain(py, failure.raise(py)))
-    }
-
-    /// Decrypts under the version of the key that encrypted it.
-    ///
-    /// `context` must be equal to the one it was encrypted with. Raises `AuthenticationFailed` if ciphertext or context
-    /// were changed, `MalformedCiphertext`, `KeyNotFound`, `KeyVersionNotFound`, `RejectedDisabled` and the other
-    /// `Rejected...`.
-    ///
-    /// >>> blob = kms.encrypt(key.id, b"4111 1111", context={"tenant": "42"})
-    /// >>> kms.decrypt(blob, context={"tenant": "42"})
-    /// b'4111 1111'
-    /// >>> kms.decrypt(blob)
-    /// Traceback (most recent call last):
-    /// libkms.errors.AuthenticationFailed: the ciphertext, its context or its key don't belong together, or something was changed
-    #[pyo3(signature = (blob, context=None))]
-    fn decrypt<'py>(
-        &self,
-        py: Python<'py>,
-        blob: &Bound<'py, PyAny>,
-        context: Mapping<'_, 'py>,
-    ) -> PyResult<Bound<'py, PyBytes>> {
-        let (kms, input, context) = (self.in_use(py)?, Input::of(blob)?, Context::of(context)?);
-        let (kms, input, entries): (&Kms, _, _) = (&kms, input.as_slice(), &context.entries()?);
-        let opened = if is_large(input.len()) {
-            detached(py, || kms.decrypt_into(input, entries, NewBytes::attached))?
-        } else {
-            held(py, || kms.decrypt_into(input, entries, |needed| NewBytes::new(py, needed)))?
-        };
-        Ok(opened.finish(py))
     }
 
     /// Decrypts into the caller's buffer, which can be wiped after use, and returns the number of bytes written.
@@ -118,7 +152,7 @@ impl Keystore {
         context: Mapping<'_, '_>,
     ) -> PyResult<usize> {
         let (kms, input, context) = (self.in_use(py)?, Input::of(blob)?, Context::of(context)?);
-        let (kms, input, entries): (&Kms, _, _) = (&kms, input.as_slice(), &context.entries()?);
+        let (kms, input, entries): (&Kms, _, _) = (&kms, input.as_slice(), context.entries());
         let out = Output::of(out)?;
         let done = if is_large(input.len()) {
             let opened = sized(py, input.len(), || kms.decrypt(input, entries))?;
@@ -152,7 +186,7 @@ impl Keystore {
         let (source, destination) =
             (Context::of(source_context)?, Context::of(destination_context.or(source_context))?);
         let (kms, input): (&Kms, _) = (&kms, input.as_slice());
-        let (source, destination) = (&source.entries()?, &destination.entries()?);
+        let (source, destination) = (source.entries(), destination.entries());
         sized(py, input.len(), || reencrypt(kms, input, source, destination_key_id, destination))
             .map(|sealed| PyBytes::new(py, &sealed))
     }
@@ -175,7 +209,7 @@ impl Keystore {
         context: Mapping<'_, 'py>,
     ) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
         let (kms, context) = (self.in_use(py)?, Context::of(context)?);
-        let (kms, entries): (&Kms, _) = (&kms, &context.entries()?);
+        let (kms, entries): (&Kms, _) = (&kms, context.entries());
         let (bytes, blob) = sized(py, 0, || kms.generate_data_key(key, number_of_bytes, entries))?;
         Ok((PyBytes::new(py, &bytes), PyBytes::new(py, &blob)))
     }
@@ -195,7 +229,7 @@ impl Keystore {
         context: Mapping<'_, 'py>,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let (kms, context) = (self.in_use(py)?, Context::of(context)?);
-        let (kms, entries): (&Kms, _) = (&kms, &context.entries()?);
+        let (kms, entries): (&Kms, _) = (&kms, context.entries());
         sized(py, 0, || kms.generate_data_key_without_plaintext(key, number_of_bytes, entries))
             .map(|blob| PyBytes::new(py, &blob))
     }
@@ -212,7 +246,7 @@ impl Keystore {
         context: Mapping<'_, 'py>,
     ) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
         let (kms, public_key, context) = (self.in_use(py)?, Input::of(public_key)?, Context::of(context)?);
-        let (kms, public_key, entries): (&Kms, _, _) = (&kms, public_key.as_slice(), &context.entries()?);
+        let (kms, public_key, entries): (&Kms, _, _) = (&kms, public_key.as_slice(), context.entries());
         let (blob, exported) = sized(py, 0, || {
             kms.generate_and_export_data_key(key, number_of_bytes, entries, public_key, padding(wrapping)?)
         })?;
@@ -231,7 +265,7 @@ impl Keystore {
         let (kms, blob, public_key) = (self.in_use(py)?, Input::of(blob)?, Input::of(public_key)?);
         let context = Context::of(context)?;
         let (kms, blob, public_key): (&Kms, _, _) = (&kms, blob.as_slice(), public_key.as_slice());
-        let entries = &context.entries()?;
+        let entries = context.entries();
         sized(py, 0, || kms.export_data_key(blob, entries, public_key, padding(wrapping)?))
             .map(|exported| PyBytes::new(py, &exported))
     }

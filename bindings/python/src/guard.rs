@@ -4,7 +4,7 @@
 //! lock before it has asked a clock that is not its own, so nothing is left half done.
 
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,13 +18,30 @@ use crate::error::raise;
 /// Bytes of input from which on the GIL is let go: see `docs/python.md` for the measurement.
 static RELEASE_FROM: AtomicUsize = AtomicUsize::new(1 << 20);
 
-thread_local! {
-    static CALLS: Cell<usize> = const { Cell::new(0) };
-    static CALLBACKS: Cell<usize> = const { Cell::new(0) };
+/// What a thread is in the middle of.
+struct Here {
+    calls: Cell<usize>,
+    callbacks: Cell<usize>,
+    away: Cell<usize>,
+    /// Whether one of the next two is there.
+    raised: Cell<bool>,
     /// Taken by the call that they were raised in, so nothing is left at a thread's end; without a destructor they are
     /// reached faster.
-    static PENDING: ManuallyDrop<RefCell<Option<PyErr>>> = const { ManuallyDrop::new(RefCell::new(None)) };
-    static CAUSE: ManuallyDrop<RefCell<Option<PyErr>>> = const { ManuallyDrop::new(RefCell::new(None)) };
+    pending: ManuallyDrop<Cell<Option<PyErr>>>,
+    cause: ManuallyDrop<Cell<Option<PyErr>>>,
+}
+
+thread_local! {
+    static HERE: Here = const {
+        Here {
+            calls: Cell::new(0),
+            callbacks: Cell::new(0),
+            away: Cell::new(0),
+            raised: Cell::new(false),
+            pending: ManuallyDrop::new(Cell::new(None)),
+            cause: ManuallyDrop::new(Cell::new(None)),
+        }
+    };
 }
 
 /// For measurements: sets the size of input from which on the GIL is let go, and returns the old one.
@@ -67,10 +84,6 @@ impl Failure {
 /// Threads that may lose the GIL while Rust is on their stack, in all and this one's part.
 static AWAY: AtomicUsize = AtomicUsize::new(0);
 
-thread_local! {
-    static AWAY_HERE: Cell<usize> = const { Cell::new(0) };
-}
-
 /// Before Python 3.14, a thread that asks for the GIL when the interpreter has ended is unwound by pthread_exit, which
 /// must not meet Rust. So the end waits for these, see [`await_calls`].
 struct Away(#[expect(dead_code, reason = "counts down when it is dropped")] Count);
@@ -78,7 +91,7 @@ struct Away(#[expect(dead_code, reason = "counts down when it is dropped")] Coun
 impl Away {
     fn new() -> Self {
         AWAY.fetch_add(1, Ordering::Relaxed);
-        Self(Count::up(&AWAY_HERE))
+        Self(Count::up(|here| &here.away))
     }
 }
 
@@ -99,7 +112,7 @@ pub fn let_go<R: Send>(py: Python<'_>, body: impl FnOnce() -> R + Send) -> R {
 #[pyfunction]
 pub fn await_calls(py: Python<'_>, timeout_ms: u64) -> bool {
     let end = Instant::now() + Duration::from_millis(timeout_ms);
-    while AWAY.load(Ordering::Relaxed) > AWAY_HERE.get() {
+    while AWAY.load(Ordering::Relaxed) > HERE.with(|here| here.away.get()) {
         if Instant::now() >= end {
             return false;
         }
@@ -111,30 +124,43 @@ pub fn await_calls(py: Python<'_>, timeout_ms: u64) -> bool {
 /// In a forked child, the parent's other threads are gone.
 #[pyfunction]
 pub fn forget_other_threads() {
-    AWAY.store(AWAY_HERE.get(), Ordering::Relaxed);
+    AWAY.store(HERE.with(|here| here.away.get()), Ordering::Relaxed);
 }
 
-struct Count(&'static std::thread::LocalKey<Cell<usize>>);
+struct Count(fn(&Here) -> &Cell<usize>);
 
 impl Count {
-    fn up(counter: &'static std::thread::LocalKey<Cell<usize>>) -> Self {
-        counter.set(counter.get() + 1);
+    fn up(counter: fn(&Here) -> &Cell<usize>) -> Self {
+        HERE.with(|here| counter(here).set(counter(here).get() + 1));
         Self(counter)
     }
 }
 
 impl Drop for Count {
     fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
+        HERE.with(|here| (self.0)(here).set((self.0)(here).get() - 1));
     }
 }
 
 /// Runs one call of the library.
+#[inline]
 pub fn guard<R>(body: impl FnOnce() -> kms::Result<R>) -> Result<R, Failure> {
-    let _count = Count::up(&CALLS);
+    HERE.with(|here| here.calls.set(here.calls.get() + 1));
     let done = catch_unwind(AssertUnwindSafe(body));
-    let cause = CAUSE.with(|cause| cause.take());
-    if let Some(error) = PENDING.with(|pending| pending.take()) {
+    let raised = HERE.with(|here| {
+        here.calls.set(here.calls.get() - 1);
+        here.raised.replace(false)
+    });
+    match done {
+        Ok(Ok(done)) if !raised => Ok(done),
+        done => settle(done),
+    }
+}
+
+#[cold]
+fn settle<R>(done: std::thread::Result<kms::Result<R>>) -> Result<R, Failure> {
+    let (pending, cause) = HERE.with(|here| (here.pending.take(), here.cause.take()));
+    if let Some(error) = pending {
         return Err(Failure::Python(error));
     }
     match done {
@@ -164,6 +190,7 @@ pub fn sized<R: Send>(py: Python<'_>, len: usize, body: impl FnOnce() -> kms::Re
 }
 
 /// One call that holds the GIL.
+#[inline]
 pub fn held<R>(py: Python<'_>, body: impl FnOnce() -> kms::Result<R>) -> PyResult<R> {
     guard(body).map_err(|failure| failure.raise(py))
 }
@@ -171,7 +198,7 @@ pub fn held<R>(py: Python<'_>, body: impl FnOnce() -> kms::Result<R>) -> PyResul
 /// Runs a function of the user's; `None` when the interpreter has ended.
 pub fn calling_back<R>(body: impl FnOnce(Python<'_>) -> R) -> Option<R> {
     Python::try_attach(|py| {
-        let _count = Count::up(&CALLBACKS);
+        let _count = Count::up(|here| &here.callbacks);
         let _away = Away::new();
         body(py)
     })
@@ -179,12 +206,16 @@ pub fn calling_back<R>(body: impl FnOnce(Python<'_>) -> R) -> Option<R> {
 
 /// Whether this thread runs a callback now.
 pub fn in_callback() -> bool {
-    CALLBACKS.get() > 0
+    HERE.with(|here| here.callbacks.get()) > 0
+}
+
+fn in_call() -> bool {
+    HERE.with(|here| here.calls.get()) > 0
 }
 
 /// An exception without which the call can't go on: it ends the call, if this thread is in one.
 pub fn end_call(error: PyErr) -> PyErr {
-    if CALLS.get() > 0 {
+    if in_call() {
         resume_unwind(Box::new(error) as Box<dyn Any + Send>);
     }
     error
@@ -193,8 +224,11 @@ pub fn end_call(error: PyErr) -> PyErr {
 /// An exception of a function that is only told something: shown, as Python shows those of `__del__`. An interrupt comes
 /// out of the call instead.
 pub fn show(py: Python<'_>, error: PyErr) {
-    if CALLS.get() > 0 && !error.is_instance_of::<PyException>(py) {
-        PENDING.with(|pending| pending.replace(Some(error)));
+    if in_call() && !error.is_instance_of::<PyException>(py) {
+        HERE.with(|here| {
+            here.pending.set(Some(error));
+            here.raised.set(true);
+        });
     } else {
         error.write_unraisable(py, None);
     }
@@ -203,8 +237,11 @@ pub fn show(py: Python<'_>, error: PyErr) {
 /// An exception of a function that the call can't succeed without: the cause of its failure, or, on the rotation thread,
 /// shown. An interrupt comes out of the call instead.
 pub fn refuse(py: Python<'_>, error: PyErr) {
-    if CALLS.get() > 0 && error.is_instance_of::<PyException>(py) {
-        CAUSE.with(|cause| cause.replace(Some(error)));
+    if in_call() && error.is_instance_of::<PyException>(py) {
+        HERE.with(|here| {
+            here.cause.set(Some(error));
+            here.raised.set(true);
+        });
     } else {
         show(py, error);
     }

@@ -1,6 +1,5 @@
 //! The class `Keystore`: an open handle, how it is opened and when it ends.
 
-use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,41 +13,22 @@ use crate::callback::{self, listener};
 use crate::clock::ManualClock;
 use crate::error::raise;
 use crate::guard::{detached, in_callback, let_go};
-use crate::raw::{End, Ends};
+use crate::raw::{End, Lent, Loan};
 
 /// An open keystore; `libkms.open` makes it.
 #[pyclass(subclass, frozen, module = "libkms._libkms")]
 pub struct Keystore {
-    /// Locked for an instant only, never while the library runs.
-    kms: Mutex<Option<InUse>>,
+    kms: Lent<Kms>,
 }
 
-/// A handle as the object and each running call hold it; the last of them ends it.
-pub struct InUse(Ends<Arc<Kms>>);
-
-impl InUse {
-    fn new(kms: Arc<Kms>) -> Self {
-        Self(Ends::new(kms))
-    }
-}
-
-impl Deref for InUse {
-    type Target = Kms;
-
-    fn deref(&self) -> &Kms {
-        &self.0
-    }
-}
-
-impl End for Arc<Kms> {
+impl End for Kms {
     fn end(self) {
-        let Some(kms) = Arc::into_inner(self) else { return };
         if in_callback() {
             // The end waits for the rotation thread, which may be this one.
-            std::thread::spawn(move || drop(kms));
+            std::thread::spawn(move || drop(self));
         } else {
             // The rotation thread may wait for the GIL.
-            let kms = Mutex::new(Some(kms));
+            let kms = Mutex::new(Some(self));
             let end = || drop(kms.lock().unwrap_or_else(PoisonError::into_inner).take());
             if Python::try_attach(|py| let_go(py, end)).is_none() {
                 end();
@@ -110,7 +90,7 @@ impl Keystore {
             options = options.on_event(listener(function));
         }
         let kms = detached(py, || Kms::open(location, &options))?;
-        Ok(Self { kms: Mutex::new(Some(InUse::new(Arc::new(kms)))) })
+        Ok(Self { kms: Lent::new(kms) })
     }
 
     /// Stops the rotation thread, wipes all key material and closes the keystore.
@@ -121,31 +101,33 @@ impl Keystore {
     /// >>> kms.close()
     /// >>> kms.closed
     /// True
-    fn close(&self) -> PyResult<()> {
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
         if in_callback() {
             return Err(PyRuntimeError::new_err(
                 "a callback can't close a keystore; close it when the call has returned",
             ));
         }
-        let taken = self.kms.lock().unwrap_or_else(PoisonError::into_inner).take();
-        drop(taken);
+        self.kms.end(py);
         Ok(())
     }
 
     /// Whether `close` was called.
     #[getter]
-    fn closed(&self) -> bool {
-        self.kms.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    fn closed(&self, py: Python<'_>) -> bool {
+        self.kms.is_over(py)
     }
 }
 
 impl Keystore {
-    pub fn in_use(&self, py: Python<'_>) -> PyResult<InUse> {
-        match &*self.kms.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(kms) => Ok(InUse::new(Arc::clone(&kms.0))),
-            None => Err(raise(py, &Status::InvalidArgument.error("the keystore is closed; open it again"))),
-        }
+    #[inline]
+    pub fn in_use<'py>(&self, py: Python<'py>) -> PyResult<Loan<'_, 'py, Kms>> {
+        self.kms.lend(py).ok_or_else(|| closed(py))
     }
+}
+
+#[cold]
+fn closed(py: Python<'_>) -> PyErr {
+    raise(py, &Status::InvalidArgument.error("the keystore is closed; open it again"))
 }
 
 /// Options with the roots that were given, of which the library wants exactly one.

@@ -2,7 +2,7 @@
 //!
 //! * `keystore`: the class, opening and closing. `crypt`, `batch`: ciphertexts. `manage`: everything about keys.
 //! * `upkeep`: the keystore as a whole: its condition, its copies, its root key.
-//! * `buffer`: callers' memory. `context`: encryption contexts. `raw`: the only file with `unsafe`.
+//! * `arguments`, `buffer`, `context`: what callers give. `raw`: the only file with `unsafe`.
 //! * `callback`: Python functions that the library calls. `guard`: what stands between a call and an exception.
 //! * `error`: statuses as exceptions. `clock`: the manual clock.
 //!
@@ -11,6 +11,7 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![deny(unsafe_code, unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 
+mod arguments;
 mod batch;
 mod buffer;
 mod callback;
@@ -47,9 +48,9 @@ mod _libkms {
     /// PyO3 keeps objects of one interpreter in statics, and doesn't refuse another one itself.
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        if crate::raw::in_main_interpreter(module.py()) {
-            return Ok(());
+        if !crate::raw::in_main_interpreter(module.py()) {
+            return Err(pyo3::exceptions::PyImportError::new_err("no support for a subinterpreter"));
         }
-        Err(pyo3::exceptions::PyImportError::new_err("no support for a subinterpreter"))
+        crate::crypt::add_methods(module.py())
     }
 }
