@@ -38,7 +38,8 @@ impl<'py> Context<'py> {
     }
 }
 
-/// A context for one call that holds the GIL: a dict is read when the library asks for it, nothing of it is kept.
+/// A context for one call that holds the GIL: a dict is read when the library asks for it, and nothing of it is kept unless
+/// Python code can change it before the library asks again.
 pub struct Asked<'a, 'py> {
     mapping: Mapping<'a, 'py>,
     /// What the library can't carry.
@@ -48,17 +49,17 @@ pub struct Asked<'a, 'py> {
 enum Mapping<'a, 'py> {
     None,
     Dict(&'a Bound<'py, PyDict>),
-    Other(Box<Context<'py>>),
+    Kept(Box<Context<'py>>),
 }
 
 impl<'a, 'py> Asked<'a, 'py> {
     #[inline(always)]
-    pub fn of(mapping: Option<&'a Bound<'py, PyAny>>) -> PyResult<Self> {
+    pub fn of(mapping: Option<&'a Bound<'py, PyAny>>, keep: bool) -> PyResult<Self> {
         let mapping = match mapping.filter(|mapping| !mapping.is_none()) {
             None => Mapping::None,
             Some(mapping) => match mapping.cast_exact::<PyDict>() {
-                Ok(dict) => Mapping::Dict(dict),
-                Err(_) => Mapping::Other(Box::new(Context::of(Some(mapping))?)),
+                Ok(dict) if !keep => Mapping::Dict(dict),
+                _ => Mapping::Kept(Box::new(Context::of(Some(mapping))?)),
             },
         };
         Ok(Self { mapping, exception: Cell::new(None) })
@@ -69,7 +70,7 @@ impl<'a, 'py> Asked<'a, 'py> {
         match &self.mapping {
             Mapping::None => take(&[]),
             Mapping::Dict(dict) => give_texts(dict, take, not_text).unwrap_or_else(|exception| self.refuse(exception)),
-            Mapping::Other(context) => take(context.entries()),
+            Mapping::Kept(context) => take(context.entries()),
         }
     }
 

@@ -51,7 +51,7 @@ stored, and decrypt needs the same. Raises `KeyNotFound`, `AliasNotFound`, `Reje
             let entries = context.entries();
             detached(py, || kms.encrypt_into(key, input, entries, NewBytes::attached))?
         } else {
-            let context = Asked::of(context)?;
+            let context = Asked::of(context, keystore.calls_python)?;
             let give = |needed| NewBytes::new(py, needed);
             held(py, || kms.encrypt_asking(key, input, |take| context.give(take), give))
                 .map_err(|error| context.explain(error))?
@@ -93,7 +93,7 @@ libkms.errors.AuthenticationFailed: the ciphertext, its context or its key don't
             let entries = context.entries();
             detached(py, || kms.decrypt_into(input, entries, NewBytes::attached))?
         } else {
-            let context = Asked::of(context)?;
+            let context = Asked::of(context, keystore.calls_python)?;
             let give = |needed| NewBytes::new(py, needed);
             held(py, || kms.decrypt_asking(input, |take| context.give(take), give))
                 .map_err(|error| context.explain(error))?

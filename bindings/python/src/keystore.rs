@@ -19,6 +19,8 @@ use crate::raw::{End, Lent, Loan};
 #[pyclass(subclass, frozen, module = "libkms._libkms")]
 pub struct Keystore {
     kms: Lent<Kms>,
+    /// Whether Python code can run in the middle of a call that holds the GIL.
+    pub calls_python: bool,
 }
 
 impl End for Kms {
@@ -62,6 +64,8 @@ impl Keystore {
         clock: Option<&Bound<'_, PyAny>>,
         on_event: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
+        let asks_clock = clock.is_some_and(|clock| clock.cast::<ManualClock>().is_err());
+        let calls_python = asks_clock || root_callback.is_some() || anchor_callback.is_some() || on_event.is_some();
         let mut options = Options::new()
             .create(create)
             .read_only(read_only)
@@ -90,7 +94,7 @@ impl Keystore {
             options = options.on_event(listener(function));
         }
         let kms = detached(py, || Kms::open(location, &options))?;
-        Ok(Self { kms: Lent::new(kms) })
+        Ok(Self { kms: Lent::new(kms), calls_python })
     }
 
     /// Stops the rotation thread, wipes all key material and closes the keystore.

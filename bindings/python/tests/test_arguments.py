@@ -87,16 +87,19 @@ class Clock:
     """Runs something in the middle of a call: encrypting under a key that rotates asks it."""
 
     def __init__(self):
+        self.time = datetime(2026, 1, 1, tzinfo=timezone.utc)
         self.meanwhile = None
 
     def __call__(self):
         meanwhile, self.meanwhile = self.meanwhile, None
         if meanwhile is not None:
             meanwhile()
-        return datetime(2026, 1, 1, tzinfo=timezone.utc)
+        return self.time
 
 
-def test_a_context_that_is_changed_during_the_call_is_used_as_it_was():
+@pytest.mark.parametrize("size", [4, 2_000_000], ids=["GIL held", "GIL let go"])
+@pytest.mark.parametrize("overdue", [False, True])
+def test_a_context_that_is_changed_during_the_call_is_used_as_it_was(size, overdue):
     clock = Clock()
     with libkms.open("memory:", root_key=bytes(32), clock=clock) as kms:
         key = kms.create_key(rotate_every=timedelta(days=1)).id
@@ -109,10 +112,12 @@ def test_a_context_that_is_changed_during_the_call_is_used_as_it_was():
                 gc.collect()
                 return [chr(97 + place % 26) * length for length in range(20, 120) for place in range(20)]
 
+            clock.time += timedelta(days=2 * overdue)
             clock.meanwhile = forget
-            blob = kms.encrypt(key, b"text", context)
+            blob = kms.encrypt(key, bytes(size), context)
             assert context == {}, "the clock was not asked"
-            assert kms.decrypt(blob, before) == b"text"
+            assert kms.decrypt(blob, before) == bytes(size)
+        assert kms.describe_key(key).version_count == 1 + 20 * overdue
 
 
 def test_a_keystore_that_is_closed_during_a_call_ends_with_it(place):
