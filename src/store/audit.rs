@@ -78,8 +78,9 @@ struct Aliases {
 impl Audit {
     /// One step; what it found to be wrong, `None` at the end. Fails only where the keystore can't be read for now.
     pub fn step(&mut self, view: &mut View<'_>) -> Result<Option<Vec<Fault>>> {
-        // SQLite looks at a page's cells once, when it reads the page.
+        // SQLite looks at a page's cells once, when it reads the page; and what is in memory says nothing of the file.
         view.rows.backend.forget()?;
+        view.nodes.forget();
         let stage = std::mem::replace(&mut self.stage, Stage::Done);
         let next = stage.next();
         let done = match stage {
@@ -229,10 +230,9 @@ impl Audit {
         for (name, place) in self.names(view, Tree::Ids, after)? {
             let Some(bytes) = name.first_chunk() else { continue };
             let id = KeyId::from_bytes(*bytes);
-            // The index gives the id that was asked for; what the row itself says is another matter.
-            let found = view.row_of(&place).and_then(|row| Ok((row, view.rows.backend.key_by_id(bytes)?)));
+            let found = view.row_of(&place);
             match self.note(id, found)? {
-                Some((Some(row), Some(_))) if row.id == *bytes => {}
+                Some(Some(row)) if row.id == *bytes => {}
                 Some(_) => self.faults.push(Fault::of(id, gone(&id))),
                 None => {}
             }

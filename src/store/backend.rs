@@ -17,10 +17,10 @@ pub struct MetaRow {
     pub destroyed: i64,
     /// Grows by one when an alias is made, moved or deleted.
     pub renamed: i64,
-    /// The tags of the trees' roots; zeros for an empty tree.
-    pub keys: [u8; 16],
-    pub ids: [u8; 16],
-    pub aliases: [u8; 16],
+    /// The contents of the trees' roots; empty for an empty tree.
+    pub keys: Vec<u8>,
+    pub ids: Vec<u8>,
+    pub aliases: Vec<u8>,
     /// A MAC of all slots.
     pub slots: [u8; 32],
     pub mac: [u8; 32],
@@ -148,7 +148,6 @@ pub trait Backend: Send {
     fn put_node(&mut self, number: i64, content: &[u8]) -> Result<()>;
     fn delete_node(&mut self, number: i64) -> Result<()>;
 
-    fn key_by_id(&mut self, id: &[u8; 16]) -> Result<Option<KeyRow>>;
     fn key_by_row(&mut self, row: i64) -> Result<Option<KeyRow>>;
     /// Row numbers in order, above `row`.
     fn rows_after(&mut self, row: i64, limit: usize) -> Result<Vec<i64>>;
@@ -168,11 +167,13 @@ pub trait Backend: Send {
     fn created_in_future(&mut self, now: i64, limit: usize) -> Result<Vec<i64>>;
     /// Keys with a stored sighting, of a deletion or an expiry, whose date lies after `now`.
     fn sighted_too_early(&mut self, now: i64, limit: usize) -> Result<Vec<i64>>;
-    /// Ids of keys changed after `generation`.
+    /// Ids of keys changed after `generation`, without those made then and not changed since.
     fn changed_since(&mut self, generation: i64, limit: usize) -> Result<Vec<[u8; 16]>>;
 
     fn insert_material(&mut self, material: &MaterialRow) -> Result<()>;
     fn material(&mut self, key_row: i64, version: &[u8; 16]) -> Result<Option<MaterialRow>>;
+    /// The version of this number.
+    fn material_at(&mut self, key_row: i64, number: i64) -> Result<Option<MaterialRow>>;
     /// Oldest first, above `number`.
     fn materials_after(&mut self, key_row: i64, number: i64, limit: usize) -> Result<Vec<MaterialRow>>;
     /// Newest first, below `number` or from the newest.

@@ -5,7 +5,7 @@
 use zeroize::Zeroizing;
 
 use super::backend::{AliasRow, KeyRow, MaterialRow, MetaRow, SlotRow, TagRow};
-use super::tree::{Digest, EMPTY, TREES};
+use super::tree::{Digest, Roots};
 use crate::crypto::kdf;
 use crate::crypto::openssl::{self, Hmac};
 use crate::crypto::row::RowCipher;
@@ -42,13 +42,13 @@ pub type Chain = [u8; 32];
 pub const NO_VERSIONS: Chain = [0; 32];
 
 /// The keystore's description, authenticated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Meta {
     pub uuid: [u8; 16],
     pub generation: i64,
     pub destroyed: i64,
     pub renamed: i64,
-    pub roots: [Digest; TREES],
+    pub roots: Roots,
     pub slots: [u8; 32],
 }
 
@@ -71,11 +71,11 @@ impl Sealing {
     /// The description of a keystore that holds nothing yet.
     pub fn first_meta(&mut self, generation: i64, slots: &[SlotRow]) -> Result<MetaRow> {
         let slots = self.slots_mac(slots)?;
-        self.meta_row(&Meta { uuid: self.uuid, generation, destroyed: 0, renamed: 0, roots: [EMPTY; TREES], slots })
+        self.meta_row(&Meta { uuid: self.uuid, generation, destroyed: 0, renamed: 0, roots: Roots::default(), slots })
     }
 
     pub fn meta_row(&mut self, meta: &Meta) -> Result<MetaRow> {
-        let Meta { uuid, generation, destroyed, renamed, roots: [keys, ids, aliases], slots } = *meta;
+        let Meta { uuid, generation, destroyed, renamed, roots: [keys, ids, aliases], slots } = meta.clone();
         let mut row = MetaRow { uuid, generation, destroyed, renamed, keys, ids, aliases, slots, mac: [0; 32] };
         row.mac = self.meta_mac(&row)?;
         Ok(row)
@@ -88,7 +88,7 @@ impl Sealing {
                 Status::KeystoreCorrupt.error("the keystore's description was altered; restore it from a backup")
             );
         }
-        let MetaRow { uuid, generation, destroyed, renamed, keys, ids, aliases, slots, .. } = *row;
+        let MetaRow { uuid, generation, destroyed, renamed, keys, ids, aliases, slots, .. } = row.clone();
         Ok(Meta { uuid, generation, destroyed, renamed, roots: [keys, ids, aliases], slots })
     }
 
@@ -272,7 +272,7 @@ impl Sealing {
 
 /// What stands for an authenticated row in its tree.
 pub fn digest_of(mac: &[u8; 32]) -> Digest {
-    let mut digest = EMPTY;
+    let mut digest = Digest::default();
     digest.iter_mut().zip(mac).for_each(|(to, from)| *to = *from);
     digest
 }
@@ -329,7 +329,7 @@ impl Columns {
     }
 }
 
-fn signed(number: u64) -> Result<i64> {
+pub fn signed(number: u64) -> Result<i64> {
     i64::try_from(number).map_err(|_| Status::Internal.error("a version number is out of range"))
 }
 

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::Commit;
 use super::backend::{AliasRow, DueRow, KeyRow, MaterialRow, MetaRow, SlotRow, TagRow};
-use super::sealing::{Meta, NO_VERSIONS, Stored, digest_of};
+use super::sealing::{Meta, NO_VERSIONS, Stored, digest_of, signed};
 use super::tree::{Digest, Nodes, Rows, Tree};
 use crate::domain::id::{KeyId, VersionId};
 use crate::domain::key::Key;
@@ -56,7 +56,7 @@ pub(super) fn row_digest(row: i64) -> Digest {
 
 impl<'a> View<'a> {
     pub(super) fn new(rows: Rows<'a>, nodes: &'a mut Nodes, meta: Meta) -> Self {
-        nodes.begin(meta.roots);
+        nodes.begin(&meta.roots);
         Self { rows, nodes, meta }
     }
 
@@ -91,17 +91,12 @@ impl<'a> View<'a> {
 
     /// The key of this id; that there is none is as certain as what it is.
     pub fn key(&mut self, id: &KeyId) -> Result<Option<Stored>> {
-        let found = self.rows.backend.key_by_id(id.as_bytes())?.filter(|row| row.id == *id.as_bytes());
-        let row = match found {
-            Some(row) => row,
-            None if unchecked() => return Ok(None),
-            None => match self.find(Tree::Ids, id.as_bytes())? {
-                None => return Ok(None),
-                // The index may be damaged and the row whole.
-                Some(place) => self.row_of(&place)?.filter(|row| row.id == *id.as_bytes()).ok_or_else(|| gone(id))?,
-            },
-        };
-        self.newest(&row).map(Some)
+        let Some(place) = self.find(Tree::Ids, id.as_bytes())? else { return Ok(None) };
+        match self.row_of(&place)?.filter(|row| row.id == *id.as_bytes()) {
+            Some(row) => self.newest(&row).map(Some),
+            None if unchecked() => Ok(None),
+            None => Err(gone(id)),
+        }
     }
 
     pub(super) fn row_of(&mut self, place: &Digest) -> Result<Option<KeyRow>> {
@@ -140,7 +135,13 @@ impl<'a> View<'a> {
 
     /// One version's material, if this key has such a version; before it is said that it hasn't, all are looked at.
     pub fn material(&mut self, key: &Stored, version: &VersionId) -> Result<Option<(Version, Material)>> {
-        let found = match self.rows.backend.material(key.row, version.as_bytes())? {
+        let read = match key.key.primary {
+            Some(primary) if primary.id == *version => {
+                self.rows.backend.material_at(key.row, signed(primary.number)?)?
+            }
+            _ => self.rows.backend.material(key.row, version.as_bytes())?,
+        };
+        let found = match read {
             Some(row) if row.version == *version.as_bytes() => Some(row),
             _ => self.search(key, version)?,
         };
@@ -270,7 +271,8 @@ impl<'a> View<'a> {
         Ok(rows)
     }
 
-    /// Ids of keys changed after `generation`, at most `limit`.
+    /// Ids of keys changed after `generation`, at most `limit`. What was made after it and not changed since, nobody who
+    /// stands at `generation` can know.
     pub fn changed_since(&mut self, generation: i64, limit: usize) -> Result<Vec<KeyId>> {
         Ok(self.rows.backend.changed_since(generation, limit)?.into_iter().map(KeyId::from_bytes).collect())
     }
@@ -313,7 +315,7 @@ impl<'a> Change<'a> {
         let (before, after) = (meta.generation, meta.generation + 1);
         let (destroyed, renamed) = (meta.destroyed + self.destroyed, meta.renamed + self.renamed);
         let roots = nodes.flush(rows)?;
-        let row = rows.sealing.meta_row(&Meta { generation: after, destroyed, renamed, roots, ..*meta })?;
+        let row = rows.sealing.meta_row(&Meta { generation: after, destroyed, renamed, roots, ..meta.clone() })?;
         rows.backend.put_meta(&row)?;
         Ok(Some((Commit { before, after, destroyed, renamed }, row)))
     }
@@ -346,6 +348,9 @@ impl<'a> Change<'a> {
             Stored { row, revision: 1, generation: self.next_generation(), versions: NO_VERSIONS, tags: None, key };
         if self.view.find(Tree::Keys, &row_name(row)?)?.is_some() {
             return Err(Status::KeystoreCorrupt.error("a key is gone from the keystore; restore it from a backup"));
+        }
+        if self.view.find(Tree::Ids, stored.key.id.as_bytes())?.is_some() {
+            return Err(Status::RandomFailed.error("the kernel's random bytes repeat: a new key's id is taken already"));
         }
         self.changed = true;
         self.next_row = row.checked_add(1);
@@ -383,7 +388,7 @@ impl<'a> Change<'a> {
         let row = self.view.rows.sealing.material_row(stored, version, material)?;
         self.view.rows.backend.insert_material(&row)?;
         stored.versions = self.view.rows.sealing.extend(&stored.versions, &row)?;
-        match self.view.rows.backend.material(stored.row, &row.version)? {
+        match self.view.rows.backend.material_at(stored.row, row.number)? {
             Some(read) if read == row => match self.view.rows.sealing.open_material(&stored.key, &read)? {
                 (found, opened) if found == *version && *opened == *material => Ok(()),
                 _ => Err(unreadable()),

@@ -1,7 +1,7 @@
 //! Merkle trees over the keystore's rows: what is there, and which copy of it is the newest.
 //!
-//! A tree maps names of a fixed length to digests of 16 bytes. Each of its nodes is one row of the keystore and holds the
-//! digests of its children; the digest of a root stands in the keystore's description. So a row, a node or a branch that was
+//! A tree maps names of a fixed length to digests of 16 bytes. Each of its nodes but the root is one row of the keystore and
+//! holds the digests of its children; the roots stand in the keystore's description. So a row, a node or a branch that was
 //! removed, put back or replaced by an older copy doesn't fit what stands above it, and that something is *not* there
 //! can be told from one path.
 //!
@@ -15,14 +15,13 @@ use super::backend::Backend;
 use super::sealing::Sealing;
 use crate::error::{Error, Result, Status};
 
-/// A truncated MAC. Of a node, or of a row; zeros where a tree is empty.
+/// A truncated MAC of a node or of a row, or a row number.
 pub type Digest = [u8; 16];
-pub const EMPTY: Digest = [0; 16];
 
-/// Checked nodes that are kept, of at most 4352 bytes where names are short.
-const KEPT: usize = 512;
-/// The first number of a leaf; all nodes that branch have lower ones.
-const LOWEST_LEAF: i64 = Place { level: Tree::Ids.branching(), tree: Tree::Ids, prefix: 0 }.number();
+/// Checked nodes that are kept, of at most 1088 bytes where names are short.
+const KEPT: usize = 2048;
+/// Bits of a name by which nodes branch or that order leaves; names are longer, or just so long.
+const TOP: u32 = 32;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tree {
@@ -35,39 +34,31 @@ pub enum Tree {
 }
 
 pub const TREES: usize = 3;
+const ALL: [Tree; TREES] = [Tree::Keys, Tree::Ids, Tree::Aliases];
 
 impl Tree {
     const fn index(self) -> usize {
         self as usize
     }
 
-    /// Levels of nodes that branch by one byte of the name; below them, a leaf holds the rest of each name.
-    const fn branching(self) -> usize {
+    /// By how many bits of the name each level of nodes branches; below them, a leaf holds the rest of each name.
+    ///
+    /// Several nodes fit on a page of the file, so a change writes few pages. The roots stand in the keystore's
+    /// description, and must stay short.
+    const fn bits(self) -> &'static [u32] {
         match self {
-            Self::Keys => 3,
-            Self::Ids | Self::Aliases => 2,
+            Self::Keys => &[8, 6, 6, 6],
+            Self::Ids | Self::Aliases => &[4, 6, 6],
         }
-    }
-
-    const fn name_len(self) -> usize {
-        match self {
-            Self::Keys => 4,
-            Self::Ids | Self::Aliases => 16,
-        }
-    }
-
-    /// How much of a name an entry of this level holds.
-    const fn part_len(self, level: usize) -> usize {
-        if level < self.branching() { 1 } else { self.name_len() - self.branching() }
     }
 }
 
-/// Where a node stands: the tree, and the first bytes of a name, which lead to it.
+/// Where a node stands: the tree, and the first bits of a name, which lead to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
     level: usize,
     tree: Tree,
-    prefix: i64,
+    prefix: u32,
 }
 
 impl Place {
@@ -75,30 +66,96 @@ impl Place {
         Self { level: 0, tree, prefix: 0 }
     }
 
+    /// How many bits of a name lead here.
+    fn bits_above(self) -> u32 {
+        self.tree.bits().iter().take(self.level).sum()
+    }
+
+    /// By how many bits the nodes of this level branch; `None` in a leaf.
+    fn bits(self) -> Option<u32> {
+        self.tree.bits().get(self.level).copied()
+    }
+
     fn child(self, part: u8) -> Self {
-        Self { level: self.level + 1, prefix: self.prefix << 8 | i64::from(part), ..self }
+        Self { level: self.level + 1, prefix: self.prefix << self.bits().unwrap_or(0) | u32::from(part), ..self }
     }
 
     /// The node above and the part of the name that leads here from there.
     fn parent(self) -> Option<(Self, u8)> {
-        let level = self.level.checked_sub(1)?;
-        Some((Self { level, prefix: self.prefix >> 8, ..self }, self.prefix.to_le_bytes()[0]))
+        let above = Self { level: self.level.checked_sub(1)?, ..self };
+        let bits = above.bits()?;
+        let part = self.prefix & ((1 << bits) - 1);
+        Some((Self { prefix: self.prefix >> bits, ..above }, part.to_le_bytes()[0]))
     }
 
-    /// The node's row: neighbours lie together.
-    const fn number(self) -> i64 {
-        (self.level as i64) << 40 | (self.tree.index() as i64 + 1) << 32 | self.prefix
+    /// The last name that leads here, as far as names order nodes.
+    fn last(self) -> u32 {
+        let below = TOP - self.bits_above();
+        (u64::from(self.prefix) << below | ((1 << below) - 1)) as u32
+    }
+
+    /// The node's row: a node comes after its children, and those beside it, so that a path lies on few pages.
+    fn number(self) -> i64 {
+        (self.tree.index() as i64 + 1) << 40 | i64::from(self.last()) << 3 | (7 - self.level as i64)
+    }
+
+    /// How many whole bytes of a name are known from where its leaf stands.
+    fn bytes_above(self) -> usize {
+        self.bits_above() as usize / 8
+    }
+
+    /// What an entry of this node holds of `name`.
+    fn part(self, name: &[u8]) -> Result<Part<'_>> {
+        let Some(bits) = self.bits() else {
+            return Ok(Part { rest: name.get(self.bytes_above()..).ok_or_else(misused)?, branch: [0], is_leaf: true });
+        };
+        let branch = top(name)? >> (TOP - self.bits_above() - bits) & ((1 << bits) - 1);
+        Ok(Part { rest: &[], branch: [branch.to_le_bytes()[0]], is_leaf: false })
+    }
+
+    /// The length of a digest in this node. The number of a row needs no more than 4 bytes.
+    fn digest_len(self) -> usize {
+        match (self.tree, self.bits()) {
+            (Tree::Ids, None) => 4,
+            _ => size_of::<Digest>(),
+        }
+    }
+
+    /// The length of a part of a name in this node.
+    fn part_len(self) -> usize {
+        match (self.tree, self.bits()) {
+            (_, Some(_)) | (Tree::Keys, None) => 1,
+            (Tree::Ids | Tree::Aliases, None) => 14,
+        }
     }
 }
 
-/// A node's entries in order: a part of the name and the child's digest, each of fixed length.
+/// The bits of a name that order nodes.
+fn top(name: &[u8]) -> Result<u32> {
+    name.first_chunk().map(|first| u32::from_be_bytes(*first)).ok_or_else(misused)
+}
+
+/// A part of a name: a branch to a child, or in a leaf all that doesn't lead to it.
+struct Part<'a> {
+    rest: &'a [u8],
+    branch: [u8; 1],
+    is_leaf: bool,
+}
+
+impl Part<'_> {
+    fn bytes(&self) -> &[u8] {
+        if self.is_leaf { self.rest } else { &self.branch }
+    }
+}
+
+/// A node's entries in order: a part of the name and the end of the digest, each of a length that its place gives.
 #[derive(Debug, Clone, Default)]
 struct Node(Vec<u8>);
 
 impl Node {
     /// Where the entry of `part` starts, or where it belongs.
-    fn search(&self, part: &[u8]) -> std::result::Result<usize, usize> {
-        let width = part.len() + EMPTY.len();
+    fn search(&self, part: &[u8], digest_len: usize) -> std::result::Result<usize, usize> {
+        let width = part.len() + digest_len;
         let (mut low, mut high) = (0, self.0.len() / width);
         while low < high {
             let middle = low.midpoint(high);
@@ -112,13 +169,13 @@ impl Node {
         Err(low * width)
     }
 
-    fn get(&self, part: &[u8]) -> Option<Digest> {
-        let at = self.search(part).ok()? + part.len();
-        self.0.get(at..)?.first_chunk().copied()
+    fn get(&self, part: &[u8], digest_len: usize) -> Option<Digest> {
+        let at = self.search(part, digest_len).ok()? + part.len();
+        self.0.get(at..at + digest_len).and_then(whole)
     }
 
-    fn set(&mut self, part: &[u8], digest: Option<&Digest>) {
-        match (self.search(part), digest) {
+    fn set(&mut self, part: &[u8], digest: Option<&[u8]>, digest_len: usize) {
+        match (self.search(part, digest_len), digest) {
             (Ok(at), Some(digest)) => {
                 let at = at + part.len();
                 if let Some(old) = self.0.get_mut(at..at + digest.len()) {
@@ -126,135 +183,165 @@ impl Node {
                 }
             }
             (Err(at), Some(digest)) => drop(self.0.splice(at..at, part.iter().chain(digest).copied())),
-            (Ok(at), None) => drop(self.0.drain(at..at + part.len() + EMPTY.len())),
+            (Ok(at), None) => drop(self.0.drain(at..at + part.len() + digest_len)),
             (Err(_), None) => {}
         }
     }
 
-    fn entries(&self, part_len: usize) -> impl Iterator<Item = (&[u8], Digest)> {
-        self.0.chunks_exact(part_len + EMPTY.len()).filter_map(move |entry| {
+    fn entries(&self, place: Place) -> impl Iterator<Item = (&[u8], Digest)> {
+        let part_len = place.part_len();
+        self.0.chunks_exact(part_len + place.digest_len()).filter_map(move |entry| {
             let (part, digest) = entry.split_at_checked(part_len)?;
-            Some((part, *digest.first_chunk()?))
+            Some((part, whole(digest)?))
         })
+    }
+}
+
+/// A digest from its end; what is not in the node is zero.
+fn whole(end: &[u8]) -> Option<Digest> {
+    let mut digest = [0; size_of::<Digest>()];
+    let at = digest.len().checked_sub(end.len())?;
+    digest.get_mut(at..)?.copy_from_slice(end);
+    Some(digest)
+}
+
+/// The end of a digest that a node holds; the rest must be zero.
+fn end(digest: &Digest, len: usize) -> Result<&[u8]> {
+    match digest.split_at_checked(digest.len() - len) {
+        Some((zeros, end)) if zeros.iter().all(|byte| *byte == 0) => Ok(end),
+        _ => Err(misused()),
     }
 }
 
 /// A name of a tree and its digest.
 pub type Entry = (Vec<u8>, Digest);
 
-/// A list being made, and the name of the node it has come to.
-struct List {
-    name: Vec<u8>,
-    limit: usize,
-    found: Vec<Entry>,
+/// The contents of the trees' roots; empty where a tree is.
+pub type Roots = [Vec<u8>; TREES];
+
+struct Kept {
+    digest: Digest,
+    node: Arc<Node>,
+    is_leaf: bool,
 }
 
 /// The nodes that one connection has seen, and those that its transaction has changed.
 #[derive(Default)]
 pub struct Nodes {
-    kept: HashMap<i64, (Digest, Arc<Node>)>,
+    kept: HashMap<i64, Kept>,
     /// In the order of levels, so that children come before their parents from the end.
     changed: BTreeMap<Place, Node>,
-    roots: [Digest; TREES],
+    roots: [Arc<Node>; TREES],
 }
 
 impl Nodes {
-    /// Begins a transaction on a keystore whose description names these roots.
-    pub fn begin(&mut self, roots: [Digest; TREES]) {
+    /// Begins a transaction on a keystore whose description has these roots.
+    pub fn begin(&mut self, roots: &Roots) {
         self.changed.clear();
-        self.roots = roots;
+        for (kept, root) in self.roots.iter_mut().zip(roots) {
+            if kept.0 != *root {
+                *kept = Arc::new(Node(root.clone()));
+            }
+        }
     }
 
-    fn root(&self, tree: Tree) -> Digest {
-        self.roots.get(tree.index()).copied().unwrap_or(EMPTY)
+    /// Reads every node again from now on.
+    pub fn forget(&mut self) {
+        self.kept.clear();
+    }
+
+    fn root(&self, tree: Tree) -> Arc<Node> {
+        self.roots.get(tree.index()).cloned().unwrap_or_default()
+    }
+
+    /// The node at `place` as it is stored; none where nothing leads to it.
+    fn stored(&mut self, rows: &mut Rows<'_>, place: Place, digest: Option<&Digest>) -> Result<Option<Arc<Node>>> {
+        match digest {
+            _ if place.level == 0 => Ok(Some(self.root(place.tree))),
+            Some(digest) => self.load(rows, place, digest).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// The digest of `name`, `None` where the tree has no such name.
     pub fn get(&mut self, rows: &mut Rows<'_>, tree: Tree, name: &[u8]) -> Result<Option<Digest>> {
-        let mut expected = Some(self.root(tree)).filter(|root| *root != EMPTY);
+        let mut expected = None;
         let mut place = Place::root(tree);
-        let mut rest = name;
         loop {
-            let part = rest.get(..tree.part_len(place.level)).ok_or_else(misused)?;
-            expected = match (self.changed.get(&place), expected) {
-                (Some(node), _) => node.get(part),
-                (None, Some(digest)) => self.load(rows, place, &digest)?.get(part),
-                (None, None) => return Ok(None),
+            let part = place.part(name)?;
+            let found = match self.changed.get(&place) {
+                Some(node) => node.get(part.bytes(), place.digest_len()),
+                None => match self.stored(rows, place, expected.as_ref())? {
+                    Some(node) => node.get(part.bytes(), place.digest_len()),
+                    None => return Ok(None),
+                },
             };
-            if place.level == tree.branching() {
-                return Ok(expected);
+            if part.is_leaf {
+                return Ok(found);
             }
-            let (first, below) = rest.split_first().ok_or_else(misused)?;
-            (place, rest) = (place.child(*first), below);
+            (place, expected) = (place.child(part.branch[0]), found);
         }
     }
 
     /// Gives `name` this digest, or takes it out of the tree.
     pub fn put(&mut self, rows: &mut Rows<'_>, tree: Tree, name: &[u8], digest: Option<&Digest>) -> Result<()> {
-        let mut expected = Some(self.root(tree)).filter(|root| *root != EMPTY);
+        let mut expected = None;
         let mut place = Place::root(tree);
-        let mut rest = name;
         loop {
-            let part = rest.get(..tree.part_len(place.level)).ok_or_else(misused)?;
+            let part = place.part(name)?;
             if !self.changed.contains_key(&place) {
-                let node = match expected {
-                    Some(digest) => Node::clone(&*self.load(rows, place, &digest)?),
-                    None => Node::default(),
-                };
-                self.changed.insert(place, node);
+                let node = self.stored(rows, place, expected.as_ref())?;
+                self.changed.insert(place, node.map(|node| Node::clone(&node)).unwrap_or_default());
             }
             let node = self.changed.get_mut(&place).ok_or_else(misused)?;
-            if place.level == tree.branching() {
-                node.set(part, digest);
+            if part.is_leaf {
+                let len = place.digest_len();
+                node.set(part.bytes(), digest.map(|digest| end(digest, len)).transpose()?, len);
                 return Ok(());
             }
-            expected = node.get(part);
-            let (first, below) = rest.split_first().ok_or_else(misused)?;
-            (place, rest) = (place.child(*first), below);
+            expected = node.get(part.bytes(), place.digest_len());
+            place = place.child(part.branch[0]);
         }
     }
 
     /// The first `limit` names after `after`, or from the start, of the tree as it is stored.
     pub fn after(&mut self, rows: &mut Rows<'_>, tree: Tree, after: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>> {
-        let mut list = List { name: Vec::new(), limit, found: Vec::new() };
+        let mut found = Vec::new();
         let root = self.root(tree);
-        if root != EMPTY {
-            self.walk(rows, Place::root(tree), &root, after, &mut list)?;
-        }
-        Ok(list.found)
+        self.walk(rows, Place::root(tree), &root, after, limit, &mut found)?;
+        Ok(found)
     }
 
-    /// `after`: what is left of that name below this node.
     fn walk(
         &mut self,
         rows: &mut Rows<'_>,
         place: Place,
-        digest: &Digest,
+        node: &Node,
         after: Option<&[u8]>,
-        list: &mut List,
+        limit: usize,
+        found: &mut Vec<Entry>,
     ) -> Result<()> {
-        let node = self.load(rows, place, digest)?;
-        let part_len = place.tree.part_len(place.level);
-        let border = after.and_then(|after| after.split_at_checked(part_len));
-        for (part, digest) in node.entries(part_len) {
-            if list.found.len() >= list.limit {
+        let border = after.map(top).transpose()?;
+        for (part, digest) in node.entries(place) {
+            if found.len() >= limit {
                 return Ok(());
             }
-            let inside = match border {
-                Some((first, _)) if part < first => continue,
-                Some((first, rest)) if part == first => Some(rest),
-                _ => None,
-            };
-            let above = list.name.len();
-            list.name.extend(part);
             match part {
-                [part] if place.level < place.tree.branching() => {
-                    self.walk(rows, place.child(*part), &digest, inside, list)?;
+                [part] if place.bits().is_some() => {
+                    let child = place.child(*part);
+                    if border.is_none_or(|border| border <= child.last()) {
+                        let node = self.load(rows, child, &digest)?;
+                        self.walk(rows, child, &node, after, limit, found)?;
+                    }
                 }
-                _ if inside.is_none() => list.found.push((list.name.clone(), digest)),
-                _ => {}
+                rest => {
+                    let above = place.last().to_be_bytes();
+                    let name = [above.get(..place.bytes_above()).unwrap_or_default(), rest].concat();
+                    if after.is_none_or(|after| *after < *name) {
+                        found.push((name, digest));
+                    }
+                }
             }
-            list.name.truncate(above);
         }
         Ok(())
     }
@@ -262,34 +349,41 @@ impl Nodes {
     /// The node at `place`, which must be the one whose digest its parent holds.
     fn load(&mut self, rows: &mut Rows<'_>, place: Place, digest: &Digest) -> Result<Arc<Node>> {
         let number = place.number();
-        if let Some((kept, node)) = self.kept.get(&number)
-            && kept == digest
+        if let Some(kept) = self.kept.get(&number)
+            && kept.digest == *digest
         {
-            return Ok(Arc::clone(node));
+            return Ok(Arc::clone(&kept.node));
         }
         let content = rows.backend.node(number)?.ok_or_else(damaged)?;
         if rows.sealing.node_digest(number, &content)? != *digest {
             return Err(damaged());
         }
         let node = Arc::new(Node(content));
-        self.keep(number, *digest, &node);
+        self.keep(place, *digest, &node);
         Ok(node)
     }
 
-    fn keep(&mut self, number: i64, digest: Digest, node: &Arc<Node>) {
+    fn keep(&mut self, place: Place, digest: Digest, node: &Arc<Node>) {
         if self.kept.len() >= KEPT {
             // What lies above the leaves is needed again for whatever comes next.
-            self.kept.retain(|number, _| *number < LOWEST_LEAF);
+            self.kept.retain(|_, kept| !kept.is_leaf);
             if self.kept.len() >= KEPT {
                 self.kept.clear();
             }
         }
-        self.kept.insert(number, (digest, Arc::clone(node)));
+        let kept = Kept { digest, node: Arc::clone(node), is_leaf: place.bits().is_none() };
+        self.kept.insert(place.number(), kept);
     }
 
     /// Writes the changed nodes; returns the new roots.
-    pub fn flush(&mut self, rows: &mut Rows<'_>) -> Result<[Digest; TREES]> {
+    pub fn flush(&mut self, rows: &mut Rows<'_>) -> Result<Roots> {
         while let Some((place, node)) = self.changed.pop_last() {
+            let Some((parent, part)) = place.parent() else {
+                if let Some(root) = self.roots.get_mut(place.tree.index()) {
+                    *root = Arc::new(node);
+                }
+                continue;
+            };
             let number = place.number();
             let digest = match node.0.is_empty() {
                 true => {
@@ -299,22 +393,14 @@ impl Nodes {
                 false => {
                     let digest = rows.sealing.node_digest(number, &node.0)?;
                     rows.backend.put_node(number, &node.0)?;
-                    self.keep(number, digest, &Arc::new(node));
+                    self.keep(place, digest, &Arc::new(node));
                     Some(digest)
                 }
             };
-            match place.parent() {
-                Some((parent, part)) => {
-                    self.changed.get_mut(&parent).ok_or_else(misused)?.set(&[part], digest.as_ref());
-                }
-                None => {
-                    if let Some(root) = self.roots.get_mut(place.tree.index()) {
-                        *root = digest.unwrap_or(EMPTY);
-                    }
-                }
-            }
+            let above = self.changed.get_mut(&parent).ok_or_else(misused)?;
+            above.set(&[part], digest.as_ref().map(Digest::as_slice), parent.digest_len());
         }
-        Ok(self.roots)
+        Ok(ALL.map(|tree| self.root(tree).0.clone()))
     }
 }
 

@@ -12,9 +12,9 @@ use crate::sample::{Place, faults, sample};
 const FORMATS: &[(&str, &[(&str, &str)])] = &[(
     "format-1",
     &[
-        ("key.db", "e6486e8ba7f6b6dcd2971fb769b68fe34a2e8be3a8686f012040df78136a87d9"),
-        ("passphrase.db", "664f54792a4af167adacffe0531cf816ca427ea8afddbaa0e7ddf5a4e6e847fa"),
-        ("expected.json", "240a6e3e0a55724eb4968a03ba3b812026e7d1b56f7c4fe85c3078056bf85e85"),
+        ("key.db", "f1dcec18ac55e7b037eae0acfb59081e39f37e997f6468bd9c285b6f1d656b0b"),
+        ("passphrase.db", "ecdd2d3f784ef21493f50ad7ee33d06b9fef4fe73b9d6a96c869dc15f8459793"),
+        ("expected.json", "c1ccba07fd483825b07fa1eae457bc5f2b7ee049491f2de5505397909e15e08e"),
     ],
 )];
 

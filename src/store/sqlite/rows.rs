@@ -40,7 +40,14 @@ pub(super) const CREATED_IN_FUTURE: &str =
 // With UNION, which wants an order, it would be two scans.
 pub(super) const SIGHTED_TOO_EARLY: &str = "SELECT row FROM key WHERE sighted_wall IS NOT NULL AND delete_date > ?1
                    UNION ALL SELECT row FROM key WHERE expiry_sighted_wall IS NOT NULL AND import_expires > ?1 LIMIT ?2";
+pub(super) const CHANGED_SINCE: &str = "SELECT id FROM key WHERE revision > 1 AND generation > ? LIMIT ?";
 pub(super) const NEXT_LOOK_AFTER: &str = "SELECT min(next_look) FROM key WHERE next_look > ?";
+
+pub(super) const LATER_MATERIAL: &str = concat!(
+    "SELECT ",
+    columns!(material),
+    " FROM material INDEXED BY material_version WHERE key_row = ? AND version = ? AND number > 16"
+);
 
 fn key_row(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
     Ok(KeyRow {
@@ -223,17 +230,12 @@ impl Backend for Sqlite {
     }
 
     fn put_node(&mut self, number: i64, content: &[u8]) -> Result<()> {
-        let sql = "INSERT INTO node(number, content) VALUES(?, ?)
-                   ON CONFLICT(number) DO UPDATE SET content = excluded.content";
+        let sql = "REPLACE INTO node(number, content) VALUES(?, ?)";
         self.change_one(sql, params![number, content])
     }
 
     fn delete_node(&mut self, number: i64) -> Result<()> {
         self.change("DELETE FROM node WHERE number = ?", [number]).map(drop)
-    }
-
-    fn key_by_id(&mut self, id: &[u8; 16]) -> Result<Option<KeyRow>> {
-        self.one(concat!("SELECT ", columns!(key), " FROM key WHERE id = ?"), [id], key_row)
     }
 
     fn key_by_row(&mut self, row: i64) -> Result<Option<KeyRow>> {
@@ -251,10 +253,8 @@ impl Backend for Sqlite {
             let sql_params = params![value, key.row];
             self.one::<i64>(&sql, sql_params, first).map(|found| found == Some(1))
         };
-        let by_id = self.one("SELECT row FROM key WHERE id = ?", [key.id], first)?;
         let rotates = key.state == 1 && key.interval_s.is_some() && key.future_noticed.is_none();
-        Ok(by_id == Some(key.row)
-            && found("key_generation", "generation = ?", &key.generation)?
+        Ok((key.revision <= 1 || found("key_generation", "revision > 1 AND generation = ?", &key.generation)?)
             && (key.next_look.is_none()
                 || found("key_next_look", "next_look IS NOT NULL AND next_look = ?", &key.next_look)?)
             && (!rotates
@@ -289,7 +289,7 @@ impl Backend for Sqlite {
     }
 
     fn update_key(&mut self, key: &KeyRow) -> Result<()> {
-        // An index of a column that is set is written, whether the value is another or not; a key's id stays.
+        // A key's id stays.
         let sql = "UPDATE key SET state = ?3, origin = ?4, creator = ?5, description = ?6, created = ?7,
                    interval_s = ?8, primary_number = ?9, primary_id = ?10, primary_created = ?11,
                    future_noticed = ?12, delete_date = ?13, sighted_wall = ?14, sighted_boot = ?15,
@@ -324,7 +324,7 @@ impl Backend for Sqlite {
     }
 
     fn changed_since(&mut self, generation: i64, limit: usize) -> Result<Vec<[u8; 16]>> {
-        self.all("SELECT id FROM key WHERE generation > ? LIMIT ?", params![generation, count(limit)], first)
+        self.all(CHANGED_SINCE, params![generation, count(limit)], first)
     }
 
     fn insert_material(&mut self, m: &MaterialRow) -> Result<()> {
@@ -333,8 +333,18 @@ impl Backend for Sqlite {
     }
 
     fn material(&mut self, key_row: i64, version: &[u8; 16]) -> Result<Option<MaterialRow>> {
-        let sql = concat!("SELECT ", columns!(material), " FROM material WHERE key_row = ? AND version = ?");
-        self.one(sql, params![key_row, version], material_row)
+        // A key's first versions lie beside each other, and are quicker to look through than to index.
+        let first =
+            concat!("SELECT ", columns!(material), " FROM material WHERE key_row = ? AND number <= 16 AND version = ?");
+        if let Some(found) = self.one(first, params![key_row, version], material_row)? {
+            return Ok(Some(found));
+        }
+        self.one(LATER_MATERIAL, params![key_row, version], material_row)
+    }
+
+    fn material_at(&mut self, key_row: i64, number: i64) -> Result<Option<MaterialRow>> {
+        let sql = concat!("SELECT ", columns!(material), " FROM material WHERE key_row = ? AND number = ?");
+        self.one(sql, params![key_row, number], material_row)
     }
 
     fn materials_after(&mut self, key_row: i64, number: i64, limit: usize) -> Result<Vec<MaterialRow>> {

@@ -53,9 +53,16 @@ impl Sqlite {
 }
 
 #[test]
-fn what_the_clock_asks_is_answered_by_indexes_alone() {
+fn what_is_asked_of_all_keys_is_answered_by_indexes_alone() {
     let store = Sqlite::in_memory().unwrap();
-    for sql in [rows::DUE, rows::NEXT_LOOK_AFTER, rows::CREATED_IN_FUTURE, rows::SIGHTED_TOO_EARLY] {
+    for sql in [
+        rows::DUE,
+        rows::NEXT_LOOK_AFTER,
+        rows::CREATED_IN_FUTURE,
+        rows::SIGHTED_TOO_EARLY,
+        rows::CHANGED_SINCE,
+        rows::LATER_MATERIAL,
+    ] {
         let mut statement = store.connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
         let nothing = vec![rusqlite::types::Null; statement.parameter_count()];
         let plan = statement.query_map(rusqlite::params_from_iter(nothing), |row| row.get(3));

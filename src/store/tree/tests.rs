@@ -28,14 +28,21 @@ impl Numbers {
         self.0 >> 33
     }
 
-    fn digest(&mut self) -> Digest {
-        (u128::from(self.next()) << 64 | u128::from(self.next()) << 32 | u128::from(self.next()) | 1).to_be_bytes()
+    /// What a leaf of this tree can hold.
+    fn digest(&mut self, tree: Tree) -> Digest {
+        match tree {
+            Tree::Ids => u128::from(self.next() as u32 | 1).to_be_bytes(),
+            Tree::Keys | Tree::Aliases => {
+                (u128::from(self.next()) << 97 | u128::from(self.next()) << 32 | u128::from(self.next()) | 1)
+                    .to_be_bytes()
+            }
+        }
     }
 }
 
 /// Names that share prefixes of every length.
 fn name(tree: Tree, numbers: &mut Numbers) -> Vec<u8> {
-    let len = tree.name_len();
+    let len = if tree == Tree::Keys { 4 } else { 16 };
     (0..len)
         .map(|at| if at + 1 == len || numbers.next().is_multiple_of(3) { (numbers.next() % 5) as u8 } else { 0 })
         .collect()
@@ -45,14 +52,14 @@ fn name(tree: Tree, numbers: &mut Numbers) -> Vec<u8> {
 fn a_tree_holds_what_a_map_holds() {
     for tree in [Tree::Keys, Tree::Ids, Tree::Aliases] {
         let (mut store, mut numbers) = (Store::new(), Numbers(7));
-        let (mut nodes, mut roots) = (Nodes::default(), [EMPTY; TREES]);
+        let (mut nodes, mut roots) = (Nodes::default(), Roots::default());
         let mut model: BTreeMap<Vec<u8>, Digest> = BTreeMap::new();
         for round in 0..60 {
-            nodes.begin(roots);
+            nodes.begin(&roots);
             for _ in 0..20 {
                 let name = name(tree, &mut numbers);
                 // Late rounds take away more than they add, down to nothing.
-                let digest = (numbers.next() % 60 >= round).then(|| numbers.digest());
+                let digest = (numbers.next() % 60 >= round).then(|| numbers.digest(tree));
                 nodes.put(&mut store.rows(), tree, &name, digest.as_ref()).unwrap();
                 match digest {
                     Some(digest) => drop(model.insert(name.clone(), digest)),
@@ -68,7 +75,7 @@ fn a_tree_holds_what_a_map_holds() {
             roots = nodes.flush(&mut store.rows()).unwrap();
             // By another connection, which has seen none of it, too.
             for nodes in [&mut nodes, &mut Nodes::default()] {
-                nodes.begin(roots);
+                nodes.begin(&roots);
                 for _ in 0..40 {
                     let name = name(tree, &mut numbers);
                     assert_eq!(nodes.get(&mut store.rows(), tree, &name).unwrap(), model.get(&name).copied());
@@ -81,7 +88,7 @@ fn a_tree_holds_what_a_map_holds() {
                 assert_eq!(some, expected.map(|(n, d)| (n.clone(), *d)).collect::<Vec<_>>(), "a list after a name");
             }
         }
-        assert_eq!(roots, [EMPTY; TREES], "an emptied tree has a root");
+        assert_eq!(roots, Roots::default(), "an emptied tree has a root");
         let left = store.backend.nodes().unwrap();
         assert_eq!(left, Vec::<i64>::new(), "an emptied tree has nodes");
     }
@@ -90,16 +97,16 @@ fn a_tree_holds_what_a_map_holds() {
 #[test]
 fn the_order_of_changes_leaves_no_trace() {
     let mut numbers = Numbers(3);
-    let entries: Vec<Entry> = (0..200).map(|_| (name(Tree::Ids, &mut numbers), numbers.digest())).collect();
+    let entries: Vec<Entry> = (0..200).map(|_| (name(Tree::Ids, &mut numbers), numbers.digest(Tree::Ids))).collect();
     let distinct: BTreeMap<Vec<u8>, Digest> = entries.into_iter().collect();
     let root = |entries: Vec<(&Vec<u8>, &Digest)>, at_once: bool| {
-        let (mut store, mut nodes, mut roots) = (Store::new(), Nodes::default(), [EMPTY; TREES]);
-        nodes.begin(roots);
+        let (mut store, mut nodes, mut roots) = (Store::new(), Nodes::default(), Roots::default());
+        nodes.begin(&roots);
         for (name, digest) in entries {
             nodes.put(&mut store.rows(), Tree::Ids, name, Some(digest)).unwrap();
             if !at_once {
                 roots = nodes.flush(&mut store.rows()).unwrap();
-                nodes.begin(roots);
+                nodes.begin(&roots);
             }
         }
         nodes.flush(&mut store.rows()).unwrap()
@@ -114,30 +121,62 @@ fn no_two_trees_or_places_share_a_node() {
     let mut seen = std::collections::HashSet::new();
     for tree in [Tree::Keys, Tree::Ids, Tree::Aliases] {
         let mut level = vec![Place::root(tree)];
-        for depth in 0..=tree.branching() {
+        for depth in 0..=tree.bits().len() {
             for place in &level {
                 assert!(seen.insert(place.number()), "{place:?} has another node's number");
                 assert_eq!(place.level, depth);
             }
-            level = level.iter().flat_map(|p| [0, 1, 255].map(|part| p.child(part))).collect();
+            let branching = level.iter().filter_map(|place| Some((place, place.bits()?)));
+            level = branching.flat_map(|(p, bits)| [0, 1, 255 >> (8 - bits)].map(|part| p.child(part))).collect();
             for place in &level {
                 let (parent, part) = place.parent().unwrap();
                 assert_eq!(parent.child(part), *place, "a child's parent is another");
+                assert!(place.number() < parent.number(), "a node doesn't come after its children");
             }
         }
     }
 }
 
 #[test]
+fn every_bit_of_a_name_leads_somewhere() {
+    for tree in [Tree::Keys, Tree::Ids, Tree::Aliases] {
+        let (mut store, mut nodes) = (Store::new(), Nodes::default());
+        nodes.begin(&Roots::default());
+        let len = if tree == Tree::Keys { 4 } else { 16 };
+        let names: Vec<Vec<u8>> =
+            (0..8 * len).map(|bit| (0..len).map(|at| u8::from(at == bit / 8) << (7 - bit % 8)).collect()).collect();
+        for (number, name) in names.iter().enumerate() {
+            let digest = (number as u128 + 1).to_be_bytes();
+            nodes.put(&mut store.rows(), tree, name, Some(&digest)).unwrap();
+        }
+        let roots = nodes.flush(&mut store.rows()).unwrap();
+        nodes.begin(&roots);
+        for (number, name) in names.iter().enumerate() {
+            let found = nodes.get(&mut store.rows(), tree, name).unwrap();
+            assert_eq!(found, Some((number as u128 + 1).to_be_bytes()), "{tree:?}: two names share an entry");
+        }
+    }
+}
+
+#[test]
+fn a_digest_that_a_node_cannot_hold_is_refused() {
+    let (mut store, mut nodes) = (Store::new(), Nodes::default());
+    nodes.begin(&Roots::default());
+    let too_large = (1u128 << 32).to_be_bytes();
+    let said = nodes.put(&mut store.rows(), Tree::Ids, &[1; 16], Some(&too_large)).map_err(|e| e.status());
+    assert_eq!(said, Err(Status::Internal), "a row number was cut off");
+}
+
+#[test]
 fn a_node_that_is_gone_old_or_altered_is_refused() {
     let (mut store, mut nodes) = (Store::new(), Nodes::default());
     let name = [0, 0, 0, 9];
-    nodes.begin([EMPTY; TREES]);
+    nodes.begin(&Roots::default());
     nodes.put(&mut store.rows(), Tree::Keys, &name, Some(&[1; 16])).unwrap();
     let before = nodes.flush(&mut store.rows()).unwrap();
     let numbers = store.backend.nodes().unwrap();
     let old: Vec<Vec<u8>> = numbers.iter().map(|n| store.backend.node(*n).unwrap().unwrap()).collect();
-    nodes.begin(before);
+    nodes.begin(&before);
     nodes.put(&mut store.rows(), Tree::Keys, &name, Some(&[2; 16])).unwrap();
     let roots = nodes.flush(&mut store.rows()).unwrap();
     for (number, old) in numbers.iter().zip(&old) {
@@ -150,13 +189,13 @@ fn a_node_that_is_gone_old_or_altered_is_refused() {
                 None => store.backend.delete_node(*number).unwrap(),
             }
             let mut fresh = Nodes::default();
-            fresh.begin(roots);
+            fresh.begin(&roots);
             let said = fresh.get(&mut store.rows(), Tree::Keys, &name).map_err(|e| e.status());
             assert_eq!(said, Err(Status::KeystoreCorrupt), "node {number:#x} as {wrong:?}");
             store.backend.put_node(*number, &new).unwrap();
         }
         let mut fresh = Nodes::default();
-        fresh.begin(roots);
+        fresh.begin(&roots);
         assert_eq!(fresh.get(&mut store.rows(), Tree::Keys, &name).unwrap(), Some([2; 16]));
     }
 }
