@@ -18,8 +18,9 @@ use crate::error::{Error, Result, Status};
 use crate::store::{Change, DueRow, Stored};
 use crate::sys::{clocks, random};
 
-/// The work of a batch, under the lock of the store, takes about this long; batches grow and shrink to fit.
-const BATCH_TIME: Duration = Duration::from_millis(12);
+/// The work of a batch, under the lock of the store, takes about this long, and its commit some milliseconds more; batches
+/// grow and shrink to fit.
+const BATCH_TIME: Duration = Duration::from_millis(16);
 const SMALLEST_BATCH: usize = 32;
 const LARGEST_BATCH: usize = 4096;
 const CONTRADICTIONS: usize = 128;
@@ -90,6 +91,12 @@ fn rotatable(stored: &Stored) -> Result<()> {
 fn new_version(change: &mut Change<'_>, stored: Stored, now: Time) -> Result<Stored> {
     let material = Zeroizing::new(random::array::<32>()?);
     change.rotate(stored, VersionId::from_random(random::array()?), &material, now)
+}
+
+/// How many rows the next batch looks at, after one of `size` whose work took so long.
+fn next_size(size: usize, took: Duration) -> usize {
+    let fitting = size as u128 * BATCH_TIME.as_micros() / took.as_micros().max(1);
+    usize::try_from(fitting).unwrap_or(LARGEST_BATCH).clamp(size / 2, size * 2).clamp(SMALLEST_BATCH, LARGEST_BATCH)
 }
 
 /// What a look at one due key changed.
@@ -266,11 +273,7 @@ impl Core {
                 return Ok(total);
             }
             after = Some(last);
-            size = match batch.took {
-                took if took > BATCH_TIME => (size / 2).max(SMALLEST_BATCH),
-                took if took < BATCH_TIME / 2 => (size * 2).min(LARGEST_BATCH),
-                _ => size,
-            };
+            size = next_size(size, batch.took);
             // SQLite has no queue: without a pause nobody else would get the lock.
             crate::sys::sync::sleep(Duration::from_micros(500));
         }

@@ -244,7 +244,7 @@ fn sync_folder(path: &Path) -> std::io::Result<()> {
 }
 
 fn fill(path: &Path, root: &Root) -> Result<()> {
-    let mut made = super::Gated(Some(Box::new(fork::gate(|| Sqlite::create(path))?)));
+    let mut made = super::connection::Gated(Some(Box::new(fork::gate(|| Sqlite::create(path))?)));
     fill_rows(made.get()?, root).map(drop)
 }
 

@@ -2,6 +2,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use super::{BATCH_TIME, LARGEST_BATCH, SMALLEST_BATCH, next_size};
 use crate::clock::CallbackClock;
 use crate::{CreateKey, Interval, Kms, Options};
 
@@ -31,4 +32,16 @@ fn a_clock_that_jumps_between_two_looks_does_not_keep_a_pass_busy_for_ever() {
     });
     let versions = wait.recv_timeout(Duration::from_secs(30)).expect("one pass never ends");
     assert!(versions <= 3, "one pass made {versions} versions of a key");
+}
+
+#[test]
+fn batches_grow_and_shrink_to_the_time_they_may_take() {
+    assert_eq!(next_size(400, BATCH_TIME), 400);
+    assert_eq!(next_size(400, BATCH_TIME * 4 / 5), 500);
+    assert_eq!(next_size(400, BATCH_TIME * 2), 200);
+    // One odd batch says little.
+    assert_eq!(next_size(400, BATCH_TIME * 100), 200);
+    assert_eq!(next_size(400, Duration::ZERO), 800);
+    assert_eq!(next_size(SMALLEST_BATCH, BATCH_TIME * 100), SMALLEST_BATCH);
+    assert_eq!(next_size(LARGEST_BATCH, Duration::ZERO), LARGEST_BATCH);
 }

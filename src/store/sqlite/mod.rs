@@ -8,6 +8,7 @@ mod rows;
 use std::path::{Path, PathBuf};
 
 use rusqlite::backup::{Backup, StepResult};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::backend::Transaction;
@@ -79,6 +80,9 @@ impl Sqlite {
     fn prepare(&self) -> Result<()> {
         self.connection.set_prepared_statement_cache_capacity(64);
         self.connection.busy_timeout(std::time::Duration::ZERO).map_err(|e| storage("open", &e))?;
+        // Else each statement that a partial index could serve is prepared again for each value it is given.
+        let stable = DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG;
+        self.connection.set_db_config(stable, true).map_err(|e| storage("open", &e))?;
         self.connection
             .execute_batch(
                 "PRAGMA journal_mode = TRUNCATE; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;

@@ -1,4 +1,4 @@
-//! A rotation storm: a million keys due at one instant, while two threads encrypt.
+//! A rotation storm: a million keys due at one instant, while two threads encrypt, and once more without them.
 
 use std::fs;
 use std::hint::black_box;
@@ -16,6 +16,7 @@ use crate::types::OVERHEAD;
 const BYTES: usize = 64;
 const THREADS: usize = 2;
 const HOT: usize = 1000;
+const DAY_S: i64 = 86_400;
 const PATIENCE: Duration = Duration::from_secs(300);
 
 const WARMING: usize = 0;
@@ -55,8 +56,7 @@ pub fn run(bench: &Bench) -> Result<Section, String> {
             let theirs = thread.join().map_err(|_| "an encrypting thread died")?;
             latencies.iter_mut().zip(&theirs).for_each(|(all, one)| all.add_all(one));
         }
-        let (noticed, seconds, rotated) = storm?;
-        Ok(Seen { noticed, seconds, rotated, latencies })
+        Ok(Seen { storm: storm?, alone: storm_of(&kms, &fixture, 2)?, latencies })
     })?;
     drop(kms);
     remove(&path);
@@ -64,33 +64,51 @@ pub fn run(bench: &Bench) -> Result<Section, String> {
 }
 
 struct Seen {
+    storm: Storm,
+    /// With nobody encrypting.
+    alone: Storm,
+    latencies: [Histogram; 2],
+}
+
+struct Storm {
     /// Seconds until the first rotation, and from there to the last.
     noticed: f64,
     seconds: f64,
     rotated: u64,
-    latencies: [Histogram; 2],
 }
 
-/// Lets the threads run idle, then moves the clock to where all keys are due, and waits for the last rotation.
-fn conduct(bench: &Bench, kms: &Keystore, fixture: &Fixture, phase: &AtomicUsize) -> Result<(f64, f64, u64), String> {
+impl Storm {
+    fn rate(&self) -> f64 {
+        self.rotated as f64 / self.seconds
+    }
+}
+
+/// Lets the threads run idle, then has the storm begin.
+fn conduct(bench: &Bench, kms: &Keystore, fixture: &Fixture, phase: &AtomicUsize) -> Result<Storm, String> {
     thread::sleep(Duration::from_millis(bench.effort.pick(1000, 200)));
     phase.store(IDLE, Ordering::SeqCst);
     thread::sleep(Duration::from_millis(bench.effort.pick(5000, 500)));
     phase.store(STORM, Ordering::SeqCst);
+    storm_of(kms, fixture, 1)
+}
+
+/// Moves the clock to where all keys are due for the `nth` time, and waits for the last rotation.
+fn storm_of(kms: &Keystore, fixture: &Fixture, nth: i64) -> Result<Storm, String> {
+    let before = kms.health()?.rotations;
     let due = Instant::now();
-    set_clock(fixture.created_ms + INTERVAL_S * 1000);
+    set_clock(fixture.created_ms + nth * (INTERVAL_S + DAY_S) * 1000);
     let mut first = None;
     loop {
-        let health = kms.health()?;
-        if health.rotations > 0 && first.is_none() {
+        let rotated = kms.health()?.rotations - before;
+        if rotated > 0 && first.is_none() {
             first = Some(Instant::now());
         }
-        if health.rotations >= fixture.count as u64 {
+        if rotated >= fixture.count as u64 {
             let first = first.unwrap_or(due);
-            return Ok(((first - due).as_secs_f64(), first.elapsed().as_secs_f64(), health.rotations));
+            return Ok(Storm { noticed: (first - due).as_secs_f64(), seconds: first.elapsed().as_secs_f64(), rotated });
         }
         if due.elapsed() > PATIENCE {
-            return Err(format!("{} of {} keys rotated in {PATIENCE:?}", health.rotations, fixture.count));
+            return Err(format!("{rotated} of {} keys rotated in {PATIENCE:?}", fixture.count));
         }
         thread::sleep(Duration::from_millis(2));
     }
@@ -164,9 +182,8 @@ impl Histogram {
 
 fn section(seen: &Seen) -> Section {
     let [idle, storm] = &seen.latencies;
-    let rate = seen.rotated as f64 / seen.seconds;
     let p99 = (idle.quantile(0.99), storm.quantile(0.99));
-    let keys = digits(seen.rotated as f64);
+    let keys = digits(seen.storm.rotated as f64);
     let row = |name: &str, histogram: &Histogram| {
         let cells = QUANTILES.map(|(_, part)| time(histogram.quantile(part)));
         [name.to_owned()].into_iter().chain(cells).chain([digits(histogram.total() as f64)]).collect()
@@ -182,9 +199,12 @@ fn section(seen: &Seen) -> Section {
             "{keys} keys on the disk become due at one instant. {THREADS} threads encrypt {BYTES} bytes all the time \
              under {HOT} of them at random, so with the rotation thread there are three for the CPUs. Each call is timed \
              by the wall clock, about 25 ns for reading it included. The first rotation came {} after the keys were \
-             due, the last {} s later.",
-            time(seen.noticed * 1e9),
-            digits(seen.seconds)
+             due, the last {} s later. Then they become due once more, with nobody encrypting: {} s, {} rotations a \
+             second.",
+            time(seen.storm.noticed * 1e9),
+            digits(seen.storm.seconds),
+            digits(seen.alone.seconds),
+            digits(seen.alone.rate())
         )],
         tables: vec![Table {
             caption: "One encryption".to_owned(),
@@ -211,8 +231,8 @@ fn section(seen: &Seen) -> Section {
                 what: format!("rotations in a storm of {keys} keys"),
                 limit: Limit::AtLeast(20_000.0),
                 unit: "committed/s".to_owned(),
-                measured: rate,
-                figures: format!("{keys} in {} s", digits(seen.seconds)),
+                measured: seen.storm.rate(),
+                figures: format!("{keys} in {} s", digits(seen.storm.seconds)),
             },
             Promise {
                 what: "encrypt during the storm, p99".to_owned(),
