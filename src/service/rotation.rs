@@ -171,6 +171,20 @@ struct Batch {
     took: Duration,
 }
 
+impl Batch {
+    /// Both halves of a batch that could not be looked at together.
+    fn and(mut self, other: Self) -> Self {
+        self.done.rotated += other.done.rotated;
+        self.done.destroyed += other.done.destroyed;
+        self.done.damaged += other.done.damaged;
+        self.changed += other.changed;
+        self.events.extend(other.events);
+        // The parts don't say how many rows fit.
+        self.took = BATCH_TIME;
+        self
+    }
+}
+
 impl Core {
     /// Stores a changed key; if it is overdue now, with a new version in the same transaction. Returns that version.
     pub(super) fn store_and_rotate(
@@ -269,7 +283,9 @@ impl Core {
             for event in &batch.events {
                 self.emit(event);
             }
-            if stop() || batch.looked_at < size {
+            // Not in order: the index is damaged.
+            let went_back = after.is_some_and(|after| last <= after);
+            if stop() || batch.looked_at < size || went_back {
                 return Ok(total);
             }
             after = Some(last);
@@ -311,21 +327,14 @@ impl Core {
         Ok(Batch { last: Some(last), looked_at: due.len(), ..batch })
     }
 
-    /// Looks at these rows in one transaction; if one of them is inconsistent, at each by itself, so that it doesn't keep
-    /// the others from rotating.
+    /// Looks at these rows in one transaction; if one of them is inconsistent, at each half by itself, so that it doesn't
+    /// keep the others from rotating.
     fn look_at(&self, rows: &[i64]) -> Result<Batch> {
         match self.look_together(rows) {
             Err(e) if e.status() == Status::KeystoreCorrupt && rows.len() > 1 => {
-                let mut all = Batch::default();
-                for row in rows {
-                    let one = self.look_at(std::slice::from_ref(row))?;
-                    all.done.rotated += one.done.rotated;
-                    all.done.destroyed += one.done.destroyed;
-                    all.done.damaged += one.done.damaged;
-                    all.changed += one.changed;
-                    all.events.extend(one.events);
-                }
-                Ok(all)
+                let (first, second) = rows.split_at(rows.len() / 2);
+                let (first, second) = (self.look_at(first)?, self.look_at(second)?);
+                Ok(first.and(second))
             }
             Err(e) if e.status() == Status::KeystoreCorrupt => {
                 let mut batch = Batch::default();

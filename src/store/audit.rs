@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use super::backend::{KeyRow, Owned};
+use super::backend::{KeyIndex, KeyRow, Owned, VersionEntry};
 use super::sealing::{Chain, NO_VERSIONS, Stored};
 use super::transaction::{View, gone, row_digest, row_name, versions_altered};
 use super::tree::{Digest, Tree};
@@ -57,6 +57,10 @@ enum Stage {
     /// Rows of keys that aren't there, above this key row.
     Orphans(Owned, i64),
     Aliases(Aliases),
+    /// Entries of an index after this one.
+    Index(KeyIndex, (i64, i64)),
+    AliasIndex((i64, String)),
+    VersionIndex(VersionEntry),
     Done,
 }
 
@@ -90,6 +94,9 @@ impl Audit {
             Stage::Ids(after) => self.ids(view, after.as_ref()),
             Stage::Orphans(of, after) => self.orphans(view, of, after),
             Stage::Aliases(aliases) => self.aliases(view, aliases),
+            Stage::Index(index, after) => self.index(view, index, after),
+            Stage::AliasIndex(after) => self.alias_index(view, after),
+            Stage::VersionIndex(after) => self.version_index(view, after),
         };
         let again = match done {
             Ok(again) => again,
@@ -146,8 +153,19 @@ impl Audit {
         let rows = view.rows.backend.rows_after(after, KEYS)?;
         let mut budget = ROWS;
         let Some(last) = rows.last().copied() else { return Ok(None) };
+        let mut before = after;
         for row in rows {
-            let Some(found) = view.rows.backend.key_by_row(row)? else { continue };
+            in_order(before < row)?;
+            before = row;
+            let found = match view.rows.backend.key_by_row(row) {
+                Ok(Some(found)) => found,
+                Ok(None) => continue,
+                Err(error) if error.status() == Status::KeystoreCorrupt => {
+                    self.faults.push(Fault::general(error));
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             let left = self.key(view, &found, &mut budget)?;
             if left.is_some() || budget == 0 {
                 return Ok(Some(Stage::Keys(row, left)));
@@ -244,8 +262,19 @@ impl Audit {
     fn orphans(&mut self, view: &mut View<'_>, of: Owned, mut after: i64) -> Result<Option<Stage>> {
         for _ in 0..ROWS {
             let Some(row) = view.rows.backend.next_owner(of, after)? else { return Ok(None) };
-            let owner = row_name(row).and_then(|name| view.find(Tree::Keys, &name));
-            if !matches!(owner, Ok(Some(_))) {
+            in_order(after < row)?;
+            let owner = match row_name(row) {
+                Ok(name) => view.find(Tree::Keys, &name),
+                // No key ever had such a row.
+                Err(_) => Ok(None),
+            };
+            let orphaned = match owner {
+                Ok(owner) => owner.is_none(),
+                // The tree's damage was told when the keys were looked at.
+                Err(error) if error.status() == Status::KeystoreCorrupt => false,
+                Err(error) => return Err(error),
+            };
+            if orphaned {
                 let what = match of {
                     Owned::Material => "key material of no key stands in the keystore; restore it from a backup",
                     Owned::Tag => "a tag of no key stands in the keystore; restore it from a backup",
@@ -266,18 +295,24 @@ impl Audit {
         let rows = view.rows.backend.aliases_after(None, Some(&walk.after), limit)?;
         let full = rows.len() == limit;
         for row in rows {
+            in_order(walk.after < row.name)?;
             walk.after.clone_from(&row.name);
             walk.seen.insert(view.rows.sealing.alias_handle(&row.name)?);
-            let owner = view.key_in_row(row.key_row);
-            // A damaged key was told already.
-            let lost = matches!(owner, Ok(None));
-            let key = owner.ok().flatten().map(|stored| stored.key.id);
-            let alias =
-                view.newest_alias(row).and_then(|row| match !lost && view.rows.backend.is_alias_indexed(&row)? {
+            let (key, lost) = match view.key_in_row(row.key_row) {
+                Ok(owner) => (owner.as_ref().map(|stored| stored.key.id), owner.is_none()),
+                // A damaged key was told already.
+                Err(error) if error.status() == Status::KeystoreCorrupt => (None, false),
+                Err(error) => return Err(error),
+            };
+            let alias = view.newest_alias(row).and_then(|row| {
+                let backend = &mut view.rows.backend;
+                match !lost && backend.is_alias_indexed(&row)? && backend.alias(&row.name)?.as_ref() == Some(&row) {
                     true => Ok(()),
-                    false => Err(Status::KeystoreCorrupt
-                        .error("an alias names no key, or its key doesn't know it; restore it from a backup")),
-                });
+                    false => Err(Status::KeystoreCorrupt.error(
+                        "an alias is not found by its name, or names no key, or its key doesn't know it; restore it from a backup",
+                    )),
+                }
+            });
             match alias {
                 Err(error) if error.status() == Status::KeystoreCorrupt => self.faults.push(Fault { key, error }),
                 done => done?,
@@ -304,6 +339,54 @@ impl Audit {
     }
 }
 
+impl Audit {
+    /// That an index of keys has no entry that it shouldn't have, and is in order.
+    fn index(&mut self, view: &mut View<'_>, index: KeyIndex, mut after: (i64, i64)) -> Result<Option<Stage>> {
+        let entries = view.rows.backend.index_after(index, after, ROWS)?;
+        let full = entries.len() == ROWS;
+        for entry in entries {
+            in_order(after < entry)?;
+            after = entry;
+            match view.rows.backend.key_by_row(entry.1) {
+                Ok(Some(key)) if index.value(&key) == Some(entry.0) => {}
+                // A damaged key was told already.
+                Err(error) if error.status() != Status::KeystoreCorrupt => return Err(error),
+                Err(_) => {}
+                Ok(_) => self.faults.push(Fault::general(misindexed())),
+            }
+        }
+        Ok(full.then_some(Stage::Index(index, after)))
+    }
+
+    fn alias_index(&mut self, view: &mut View<'_>, mut after: (i64, String)) -> Result<Option<Stage>> {
+        let entries = view.rows.backend.alias_index_after(&after, ROWS)?;
+        let full = entries.len() == ROWS;
+        for entry in entries {
+            in_order(after < entry)?;
+            let row = view.rows.backend.alias(&entry.1)?;
+            if row.is_none_or(|row| (row.key_row, &row.name) != (entry.0, &entry.1)) {
+                self.faults.push(Fault::general(misindexed()));
+            }
+            after = entry;
+        }
+        Ok(full.then_some(Stage::AliasIndex(after)))
+    }
+
+    fn version_index(&mut self, view: &mut View<'_>, mut after: VersionEntry) -> Result<Option<Stage>> {
+        let entries = view.rows.backend.version_index_after(&after, ROWS)?;
+        let full = entries.len() == ROWS;
+        for entry in entries {
+            in_order((after.key_row, after.version) < (entry.key_row, entry.version))?;
+            let row = view.rows.backend.material_at(entry.key_row, entry.number)?;
+            if row.is_none_or(|row| row.version != entry.version) {
+                self.faults.push(Fault::general(misindexed()));
+            }
+            after = entry;
+        }
+        Ok(full.then_some(Stage::VersionIndex(after)))
+    }
+}
+
 impl Stage {
     /// What comes when this one is through.
     fn next(&self) -> Self {
@@ -313,9 +396,33 @@ impl Stage {
             Self::Ids(_) => Self::Orphans(Owned::Material, i64::MIN),
             Self::Orphans(Owned::Material, _) => Self::Orphans(Owned::Tag, i64::MIN),
             Self::Orphans(Owned::Tag, _) => Self::Aliases(Aliases::default()),
-            Self::Aliases(_) | Self::Done => Self::Done,
+            Self::Aliases(_) => Self::index_of(KeyIndex::ALL.first()),
+            Self::Index(index, _) => Self::index_of(KeyIndex::ALL.iter().skip_while(|at| *at != index).nth(1)),
+            Self::AliasIndex(_) => {
+                Self::VersionIndex(VersionEntry { key_row: i64::MIN, version: [0; 16], number: i64::MIN })
+            }
+            Self::VersionIndex(_) | Self::Done => Self::Done,
         }
     }
+
+    fn index_of(index: Option<&KeyIndex>) -> Self {
+        match index {
+            Some(index) => Self::Index(*index, (i64::MIN, i64::MIN)),
+            None => Self::AliasIndex((i64::MIN, String::new())),
+        }
+    }
+}
+
+/// What SQLite gives in order, and doesn't where a page was damaged: then a walk could go on for ever.
+fn in_order(is: bool) -> Result<()> {
+    match is {
+        true => Ok(()),
+        false => Err(Status::KeystoreCorrupt.error("rows of the keystore are out of order; restore it from a backup")),
+    }
+}
+
+fn misindexed() -> Error {
+    Status::KeystoreCorrupt.error("an index of the keystore names what is not there; restore it from a backup")
 }
 
 fn unindexed(id: &KeyId) -> Error {

@@ -17,6 +17,8 @@ pub struct MetaRow {
     pub destroyed: i64,
     /// Grows by one when an alias is made, moved or deleted.
     pub renamed: i64,
+    /// The greatest number that a key's row ever had; 0 before the first.
+    pub last_row: i64,
     /// The contents of the trees' roots; empty for an empty tree.
     pub keys: Vec<u8>,
     pub ids: Vec<u8>,
@@ -119,6 +121,40 @@ pub struct DueRow {
     pub row: i64,
 }
 
+/// An index over some of the keys, by a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyIndex {
+    NextLook,
+    Generation,
+    Newest,
+    Sighted,
+    ExpirySighted,
+}
+
+impl KeyIndex {
+    pub const ALL: [Self; 5] = [Self::NextLook, Self::Generation, Self::Newest, Self::Sighted, Self::ExpirySighted];
+
+    /// What the index holds of a key; none if the key is not in it.
+    pub fn value(self, key: &KeyRow) -> Option<i64> {
+        match self {
+            Self::NextLook => key.next_look,
+            Self::Generation => (key.revision > 1).then_some(key.generation),
+            Self::Newest if key.state != 1 || key.interval_s.is_none() || key.future_noticed.is_some() => None,
+            Self::Newest => key.primary_created,
+            Self::Sighted => key.sighted_wall.and(key.delete_date),
+            Self::ExpirySighted => key.expiry_sighted_wall.and(key.import_expires),
+        }
+    }
+}
+
+/// What the index of later versions holds of one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct VersionEntry {
+    pub key_row: i64,
+    pub version: [u8; 16],
+    pub number: i64,
+}
+
 /// Rows that belong to a key's row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owned {
@@ -153,8 +189,8 @@ pub trait Backend: Send {
     fn rows_after(&mut self, row: i64, limit: usize) -> Result<Vec<i64>>;
     /// Whether each index finds this row.
     fn is_indexed(&mut self, key: &KeyRow) -> Result<bool>;
-    /// The row number of the next key.
-    fn next_row(&mut self) -> Result<i64>;
+    /// An index's entries in its order, after one: the value, and the row of the key.
+    fn index_after(&mut self, index: KeyIndex, after: (i64, i64), limit: usize) -> Result<Vec<(i64, i64)>>;
     fn insert_key(&mut self, key: &KeyRow) -> Result<()>;
     fn update_key(&mut self, key: &KeyRow) -> Result<()>;
     fn delete_key(&mut self, row: i64) -> Result<()>;
@@ -174,6 +210,8 @@ pub trait Backend: Send {
     fn material(&mut self, key_row: i64, version: &[u8; 16]) -> Result<Option<MaterialRow>>;
     /// The version of this number.
     fn material_at(&mut self, key_row: i64, number: i64) -> Result<Option<MaterialRow>>;
+    /// The entries of the index of later versions in its order, after one.
+    fn version_index_after(&mut self, after: &VersionEntry, limit: usize) -> Result<Vec<VersionEntry>>;
     /// Oldest first, above `number`.
     fn materials_after(&mut self, key_row: i64, number: i64, limit: usize) -> Result<Vec<MaterialRow>>;
     /// Newest first, below `number` or from the newest.
@@ -187,6 +225,8 @@ pub trait Backend: Send {
     fn aliases_after(&mut self, key_row: Option<i64>, name: Option<&str>, limit: usize) -> Result<Vec<AliasRow>>;
     /// Whether the index of a key's aliases finds this one.
     fn is_alias_indexed(&mut self, alias: &AliasRow) -> Result<bool>;
+    /// The entries of that index in its order, after one: the row of the key, and the alias's name.
+    fn alias_index_after(&mut self, after: &(i64, String), limit: usize) -> Result<Vec<(i64, String)>>;
     fn put_alias(&mut self, alias: &AliasRow) -> Result<()>;
     fn delete_alias(&mut self, name: &str) -> Result<()>;
 

@@ -206,11 +206,11 @@ fn link_new(temporary: &Path, path: &Path) -> std::io::Result<bool> {
 }
 
 fn key_failed(error: std::io::Error) -> Error {
-    Status::RootKeyUnavailable.error(format!("the root key file can't be created: {}", error.kind()))
+    Status::RootKeyUnavailable.error(format!("the root key file can't be created: {}", sqlite::not_made(&error)))
 }
 
 fn store_failed(error: std::io::Error) -> Error {
-    Status::KeystoreIo.error(format!("the keystore can't be created: {}", error.kind()))
+    Status::KeystoreIo.error(format!("the keystore can't be created: {}", sqlite::not_made(&error)))
 }
 
 fn remove(temporary: &Path) {

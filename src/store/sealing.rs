@@ -48,6 +48,7 @@ pub struct Meta {
     pub generation: i64,
     pub destroyed: i64,
     pub renamed: i64,
+    pub last_row: i64,
     pub roots: Roots,
     pub slots: [u8; 32],
 }
@@ -71,12 +72,14 @@ impl Sealing {
     /// The description of a keystore that holds nothing yet.
     pub fn first_meta(&mut self, generation: i64, slots: &[SlotRow]) -> Result<MetaRow> {
         let slots = self.slots_mac(slots)?;
-        self.meta_row(&Meta { uuid: self.uuid, generation, destroyed: 0, renamed: 0, roots: Roots::default(), slots })
+        let (uuid, roots) = (self.uuid, Roots::default());
+        self.meta_row(&Meta { uuid, generation, destroyed: 0, renamed: 0, last_row: 0, roots, slots })
     }
 
     pub fn meta_row(&mut self, meta: &Meta) -> Result<MetaRow> {
-        let Meta { uuid, generation, destroyed, renamed, roots: [keys, ids, aliases], slots } = meta.clone();
-        let mut row = MetaRow { uuid, generation, destroyed, renamed, keys, ids, aliases, slots, mac: [0; 32] };
+        let Meta { uuid, generation, destroyed, renamed, last_row, roots: [keys, ids, aliases], slots } = meta.clone();
+        let mut row =
+            MetaRow { uuid, generation, destroyed, renamed, last_row, keys, ids, aliases, slots, mac: [0; 32] };
         row.mac = self.meta_mac(&row)?;
         Ok(row)
     }
@@ -88,13 +91,13 @@ impl Sealing {
                 Status::KeystoreCorrupt.error("the keystore's description was altered; restore it from a backup")
             );
         }
-        let MetaRow { uuid, generation, destroyed, renamed, keys, ids, aliases, slots, .. } = row.clone();
-        Ok(Meta { uuid, generation, destroyed, renamed, roots: [keys, ids, aliases], slots })
+        let MetaRow { uuid, generation, destroyed, renamed, last_row, keys, ids, aliases, slots, .. } = row.clone();
+        Ok(Meta { uuid, generation, destroyed, renamed, last_row, roots: [keys, ids, aliases], slots })
     }
 
     fn meta_mac(&mut self, row: &MetaRow) -> Result<[u8; 32]> {
         let mut columns = Columns::default();
-        columns.number(row.generation).number(row.destroyed).number(row.renamed);
+        columns.number(row.generation).number(row.destroyed).number(row.renamed).number(row.last_row);
         columns.bytes(&row.keys).bytes(&row.ids).bytes(&row.aliases).bytes(&row.slots);
         self.mac(b"meta", &columns)
     }

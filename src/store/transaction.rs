@@ -156,6 +156,9 @@ impl<'a> View<'a> {
             let page = self.rows.backend.materials_after(key.row, number, PAGE)?;
             let full = page.len() == PAGE;
             for row in page {
+                if row.number <= number {
+                    return Err(versions_altered(&key.key.id));
+                }
                 chain = self.rows.sealing.extend(&chain, &row)?;
                 number = row.number;
                 if row.version == *version.as_bytes() {
@@ -184,7 +187,8 @@ impl<'a> View<'a> {
 
     /// An alias's row and its key.
     fn alias_row(&mut self, name: &str) -> Result<Option<(AliasRow, Stored)>> {
-        let Some(row) = self.rows.backend.alias(name)? else {
+        // Where a page's entries are not in order, SQLite can give another row than was asked for.
+        let Some(row) = self.rows.backend.alias(name)?.filter(|row| row.name == name) else {
             let handle = self.rows.sealing.alias_handle(name)?;
             return match unchecked() || self.find(Tree::Aliases, &handle)?.is_none() {
                 true => Ok(None),
@@ -227,6 +231,7 @@ impl<'a> View<'a> {
         for row in self.rows.backend.aliases_after(key.map(|key| key.row), name, limit)? {
             let row = self.newest_alias(row)?;
             let id = match key {
+                Some(key) if row.key_row != key.row => return Err(misplaced_alias()),
                 Some(key) => key.key.id,
                 None => self.key_of_alias(&row)?.key.id,
             };
@@ -284,8 +289,6 @@ pub struct Change<'a> {
     changed: bool,
     destroyed: i64,
     renamed: i64,
-    /// The row of the next key, once one was made.
-    next_row: Option<i64>,
 }
 
 impl<'a> Deref for Change<'a> {
@@ -303,7 +306,7 @@ impl DerefMut for Change<'_> {
 
 impl<'a> Change<'a> {
     pub(super) fn new(view: View<'a>) -> Self {
-        Self { view, changed: false, destroyed: 0, renamed: 0, next_row: None }
+        Self { view, changed: false, destroyed: 0, renamed: 0 }
     }
 
     /// Takes the next generation if anything changed.
@@ -340,26 +343,24 @@ impl<'a> Change<'a> {
 
     /// A new key, with the material of its first version if it has one.
     pub fn insert(&mut self, key: Key, material: Option<&[u8; 32]>) -> Result<Stored> {
-        let row = match self.next_row {
-            Some(row) => row,
-            None => self.view.rows.backend.next_row()?,
+        // Never one that another key had: what still names that key must not come to name this one.
+        let row = self.view.meta.last_row + 1;
+        let Ok(name) = row_name(row) else {
+            return Err(Status::LimitExceeded.error("the keystore has had 2^32 keys, and can hold no new ones"));
         };
         let mut stored =
             Stored { row, revision: 1, generation: self.next_generation(), versions: NO_VERSIONS, tags: None, key };
-        if self.view.find(Tree::Keys, &row_name(row)?)?.is_some() {
-            return Err(Status::KeystoreCorrupt.error("a key is gone from the keystore; restore it from a backup"));
-        }
         if self.view.find(Tree::Ids, stored.key.id.as_bytes())?.is_some() {
             return Err(Status::RandomFailed.error("the kernel's random bytes repeat: a new key's id is taken already"));
         }
         self.changed = true;
-        self.next_row = row.checked_add(1);
+        self.view.meta.last_row = row;
         if let (Some(version), Some(material)) = (stored.key.primary, material) {
             self.add_material(&mut stored, &version, material)?;
         }
         let sealed = self.view.rows.sealing.key_row(&stored)?;
         self.view.rows.backend.insert_key(&sealed)?;
-        self.put(Tree::Keys, &row_name(row)?, Some(&digest_of(&sealed.mac)))?;
+        self.put(Tree::Keys, &name, Some(&digest_of(&sealed.mac)))?;
         self.put(Tree::Ids, &sealed.id, Some(&row_digest(row)))?;
         Ok(stored)
     }
@@ -458,11 +459,16 @@ impl<'a> Change<'a> {
         loop {
             let page = self.view.rows.backend.aliases_after(Some(stored.row), after.as_deref(), PAGE)?;
             let Some(last) = page.last() else { break };
+            // Out of order: what an altered index hides is left, and names a key that is gone.
+            if after.as_ref().is_some_and(|after| last.name <= *after) {
+                break;
+            }
             after = Some(last.name.clone());
             for row in page {
                 match self.view.newest_alias(row) {
-                    Ok(row) => self.delete_alias(&row.name)?,
-                    // One that was altered to name this key is left as it is, for a look at it to fail.
+                    Ok(row) if row.key_row == stored.row => self.delete_alias(&row.name)?,
+                    // Another key's, or one that was altered to name this key: left as it is, for a look at it to fail.
+                    Ok(_) => {}
                     Err(error) if error.status() == Status::KeystoreCorrupt => {}
                     Err(error) => return Err(error),
                 }
@@ -478,6 +484,10 @@ impl<'a> Change<'a> {
 
 fn unreadable() -> Error {
     Status::KeystoreCorrupt.error("new key material could not be read back; nothing was changed")
+}
+
+fn misplaced_alias() -> Error {
+    Status::KeystoreCorrupt.error("an index of aliases is out of order; restore the keystore from a backup")
 }
 
 fn impossible() -> Error {

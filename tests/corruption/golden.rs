@@ -12,9 +12,9 @@ use crate::sample::{Place, faults, sample};
 const FORMATS: &[(&str, &[(&str, &str)])] = &[(
     "format-1",
     &[
-        ("key.db", "f1dcec18ac55e7b037eae0acfb59081e39f37e997f6468bd9c285b6f1d656b0b"),
-        ("passphrase.db", "ecdd2d3f784ef21493f50ad7ee33d06b9fef4fe73b9d6a96c869dc15f8459793"),
-        ("expected.json", "c1ccba07fd483825b07fa1eae457bc5f2b7ee049491f2de5505397909e15e08e"),
+        ("key.db", "16e9375510be073fe4aafdd014ff376c1b4bd18b9c656a4bc2375ca96e574cbb"),
+        ("passphrase.db", "e65e0b286c8be1b08149e57135703f529a034dbfbcaf5a5db4fff8b75df29d61"),
+        ("expected.json", "9cfe895613aeba68b0a5ddc3731c6b5d8b0adc644a1321261b272fe3ac3726fd"),
     ],
 )];
 

@@ -172,6 +172,14 @@ fn where_nothing_is_nothing_is_made() {
     }
     let inside = folder.path("no/such/folder.db");
     assert_eq!(status(Kms::open(inside.to_str().unwrap(), &quiet())), Some(Status::KeystoreNotFound));
-    assert_eq!(status(Kms::open(inside.to_str().unwrap(), &quiet().create(true))), Some(Status::KeystoreIo));
+    let no_key = Options::new().root_key_file(folder.path("no/such/root.key")).create(true);
+    for (store, options, expected) in [
+        (inside.to_str().unwrap(), quiet().create(true), Status::KeystoreIo),
+        (&folder.store(), no_key, Status::RootKeyUnavailable),
+    ] {
+        let error = Kms::open(store, &options).err().expect("made where there is no folder");
+        assert_eq!(error.status(), expected);
+        assert!(error.to_string().contains("its folder is not there; make it"), "{error}");
+    }
     assert!(folder.snapshot().is_empty());
 }

@@ -57,7 +57,18 @@ pub(super) fn create_new(path: &Path) -> Result<()> {
         .mode(0o600)
         .open(path)
         .map(drop)
-        .map_err(|e| Status::KeystoreIo.error(format!("the keystore can't be created: {}", e.kind())))
+        .map_err(|e| Status::KeystoreIo.error(format!("the keystore can't be created: {}", not_made(&e))))
+}
+
+/// Why a file could not be made, and what to do.
+pub fn not_made(error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::NotFound => "its folder is not there; make it, or give another path".to_owned(),
+        ErrorKind::PermissionDenied => {
+            "this user may not write in its folder; change that, or give another path".to_owned()
+        }
+        kind => kind.to_string(),
+    }
 }
 
 fn refuse_network(path: &Path) -> Result<()> {

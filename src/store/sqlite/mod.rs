@@ -16,7 +16,7 @@ use crate::error::{Result, Status};
 use error::storage;
 use locks::LockFile;
 
-pub use file::{FileId, exists};
+pub use file::{FileId, exists, not_made};
 
 /// "kmsk", so that `file` and we know a keystore from other databases.
 const APPLICATION_ID: i32 = 0x6b6d_736b;

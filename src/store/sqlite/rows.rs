@@ -2,14 +2,15 @@
 
 use std::path::Path;
 
-use rusqlite::types::{FromSql, ToSql, ValueRef};
+use rusqlite::types::{FromSql, ValueRef};
 use rusqlite::{OptionalExtension, Params, Row, params};
 
 use super::Sqlite;
 use super::error::storage;
 use crate::error::{Error, Result};
 use crate::store::backend::{
-    AliasRow, Backend, DueRow, KeyRow, MaterialRow, MetaRow, Owned, SlotRow, TagRow, Transaction,
+    AliasRow, Backend, DueRow, KeyIndex, KeyRow, MaterialRow, MetaRow, Owned, SlotRow, TagRow, Transaction,
+    VersionEntry,
 };
 
 /// The columns of a table, as part of a statement that is put together when this is compiled.
@@ -127,6 +128,19 @@ fn tag_row(row: &Row<'_>) -> rusqlite::Result<TagRow> {
     })
 }
 
+/// An index's name, the column that it is over, and the condition of the rows in it.
+fn sql_of(index: KeyIndex) -> (&'static str, &'static str, &'static str) {
+    match index {
+        KeyIndex::NextLook => ("key_next_look", "next_look", "next_look IS NOT NULL"),
+        KeyIndex::Generation => ("key_generation", "generation", "revision > 1"),
+        KeyIndex::Newest => {
+            ("key_newest", "primary_created", "state = 1 AND interval_s IS NOT NULL AND future_noticed IS NULL")
+        }
+        KeyIndex::Sighted => ("key_sighted", "delete_date", "sighted_wall IS NOT NULL"),
+        KeyIndex::ExpirySighted => ("key_expiry_sighted", "import_expires", "expiry_sighted_wall IS NOT NULL"),
+    }
+}
+
 fn first<T: FromSql>(row: &Row<'_>) -> rusqlite::Result<T> {
     row.get(0)
 }
@@ -184,31 +198,32 @@ impl Backend for Sqlite {
     }
 
     fn meta(&mut self) -> Result<MetaRow> {
-        let sql = "SELECT uuid, generation, destroyed, renamed, keys, ids, aliases, slots, mac FROM meta";
+        let sql = "SELECT uuid, generation, destroyed, renamed, last_row, keys, ids, aliases, slots, mac FROM meta";
         let read = |row: &Row<'_>| {
             Ok(MetaRow {
                 uuid: row.get(0)?,
                 generation: row.get(1)?,
                 destroyed: row.get(2)?,
                 renamed: row.get(3)?,
-                keys: row.get(4)?,
-                ids: row.get(5)?,
-                aliases: row.get(6)?,
-                slots: row.get(7)?,
-                mac: row.get(8)?,
+                last_row: row.get(4)?,
+                keys: row.get(5)?,
+                ids: row.get(6)?,
+                aliases: row.get(7)?,
+                slots: row.get(8)?,
+                mac: row.get(9)?,
             })
         };
         self.one(sql, [], read)?.ok_or_else(|| missing("its description is gone"))
     }
 
     fn put_meta(&mut self, meta: &MetaRow) -> Result<()> {
-        let sql = "INSERT INTO meta(id, uuid, generation, destroyed, renamed, keys, ids, aliases, slots, mac)
-                   VALUES(1, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        let sql = "INSERT INTO meta(id, uuid, generation, destroyed, renamed, last_row, keys, ids, aliases, slots, mac)
+                   VALUES(1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                    ON CONFLICT(id) DO UPDATE SET generation = excluded.generation, destroyed = excluded.destroyed,
-                   renamed = excluded.renamed, keys = excluded.keys, ids = excluded.ids,
+                   renamed = excluded.renamed, last_row = excluded.last_row, keys = excluded.keys, ids = excluded.ids,
                    aliases = excluded.aliases, slots = excluded.slots, mac = excluded.mac";
-        let MetaRow { uuid, generation, destroyed, renamed, keys, ids, aliases, slots, mac } = meta;
-        self.change_one(sql, params![uuid, generation, destroyed, renamed, keys, ids, aliases, slots, mac])
+        let MetaRow { uuid, generation, destroyed, renamed, last_row, keys, ids, aliases, slots, mac } = meta;
+        self.change_one(sql, params![uuid, generation, destroyed, renamed, last_row, keys, ids, aliases, slots, mac])
     }
 
     fn slots(&mut self) -> Result<Vec<SlotRow>> {
@@ -248,35 +263,27 @@ impl Backend for Sqlite {
     }
 
     fn is_indexed(&mut self, key: &KeyRow) -> Result<bool> {
-        let found = |index: &str, condition: &str, value: &dyn ToSql| {
-            let sql = format!("SELECT count(*) FROM key INDEXED BY {index} WHERE {condition} AND row = ?");
-            let sql_params = params![value, key.row];
-            self.one::<i64>(&sql, sql_params, first).map(|found| found == Some(1))
-        };
-        let rotates = key.state == 1 && key.interval_s.is_some() && key.future_noticed.is_none();
-        Ok((key.revision <= 1 || found("key_generation", "revision > 1 AND generation = ?", &key.generation)?)
-            && (key.next_look.is_none()
-                || found("key_next_look", "next_look IS NOT NULL AND next_look = ?", &key.next_look)?)
-            && (!rotates
-                || key.primary_created.is_none()
-                || found(
-                    "key_newest",
-                    "state = 1 AND interval_s IS NOT NULL AND future_noticed IS NULL AND primary_created = ?",
-                    &key.primary_created,
-                )?)
-            && (key.sighted_wall.is_none()
-                || found("key_sighted", "sighted_wall IS NOT NULL AND delete_date = ?", &key.delete_date)?)
-            && (key.expiry_sighted_wall.is_none()
-                || found(
-                    "key_expiry_sighted",
-                    "expiry_sighted_wall IS NOT NULL AND import_expires = ?",
-                    &key.import_expires,
-                )?))
+        for index in KeyIndex::ALL {
+            let (name, column, condition) = sql_of(index);
+            if let Some(value) = index.value(key) {
+                let sql = format!(
+                    "SELECT count(*) FROM key INDEXED BY {name} WHERE {condition} AND {column} = ? AND row = ?"
+                );
+                if self.one::<i64>(&sql, params![value, key.row], first)? != Some(1) {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
     }
 
-    fn next_row(&mut self) -> Result<i64> {
-        let sql = "SELECT coalesce(max(row), 0) + 1 FROM key";
-        self.one(sql, [], first)?.ok_or_else(|| missing("no next row"))
+    fn index_after(&mut self, index: KeyIndex, after: (i64, i64), limit: usize) -> Result<Vec<(i64, i64)>> {
+        let (name, column, condition) = sql_of(index);
+        let sql = format!(
+            "SELECT {column}, row FROM key INDEXED BY {name} WHERE {condition} AND {column} >= ?1
+             AND ({column}, row) > (?1, ?2) ORDER BY {column}, row LIMIT ?3"
+        );
+        self.all(&sql, params![after.0, after.1, count(limit)], |row| Ok((row.get(0)?, row.get(1)?)))
     }
 
     fn insert_key(&mut self, key: &KeyRow) -> Result<()> {
@@ -347,6 +354,14 @@ impl Backend for Sqlite {
         self.one(sql, params![key_row, number], material_row)
     }
 
+    fn version_index_after(&mut self, after: &VersionEntry, limit: usize) -> Result<Vec<VersionEntry>> {
+        let sql = "SELECT key_row, version, number FROM material INDEXED BY material_version WHERE number > 16
+                   AND key_row >= ?1 AND (key_row, version) > (?1, ?2) ORDER BY key_row, version LIMIT ?3";
+        let read =
+            |row: &Row<'_>| Ok(VersionEntry { key_row: row.get(0)?, version: bytes(row, 1)?, number: row.get(2)? });
+        self.all(sql, params![after.key_row, after.version, count(limit)], read)
+    }
+
     fn materials_after(&mut self, key_row: i64, number: i64, limit: usize) -> Result<Vec<MaterialRow>> {
         let sql = concat!(
             "SELECT ",
@@ -402,6 +417,12 @@ impl Backend for Sqlite {
     fn is_alias_indexed(&mut self, alias: &AliasRow) -> Result<bool> {
         let sql = "SELECT count(*) FROM alias INDEXED BY alias_key WHERE key_row = ? AND name = ?";
         self.one::<i64>(sql, params![alias.key_row, alias.name], first).map(|found| found == Some(1))
+    }
+
+    fn alias_index_after(&mut self, after: &(i64, String), limit: usize) -> Result<Vec<(i64, String)>> {
+        let sql = "SELECT key_row, name FROM alias INDEXED BY alias_key WHERE key_row >= ?1
+                   AND (key_row, name) > (?1, ?2) ORDER BY key_row, name LIMIT ?3";
+        self.all(sql, params![after.0, after.1, count(limit)], |row| Ok((row.get(0)?, row.get(1)?)))
     }
 
     fn put_alias(&mut self, a: &AliasRow) -> Result<()> {
