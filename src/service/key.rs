@@ -228,7 +228,7 @@ impl Core {
 }
 
 /// Random ids, in order. Those made together share their first byte, so that they lie near each other in the keystore's
-/// index and tree of ids: a thousand spread over all of it would write a page or two for each key. 114 bits are random.
+/// tree of ids: a thousand spread over all of it would write a page or two for each key. 114 bits are random.
 fn new_ids(count: usize) -> Result<Vec<KeyId>> {
     let mut bytes = vec![0; count * 16];
     random::fill(&mut bytes)?;

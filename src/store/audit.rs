@@ -3,6 +3,8 @@
 //! Each step is about one snapshot, and the trees of that snapshot say what belongs into it, so a keystore that changes
 //! between the steps is checked all the same. What is made behind the place that a walk has come to is not seen.
 
+mod index;
+
 use std::collections::HashSet;
 
 use super::backend::{KeyIndex, KeyRow, Owned, VersionEntry};
@@ -339,54 +341,6 @@ impl Audit {
     }
 }
 
-impl Audit {
-    /// That an index of keys has no entry that it shouldn't have, and is in order.
-    fn index(&mut self, view: &mut View<'_>, index: KeyIndex, mut after: (i64, i64)) -> Result<Option<Stage>> {
-        let entries = view.rows.backend.index_after(index, after, ROWS)?;
-        let full = entries.len() == ROWS;
-        for entry in entries {
-            in_order(after < entry)?;
-            after = entry;
-            match view.rows.backend.key_by_row(entry.1) {
-                Ok(Some(key)) if index.value(&key) == Some(entry.0) => {}
-                // A damaged key was told already.
-                Err(error) if error.status() != Status::KeystoreCorrupt => return Err(error),
-                Err(_) => {}
-                Ok(_) => self.faults.push(Fault::general(misindexed())),
-            }
-        }
-        Ok(full.then_some(Stage::Index(index, after)))
-    }
-
-    fn alias_index(&mut self, view: &mut View<'_>, mut after: (i64, String)) -> Result<Option<Stage>> {
-        let entries = view.rows.backend.alias_index_after(&after, ROWS)?;
-        let full = entries.len() == ROWS;
-        for entry in entries {
-            in_order(after < entry)?;
-            let row = view.rows.backend.alias(&entry.1)?;
-            if row.is_none_or(|row| (row.key_row, &row.name) != (entry.0, &entry.1)) {
-                self.faults.push(Fault::general(misindexed()));
-            }
-            after = entry;
-        }
-        Ok(full.then_some(Stage::AliasIndex(after)))
-    }
-
-    fn version_index(&mut self, view: &mut View<'_>, mut after: VersionEntry) -> Result<Option<Stage>> {
-        let entries = view.rows.backend.version_index_after(&after, ROWS)?;
-        let full = entries.len() == ROWS;
-        for entry in entries {
-            in_order((after.key_row, after.version) < (entry.key_row, entry.version))?;
-            let row = view.rows.backend.material_at(entry.key_row, entry.number)?;
-            if row.is_none_or(|row| row.version != entry.version) {
-                self.faults.push(Fault::general(misindexed()));
-            }
-            after = entry;
-        }
-        Ok(full.then_some(Stage::VersionIndex(after)))
-    }
-}
-
 impl Stage {
     /// What comes when this one is through.
     fn next(&self) -> Self {
@@ -419,10 +373,6 @@ fn in_order(is: bool) -> Result<()> {
         true => Ok(()),
         false => Err(Status::KeystoreCorrupt.error("rows of the keystore are out of order; restore it from a backup")),
     }
-}
-
-fn misindexed() -> Error {
-    Status::KeystoreCorrupt.error("an index of the keystore names what is not there; restore it from a backup")
 }
 
 fn unindexed(id: &KeyId) -> Error {

@@ -346,7 +346,8 @@ impl<'a> Change<'a> {
         // Never one that another key had: what still names that key must not come to name this one.
         let row = self.view.meta.last_row + 1;
         let Ok(name) = row_name(row) else {
-            return Err(Status::LimitExceeded.error("the keystore has had 2^32 keys, and can hold no new ones"));
+            return Err(Status::LimitExceeded
+                .error("the keystore has had as many keys as it can, 2^32 - 1; make new ones in another"));
         };
         let mut stored =
             Stored { row, revision: 1, generation: self.next_generation(), versions: NO_VERSIONS, tags: None, key };

@@ -275,7 +275,7 @@ fn swapped_and_doubled_rows_are_noticed() {
                     _ => {}
                 }
             }
-            // A second key of one id, or version of one number, is refused by the schema already.
+            // A second version of one number, for one, is refused by the schema already.
             if insert(&sqlite, table, &double) && *table != "node" {
                 drop(sqlite);
                 must_notice(sample, &place, None, &format!("a row of {table} doubled"));
