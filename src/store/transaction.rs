@@ -511,3 +511,6 @@ pub(super) fn unchecked() -> bool {
 pub(super) const fn unchecked() -> bool {
     false
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,7 @@ fn may_refuse(status: Status) -> bool {
 
 /// What came of one damage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Outcome {
+pub enum Outcome {
     /// Nothing reads what was damaged.
     Harmless,
     /// Each use works, and `verify` finds it.
@@ -28,7 +28,7 @@ enum Outcome {
 }
 
 /// Opens a damaged keystore, uses all of it, and holds it to the promises. `owner`: whose bytes were damaged.
-fn judge(sample: &Sample, place: &Place, bytes: &[u8], owner: Option<usize>, what: &str) -> Outcome {
+pub fn judge(sample: &Sample, place: &Place, bytes: &[u8], owner: Option<usize>, what: &str) -> Outcome {
     place.put(bytes);
     let kms = match place.open() {
         Ok(kms) => kms,
@@ -110,7 +110,7 @@ fn owned(sample: &Sample) -> BTreeMap<usize, usize> {
     owned
 }
 
-fn in_parallel(cases: usize, run: impl Fn(&Place, usize) -> Outcome + Sync) -> BTreeMap<Outcome, usize> {
+pub fn in_parallel(cases: usize, run: impl Fn(&Place, usize) -> Outcome + Sync) -> BTreeMap<Outcome, usize> {
     let next = AtomicUsize::new(0);
     let counts = Mutex::new(BTreeMap::new());
     std::thread::scope(|scope| {
@@ -153,7 +153,7 @@ fn a_flipped_byte_is_noticed_or_harmless() {
     assert!(counts.get(&Outcome::Some).is_some_and(|n| *n > 50), "no flip hit a single key: {counts:?}");
 }
 
-fn page_size(bytes: &[u8]) -> usize {
+pub fn page_size(bytes: &[u8]) -> usize {
     usize::from(u16::from_be_bytes([bytes[16], bytes[17]]))
 }
 

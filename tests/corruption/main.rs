@@ -3,9 +3,13 @@
 //!
 //! `KMS_LONG=1` tries every byte and every length; otherwise a part of them, the same in each run.
 
+mod aliased;
 mod anchor;
 mod bytes;
 mod golden;
+mod hidden;
+mod order;
+mod pages;
 #[cfg(feature = "faults")]
 mod protection;
 mod rows;

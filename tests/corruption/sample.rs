@@ -51,11 +51,31 @@ impl Place {
 pub struct Kept {
     pub id: String,
     pub alias: String,
+    /// All its aliases, in the order of names.
+    pub aliases: Vec<String>,
     described: String,
     versions: Vec<String>,
     tags: Vec<(String, String)>,
     blobs: Vec<(Vec<u8>, String)>,
-    enabled: bool,
+    /// What it answers to whoever wants to encrypt or decrypt, if its state refuses that.
+    refusal: Option<Status>,
+}
+
+impl Kept {
+    /// A key as it is now; `blobs` were made under it, each with its plaintext.
+    pub fn of(kms: &Kms, id: &str, blobs: Vec<(Vec<u8>, String)>) -> Self {
+        let aliases: Vec<String> = aliases(kms, Some(id)).unwrap().into_iter().map(|(name, _)| name).collect();
+        Self {
+            id: id.to_owned(),
+            alias: aliases[0].clone(),
+            aliases,
+            described: format!("{:?}", kms.describe_key(id).unwrap()),
+            versions: versions(kms, id).unwrap(),
+            tags: kms.list_resource_tags(id).unwrap(),
+            blobs,
+            refusal: kms.encrypt(id, b"", &[]).err().map(|error| error.status()),
+        }
+    }
 }
 
 /// The keystore's file as it is, and older states of it, oldest first.
@@ -123,23 +143,19 @@ fn make() -> Sample {
     step();
     kms.disable_key(&ids[4]).unwrap();
     kms.update_key_description(&ids[2], "another description").unwrap();
-    let keys = ids.iter().zip(blobs).enumerate().map(|(number, (id, blobs))| Kept {
-        id: id.clone(),
-        alias: format!("alias/name-{}", (number + 1) % ids.len()),
-        described: format!("{:?}", kms.describe_key(id).unwrap()),
-        versions: versions(&kms, id).unwrap(),
-        tags: kms.list_resource_tags(id).unwrap(),
-        blobs,
-        enabled: number != 4,
-    });
-    let keys = keys.collect();
+    let keys = ids.iter().zip(blobs).map(|(id, blobs)| Kept::of(&kms, id, blobs)).collect();
     drop(kms);
-    let sample = Sample { bytes: place.bytes(), older, keys };
-    place.put(&sample.bytes);
-    let kms = place.open().unwrap();
-    assert_eq!(sample.failures(&kms), [], "the sample itself is not whole");
-    assert_eq!(faults(&kms), (vec![], None));
-    sample
+    Sample { bytes: place.bytes(), older, keys }.whole(&place)
+}
+
+/// Aliases and their keys in the order in which they are shown, of one key or of all.
+fn aliases(kms: &Kms, key: Option<&str>) -> Result<Vec<(String, String)>> {
+    let mut found = Vec::new();
+    kms.list_aliases(key, None, usize::MAX, |name, id| {
+        found.push((name.to_owned(), id.to_string()));
+        true
+    })?;
+    Ok(found)
 }
 
 fn versions(kms: &Kms, key: &str) -> Result<Vec<String>> {
@@ -155,6 +171,15 @@ fn versions(kms: &Kms, key: &str) -> Result<Vec<String>> {
 pub type Failure = (usize, &'static str, Status);
 
 impl Sample {
+    /// The sample, once it was seen to say what it must.
+    pub fn whole(self, place: &Place) -> Self {
+        place.put(&self.bytes);
+        let kms = place.open().unwrap();
+        assert_eq!(self.failures(&kms), [], "the sample itself is not whole");
+        assert_eq!(faults(&kms), (vec![], None));
+        self
+    }
+
     /// Everything that can be asked of key `number`; a wrong answer is a broken promise, a refusal is returned.
     pub fn failures_of(&self, kms: &Kms, number: usize) -> Vec<Failure> {
         let kept = &self.keys[number];
@@ -165,22 +190,27 @@ impl Sample {
             Err(error) => failures.push((number, what, error.status())),
         };
         note("describe", kms.describe_key(&kept.id).map(|key| format!("{key:?}") == kept.described));
-        note("alias", kms.describe_key(&kept.alias).map(|key| format!("{key:?}") == kept.described));
+        for alias in &kept.aliases {
+            note("alias", kms.describe_key(alias).map(|key| format!("{key:?}") == kept.described));
+        }
         note("versions", versions(kms, &kept.id).map(|found| found == kept.versions));
         note("tags", kms.list_resource_tags(&kept.id).map(|found| found == kept.tags));
         for (blob, text) in &kept.blobs {
-            match (kms.decrypt(blob, &[("round", "x")]), kept.enabled) {
-                (Err(error), false) if error.status() == Status::RejectedDisabled => {}
-                (Ok(_), false) => panic!("key {number}: decrypted under a disabled key"),
+            match (kms.decrypt(blob, &[("round", "x")]), kept.refusal) {
+                (Err(error), Some(refusal)) if error.status() == refusal => {}
+                (Ok(_), Some(_)) => panic!("key {number}: decrypted under a key that must refuse it"),
                 (opened, _) => note("decrypt", opened.map(|opened| **opened == *text.as_bytes())),
             }
         }
-        match (kms.encrypt(&kept.id, b"new", &[]), kept.enabled) {
-            (Err(error), false) if error.status() == Status::RejectedDisabled => {}
-            (Ok(_), false) => panic!("key {number}: encrypted under a disabled key"),
+        match (kms.encrypt(&kept.id, b"new", &[]), kept.refusal) {
+            (Err(error), Some(refusal)) if error.status() == refusal => {}
+            (Ok(_), Some(_)) => panic!("key {number}: encrypted under a key that must refuse it"),
             (Err(error), _) => note("encrypt", Err(error)),
-            (Ok(blob), true) => note("reopen", kms.decrypt(&blob, &[]).map(|opened| **opened == *b"new")),
+            (Ok(blob), None) => note("reopen", kms.decrypt(&blob, &[]).map(|opened| **opened == *b"new")),
         }
+        let expected: Vec<(String, String)> =
+            kept.aliases.iter().map(|alias| (alias.clone(), kept.id.clone())).collect();
+        failures.extend(unlisted(aliases(kms, Some(&kept.id)), &expected).map(|status| (number, "aliases", status)));
         failures
     }
 
@@ -197,7 +227,25 @@ impl Sample {
             Ok(()) => assert_eq!(listed, expected, "a list without an error leaves something out or adds it"),
             Err(error) => all.push((usize::MAX, "list", error.status())),
         }
+        let of = |kept: &Kept| kept.aliases.iter().map(|alias| (alias.clone(), kept.id.clone())).collect::<Vec<_>>();
+        let mut expected: Vec<(String, String)> = self.keys.iter().flat_map(of).collect();
+        expected.sort();
+        all.extend(unlisted(aliases(kms, None), &expected).map(|status| (usize::MAX, "aliases", status)));
         all
+    }
+}
+
+/// What is wrong with a list of aliases. SQLite alone knows which there are, so one may be left out or stand elsewhere,
+/// which is as good as an error: `verify` must find it. None is ever shown that isn't there, or as another key's.
+fn unlisted(listed: Result<Vec<(String, String)>>, expected: &[(String, String)]) -> Option<Status> {
+    match listed {
+        Ok(listed) if listed == expected => None,
+        Ok(listed) => {
+            let wrong: Vec<_> = listed.iter().filter(|alias| !expected.contains(alias)).collect();
+            assert!(wrong.is_empty(), "a list of aliases shows {wrong:?}, which are not");
+            Some(Status::KeystoreCorrupt)
+        }
+        Err(error) => Some(error.status()),
     }
 }
 

@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use kms::{CreateKey, Kms, Origin};
+use kms::{CreateKey, Kms, Origin, Status};
 
-use crate::sample::{Place, faults, quiet};
+use crate::sample::{Place, faults, quiet, sample};
 
 #[test]
 fn a_keystore_that_changes_meanwhile_is_whole() {
@@ -59,7 +59,7 @@ fn many_versions_are_walked_in_steps() {
 
 #[test]
 fn the_visitor_ends_the_walk() {
-    let sample = crate::sample::sample();
+    let sample = sample();
     let place = Place::new();
     place.put(&sample.bytes);
     place.sqlite().execute_batch("UPDATE key SET description = 'x'").unwrap();
@@ -96,4 +96,145 @@ fn material_that_is_taken_away_and_brought_back_is_whole() {
         done.store(true, Ordering::Relaxed);
         assert!(walks.iter().all(|walk| *walk == (vec![], None)), "a change beside it passes for damage: {walks:?}");
     });
+}
+
+#[test]
+fn what_was_read_before_is_read_again() {
+    let sample = sample();
+    let place = Place::new();
+    place.put(&sample.bytes);
+    let numbers = nodes(&place);
+    for number in &numbers {
+        place.put(&sample.bytes);
+        let kms = place.open().unwrap();
+        assert_eq!(sample.failures(&kms), []);
+        damage_node(&place, *number);
+        assert_eq!(
+            faults(&kms).1,
+            Some(Status::KeystoreCorrupt),
+            "what is in memory hides the damage of node {number:#x}"
+        );
+    }
+    assert!(numbers.len() > 10, "{numbers:?}");
+}
+
+/// The numbers of all nodes.
+fn nodes(place: &Place) -> Vec<i64> {
+    let sqlite = place.sqlite();
+    let mut statement = sqlite.prepare("SELECT number FROM node").unwrap();
+    let numbers = statement.query_map([], |row| row.get(0)).unwrap();
+    numbers.map(|number| number.unwrap()).collect()
+}
+
+fn damage_node(place: &Place, number: i64) {
+    let sql =
+        "UPDATE node SET content = CAST(substr(content, 1, length(content) - 1) || x'00' AS BLOB) WHERE number = ?";
+    let done = place.sqlite().execute(sql, [number]);
+    assert_eq!(done.unwrap(), 1);
+}
+
+#[test]
+fn what_cannot_be_looked_up_is_not_said_to_be_of_no_key() {
+    let sample = sample();
+    let place = Place::new();
+    place.put(&sample.bytes);
+    for number in nodes(&place) {
+        place.put(&sample.bytes);
+        damage_node(&place, number);
+        let (found, verdict) = faults(&place.open().unwrap());
+        assert_eq!(verdict, Some(Status::KeystoreCorrupt), "node {number:#x} is damaged");
+        let false_ones: Vec<_> = found.iter().filter(|(_, text)| text.contains("of no key")).collect();
+        assert!(
+            false_ones.is_empty(),
+            "with node {number:#x} damaged verify tells {false_ones:?}, though each has its key"
+        );
+    }
+}
+
+/// Writes a value of any type into a column, which SQLite itself would refuse, as anybody can who writes the file.
+/// Whether it could be done.
+fn mistype(place: &Place, table: &str, column: &str, value: &str, condition: &str) -> bool {
+    let schema: String =
+        place.sqlite().query_row("SELECT sql FROM sqlite_schema WHERE name = ?", [table], |row| row.get(0)).unwrap();
+    let lax = schema.replace("STRICT, ", "").replace("STRICT", "").replace(" NOT NULL", "");
+    let declare = |sql: &str| {
+        let sqlite = place.sqlite();
+        sqlite.execute_batch("PRAGMA writable_schema = ON").unwrap();
+        sqlite.execute("UPDATE sqlite_schema SET sql = ? WHERE name = ?", [sql, table]).unwrap();
+    };
+    declare(&lax);
+    let sqlite = place.sqlite();
+    let sql =
+        format!("UPDATE {table} SET {column} = {value} WHERE {condition} AND typeof({column}) <> typeof({value})");
+    let done = sqlite.execute(&sql, []);
+    drop(sqlite);
+    declare(&schema);
+    done.is_ok_and(|rows| rows > 0)
+}
+
+/// Rows whose columns are given values of each type; none where they are about no single key of the sample.
+const TYPED: &[(&str, &str, Option<usize>)] = &[
+    ("key", "row = 2", Some(1)),
+    ("material", "key_row = 2 AND number = 1", Some(1)),
+    ("tag", "key_row = 2 AND name = 'team'", Some(1)),
+    ("alias", "name = 'alias/name-1'", None),
+    ("node", "number = (SELECT min(number) FROM node)", None),
+];
+
+#[test]
+fn a_column_of_a_wrong_type_is_a_fault_that_hides_no_other() {
+    let sample = sample();
+    let place = Place::new();
+    let mut tried = 0;
+    let mut broken = Vec::new();
+    for (table, condition, owner) in TYPED {
+        place.put(&sample.bytes);
+        let sqlite = place.sqlite();
+        let columns: Vec<String> =
+            sqlite.prepare(&format!("SELECT * FROM {table}")).unwrap().column_names().map(str::to_owned).collect();
+        drop(sqlite);
+        for column in &columns {
+            for value in ["'text'", "x'6162'", "5", "2.5", "NULL"] {
+                place.put(&sample.bytes);
+                // Two more keys are harmed, one in its row and one in its material, and an alias is gone.
+                let others =
+                    "UPDATE key SET description = 'x' WHERE row = 4; DELETE FROM alias WHERE name = 'alias/name-4';
+                              DELETE FROM material WHERE key_row = 5 AND number = 1";
+                place.sqlite().execute_batch(others).unwrap();
+                if !mistype(&place, table, column, value, condition) {
+                    continue;
+                }
+                tried += 1;
+                let what = format!("{table}.{column} = {value}");
+                let Ok(kms) = place.open() else {
+                    broken.push(format!("{what}: not opened"));
+                    continue;
+                };
+                for (number, use_, status) in [0, 2].into_iter().flat_map(|number| sample.failures_of(&kms, number)) {
+                    // A node stands for many.
+                    if *table != "node" && !(*table == "alias" && use_.starts_with("alias")) {
+                        broken.push(format!("{what}: {use_} of key {number} says {status:?}"));
+                    }
+                }
+                let (found, _) = faults(&kms);
+                let names = |number: usize| found.iter().any(|(key, _)| key.as_ref() == Some(&sample.keys[number].id));
+                for number in [3, 4].into_iter().chain(*owner) {
+                    if !names(number) {
+                        broken.push(format!("{what}: verify doesn't name key {number}: {found:?}"));
+                    }
+                }
+                if !found.iter().any(|(_, text)| text.contains("an alias is gone")) {
+                    broken.push(format!("{what}: verify doesn't tell the alias that is gone: {found:?}"));
+                }
+                if owner.is_none() && found.len() < 4 {
+                    broken.push(format!("{what}: verify tells the others only: {found:?}"));
+                }
+            }
+        }
+    }
+    for text in &broken {
+        println!("{text}");
+    }
+    assert_eq!(broken, Vec::<String>::new(), "of {tried} wrong types");
+    assert!(tried > 100, "{tried} tried");
 }

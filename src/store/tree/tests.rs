@@ -199,3 +199,157 @@ fn a_node_that_is_gone_old_or_altered_is_refused() {
         assert_eq!(fresh.get(&mut store.rows(), Tree::Keys, &name).unwrap(), Some([2; 16]));
     }
 }
+
+/// Nodes after some changes that were written; what they hold.
+fn written(
+    store: &mut Store,
+    tree: Tree,
+    numbers: &mut Numbers,
+    count: usize,
+) -> (Nodes, Roots, BTreeMap<Vec<u8>, Digest>) {
+    let (mut nodes, mut model) = (Nodes::default(), BTreeMap::new());
+    nodes.begin(&Roots::default());
+    put_some(&mut nodes, store, tree, &mut model, numbers, count);
+    let roots = nodes.flush(&mut store.rows()).unwrap();
+    (nodes, roots, model)
+}
+
+/// Puts and takes out names, in the tree and in the model.
+fn put_some(
+    nodes: &mut Nodes,
+    store: &mut Store,
+    tree: Tree,
+    model: &mut BTreeMap<Vec<u8>, Digest>,
+    numbers: &mut Numbers,
+    count: usize,
+) {
+    for _ in 0..count {
+        let name = name(tree, numbers);
+        let digest = (!numbers.next().is_multiple_of(4)).then(|| numbers.digest(tree));
+        nodes.put(&mut store.rows(), tree, &name, digest.as_ref()).unwrap();
+        match digest {
+            Some(digest) => drop(model.insert(name, digest)),
+            None => drop(model.remove(&name)),
+        }
+    }
+}
+
+/// The roots and rows of a tree that was made of nothing else.
+fn fresh(tree: Tree, model: &BTreeMap<Vec<u8>, Digest>) -> (Roots, BTreeMap<i64, Vec<u8>>) {
+    let (mut store, mut nodes) = (Store::new(), Nodes::default());
+    nodes.begin(&Roots::default());
+    for (name, digest) in model {
+        nodes.put(&mut store.rows(), tree, name, Some(digest)).unwrap();
+    }
+    (nodes.flush(&mut store.rows()).unwrap(), store.content())
+}
+
+impl Store {
+    fn content(&mut self) -> BTreeMap<i64, Vec<u8>> {
+        let numbers = self.backend.nodes().unwrap();
+        numbers.into_iter().map(|number| (number, self.backend.node(number).unwrap().unwrap())).collect()
+    }
+
+    /// Undoes what was written since the last commit.
+    fn roll_back(&mut self) {
+        self.backend.rollback();
+        self.backend.begin(Transaction::Write).unwrap();
+    }
+
+    fn commit(&mut self) {
+        self.backend.commit().unwrap();
+        self.backend.begin(Transaction::Write).unwrap();
+    }
+}
+
+/// That the nodes read and list what `model` holds.
+fn holds(
+    nodes: &mut Nodes,
+    store: &mut Store,
+    tree: Tree,
+    roots: &Roots,
+    model: &BTreeMap<Vec<u8>, Digest>,
+    what: &str,
+) {
+    nodes.begin(roots);
+    let all = nodes.after(&mut store.rows(), tree, None, usize::MAX).unwrap();
+    assert_eq!(all, model.clone().into_iter().collect::<Vec<_>>(), "{tree:?}: {what}");
+    for (name, digest) in model {
+        assert_eq!(nodes.get(&mut store.rows(), tree, name).unwrap(), Some(*digest), "{tree:?}: {what}");
+    }
+}
+
+#[test]
+fn a_change_that_was_rolled_back_leaves_no_trace() {
+    for tree in ALL {
+        for is_flushed in [false, true] {
+            let what = if is_flushed { "written and rolled back" } else { "rolled back before it was written" };
+            let (mut store, mut numbers) = (Store::new(), Numbers(11));
+            let (mut nodes, mut roots, mut model) = written(&mut store, tree, &mut numbers, 60);
+            store.commit();
+            for _ in 0..20 {
+                let mut undone = model.clone();
+                put_some(&mut nodes, &mut store, tree, &mut undone, &mut numbers, 10);
+                if is_flushed {
+                    let other = nodes.flush(&mut store.rows()).unwrap();
+                    assert_eq!(fresh(tree, &undone).0, other);
+                }
+                store.roll_back();
+                holds(&mut nodes, &mut store, tree, &roots, &model, what);
+                nodes.begin(&roots);
+                put_some(&mut nodes, &mut store, tree, &mut model, &mut numbers, 10);
+                roots = nodes.flush(&mut store.rows()).unwrap();
+                store.commit();
+                assert_eq!(fresh(tree, &model), (roots.clone(), store.content()), "{tree:?}: after a change {what}");
+                nodes.begin(&roots);
+            }
+        }
+    }
+}
+
+#[test]
+fn two_connections_that_write_in_turn_agree() {
+    for tree in ALL {
+        let (mut store, mut numbers) = (Store::new(), Numbers(13));
+        let (first, mut roots, mut model) = written(&mut store, tree, &mut numbers, 60);
+        let mut both = [first, Nodes::default()];
+        for turn in 0..40 {
+            // Sometimes one writes several times before the other sees any of it.
+            let nodes = &mut both[usize::from(numbers.next().is_multiple_of(2))];
+            nodes.begin(&roots);
+            put_some(nodes, &mut store, tree, &mut model, &mut numbers, 6);
+            roots = nodes.flush(&mut store.rows()).unwrap();
+            assert_eq!(fresh(tree, &model), (roots.clone(), store.content()), "{tree:?}: turn {turn}");
+            if turn % 3 == 0 {
+                for nodes in &mut both {
+                    holds(nodes, &mut store, tree, &roots, &model, "after the other's change");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn more_nodes_than_are_kept_are_all_there() {
+    for tree in ALL {
+        let (mut store, mut nodes, mut numbers) = (Store::new(), Nodes::default(), Numbers(17));
+        let (mut roots, mut model) = (Roots::default(), BTreeMap::new());
+        // Far more leaves than are kept, and then more inner nodes too.
+        for round in 0..4 {
+            nodes.begin(&roots);
+            for spread in 0..300_u32 {
+                let mut name = name(tree, &mut numbers);
+                name[..4].copy_from_slice(&(spread * 4 + round).wrapping_mul(0x9e37_79b1).to_be_bytes());
+                let digest = numbers.digest(tree);
+                nodes.put(&mut store.rows(), tree, &name, Some(&digest)).unwrap();
+                model.insert(name, digest);
+            }
+            roots = nodes.flush(&mut store.rows()).unwrap();
+            assert!(nodes.kept.len() <= KEPT, "{} nodes are kept", nodes.kept.len());
+            holds(&mut nodes, &mut store, tree, &roots, &model, "as its writer sees it");
+            assert!(nodes.kept.len() <= KEPT, "{} nodes are kept", nodes.kept.len());
+            assert_eq!(fresh(tree, &model), (roots.clone(), store.content()), "{tree:?}: round {round}");
+        }
+        assert!(store.content().len() > 10 * KEPT, "{tree:?}: {} nodes are not many", store.content().len());
+    }
+}

@@ -1,0 +1,67 @@
+use super::*;
+use crate::domain::key::Origin;
+use crate::store::backend::{Backend, Transaction};
+use crate::store::sealing::Sealing;
+use crate::store::sqlite::Sqlite;
+
+/// A keystore without a file.
+struct Store {
+    backend: Sqlite,
+    sealing: Sealing,
+    nodes: Nodes,
+}
+
+impl Store {
+    fn new() -> Self {
+        let mut backend = Sqlite::in_memory().unwrap();
+        let mut sealing = Sealing::new(&[1; 32], [2; 16]).unwrap();
+        backend.begin(Transaction::Write).unwrap();
+        backend.put_meta(&sealing.first_meta(1, &[]).unwrap()).unwrap();
+        backend.commit().unwrap();
+        Self { backend, sealing, nodes: Nodes::default() }
+    }
+
+    /// One transaction, committed if `body` is Ok.
+    fn change<R>(&mut self, body: impl FnOnce(&mut Change<'_>) -> Result<R>) -> Result<R> {
+        self.backend.begin(Transaction::Write).unwrap();
+        let meta = self.sealing.check_meta(&self.backend.meta().unwrap()).unwrap();
+        let rows = Rows { backend: &mut self.backend, sealing: &mut self.sealing };
+        let mut change = Change::new(View::new(rows, &mut self.nodes, meta));
+        let done = body(&mut change).and_then(|value| change.seal_meta().map(|_| value));
+        match done.is_ok() {
+            true => self.backend.commit().unwrap(),
+            false => self.backend.rollback(),
+        }
+        done
+    }
+}
+
+/// A key without material.
+fn key(id: u8) -> Key {
+    Key::new(KeyId::from_bytes([id; 16]), Origin::External, String::new(), None, Time::from_millis(0))
+}
+
+#[test]
+fn an_id_is_given_to_one_key_only() {
+    let mut store = Store::new();
+    let first = store.change(|change| change.insert(key(1), None)).unwrap();
+    let status = |result: Result<Stored>| result.map(drop).map_err(|error| error.status());
+    let again = store.change(|change| change.insert(key(1), None));
+    assert_eq!(status(again), Err(Status::RandomFailed), "a second key has the first one's id");
+    let twice = store.change(|change| {
+        change.insert(key(2), None)?;
+        change.insert(key(2), None)
+    });
+    assert_eq!(status(twice), Err(Status::RandomFailed), "two keys of one transaction have one id");
+    store.change(|change| change.insert(key(3), None)).unwrap();
+    store
+        .change(|change| {
+            let found = change.key(&KeyId::from_bytes([1; 16]))?.map(|found| (found.row, found.key));
+            assert_eq!(found, Some((first.row, first.key.clone())), "a refused key harmed the one that has its id");
+            assert!(change.key(&KeyId::from_bytes([2; 16]))?.is_none(), "a part of what failed was kept");
+            assert_eq!(change.keys_after(None, 9)?.len(), 2);
+            change.destroy(&first)
+        })
+        .unwrap();
+    store.change(|change| change.insert(key(1), None)).unwrap();
+}

@@ -1,0 +1,73 @@
+//! A keystore of a few keys with aliases, and what each alias may say after somebody's damage.
+
+use kms::{CreateKey, Kms, ManualClock, Status};
+
+use crate::sample::{Place, T0, faults, quiet};
+
+/// The keystore's file; which alias names which key.
+pub struct Aliased {
+    pub bytes: Vec<u8>,
+    pub keys: Vec<String>,
+    /// In the order of names, each with its key's number.
+    pub aliases: Vec<(String, usize)>,
+}
+
+/// One alias for each number of `keys`, which it names: `alias/a`, `alias/b` and so on.
+pub fn aliased(keys: &[usize]) -> Aliased {
+    let place = Place::new();
+    let kms = Kms::open(&place.store(), &quiet().create(true).clock(ManualClock::at(T0))).unwrap();
+    let ids: Vec<String> = (0..=*keys.iter().max().unwrap()).map(|_| new_key(&kms)).collect();
+    let names = keys.iter().zip('a'..).map(|(key, letter)| (format!("alias/{letter}"), *key));
+    let aliases: Vec<(String, usize)> = names.collect();
+    for (alias, key) in &aliases {
+        kms.create_alias(&ids[*key], alias).unwrap();
+    }
+    drop(kms);
+    Aliased { bytes: place.bytes(), keys: ids, aliases }
+}
+
+pub fn new_key(kms: &Kms) -> String {
+    kms.create_key(&CreateKey::default()).unwrap().to_string()
+}
+
+pub fn opened(place: &Place) -> (Kms, ManualClock) {
+    let clock = ManualClock::at(T0 + 50_000);
+    (Kms::open(&place.store(), &quiet().clock(clock.clone())).unwrap(), clock)
+}
+
+/// Destroys a key, as far as damage lets it be done.
+pub fn destroy(kms: &Kms, clock: &ManualClock, id: &str) -> Result<(), Status> {
+    let scheduled = kms.schedule_key_deletion(id, 7);
+    clock.advance_seconds(8 * 86_400);
+    let sighted = kms.tick();
+    clock.advance_seconds(3600);
+    let done = kms.tick();
+    scheduled.and(sighted.map(drop)).and(done.map(drop)).map_err(|error| error.status())
+}
+
+/// What an alias names, for those who look at it and for those who use it.
+fn named(kms: &Kms, alias: &str) -> [Result<String, Status>; 2] {
+    let described = kms.describe_key(alias).map(|key| key.id.to_string());
+    let used = kms.encrypt(alias, b"text", &[]).and_then(|blob| kms.inspect(&blob)).map(|blob| blob.key.to_string());
+    [described, used].map(|answer| answer.map_err(|error| error.status()))
+}
+
+/// Holds each alias to the key that it names, `None` where it is gone. Returns how many are errors; `verify` must find
+/// them.
+pub fn held(kms: &Kms, expected: &[(&str, Option<&str>)], what: &str) -> usize {
+    let mut failed = 0;
+    for (alias, key) in expected {
+        for answer in named(kms, alias) {
+            match (answer, key) {
+                (Ok(id), Some(key)) if id == *key => {}
+                (Err(Status::AliasNotFound), None) => {}
+                (Err(Status::KeystoreCorrupt), _) => failed += 1,
+                (answer, _) => panic!("{what}: {alias} must name {key:?} or be an error, but says {answer:?}"),
+            }
+        }
+    }
+    let (found, verdict) = faults(kms);
+    assert!(failed == 0 || verdict.is_some(), "{what}: {failed} aliases are errors, but verify finds nothing");
+    assert_eq!(found.is_empty(), verdict.is_none(), "{what}: {found:?}, but {verdict:?}");
+    failed
+}
