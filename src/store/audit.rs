@@ -294,28 +294,19 @@ impl Audit {
         }
         // Where they never stay as they are, one long step sees them all.
         let limit = if walk.tries > TRIES { usize::MAX } else { ROWS };
-        let rows = view.rows.backend.aliases_after(None, Some(&walk.after), limit)?;
-        let full = rows.len() == limit;
-        for row in rows {
-            in_order(walk.after < row.name)?;
-            walk.after.clone_from(&row.name);
-            walk.seen.insert(view.rows.sealing.alias_handle(&row.name)?);
-            let (key, lost) = match view.key_in_row(row.key_row) {
-                Ok(owner) => (owner.as_ref().map(|stored| stored.key.id), owner.is_none()),
-                // A damaged key was told already.
-                Err(error) if error.status() == Status::KeystoreCorrupt => (None, false),
-                Err(error) => return Err(error),
+        let names = view.rows.backend.alias_names_after(&walk.after, limit)?;
+        // What is no name comes after all names, and would come again for ever.
+        let full = names.len() == limit && names.iter().any(Option::is_some);
+        for name in names {
+            let Some(name) = name else {
+                self.faults.push(Fault::general(Status::KeystoreCorrupt.error("an alias's name was altered")));
+                continue;
             };
-            let alias = view.newest_alias(row).and_then(|row| {
-                let backend = &mut view.rows.backend;
-                match !lost && backend.is_alias_indexed(&row)? && backend.alias(&row.name)?.as_ref() == Some(&row) {
-                    true => Ok(()),
-                    false => Err(Status::KeystoreCorrupt.error(
-                        "an alias is not found by its name, or names no key, or its key doesn't know it; restore it from a backup",
-                    )),
-                }
-            });
-            match alias {
+            in_order(walk.after < name)?;
+            walk.after.clone_from(&name);
+            walk.seen.insert(view.rows.sealing.alias_handle(&name)?);
+            let mut key = None;
+            match self::alias(view, &name, &mut key) {
                 Err(error) if error.status() == Status::KeystoreCorrupt => self.faults.push(Fault { key, error }),
                 done => done?,
             }
@@ -364,6 +355,30 @@ impl Stage {
             Some(index) => Self::Index(*index, (i64::MIN, i64::MIN)),
             None => Self::AliasIndex((i64::MIN, String::new())),
         }
+    }
+}
+
+/// One alias; `key` becomes the key that it names.
+fn alias(view: &mut View<'_>, name: &str, key: &mut Option<KeyId>) -> Result<()> {
+    let unfound = || {
+        Status::KeystoreCorrupt.error(
+            "an alias is not found by its name, or names no key, or its key doesn't know it; restore it from a backup",
+        )
+    };
+    let row = view.rows.backend.alias(name)?.filter(|row| row.name == name).ok_or_else(unfound)?;
+    let lost = match view.key_in_row(row.key_row) {
+        Ok(owner) => {
+            *key = owner.map(|stored| stored.key.id);
+            key.is_none()
+        }
+        // A damaged key was told already.
+        Err(error) if error.status() == Status::KeystoreCorrupt => false,
+        Err(error) => return Err(error),
+    };
+    let row = view.newest_alias(row)?;
+    match !lost && view.rows.backend.is_alias_indexed(&row)? {
+        true => Ok(()),
+        false => Err(unfound()),
     }
 }
 

@@ -223,6 +223,8 @@ pub trait Backend: Send {
     fn alias(&mut self, name: &str) -> Result<Option<AliasRow>>;
     /// In the order of names, after `name` or from the start; of one key or of all.
     fn aliases_after(&mut self, key_row: Option<i64>, name: Option<&str>, limit: usize) -> Result<Vec<AliasRow>>;
+    /// Names of aliases in their order, after one; none in the place of what is no name.
+    fn alias_names_after(&mut self, name: &str, limit: usize) -> Result<Vec<Option<String>>>;
     /// Whether the index of a key's aliases finds this one.
     fn is_alias_indexed(&mut self, alias: &AliasRow) -> Result<bool>;
     /// The entries of that index in its order, after one: the row of the key, and the alias's name.

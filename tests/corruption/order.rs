@@ -133,7 +133,6 @@ fn make() -> Sample {
                 description: format!("key {number}"),
                 rotate_every,
                 origin: external,
-                ..CreateKey::default()
             };
             clock.advance_seconds(1);
             kms.create_key(&request).unwrap().to_string()

@@ -414,6 +414,11 @@ impl Backend for Sqlite {
         }
     }
 
+    fn alias_names_after(&mut self, name: &str, limit: usize) -> Result<Vec<Option<String>>> {
+        let sql = "SELECT name FROM alias WHERE name > ? ORDER BY name LIMIT ?";
+        self.all(sql, params![name, count(limit)], |row| Ok(row.get_ref(0)?.as_str().ok().map(str::to_owned)))
+    }
+
     fn is_alias_indexed(&mut self, alias: &AliasRow) -> Result<bool> {
         let sql = "SELECT count(*) FROM alias INDEXED BY alias_key WHERE key_row = ? AND name = ?";
         self.one::<i64>(sql, params![alias.key_row, alias.name], first).map(|found| found == Some(1))

@@ -65,3 +65,28 @@ fn an_id_is_given_to_one_key_only() {
         .unwrap();
     store.change(|change| change.insert(key(1), None)).unwrap();
 }
+
+#[test]
+fn the_row_of_a_destroyed_key_is_given_to_no_other() {
+    let mut store = Store::new();
+    let first = store.change(|change| change.insert(key(1), None)).unwrap();
+    store.change(|change| change.destroy(&first)).unwrap();
+    let second = store.change(|change| change.insert(key(2), None)).unwrap();
+    assert_ne!(second.row, first.row, "what still names the destroyed key names the new one");
+}
+
+#[test]
+fn the_last_row_is_a_limit() {
+    let mut store = Store::new();
+    let greatest = i64::from(u32::MAX);
+    let last = store
+        .change(|change| {
+            change.meta.last_row = greatest - 1;
+            change.insert(key(1), None)
+        })
+        .unwrap();
+    assert_eq!(last.row, greatest);
+    let refused = store.change(|change| change.insert(key(2), None)).map(drop).map_err(|error| error.status());
+    assert_eq!(refused, Err(Status::LimitExceeded), "a row number that the trees have no name for");
+    store.change(|change| change.key(&last.key.id).map(|found| assert!(found.is_some()))).unwrap();
+}
