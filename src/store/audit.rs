@@ -223,6 +223,9 @@ impl Audit {
         *budget = budget.saturating_sub(rows.len());
         let full = rows.len() == wanted;
         for row in rows {
+            if self.note(id, in_order(seen.number < row.number))?.is_none() {
+                return Ok(None);
+            }
             let opened = view.rows.sealing.open_material(&stored.key, &row);
             let Some((version, _)) = self.note(id, opened)? else { return Ok(None) };
             let read = view.rows.backend.material(stored.row, version.id.as_bytes());

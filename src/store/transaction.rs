@@ -228,10 +228,15 @@ impl<'a> View<'a> {
         limit: usize,
     ) -> Result<Vec<(String, KeyId)>> {
         let mut found = Vec::new();
+        let mut before = name.unwrap_or_default().to_owned();
         for row in self.rows.backend.aliases_after(key.map(|key| key.row), name, limit)? {
             let row = self.newest_alias(row)?;
+            // A list that goes back might never end.
+            if row.name <= before || key.is_some_and(|key| row.key_row != key.row) {
+                return Err(misplaced_alias());
+            }
+            before.clone_from(&row.name);
             let id = match key {
-                Some(key) if row.key_row != key.row => return Err(misplaced_alias()),
                 Some(key) => key.key.id,
                 None => self.key_of_alias(&row)?.key.id,
             };
@@ -412,8 +417,21 @@ impl<'a> Change<'a> {
     pub fn erase_material(&mut self, stored: &mut Stored) -> Result<()> {
         self.changed = true;
         self.destroyed += 1;
+        self.delete_materials(stored)?;
         stored.versions = NO_VERSIONS;
-        self.view.rows.backend.delete_materials(stored.row)
+        Ok(())
+    }
+
+    /// Deletes all versions of a key, or none: what is said to be destroyed must not lie where a search misses it.
+    fn delete_materials(&mut self, stored: &Stored) -> Result<()> {
+        let versions = match stored.key.primary {
+            Some(newest) if stored.versions != NO_VERSIONS => newest.number,
+            _ => 0,
+        };
+        match self.view.rows.backend.delete_materials(stored.row)? as u64 == versions || unchecked() {
+            true => Ok(()),
+            false => Err(versions_altered(&stored.key.id)),
+        }
     }
 
     /// Makes an alias, or moves it to another key.
@@ -476,7 +494,7 @@ impl<'a> Change<'a> {
             }
         }
         self.view.rows.backend.delete_tags_of(stored.row)?;
-        self.view.rows.backend.delete_materials(stored.row)?;
+        self.delete_materials(stored)?;
         self.view.rows.backend.delete_key(stored.row)?;
         self.put(Tree::Keys, &row_name(stored.row)?, None)?;
         self.put(Tree::Ids, stored.key.id.as_bytes(), None)

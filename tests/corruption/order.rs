@@ -1,13 +1,15 @@
 //! Cells whose order on their page was changed, by somebody who can write the file: SQLite's search then goes wrong, and
 //! gives another row than was asked for, or none.
 
-use std::collections::BTreeMap;
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock, mpsc};
+use std::time::Duration;
 
 use kms::{CreateKey, Interval, Kms, ManualClock, Origin, Status, Time};
 
-use crate::aliased::{aliased, destroy, held, opened};
+use crate::aliased::{aliased, destroy, held, new_key, opened};
 use crate::bytes::{Outcome, in_parallel, judge};
 use crate::pages::{Page, only_page, orders, pages};
 use crate::sample::{Kept, Place, Sample, T0, faults, long, quiet};
@@ -108,13 +110,73 @@ fn a_key_never_shows_or_takes_along_another_keys_alias() {
     assert!(led_astray > 0, "no order of the index led a list astray");
 }
 
+#[test]
+fn a_tag_is_set_and_removed_as_it_is_said_whatever_the_order_of_rows() {
+    let place = Place::new();
+    let kms = Kms::open(&place.store(), &quiet().create(true)).unwrap();
+    let keys: Vec<String> = (0..3).map(|_| new_key(&kms)).collect();
+    // Enough rows that a search for one of a key's tags may be led elsewhere than the search for the first of them.
+    let some = |names: &[&'static str]| names.iter().map(|name| (*name, "1")).collect::<Vec<_>>();
+    let held = [some(&["a", "b", "c", "d", "e"]), some(&["a", "b", "c"]), some(&["a", "b", "c"])];
+    for (key, tags) in keys.iter().zip(&held) {
+        kms.tag_resource(key, tags).unwrap();
+    }
+    drop(kms);
+    let whole = place.bytes();
+    let page = only_page(&whole, "tag");
+    let mut broken = Vec::new();
+    let mut tried = 0;
+    let swaps = (0..page.cells()).flat_map(|one| (0..one).map(move |other| (one, other)));
+    for (one, other) in swaps {
+        let mut order: Vec<usize> = (0..page.cells()).collect();
+        order.swap(one, other);
+        let bytes = page.ordered(&whole, &order);
+        for name in ["a", "b", "c", "d"] {
+            for value in [Some("2"), None] {
+                tried += 1;
+                place.put(&bytes);
+                let (kms, _) = opened(&place);
+                let done = match value {
+                    Some(value) => kms.tag_resource(&keys[1], &[(name, value)]),
+                    None => kms.untag_resource(&keys[1], &[name]),
+                };
+                let mut then = held.clone();
+                if done.is_ok() {
+                    then[1].retain(|(old, _)| *old != name);
+                    then[1].extend(value.map(|value| (name, value)));
+                    then[1].sort_unstable();
+                }
+                let mut answers = vec![done];
+                for (key, then) in keys.iter().zip(&then) {
+                    answers.push(kms.list_resource_tags(key).map(|tags| {
+                        let tags: Vec<_> = tags.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+                        if tags != *then {
+                            broken.push(format!("rows {order:?}, {name} to {value:?}: {tags:?} instead of {then:?}"));
+                        }
+                    }));
+                }
+                let statuses: Vec<_> =
+                    answers.into_iter().filter_map(|answer| answer.err().map(|error| error.status())).collect();
+                if statuses.iter().any(|status| *status != Status::KeystoreCorrupt) {
+                    broken.push(format!("rows {order:?}, {name} to {value:?}: {statuses:?}"));
+                }
+                if !statuses.is_empty() && faults(&kms).1.is_none() {
+                    broken.push(format!("rows {order:?}, {name} to {value:?}: errors, but verify finds nothing"));
+                }
+            }
+        }
+    }
+    broken.iter().for_each(|text| println!("{text}"));
+    assert_eq!(broken.len(), 0, "changes of tags that went astray, of {tried}");
+}
+
 /// More of everything than the common sample has: pages in the inside of trees, entries in each index.
 fn rich() -> &'static Sample {
     static MADE: OnceLock<Sample> = OnceLock::new();
     MADE.get_or_init(make)
 }
 
-/// Keys of `rich` that nothing is due for; the first half of them is enabled, and may be destroyed.
+/// Keys of `rich` that nothing is due for; the first `ENABLED` may be destroyed.
 const STEADY: usize = 6;
 const ENABLED: usize = 5;
 /// A key of `rich` that may be changed.
@@ -129,11 +191,7 @@ fn make() -> Sample {
         .map(|number| {
             let external = matches!(number, 8 | 9).then_some(Origin::External);
             let rotate_every = external.is_none().then(|| Interval::parse("90d").unwrap());
-            let request = CreateKey {
-                description: format!("key {number}"),
-                rotate_every,
-                origin: external,
-            };
+            let request = CreateKey { description: format!("key {number}"), rotate_every, origin: external };
             clock.advance_seconds(1);
             kms.create_key(&request).unwrap().to_string()
         })
@@ -182,8 +240,8 @@ fn make() -> Sample {
 }
 
 /// Changes a damaged keystore and destroys a key of it; nobody else may suffer more than an error.
-fn judge_changes(sample: &Sample, place: &Place, bytes: &[u8], doomed: usize, what: &str) {
-    place.put(bytes);
+fn judge_changes(sample: &Sample, place: &Place, (page, order): &(&Page, Vec<usize>), doomed: usize, what: &str) {
+    place.put(&page.ordered(&sample.bytes, order));
     let clock = ManualClock::at(T0 + 50_000);
     let Ok(kms) = Kms::open(&place.store(), &quiet().clock(clock.clone())) else { return };
     let id = &sample.keys[CHANGED].id;
@@ -208,6 +266,61 @@ fn judge_changes(sample: &Sample, place: &Place, bytes: &[u8], doomed: usize, wh
     }
     let (_, verdict) = faults(&kms);
     assert!(failures.is_empty() || verdict.is_some(), "{what}, changed: {failures:?}, but verify finds nothing");
+    // What no pointer leads to is nobody's row.
+    let is_whole = order.iter().collect::<BTreeSet<_>>().len() == order.len();
+    let gone = kms.describe_key(&sample.keys[doomed].id).is_err_and(|error| error.status() == Status::KeyNotFound);
+    let is_left = is_whole && gone && left_over(sample, place, doomed);
+    assert!(!is_left || verdict.is_some(), "{what}: a destroyed key's material is left, but verify finds nothing");
+}
+
+/// Whether the file still holds material of a key of the sample.
+fn left_over(sample: &Sample, place: &Place, number: usize) -> bool {
+    static SEALED: OnceLock<Vec<Vec<Vec<u8>>>> = OnceLock::new();
+    let sealed = SEALED.get_or_init(|| {
+        let place = Place::new();
+        place.put(&sample.bytes);
+        let sqlite = place.sqlite();
+        let mut statement =
+            sqlite.prepare("SELECT sealed FROM material JOIN key ON row = key_row WHERE id = ?").unwrap();
+        let mut of = |kept: &Kept| {
+            let id = *kms::KeyId::parse(&kept.id).unwrap().as_bytes();
+            let rows = statement.query_map([id.as_slice()], |row| row.get(0)).unwrap();
+            rows.map(|sealed| sealed.unwrap()).collect()
+        };
+        sample.keys.iter().map(&mut of).collect()
+    });
+    let bytes = place.bytes();
+    let mut of_key = sealed[number].iter();
+    of_key.any(|sealed| bytes.windows(sealed.len()).any(|window| window == *sealed))
+}
+
+/// Far longer than any call takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Runs `run`, and tells what it panics with. What doesn't end is stopped by taking the file away, so that its next look
+/// fails; inside of a transaction nothing stops it but the end of the program.
+fn ended(place: &Place, what: &str, run: &dyn Fn()) -> Result<(), String> {
+    let (done, waiting) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        let watcher = scope.spawn(move || {
+            if waiting.recv_timeout(PATIENCE) != Err(mpsc::RecvTimeoutError::Timeout) {
+                return false;
+            }
+            place.put(b"");
+            if waiting.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+                eprintln!("{what}: something never ends, in one transaction");
+                std::process::abort();
+            }
+            true
+        });
+        let result = catch_unwind(AssertUnwindSafe(run));
+        drop(done);
+        match (watcher.join().unwrap(), result) {
+            (true, _) => Err("something does not end".to_owned()),
+            (false, Ok(())) => Ok(()),
+            (false, Err(panic)) => Err(panic.downcast_ref::<String>().cloned().unwrap_or_default()),
+        }
+    })
 }
 
 /// Orders of a page's cells: neighbours in each other's place, one cell in two places, and some at random.
@@ -250,23 +363,19 @@ fn cells_in_another_order_are_noticed_or_harmless() {
     let cases: Vec<(&Page, Vec<usize>)> =
         pages.iter().flat_map(|page| damages(page, &mut numbers).into_iter().map(move |order| (page, order))).collect();
     let broken = Mutex::new(Vec::new());
-    let tell = |case: usize, what: &str, run: &dyn Fn() -> Outcome| match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(outcome) => outcome,
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().cloned().unwrap_or_else(|| what.to_owned());
+    let tell = |case: usize, what: &str, place: &Place, run: &dyn Fn()| {
+        if let Err(text) = ended(place, what, run) {
             broken.lock().unwrap().push((case, format!("{what}: {text}")));
-            Outcome::Latent
         }
     };
     let counts = in_parallel(cases.len(), |place, case| {
         let (page, order) = &cases[case];
         let bytes = page.ordered(&sample.bytes, order);
         let what = format!("page {} of {} (kind {}), cells {order:?}", page.number, page.of, page.kind);
-        tell(case, &what, &|| {
-            judge_changes(sample, place, &bytes, case % ENABLED, &what);
-            Outcome::Harmless
-        });
-        tell(case, &what, &|| judge(sample, place, &bytes, None, &what))
+        tell(case, &what, place, &|| judge_changes(sample, place, &cases[case], case % ENABLED, &what));
+        let outcome = Cell::new(Outcome::Latent);
+        tell(case, &what, place, &|| outcome.set(judge(sample, place, &bytes, None, &what)));
+        outcome.get()
     });
     println!("{} orders of the cells of {} pages: {counts:?}", cases.len(), pages.len());
     let kinds: BTreeMap<u8, usize> =

@@ -380,8 +380,8 @@ impl Backend for Sqlite {
         self.all(sql, params![key_row, number.unwrap_or(i64::MAX), count(limit)], material_row)
     }
 
-    fn delete_materials(&mut self, key_row: i64) -> Result<()> {
-        self.change("DELETE FROM material WHERE key_row = ?", [key_row]).map(drop)
+    fn delete_materials(&mut self, key_row: i64) -> Result<usize> {
+        self.change("DELETE FROM material WHERE key_row = ?", [key_row])
     }
 
     fn next_owner(&mut self, of: Owned, key_row: i64) -> Result<Option<i64>> {
