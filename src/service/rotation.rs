@@ -21,6 +21,8 @@ use crate::sys::{clocks, random};
 /// The work of a batch, under the lock of the store, takes about this long, and its commit some milliseconds more; batches
 /// grow and shrink to fit.
 const BATCH_TIME: Duration = Duration::from_millis(16);
+/// SQLite has no queue: without a pause after each batch nobody else would get the lock.
+const PAUSE: Duration = Duration::from_micros(500);
 const SMALLEST_BATCH: usize = 32;
 const LARGEST_BATCH: usize = 4096;
 const CONTRADICTIONS: usize = 128;
@@ -162,7 +164,6 @@ pub(super) fn without_material(mut stored: Stored) -> Result<Stored> {
 #[derive(Default)]
 struct Batch {
     done: Ticked,
-    events: Vec<Event>,
     /// The last row looked at; none when nothing was due.
     last: Option<DueRow>,
     looked_at: usize,
@@ -178,7 +179,6 @@ impl Batch {
         self.done.destroyed += other.done.destroyed;
         self.done.damaged += other.done.damaged;
         self.changed += other.changed;
-        self.events.extend(other.events);
         // The parts don't say how many rows fit.
         self.took = BATCH_TIME;
         self
@@ -280,9 +280,6 @@ impl Core {
             total.rotated += batch.done.rotated;
             total.destroyed += batch.done.destroyed;
             total.damaged += batch.done.damaged;
-            for event in &batch.events {
-                self.emit(event);
-            }
             // Not in order: the index is damaged.
             let went_back = after.is_some_and(|after| last <= after);
             if stop() || batch.looked_at < size || went_back {
@@ -290,8 +287,7 @@ impl Core {
             }
             after = Some(last);
             size = next_size(size, batch.took);
-            // SQLite has no queue: without a pause nobody else would get the lock.
-            crate::sys::sync::sleep(Duration::from_micros(500));
+            crate::sys::sync::sleep(PAUSE);
         }
     }
 
@@ -306,9 +302,6 @@ impl Core {
                 return Ok(());
             }
             let batch = self.look_at(&found)?;
-            for event in &batch.events {
-                self.emit(event);
-            }
             // What is left could not be mended.
             if batch.changed == 0 {
                 return Ok(());
@@ -327,22 +320,21 @@ impl Core {
         Ok(Batch { last: Some(last), looked_at: due.len(), ..batch })
     }
 
-    /// Looks at these rows in one transaction; if one of them is inconsistent, at each half by itself, so that it doesn't
-    /// keep the others from rotating.
+    /// Looks at these rows in one transaction and tells what became of them; if one of them is inconsistent, at each half
+    /// by itself, so that it doesn't keep the others from rotating.
     fn look_at(&self, rows: &[i64]) -> Result<Batch> {
         match self.look_together(rows) {
             Err(e) if e.status() == Status::KeystoreCorrupt && rows.len() > 1 => {
                 let (first, second) = rows.split_at(rows.len() / 2);
-                let (first, second) = (self.look_at(first)?, self.look_at(second)?);
-                Ok(first.and(second))
+                let first = self.look_at(first)?;
+                crate::sys::sync::sleep(PAUSE);
+                Ok(first.and(self.look_at(second)?))
             }
             Err(e) if e.status() == Status::KeystoreCorrupt => {
                 let mut batch = Batch::default();
                 batch.done.damaged = rows.len();
                 for row in rows {
-                    if self.damaged.lock()?.insert(*row) {
-                        batch.events.push(Event::new(EventKind::KeyDamaged, self.clock.wall()).because(&e));
-                    }
+                    self.tell_damaged(*row, &e)?;
                 }
                 Ok(batch)
             }
@@ -350,7 +342,16 @@ impl Core {
         }
     }
 
+    /// Told once; the row stays due, and every pass meets it again.
+    fn tell_damaged(&self, row: i64, error: &Error) -> Result<()> {
+        if self.damaged.lock()?.insert(row) {
+            self.emit(&Event::new(EventKind::KeyDamaged, self.clock.wall()).because(error));
+        }
+        Ok(())
+    }
+
     fn look_together(&self, rows: &[i64]) -> Result<Batch> {
+        let (mut events, mut damaged) = (Vec::new(), Vec::new());
         let done = self.change(|change, now| {
             let started = Instant::now();
             let mut changed = Changed::none(Batch::default());
@@ -360,11 +361,7 @@ impl Core {
                     Ok(None) => continue,
                     // One damaged row must not stop the others.
                     Err(e) if e.status() == Status::KeystoreCorrupt => {
-                        changed.value.done.damaged += 1;
-                        // Told once; the row stays due, and every pass meets it again.
-                        if self.damaged.lock()?.insert(*row) {
-                            changed.value.events.push(Event::new(EventKind::KeyDamaged, now.wall).because(&e));
-                        }
+                        damaged.push((*row, e));
                         continue;
                     }
                     Err(e) => return Err(e),
@@ -375,17 +372,17 @@ impl Core {
                     Looked::Rotated(stored) => {
                         changed.value.done.rotated += 1;
                         let version = stored.key.primary.map(|p| p.id);
-                        changed.value.events.push(event(EventKind::Rotated).of_version(version));
+                        events.push(event(EventKind::Rotated).of_version(version));
                         changed.made.extend(self.newest_in_use(change, &stored)?);
                         changed.keys.push(stored);
                     }
                     Looked::Noted(stored, kinds) => {
-                        changed.value.events.extend(kinds.into_iter().map(event));
+                        events.extend(kinds.into_iter().map(event));
                         changed.keys.push(stored);
                     }
                     Looked::Destroyed(id) => {
                         changed.value.done.destroyed += 1;
-                        changed.value.events.push(event(EventKind::KeyDestroyed));
+                        events.push(event(EventKind::KeyDestroyed));
                         changed.destroyed.push(id);
                     }
                     Looked::Nothing => {}
@@ -395,9 +392,17 @@ impl Core {
             changed.value.took = started.elapsed();
             Ok(changed)
         })?;
-        self.counters.rotations.fetch_add(done.value.done.rotated as u64, Ordering::Relaxed);
-        self.counters.destroyed.fetch_add(done.value.done.destroyed as u64, Ordering::Relaxed);
-        Ok(done.value)
+        let mut batch = done.value;
+        batch.done.damaged = damaged.len();
+        self.counters.rotations.fetch_add(batch.done.rotated as u64, Ordering::Relaxed);
+        self.counters.destroyed.fetch_add(batch.done.destroyed as u64, Ordering::Relaxed);
+        for event in &events {
+            self.emit(event);
+        }
+        for (row, error) in &damaged {
+            self.tell_damaged(*row, error)?;
+        }
+        Ok(batch)
     }
 }
 

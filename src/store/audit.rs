@@ -146,6 +146,17 @@ impl Audit {
         }
     }
 
+    /// A key's row; none, and a fault, if it can't be read.
+    fn row(&mut self, view: &mut View<'_>, row: i64) -> Result<Option<KeyRow>> {
+        match view.rows.backend.key_by_row(row) {
+            Err(error) if error.status() == Status::KeystoreCorrupt => {
+                self.faults.push(Fault::general(error));
+                Ok(None)
+            }
+            done => done,
+        }
+    }
+
     fn keys(&mut self, view: &mut View<'_>, after: i64, versions: Option<Versions>) -> Result<Option<Stage>> {
         if let Some(versions) = versions
             && let Some(left) = self.more_versions(view, versions)?
@@ -159,15 +170,7 @@ impl Audit {
         for row in rows {
             in_order(before < row)?;
             before = row;
-            let found = match view.rows.backend.key_by_row(row) {
-                Ok(Some(found)) => found,
-                Ok(None) => continue,
-                Err(error) if error.status() == Status::KeystoreCorrupt => {
-                    self.faults.push(Fault::general(error));
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
+            let Some(found) = self.row(view, row)? else { continue };
             let left = self.key(view, &found, &mut budget)?;
             if left.is_some() || budget == 0 {
                 return Ok(Some(Stage::Keys(row, left)));
@@ -198,7 +201,7 @@ impl Audit {
     }
 
     fn more_versions(&mut self, view: &mut View<'_>, versions: Versions) -> Result<Option<Versions>> {
-        let Some(row) = view.rows.backend.key_by_row(versions.row)? else { return Ok(None) };
+        let Some(row) = self.row(view, versions.row)? else { return Ok(None) };
         let newest = view.newest(&row);
         match self.note(KeyId::from_bytes(row.id), newest)? {
             Some(stored) => self.versions(view, &stored, versions, &mut { ROWS }),
@@ -298,11 +301,14 @@ impl Audit {
         // Where they never stay as they are, one long step sees them all.
         let limit = if walk.tries > TRIES { usize::MAX } else { ROWS };
         let names = view.rows.backend.alias_names_after(&walk.after, limit)?;
-        // What is no name comes after all names, and would come again for ever.
-        let full = names.len() == limit && names.iter().any(Option::is_some);
+        let full = names.len() == limit;
+        if full && names.iter().all(Option::is_none) {
+            // Nothing to go on from.
+            return Err(altered_name());
+        }
         for name in names {
             let Some(name) = name else {
-                self.faults.push(Fault::general(Status::KeystoreCorrupt.error("an alias's name was altered")));
+                self.faults.push(Fault::general(altered_name()));
                 continue;
             };
             in_order(walk.after < name)?;
@@ -359,6 +365,10 @@ impl Stage {
             None => Self::AliasIndex((i64::MIN, String::new())),
         }
     }
+}
+
+fn altered_name() -> Error {
+    Status::KeystoreCorrupt.error("an alias's name was altered; restore the keystore from a backup")
 }
 
 /// One alias; `key` becomes the key that it names.

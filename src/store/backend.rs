@@ -216,8 +216,8 @@ pub trait Backend: Send {
     fn materials_after(&mut self, key_row: i64, number: i64, limit: usize) -> Result<Vec<MaterialRow>>;
     /// Newest first, below `number` or from the newest.
     fn materials_before(&mut self, key_row: i64, number: Option<i64>, limit: usize) -> Result<Vec<MaterialRow>>;
-    /// How many there were.
-    fn delete_materials(&mut self, key_row: i64) -> Result<usize>;
+    /// The numbers of those that were deleted.
+    fn delete_materials(&mut self, key_row: i64) -> Result<Vec<i64>>;
     /// The first key row above `key_row` that material, or a tag, is of.
     fn next_owner(&mut self, of: Owned, key_row: i64) -> Result<Option<i64>>;
 

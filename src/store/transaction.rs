@@ -422,13 +422,15 @@ impl<'a> Change<'a> {
         Ok(())
     }
 
-    /// Deletes all versions of a key, or none: what is said to be destroyed must not lie where a search misses it.
+    /// Deletes all versions of a key. A damaged page can hide some from SQLite; then it fails, and nothing is deleted.
     fn delete_materials(&mut self, stored: &Stored) -> Result<()> {
         let versions = match stored.key.primary {
-            Some(newest) if stored.versions != NO_VERSIONS => newest.number,
+            Some(newest) if stored.versions != NO_VERSIONS => signed(newest.number)?,
             _ => 0,
         };
-        match self.view.rows.backend.delete_materials(stored.row)? as u64 == versions || unchecked() {
+        let mut deleted = self.view.rows.backend.delete_materials(stored.row)?;
+        deleted.sort_unstable();
+        match deleted.into_iter().eq(1..=versions) || unchecked() {
             true => Ok(()),
             false => Err(versions_altered(&stored.key.id)),
         }
@@ -478,7 +480,7 @@ impl<'a> Change<'a> {
         loop {
             let page = self.view.rows.backend.aliases_after(Some(stored.row), after.as_deref(), PAGE)?;
             let Some(last) = page.last() else { break };
-            // Out of order: what an altered index hides is left, and names a key that is gone.
+            // Out of order: aliases that an altered index hides are left, and name a key that is gone.
             if after.as_ref().is_some_and(|after| last.name <= *after) {
                 break;
             }

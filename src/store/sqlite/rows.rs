@@ -279,11 +279,15 @@ impl Backend for Sqlite {
 
     fn index_after(&mut self, index: KeyIndex, after: (i64, i64), limit: usize) -> Result<Vec<(i64, i64)>> {
         let (name, column, condition) = sql_of(index);
-        let sql = format!(
-            "SELECT {column}, row FROM key INDEXED BY {name} WHERE {condition} AND {column} >= ?1
-             AND ({column}, row) > (?1, ?2) ORDER BY {column}, row LIMIT ?3"
-        );
-        self.all(&sql, params![after.0, after.1, count(limit)], |row| Ok((row.get(0)?, row.get(1)?)))
+        let select = format!("SELECT {column}, row FROM key INDEXED BY {name} WHERE {condition}");
+        // Two searches, because one for (value, row) begins anew at the first row of that value.
+        let same = format!("{select} AND {column} = ? AND row > ? ORDER BY row LIMIT ?");
+        let later = format!("{select} AND {column} > ? ORDER BY {column}, row LIMIT ?");
+        let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let mut found = self.all(&same, params![after.0, after.1, count(limit)], read)?;
+        let left = limit.saturating_sub(found.len());
+        found.extend(self.all(&later, params![after.0, count(left)], read)?);
+        Ok(found)
     }
 
     fn insert_key(&mut self, key: &KeyRow) -> Result<()> {
@@ -356,7 +360,7 @@ impl Backend for Sqlite {
 
     fn version_index_after(&mut self, after: &VersionEntry, limit: usize) -> Result<Vec<VersionEntry>> {
         let sql = "SELECT key_row, version, number FROM material INDEXED BY material_version WHERE number > 16
-                   AND key_row >= ?1 AND (key_row, version) > (?1, ?2) ORDER BY key_row, version LIMIT ?3";
+                   AND (key_row, version) > (?1, ?2) ORDER BY key_row, version LIMIT ?3";
         let read =
             |row: &Row<'_>| Ok(VersionEntry { key_row: row.get(0)?, version: bytes(row, 1)?, number: row.get(2)? });
         self.all(sql, params![after.key_row, after.version, count(limit)], read)
@@ -380,8 +384,8 @@ impl Backend for Sqlite {
         self.all(sql, params![key_row, number.unwrap_or(i64::MAX), count(limit)], material_row)
     }
 
-    fn delete_materials(&mut self, key_row: i64) -> Result<usize> {
-        self.change("DELETE FROM material WHERE key_row = ?", [key_row])
+    fn delete_materials(&mut self, key_row: i64) -> Result<Vec<i64>> {
+        self.all("DELETE FROM material WHERE key_row = ? RETURNING number", [key_row], first)
     }
 
     fn next_owner(&mut self, of: Owned, key_row: i64) -> Result<Option<i64>> {
@@ -425,8 +429,8 @@ impl Backend for Sqlite {
     }
 
     fn alias_index_after(&mut self, after: &(i64, String), limit: usize) -> Result<Vec<(i64, String)>> {
-        let sql = "SELECT key_row, name FROM alias INDEXED BY alias_key WHERE key_row >= ?1
-                   AND (key_row, name) > (?1, ?2) ORDER BY key_row, name LIMIT ?3";
+        let sql = "SELECT key_row, name FROM alias INDEXED BY alias_key
+                   WHERE (key_row, name) > (?1, ?2) ORDER BY key_row, name LIMIT ?3";
         self.all(sql, params![after.0, after.1, count(limit)], |row| Ok((row.get(0)?, row.get(1)?)))
     }
 
