@@ -378,7 +378,7 @@ fn alias(view: &mut View<'_>, name: &str, key: &mut Option<KeyId>) -> Result<()>
             "an alias is not found by its name, or names no key, or its key doesn't know it; restore it from a backup",
         )
     };
-    let row = view.rows.backend.alias(name)?.filter(|row| row.name == name).ok_or_else(unfound)?;
+    let row = view.rows.backend.alias(name)?.ok_or_else(unfound)?;
     let lost = match view.key_in_row(row.key_row) {
         Ok(owner) => {
             *key = owner.map(|stored| stored.key.id);

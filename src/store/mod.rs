@@ -5,7 +5,8 @@
 //! * `audit`: looks at every row.
 //! * `tree`: which rows are there, and which copy of each is the newest.
 //! * `anchor`: what shows that the whole keystore is an older copy.
-//! * `backend`: the rows themselves; `sqlite` holds them. `connection`: the one connection to them. `announce`: the generation other processes look at.
+//! * `backend`: the rows themselves; `sqlite` holds them. `connection`: the one connection to them.
+//! * `announce`: the generation other processes look at.
 
 mod anchor;
 mod announce;
@@ -228,7 +229,7 @@ impl Store {
         }
         // The anchor is read first: another process may change the keystore at any moment, and raise it then.
         let anchored = self.anchored()?;
-        let state = self.read(|view| Ok(State::of(&view.rows.sealing.meta_row(&view.meta)?)))?;
+        let state = self.read(|view| Ok(State::of(&view.rows.sealing.meta_row(view.meta.clone())?)))?;
         state.check(anchored)?;
         match anchored == Some(state) || self.settings.read_only {
             true => Ok(()),

@@ -73,11 +73,11 @@ impl Sealing {
     pub fn first_meta(&mut self, generation: i64, slots: &[SlotRow]) -> Result<MetaRow> {
         let slots = self.slots_mac(slots)?;
         let (uuid, roots) = (self.uuid, Roots::default());
-        self.meta_row(&Meta { uuid, generation, destroyed: 0, renamed: 0, last_row: 0, roots, slots })
+        self.meta_row(Meta { uuid, generation, destroyed: 0, renamed: 0, last_row: 0, roots, slots })
     }
 
-    pub fn meta_row(&mut self, meta: &Meta) -> Result<MetaRow> {
-        let Meta { uuid, generation, destroyed, renamed, last_row, roots: [keys, ids, aliases], slots } = meta.clone();
+    pub fn meta_row(&mut self, meta: Meta) -> Result<MetaRow> {
+        let Meta { uuid, generation, destroyed, renamed, last_row, roots: [keys, ids, aliases], slots } = meta;
         let mut row =
             MetaRow { uuid, generation, destroyed, renamed, last_row, keys, ids, aliases, slots, mac: [0; 32] };
         row.mac = self.meta_mac(&row)?;

@@ -187,8 +187,7 @@ impl<'a> View<'a> {
 
     /// An alias's row and its key.
     fn alias_row(&mut self, name: &str) -> Result<Option<(AliasRow, Stored)>> {
-        // Where a page's entries are not in order, SQLite can give another row than was asked for.
-        let Some(row) = self.rows.backend.alias(name)?.filter(|row| row.name == name) else {
+        let Some(row) = self.rows.backend.alias(name)? else {
             let handle = self.rows.sealing.alias_handle(name)?;
             return match unchecked() || self.find(Tree::Aliases, &handle)?.is_none() {
                 true => Ok(None),
@@ -323,7 +322,9 @@ impl<'a> Change<'a> {
         let (before, after) = (meta.generation, meta.generation + 1);
         let (destroyed, renamed) = (meta.destroyed + self.destroyed, meta.renamed + self.renamed);
         let roots = nodes.flush(rows)?;
-        let row = rows.sealing.meta_row(&Meta { generation: after, destroyed, renamed, roots, ..meta.clone() })?;
+        let Meta { uuid, last_row, slots, .. } = *meta;
+        let row =
+            rows.sealing.meta_row(Meta { uuid, generation: after, destroyed, renamed, last_row, roots, slots })?;
         rows.backend.put_meta(&row)?;
         Ok(Some((Commit { before, after, destroyed, renamed }, row)))
     }

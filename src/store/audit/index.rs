@@ -20,10 +20,10 @@ impl Audit {
             after = entry;
             match view.rows.backend.key_by_row(entry.1) {
                 Ok(Some(key)) if index.value(&key) == Some(entry.0) => {}
-                // A damaged key was told already.
-                Err(error) if error.status() != Status::KeystoreCorrupt => return Err(error),
-                Err(_) => {}
                 Ok(_) => self.faults.push(Fault::general(misindexed())),
+                // A damaged key was told already.
+                Err(error) if error.status() == Status::KeystoreCorrupt => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(full.then_some(Stage::Index(index, after)))
@@ -35,7 +35,7 @@ impl Audit {
         for entry in entries {
             in_order(after < entry)?;
             let row = view.rows.backend.alias(&entry.1)?;
-            if row.is_none_or(|row| (row.key_row, &row.name) != (entry.0, &entry.1)) {
+            if row.is_none_or(|row| row.key_row != entry.0) {
                 self.faults.push(Fault::general(misindexed()));
             }
             after = entry;

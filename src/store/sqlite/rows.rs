@@ -397,7 +397,9 @@ impl Backend for Sqlite {
     }
 
     fn alias(&mut self, name: &str) -> Result<Option<AliasRow>> {
-        self.one(concat!("SELECT ", columns!(alias), " FROM alias WHERE name = ?"), [name], alias_row)
+        let found = self.one(concat!("SELECT ", columns!(alias), " FROM alias WHERE name = ?"), [name], alias_row)?;
+        // Where a page's entries are not in order, SQLite can give another row than was asked for.
+        Ok(found.filter(|row| row.name == name))
     }
 
     fn aliases_after(&mut self, key_row: Option<i64>, name: Option<&str>, limit: usize) -> Result<Vec<AliasRow>> {
