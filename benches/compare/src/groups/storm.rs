@@ -16,7 +16,6 @@ use crate::types::OVERHEAD;
 const BYTES: usize = 64;
 const THREADS: usize = 2;
 const HOT: usize = 1000;
-const DAY_S: i64 = 86_400;
 const PATIENCE: Duration = Duration::from_secs(300);
 
 const WARMING: usize = 0;
@@ -96,7 +95,7 @@ fn conduct(bench: &Bench, kms: &Keystore, fixture: &Fixture, phase: &AtomicUsize
 fn storm_of(kms: &Keystore, fixture: &Fixture, nth: i64) -> Result<Storm, String> {
     let before = kms.health()?.rotations;
     let due = Instant::now();
-    set_clock(fixture.created_ms + nth * (INTERVAL_S + DAY_S) * 1000);
+    set_clock(fixture.created_ms + nth * INTERVAL_S * 1000);
     let mut first = None;
     loop {
         let rotated = kms.health()?.rotations - before;
