@@ -73,6 +73,10 @@ pub struct KeyRow {
     /// The store's generation when the row last changed.
     pub generation: i64,
     pub mac: [u8; 32],
+    /// Added by format 2: the wall time at which the waiting period of a deletion was last counted.
+    pub counted_wall: Option<i64>,
+    /// Added by format 2: that period, what was counted of it, and the boot clock then.
+    pub waiting: Option<[u8; 40]>,
 }
 
 /// Another name of a key.
@@ -129,10 +133,12 @@ pub enum KeyIndex {
     Newest,
     Sighted,
     ExpirySighted,
+    Counted,
 }
 
 impl KeyIndex {
-    pub const ALL: [Self; 5] = [Self::NextLook, Self::Generation, Self::Newest, Self::Sighted, Self::ExpirySighted];
+    pub const ALL: [Self; 6] =
+        [Self::NextLook, Self::Generation, Self::Newest, Self::Sighted, Self::ExpirySighted, Self::Counted];
 
     /// What the index holds of a key; none if the key is not in it.
     pub fn value(self, key: &KeyRow) -> Option<i64> {
@@ -143,6 +149,7 @@ impl KeyIndex {
             Self::Newest => key.primary_created,
             Self::Sighted => key.sighted_wall.and(key.delete_date),
             Self::ExpirySighted => key.expiry_sighted_wall.and(key.import_expires),
+            Self::Counted => key.counted_wall,
         }
     }
 }

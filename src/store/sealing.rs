@@ -232,6 +232,10 @@ impl Sealing {
         columns.optional(row.expiry_sighted_uptime).optional(row.next_look);
         columns.bytes(&row.versions).optional_bytes(row.tags.as_ref().map(|t| t.as_slice()));
         columns.number(row.revision).number(row.generation);
+        columns.added(&[
+            row.counted_wall.map_or(Column::Null, Column::Number),
+            row.waiting.as_ref().map_or(Column::Null, |w| Column::Bytes(w)),
+        ]);
         self.mac(b"key", &columns)
     }
 
@@ -288,6 +292,13 @@ fn altered(what: &str, id: &[u8; 16]) -> Error {
 /// An injective encoding of a row's columns: each value carries its kind and, where it varies, its length.
 struct Columns(Vec<u8>);
 
+/// The value of a column that a later format added.
+enum Column<'a> {
+    Null,
+    Number(i64),
+    Bytes(&'a [u8]),
+}
+
 /// Bytes of kind and length before a value.
 const HEAD: usize = 9;
 
@@ -324,6 +335,20 @@ impl Columns {
             Some(value) => self.bytes(value),
             None => self.null(),
         }
+    }
+
+    /// The columns that later formats added to a table, in the order of the schema. Those at the end that are NULL are
+    /// left out, so that the MAC of a row that has none of them is what it was in format 1.
+    fn added(&mut self, values: &[Column<'_>]) -> &mut Self {
+        let used = values.iter().rposition(|value| !matches!(value, Column::Null)).map_or(0, |last| last + 1);
+        for value in values.iter().take(used) {
+            match value {
+                Column::Null => self.null(),
+                Column::Number(number) => self.number(*number),
+                Column::Bytes(bytes) => self.bytes(bytes),
+            };
+        }
+        self
     }
 
     fn null(&mut self) -> &mut Self {
@@ -379,6 +404,8 @@ fn to_row(stored: &Stored) -> Result<KeyRow> {
         revision: stored.revision,
         generation: stored.generation,
         mac: [0; 32],
+        counted_wall: None,
+        waiting: None,
     })
 }
 

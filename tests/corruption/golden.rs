@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use kms::{KeyState, Kms, ManualClock, Options, Status};
+use kms::{CreateKey, KeyState, Kms, ManualClock, Options, Status};
 use serde_json::Value;
 use sha3::{Digest, Sha3_256};
 
@@ -17,6 +17,123 @@ const FORMATS: &[(&str, &[(&str, &str)])] = &[(
         ("expected.json", "9cfe895613aeba68b0a5ddc3731c6b5d8b0adc644a1321261b272fe3ac3726fd"),
     ],
 )];
+
+/// The format that the library writes.
+const NEWEST: i32 = 2;
+
+fn format_of(place: &Place) -> i32 {
+    place.sqlite().query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap()
+}
+
+/// The keystore of format 1, and how it is opened.
+fn format_1() -> (Place, Options) {
+    let place = Place::new();
+    place.put(&std::fs::read(folder("format-1").join("key.db")).unwrap());
+    let expected: Value =
+        serde_json::from_slice(&std::fs::read(folder("format-1").join("expected.json")).unwrap()).unwrap();
+    (place, options_of("key.db", expected["root_key"].as_str().unwrap(), ""))
+}
+
+fn new_key(kms: &Kms) -> String {
+    kms.create_key(&CreateKey::default()).unwrap().to_string()
+}
+
+#[test]
+fn the_first_change_upgrades_a_keystore_for_every_open_handle() {
+    let (place, options) = format_1();
+    let reader = Kms::open(&place.store(), &options.clone().read_only(true)).unwrap();
+    let (first, second) = (Kms::open(&place.store(), &options).unwrap(), Kms::open(&place.store(), &options).unwrap());
+    let count = |kms: &Kms| {
+        let mut keys = 0;
+        kms.list_keys(None, usize::MAX, |_| {
+            keys += 1;
+            true
+        })
+        .unwrap();
+        keys
+    };
+    let before = count(&reader);
+    assert!(before > 0 && count(&first) == before && count(&second) == before);
+    let made = [new_key(&first), new_key(&second), new_key(&first)];
+    for kms in [&reader, &first, &second] {
+        assert_eq!(count(kms), before + made.len());
+        assert!(made.iter().all(|id| kms.describe_key(id).is_ok()));
+        assert_eq!(faults(kms), (vec![], None));
+    }
+    assert_eq!(format_of(&place), NEWEST);
+}
+
+/// The tables of a keystore, without white space.
+fn tables(place: &Place) -> Vec<String> {
+    let sqlite = place.sqlite();
+    let mut statement = sqlite.prepare("SELECT coalesce(sql, name) FROM sqlite_schema ORDER BY name").unwrap();
+    let found = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();
+    found.map(|sql| sql.unwrap().split_whitespace().collect()).collect()
+}
+
+#[test]
+fn an_upgraded_keystore_has_the_tables_of_a_new_one() {
+    let (place, options) = format_1();
+    new_key(&Kms::open(&place.store(), &options).unwrap());
+    let new = Place::new();
+    drop(Kms::open(&new.store(), &options.create(true)).unwrap());
+    assert_eq!(format_of(&new), NEWEST);
+    assert_eq!(tables(&place), tables(&new));
+}
+
+#[test]
+fn a_change_that_is_refused_upgrades_nothing() {
+    let (place, options) = format_1();
+    let before = place.bytes();
+    let kms = Kms::open(&place.store(), &options).unwrap();
+    kms.tick().unwrap();
+    assert!(kms.enable_key("3f1c2f9e-0000-4000-8000-000000000000").is_err());
+    assert!(kms.create_alias("3f1c2f9e-0000-4000-8000-000000000000", "alias/none").is_err());
+    drop(kms);
+    assert!(place.bytes() == before, "a keystore of format 1 was written to without a change");
+}
+
+#[test]
+fn a_backup_has_the_format_of_its_keystore() {
+    let (place, options) = format_1();
+    let kms = Kms::open(&place.store(), &options).unwrap();
+    let copy = Place::new();
+    kms.backup(copy.path("keys.db")).unwrap();
+    assert_eq!(format_of(&copy), 1);
+    let id = new_key(&Kms::open(&copy.store(), &options).unwrap());
+    assert_eq!(format_of(&copy), NEWEST);
+    assert_eq!(format_of(&place), 1);
+    assert_eq!(kms.describe_key(&id).map_err(|e| e.status()).map(drop), Err(Status::KeyNotFound));
+}
+
+/// The tables of one format under the number of another.
+#[test]
+fn tables_of_another_format_are_refused() {
+    let (place, options) = format_1();
+    let opened = |options: &Options| Kms::open(&place.store(), options).map(drop).map_err(|e| e.status());
+    place.sqlite().execute_batch("PRAGMA user_version = 2").unwrap();
+    assert_eq!(opened(&options), Err(Status::KeystoreCorrupt));
+    let (new, options) = (Place::new(), options.create(true));
+    drop(Kms::open(&new.store(), &options).unwrap());
+    new.sqlite().execute_batch("PRAGMA user_version = 1").unwrap();
+    let opened = Kms::open(&new.store(), &options).map(drop).map_err(|e| e.status());
+    assert_eq!(opened, Err(Status::KeystoreCorrupt));
+}
+
+/// Another process with a newer library upgrades a keystore that is open here.
+#[test]
+fn a_keystore_that_became_newer_is_refused_by_open_handles() {
+    let sample = sample();
+    let place = Place::new();
+    place.put(&sample.bytes);
+    let kms = place.open().unwrap();
+    place.sqlite().execute_batch("PRAGMA user_version = 3; ALTER TABLE key ADD COLUMN newer TEXT").unwrap();
+    let before = place.bytes();
+    let id = &sample.keys[0].id;
+    assert_eq!(kms.list_keys(None, 9, |_| true).map_err(|e| e.status()), Err(Status::KeystoreTooNew));
+    assert_eq!(kms.update_key_description(id, "new").map_err(|e| e.status()), Err(Status::KeystoreTooNew));
+    assert!(place.bytes() == before, "a keystore of a newer format was written to");
+}
 
 fn folder(format: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(format)
@@ -52,6 +169,7 @@ fn every_format_opens_for_ever() {
             let place = Place::new();
             place.put(&std::fs::read(folder(format).join(name)).unwrap());
             let options = options.clock(ManualClock::at(1_700_001_000_000));
+            let before = place.bytes();
             for options in [options.clone().read_only(true), options] {
                 let kms = Kms::open(&place.store(), &options).unwrap();
                 assert_eq!(faults(&kms), (vec![], None), "{format}/{name}");
@@ -59,6 +177,7 @@ fn every_format_opens_for_ever() {
                     check(&kms, key, &format!("{format}/{name}"));
                 }
             }
+            assert!(place.bytes() == before, "{format}/{name} was changed by reading it");
             let kms = Kms::open(&place.store(), &Options::clone(&options_of(name, root, passphrase))).unwrap();
             for key in expected[name].as_array().unwrap() {
                 let id = key["id"].as_str().unwrap();
@@ -67,6 +186,7 @@ fn every_format_opens_for_ever() {
                 check(&kms, key, &format!("{format}/{name}, rotated"));
             }
             assert_eq!(faults(&kms), (vec![], None), "{format}/{name}, rotated");
+            assert_eq!(format_of(&place), NEWEST, "{format}/{name} was not upgraded by changing it");
         }
     }
 }
@@ -102,7 +222,7 @@ fn check(kms: &Kms, key: &Value, what: &str) {
 fn a_newer_format_is_refused_and_left_alone() {
     let sample = sample();
     let place = Place::new();
-    for version in [2, 3, 1000, i32::MAX] {
+    for version in [3, 4, 1000, i32::MAX] {
         place.put(&sample.bytes);
         let sqlite = place.sqlite();
         sqlite

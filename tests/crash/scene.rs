@@ -8,6 +8,9 @@ use std::time::Duration;
 use kms::{CreateKey, Interval, KeyState, Kms, ManualClock, Options, Origin, Result, Status, Time};
 
 pub const ROOT: [u8; 32] = [7; 32];
+/// A keystore of format 1, and its root key.
+const FORMAT_1: &[u8] = include_bytes!("../fixtures/format-1/key.db");
+const FORMAT_1_ROOT: &[u8; 32] = b"libkms TEST root key, not secret";
 /// Where the clocks stand: 2023-11-14, in Unix milliseconds.
 pub const T0: i64 = 1_700_000_000_000;
 pub const HOUR_MS: i64 = 3_600_000;
@@ -40,6 +43,8 @@ pub struct Operation {
     pub prepare: fn(&Kms, &ManualClock, &Keys) -> Result<()>,
     pub act: fn(&Kms, &Keys) -> Result<()>,
     pub start: Start,
+    /// Whether the keystore has format 1, so that the first change also upgrades it.
+    pub older: bool,
     /// Whether its success means that the change was made: the clock may put it off, and tell an event.
     pub promises: bool,
 }
@@ -89,7 +94,16 @@ fn hourly() -> Option<Interval> {
 }
 
 fn one(name: &'static str, act: fn(&Kms, &Keys) -> Result<()>) -> Operation {
-    Operation { name, atomic: Atomic::Whole, at: T0, prepare: nothing, act, start: Start::Open, promises: true }
+    Operation {
+        name,
+        atomic: Atomic::Whole,
+        at: T0,
+        prepare: nothing,
+        act,
+        start: Start::Open,
+        older: false,
+        promises: true,
+    }
 }
 
 /// What the clock does, and puts off when it can't.
@@ -170,6 +184,12 @@ fn all() -> Vec<Operation> {
             },
             ..later("batches of the clock", |kms, _| kms.tick().map(drop))
         },
+        Operation {
+            older: true,
+            ..one("create in format 1", |kms, _| {
+                made(kms, CreateKey { description: "new".into(), ..Default::default() })
+            })
+        },
         Operation { start: Start::Opening, ..one("make the generation file", |_, _| Ok(())) },
         Operation { start: Start::Nothing(Root::Key), ..one("make a keystore", |_, _| Ok(())) },
         Operation { start: Start::Nothing(Root::File), ..one("make a keystore with its key file", |_, _| Ok(())) },
@@ -185,6 +205,7 @@ impl Operation {
         let options = match self.start {
             Start::Nothing(Root::File) => Options::new().root_key_file(folder.join("root.key")).create(true),
             Start::Nothing(Root::Key) => Options::new().root_key(&ROOT).create(true),
+            _ if self.older => Options::new().root_key(FORMAT_1_ROOT),
             _ => Options::new().root_key(&ROOT),
         };
         options.clock(ManualClock::at(self.at)).busy_timeout(Duration::from_millis(200))
@@ -273,9 +294,12 @@ impl Prepared {
         let folder = folder();
         let mut known = Vec::new();
         if !matches!(operation.start, Start::Nothing(_)) {
-            copy(scene().folder.path(), folder.path());
             let clock = ManualClock::at(T0);
-            let options = Options::new().root_key(&ROOT).clock(clock.clone());
+            match operation.older {
+                true => std::fs::write(folder.path().join("keys.db"), FORMAT_1).unwrap(),
+                false => copy(scene().folder.path(), folder.path()),
+            }
+            let options = operation.options(folder.path()).clock(clock.clone());
             let kms = Kms::open(folder.path().join("keys.db").to_str().unwrap(), &options).unwrap();
             (operation.prepare)(&kms, &clock, &Keys::of(&kms)).unwrap();
             known = ids(&kms);

@@ -51,7 +51,7 @@ fn what_is_not_a_keystore_is_refused() {
 
 #[test]
 fn a_newer_format_is_refused() {
-    let newer = |folder: &Folder| folder.sqlite().execute_batch("PRAGMA user_version = 2").unwrap();
+    let newer = |folder: &Folder| folder.sqlite().execute_batch("PRAGMA user_version = 3").unwrap();
     assert_eq!(refused(newer, &quiet()), Some(Status::KeystoreTooNew));
     assert_eq!(refused(newer, &quiet().create(true)), Some(Status::KeystoreTooNew));
     assert_eq!(refused(newer, &quiet().read_only(true)), Some(Status::KeystoreTooNew));

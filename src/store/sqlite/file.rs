@@ -8,7 +8,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
-use super::{APPLICATION_ID, FORMAT};
+use super::{APPLICATION_ID, format};
 use crate::error::{Error, Result, Status};
 use crate::sys::{filesystem, sync};
 
@@ -97,13 +97,12 @@ pub(super) fn check_header(path: &Path) -> Result<()> {
 
 fn check_header_once(path: &Path) -> Result<()> {
     const MAGIC: &[u8; 16] = b"SQLite format 3\0";
-    let not_ours = || Status::NotAKeystore.error("the file is not a libkms keystore");
     let truncated = || Status::KeystoreCorrupt.error("the keystore's file is truncated; restore it from a backup");
 
     let mut file = File::open(path).map_err(|e| unreachable_file(&e))?;
     let found = file.metadata().map_err(|e| unreachable_file(&e))?;
     if !found.is_file() {
-        return Err(not_ours());
+        return Err(format::not_ours());
     }
     refuse_network(path)?;
     let mut header = Vec::with_capacity(100);
@@ -113,23 +112,16 @@ fn check_header_once(path: &Path) -> Result<()> {
     }
     let known = header.len().min(MAGIC.len());
     if header.get(..known) != MAGIC.get(..known) {
-        return Err(not_ours());
+        return Err(format::not_ours());
     }
     let word = |at: usize| -> Result<u32> {
         let bytes = header.get(at..at + 4).and_then(|b| b.first_chunk::<4>()).ok_or_else(truncated)?;
         Ok(u32::from_be_bytes(*bytes))
     };
     if word(68)? != APPLICATION_ID.cast_unsigned() {
-        return Err(not_ours());
+        return Err(format::not_ours());
     }
-    match word(60)?.cast_signed() {
-        1..=FORMAT => {}
-        newer if newer > FORMAT => {
-            return Err(Status::KeystoreTooNew
-                .error(format!("the keystore has format {newer}, this library reads up to {FORMAT}; update libkms")));
-        }
-        _ => return Err(not_ours()),
-    }
+    format::check(word(60)?.cast_signed())?;
     // A page size of 1 means 65536. The page count is right only where the change counters agree, and while a
     // journal waits to be rolled back the file may rightly be shorter.
     let page_size = match word(16)? >> 16 {

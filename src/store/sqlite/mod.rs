@@ -2,9 +2,11 @@
 
 mod error;
 mod file;
+mod format;
 mod locks;
 mod rows;
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
 use rusqlite::backup::{Backup, StepResult};
@@ -14,18 +16,19 @@ use rusqlite::{Connection, OpenFlags};
 use super::backend::Transaction;
 use crate::error::{Result, Status};
 use error::storage;
+use format::FORMAT;
 use locks::LockFile;
 
 pub use file::{FileId, exists, not_made};
 
 /// "kmsk", so that `file` and we know a keystore from other databases.
 const APPLICATION_ID: i32 = 0x6b6d_736b;
-/// The format this library writes, and the newest it reads.
-pub const FORMAT: i32 = 1;
 
 /// One connection.
 pub struct Sqlite {
     connection: Connection,
+    /// The format of the transaction's snapshot.
+    format: Cell<i32>,
     /// Where the rows live; none for a database in memory.
     place: Option<Place>,
 }
@@ -60,7 +63,7 @@ impl Sqlite {
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_MEMORY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )
         .map_err(|e| storage("open", &e))?;
-        let sqlite = Self { connection, place: None };
+        let sqlite = Self { connection, format: Cell::new(FORMAT), place: None };
         sqlite.prepare()?;
         sqlite.make_tables()?;
         Ok(sqlite)
@@ -71,7 +74,8 @@ impl Sqlite {
         let locks = LockFile::of(path, id)?;
         let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
             .map_err(|e| storage("open", &e))?;
-        let sqlite = Self { connection, place: Some(Place { path: path.to_owned(), id, _locks: locks }) };
+        let place = Place { path: path.to_owned(), id, _locks: locks };
+        let sqlite = Self { connection, format: Cell::new(0), place: Some(place) };
         sqlite.check_place()?;
         sqlite.prepare()?;
         Ok(sqlite)
@@ -89,45 +93,6 @@ impl Sqlite {
                  PRAGMA cache_size = -8192; PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;",
             )
             .map_err(|e| storage("open", &e))
-    }
-
-    fn make_tables(&self) -> Result<()> {
-        self.connection
-            .execute_batch(&format!(
-                "BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; {} COMMIT;",
-                include_str!("schema.sql")
-            ))
-            .map_err(|e| storage("create", &e))
-    }
-
-    /// That tables and indexes are this format's, and that there is nothing else (a trigger would act on its own). A
-    /// format that has more has another number, so nobody's fields are ever dropped.
-    fn check_schema(&self) -> Result<()> {
-        static EXPECTED: std::sync::OnceLock<Vec<String>> = std::sync::OnceLock::new();
-        let expected = match EXPECTED.get() {
-            Some(expected) => expected,
-            None => {
-                let made = Self::in_memory()?.schema()?;
-                EXPECTED.get_or_init(|| made)
-            }
-        };
-        if self.schema()? == *expected {
-            return Ok(());
-        }
-        Err(Status::KeystoreCorrupt.error("the keystore's tables were altered or damaged; restore it from a backup"))
-    }
-
-    /// What `sqlite_schema` says, without white space.
-    fn schema(&self) -> Result<Vec<String>> {
-        let sql = "SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema
-                   WHERE name NOT LIKE 'sqlite_stat%' ORDER BY type, name";
-        let read = |row: &rusqlite::Row<'_>| -> rusqlite::Result<String> {
-            let texts: [String; 4] = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?];
-            Ok(texts.join("|").split_whitespace().collect())
-        };
-        let mut statement = self.connection.prepare(sql).map_err(|e| storage("schema", &e))?;
-        let rows = statement.query_map([], read).and_then(Iterator::collect);
-        rows.map_err(|e| storage("schema", &e))
     }
 
     /// A copy of all pages, in one step, into a new file of mode 0600.
@@ -169,10 +134,10 @@ impl Sqlite {
         };
         self.run(sql)?;
         // A deferred BEGIN takes no lock; the first read does, and is where BUSY belongs.
-        let locked = match kind {
-            Transaction::Read => self.run("SELECT id FROM meta"),
+        let locked = self.read_format().and_then(|()| match kind {
+            Transaction::Read => Ok(()),
             Transaction::Write => self.check_place().and_then(|()| self.check_writable()),
-        };
+        });
         if locked.is_err() {
             let _ = self.run("ROLLBACK");
         }

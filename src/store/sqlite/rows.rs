@@ -19,7 +19,7 @@ macro_rules! columns {
         "row, id, state, origin, creator, description, created, interval_s, primary_number, primary_id, primary_created, \
          future_noticed, delete_date, sighted_wall, sighted_boot, sighted_uptime, protection, import_digest, \
          import_present, import_expires, expiry_sighted_wall, expiry_sighted_boot, expiry_sighted_uptime, next_look, \
-         versions, tags, revision, generation, mac"
+         versions, tags, revision, generation, mac, counted_wall, waiting"
     };
     (material) => {
         "key_row, number, version, algorithm, created, sealed"
@@ -81,7 +81,14 @@ fn key_row(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
         revision: row.get(26)?,
         generation: row.get(27)?,
         mac: bytes(row, 28)?,
+        counted_wall: if has(row, 29) { row.get(29)? } else { None },
+        waiting: if has(row, 30) { optional_bytes(row, 30)? } else { None },
     })
+}
+
+/// Whether the keystore's format has this column; those that later formats added are NULL without it.
+fn has(row: &Row<'_>, column: usize) -> bool {
+    row.as_ref().column_count() > column
 }
 
 /// Bytes of a fixed length; others come out as zeros, which no MAC fits, so that one bad row is one bad row.
@@ -138,6 +145,7 @@ fn sql_of(index: KeyIndex) -> (&'static str, &'static str, &'static str) {
         }
         KeyIndex::Sighted => ("key_sighted", "delete_date", "sighted_wall IS NOT NULL"),
         KeyIndex::ExpirySighted => ("key_expiry_sighted", "import_expires", "expiry_sighted_wall IS NOT NULL"),
+        KeyIndex::Counted => ("key_counted", "counted_wall", "counted_wall IS NOT NULL"),
     }
 }
 
@@ -150,6 +158,11 @@ fn count(limit: usize) -> i64 {
 }
 
 impl Sqlite {
+    /// Whether the keystore's format has this index.
+    fn has(&self, index: KeyIndex) -> bool {
+        index != KeyIndex::Counted || self.format.get() >= 2
+    }
+
     fn one<T>(&self, sql: &str, p: impl Params, read: fn(&Row<'_>) -> rusqlite::Result<T>) -> Result<Option<T>> {
         let found = self.connection.prepare_cached(sql).and_then(|mut s| s.query_row(p, read).optional());
         found.map_err(|e| storage("read", &e))
@@ -161,6 +174,7 @@ impl Sqlite {
     }
 
     fn change(&self, sql: &str, p: impl Params) -> Result<usize> {
+        self.upgrade()?;
         self.connection.prepare_cached(sql).and_then(|mut s| s.execute(p)).map_err(|e| storage("write", &e))
     }
 
@@ -254,7 +268,7 @@ impl Backend for Sqlite {
     }
 
     fn key_by_row(&mut self, row: i64) -> Result<Option<KeyRow>> {
-        self.one(concat!("SELECT ", columns!(key), " FROM key WHERE row = ?"), [row], key_row)
+        self.one("SELECT * FROM key WHERE row = ?", [row], key_row)
     }
 
     fn rows_after(&mut self, row: i64, limit: usize) -> Result<Vec<i64>> {
@@ -263,7 +277,7 @@ impl Backend for Sqlite {
     }
 
     fn is_indexed(&mut self, key: &KeyRow) -> Result<bool> {
-        for index in KeyIndex::ALL {
+        for index in KeyIndex::ALL.into_iter().filter(|index| self.has(*index)) {
             let (name, column, condition) = sql_of(index);
             if let Some(value) = index.value(key) {
                 let sql = format!(
@@ -278,6 +292,9 @@ impl Backend for Sqlite {
     }
 
     fn index_after(&mut self, index: KeyIndex, after: (i64, i64), limit: usize) -> Result<Vec<(i64, i64)>> {
+        if !self.has(index) {
+            return Ok(Vec::new());
+        }
         let (name, column, condition) = sql_of(index);
         let select = format!("SELECT {column}, row FROM key INDEXED BY {name} WHERE {condition}");
         // Two searches, because one for (value, row) begins anew at the first row of that value.
@@ -294,7 +311,7 @@ impl Backend for Sqlite {
         let sql = concat!(
             "INSERT INTO key(",
             columns!(key),
-            ") VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            ") VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         );
         self.change_one(sql, key_params(key))
     }
@@ -307,7 +324,7 @@ impl Backend for Sqlite {
                    sighted_uptime = ?16, protection = ?17, import_digest = ?18, import_present = ?19,
                    import_expires = ?20, expiry_sighted_wall = ?21, expiry_sighted_boot = ?22,
                    expiry_sighted_uptime = ?23, next_look = ?24, versions = ?25, tags = ?26, revision = ?27,
-                   generation = ?28, mac = ?29
+                   generation = ?28, mac = ?29, counted_wall = ?30, waiting = ?31
                    WHERE row = ?1 AND id = ?2";
         self.change_one(sql, key_params(key))
     }
@@ -385,6 +402,7 @@ impl Backend for Sqlite {
     }
 
     fn delete_materials(&mut self, key_row: i64) -> Result<Vec<i64>> {
+        self.upgrade()?;
         self.all("DELETE FROM material WHERE key_row = ? RETURNING number", [key_row], first)
     }
 
@@ -499,5 +517,7 @@ fn key_params(key: &KeyRow) -> impl Params + '_ {
         &key.revision,
         &key.generation,
         &key.mac,
+        &key.counted_wall,
+        &key.waiting,
     ])
 }

@@ -1,0 +1,3 @@
+ALTER TABLE key ADD COLUMN counted_wall INTEGER;
+ALTER TABLE key ADD COLUMN waiting BLOB;
+CREATE INDEX key_counted ON key(counted_wall) WHERE counted_wall IS NOT NULL;

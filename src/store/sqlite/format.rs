@@ -1,0 +1,121 @@
+//! The formats of a keystore file: their tables, and the upgrade from one to the next.
+//!
+//! A format is the one before it plus columns at the end of its tables, all of them nullable, plus indexes. So `SELECT *`
+//! reads the rows of every format, and an upgrade rewrites none of them.
+
+use std::sync::OnceLock;
+
+use rusqlite::Connection;
+
+use super::error::storage;
+use super::{APPLICATION_ID, Sqlite};
+use crate::error::{Error, Result, Status};
+
+/// The format that this library writes, and the newest that it reads.
+pub const FORMAT: i32 = 2;
+
+/// What each format adds to the one before, from format 1.
+const ADDED: [&str; FORMAT as usize] = [include_str!("format-1.sql"), include_str!("format-2.sql")];
+
+type Schema = Vec<String>;
+
+/// Refuses a `user_version` of no format that this library reads.
+pub fn check(user_version: i32) -> Result<()> {
+    match user_version {
+        1..=FORMAT => Ok(()),
+        newer if newer > FORMAT => Err(Status::KeystoreTooNew
+            .error(format!("the keystore has format {newer}, this library reads up to {FORMAT}; update libkms"))),
+        _ => Err(not_ours()),
+    }
+}
+
+pub fn not_ours() -> Error {
+    Status::NotAKeystore.error("the file is not a libkms keystore")
+}
+
+/// What the formats after `from` add, up to `to`; 0: all tables.
+fn added(from: i32, to: i32) -> String {
+    let number = |format: i32| usize::try_from(format).unwrap_or_default();
+    let sql = ADDED.iter().take(number(to)).skip(number(from)).copied().collect::<String>();
+    format!("{sql} PRAGMA user_version = {to};")
+}
+
+impl Sqlite {
+    /// Makes the tables of an empty keystore, in the newest format.
+    pub(super) fn make_tables(&self) -> Result<()> {
+        let tables = added(0, FORMAT);
+        self.connection
+            .execute_batch(&format!("BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; {tables} COMMIT;"))
+            .map_err(|e| storage("create", &e))
+    }
+
+    /// Reads the format of the transaction's snapshot, which another process may have raised since the last.
+    pub(super) fn read_format(&self) -> Result<()> {
+        self.format.set(user_version(&self.connection)?);
+        check(self.format.get())
+    }
+
+    /// Before the first change in a transaction: a keystore of an older format becomes one of the newest.
+    pub(super) fn upgrade(&self) -> Result<()> {
+        let format = self.format.get();
+        if format < FORMAT {
+            self.connection.execute_batch(&added(format, FORMAT)).map_err(|e| storage("upgrade", &e))?;
+            self.format.set(FORMAT);
+        }
+        Ok(())
+    }
+
+    /// That tables and indexes are those of the keystore's format, and that there is nothing else (a trigger would act
+    /// on its own). A format that has more has another number, so nobody's fields are ever dropped.
+    pub(super) fn check_schema(&self) -> Result<()> {
+        // Format and tables must be of one moment: another process may be upgrading.
+        self.run("BEGIN")?;
+        let found = self.read_format().and_then(|()| schema(&self.connection));
+        let _ = self.run("ROLLBACK");
+        if found? == expected(self.format.get())? {
+            return Ok(());
+        }
+        Err(Status::KeystoreCorrupt.error("the keystore's tables were altered or damaged; restore it from a backup"))
+    }
+}
+
+fn user_version(connection: &Connection) -> Result<i32> {
+    let found = connection.prepare_cached("PRAGMA user_version").and_then(|mut s| s.query_row([], |row| row.get(0)));
+    found.map_err(|e| storage("read", &e))
+}
+
+/// What `sqlite_schema` says in a keystore of this format.
+fn expected(format: i32) -> Result<Schema> {
+    static EXPECTED: OnceLock<Vec<Schema>> = OnceLock::new();
+    let all = match EXPECTED.get() {
+        Some(all) => all,
+        None => {
+            let made = all_schemas()?;
+            EXPECTED.get_or_init(|| made)
+        }
+    };
+    let number = usize::try_from(format).ok().and_then(|format| format.checked_sub(1));
+    number.and_then(|at| all.get(at)).cloned().ok_or_else(not_ours)
+}
+
+fn all_schemas() -> Result<Vec<Schema>> {
+    let connection = Connection::open_in_memory().map_err(|e| storage("open", &e))?;
+    let made = (1..=FORMAT).map(|format| {
+        connection.execute_batch(&added(format - 1, format)).map_err(|e| storage("schema", &e))?;
+        schema(&connection)
+    });
+    made.collect()
+}
+
+/// What `sqlite_schema` says, without white space.
+fn schema(connection: &Connection) -> Result<Schema> {
+    let sql = "SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema
+               WHERE name NOT LIKE 'sqlite_stat%' ORDER BY type, name";
+    let read = |row: &rusqlite::Row<'_>| -> rusqlite::Result<String> {
+        let texts: [String; 4] = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?];
+        Ok(texts.join("|").split_whitespace().collect())
+    };
+    let mut statement = connection.prepare(sql).map_err(|e| storage("schema", &e))?;
+    let rows = statement.query_map([], read).and_then(Iterator::collect);
+    rows.map_err(|e| storage("schema", &e))
+}
