@@ -1,7 +1,7 @@
 # What can be made here; each target is one script of ci/, which installs what it needs.
 
 # The stages of each run, in order; one alone: make test STAGE=clippy
-TEST = fmt clippy header rust msrv release headers c misuse exports abi instructions cpp examples install deb demo decoder \
+TEST = fmt clippy header rust msrv cross release headers c misuse exports abi instructions cpp examples install deb demo decoder \
        system python
 NIGHTLY = miri asan tsan loom fuzz
 LONG = long

@@ -70,6 +70,22 @@ need_toolchain() {
     done
 }
 
+# need_target TARGET: Rust's standard library for another platform, through rustup.
+need_target() {
+    [ ! -d "$(rustc --print sysroot)/lib/rustlib/$1/lib" ] || return 0
+    command -v rustup >/dev/null || die "missing: Rust's standard library for $1; install it beside rustc"
+    rustup target add "$1" >&2 </dev/null || die "missing: Rust's standard library for $1; type: rustup target add $1"
+}
+
+# The other platforms, with Debian's compilers for them. On musl only a dynamic C runtime makes a shared library.
+CROSS_TARGETS="aarch64-unknown-linux-gnu x86_64-unknown-linux-musl"
+cross_flags() {
+    export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
+    export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS="-D warnings"
+    export CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_LINKER=musl-gcc
+    export CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUSTFLAGS="-D warnings -C target-feature=-crt-static"
+}
+
 # Everything but the one release build links an OpenSSL that is built once, into target/openssl.
 use_prebuilt_openssl() {
     ci/openssl

@@ -316,7 +316,7 @@ sized! {
 pub fn id_text(id: impl std::fmt::Display) -> [c_char; KMS_ID_SIZE] {
     let mut text = [0; KMS_ID_SIZE];
     for (to, from) in text.iter_mut().zip(id.to_string().bytes().take(TEXT_LEN)) {
-        *to = from.cast_signed();
+        *to = from as c_char;
     }
     text
 }

@@ -71,6 +71,7 @@ impl Prefixes {
 
     /// Lets the CPU fetch a prefix that will be asked for soon.
     #[inline]
+    #[cfg_attr(not(all(target_arch = "x86_64", not(miri))), allow(unused_variables, reason = "only x86-64 prefetches"))]
     pub fn expect(&self, at: usize) {
         #[cfg(all(target_arch = "x86_64", not(miri)))]
         if let Some(chunk) = self.chunks.get(at / IN_CHUNK) {

@@ -272,7 +272,8 @@ impl Thread {
         }
         let thread = self.0.into_pthread_t();
         // SAFETY: the thread was neither joined nor detached before; after success it isn't named again.
-        let runs = || unsafe { libc::pthread_tryjoin_np(thread, std::ptr::null_mut()) } == libc::EBUSY;
+        let runs =
+            || unsafe { libc::pthread_tryjoin_np(thread as libc::pthread_t, std::ptr::null_mut()) } == libc::EBUSY;
         // Asked again and again, because `exit` may begin in the midst of the waiting.
         while !super::exit::has_begun() && runs() {
             sleep(Duration::from_micros(200));
