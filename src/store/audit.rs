@@ -51,6 +51,7 @@ pub struct Audit {
 #[derive(Default)]
 enum Stage {
     #[default]
+    Everything,
     Slots,
     /// Keys above this row; the versions of one that has many, and how far they were seen.
     Keys(i64, Option<Versions>),
@@ -63,6 +64,8 @@ enum Stage {
     Index(KeyIndex, (i64, i64)),
     AliasIndex((i64, String)),
     VersionIndex(VersionEntry),
+    /// Nodes of the trees above this row.
+    Nodes(i64),
     Done,
 }
 
@@ -91,6 +94,7 @@ impl Audit {
         let next = stage.next();
         let done = match stage {
             Stage::Done => return Ok(None),
+            Stage::Everything => view.rows.backend.check_nothing_else().map(|()| None),
             Stage::Slots => self.slots(view).map(|()| None),
             Stage::Keys(after, versions) => self.keys(view, after, versions),
             Stage::Ids(after) => self.ids(view, after.as_ref()),
@@ -99,6 +103,7 @@ impl Audit {
             Stage::Index(index, after) => self.index(view, index, after),
             Stage::AliasIndex(after) => self.alias_index(view, after),
             Stage::VersionIndex(after) => self.version_index(view, after),
+            Stage::Nodes(after) => self.nodes(view, after),
         };
         let again = match done {
             Ok(again) => again,
@@ -197,6 +202,11 @@ impl Audit {
         }
         let tags = view.tags(&stored);
         self.note(id, tags)?;
+        // Versions count from 1.
+        let before = view.rows.backend.materials_before(row.row, Some(1), 1);
+        if self.note(id, before)?.is_some_and(|before| !before.is_empty()) {
+            self.faults.push(Fault::of(id, versions_altered(&id)));
+        }
         self.versions(view, &stored, Versions { row: row.row, number: 0, chain: NO_VERSIONS }, budget)
     }
 
@@ -294,6 +304,21 @@ impl Audit {
         Ok(Some(Stage::Orphans(of, after)))
     }
 
+    /// Nodes that no tree leads to.
+    fn nodes(&mut self, view: &mut View<'_>, after: i64) -> Result<Option<Stage>> {
+        let numbers = view.rows.backend.nodes_after(after, ROWS)?;
+        let mut last = after;
+        for number in numbers {
+            in_order(last < number)?;
+            last = number;
+            match view.nodes.check_row(&mut view.rows, number) {
+                Err(error) if error.status() == Status::KeystoreCorrupt => self.faults.push(Fault::general(error)),
+                done => done?,
+            }
+        }
+        Ok((last != after).then_some(Stage::Nodes(last)))
+    }
+
     fn aliases(&mut self, view: &mut View<'_>, mut walk: Aliases) -> Result<Option<Stage>> {
         if walk.renamed != Some(view.renamed()) {
             walk = Aliases { tries: walk.tries + 1, renamed: Some(view.renamed()), ..Aliases::default() };
@@ -345,6 +370,7 @@ impl Stage {
     /// What comes when this one is through.
     fn next(&self) -> Self {
         match self {
+            Self::Everything => Self::Slots,
             Self::Slots => Self::Keys(i64::MIN, None),
             Self::Keys(..) => Self::Ids(None),
             Self::Ids(_) => Self::Orphans(Owned::Material, i64::MIN),
@@ -355,7 +381,8 @@ impl Stage {
             Self::AliasIndex(_) => {
                 Self::VersionIndex(VersionEntry { key_row: i64::MIN, version: [0; 16], number: i64::MIN })
             }
-            Self::VersionIndex(_) | Self::Done => Self::Done,
+            Self::VersionIndex(_) => Self::Nodes(i64::MIN),
+            Self::Nodes(_) | Self::Done => Self::Done,
         }
     }
 

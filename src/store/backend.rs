@@ -180,6 +180,9 @@ pub trait Backend: Send {
     /// Forgets what it read of the file, so that all of it is read, and looked at, again.
     fn forget(&mut self) -> Result<()>;
 
+    /// That nothing is there which no other call reads.
+    fn check_nothing_else(&mut self) -> Result<()>;
+
     fn meta(&mut self) -> Result<MetaRow>;
     fn put_meta(&mut self, meta: &MetaRow) -> Result<()>;
     fn slots(&mut self) -> Result<Vec<SlotRow>>;
@@ -188,6 +191,8 @@ pub trait Backend: Send {
 
     /// A node of a tree.
     fn node(&mut self, number: i64) -> Result<Option<Vec<u8>>>;
+    /// Numbers of nodes in order, above `number`.
+    fn nodes_after(&mut self, number: i64, limit: usize) -> Result<Vec<i64>>;
     fn put_node(&mut self, number: i64, content: &[u8]) -> Result<()>;
     fn delete_node(&mut self, number: i64) -> Result<()>;
 

@@ -99,6 +99,18 @@ impl Place {
         (self.tree.index() as i64 + 1) << 40 | i64::from(self.last()) << 3 | (7 - self.level as i64)
     }
 
+    /// Where the node of this row stands; none if no node has such a row.
+    fn of_number(number: i64) -> Option<Self> {
+        let index = usize::try_from((number >> 40).checked_sub(1)?).ok()?;
+        let root = Self::root(*ALL.get(index)?);
+        let level = 7 - usize::try_from(number & 7).ok()?;
+        let place = Self { level, ..root };
+        let below = TOP.checked_sub(place.bits_above())?;
+        let last = u32::try_from(number >> 3 & i64::from(u32::MAX)).ok()?;
+        let place = Self { prefix: last.checked_shr(below).unwrap_or(0), ..place };
+        (level > 0 && level <= place.tree.bits().len() && place.number() == number).then_some(place)
+    }
+
     /// How many whole bytes of a name are known from where its leaf stands.
     fn bytes_above(self) -> usize {
         self.bits_above() as usize / 8
@@ -283,6 +295,22 @@ impl Nodes {
         }
     }
 
+    /// That the tree leads to the node of this row, which must be as it was written.
+    pub fn check_row(&mut self, rows: &mut Rows<'_>, number: i64) -> Result<()> {
+        let place = Place::of_number(number).ok_or_else(unreached)?;
+        let mut above = Place::root(place.tree);
+        let mut node = self.root(place.tree);
+        while above.level < place.level {
+            let bits = above.bits().ok_or_else(unreached)?;
+            let part = place.last() >> (TOP - above.bits_above() - bits) & ((1 << bits) - 1);
+            let part = part.to_le_bytes()[0];
+            let digest = node.get(&[part], above.digest_len()).ok_or_else(unreached)?;
+            above = above.child(part);
+            node = self.load(rows, above, &digest)?;
+        }
+        Ok(())
+    }
+
     /// Gives `name` this digest, or takes it out of the tree.
     pub fn put(&mut self, rows: &mut Rows<'_>, tree: Tree, name: &[u8], digest: Option<&Digest>) -> Result<()> {
         let mut expected = None;
@@ -412,6 +440,11 @@ pub struct Rows<'a> {
 
 fn misused() -> Error {
     Status::Internal.error("a name does not fit its tree")
+}
+
+fn unreached() -> Error {
+    Status::KeystoreCorrupt
+        .error("a node that no tree leads to stands in the keystore; restore the keystore from a backup")
 }
 
 fn damaged() -> Error {

@@ -6,6 +6,7 @@
 mod aliased;
 mod anchor;
 mod bytes;
+mod foreign;
 mod golden;
 mod hidden;
 mod order;

@@ -34,7 +34,7 @@ pub fn storage(what: &str, error: &rusqlite::Error) -> Error {
         ErrorCode::DatabaseCorrupt => Status::KeystoreCorrupt.error(format!(
             "the keystore is damaged, or its disk can't be read ({detail}); check the disk, or restore from a backup"
         )),
-        ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch => {
+        ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig => {
             Status::KeystoreCorrupt.error(format!("the keystore is damaged ({detail}); restore it from a backup"))
         }
         ErrorCode::ReadOnly => Status::KeystoreReadOnly

@@ -121,6 +121,7 @@ fn check_header_once(path: &Path) -> Result<()> {
     if word(68)? != APPLICATION_ID.cast_unsigned() {
         return Err(format::not_ours());
     }
+    check_journal_bytes(path, &header)?;
     format::check(word(60)?.cast_signed())?;
     // A page size of 1 means 65536. The page count is right only where the change counters agree, and while a
     // journal waits to be rolled back the file may rightly be shorter.
@@ -133,6 +134,27 @@ fn check_header_once(path: &Path) -> Result<()> {
         return Err(truncated());
     }
     Ok(())
+}
+
+/// That no program switched the keystore to a write-ahead log, which this SQLite opens no file with.
+pub(super) fn check_journal_mode(path: &Path) -> Result<()> {
+    let mut header = Vec::with_capacity(100);
+    File::open(path).and_then(|file| file.take(100).read_to_end(&mut header)).map_err(|e| unreachable_file(&e))?;
+    check_journal_bytes(path, &header)
+}
+
+fn check_journal_bytes(path: &Path, header: &[u8]) -> Result<()> {
+    // The versions of the format for writing and for reading: 1 is a rollback journal, 2 a write-ahead log.
+    match header.get(18..20) {
+        Some(&[1, 1]) | None => Ok(()),
+        _ => {
+            let path = path.display();
+            Err(Status::KeystoreCorrupt.error(format!(
+                "another program switched the keystore {path} to journal_mode WAL, which would leave changes outside of the \
+                 file; close that program, then run: sqlite3 {path} 'PRAGMA journal_mode = DELETE'"
+            )))
+        }
+    }
 }
 
 fn journal_waits(path: &Path) -> bool {

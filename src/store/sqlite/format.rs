@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use rusqlite::Connection;
 
 use super::error::storage;
+use super::schema::{Schema, schema};
 use super::{APPLICATION_ID, Sqlite};
 use crate::error::{Error, Result, Status};
 
@@ -16,8 +17,6 @@ pub const FORMAT: i32 = 2;
 
 /// What each format adds to the one before, from format 1.
 const ADDED: [&str; FORMAT as usize] = [include_str!("format-1.sql"), include_str!("format-2.sql")];
-
-type Schema = Vec<String>;
 
 /// Refuses a `user_version` of no format that this library reads.
 pub fn check(user_version: i32) -> Result<()> {
@@ -64,19 +63,6 @@ impl Sqlite {
         }
         Ok(())
     }
-
-    /// That tables and indexes are those of the keystore's format, and that there is nothing else (a trigger would act
-    /// on its own). A format that has more has another number, so nobody's fields are ever dropped.
-    pub(super) fn check_schema(&self) -> Result<()> {
-        // Format and tables must be of one moment: another process may be upgrading.
-        self.run("BEGIN")?;
-        let found = self.read_format().and_then(|()| schema(&self.connection));
-        let _ = self.run("ROLLBACK");
-        if found? == expected(self.format.get())? {
-            return Ok(());
-        }
-        Err(Status::KeystoreCorrupt.error("the keystore's tables were altered or damaged; restore it from a backup"))
-    }
 }
 
 fn user_version(connection: &Connection) -> Result<i32> {
@@ -85,7 +71,7 @@ fn user_version(connection: &Connection) -> Result<i32> {
 }
 
 /// What `sqlite_schema` says in a keystore of this format.
-fn expected(format: i32) -> Result<Schema> {
+pub fn expected(format: i32) -> Result<Schema> {
     static EXPECTED: OnceLock<Vec<Schema>> = OnceLock::new();
     let all = match EXPECTED.get() {
         Some(all) => all,
@@ -105,17 +91,4 @@ fn all_schemas() -> Result<Vec<Schema>> {
         schema(&connection)
     });
     made.collect()
-}
-
-/// What `sqlite_schema` says, without white space.
-fn schema(connection: &Connection) -> Result<Schema> {
-    let sql = "SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema
-               WHERE name NOT LIKE 'sqlite_stat%' ORDER BY type, name";
-    let read = |row: &rusqlite::Row<'_>| -> rusqlite::Result<String> {
-        let texts: [String; 4] = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?];
-        Ok(texts.join("|").split_whitespace().collect())
-    };
-    let mut statement = connection.prepare(sql).map_err(|e| storage("schema", &e))?;
-    let rows = statement.query_map([], read).and_then(Iterator::collect);
-    rows.map_err(|e| storage("schema", &e))
 }

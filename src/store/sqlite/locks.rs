@@ -14,7 +14,7 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use rusqlite::ffi;
+use rusqlite::{Connection, ffi};
 
 use super::file::FileId;
 use crate::error::{Result, Status};
@@ -133,6 +133,33 @@ unsafe extern "C" fn epoch_fstat(descriptor: c_int, found: *mut libc::stat) -> c
         unsafe { (*found).st_dev = (*found).st_dev.wrapping_add(fork::epoch() << 40) };
     }
     result
+}
+
+/// Leaves SQLite no write-ahead log on this connection, as if it were built without: a database in that mode is not
+/// opened, whoever switched it and when.
+pub(super) fn without_wal(connection: &Connection) -> Result<()> {
+    struct Methods(ffi::sqlite3_io_methods);
+    // SAFETY: function pointers, which any thread may read.
+    unsafe impl Send for Methods {}
+    // SAFETY: as above.
+    unsafe impl Sync for Methods {}
+    static METHODS: OnceLock<Methods> = OnceLock::new();
+
+    let mut file: *mut ffi::sqlite3_file = std::ptr::null_mut();
+    // SAFETY: an open connection, which nobody else uses meanwhile; SQLite stores the pointer to the open file.
+    let found = unsafe {
+        let out = (&raw mut file).cast::<c_void>();
+        ffi::sqlite3_file_control(connection.handle(), c"main".as_ptr(), ffi::SQLITE_FCNTL_FILE_POINTER, out)
+    };
+    // SAFETY: that file is SQLite's, and lives as long as the connection; its methods live for ever.
+    let replaced = unsafe {
+        file.as_mut().filter(|_| found == ffi::SQLITE_OK).map(|file| {
+            // Version 1 of the methods has no shared memory, without which there is no write-ahead log.
+            let ours = METHODS.get_or_init(|| Methods(ffi::sqlite3_io_methods { iVersion: 1, ..*file.pMethods }));
+            file.pMethods = &raw const ours.0;
+        })
+    };
+    replaced.ok_or_else(|| Status::Internal.error("SQLite's file methods can't be replaced"))
 }
 
 fn replace_system_calls() -> Result<()> {

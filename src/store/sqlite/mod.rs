@@ -5,12 +5,14 @@ mod file;
 mod format;
 mod locks;
 mod rows;
+mod schema;
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::config::DbConfig;
+use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags};
 
 use super::backend::Transaction;
@@ -24,11 +26,17 @@ pub use file::{FileId, exists, not_made};
 /// "kmsk", so that `file` and we know a keystore from other databases.
 const APPLICATION_ID: i32 = 0x6b6d_736b;
 
+/// The largest value that SQLite may read from a keystore: the largest that is written, a callback's wrapped root key, is
+/// far smaller.
+const LARGEST_VALUE: i32 = 16 << 20;
+
 /// One connection.
 pub struct Sqlite {
     connection: Connection,
     /// The format of the transaction's snapshot.
     format: Cell<i32>,
+    /// The format, and SQLite's count of changes to the schema, when it was last compared.
+    schema_seen: Option<(i32, i64)>,
     /// Where the rows live; none for a database in memory.
     place: Option<Place>,
 }
@@ -45,8 +53,9 @@ impl Sqlite {
     pub fn open(path: &Path, read_only: bool) -> Result<Self> {
         file::check_header(path)?;
         let flags = if read_only { OpenFlags::SQLITE_OPEN_READ_ONLY } else { OpenFlags::SQLITE_OPEN_READ_WRITE };
-        let sqlite = Self::connect(path, flags)?;
-        sqlite.check_schema()?;
+        let mut sqlite = Self::connect(path, flags)?;
+        sqlite.start(Transaction::Read)?;
+        sqlite.run("ROLLBACK")?;
         Ok(sqlite)
     }
 
@@ -63,7 +72,7 @@ impl Sqlite {
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_MEMORY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )
         .map_err(|e| storage("open", &e))?;
-        let sqlite = Self { connection, format: Cell::new(FORMAT), place: None };
+        let sqlite = Self { connection, format: Cell::new(FORMAT), schema_seen: None, place: None };
         sqlite.prepare()?;
         sqlite.make_tables()?;
         Ok(sqlite)
@@ -72,25 +81,35 @@ impl Sqlite {
     fn connect(path: &Path, flags: OpenFlags) -> Result<Self> {
         let id = FileId::of(path)?;
         let locks = LockFile::of(path, id)?;
-        let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+        let connection = Connection::open_with_flags(plain(path), flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
             .map_err(|e| storage("open", &e))?;
-        let place = Place { path: path.to_owned(), id, _locks: locks };
-        let sqlite = Self { connection, format: Cell::new(0), place: Some(place) };
+        locks::without_wal(&connection)?;
+        let place = Some(Place { path: path.to_owned(), id, _locks: locks });
+        let sqlite = Self { connection, format: Cell::new(0), schema_seen: None, place };
         sqlite.check_place()?;
-        sqlite.prepare()?;
+        sqlite.prepare().map_err(|e| sqlite.explain(e))?;
         Ok(sqlite)
     }
 
     fn prepare(&self) -> Result<()> {
         self.connection.set_prepared_statement_cache_capacity(64);
         self.connection.busy_timeout(std::time::Duration::ZERO).map_err(|e| storage("open", &e))?;
-        // Else each statement that a partial index could serve is prepared again for each value it is given.
-        let stable = DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG;
-        self.connection.set_db_config(stable, true).map_err(|e| storage("open", &e))?;
+        for (setting, on) in [
+            // Else each statement that a partial index could serve is prepared again for each value it is given.
+            (DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true),
+            // Nothing that stands in a file runs in our transactions, also before its schema is compared.
+            (DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false),
+            (DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false),
+            (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
+            (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
+        ] {
+            self.connection.set_db_config(setting, on).map_err(|e| storage("open", &e))?;
+        }
+        self.connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, LARGEST_VALUE).map_err(|e| storage("open", &e))?;
         self.connection
             .execute_batch(
                 "PRAGMA journal_mode = TRUNCATE; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;
-                 PRAGMA cache_size = -8192; PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;",
+                 PRAGMA cache_size = -8192; PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON;",
             )
             .map_err(|e| storage("open", &e))
     }
@@ -98,8 +117,8 @@ impl Sqlite {
     /// A copy of all pages, in one step, into a new file of mode 0600.
     fn copy(&self, path: &Path) -> Result<()> {
         file::create_new(path)?;
-        let mut copy =
-            Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(|e| storage("open", &e))?;
+        let mut copy = Connection::open_with_flags(plain(path), OpenFlags::SQLITE_OPEN_READ_WRITE)
+            .map_err(|e| storage("open", &e))?;
         // Nobody knows the file yet, and whoever made it syncs it.
         copy.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF").map_err(|e| storage("open", &e))?;
         let done = Backup::new(&self.connection, &mut copy).and_then(|backup| backup.step(-1));
@@ -128,20 +147,46 @@ impl Sqlite {
     }
 
     fn start(&mut self, kind: Transaction) -> Result<()> {
-        let sql = match kind {
+        // Before the first lock: under it SQLite plays back whatever journal the path has, perhaps another file's.
+        self.check_place()?;
+        self.run(match kind {
             Transaction::Read => "BEGIN",
             Transaction::Write => "BEGIN IMMEDIATE",
-        };
-        self.run(sql)?;
-        // A deferred BEGIN takes no lock; the first read does, and is where BUSY belongs.
-        let locked = self.read_format().and_then(|()| match kind {
-            Transaction::Read => Ok(()),
-            Transaction::Write => self.check_place().and_then(|()| self.check_writable()),
-        });
-        if locked.is_err() {
-            let _ = self.run("ROLLBACK");
+        })
+        .and_then(|()| {
+            let begun = self.check_begun(kind);
+            if begun.is_err() {
+                let _ = self.run("ROLLBACK");
+            }
+            begun
+        })
+        .map_err(|e| self.explain(e))
+    }
+
+    /// What may have changed since the last transaction.
+    fn check_begun(&mut self, kind: Transaction) -> Result<()> {
+        // A deferred BEGIN takes no lock; this first read does, and is where BUSY belongs.
+        self.read_format()?;
+        let schema = (self.format.get(), self.schema_version()?);
+        self.check_place()?;
+        if kind == Transaction::Write {
+            self.check_writable()?;
         }
-        locked
+        if self.schema_seen != Some(schema) {
+            self.check_schema()?;
+            self.schema_seen = Some(schema);
+        }
+        Ok(())
+    }
+
+    /// The error, or that the keystore is in a journal mode in which this SQLite opens nothing.
+    fn explain(&self, error: crate::error::Error) -> crate::error::Error {
+        match &self.place {
+            Some(place) if error.status() == Status::KeystoreIo => {
+                file::check_journal_mode(&place.path).err().unwrap_or(error)
+            }
+            _ => error,
+        }
     }
 
     fn run(&self, sql: &str) -> Result<()> {
@@ -150,6 +195,11 @@ impl Sqlite {
         while rows.next().map_err(|e| storage(sql, &e))?.is_some() {}
         Ok(())
     }
+}
+
+/// A path that SQLite takes for nothing but a path: `file:` begins a URI, which chooses locks and more.
+fn plain(path: &Path) -> PathBuf {
+    if path.is_absolute() { path.to_owned() } else { Path::new(".").join(path) }
 }
 
 #[cfg(test)]

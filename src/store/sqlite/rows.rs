@@ -211,6 +211,10 @@ impl Backend for Sqlite {
         self.run("PRAGMA shrink_memory")
     }
 
+    fn check_nothing_else(&mut self) -> Result<()> {
+        Self::check_nothing_else(self)
+    }
+
     fn meta(&mut self) -> Result<MetaRow> {
         let sql = "SELECT uuid, generation, destroyed, renamed, last_row, keys, ids, aliases, slots, mac FROM meta";
         let read = |row: &Row<'_>| {
@@ -256,6 +260,11 @@ impl Backend for Sqlite {
 
     fn node(&mut self, number: i64) -> Result<Option<Vec<u8>>> {
         self.one("SELECT content FROM node WHERE number = ?", [number], first)
+    }
+
+    fn nodes_after(&mut self, number: i64, limit: usize) -> Result<Vec<i64>> {
+        let sql = "SELECT number FROM node WHERE number > ? ORDER BY number LIMIT ?";
+        self.all(sql, params![number, count(limit)], first)
     }
 
     fn put_node(&mut self, number: i64, content: &[u8]) -> Result<()> {

@@ -70,3 +70,16 @@ fn what_is_asked_of_all_keys_is_answered_by_indexes_alone() {
         assert!(!plan.iter().any(|step| step.starts_with("SCAN")), "{sql} reads every key: {plan:?}");
     }
 }
+
+#[test]
+fn a_trigger_never_runs() {
+    let sqlite = Sqlite::in_memory().unwrap();
+    let run = |sql: &str| sqlite.connection.execute_batch(sql);
+    run("CREATE TRIGGER t AFTER INSERT ON node BEGIN DELETE FROM node; END").unwrap();
+    run("CREATE VIEW v AS SELECT number FROM node").unwrap();
+    sqlite.run("INSERT INTO node VALUES(1, x'00')").unwrap();
+    let count: i64 = sqlite.connection.query_row("SELECT count(*) FROM node", [], |row| row.get(0)).unwrap();
+    assert_eq!(count, 1, "a trigger ran");
+    assert!(run("SELECT * FROM v").is_err(), "a view was read");
+    assert!(run("PRAGMA writable_schema = ON; DELETE FROM sqlite_schema").is_err(), "the schema can be written");
+}

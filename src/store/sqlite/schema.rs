@@ -1,0 +1,77 @@
+//! Compares a keystore's schema with its format's: nothing in the file may act by itself, or stand there unseen.
+
+use rusqlite::Connection;
+
+use super::Sqlite;
+use super::error::storage;
+use super::format::expected;
+use crate::error::{Error, Result, Status};
+
+pub type Schema = Vec<String>;
+
+/// What `ANALYZE` adds. It holds hints for the planner and is no reason to refuse a keystore; `verify` reports it.
+const STATISTICS: [&str; 2] = [
+    "table|sqlite_stat1|sqlite_stat1|CREATETABLEsqlite_stat1(tbl,idx,stat)",
+    "table|sqlite_stat4|sqlite_stat4|CREATETABLEsqlite_stat4(tbl,idx,neq,nlt,ndlt,sample)",
+];
+
+/// Rows that no walk over a table comes to: of no possible number, or a second description.
+const STRAYS: &str = "SELECT (SELECT count(*) FROM meta) != 1
+    OR EXISTS(SELECT 1 FROM key WHERE row < 1) OR EXISTS(SELECT 1 FROM material WHERE key_row < 1)
+    OR EXISTS(SELECT 1 FROM tag WHERE key_row < 1) OR EXISTS(SELECT 1 FROM alias WHERE name = '')
+    OR EXISTS(SELECT 1 FROM node WHERE number < 1)";
+
+impl Sqlite {
+    /// SQLite's count of changes to the schema, which every program that changes it counts on.
+    pub(super) fn schema_version(&self) -> Result<i64> {
+        self.connection
+            .prepare_cached("PRAGMA schema_version")
+            .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+            .map_err(|e| storage("schema", &e))
+    }
+
+    /// That tables and indexes are those of the keystore's format, and that there is nothing else. A format that has more
+    /// has another number, so nobody's fields are ever dropped.
+    pub(super) fn check_schema(&self) -> Result<()> {
+        let mut found = schema(&self.connection)?;
+        found.retain(|entry| !STATISTICS.contains(&entry.as_str()));
+        if found == expected(self.format.get())? {
+            return Ok(());
+        }
+        Err(altered("the keystore's tables were altered or damaged"))
+    }
+
+    /// As [`Self::check_schema`], and that there is nothing at all besides the rows that walks over the tables see.
+    pub(super) fn check_nothing_else(&self) -> Result<()> {
+        self.check_schema()?;
+        let schema = schema(&self.connection)?;
+        let statistics = schema.iter().filter(|entry| STATISTICS.contains(&entry.as_str()));
+        if let Some(table) = statistics.filter_map(|entry| entry.split('|').nth(1)).next() {
+            return Err(Status::KeystoreCorrupt.error(format!(
+                "another program ran ANALYZE on the keystore; run: sqlite3 KEYSTORE 'DROP TABLE {table}'"
+            )));
+        }
+        let strays =
+            self.connection.prepare_cached(STRAYS).and_then(|mut statement| statement.query_row([], |row| row.get(0)));
+        match strays.map_err(|e| storage("verify", &e))? {
+            false => Ok(()),
+            true => Err(altered("rows that no key has stand in the keystore")),
+        }
+    }
+}
+
+/// What `sqlite_schema` says, without white space.
+pub fn schema(connection: &Connection) -> Result<Schema> {
+    let sql = "SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema ORDER BY type, name";
+    let read = |row: &rusqlite::Row<'_>| -> rusqlite::Result<String> {
+        let texts: [String; 4] = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?];
+        Ok(texts.join("|").split_whitespace().collect())
+    };
+    let mut statement = connection.prepare(sql).map_err(|e| storage("schema", &e))?;
+    let rows = statement.query_map([], read).and_then(Iterator::collect);
+    rows.map_err(|e| storage("schema", &e))
+}
+
+fn altered(what: &str) -> Error {
+    Status::KeystoreCorrupt.error(format!("{what}; restore the keystore from a backup"))
+}
