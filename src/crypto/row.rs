@@ -25,7 +25,7 @@ impl RowCipher {
         Ok(Self { block, k1, gcm: Gcm::new()? })
     }
 
-    /// Nonce, ciphertext and tag. A nonce comes from the kernel and is used once.
+    /// Nonce, ciphertext and tag. A nonce is fresh randomness and is used once.
     pub fn seal(&mut self, aad: &[u8], plaintext: &[u8], nonce: [u8; NONCE]) -> Result<Vec<u8>> {
         let (key, nonce_of_key) = self.derive(&nonce)?;
         let mut out = Vec::with_capacity(plaintext.len() + OVERHEAD);
@@ -57,7 +57,7 @@ impl RowCipher {
     }
 }
 
-/// Seals one text under a fresh nonce of the kernel: nonce, ciphertext and tag.
+/// Seals one text under a fresh random nonce: nonce, ciphertext and tag.
 pub fn seal_once(key: &[u8; 32], aad: &[u8], plaintext: &[u8]) -> Result<Vec<u8>> {
     RowCipher::new(key)?.seal(aad, plaintext, random::array()?)
 }

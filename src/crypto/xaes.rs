@@ -3,8 +3,8 @@
 //! A 24-byte nonce is a 12-byte prefix, from which AES derives a message key, and the 12-byte nonce of AES-256-GCM
 //! under that key. What is written is strictly XAES; only how long one random prefix serves is ours: at most
 //! [`PREFIX_MESSAGES`], [`PREFIX_BYTES`] and [`PREFIX_SECONDS`] of one thread, so that the key schedule is paid once for
-//! many messages. The 12 other bytes are fresh for each message ([`NoncePool`]), so a copied process or machine
-//! repeats none.
+//! many messages. The 12 other bytes are fresh for each message ([`NoncePool`]), so a forked process
+//! repeats none, nor does a copied machine whose CPU draws quick words (docs/security.md says what holds on others).
 //!
 //! Invariants, each proved by the test of the same name:
 //! * `a_prefix_serves_at_most_64_messages`, `..._64_mebibytes`, `..._60_seconds`

@@ -37,6 +37,12 @@ pub fn coarse_seconds() -> u64 {
     read(libc::CLOCK_MONOTONIC_COARSE).tv_sec.cast_unsigned()
 }
 
+/// Nanoseconds since some start, as fine as the machine has them.
+pub fn nanoseconds() -> u64 {
+    let time = read(libc::CLOCK_MONOTONIC);
+    time.tv_sec.cast_unsigned().wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec.cast_unsigned())
+}
+
 /// The kernel's id of this boot. Where it can't be read, each process counts as a boot of its own, which only delays
 /// a destruction.
 pub fn boot_id() -> [u8; 16] {

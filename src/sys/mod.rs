@@ -8,10 +8,10 @@
 //! * `fork`: notices a fork, and survives it.
 //! * `heap`: libcrypto's own memory, in locked memory.
 //! * `locked`: memory for secrets.
-//! * `nonce`: nonce suffixes that never repeat, after a fork or a machine's cloning neither.
+//! * `nonce`: nonce suffixes that never repeat, even after fork or (where the CPU is quick) VM cloning.
 //! * `per_thread`: a value for each thread that uses an object.
 //! * `prefix`: one thread's nonce prefixes and the keys derived for them, in locked memory.
-//! * `random`: bytes of the kernel, words of the CPU.
+//! * `random`: bytes of the kernel, mixed with words of the CPU.
 //! * `secret`: keys in locked memory.
 //! * `signal`: keeps signals off our threads.
 //! * `stack`: wipes copies of keys from the stack.

@@ -1,10 +1,11 @@
-//! Twelve-byte nonce suffixes that never repeat: not after fork, not after the machine was cloned.
+//! Twelve-byte nonce suffixes that never repeat, even after fork, nor after VM cloning where the CPU draws quick words.
 //!
 //! Eight bytes are random, four tell which message of its prefix it is: so no two messages under one prefix meet, by
 //! whatever chance. A page of buffered kernel randomness makes the eight cheap, and two things keep a copy of that page
 //! from repeating them: the kernel wipes the page in a forked child (MADV_WIPEONFORK), and they are XORed with a word
 //! that the CPU draws during the call, which a cloned machine draws again. Without a quick CPU generator, or where the
-//! page can't be wiped, all twelve bytes are their own getrandom(2).
+//! page can't be wiped, all twelve bytes are their own getrandom(2), XORed with the time: a copy of the machine whose
+//! kernel doesn't know that it is one may then repeat a suffix, and only the prefixes renewed since keep the nonces apart.
 //!
 //! Invariants, each proved by the test of the same name:
 //! * `a_forked_child_never_repeats_its_parent`
@@ -14,8 +15,9 @@
 use std::ptr::NonNull;
 
 use crate::error::Result;
+use crate::sys::fault;
+use crate::sys::random::{self, cpu};
 use crate::sys::vdso::Generator;
-use crate::sys::{fault, random};
 
 /// Length of a suffix in bytes.
 pub const SUFFIX: usize = 12;
@@ -81,8 +83,8 @@ impl NoncePool {
         if fault::wanted("KMS_FAULT_FORK_UNNOTICED") {
             return Ok(Self { page: Page::new(false), generator: None, hardware: || Some(0) });
         }
-        let page = random::hardware_word().and_then(|_| Page::new(true));
-        Ok(Self { page, generator: Generator::new(), hardware: random::hardware_word })
+        let page = cpu::quick_word().and_then(|_| Page::new(true));
+        Ok(Self { page, generator: Generator::new(), hardware: cpu::quick_word })
     }
 
     /// A fresh suffix for message `number` of a prefix, which no other message of it has. Fails with `RandomFailed` when
@@ -102,7 +104,7 @@ impl NoncePool {
     fn from_kernel() -> Result<Suffix> {
         let mut suffix = Suffix([0; 16]);
         if let Some(bytes) = suffix.0.first_chunk_mut::<SUFFIX>() {
-            random::fill(bytes)?;
+            random::fill_suffix(bytes)?;
         }
         Ok(suffix)
     }
@@ -126,7 +128,7 @@ impl Buffer {
         let bytes = random::bytes_of(&mut self.slots);
         match generator {
             Some(generator) => generator.fill(bytes)?,
-            None => random::fill(bytes)?,
+            None => random::fill_from_kernel(bytes)?,
         }
         Ok(SLOTS as u64 - 1)
     }

@@ -1,21 +1,29 @@
-//! Random bytes straight from the kernel, and random words straight from the CPU.
+//! Random bytes: the kernel's, mixed with what the CPU draws now.
 //!
-//! The kernel's generator (getrandom(2)) is the source of every key and prefix: it survives fork. The CPU's (RDRAND)
-//! only ever *adds* to kernel bytes that a cloned machine could repeat; alone it is never trusted.
-
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Instant;
+//! The kernel's generator (getrandom(2)) is the source of every key, id and nonce: it survives fork. A machine that is
+//! cloned without the kernel being told repeats it, so every byte is XORed with words of the CPU's own generator
+//! ([`cpu`]), however slow that is. The CPU only ever *adds*: without one, or with a broken one, the kernel's bytes stand.
 
 use crate::error::{Result, Status};
+use crate::sys::{clocks, fault};
 
-/// Above this a draw costs more than it saves over a system call, in nanoseconds (17 on Zen 5, 300 and more on CPUs
-/// with the SRBDS mitigation).
-const QUICK_NS: u128 = 100;
+pub mod cpu;
 
-/// Fills `buf` with kernel randomness. Waits for the kernel's pool at boot, never later.
+/// Fills `buf` with kernel randomness mixed with the CPU's. Waits for the kernel's pool at boot, never later.
 ///
 /// Fails with `RandomFailed` where the kernel refuses (a seccomp filter without getrandom).
 pub fn fill(buf: &mut [u8]) -> Result<()> {
+    fill_from_kernel(buf)?;
+    mix(buf, cpu::word);
+    Ok(())
+}
+
+/// Fills `buf` with kernel randomness alone, for bytes that are mixed when they are used. Fails as [`fill`] does.
+pub fn fill_from_kernel(buf: &mut [u8]) -> Result<()> {
+    if fault::wanted("KMS_FAULT_KERNEL_RANDOM_REPEATS") {
+        fill_as_in_a_clone(buf);
+        return Ok(());
+    }
     let mut rest = buf;
     while !rest.is_empty() {
         // SAFETY: the pointer and length are those of one live, writable slice.
@@ -33,85 +41,54 @@ pub fn fill(buf: &mut [u8]) -> Result<()> {
     Ok(())
 }
 
+/// XORs words of `draw` into `buf`. A word that the CPU can't give leaves its bytes as they are.
+fn mix(buf: &mut [u8], draw: impl Fn() -> Option<u64>) {
+    for chunk in buf.chunks_mut(size_of::<u64>()) {
+        if let Some(word) = draw() {
+            xor(chunk, word);
+        }
+    }
+}
+
+/// XORs `word` into the first bytes.
+fn xor(bytes: &mut [u8], word: u64) {
+    bytes.iter_mut().zip(word.to_ne_bytes()).for_each(|(byte, with)| *byte ^= with);
+}
+
+/// Fills a nonce suffix where the CPU draws no quick word: kernel randomness, with the nanoseconds of the moment.
+///
+/// The time promises nothing. It makes it unlikely that two copies of a machine, whose kernels repeat each other, repeat
+/// a nonce while they share a prefix.
+pub fn fill_suffix(suffix: &mut [u8]) -> Result<()> {
+    fill_from_kernel(suffix)?;
+    xor(suffix, clocks::nanoseconds());
+    Ok(())
+}
+
 /// Words to be filled.
 pub fn bytes_of(words: &mut [u64]) -> &mut [u8] {
     // SAFETY: the bytes of the words, of which any value is one.
     unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), size_of_val(words)) }
 }
 
-/// `N` bytes of kernel randomness; fails as [`fill`] does.
+/// `N` random bytes; fails as [`fill`] does.
 pub fn array<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
     fill(&mut bytes)?;
     Ok(bytes)
 }
 
-/// 64 bits of the CPU's generator, drawn now; `None` where it is absent, slow, broken or momentarily empty.
-///
-/// Whether it is quick is measured at the first call of the process.
-#[inline]
-pub fn hardware_word() -> Option<u64> {
-    const UNKNOWN: u8 = 0;
-    const QUICK: u8 = 1;
-    const ABSENT: u8 = 2;
-    static STATE: AtomicU8 = AtomicU8::new(UNKNOWN);
-    let mut state = STATE.load(Ordering::Relaxed);
-    if state == UNKNOWN {
-        // Threads that measure at the same time store the same kind of answer; either is safe.
-        state = if is_quick(draw) { QUICK } else { ABSENT };
-        STATE.store(state, Ordering::Relaxed);
+/// The same bytes in every process that makes the same calls, as a kernel gives them that was cloned with its machine.
+fn fill_as_in_a_clone(buf: &mut [u8]) {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    for byte in buf {
+        // SplitMix64 of a count.
+        let mut word = CALLS.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        *byte = (word >> 56) as u8;
     }
-    if state == QUICK { draw() } else { None }
-}
-
-/// Whether `draw` gives words that differ, and in less than `QUICK_NS` each (the best of eight batches of eight).
-fn is_quick(draw: impl Fn() -> Option<u64>) -> bool {
-    let mut best = u128::MAX;
-    let mut words = [0; 8];
-    for _ in 0..8 {
-        let start = Instant::now();
-        for word in &mut words {
-            match draw() {
-                Some(drawn) => *word = drawn,
-                None => return false,
-            }
-        }
-        best = best.min(start.elapsed().as_nanos() / 8);
-        // Eight equal words come from a broken generator, not from chance.
-        if words.iter().all(|word| Some(word) == words.first()) {
-            return false;
-        }
-    }
-    best < QUICK_NS
-}
-
-#[cfg(all(target_arch = "x86_64", not(miri)))]
-#[inline]
-fn draw() -> Option<u64> {
-    #[target_feature(enable = "rdrand")]
-    fn rdrand() -> Option<u64> {
-        let mut word = 0;
-        for _ in 0..10 {
-            // All ones and zero are what AMD's generator gives after a suspend that broke it, with the carry flag set.
-            #[allow(unused_unsafe, reason = "the intrinsic is unsafe to call up to Rust 1.90 and safe in 1.95")]
-            // SAFETY: this function's own condition is the intrinsic's.
-            let drawn = unsafe { std::arch::x86_64::_rdrand64_step(&mut word) };
-            if drawn == 1 && word != u64::MAX && word != 0 {
-                return Some(word);
-            }
-        }
-        None
-    }
-    if !std::arch::is_x86_feature_detected!("rdrand") {
-        return None;
-    }
-    // SAFETY: the CPU has the instruction, as just asked.
-    unsafe { rdrand() }
-}
-
-#[cfg(not(all(target_arch = "x86_64", not(miri))))]
-fn draw() -> Option<u64> {
-    None
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 use std::ffi::{CStr, c_void};
 use std::ptr::{self, NonNull};
 
-use super::random;
+use super::{fault, random};
 use crate::error::Result;
 
 const PAGE: usize = 4096;
@@ -57,8 +57,11 @@ impl Generator {
         Some(Self { function, state: NonNull::new(state)?, size })
     }
 
-    /// Fills `buf` with kernel randomness; fails as [`random::fill`] does.
+    /// Fills `buf` with kernel randomness; fails as [`random::fill_from_kernel`] does.
     pub fn fill(&mut self, buf: &mut [u8]) -> Result<()> {
+        if fault::wanted("KMS_FAULT_KERNEL_RANDOM_REPEATS") {
+            return random::fill_from_kernel(buf);
+        }
         let mut rest = buf;
         while !rest.is_empty() {
             // SAFETY: the range is one live, writable slice; the state is of the size and in the mapping that the kernel
@@ -67,7 +70,7 @@ impl Generator {
                 unsafe { (self.function)(rest.as_mut_ptr().cast(), rest.len(), 0, self.state.as_ptr(), self.size) };
             match usize::try_from(written) {
                 Ok(written) if written > 0 => rest = rest.get_mut(written..).unwrap_or(&mut []),
-                _ => return random::fill(rest),
+                _ => return random::fill_from_kernel(rest),
             }
         }
         Ok(())

@@ -13,6 +13,8 @@ mod fork;
 mod forks;
 #[cfg(feature = "faults")]
 mod locks;
+#[cfg(feature = "faults")]
+mod machine_copies;
 mod mixed;
 mod opening;
 mod other_sqlite;

@@ -11,6 +11,8 @@ const ROLES: &[(&str, Role)] = &[
     ("fork", crate::fork::fork_often),
     ("storm", crate::forks::storm),
     ("cloned", crate::forks::cloned),
+    #[cfg(feature = "faults")]
+    ("make-everything", crate::machine_copies::make_everything),
     ("mix", crate::mixed::mix),
     ("fork-beside-opening", crate::fork::fork_beside_opening),
     ("fork-at-exit", crate::fork::fork_at_exit),

@@ -1,7 +1,7 @@
 //! RSA-2048 for wrapping a key on its way in or out: PKCS#1 v1.5 and OAEP of RFC 8017 §7.
 //!
 //! OpenSSL draws randomness by itself here (primes, OAEP seeds, PKCS#1 padding, blinding), from generators that notice
-//! a fork by the pid alone. So every call first reseeds both generators of its thread from the kernel. That mixes: what
+//! a fork by the pid alone. So every call first reseeds both generators of its thread with bytes of the kernel and the CPU. That mixes: what
 //! their parent adds, which a process in a new pid namespace may share with another, takes nothing away. The parent
 //! itself is never drawn from except by those two.
 //!

@@ -227,7 +227,7 @@ fn every_message_has_a_suffix_of_its_own() {
 
 #[test]
 fn no_two_messages_of_a_prefix_have_one_number() {
-    if crate::sys::random::hardware_word().is_none() {
+    if crate::sys::random::cpu::quick_word().is_none() {
         return;
     }
     let (mut sealer, mut shared) = (Sealer::new().unwrap(), Shared::new().unwrap());
