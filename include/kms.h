@@ -163,6 +163,10 @@
 // or served the program before the library.
 #define KMS_HEALTH_CIPHERS_IN_ORDINARY_MEMORY 64
 
+// The CPU has no quick instructions for AES-GCM or for random numbers, or OpenSSL is kept from using them. Encryption is
+// slower, and a copy of the running machine may repeat nonces: see docs/security.md, "Copies of a running machine".
+#define KMS_HEALTH_SLOW_CPU 4096
+
 // Options of kms_open. Used by one thread at a time; kms_open copies what it needs.
 typedef struct kms_options_t kms_options_t;
 

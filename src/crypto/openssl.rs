@@ -28,6 +28,8 @@ use ffi::{EVP_CIPHER, EVP_CIPHER_CTX, EVP_MAC, EVP_MAC_CTX, OSSL_LIB_CTX, OSSL_P
 
 #[allow(dead_code, reason = "the import of key material and the export of data keys are its users to come")]
 pub mod rsa;
+#[cfg(not(miri))]
+mod cpu;
 
 /// libcrypto's own functions; what openssl-sys lacks is declared here.
 #[cfg(not(miri))]
@@ -206,6 +208,15 @@ pub fn memory() -> Memory {
     }
 }
 
+/// Whether libcrypto uses the CPU's instructions for AES-GCM.
+pub fn is_quick() -> bool {
+    #[cfg(not(miri))]
+    // In the gate, because the first call takes a lock of libcrypto's.
+    return init().is_err() || fork::gate(cpu::is_quick);
+    #[cfg(miri)]
+    true
+}
+
 impl Library {
     fn load() -> Result<Self> {
         // A shared libcrypto belongs to the host as well: there its configuration stays the host's to load, and our
@@ -220,6 +231,8 @@ impl Library {
         if !cfg!(feature = "vendored") {
             exit::register()?;
         }
+        #[cfg(not(miri))]
+        cpu::forget_environment();
         // SAFETY: takes nothing; never freed.
         let library = made(unsafe { ffi::OSSL_LIB_CTX_new() }, "OSSL_LIB_CTX_new")?;
         let context = library.as_ptr();

@@ -219,6 +219,10 @@ pub const KMS_HEALTH_THREAD_STOPPED: u32 = 32;
 /// or served the program before the library.
 pub const KMS_HEALTH_CIPHERS_IN_ORDINARY_MEMORY: u32 = 64;
 
+/// The CPU has no quick instructions for AES-GCM or for random numbers, or OpenSSL is kept from using them. Encryption is
+/// slower, and a copy of the running machine may repeat nonces: see docs/security.md, "Copies of a running machine".
+pub const KMS_HEALTH_SLOW_CPU: u32 = 4096;
+
 /// A keystore's condition; start from KMS_HEALTH_INFO_INIT. Counts are of this handle since it was opened.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::Kms;
 use crate::crypto::openssl::{self, Memory};
 use crate::error::Result;
+use crate::sys::random::cpu;
 
 #[derive(Debug, Default)]
 pub(super) struct Counters {
@@ -23,6 +24,8 @@ pub struct Health {
     pub memory_not_locked: bool,
     /// Cipher contexts, which hold keys, lie in ordinary memory: OpenSSL is the system's, or started before.
     pub ciphers_in_ordinary_memory: bool,
+    /// The CPU has no quick instructions for AES-GCM or for random words, or libcrypto doesn't use them.
+    pub slow_cpu: bool,
     /// Other processes' changes are seen within 100 ms instead of at once.
     pub not_mapped: bool,
     /// The last pass of the rotation thread failed; it goes on trying.
@@ -50,6 +53,7 @@ impl Kms {
         Ok(Health {
             memory_not_locked: !core.arena.is_locked() || openssl::memory() == Memory::NotLocked,
             ciphers_in_ordinary_memory: openssl::memory() == Memory::Ordinary,
+            slow_cpu: !openssl::is_quick() || cpu::speed() != cpu::Speed::Quick,
             not_mapped: !core.store.is_mapped(),
             rotation_failing: counters.failing.load(Ordering::Relaxed),
             thread_stopped: counters.thread_died.load(Ordering::Relaxed),

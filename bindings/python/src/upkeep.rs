@@ -20,6 +20,7 @@ impl Keystore {
         dict.set_item("rotation_failing", health.rotation_failing)?;
         dict.set_item("thread_stopped", health.thread_stopped)?;
         dict.set_item("ciphers_in_ordinary_memory", health.ciphers_in_ordinary_memory)?;
+        dict.set_item("slow_cpu", health.slow_cpu)?;
         dict.set_item("read_only", health.read_only)?;
         dict.set_item("no_rotation_thread", health.no_rotation_thread)?;
         dict.set_item("rotations", health.rotations)?;

@@ -233,6 +233,7 @@ def test_health_counts(kms, kms_clock):
     health = kms.health()
     assert health.rotations == 1 and health.no_rotation_thread and not health.thread_stopped
     assert not health.ciphers_in_ordinary_memory, "the package's own OpenSSL has the system's memory functions"
+    assert isinstance(health.slow_cpu, bool)
 
 
 def test_a_closed_keystore_says_so(kms):

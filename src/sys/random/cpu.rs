@@ -3,7 +3,7 @@
 //! They lie in no memory, so a copy of the machine draws others. RDRAND comes before RDSEED because it is 40 times as
 //! quick and no copy shares its state either. Nothing here is trusted alone: words are mixed into kernel randomness.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Instant;
 
 use crate::sys::fault;
@@ -53,18 +53,22 @@ pub fn quick_word() -> Option<u64> {
     if speed() == Speed::Quick { draw() } else { None }
 }
 
+/// Whether a test wants the CPU to draw one word for ever.
+static CONSTANT: AtomicBool = AtomicBool::new(false);
+
 /// What a test wants the CPU to be.
 fn simulated() -> Option<Speed> {
+    CONSTANT.store(fault::wanted("KMS_FAULT_CPU_RANDOM_CONSTANT"), Ordering::Relaxed);
     [("NONE", Speed::None), ("SLOW", Speed::Slow), ("CONSTANT", Speed::Quick)]
         .into_iter()
         .find_map(|(name, speed)| fault::wanted(&format!("KMS_FAULT_CPU_RANDOM_{name}")).then_some(speed))
 }
 
-/// Whether `draw` gives words that differ, and in less than `QUICK_NS` each in one of 32 batches of eight: a busy machine
+/// Whether `draw` gives words that differ, and in less than `QUICK_NS` each in one of 64 batches of eight: a busy machine
 /// makes a quick instruction look slow, and nothing the other way round.
 fn measure(draw: impl Fn() -> Option<u64>) -> Speed {
     let mut words = [0; 8];
-    for _ in 0..32 {
+    for _ in 0..64 {
         let start = Instant::now();
         for word in &mut words {
             match draw() {
@@ -86,7 +90,7 @@ fn measure(draw: impl Fn() -> Option<u64>) -> Speed {
 
 #[inline]
 fn draw() -> Option<u64> {
-    if fault::wanted("KMS_FAULT_CPU_RANDOM_CONSTANT") {
+    if cfg!(feature = "faults") && CONSTANT.load(Ordering::Relaxed) {
         return Some(0x5555_5555_5555_5555);
     }
     instruction::draw()
@@ -98,7 +102,7 @@ mod instruction {
     use std::arch::x86_64::{_rdrand64_step, _rdseed64_step};
 
     /// How often an instruction is asked that has nothing at the moment; Intel's manual says 10 for RDRAND.
-    const ATTEMPTS: usize = 10;
+    const ATTEMPTS: u32 = 10;
 
     #[inline]
     pub fn draw() -> Option<u64> {
@@ -114,24 +118,36 @@ mod instruction {
     }
 
     /// All ones and zero are what AMD's generator gives after a suspend that broke it, with the carry flag set.
-    fn good(drawn: i32, word: u64) -> bool {
+    fn is_good(drawn: i32, word: u64) -> bool {
         drawn == 1 && word != u64::MAX && word != 0
     }
 
     #[target_feature(enable = "rdrand")]
     fn rdrand() -> Option<u64> {
         let mut word = 0;
-        #[allow(unused_unsafe, reason = "the intrinsic is unsafe to call up to Rust 1.90 and safe in 1.95")]
-        // SAFETY: this function's own condition is the intrinsic's.
-        (0..ATTEMPTS).any(|_| good(unsafe { _rdrand64_step(&mut word) }, word)).then_some(word)
+        for _ in 0..ATTEMPTS {
+            #[allow(unused_unsafe, reason = "the intrinsic is unsafe to call up to Rust 1.90 and safe in 1.95")]
+            // SAFETY: this function's own condition is the intrinsic's.
+            let drawn = unsafe { _rdrand64_step(&mut word) };
+            if is_good(drawn, word) {
+                return Some(word);
+            }
+        }
+        None
     }
 
     #[target_feature(enable = "rdseed")]
     fn rdseed() -> Option<u64> {
         let mut word = 0;
-        #[allow(unused_unsafe, reason = "as above")]
-        // SAFETY: as above.
-        (0..ATTEMPTS).any(|_| good(unsafe { _rdseed64_step(&mut word) }, word)).then_some(word)
+        for _ in 0..ATTEMPTS {
+            #[allow(unused_unsafe, reason = "the intrinsic is unsafe to call up to Rust 1.90 and safe in 1.95")]
+            // SAFETY: this function's own condition is the intrinsic's.
+            let drawn = unsafe { _rdseed64_step(&mut word) };
+            if is_good(drawn, word) {
+                return Some(word);
+            }
+        }
+        None
     }
 
     #[cfg(test)]
@@ -164,7 +180,7 @@ mod instruction {
                 let words = unsafe { [rdseed(), rdseed()] };
                 assert!(words[0] != words[1] || words[0].is_none(), "RDSEED repeats");
             }
-            assert!(!good(1, u64::MAX) && !good(1, 0) && !good(0, 5) && good(1, 5));
+            assert!(!is_good(1, u64::MAX) && !is_good(1, 0) && !is_good(0, 5) && is_good(1, 5));
         }
     }
 }

@@ -17,6 +17,7 @@ enum class health_flag : std::uint32_t {
     thread_stopped = KMS_HEALTH_THREAD_STOPPED,          ///< every other call fails with `poisoned`
     /// cipher contexts, which hold keys, may be swapped out or dumped: OpenSSL is the system's
     ciphers_in_ordinary_memory = KMS_HEALTH_CIPHERS_IN_ORDINARY_MEMORY,
+    slow_cpu = KMS_HEALTH_SLOW_CPU,  ///< no quick instructions for AES-GCM or random numbers
 };
 
 /// Counts are of this handle since it was opened.

@@ -237,6 +237,8 @@ class Health:
     """No thread rotates: call `tick`."""
     ciphers_in_ordinary_memory: bool
     """Cipher contexts, which hold keys, may be swapped out or dumped: OpenSSL is the system's."""
+    slow_cpu: bool
+    """The CPU has no quick instructions for AES-GCM or for random numbers."""
     rotations: int
     rotation_failures: int
     keys_destroyed: int
