@@ -274,7 +274,8 @@ typedef struct kms_blob_info {
     int32_t algorithm;
     // 0: encrypted without a context, 2: with one.
     int32_t context_type;
-    // 1 if the version is its key's primary now; 0: re-encrypt moves it there.
+    // 1 if the version is the primary of `key_id` now; 0: re-encrypt moves it there. An alias may name another key by now:
+    // compare `key_id` with what it names.
     int32_t is_primary;
     char key_id[KMS_ID_SIZE];
     char version_id[KMS_ID_SIZE];

@@ -157,7 +157,8 @@ pub struct kms_blob_info {
     pub algorithm: i32,
     /// 0: encrypted without a context, 2: with one.
     pub context_type: i32,
-    /// 1 if the version is its key's primary now; 0: re-encrypt moves it there.
+    /// 1 if the version is the primary of `key_id` now; 0: re-encrypt moves it there. An alias may name another key by now:
+    /// compare `key_id` with what it names.
     pub is_primary: i32,
     pub key_id: [c_char; KMS_ID_SIZE],
     pub version_id: [c_char; KMS_ID_SIZE],

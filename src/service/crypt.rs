@@ -29,7 +29,7 @@ pub struct BlobInfo {
     pub context_type: i32,
     pub key: KeyId,
     pub version: VersionId,
-    /// Whether that version is the key's primary now.
+    /// Whether that version is this key's primary now. An alias may name another key by now.
     pub is_primary: bool,
 }
 

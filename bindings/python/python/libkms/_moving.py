@@ -1,7 +1,7 @@
-"""Moving rows to the newest version of their key: what SQLAlchemy and Django share.
+"""Re-encryption of rows under the newest version of their key: what SQLAlchemy and Django share.
 
-A program brings pages of rows and a way to replace one value by another if it is still the old one. So the program that
-writes the table goes on meanwhile, nothing of what it writes is lost, and a move that was interrupted is begun again.
+The caller brings pages of rows, and a function that replaces a value if it is still the old one. So the program may write
+the table meanwhile without losing anything, and an interrupted move can be started again.
 """
 
 import threading
@@ -9,11 +9,36 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from ._columns import ciphertext
 from ._keystore import Keystore
-from .errors import Error
+from .errors import (
+    AuthenticationFailed,
+    Error,
+    KeyNotFound,
+    KeystoreCorrupt,
+    KeyVersionNotFound,
+    MalformedCiphertext,
+    RejectedDisabled,
+    RejectedPendingDeletion,
+    RejectedPendingImport,
+)
 
-Row: TypeAlias = tuple[Any, bytes]
-"""A primary key, and the ciphertext."""
+Row: TypeAlias = tuple[Any, Any]
+"""A primary key, and what the database has: a ciphertext, or something that was written without encrypting."""
+
+Context: TypeAlias = Mapping[str, str] | None
+
+_OF_THE_ROW = (
+    AuthenticationFailed,
+    KeyNotFound,
+    KeystoreCorrupt,
+    KeyVersionNotFound,
+    MalformedCiphertext,
+    RejectedDisabled,
+    RejectedPendingDeletion,
+    RejectedPendingImport,
+)
+"""What is wrong with one row; any other error is the keystore's and ends the move."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +46,15 @@ class Progress:
     """How far a move has come."""
 
     seen: int
-    """Rows looked at."""
+    """Rows that were read; each was authenticated."""
     moved: int
     """Rows whose ciphertext was replaced."""
     failed: int
-    """Rows that could not be decrypted; they are left as they are."""
+    """Rows that can't be decrypted; they are left as they are."""
     total: int
     """Rows with a value when the move began."""
+    other_key: int = 0
+    """Of the rows that needed a move, those under another key than the column's: an alias was updated since."""
 
 
 ProgressCallback: TypeAlias = Callable[[Progress], object]
@@ -39,34 +66,58 @@ class Stopped(Exception):
 
 def move(
     keystore: Keystore,
-    context: Mapping[str, str] | None,
+    key: str,
+    contexts: tuple[Context, Context],
+    place: str,
     total: int,
     pages: Iterable[Sequence[Row]],
     replace: Callable[[Sequence[tuple[Any, bytes, bytes]]], int],
     progress: ProgressCallback | None,
     stop: threading.Event | None,
 ) -> Progress:
-    """`replace` gets (primary key, old, new) of one page and returns how many rows still had the old value."""
+    """`contexts` are the column's and a former one. `replace` takes (primary key, old, new) of one page and returns how
+    many rows still had the old value.
+
+    Each row is re-encrypted, whether it needs a move or not, because only that shows that it can be decrypted; the
+    plaintext stays in the library.
+    """
+    context, former = contexts
+    # Raises now what would otherwise be counted as the failure of every row.
+    keystore.encrypt(key, b"", context)
     state = Progress(0, 0, 0, total)
     for page in pages:
         if stop is not None and stop.is_set():
             raise Stopped(f"stopped after {state.seen} of {total} rows")
-        old: list[Row] = []
-        failed = 0
-        for key, blob in page:
+        # An alias may have been updated since the last page.
+        key_id = keystore.describe_key(key).id
+        rows: list[tuple[Any, bytes]] = []
+        for pk, value in page:
             try:
-                if not keystore.inspect(blob).is_primary:
-                    old.append((key, blob))
-            except Error:
-                failed += 1
+                rows.append((pk, ciphertext(value, place)))
+            except MalformedCiphertext:
+                pass
+        failed, others = len(page) - len(rows), 0
         changes = []
-        for (key, blob), new in zip(old, keystore.reencrypt_batch([blob for _, blob in old], None, context)):
+        for (pk, old), new in zip(rows, keystore.reencrypt_batch([old for _, old in rows], key_id, context)):
+            moves = False
+            if former is not None and isinstance(new, AuthenticationFailed):
+                try:
+                    new, moves = keystore.reencrypt(old, key_id, former, context or {}), True
+                except _OF_THE_ROW as error:
+                    new = error
             if isinstance(new, Error):
+                if not isinstance(new, _OF_THE_ROW):
+                    raise new
                 failed += 1
-            else:
-                changes.append((key, blob, new))
+                continue
+            found = keystore.inspect(old)
+            others += found.key_id != key_id
+            if moves or not found.is_primary or found.key_id != key_id:
+                changes.append((pk, old, new))
         moved = replace(changes) if changes else 0
-        state = Progress(state.seen + len(page), state.moved + moved, state.failed + failed, total)
+        state = Progress(
+            state.seen + len(page), state.moved + moved, state.failed + failed, total, state.other_key + others
+        )
         if progress is not None:
             progress(state)
     return state

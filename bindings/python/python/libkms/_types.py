@@ -181,7 +181,8 @@ class BlobInfo:
     key_id: str
     version_id: str
     is_primary: bool
-    """Whether the version is its key's primary now; if not, `reencrypt` moves it there."""
+    """Whether the version is the primary of `key_id` now; if not, `reencrypt` moves it there. An alias may name another key by
+    now: compare `key_id` with `describe_key(alias).id`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,28 +7,45 @@
     class Customer(models.Model):
         card = EncryptedTextField(null=True)
 
-`LIBKMS` holds the arguments of `libkms.open`, and `key`, a key id or "alias/NAME"; or `keystore`, an open keystore or a
-function that gives one, in place of the arguments. A ciphertext is bound to its table and column by its encryption
-context, so `db_table` and `db_column` must stay what they are. The database sees ciphertexts, each different even for
-equal values: only `isnull` can be asked. `move_rows` brings old rows to the newest version of their key.
+`LIBKMS` holds the arguments of `libkms.open`, and `key`: a key id, "alias/NAME" or a `Key`. In place of the arguments it may
+hold `keystore`, an open keystore or a function that returns one.
+
+A ciphertext is bound to an encryption context: by default to its table and column, `{"table": db_table, "column": column}`.
+Before `db_table` or `db_column` changes, or the field's name, give the field a `context` that survives: the former one, or a
+name, with `ReencryptField` in the migration.
+
+The database sees ciphertexts, each different even for equal values. So a field can't be compared with a value, sorted,
+grouped, indexed or unique: queries raise FieldError and system checks report fields.E950 to E956; `isnull` and `Count` work.
+To find rows by a value, add a column with an HMAC of it. An expression that would reach the field without being encrypted
+raises FieldError. SQL text that a program writes itself isn't seen here; what it stores without encrypting raises
+`MalformedCiphertext` when read.
+
+`move_rows` re-encrypts old rows under the newest version of the key that the field's alias names now.
 """
 
 import threading
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.core.exceptions import FieldError, ImproperlyConfigured
 from django.db import connections, models, router
+from django.db.migrations.operations.base import Operation
+from django.utils.functional import Promise
 
+from ._columns import context_of, decrypt, key_name, of_type
+from ._django_checks import EncryptedCol, OnlyNull, check_expression, check_field, refuse
 from ._keystore import Keystore, open
-from ._moving import Background, Progress, ProgressCallback, Row, Stopped, move
+from ._moving import Background, Context, Progress, ProgressCallback, Row, Stopped, move
+from ._types import Key
 
 __all__ = [
     "Background",
     "EncryptedBinaryField",
+    "EncryptedField",
     "EncryptedTextField",
     "Progress",
+    "ReencryptField",
     "Stopped",
     "keystore",
     "move_rows",
@@ -62,58 +79,122 @@ def keystore() -> Keystore:
         return _opened
 
 
-class _Encrypted(models.BinaryField):  # type: ignore[type-arg]
-    empty_values = [None]
+class EncryptedField(models.BinaryField):  # type: ignore[type-arg]
+    """What the encrypted fields share."""
 
-    def __init__(self, *args: Any, key: str | None = None, **kwargs: Any) -> None:
-        """`key`: a key id or "alias/NAME", in place of that of the settings."""
-        self.key = key
+    empty_values = [None]
+    non_db_attrs = (*models.BinaryField.non_db_attrs, "key", "context")
+    accepts: ClassVar[tuple[type, ...]]
+
+    def __init__(
+        self,
+        *args: Any,
+        key: str | Key | None = None,
+        context: str | Mapping[str, str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """`key`: a key id, "alias/NAME" or a `Key`, in place of that of the settings. `context`: the encryption context, in
+        place of {"table": ..., "column": ...}; a name stands for {"column": name}."""
+        self.key = None if key is None else key_name(key)
+        self.context = dict(context) if isinstance(context, Mapping) else context
         super().__init__(*args, **kwargs)
 
     def deconstruct(self) -> Any:
         name, path, args, kwargs = super().deconstruct()
         if self.key is not None:
             kwargs["key"] = self.key
+        if self.context is not None:
+            kwargs["context"] = self.context
         return name, path, args, kwargs
 
+    def check(self, **kwargs: Any) -> Any:
+        return [*super().check(**kwargs), *check_field(self)]
+
+    def the_key(self) -> str:
+        return self.key or key_name(_settings()["key"])
+
     def the_context(self) -> dict[str, str]:
-        return {"table": self.model._meta.db_table, "column": str(self.column)}
+        given = context_of(self.context)
+        return {"table": self.model._meta.db_table, "column": str(self.column)} if given is None else given
+
+    def place(self) -> str:
+        """The table and column, for errors."""
+        model = getattr(self, "model", None)
+        return f"{model._meta.db_table}.{self.column}" if model is not None else "an encrypted field without a model"
 
     def encode(self, value: Any) -> bytes:
-        return bytes(value)
+        raise NotImplementedError
 
     def decode(self, value: bytes) -> Any:
-        return value
+        raise NotImplementedError
+
+    def get_db_prep_save(self, value: Any, connection: Any) -> Any:
+        if hasattr(value, "as_sql"):
+            check_expression(value, self)
+        return super().get_db_prep_save(value, connection)
 
     def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:
+        if isinstance(value, Promise):
+            value = self.get_prep_value(value)
         if value is None:
             return None
-        sealed = keystore().encrypt(self.key or _settings()["key"], self.encode(value), self.the_context())
-        return connection.Database.Binary(sealed)
+        if getattr(self, "model", None) is None:
+            raise FieldError("an encrypted field encrypts only as a part of a model; use Model._meta.get_field(name)")
+        plaintext = self.encode(of_type(value, self.accepts, self.place()))
+        return connection.Database.Binary(keystore().encrypt(self.the_key(), plaintext, self.the_context()))
 
     def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
         if value is None:
             return None
-        return self.decode(keystore().decrypt(bytes(value), self.the_context()))
+        return self.decode(decrypt(keystore(), value, self.the_context(), self.place()))
 
     def get_lookup(self, lookup_name: str) -> Any:
+        if lookup_name == "exact":
+            return OnlyNull
         if lookup_name != "isnull":
-            raise FieldError(f"an encrypted field can't be compared by its value: {lookup_name}; only isnull works")
+            raise refuse(self, f"the lookup {lookup_name}")
         return super().get_lookup(lookup_name)
 
+    def get_transform(self, lookup_name: str) -> Any:
+        raise refuse(self, f"the lookup {lookup_name}")
 
-class EncryptedBinaryField(_Encrypted):
+    def get_col(self, alias: str, output_field: Any = None) -> Any:
+        return EncryptedCol(alias, self, output_field)
+
+    @property
+    def cached_col(self) -> Any:
+        return EncryptedCol(self.model._meta.db_table, self)
+
+
+class EncryptedBinaryField(EncryptedField):
     """A field of bytes, encrypted."""
 
-
-class EncryptedTextField(_Encrypted):
-    """A field of text, encrypted as UTF-8."""
+    accepts = (bytes, bytearray, memoryview)
 
     def encode(self, value: Any) -> bytes:
-        return str(value).encode()
+        return bytes(value)
+
+    def decode(self, value: bytes) -> bytes:
+        return value
+
+
+class EncryptedTextField(EncryptedField):
+    """A field of text, encrypted as UTF-8."""
+
+    accepts = (str,)
+
+    def encode(self, value: str) -> bytes:
+        return value.encode()
 
     def decode(self, value: bytes) -> str:
         return value.decode()
+
+    def get_default(self) -> Any:
+        # Not BinaryField's, whose empty value is b"".
+        return models.Field.get_default(self)
+
+    def _check_str_default_value(self) -> list[Any]:
+        return []
 
     def to_python(self, value: Any) -> Any:
         return value
@@ -127,20 +208,44 @@ def move_rows(
     model: type[models.Model],
     field: str,
     *,
+    from_context: str | Mapping[str, str] | None = None,
     batch: int = 500,
     using: str | None = None,
     progress: ProgressCallback | None = None,
     stop: threading.Event | None = None,
 ) -> Progress:
-    """Re-encrypts the rows of an encrypted field whose ciphertext is under an older version of its key.
+    """Re-encrypt the rows of an encrypted field that aren't under the newest version of its key.
 
-    In pages of `batch` rows by primary key, one short statement for each row that is moved. A row that the program
-    changes meanwhile keeps what the program wrote. A row that can't be decrypted is counted and left. `progress` is called
-    after each page; what it raises ends the move. Raises `Stopped` once `stop` is set.
+    After `update_alias` that is the key that the alias names now; `Progress.other_key` counts the rows that came from
+    another one. `from_context` is a former encryption context: rows that are still bound to it move to the field's own.
+
+    Pages of `batch` rows are read by primary key, and each row that moves takes one short statement. A row that the
+    program changes meanwhile keeps what the program wrote. A row that can't be decrypted is counted in `Progress.failed`
+    and left as it is. `progress` is called after each page; an exception from it ends the move. Raises `Stopped` once
+    `stop` is set, and the key's error if that can't encrypt.
     """
+    found = _encrypted(model, field)
+    return _move(model, found, (found.the_context(), context_of(from_context)), batch, using, progress, stop)
+
+
+def _encrypted(model: type[models.Model], field: str) -> EncryptedField:
     found = model._meta.get_field(field)
-    if not isinstance(found, _Encrypted):
-        raise TypeError(f"{field} isn't an encrypted field")
+    if not isinstance(found, EncryptedField):
+        raise TypeError(f"{model._meta.label}.{field} isn't an encrypted field")
+    return found
+
+
+def _move(
+    model: type[models.Model],
+    found: EncryptedField,
+    contexts: tuple[Context, Context],
+    batch: int,
+    using: str | None,
+    progress: ProgressCallback | None = None,
+    stop: threading.Event | None = None,
+) -> Progress:
+    # Of multi-table inheritance, the model whose table has the column.
+    model = found.model
     connection = connections[using or router.db_for_write(model)]
     quote = connection.ops.quote_name
     primary = model._meta.pk
@@ -158,7 +263,7 @@ def move_rows(
             if not rows:
                 return
             last = rows[-1][0]
-            yield [(key, bytes(blob)) for key, blob in rows]
+            yield rows
 
     def replace(changes: Sequence[tuple[Any, bytes, bytes]]) -> int:
         binary = getattr(connection, "Database").Binary  # what every backend has, but not its type
@@ -173,25 +278,94 @@ def move_rows(
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT COUNT(*) FROM {table} WHERE {column} IS NOT NULL")
         total = cursor.fetchone()[0]
-    return move(keystore(), found.the_context(), total, pages(), replace, progress, stop)
+    return move(keystore(), found.the_key(), contexts, found.place(), total, pages(), replace, progress, stop)
 
 
 def move_rows_in_background(
     model: type[models.Model],
     field: str,
     *,
+    from_context: str | Mapping[str, str] | None = None,
     batch: int = 500,
     using: str | None = None,
     progress: ProgressCallback | None = None,
 ) -> Background:
-    """`move_rows` in a thread of its own, which has begun; `progress` is called there."""
+    """Start `move_rows` in a thread; `progress` is called there."""
 
     def run(stop: threading.Event) -> Progress:
         try:
-            return move_rows(model, field, batch=batch, using=using, progress=progress, stop=stop)
+            return move_rows(
+                model, field, from_context=from_context, batch=batch, using=using, progress=progress, stop=stop
+            )
         finally:
             connections.close_all()
 
     moving = Background(run)
     moving.start()
     return moving
+
+
+class ReencryptField(Operation):
+    """A migration operation that moves an encrypted field's rows to the context and key that the field has now.
+
+    It belongs after the operation that renames the field, its column or its table, or changes its `context`:
+
+        migrations.RenameField("Customer", "card", "pan"),
+        ReencryptField("Customer", "pan", from_context={"table": "shop_customer", "column": "card"}),
+
+    Rows that are bound to neither context can't be decrypted. They are left as they are, and the migration fails with their
+    number, unless `allow_failed`. Backwards, rows return to `from_context`.
+    """
+
+    reversible = True
+    reduces_to_sql = False
+
+    def __init__(
+        self,
+        model_name: str,
+        name: str,
+        *,
+        from_context: str | Mapping[str, str],
+        batch: int = 500,
+        allow_failed: bool = False,
+    ) -> None:
+        self.model_name, self.name, self.batch, self.allow_failed = model_name, name, batch, allow_failed
+        self.from_context = dict(from_context) if isinstance(from_context, Mapping) else from_context
+
+    def deconstruct(self) -> Any:
+        kwargs: dict[str, Any] = {"from_context": self.from_context}
+        if self.batch != 500:
+            kwargs["batch"] = self.batch
+        if self.allow_failed:
+            kwargs["allow_failed"] = True
+        return self.__class__.__name__, [self.model_name, self.name], kwargs
+
+    def state_forwards(self, app_label: str, state: Any) -> None:
+        pass
+
+    def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
+        self._run(app_label, schema_editor, to_state, back=False)
+
+    def database_backwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
+        self._run(app_label, schema_editor, from_state, back=True)
+
+    def _run(self, app_label: str, schema_editor: Any, state: Any, back: bool) -> None:
+        model = state.apps.get_model(app_label, self.model_name)
+        alias = schema_editor.connection.alias
+        if not self.allow_migrate_model(alias, model):
+            return
+        field = _encrypted(model, self.name)
+        contexts = (field.the_context(), context_of(self.from_context))
+        done = _move(model, field, contexts[::-1] if back else contexts, self.batch, alias)
+        if done.failed and not self.allow_failed:
+            raise RuntimeError(
+                f"{done.failed} of {done.seen} rows of {field.place()} can't be decrypted with the field's context or with "
+                f"from_context; correct from_context, or pass allow_failed=True to leave them as they are"
+            )
+
+    def describe(self) -> str:
+        return f"Re-encrypt field {self.name} on {self.model_name}"
+
+    @property
+    def migration_name_fragment(self) -> str:
+        return f"reencrypt_{self.model_name.lower()}_{self.name.lower()}"

@@ -1,0 +1,330 @@
+"""What SQLAlchemy must not do with an encrypted column, refused when a table is declared or a statement is compiled.
+
+A value reaches the database encrypted only as a parameter of the column's type. Any other expression would store what it
+computes as it is, so each expression is refused that isn't known to yield a ciphertext of this very column.
+"""
+
+import functools
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from sqlalchemy import Column, Constraint, Index, PrimaryKeyConstraint, Table, UniqueConstraint, event
+from sqlalchemy.exc import CompileError
+from sqlalchemy.sql import operators
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.dml import Insert, Update
+from sqlalchemy.sql.elements import (
+    BinaryExpression,
+    BindParameter,
+    Case,
+    Cast,
+    ClauseElement,
+    ColumnClause,
+    ColumnElement,
+    Grouping,
+    Label,
+    Null,
+    Over,
+    TypeCoerce,
+    UnaryExpression,
+)
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.sql.selectable import CompoundSelect, ScalarSelect, Select, SelectBase, TableClause
+from sqlalchemy.sql.visitors import iterate
+from sqlalchemy.types import TypeDecorator
+
+from ._columns import LOOKUP
+from ._sqlalchemy_base import Ciphertext, Encrypted, EncryptedColumnError
+
+_SORTS = (operators.desc_op, operators.asc_op, operators.nulls_first_op, operators.nulls_last_op)
+
+
+def name(column: Any) -> str:
+    table = getattr(getattr(column, "table", None), "name", None)
+    return f"{table}.{column.name}" if table else str(getattr(column, "name", column))
+
+
+def _is_encrypted(element: Any) -> bool:
+    return isinstance(getattr(element, "type", None), Encrypted)
+
+
+# Values on their way into a column.
+
+
+def _carries(value: Any, kind: "Encrypted[Any]") -> bool:
+    """Whether an expression yields a ciphertext of this type, or NULL."""
+    match value:
+        case Grouping() | Label():
+            return _carries(value.element, kind)
+        case Null():
+            return True
+        case BindParameter():
+            return kind.is_same(value.type)
+        case TypeCoerce():
+            return isinstance(value.type, Ciphertext) or (
+                isinstance(value.clause, BindParameter) and kind.is_same(value.type)
+            )
+        case Case():
+            results = [result for _, result in value.whens] + ([] if value.else_ is None else [value.else_])
+            return all(_carries(result, kind) for result in results)
+        case FunctionElement():
+            return getattr(value, "name", "") == "coalesce" and all(_carries(part, kind) for part in value.clauses)
+        case ScalarSelect():
+            columns = _columns_of(value.element)
+            return columns is not None and all(len(row) == 1 and _carries(row[0], kind) for row in columns)
+        case ColumnClause() if isinstance(value.table, TableClause):
+            return not value.is_literal and kind.is_same(value.type)
+        case ColumnElement():
+            # A column of a subquery or an alias: what it stands for.
+            roots = value.base_columns
+            return value not in roots and all(_carries(root, kind) for root in roots)
+    return False
+
+
+def _columns_of(select: Any) -> list[list[Any]] | None:
+    """The columns of a select, or of each select of a UNION; None where they can't be known."""
+    match select:
+        case Select():
+            return [list(select.selected_columns)]
+        case CompoundSelect():
+            found = [_columns_of(part) for part in select.selects]
+            return None if None in found else [row for rows in found if rows is not None for row in rows]
+        case SelectBase() if hasattr(select, "element"):
+            return _columns_of(select.element)
+    return None
+
+
+def _check_value(column: Any, value: Any) -> None:
+    kind = column.type
+    if not isinstance(value, ClauseElement):
+        if hasattr(value, "__clause_element__"):
+            value = value.__clause_element__()
+        else:
+            # A plain value, which becomes a parameter of the column's type; that checks it.
+            return
+    if isinstance(value, BindParameter) and value.type._isnull:
+        return
+    if not _carries(value, kind):
+        raise EncryptedColumnError(
+            f"{name(column)} is encrypted, and this expression would be stored as it is: {type(value).__name__}; "
+            f"compute the value in the program and pass it itself, or inside an expression as literal(value, "
+            f"{name(column)}.type)"
+        )
+
+
+def _assignments(table: Any, pairs: Iterable[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
+    """The encrypted columns among those that are assigned; a ciphertext in another column is refused at once."""
+    for key, value in pairs:
+        column = table.c.get(key) if isinstance(key, str) else key
+        if column is not None and not _is_encrypted(column) and not isinstance(key, str):
+            column = table.c.get(getattr(key, "key", None), column)
+        if _is_encrypted(column):
+            yield column, value
+        elif isinstance(value, ScalarSelect) and _is_encrypted(value) or _uses(value):
+            raise EncryptedColumnError(
+                f"{name(column)} isn't encrypted, and this expression would store a ciphertext in it; read the value and "
+                f"pass it, or take the ciphertext itself as type_coerce(column, LargeBinary)"
+            )
+
+
+def _check_assignments(compiler: SQLCompiler, statement: Insert | Update, state: Any) -> None:
+    table = statement.table
+    if state is None or state.statement is not statement:
+        if not any(map(_is_encrypted, table.c)):
+            return
+        state = statement._compile_state_factory(statement, compiler)
+        statement = state.statement
+    rows = state._multi_parameters or ([state._dict_parameters] if state._dict_parameters else [])
+    if isinstance(statement, Insert) and statement._select_names:
+        columns = _columns_of(statement.select)
+        for row in columns or [[None] * len(statement._select_names)]:
+            if len(row) != len(statement._select_names):
+                row = [None] * len(statement._select_names)
+            for column, value in _assignments(table, zip(statement._select_names, row)):
+                if value is None or not _carries(value, column.type):
+                    raise EncryptedColumnError(
+                        f"{name(column)} is encrypted, and the select would store its column as it is; select that "
+                        f"encrypted column itself, or read the values and insert them as parameters"
+                    )
+        rows = []
+    for row in rows:
+        for column, value in _assignments(table, row.items()):
+            _check_value(column, value)
+    clause = getattr(statement, "_post_values_clause", None)
+    conflict = getattr(clause, "update_values_to_set", None) or getattr(clause, "update", None)
+    if conflict:
+        pairs = conflict.items() if isinstance(conflict, dict) else conflict
+        for column, value in _assignments(table, pairs):
+            _check_value(column, value)
+
+
+# Questions about ciphertexts.
+
+
+def _uses(element: Any) -> bool:
+    """Whether an expression's value depends on a ciphertext."""
+    match element:
+        case TypeCoerce():
+            # The program asks for the bytes themselves.
+            return isinstance(element.type, Encrypted) and _uses(element.clause)
+        case BindParameter() | SelectBase() | ScalarSelect():
+            return False
+        case BinaryExpression() if element.operator in (operators.is_, operators.is_not):
+            return False
+        case FunctionElement() if getattr(element, "name", "") == "count":
+            return False
+        case ColumnElement() if _is_encrypted(element):
+            return True
+    return isinstance(element, ClauseElement) and any(map(_uses, element.get_children()))
+
+
+def _refuse(what: str) -> None:
+    raise EncryptedColumnError(f"{what} an encrypted column means nothing, as equal values differ there; {LOOKUP}")
+
+
+def _check_select(select: "Select[Any]") -> None:
+    columns = list(select.selected_columns)
+    for clause in select._order_by_clauses:
+        text = getattr(clause, "element", None)
+        named = {column.key: column for column in columns}.get(text) if isinstance(text, str) else clause
+        if named is not None and _uses(named):
+            _refuse("sorting by")
+    if any(map(_uses, select._group_by_clauses)) and not _has_keys(select._group_by_clauses):
+        _refuse("grouping by")
+    if any(map(_uses, select._distinct_on)) or (
+        select._distinct and any(map(_is_encrypted, columns)) and not _has_keys(columns)
+    ):
+        _refuse("DISTINCT of")
+
+
+def _check_union(union: CompoundSelect[Any]) -> None:
+    if not union.keyword.name.endswith("_ALL"):
+        for columns in _columns_of(union) or []:
+            if any(map(_is_encrypted, columns)) and not _has_keys(columns):
+                _refuse(f"{union.keyword.name} (without ALL) of")
+
+
+def _has_keys(columns: Iterable[Any]) -> bool:
+    """Whether the primary key is among the columns, for each encrypted one of them; then rows stay apart anyway."""
+    found: set[Any] = set()
+    for column in columns:
+        found |= getattr(column, "base_columns", frozenset())
+    tables = {column.table for column in found if isinstance(column, Column) and _is_encrypted(column)}
+    return all(
+        isinstance(table, Table) and len(table.primary_key.columns) > 0 and found.issuperset(table.primary_key.columns)
+        for table in tables
+    )
+
+
+def _check_expression(element: Any) -> None:
+    match element:
+        case FunctionElement():
+            called = getattr(element, "name", "")
+            inside = [part for part in element.clauses if _uses(part)]
+            if inside and called == "count":
+                inside = [part for part in inside if isinstance(part, UnaryExpression)]
+            kind = inside[0].type if inside else None
+            if inside and not (called == "coalesce" and isinstance(kind, Encrypted) and _carries(element, kind)):
+                _refuse(f"{called}() of")
+        case Over():
+            if any(part is not None and _uses(part) for part in (element.partition_by, element.order_by)):
+                _refuse("a window over")
+        case UnaryExpression() if element.operator is operators.distinct_op or element.modifier in _SORTS:
+            if _uses(element.element):
+                _refuse("sorting by or DISTINCT of")
+        case Cast():
+            if _uses(element.clause):
+                _refuse("a cast of")
+        case BinaryExpression() if element.operator not in (operators.is_, operators.is_not):
+            sides = (element.left, element.right)
+            if any(map(_uses, sides)) and not all(map(_is_encrypted, sides)):
+                _refuse("a comparison with")
+
+
+def check_compiled(compiler: SQLCompiler) -> None:
+    state = getattr(compiler, "compile_state", None)
+    statement = getattr(compiler, "statement", None) if state is None else state.statement
+    if not isinstance(statement, ClauseElement):
+        return
+    for element in iterate(statement):
+        if isinstance(element, (Insert, Update)):
+            _check_assignments(compiler, element, state)
+        elif isinstance(element, Select):
+            _check_select(element)
+        elif isinstance(element, CompoundSelect):
+            _check_union(element)
+        elif isinstance(element, ColumnElement):
+            _check_expression(element)
+
+
+# Tables.
+
+
+def _inside_of(kind: Any) -> Iterator[Any]:
+    """Other types that a type uses: its variants for some dialects, what it decorates, what it is an array of."""
+    parts = [*getattr(kind, "_variant_mapping", {}).values(), getattr(kind, "item_type", None)]
+    if isinstance(kind, TypeDecorator):
+        parts.append(kind.impl_instance)
+    for part in parts:
+        if part is not None:
+            yield part
+            yield from _inside_of(part)
+
+
+def _check_column(column: "Column[Any]", table: Any) -> None:
+    if not isinstance(table, Table):
+        return
+    inside = list(_inside_of(column.type))
+    if not isinstance(column.type, Encrypted):
+        if any(isinstance(part, Encrypted) for part in inside):
+            raise EncryptedColumnError(
+                f"{table.name}.{column.name}: an encrypted type inside of another type doesn't protect the column; use "
+                f"EncryptedText or EncryptedBytes itself, or a subclass"
+            )
+        return
+    if column.type._variant_mapping:
+        raise EncryptedColumnError(f"{table.name}.{column.name} is encrypted, and a variant of its type wouldn't be")
+    column.type = column.type.placed(f"{table.name}.{column.name}")
+    if column.primary_key or column.unique or column.index or column.foreign_keys:
+        _refuse(f"{table.name}.{column.name}: a primary key, a unique or foreign key or an index of")
+    made = (column.server_default, column.server_onupdate, column.computed, column.identity)
+    defaults = (column.default, column.onupdate)
+    if any(part is not None for part in made) or any(part is not None and part.is_clause_element for part in defaults):
+        raise EncryptedColumnError(
+            f"{table.name}.{column.name} is encrypted, and the database would store its default as it is; "
+            f"use default= or onupdate= with a value or a Python function"
+        )
+
+
+def _check_parts(parts: Iterable[Any]) -> None:
+    for part in parts:
+        if isinstance(part, (Index, UniqueConstraint, PrimaryKeyConstraint)):
+            elements = part.expressions if isinstance(part, Index) else part.columns
+            if any(map(_uses, elements)):
+                _refuse(f"a unique key or an index ({part.name or 'without a name'}) of")
+
+
+def _before_create(table: Table, *_: Any, **__: Any) -> None:
+    _check_parts([*table.constraints, *table.indexes])
+
+
+def install() -> None:
+    """Watches all tables and statements. Compilers of all dialects are subclasses, and statements compile once."""
+    original = SQLCompiler.__init__
+
+    @functools.wraps(original)
+    def checked(self: SQLCompiler, *args: Any, **kwargs: Any) -> None:
+        try:
+            original(self, *args, **kwargs)
+        except CompileError as error:
+            # Of a value that can't be written into the statement; SQLAlchemy's text shows the value.
+            if isinstance(error.__cause__, EncryptedColumnError):
+                raise error.__cause__ from None
+            raise
+        check_compiled(self)
+
+    SQLCompiler.__init__ = checked  # type: ignore[method-assign]
+    event.listen(Column, "after_parent_attach", _check_column)
+    event.listen(Table, "before_create", _before_create)
+    for kind in (Index, Constraint):
+        event.listen(kind, "after_parent_attach", lambda part, parent: _check_parts([part]))
