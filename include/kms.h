@@ -34,8 +34,10 @@
  *            of the library, whose structs may be longer. A size below that of this release or above 4096, or bytes
  *            beyond the library's own struct that are not zero, are KMS_INVALID_ARGUMENT.
  * Flags      int32_t: 0 or 1; anything else is KMS_INVALID_ARGUMENT, as is an unknown value of an enumeration.
- * Keys       `key` is a key id or "alias/NAME"; `key_id` is a key id only (an alias there: KMS_UNSUPPORTED_ALIAS). A text
- *            that can't be an id is the id of no key: KMS_KEY_NOT_FOUND; an empty one is KMS_INVALID_ARGUMENT.
+ * Keys       `key` is a key id or "alias/NAME"; `key_id` is a key id only (an alias there: KMS_UNSUPPORTED_ALIAS). Wherever an
+ *            id or an alias is accepted, so is its resource name: "acs:kms:local:libkms:key/ID" or
+ *            "acs:kms:local:libkms:alias/NAME". A text that can't be an id is the id of no key: KMS_KEY_NOT_FOUND; an empty
+ *            one is KMS_INVALID_ARGUMENT.
  * Order      Arguments are checked first, then whether the key exists, then its kind, then its state.
  * Limits     Too long a plaintext, context or description is KMS_LIMIT_EXCEEDED; any other number out of its range is
  *            KMS_INVALID_ARGUMENT.
@@ -708,8 +710,8 @@ kms_status kms_decrypt(const struct kms_t *kms,
                        size_t out_cap,
                        size_t *out_len);
 
-// kms_reencrypt moves a ciphertext to the primary version of `destination_key_id`, which may be the key it is under:
-// then it moves to that key's newest version. The plaintext doesn't leave the library, and the nonce is always fresh.
+// kms_reencrypt moves a ciphertext to the primary version of `destination_key`, a key id or "alias/NAME"; NULL: of the
+// key that it is under. The plaintext doesn't leave the library, and the nonce is always fresh.
 //
 // Checks the source key, then the destination, before anything is decrypted. `out` may overlap `blob`. Fails as
 // kms_decrypt and kms_encrypt do.
@@ -719,7 +721,7 @@ kms_status kms_reencrypt(const struct kms_t *kms,
                          size_t blob_len,
                          const struct kms_context_entry *source_context,
                          size_t source_count,
-                         const char *destination_key_id,
+                         const char *destination_key,
                          const struct kms_context_entry *destination_context,
                          size_t destination_count,
                          uint8_t *out,
@@ -764,14 +766,15 @@ kms_status kms_decrypt_batch(const struct kms_t *kms,
                              size_t record_size,
                              size_t count);
 
-// kms_reencrypt_batch moves `count` ciphertexts to the primary version of `destination_key_id`, all of them to the same.
-// `record_size` is sizeof(kms_batch_record).
+// kms_reencrypt_batch moves `count` ciphertexts to the primary version of `destination_key` (a key id or "alias/NAME"), all
+// of them to the same. With NULL, each moves to the newest version of the key that it is under. `record_size` is
+// sizeof(kms_batch_record).
 //
-// Each record is treated as by kms_reencrypt, whatever becomes of the others; but the destination is checked first, once.
+// Each record is treated as by kms_reencrypt, whatever becomes of the others; but a destination is checked first, once.
 // Returns as kms_encrypt_batch does.
 KMS_MUST_USE
 kms_status kms_reencrypt_batch(const struct kms_t *kms,
-                               const char *destination_key_id,
+                               const char *destination_key,
                                struct kms_batch_record *records,
                                size_t record_size,
                                size_t count);

@@ -35,6 +35,16 @@ impl Status {
     }
 }
 
+/// What an error text shows of a caller's text, at most.
+const SHOWN: usize = 100;
+
+/// A name as an error text shows it: short and printable, whatever it holds.
+pub fn shown(text: &str) -> String {
+    let end = if text.chars().nth(SHOWN).is_some() { "..." } else { "" };
+    let printable = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '?' };
+    text.chars().take(SHOWN).map(printable).collect::<String>() + end
+}
+
 #[cfg(feature = "capi")]
 const fn c_string(text: &'static str) -> &'static CStr {
     match CStr::from_bytes_with_nul(text.as_bytes()) {

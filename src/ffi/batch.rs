@@ -205,16 +205,17 @@ pub unsafe extern "C" fn kms_decrypt_batch(
     })
 }
 
-/// kms_reencrypt_batch moves `count` ciphertexts to the primary version of `destination_key_id`, all of them to the same.
-/// `record_size` is sizeof(kms_batch_record).
+/// kms_reencrypt_batch moves `count` ciphertexts to the primary version of `destination_key` (a key id or "alias/NAME"), all
+/// of them to the same. With NULL, each moves to the newest version of the key that it is under. `record_size` is
+/// sizeof(kms_batch_record).
 ///
-/// Each record is treated as by kms_reencrypt, whatever becomes of the others; but the destination is checked first, once.
+/// Each record is treated as by kms_reencrypt, whatever becomes of the others; but a destination is checked first, once.
 /// Returns as kms_encrypt_batch does.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_reencrypt_batch(
     kms: *const kms_t,
-    destination_key_id: *const c_char,
+    destination_key: *const c_char,
     records: *mut kms_batch_record,
     record_size: usize,
     count: usize,
@@ -222,9 +223,9 @@ pub unsafe extern "C" fn kms_reencrypt_batch(
     // SAFETY: by the header's contract.
     guard(|| unsafe {
         let records = Records::new(records, record_size, count)?;
-        let named = handle(kms).and_then(|kms| Ok((kms, ptr::text(destination_key_id, "destination_key_id")?)));
-        let (kms, destination_key_id) = records.all(named)?;
-        let done = kms.resealing(destination_key_id, |sealing| {
+        let named = handle(kms).and_then(|kms| Ok((kms, ptr::optional_text(destination_key, "destination_key")?)));
+        let (kms, key) = records.all(named)?;
+        let done = kms.resealing(key, |sealing| {
             records.each(|record, out_len| {
                 let out = Out::new(record.out, record.out_cap, out_len, "out_len")?;
                 let blob = ptr::slice(record.input, record.input_len, "input")?;

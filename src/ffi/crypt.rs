@@ -140,8 +140,8 @@ pub unsafe extern "C" fn kms_decrypt(
     })
 }
 
-/// kms_reencrypt moves a ciphertext to the primary version of `destination_key_id`, which may be the key it is under:
-/// then it moves to that key's newest version. The plaintext doesn't leave the library, and the nonce is always fresh.
+/// kms_reencrypt moves a ciphertext to the primary version of `destination_key`, a key id or "alias/NAME"; NULL: of the
+/// key that it is under. The plaintext doesn't leave the library, and the nonce is always fresh.
 ///
 /// Checks the source key, then the destination, before anything is decrypted. `out` may overlap `blob`. Fails as
 /// kms_decrypt and kms_encrypt do.
@@ -153,7 +153,7 @@ pub unsafe extern "C" fn kms_reencrypt(
     blob_len: usize,
     source_context: *const kms_context_entry,
     source_count: usize,
-    destination_key_id: *const c_char,
+    destination_key: *const c_char,
     destination_context: *const kms_context_entry,
     destination_count: usize,
     out: *mut u8,
@@ -166,9 +166,9 @@ pub unsafe extern "C" fn kms_reencrypt(
         let kms = handle(kms)?;
         let blob = ptr::slice(blob, blob_len, "blob")?;
         let source = context(source_context, source_count, "source_context")?;
-        let destination_key_id = ptr::text(destination_key_id, "destination_key_id")?;
+        let key = ptr::optional_text(destination_key, "destination_key")?;
         let destination = context(destination_context, destination_count, "destination_context")?;
-        let sealed = kms.reencrypt_to(blob, &source, destination_key_id, &destination, |needed| out.room(needed))?;
+        let sealed = kms.reencrypt_to(blob, &source, key, &destination, |needed| out.room(needed))?;
         if let Some(sealed) = sealed {
             out.fill(&sealed);
         }

@@ -1,10 +1,11 @@
 //! Aliases: make, move, delete and list other names of keys.
 
-use super::{Changed, Core, Kms, alias_not_found, not_found};
-use crate::domain::alias;
+use super::name::{alias_not_found, not_found};
+use super::{Changed, Core, Kms};
 use crate::domain::id::KeyId;
 use crate::domain::state::{self, Operation};
-use crate::error::{Result, Status};
+use crate::domain::{alias, arn};
+use crate::error::{Error, Result, Status, shown};
 
 /// Aliases read in one transaction.
 const PAGE: usize = 256;
@@ -12,12 +13,13 @@ const PAGE: usize = 256;
 impl Kms {
     /// Makes `alias/NAME` another name of a key.
     pub fn create_alias(&self, key_id: &str, alias: &str) -> Result<()> {
+        let alias = arn::alias(alias);
         alias::check_users(alias)?;
         let core = self.core()?;
         let id = Core::id_only(key_id)?;
         core.change_key(&id, |change, stored, now| {
             if change.alias(alias)?.is_some() {
-                return Err(Status::AliasAlreadyExists.error("there is an alias of this name; UpdateAlias moves it"));
+                return Err(already_exists(alias));
             }
             state::check(stored.key.state_at(now.wall), Operation::CreateAlias)?;
             change.put_alias(alias, &stored)?;
@@ -28,11 +30,12 @@ impl Kms {
 
     /// Moves an alias to another key; what it named is untouched.
     pub fn update_alias(&self, key_id: &str, alias: &str) -> Result<()> {
+        let alias = arn::alias(alias);
         alias::check_users(alias)?;
         let core = self.core()?;
         let id = Core::id_only(key_id)?;
         core.change_key(&id, |change, stored, now| {
-            let old = change.alias(alias)?.ok_or_else(alias_not_found)?;
+            let old = change.alias(alias)?.ok_or_else(|| alias_not_found(alias))?;
             state::check(stored.key.state_at(now.wall), Operation::UpdateAlias)?;
             if old.key.id != id {
                 change.put_alias(alias, &stored)?;
@@ -44,9 +47,10 @@ impl Kms {
 
     /// Deletes an alias; the key is untouched.
     pub fn delete_alias(&self, alias: &str) -> Result<()> {
+        let alias = arn::alias(alias);
         alias::check_users(alias)?;
         self.core()?.change(|change, _| {
-            change.alias(alias)?.ok_or_else(alias_not_found)?;
+            change.alias(alias)?.ok_or_else(|| alias_not_found(alias))?;
             change.delete_alias(alias)?;
             Ok(Changed::none(()))
         })?;
@@ -64,12 +68,12 @@ impl Kms {
     ) -> Result<()> {
         let core = self.core()?;
         let of = key_id.map(Core::id_only).transpose()?;
-        let (mut after, mut left) = (after.map(str::to_owned), limit);
+        let (mut after, mut left) = (after.map(|after| arn::alias(after).to_owned()), limit);
         loop {
             let wanted = left.min(PAGE);
             let page = core.store.read(|view| {
                 let key = match &of {
-                    Some(id) => Some(view.key(id)?.ok_or_else(not_found)?),
+                    Some(id) => Some(view.key(id)?.ok_or_else(|| not_found(id))?),
                     None => None,
                 };
                 view.aliases_after(key.as_ref(), after.as_deref(), wanted)
@@ -86,4 +90,8 @@ impl Kms {
             }
         }
     }
+}
+
+fn already_exists(alias: &str) -> Error {
+    Status::AliasAlreadyExists.error(format!("{} exists already; UpdateAlias moves it to another key", shown(alias)))
 }

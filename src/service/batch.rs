@@ -3,6 +3,8 @@
 //! What is about the whole call (the key and its state) is checked once, when it begins, and fails it as a whole. Then
 //! every record goes its own way, whatever becomes of the others.
 
+use std::borrow::Cow;
+
 use zeroize::{Zeroize, Zeroizing};
 
 use super::crypt::Tried;
@@ -12,6 +14,7 @@ use super::{Core, Kms, check_plaintext_len};
 use crate::crypto::blob::{Blob, OVERHEAD};
 use crate::crypto::context::{Context, Source};
 use crate::crypto::xaes::Input;
+use crate::domain::id::KeyId;
 use crate::error::{Error, Result};
 
 /// A plaintext to encrypt, or a ciphertext to decrypt, with its context.
@@ -72,9 +75,9 @@ impl Kms {
         self.opening(|opening| records.iter().map(|record| open(opening, record)).collect())
     }
 
-    /// Moves each ciphertext to the same version of `destination_key_id`, its primary. Unlike in [`Kms::reencrypt`], the
-    /// destination is checked first, once.
-    pub fn reencrypt_batch(&self, destination_key_id: &str, records: &[Moved<'_>]) -> Result<Vec<Result<Vec<u8>>>> {
+    /// Moves each ciphertext to the same version of `destination`, its primary; with `None`, to the newest version of the
+    /// key that it is under. Unlike in [`Kms::reencrypt`], a destination is checked first, once.
+    pub fn reencrypt_batch(&self, destination: Option<&str>, records: &[Moved<'_>]) -> Result<Vec<Result<Vec<u8>>>> {
         let reseal = |sealing: &mut Sealing<'_>, record: &Moved<'_>| {
             let source = Context::new(record.source_context.iter().copied())?;
             let destination = Context::new(record.destination_context.iter().copied())?;
@@ -82,7 +85,7 @@ impl Kms {
             sealing.reseal(record.blob, &source, &destination, &mut out)?;
             Ok(out)
         };
-        self.resealing(destination_key_id, |sealing| records.iter().map(|record| reseal(sealing, record)).collect())
+        self.resealing(destination, |sealing| records.iter().map(|record| reseal(sealing, record)).collect())
     }
 
     /// Runs `work` with what seals under one version of `key`, a key id or an alias.
@@ -90,16 +93,21 @@ impl Kms {
         let core = self.core()?;
         core.threads.with(|mine| {
             let at = core.ready_to_seal(mine, key)?;
-            let mut sealing =
-                Sealing { core, mine, key, at, may_rotate: !core.ticks, lost: None, plaintext: Zeroizing::default() };
-            Ok(work(&mut sealing))
+            Ok(work(&mut Sealing::new(core, mine, Some(key), at)))
         })
     }
 
-    /// The same for a key id only.
-    pub(crate) fn resealing<R>(&self, key_id: &str, work: impl FnOnce(&mut Sealing<'_>) -> R) -> Result<R> {
-        Core::id_only(key_id)?;
-        self.sealing(key_id.as_bytes(), work)
+    /// The same for what re-encrypts; without a destination, each ciphertext under a version of its own key.
+    pub(crate) fn resealing<R>(
+        &self,
+        destination: Option<&str>,
+        work: impl FnOnce(&mut Sealing<'_>) -> R,
+    ) -> Result<R> {
+        if let Some(key) = destination {
+            return self.sealing(key.as_bytes(), work);
+        }
+        let core = self.core()?;
+        core.threads.with(|mine| Ok(work(&mut Sealing::new(core, mine, None, usize::MAX))))
     }
 
     /// Runs `work` with what opens.
@@ -113,7 +121,9 @@ impl Kms {
 pub(crate) struct Sealing<'a> {
     core: &'a Core,
     mine: &'a mut ThreadState,
-    key: &'a [u8],
+    key: Cow<'a, [u8]>,
+    /// Whether `key` is that of the record that is being re-encrypted.
+    own: bool,
     /// The entry of that version among this thread's; nothing else uses them meanwhile.
     at: usize,
     may_rotate: bool,
@@ -123,7 +133,20 @@ pub(crate) struct Sealing<'a> {
     plaintext: Zeroizing<Vec<u8>>,
 }
 
-impl Sealing<'_> {
+impl<'a> Sealing<'a> {
+    fn new(core: &'a Core, mine: &'a mut ThreadState, key: Option<&'a [u8]>, at: usize) -> Self {
+        let (own, key) = (key.is_none(), Cow::Borrowed(key.unwrap_or_default()));
+        Self { core, mine, key, own, at, may_rotate: !core.ticks, lost: None, plaintext: Zeroizing::default() }
+    }
+
+    /// Seals the next record under the newest version of the key that it is under.
+    fn turn_to(&mut self, key: KeyId) -> Result<()> {
+        self.key = Cow::Owned(key.to_string().into_bytes());
+        (self.may_rotate, self.lost) = (!self.core.ticks, None);
+        self.at = self.core.ready_to_seal(self.mine, &self.key)?;
+        Ok(())
+    }
+
     pub fn seal(
         &mut self,
         plaintext_len: usize,
@@ -147,7 +170,7 @@ impl Sealing<'_> {
                     self.may_rotate = false;
                     self.core.rotate_overdue(&id);
                     self.at =
-                        self.core.ready_to_seal(self.mine, self.key).inspect_err(|e| self.lost = Some(e.clone()))?;
+                        self.core.ready_to_seal(self.mine, &self.key).inspect_err(|e| self.lost = Some(e.clone()))?;
                 }
             }
         }
@@ -171,6 +194,9 @@ impl Sealing<'_> {
         let mut opened = VecOpen(std::mem::take(&mut self.plaintext));
         let done = source.put(&mut self.mine.aad);
         let done = done.and_then(|()| self.core.open(self.mine, &parsed, &mut opened)).and_then(|()| {
+            if self.own {
+                self.turn_to(parsed.header.key)?;
+            }
             let mut target = Resealed { plaintext: &opened.0, target };
             self.seal(opened.0.len(), destination, &mut target)
         });

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::cache::{CachedKey, Material};
+use super::name::{check_not_empty, is_alias};
 use super::target::{Given, OpenTarget, SealTarget, VecOpen, VecSeal, no_room};
 use super::thread::{Open, SMALL, Seal, ThreadState, lost, shared};
 use super::{Core, Kms, check_plaintext_len};
@@ -102,18 +103,18 @@ impl Kms {
         target.filled()
     }
 
-    /// Moves a ciphertext to the primary version of `destination_key_id`, which may be its own key. The plaintext
-    /// doesn't leave the library.
+    /// Moves a ciphertext to the primary version of `destination`, a key id or `alias/NAME`; `None`: of its own key. The
+    /// plaintext doesn't leave the library.
     pub fn reencrypt(
         &self,
         blob: &[u8],
         source_context: &[(&str, &str)],
-        destination_key_id: &str,
+        destination: Option<&str>,
         destination_context: &[(&str, &str)],
     ) -> Result<Vec<u8>> {
         let source = Context::new(source_context.iter().copied())?;
-        let destination = Context::new(destination_context.iter().copied())?;
-        let sealed = self.reencrypt_to(blob, &source, destination_key_id, &destination, |_| Ok(true))?;
+        let context = Context::new(destination_context.iter().copied())?;
+        let sealed = self.reencrypt_to(blob, &source, destination, &context, |_| Ok(true))?;
         sealed.ok_or_else(no_room)
     }
 
@@ -165,29 +166,30 @@ impl Kms {
         &self,
         blob: &[u8],
         source: &Context<'_>,
-        destination_key_id: &str,
-        destination: &Context<'_>,
+        destination: Option<&str>,
+        destination_context: &Context<'_>,
         room: impl FnOnce(usize) -> Result<bool>,
     ) -> Result<Option<Vec<u8>>> {
         let core = self.core()?;
-        destination.check_limit()?;
-        let destination_id = match Core::id_only(destination_key_id) {
-            // Existence comes after the source's.
-            Err(e) if e.status() == Status::KeyNotFound => Err(e),
-            named => Ok(named?),
-        };
+        destination_context.check_limit()?;
+        destination.map_or(Ok(()), check_not_empty)?;
         let parsed = Blob::parse(blob)?;
         check_plaintext_len(parsed.plaintext_len())?;
         let Header { key, version, .. } = parsed.header;
         core.usable_version(&key, &version)?;
-        core.usable_key(&destination_id?)?;
+        // Existence comes after the source's. Resolved once: an alias that moves meanwhile counts for the next call.
+        let destination = match destination {
+            Some(name) => core.resolve(name)?,
+            None => key,
+        };
+        core.usable_key(&destination)?;
         if !room(parsed.plaintext_len() + OVERHEAD)? {
             return Ok(None);
         }
         let mut plaintext = VecOpen::default();
         core.decrypt_to(blob, source, &mut plaintext)?;
         let mut sealed = VecSeal { plaintext: &plaintext.0, out: Vec::new() };
-        core.encrypt_to(destination_key_id.as_bytes(), plaintext.0.len(), destination, &mut sealed)?;
+        core.encrypt_to(destination.to_string().as_bytes(), plaintext.0.len(), destination_context, &mut sealed)?;
         Ok(Some(sealed.out))
     }
 }
@@ -281,7 +283,7 @@ impl Core {
         if let Some(at) = mine.seals.find(name)
             && let Some(seal) = mine.seals.get(at)
             && seal.key.is_current()
-            && !name.starts_with(b"alias/")
+            && !is_alias(name)
         {
             seal.stamp = stamp;
             return Ok(at);

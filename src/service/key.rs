@@ -1,6 +1,7 @@
 //! Customer master keys: create, describe, list, enable, disable, schedule and cancel their deletion.
 
-use super::{Changed, Core, Kms, not_found};
+use super::name::not_found;
+use super::{Changed, Core, Kms};
 use crate::domain::deletion;
 use crate::domain::id::{KeyId, VersionId};
 use crate::domain::key::{Creator, Key, Origin};
@@ -220,7 +221,7 @@ impl Core {
     /// Destroys a key whose deletion was seen to be due twice.
     pub(super) fn destroy(change: &mut Change<'_>, stored: &Stored) -> Result<KeyId> {
         if stored.key.state != KeyState::PendingDeletion {
-            return Err(not_found());
+            return Err(not_found(&stored.key.id));
         }
         change.destroy(stored)?;
         Ok(stored.key.id)

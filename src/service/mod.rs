@@ -4,7 +4,7 @@
 //!   operations.
 //! * `batch`: many records in one call. `target`: where the results of calls go.
 //! * `cache`: keys in memory. `thread`: what each thread keeps for the hot path, in `slots`. `ticker`: the rotation clock.
-//! * `call`: all of it once more, by the service's action names and JSON.
+//! * `name`: what keys are called in arguments. `call`: all of it once more, by the service's action names and JSON.
 //! * `event`, `health`, `verify`: what a keystore tells of itself.
 
 mod alias;
@@ -17,6 +17,7 @@ mod event;
 mod health;
 mod import;
 mod key;
+mod name;
 mod open;
 mod rotation;
 mod slots;
@@ -47,6 +48,7 @@ use crate::sys::stack;
 use crate::sys::sync::{Alarm, Lock};
 use cache::{Cache, CachedKey, Material};
 use event::EventHandler;
+use name::{missing_version, not_found, version_not_found};
 use thread::ThreadState;
 
 pub use crate::crypto::context::Take;
@@ -113,35 +115,6 @@ impl Kms {
     }
 }
 
-/// What a key is called in an argument.
-enum Name<'a> {
-    Id(KeyId),
-    Alias(&'a str),
-}
-
-fn name(text: &str) -> Result<Name<'_>> {
-    if text.is_empty() {
-        return Err(Status::InvalidArgument.error("the key is an empty string; give a key id or alias/NAME"));
-    }
-    if text.starts_with("alias/") {
-        return Ok(Name::Alias(text));
-    }
-    // What can't be an id is the id of no key.
-    KeyId::parse(text).map(Name::Id).ok_or_else(not_found)
-}
-
-fn not_found() -> crate::error::Error {
-    Status::KeyNotFound.error("there is no key of this id; a key id has 36 characters, as kms_create_key gave it")
-}
-
-fn alias_not_found() -> crate::error::Error {
-    Status::AliasNotFound.error("there is no alias of this name")
-}
-
-fn missing_version(id: &KeyId) -> crate::error::Error {
-    Status::KeystoreCorrupt.error(format!("a version of key {id} is gone from the keystore; restore it from a backup"))
-}
-
 impl Core {
     fn check_alive(&self) -> Result<()> {
         if self.counters.thread_died.load(Ordering::Relaxed) {
@@ -150,37 +123,6 @@ impl Core {
             );
         }
         Ok(())
-    }
-
-    /// The id behind an argument that takes an id or an alias.
-    fn resolve(&self, text: &str) -> Result<KeyId> {
-        match name(text)? {
-            Name::Id(id) => Ok(id),
-            Name::Alias(alias) => self.alias(alias),
-        }
-    }
-
-    /// The id behind an argument that takes an id only.
-    fn id_only(text: &str) -> Result<KeyId> {
-        match name(text)? {
-            Name::Id(id) => Ok(id),
-            Name::Alias(_) => Err(Status::UnsupportedAlias.error("this call takes a key id, not an alias")),
-        }
-    }
-
-    /// The key that an alias names now.
-    fn alias(&self, alias: &str) -> Result<KeyId> {
-        self.fresh()?;
-        if let Some(id) = self.cache.alias(alias)? {
-            return Ok(id);
-        }
-        let word = self.store.word();
-        self.store.read(|view| {
-            self.cache.catch_up(view, word)?;
-            let stored = view.alias(alias)?.ok_or_else(alias_not_found)?;
-            self.cache.keep_alias(alias, stored.key.id, view.generation())?;
-            Ok(stored.key.id)
-        })
     }
 
     /// Sees to it that the cache covers all announced changes; returns what was announced.
@@ -231,7 +173,7 @@ impl Core {
         let word = self.store.word();
         self.store.read(|view| {
             self.cache.catch_up(view, word)?;
-            let stored = view.key(id)?.ok_or_else(not_found)?;
+            let stored = view.key(id)?.ok_or_else(|| not_found(id))?;
             self.cache.keep_key(&stored, view.generation())
         })
     }
@@ -251,7 +193,7 @@ impl Core {
 
     fn unseal_material(&self, id: &KeyId, version: &VersionId) -> Result<Arc<Material>> {
         let (found, destroyed) = self.store.read(|view| {
-            let stored = view.key(id)?.ok_or_else(not_found)?;
+            let stored = view.key(id)?.ok_or_else(|| not_found(id))?;
             match view.material(&stored, version)? {
                 None if stored.key.imported.is_none()
                     && stored.key.primary.is_some_and(|primary| primary.id == *version) =>
@@ -261,8 +203,7 @@ impl Core {
                 found => Ok((found, view.destroyed())),
             }
         })?;
-        let (version, mut bytes) =
-            found.ok_or_else(|| Status::KeyVersionNotFound.error("the key has no version of this id"))?;
+        let (version, mut bytes) = found.ok_or_else(|| version_not_found(id, version))?;
         let secret = self.arena.keep(&mut bytes)?;
         self.cache.keep_material(Material { key: *id, version, secret }, destroyed)
     }
@@ -301,7 +242,7 @@ impl Core {
         body: impl FnOnce(&mut Change<'_>, Stored, &Now) -> Result<Changed<R>>,
     ) -> Result<Done<R>> {
         self.change(|change, now| {
-            let stored = change.key(id)?.ok_or_else(not_found)?;
+            let stored = change.key(id)?.ok_or_else(|| not_found(id))?;
             body(change, stored, now)
         })
     }

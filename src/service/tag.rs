@@ -1,6 +1,7 @@
 //! Tags of keys: set, remove and list.
 
-use super::{Changed, Core, Kms, not_found};
+use super::name::not_found;
+use super::{Changed, Core, Kms};
 use crate::domain::state::{self, Operation};
 use crate::domain::tag;
 use crate::error::{Result, Status};
@@ -59,7 +60,7 @@ impl Kms {
         let core = self.core()?;
         let id = Core::id_only(key_id)?;
         core.store.read(|view| {
-            let stored = view.key(&id)?.ok_or_else(not_found)?;
+            let stored = view.key(&id)?.ok_or_else(|| not_found(&id))?;
             view.tags(&stored)
         })
     }

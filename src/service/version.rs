@@ -1,10 +1,11 @@
 //! Key versions: list them, newest first.
 
-use super::{Kms, missing_version, not_found};
-use crate::domain::id::VersionId;
+use super::Kms;
+use super::name::{missing_version, not_found, version_not_found};
+use crate::domain::id::{KeyId, VersionId};
 use crate::domain::key::Origin;
 use crate::domain::version::Version;
-use crate::error::{Result, Status};
+use crate::error::{Error, Result, Status};
 
 /// Versions read in one transaction.
 const PAGE: usize = 256;
@@ -25,7 +26,7 @@ impl Kms {
         loop {
             let wanted = left.min(PAGE);
             let (primary, newest, page) = core.store.read(|view| {
-                let stored = view.key(&id)?.ok_or_else(not_found)?;
+                let stored = view.key(&id)?.ok_or_else(|| not_found(&id))?;
                 let page = match (stored.key.origin, stored.key.primary) {
                     // One version for life, whether its material is there or not.
                     (Origin::External, Some(only)) if wanted > 0 && before.is_none_or(|b| only.number < b) => {
@@ -60,15 +61,23 @@ impl Kms {
     pub fn describe_key_version(&self, key: &str, version_id: &str) -> Result<(Version, bool)> {
         let core = self.core()?;
         let id = core.resolve(key)?;
-        let unknown = || Status::KeyVersionNotFound.error("the key has no version of this id");
         core.store.read(|view| {
-            let stored = view.key(&id)?.ok_or_else(not_found)?;
-            let version = VersionId::parse(version_id).ok_or_else(unknown)?;
+            let stored = view.key(&id)?.ok_or_else(|| not_found(&id))?;
+            let version = VersionId::parse(version_id).ok_or_else(|| no_version_id(&id, version_id))?;
             match stored.key.primary {
                 // Known without its material, which may have been taken away.
                 Some(primary) if primary.id == version => Ok((primary, true)),
-                _ => view.material(&stored, &version)?.map(|(found, _)| (found, false)).ok_or_else(unknown),
+                _ => view
+                    .material(&stored, &version)?
+                    .map(|(found, _)| (found, false))
+                    .ok_or_else(|| version_not_found(&id, &version)),
             }
         })
     }
+}
+
+/// A text that can't be the id of a version; not shown, because what was passed by mistake may be a secret.
+fn no_version_id(id: &KeyId, text: &str) -> Error {
+    Status::KeyVersionNotFound
+        .error(format!("a version id has 36 characters, not these {} bytes; list the versions of key {id}", text.len()))
 }

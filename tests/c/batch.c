@@ -140,7 +140,7 @@ static void what_fails_the_call_is_every_records_status(void) {
     REQUIRE_OK(kms_disable_key(kms, id.text));
     CHECK_STATUS(kms_encrypt_batch(kms, id.text, records, sizeof *records, RECORDS), KMS_REJECTED_DISABLED);
     CHECK_STATUS(kms_reencrypt_batch(kms, id.text, records, sizeof *records, RECORDS), KMS_REJECTED_DISABLED);
-    CHECK_STATUS(kms_reencrypt_batch(kms, "alias/a", records, sizeof *records, RECORDS), KMS_UNSUPPORTED_ALIAS);
+    CHECK_STATUS(kms_reencrypt_batch(kms, "alias/a", records, sizeof *records, RECORDS), KMS_ALIAS_NOT_FOUND);
     kms_close(kms);
 }
 
@@ -225,6 +225,35 @@ static void a_batch_is_moved_to_another_key_with_another_context(void) {
     kms_close(kms);
 }
 
+static void a_batch_is_moved_by_alias_and_to_the_records_own_keys(void) {
+    kms_t *kms = open_memory(NULL);
+    key_id from = new_key(kms), to = new_key(kms);
+    kms_batch_record records[RECORDS];
+    kms_blob_info info = KMS_BLOB_INFO_INIT;
+    char newest[KMS_ID_SIZE];
+    size_t i;
+    fill(records, 100);
+    REQUIRE_OK(kms_create_alias(kms, to.text, "alias/to"));
+    REQUIRE_OK(kms_encrypt_batch(kms, from.text, records, sizeof *records, RECORDS));
+    for (i = 0; i < RECORDS; i++) {
+        records[i].input = outputs[i];
+        records[i].input_len = records[i].out_len;
+    }
+    REQUIRE_OK(kms_rotate(kms, from.text, newest));
+    CHECK_OK(kms_reencrypt_batch(kms, NULL, records, sizeof *records, RECORDS));
+    for (i = 0; i < RECORDS; i++) {
+        REQUIRE_OK(kms_inspect(kms, outputs[i], records[i].out_len, &info));
+        CHECK_TEXT(info.key_id, from.text);
+        CHECK_TEXT(info.version_id, newest);
+    }
+    CHECK_OK(kms_reencrypt_batch(kms, "alias/to", records, sizeof *records, RECORDS));
+    for (i = 0; i < RECORDS; i++) {
+        REQUIRE_OK(kms_inspect(kms, outputs[i], records[i].out_len, &info));
+        CHECK_TEXT(info.key_id, to.text);
+    }
+    kms_close(kms);
+}
+
 static void many_keys_are_made_at_once(void) {
     kms_t *kms = open_memory(NULL);
     char ids[1000][KMS_ID_SIZE];
@@ -249,6 +278,7 @@ int main(void) {
     RUN(an_impossible_array_is_left_alone);
     RUN(records_of_a_later_version_work_while_their_new_fields_are_zero);
     RUN(a_batch_is_moved_to_another_key_with_another_context);
+    RUN(a_batch_is_moved_by_alias_and_to_the_records_own_keys);
     RUN(many_keys_are_made_at_once);
     return check_result();
 }

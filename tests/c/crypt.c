@@ -212,6 +212,28 @@ static void reencrypting_changes_key_and_context(void) {
     kms_close(kms);
 }
 
+static void the_destination_may_be_an_alias_or_the_blobs_own_key(void) {
+    kms_t *kms = open_memory(NULL);
+    key_id from = new_key(kms), to = new_key(kms);
+    small_blob blob = encrypt_text(kms, from.text, "moved"), moved;
+    kms_blob_info info = KMS_BLOB_INFO_INIT;
+    char version[KMS_ID_SIZE];
+    CHECK_OK(kms_create_alias(kms, to.text, "alias/to"));
+    CHECK_OK(kms_reencrypt(kms, blob.data, blob.len, NULL, 0, "alias/to", NULL, 0, moved.data, sizeof moved.data, &moved.len));
+    CHECK_OK(kms_inspect(kms, moved.data, moved.len, &info));
+    CHECK_TEXT(info.key_id, to.text);
+    CHECK_OK(kms_rotate(kms, from.text, version));
+    CHECK_OK(kms_reencrypt(kms, blob.data, blob.len, NULL, 0, NULL, NULL, 0, moved.data, sizeof moved.data, &moved.len));
+    CHECK_OK(kms_inspect(kms, moved.data, moved.len, &info));
+    CHECK_TEXT(info.key_id, from.text);
+    CHECK_TEXT(info.version_id, version);
+    CHECK(opens_as(kms, &moved, "moved"));
+    CHECK_STATUS(kms_reencrypt(kms, blob.data, blob.len, NULL, 0, "alias/none", NULL, 0, moved.data, sizeof moved.data,
+                               &moved.len),
+                 KMS_ALIAS_NOT_FOUND);
+    kms_close(kms);
+}
+
 static void reencrypting_checks_the_source_then_the_destination_then_the_blob(void) {
     kms_t *kms = open_memory(NULL);
     key_id from = new_key(kms), to = new_key(kms);
@@ -277,6 +299,7 @@ int main(void) {
     RUN(a_plaintext_has_at_most_1_gib);
     RUN(reencrypting_moves_a_blob_to_the_newest_version);
     RUN(reencrypting_changes_key_and_context);
+    RUN(the_destination_may_be_an_alias_or_the_blobs_own_key);
     RUN(reencrypting_checks_the_source_then_the_destination_then_the_blob);
     RUN(reencrypting_in_place_keeps_the_blob_on_failure);
     RUN(two_keystores_do_not_open_each_others_blobs);

@@ -13,6 +13,10 @@ const BY_ID_OR_ALIAS: &[Call] = &[
     ("rotate", |kms, key| kms.rotate(key).map(drop)),
     ("encrypt", |kms, key| kms.encrypt(key, b"x", &[]).map(drop)),
     ("generate_data_key", |kms, key| kms.generate_data_key(key, 32, &[]).map(drop)),
+    ("reencrypt", |kms, key| {
+        let source = kms.create_key(&CreateKey::default())?.to_string();
+        kms.reencrypt(&kms.encrypt(&source, b"x", &[])?, &[], Some(key), &[]).map(drop)
+    }),
     ("generate_data_key_without_plaintext", |kms, key| kms.generate_data_key_without_plaintext(key, 32, &[]).map(drop)),
 ];
 
@@ -24,10 +28,6 @@ const BY_ID: &[Call] = &[
     ("cancel_key_deletion", |kms, key| kms.cancel_key_deletion(key)),
     ("update_rotation_policy", |kms, key| kms.update_rotation_policy(key, Some(seconds(DAY)))),
     ("update_rotation_policy, off", |kms, key| kms.update_rotation_policy(key, None)),
-    ("reencrypt", |kms, key| {
-        let source = kms.create_key(&CreateKey::default())?.to_string();
-        kms.reencrypt(&kms.encrypt(&source, b"x", &[])?, &[], key, &[]).map(drop)
-    }),
 ];
 
 #[test]

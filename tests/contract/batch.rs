@@ -128,11 +128,12 @@ fn what_is_about_the_key_fails_the_whole_call() {
     assert_eq!(refused(kms.encrypt_batch("alias/none", &sealing)), Status::AliasNotFound);
     assert_eq!(refused(kms.encrypt_batch("", &sealing)), Status::InvalidArgument);
     assert_eq!(refused(kms.encrypt_batch(unknown, &[])), Status::KeyNotFound, "also without records");
-    assert_eq!(refused(kms.reencrypt_batch("alias/none", &moving)), Status::UnsupportedAlias);
-    assert_eq!(refused(kms.reencrypt_batch(unknown, &moving)), Status::KeyNotFound);
+    assert_eq!(refused(kms.reencrypt_batch(Some("alias/none"), &moving)), Status::AliasNotFound);
+    assert_eq!(refused(kms.reencrypt_batch(Some(""), &moving)), Status::InvalidArgument);
+    assert_eq!(refused(kms.reencrypt_batch(Some(unknown), &moving)), Status::KeyNotFound);
     kms.disable_key(&id).unwrap();
     assert_eq!(refused(kms.encrypt_batch(&id, &sealing)), Status::RejectedDisabled);
-    assert_eq!(refused(kms.reencrypt_batch(&id, &moving)), Status::RejectedDisabled);
+    assert_eq!(refused(kms.reencrypt_batch(Some(&id), &moving)), Status::RejectedDisabled);
     assert!(kms.encrypt_batch(&kms.plain_key(), &[]).unwrap().is_empty());
 }
 
@@ -146,7 +147,7 @@ fn a_batch_moves_ciphertexts_of_several_keys_to_one_version() {
     let mut moves: Vec<Moved<'_>> =
         blobs.iter().map(|blob| Moved { blob, source_context: MAP, destination_context: &new }).collect();
     moves[3].source_context = &[];
-    let moved = kms.reencrypt_batch(&to, &moves).unwrap();
+    let moved = kms.reencrypt_batch(Some(&to), &moves).unwrap();
     for (n, blob) in moved.iter().enumerate() {
         if n == 3 {
             assert_eq!(blob.as_ref().unwrap_err().status(), Status::AuthenticationFailed);
@@ -156,4 +157,35 @@ fn a_batch_moves_ciphertexts_of_several_keys_to_one_version() {
         assert_eq!(kms.decrypt(blob, &new).unwrap().as_slice(), [n as u8; 50]);
         assert_eq!(kms.inspect(blob).unwrap().version, kms.primary(&to));
     }
+}
+
+#[test]
+fn a_batch_without_a_destination_moves_each_ciphertext_to_its_own_keys_newest_version() {
+    let kms = memory();
+    let keys = [kms.plain_key(), kms.plain_key(), kms.plain_key()];
+    let blobs: Vec<Vec<u8>> = (0..9).map(|n| kms.encrypt(&keys[n % 3], &[n as u8; 5000], &[]).unwrap()).collect();
+    for key in &keys {
+        kms.rotate(key).unwrap();
+    }
+    kms.disable_key(&keys[2]).unwrap();
+    let moves: Vec<Moved<'_>> = blobs.iter().map(|blob| Moved { blob, ..Moved::default() }).collect();
+    for (n, moved) in kms.reencrypt_batch(None, &moves).unwrap().into_iter().enumerate() {
+        if n % 3 == 2 {
+            assert_eq!(refused(moved), Status::RejectedDisabled);
+            continue;
+        }
+        let moved = moved.unwrap();
+        assert_eq!(kms.inspect(&moved).unwrap().version, kms.primary(&keys[n % 3]), "record {n}");
+        assert_eq!(kms.decrypt(&moved, &[]).unwrap().as_slice(), [n as u8; 5000]);
+    }
+}
+
+#[test]
+fn a_batch_goes_to_the_key_that_the_alias_names() {
+    let kms = memory();
+    let (from, to) = (kms.plain_key(), kms.plain_key());
+    kms.create_alias(&to, "alias/to").unwrap();
+    let blob = kms.encrypt(&from, b"x", &[]).unwrap();
+    let moved = kms.reencrypt_batch(Some("alias/to"), &[Moved { blob: &blob, ..Moved::default() }]).unwrap();
+    assert_eq!(kms.inspect(moved[0].as_ref().unwrap()).unwrap().key.to_string(), to);
 }

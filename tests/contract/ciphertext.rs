@@ -116,7 +116,7 @@ fn a_version_of_another_key_is_an_error() {
 
 /// What decrypt, re-encrypt and inspect say to a blob that none of them may accept.
 fn all_readers(kms: &Keystore, destination: &str, blob: &[u8], context: &[(&str, &str)]) -> [Status; 3] {
-    let moved = kms.reencrypt(blob, context, destination, &[]);
+    let moved = kms.reencrypt(blob, context, Some(destination), &[]);
     [refused(kms.decrypt(blob, context)), refused(moved), refused(kms.inspect(blob))]
 }
 
@@ -132,7 +132,7 @@ fn every_truncation_is_refused() {
                 assert_eq!(all_readers(&kms, &id, cut, context), [Status::MalformedCiphertext; 3], "{len} bytes");
             } else {
                 assert_eq!(refused(kms.decrypt(cut, context)), Status::AuthenticationFailed, "{len} bytes");
-                assert_eq!(refused(kms.reencrypt(cut, context, &id, &[])), Status::AuthenticationFailed);
+                assert_eq!(refused(kms.reencrypt(cut, context, Some(&id), &[])), Status::AuthenticationFailed);
             }
         }
     }
@@ -166,7 +166,13 @@ fn every_flipped_bit_is_refused_with_the_status_of_its_field() {
                 _ => Status::AuthenticationFailed,
             };
             assert_eq!(refused(kms.decrypt(&bad, context)), expected, "byte {} bit {}", bit / 8, bit % 8);
-            assert_eq!(refused(kms.reencrypt(&bad, context, &id, &[])), expected, "byte {} bit {}", bit / 8, bit % 8);
+            assert_eq!(
+                refused(kms.reencrypt(&bad, context, Some(&id), &[])),
+                expected,
+                "byte {} bit {}",
+                bit / 8,
+                bit % 8
+            );
             let inspected: Result<_> = kms.inspect(&bad);
             if expected != Status::AuthenticationFailed {
                 assert_eq!(refused(inspected), expected, "inspect, byte {} bit {}", bit / 8, bit % 8);

@@ -27,6 +27,7 @@ mod policy;
 mod protection;
 mod reencrypt;
 mod reopening;
+mod resource_names;
 mod rotation_rules;
 mod sentences;
 mod sentences_schedule;

@@ -121,7 +121,7 @@ fn work(kms: &Kms, kind: usize, number: usize, store: &str, keys: &[String], blo
             kms.list_resource_tags(own).unwrap();
         }
         5 => {
-            blobs.push(kms.reencrypt(&blob, &[], own, &[]).unwrap());
+            blobs.push(kms.reencrypt(&blob, &[], Some(own), &[]).unwrap());
             kms.update_rotation_policy(own, Some(seconds(1 + number as i64 % 2))).unwrap();
         }
         6 => {

@@ -9,6 +9,7 @@ use super::reference::{Context, Sealed, Ticked, Token};
 use super::rules::{Millis, Refusal};
 use super::values;
 use super::wrapping;
+use crate::reference::bare;
 
 pub type Expected = Result<Answer, Refusal>;
 pub type Given = Result<Answer, i32>;
@@ -361,7 +362,7 @@ impl Keystore {
             }
             Operation::ListResourceTags { key } => {
                 let name = self.named(*key);
-                let answer = |tags| Answer::Tags { key: name.to_ascii_lowercase(), tags };
+                let answer = |tags| Answer::Tags { key: bare(&name).to_ascii_lowercase(), tags };
                 let given = self.kms().list_resource_tags(&name).map(answer).map_err(|error| number(&error));
                 Some((self.model.list_resource_tags(&name).map(answer), given))
             }

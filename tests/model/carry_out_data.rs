@@ -54,8 +54,8 @@ impl Keystore {
             Operation::ReEncrypt { ciphertext, key, context } => {
                 let (bytes, blob, from) = self.ciphertext(*ciphertext);
                 let (name, to) = (self.named(*key), values::context(*context));
-                let expected = self.model.re_encrypt(&blob, &from, &name, &to, now);
-                let given = self.kms().reencrypt(&bytes, &pairs(&from), &name, &pairs(&to));
+                let expected = self.model.re_encrypt(&blob, &from, (&name, true), &to, now);
+                let given = self.kms().reencrypt(&bytes, &pairs(&from), Some(&name), &pairs(&to));
                 if let (Ok((_, sealed)), Ok(blob)) = (&expected, &given) {
                     self.keep(blob, sealed);
                 }

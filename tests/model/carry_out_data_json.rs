@@ -13,6 +13,7 @@ use super::reference::Sealed;
 use super::rules::Refusal;
 use super::values;
 use super::wrapping::{self, PADDINGS};
+use crate::reference::bare;
 
 impl Keystore {
     /// `None`: JSON has no such operation. `Some(None)`: it is not to be carried out.
@@ -38,7 +39,11 @@ impl Keystore {
                     let (token, public_key) = (decoded(&shown["ImportToken"]), decoded(&shown["PublicKey"]));
                     self.parameters.push(Parameters { token, public_key, padding: *padding, meaning: meaning.clone() });
                     let fields = shown.as_object_mut().unwrap();
-                    assert_eq!(fields.remove("KeyId"), Some(json!(name.to_ascii_lowercase())), "whose parameters");
+                    assert_eq!(
+                        fields.remove("KeyId"),
+                        Some(json!(bare(&name).to_ascii_lowercase())),
+                        "whose parameters"
+                    );
                     fields.retain(|field, _| field == "TokenExpireTime");
                 }
                 let expected = expected.map(|(_, expires)| Answer::Parameters { expires });
@@ -81,7 +86,7 @@ impl Keystore {
             Operation::ReEncrypt { ciphertext, key, context } => {
                 let (bytes, blob, from) = self.ciphertext(*ciphertext);
                 let (name, to) = (self.named(*key), values::context(*context));
-                let expected = self.model.re_encrypt(&blob, &from, &name, &to, now);
+                let expected = self.model.re_encrypt(&blob, &from, (&name, false), &to, now);
                 let request = json!({"CiphertextBlob": STANDARD.encode(&bytes), "DestinationKeyId": name});
                 let contexts = [("SourceEncryptionContext", &from), ("DestinationEncryptionContext", &to)];
                 let mut given = self.call_with_context("ReEncrypt", request, &contexts);

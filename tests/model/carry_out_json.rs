@@ -11,6 +11,7 @@ use super::operations::{self as op, Operation};
 use super::reference::Context;
 use super::rules::Refusal;
 use super::values;
+use crate::reference::bare;
 
 pub type Response = Result<Value, i32>;
 
@@ -286,7 +287,7 @@ impl Keystore {
             }
             Operation::ListResourceTags { key } => {
                 let name = self.named(*key);
-                let answer = |tags| Answer::Tags { key: name.to_ascii_lowercase(), tags };
+                let answer = |tags| Answer::Tags { key: bare(&name).to_ascii_lowercase(), tags };
                 let expected = self.model.list_resource_tags(&name).map(answer);
                 let given = self.call("ListResourceTags", json!({"KeyId": name})).map(Answer::Json);
                 Some((Some((expected, given)), None))

@@ -14,6 +14,7 @@ use super::values;
 /// 2023-11-14.
 const START: Millis = 1_700_000_000_000;
 const LATEST: Millis = 7_000_000_000_000;
+const ARN: &str = "acs:kms:local:libkms:";
 const UNKNOWN: &str = "00000000-0000-4000-8000-000000000000";
 
 /// What GetParametersForImport gave.
@@ -122,7 +123,9 @@ impl Keystore {
         match who {
             Who::Key(number) => key(number),
             Who::Capitals(number) => key(number).to_ascii_uppercase(),
+            Who::KeyArn(number) => format!("{ARN}key/{}", key(number)),
             Who::Alias(number) => values::alias(number),
+            Who::AliasArn(number) => format!("{ARN}{}", values::alias(number)),
             Who::ServiceAlias(number) => format!("alias/acs/{}", values::SERVICES[usize::from(number)]),
             Who::UnknownKey => UNKNOWN.to_owned(),
             Who::NoId => "no id".to_owned(),

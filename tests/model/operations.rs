@@ -34,8 +34,11 @@ pub enum Who {
     Key(u8),
     /// The same, its id in capitals.
     Capitals(u8),
+    /// The same, by its resource name.
+    KeyArn(u8),
     /// One of [`ALIASES`].
     Alias(u8),
+    AliasArn(u8),
     ServiceAlias(u8),
     UnknownKey,
     NoId,

@@ -13,6 +13,7 @@ mod rotation;
 
 use std::collections::BTreeMap;
 
+pub use self::arguments::bare;
 use super::rules::{Millis, Refusal, Row, Rules, State};
 
 pub type Answer<T = ()> = Result<T, Refusal>;
@@ -218,13 +219,13 @@ pub struct Model {
 
 impl Model {
     fn by_id(&self, id: &str) -> Answer<String> {
-        let id = id.to_ascii_lowercase();
+        let id = bare(id).to_ascii_lowercase();
         if self.keys.contains_key(&id) { Ok(id) } else { Err(Refusal::KeyNotFound) }
     }
 
     pub fn by_name(&self, name: &str) -> Answer<String> {
-        if name.starts_with("alias/") {
-            return self.aliases.get(name).cloned().ok_or(Refusal::AliasNotFound);
+        if bare(name).starts_with("alias/") {
+            return self.aliases.get(bare(name)).cloned().ok_or(Refusal::AliasNotFound);
         }
         self.by_id(name)
     }

@@ -17,6 +17,8 @@ fn who() -> BoxedStrategy<Who> {
     prop_oneof![
         24 => any::<u8>().prop_map(Who::Key),
         1 => any::<u8>().prop_map(Who::Capitals),
+        2 => any::<u8>().prop_map(Who::KeyArn),
+        1 => (0..GOOD_ALIASES).prop_map(Who::AliasArn),
         3 => (0..GOOD_ALIASES).prop_map(Who::Alias),
         1 => any::<u8>().prop_map(|number| Who::Alias(number % ALIASES.len() as u8)),
         1 => (0..2u8).prop_map(Who::ServiceAlias),

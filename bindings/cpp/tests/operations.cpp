@@ -69,6 +69,13 @@ TEST(a_blob_tells_its_key_and_moves_to_the_newest_version) {
     CHECK(kms::as_text(ks.decrypt(moved, {{"table", ""}, {"tenant", "42"}})) == "text");
     const auto elsewhere = ks.reencrypt(moved, place, ks.create_key(), {});
     CHECK(kms::as_text(ks.decrypt(elsewhere)) == "text" && !ks.inspect(elsewhere).has_context);
+    ks.create_alias(id, "alias/back");
+    const auto back = ks.reencrypt(elsewhere, "alias/back");
+    CHECK(ks.inspect(back).key_id == id);
+    const auto own_newest = ks.rotate(id);
+    CHECK(ks.inspect(ks.reencrypt(back)).version_id == own_newest);
+    CHECK(ks.inspect(ks.reencrypt(moved, std::nullopt, place)).version_id == own_newest);
+    CHECK(!ks.inspect(ks.reencrypt(moved, place, std::nullopt, {})).has_context);
     CHECK_THROWS(kms::malformed_ciphertext, ks.inspect("text"));
     CHECK_THROWS(kms::malformed_ciphertext, ks.decrypt({}));
     CHECK_THROWS(kms::invalid_argument, ks.encrypt(id, "", {{"", "empty key"}}));
@@ -294,6 +301,8 @@ TEST(each_record_of_a_batch_has_its_own_outcome) {
     ks.rotate(id);
     const auto moved = ks.reencrypt_batch(id, {{sealed[0].value(), {{"row", "1"}}, {{"row", "2"}}}, {"no blob"}});
     CHECK(moved[0] && ks.inspect(moved[0].value()).is_primary && moved[1].status() == kms::status::malformed_ciphertext);
+    const auto own = ks.reencrypt_batch(std::nullopt, {{moved[0].value(), {{"row", "2"}}, {{"row", "2"}}}});
+    CHECK(ks.inspect(own[0].value()).key_id == id);
     const auto opened = ks.decrypt_batch({{moved[0].value(), {{"row", "2"}}}, {sealed[1].value()}, {moved[0].value()}});
     CHECK(kms::as_text(opened[0].value()) == "one" && opened[1].value().empty());
     CHECK(opened[2].status() == kms::status::authentication_failed);

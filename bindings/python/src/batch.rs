@@ -120,7 +120,7 @@ impl Keystore {
         each(py, blobs, context, contexts, |records| {
             let moved: Vec<_> = records.iter().map(moved).collect();
             match destination_key_id {
-                Some(key_id) => kms.reencrypt_batch(key_id, &moved),
+                Some(key) => kms.reencrypt_batch(Some(key), &moved),
                 None => Ok(to_own_keys(kms, moved)),
             }
         })
@@ -146,7 +146,7 @@ fn to_own_keys(kms: &Kms, all: Vec<Moved<'_>>) -> Results<Vec<u8>> {
         }
     }
     for (key, (places, same)) in by_key {
-        let done = kms.reencrypt_batch(&key.to_string(), &same);
+        let done = kms.reencrypt_batch(Some(&key.to_string()), &same);
         results.extend(places.into_iter().zip(done.unwrap_or_else(|error| vec![Err(error); same.len()])));
     }
     results.sort_unstable_by_key(|(place, _)| *place);

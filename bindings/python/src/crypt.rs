@@ -271,7 +271,6 @@ impl Keystore {
     }
 }
 
-/// Without a destination: to the newest version of the key that it is under.
 fn reencrypt(
     kms: &Kms,
     blob: &[u8],
@@ -279,10 +278,7 @@ fn reencrypt(
     destination: Option<&str>,
     destination_context: &Entries<'_>,
 ) -> kms::Result<Vec<u8>> {
-    match destination {
-        Some(key_id) => kms.reencrypt(blob, source, key_id, destination_context),
-        None => kms.reencrypt(blob, source, &kms.inspect(blob)?.key.to_string(), destination_context),
-    }
+    kms.reencrypt(blob, source, destination, destination_context)
 }
 
 pub fn padding(number: i32) -> kms::Result<Wrapping> {

@@ -7,6 +7,7 @@ use super::request::{Request, invalid};
 use super::show::{base64, object};
 use super::{Kms, Response};
 use crate::error::Result;
+use crate::service::Core;
 
 /// KeyId and KeyVersionId of the ciphertext, then the other fields.
 fn with_ids<const N: usize>(kms: &Kms, blob: &[u8], fields: [(&str, serde_json::Value); N]) -> Result<Response> {
@@ -39,7 +40,9 @@ pub fn re_encrypt(kms: &Kms, request: &mut Request) -> Result<Response> {
     let source_context = request.context("SourceEncryptionContext")?;
     let destination_context = request.context("DestinationEncryptionContext")?;
     request.finish()?;
-    let moved = kms.reencrypt(&blob, &source_context.entries(), &destination, &destination_context.entries())?;
+    // As the service; the typed calls take an alias, too.
+    Core::check_no_alias(&destination)?;
+    let moved = kms.reencrypt(&blob, &source_context.entries(), Some(&destination), &destination_context.entries())?;
     with_ids(kms, &blob, [("CiphertextBlob", base64(&moved))])
 }
 

@@ -3,14 +3,15 @@
 use serde_json::Value;
 
 use super::request::{Request, invalid};
-use super::show::{base64, date, key_id, metadata, object, version};
+use super::show::{base64, date, metadata, object, version};
 use super::{Kms, Response};
+use crate::domain::arn;
 use crate::domain::deletion::DEFAULT_DAYS;
 use crate::domain::key::Origin;
 use crate::domain::rotation::Interval;
 use crate::domain::time::Time;
 use crate::error::{Result, Status};
-use crate::service::{CreateKey, Wrapping};
+use crate::service::{Core, CreateKey, Wrapping};
 
 /// EnableAutomaticRotation with its interval, which is needed when it is true and ignored when it is false.
 fn policy(request: &mut Request, enable: bool) -> Result<Option<Interval>> {
@@ -82,10 +83,10 @@ pub fn update_key_description(kms: &Kms, request: &mut Request) -> Result<Respon
 pub fn set_deletion_protection(kms: &Kms, request: &mut Request) -> Result<Response> {
     let enable = request.flag("EnableDeletionProtection")?;
     let reason = request.optional_text("DeletionProtectionDescription")?.unwrap_or_default();
-    let arn = request.optional_text("ProtectedResourceArn")?;
-    let key = match (request.optional_text("KeyId")?, arn) {
+    let key = match (request.optional_text("KeyId")?, request.optional_text("ProtectedResourceArn")?) {
         (Some(key), None) => key,
-        (None, Some(arn)) => arn.rsplit_once(":key/").ok_or_else(|| invalid("ProtectedResourceArn"))?.1.to_owned(),
+        (None, Some(resource)) if arn::is_meant(&resource) => resource,
+        (None, Some(_)) => return Err(invalid("ProtectedResourceArn")),
         (Some(_), Some(_)) => return Err(invalid("ProtectedResourceArn")),
         (None, None) => {
             return Err(Status::MissingParameter.error("the parameter KeyId is needed but not provided"));
@@ -137,7 +138,7 @@ pub fn get_parameters_for_import(kms: &Kms, request: &mut Request) -> Result<Res
     request.finish()?;
     let parameters = kms.get_parameters_for_import(&key, wrapping)?;
     Ok(object([
-        ("KeyId", key_id(&key)),
+        ("KeyId", Core::id_only(&key)?.to_string().into()),
         ("PublicKey", base64(&parameters.public_key)),
         ("ImportToken", base64(&parameters.token)),
         ("TokenExpireTime", date(parameters.expires)),

@@ -3,10 +3,12 @@
 use serde_json::{Value, json};
 
 use super::request::{Request, invalid};
-use super::show::{alias_arn, key_arn, key_id, object, state, version};
+use super::show::{object, state, version};
 use super::{Kms, Response};
+use crate::domain::arn;
 use crate::domain::key::{Creator, Key};
 use crate::error::Result;
+use crate::service::Core;
 
 /// PageNumber from 1, PageSize 1 to 100, 10 by default.
 struct Page {
@@ -97,7 +99,7 @@ pub fn list_keys(kms: &Kms, request: &mut Request) -> Result<Response> {
     request.finish()?;
     kms.list_keys(None, usize::MAX, |key| {
         if filters.match_key(key) {
-            page.add(|| json!({ "KeyId": key.id.to_string(), "KeyArn": key_arn(key.id) }));
+            page.add(|| json!({ "KeyId": key.id.to_string(), "KeyArn": arn::of_key(key.id) }));
         }
         true
     })?;
@@ -120,7 +122,7 @@ fn aliases(kms: &Kms, request: &mut Request, key: Option<&str>) -> Result<Respon
     let mut page = Page::of(request)?;
     request.finish()?;
     kms.list_aliases(key, None, usize::MAX, |alias, id| {
-        page.add(|| json!({ "KeyId": id.to_string(), "AliasName": alias, "AliasArn": alias_arn(alias) }));
+        page.add(|| json!({ "KeyId": id.to_string(), "AliasName": alias, "AliasArn": arn::of_alias(alias) }));
         true
     })?;
     Ok(page.finish("Aliases", "Alias"))
@@ -139,7 +141,7 @@ pub fn list_resource_tags(kms: &Kms, request: &mut Request) -> Result<Response> 
     let key = request.text("KeyId")?;
     request.finish()?;
     let tags = kms.list_resource_tags(&key)?;
-    let id = key_id(&key);
+    let id = Core::id_only(&key)?.to_string();
     let tags: Vec<Value> =
         tags.iter().map(|(name, value)| json!({ "KeyId": id, "TagKey": name, "TagValue": value })).collect();
     Ok(object([("Tags", json!({ "Tag": tags }))]))

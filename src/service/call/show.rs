@@ -6,6 +6,7 @@ use chrono::{DateTime, SecondsFormat};
 use serde_json::{Map, Value, json};
 
 use super::Response;
+use crate::domain::arn;
 use crate::domain::id::KeyId;
 use crate::domain::key::{Key, Origin};
 use crate::domain::rotation::Rotation;
@@ -42,28 +43,12 @@ pub fn state(state: KeyState) -> &'static str {
     }
 }
 
-/// What stands for region and account in a resource name.
-const ARN: &str = "acs:kms:local:libkms";
-
-/// An id as it is printed, whatever case the caller wrote it in.
-pub fn key_id(text: &str) -> Value {
-    text.to_ascii_lowercase().into()
-}
-
-pub fn key_arn(id: KeyId) -> String {
-    format!("{ARN}:key/{id}")
-}
-
-pub fn alias_arn(alias: &str) -> String {
-    format!("{ARN}:{alias}")
-}
-
 /// KeyMetadata of CreateKey and, with the protection, of DescribeKey.
 pub fn metadata(key: &Key, with_protection: bool) -> Value {
     let mut shown = Map::new();
     let mut put = |name: &str, value: Value| shown.insert(name.to_owned(), value);
     put("KeyId", key.id.to_string().into());
-    put("Arn", key_arn(key.id).into());
+    put("Arn", arn::of_key(key.id).into());
     put("Creator", "libkms".into());
     put("CreationDate", date(key.created));
     put("Description", key.description.clone().into());

@@ -11,11 +11,20 @@ pub fn arguments<const N: usize>(checks: [Answer; N]) -> Answer {
     if wrong.len() < 2 { wrong.pop().map_or(Ok(()), Err) } else { Err(Refusal::OneOf(wrong)) }
 }
 
+/// What a resource name of the keystore stands for; any other text is itself.
+pub fn bare(text: &str) -> &str {
+    match text.strip_prefix("acs:kms:local:libkms:") {
+        Some(alias) if alias.starts_with("alias/") => alias,
+        Some(key) => key.strip_prefix("key/").unwrap_or(text),
+        None => text,
+    }
+}
+
 /// A key id, and nothing else.
 pub fn id_argument(text: &str) -> Answer {
     match text {
         "" => Err(Refusal::InvalidArgument),
-        _ if text.starts_with("alias/") => Err(Refusal::UnsupportedAlias),
+        _ if bare(text).starts_with("alias/") => Err(Refusal::UnsupportedAlias),
         _ => Ok(()),
     }
 }

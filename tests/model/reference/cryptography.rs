@@ -49,23 +49,24 @@ impl Model {
         Self::open(blob, &map(context))
     }
 
-    /// All of the source is checked, then all of the destination; then the source is opened.
+    /// All of the source is checked, then all of the destination; then the source is opened. `aliases`: whether the
+    /// destination may be one; not by the service's own action.
     pub fn re_encrypt(
         &mut self,
         blob: &Blob,
         source_context: &Context,
-        destination: &str,
+        (destination, aliases): (&str, bool),
         destination_context: &Context,
         now: Millis,
     ) -> Answer<(Sealed, Sealed)> {
         arguments([
             blob_argument(blob),
             context_argument(source_context, false, &self.rules),
-            id_argument(destination),
+            if aliases { key_argument(destination) } else { id_argument(destination) },
             context_argument(destination_context, true, &self.rules),
         ])?;
         self.may_open(blob, now)?;
-        let key = self.by_id(destination)?;
+        let key = self.by_name(destination)?;
         self.check(Row::Cryptography, &key, now)?;
         let source = Self::open(blob, &map(source_context))?;
         let version = self.primary_for_encryption(&key, now);

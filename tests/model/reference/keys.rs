@@ -68,11 +68,11 @@ impl Model {
     pub fn list_keys(&self, after: Option<&str>, limit: usize) -> Answer<Vec<String>> {
         if let Some(after) = after {
             id_argument(after)?;
-            if !is_uuid(after) {
+            if !is_uuid(bare(after)) {
                 return Err(Refusal::KeyNotFound);
             }
         }
-        let after = after.unwrap_or("").to_ascii_lowercase();
+        let after = bare(after.unwrap_or("")).to_ascii_lowercase();
         Ok(self.keys.keys().filter(|id| **id > after).take(limit).cloned().collect())
     }
 

@@ -5,6 +5,7 @@
 #include <kms/context.hpp>
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -75,12 +76,13 @@ public:
         });
     }
 
-    /// Moves ciphertexts to the primary version of `destination_key_id`, all of them to the same.
-    [[nodiscard]] std::vector<batch_outcome<bytes>> reencrypt_batch(std::string_view destination_key_id,
+    /// Moves ciphertexts to the primary version of `destination_key`, a key id or "alias/NAME", all of them to the same;
+    /// without one, each to the newest version of the key that it is under.
+    [[nodiscard]] std::vector<batch_outcome<bytes>> reencrypt_batch(std::optional<std::string_view> destination_key,
                                                                     const std::vector<batch_record> &records) const {
-        const c_text name(destination_key_id);
+        const c_text name(destination_key.value_or(""));
         return run<bytes>(records, KMS_MAX_OVERHEAD, [&](kms_batch_record *c, std::size_t count) {
-            return kms_reencrypt_batch(raw(), name, c, sizeof *c, count);
+            return kms_reencrypt_batch(raw(), destination_key ? static_cast<const char *>(name) : nullptr, c, sizeof *c, count);
         });
     }
 

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -62,22 +63,24 @@ public:
         return size;
     }
 
-    /// Moves a blob to the newest version of `destination_key_id`, which may be the key it is under; the plaintext doesn't
-    /// leave the library.
-    [[nodiscard]] bytes reencrypt(bytes_view blob, std::string_view destination_key_id, const context &with = {}) const {
-        return reencrypt(blob, with, destination_key_id, with);
+    /// Moves a blob to the newest version of `destination_key`, a key id or "alias/NAME"; without one, of the key that it is
+    /// under. The plaintext doesn't leave the library.
+    [[nodiscard]] bytes reencrypt(bytes_view blob, std::optional<std::string_view> destination_key = std::nullopt,
+                                  const context &with = {}) const {
+        return reencrypt(blob, with, destination_key, with);
     }
 
     /// The same, to another context.
-    [[nodiscard]] bytes reencrypt(bytes_view blob, const context &source, std::string_view destination_key_id,
+    [[nodiscard]] bytes reencrypt(bytes_view blob, const context &source, std::optional<std::string_view> destination_key,
                                   const context &destination) const {
+        const c_text name(destination_key.value_or(""));
         const auto source_entries = source.entries();
         const auto destination_entries = destination.entries();
         bytes moved(blob.size() + KMS_MAX_OVERHEAD);
         std::size_t size = 0;
         check(kms_reencrypt(raw(), blob.data(), blob.size(), source_entries.data(), source_entries.size(),
-                            c_text(destination_key_id), destination_entries.data(), destination_entries.size(), moved.data(),
-                            moved.size(), &size));
+                            destination_key ? static_cast<const char *>(name) : nullptr, destination_entries.data(), destination_entries.size(),
+                            moved.data(), moved.size(), &size));
         moved.resize(size);
         return moved;
     }
