@@ -20,10 +20,14 @@ pub fn forget_environment() {
     if fault::wanted("KMS_FAULT_CIPHER_ENVIRONMENT") {
         return;
     }
+    #[cfg(feature = "vendored")]
+    if !knows_capabilities() {
+        return;
+    }
     #[cfg(all(feature = "vendored", target_arch = "x86_64"))]
-    // SAFETY: the function fills an array as long as libcrypto's own, whose first two words are its result, as in
-    // OPENSSL_cpuid_setup (crypto/cpuid.c). Words are only changed where the environment has changed them; libcrypto
-    // itself reads them without a lock.
+    // SAFETY: `knows_capabilities` confirmed the release whose array has this length. The function fills an array as long
+    // as libcrypto's own, whose first two words are its result, as in OPENSSL_cpuid_setup (crypto/cpuid.c). Words are
+    // only changed where the environment has changed them; libcrypto itself reads them without a lock.
     unsafe {
         let mut found = [0u32; CAPABILITIES];
         let first = OPENSSL_ia32_cpuid(found.as_mut_ptr());
@@ -41,6 +45,15 @@ pub fn forget_environment() {
         let known = &raw mut OPENSSL_armcap_P;
         known.write(known.read() | arm_capabilities());
     }
+}
+
+/// Whether libcrypto is of the release whose private words this file knows. A dependent's lock file may choose another,
+/// whose array has another length; the health flag then reports what the environment has changed.
+#[cfg(feature = "vendored")]
+fn knows_capabilities() -> bool {
+    const KNOWN: std::ffi::c_ulong = 0x306;
+    // SAFETY: returns a constant of libcrypto.
+    (unsafe { openssl_sys::OpenSSL_version_num() } >> 20) == KNOWN
 }
 
 /// OPENSSL_IA32CAP_P_MAX_INDEXES (crypto/cryptlib.h of OpenSSL 3.6).
