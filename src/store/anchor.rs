@@ -6,9 +6,7 @@
 //! An anchor file has two places for a record; the older one is overwritten, under a lock of the file (flock). A power
 //! cut while it is written leaves the other. An empty file takes over whatever keystore it is opened with first.
 
-use std::fs::{File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,6 +15,7 @@ use super::transaction::unchecked;
 use crate::crypto::kdf;
 use crate::crypto::openssl::{self, Hmac};
 use crate::error::{Error, Result, Status};
+use crate::sys::file::{self, Facts, File};
 use crate::sys::fork;
 
 /// Keeps the anchor's record outside of the library: a TPM's counter, a remote service.
@@ -114,16 +113,15 @@ impl Anchor {
     pub fn prepare(&self) -> Result<()> {
         let known = match self {
             Self::Callback(store) => !store.get()?.is_empty(),
-            Self::File(path) => match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+            Self::File(path) => match File::create_new(path, 0o600) {
                 Ok(_) => {
-                    let folder = path.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
-                    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| unavailable(&e))?;
+                    file::sync_folder_of(path).map_err(|e| unavailable(path, &e))?;
                     false
                 }
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => {
-                    std::fs::metadata(path).map_err(|e| unavailable(&e))?.len() > 0
+                    std::fs::metadata(path).map_err(|e| unavailable(path, &e))?.len() > 0
                 }
-                Err(e) => return Err(unavailable(&e)),
+                Err(e) => return Err(unavailable(path, &e)),
             },
         };
         match known {
@@ -142,8 +140,8 @@ impl Anchor {
                 record => fork::gate(|| Records::new(root, uuid)?.decode(&record))?.map(Some).ok_or_else(foreign),
             },
             Self::File(path) => fork::gate(|| {
-                let file = File::open(path).map_err(|e| unavailable(&e))?;
-                let (newest, len) = newest(&file, &mut Records::new(root, uuid)?)?;
+                let file = File::open(path).map_err(|e| unavailable(path, &e))?;
+                let (newest, len) = newest(path, &file, &mut Records::new(root, uuid)?)?;
                 match newest {
                     None if len > 0 => Err(foreign()),
                     newest => Ok(newest.map(|(state, _)| state)),
@@ -163,33 +161,30 @@ impl Anchor {
 }
 
 fn raise_file(path: &Path, records: &mut Records, state: &State) -> Result<()> {
-    let file = OpenOptions::new().read(true).write(true).open(path).map_err(|e| unavailable(&e))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(Status::KeystoreBusy.error("another process writes the anchor")),
-        Err(TryLockError::Error(e)) => return Err(unavailable(&e)),
+    let file = File::open_writable(path).map_err(|e| unavailable(path, &e))?;
+    if !file.try_lock().map_err(|e| unavailable(path, &e))? {
+        return Err(Status::KeystoreBusy.error("another process writes the anchor"));
     }
-    let (newest, len) = newest(&file, records)?;
+    let (newest, len) = newest(path, &file, records)?;
     let place = match newest {
         Some((anchored, _)) if anchored.generation >= state.generation => return Ok(()),
         Some((_, place)) => PLACES.iter().copied().find(|other| *other != place).unwrap_or(0),
         None if len > 0 => return Err(foreign()),
         None => 0,
     };
-    file.write_all_at(&records.encode(state)?, place).and_then(|()| file.sync_data()).map_err(|e| unavailable(&e))
+    file.write_all_at(&records.encode(state)?, place).and_then(|()| file.sync_data()).map_err(|e| unavailable(path, &e))
 }
 
 /// The newest record, where it stands, and the file's length.
-fn newest(file: &File, records: &mut Records) -> Result<(Option<(State, u64)>, u64)> {
+fn newest(path: &Path, file: &File, records: &mut Records) -> Result<(Option<(State, u64)>, u64)> {
     // Before the records: the first one may just be coming.
-    let len = file.metadata().map_err(|e| unavailable(&e))?.len();
+    let facts = file.facts().map_err(|e| unavailable(path, &e))?;
+    check_kind(path, &facts)?;
     let mut newest: Option<(State, u64)> = None;
     for place in PLACES {
         let mut record = [0; RECORD];
-        match file.read_exact_at(&mut record, place) {
-            Ok(()) => {}
-            Err(e) if e.kind() == ErrorKind::UnexpectedEof => continue,
-            Err(e) => return Err(unavailable(&e)),
+        if file.read_at(&mut record, place).map_err(|e| unavailable(path, &e))? < RECORD {
+            continue;
         }
         if let Some(state) = records.decode(&record)?
             && newest.is_none_or(|(known, _)| known.generation < state.generation)
@@ -197,17 +192,33 @@ fn newest(file: &File, records: &mut Records) -> Result<(Option<(State, u64)>, u
             newest = Some((state, place));
         }
     }
-    Ok((newest, len))
+    Ok((newest, facts.len))
 }
 
-fn unavailable(error: &std::io::Error) -> Error {
-    let what = match error.kind() {
+/// That whoever else can write the file, and so forget what was anchored, is root or this process's user.
+fn check_kind(path: &Path, facts: &Facts) -> Result<()> {
+    let name = path.display();
+    let refuse = |text: String| Err(Status::AnchorUnavailable.error(text));
+    if !facts.is_regular() {
+        return refuse(format!("the anchor {name} is not a regular file; give the path of one"));
+    }
+    if !file::is_trusted_owner(facts.owner) {
+        return refuse(format!(
+            "the anchor {name} belongs to user {}, neither to this process's user nor to root; chown it",
+            facts.owner
+        ));
+    }
+    Ok(())
+}
+
+fn unavailable(path: &Path, error: &std::io::Error) -> Error {
+    let name = path.display();
+    Status::AnchorUnavailable.error(match error.kind() {
         ErrorKind::NotFound => {
-            "the anchor file is missing: mount its volume; for a new anchor, make an empty file there"
+            format!("the anchor file {name} is missing: mount its volume; for a new anchor, make an empty file there")
         }
-        kind => return Status::AnchorUnavailable.error(format!("the anchor file can't be used: {kind}")),
-    };
-    Status::AnchorUnavailable.error(what)
+        _ => format!("the anchor file {name} can't be used: {}", file::explain(error)),
+    })
 }
 
 fn foreign() -> Error {

@@ -3,13 +3,12 @@
 //! The file is made complete under a temporary name and renamed into place while the store's write lock is held; it
 //! is never truncated. It holds no secret, and only says when to look at the store: a wrong value costs one look.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::{Result, Status};
+use crate::sys::file::{self, File};
 use crate::sys::word::{FILE_LEN, WORD_AT, Word};
 use crate::sys::{fault, random, sync};
 
@@ -34,22 +33,33 @@ fn path_of(store: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Maps the file of the store with this uuid; `None` if it isn't there or isn't right.
-pub fn map(store: &Path, uuid: &[u8; 16], writable: bool) -> Option<Word> {
-    let mut file = OpenOptions::new().read(true).write(writable).open(path_of(store)).ok()?;
+/// Whether the word is mapped from the store's file, so that others find it.
+pub fn is_mapped(word: &Word, store: &Path) -> bool {
+    word.is_at(&path_of(store))
+}
+
+/// Maps the file of the store with this uuid into `word`; false if it isn't there or isn't right.
+pub fn map(word: &Word, store: &Path, uuid: &[u8; 16], writable: bool) -> bool {
+    try_map(word, store, uuid, writable).is_some()
+}
+
+fn try_map(word: &Word, store: &Path, uuid: &[u8; 16], writable: bool) -> Option<()> {
+    let path = path_of(store);
+    let file = if writable { File::open_writable(&path) } else { File::open(&path) }.ok()?;
     let mut head = [0; 32];
-    file.read_exact(&mut head).ok()?;
+    file.read_at(&mut head, 0).ok()?;
     let (magic, found) = head.split_first_chunk::<16>()?;
     if magic != MAGIC || found != uuid {
         return None;
     }
-    Word::shared(file, writable).ok()
+    word.share(&file, writable).ok()
 }
 
 /// Makes the file anew. The caller holds the store's write lock.
 pub fn make(store: &Path, uuid: &[u8; 16], generation: u64) -> Result<()> {
-    let failed =
-        |e: std::io::Error| Status::KeystoreIo.error(format!("the generation file can't be made: {}", e.kind()));
+    let failed = |e: std::io::Error| {
+        Status::KeystoreIo.error(format!("the generation file can't be made: {}", file::explain(&e)))
+    };
     let mode = std::fs::metadata(store).map_err(failed)?.mode() & 0o777;
     let mut temporary = path_of(store).into_os_string();
     temporary.push(format!(".new-{:016x}", u64::from_ne_bytes(random::array()?)));
@@ -61,10 +71,10 @@ pub fn make(store: &Path, uuid: &[u8; 16], generation: u64) -> Result<()> {
     content.extend(generation.to_le_bytes());
     content.resize(FILE_LEN, 0);
     let made = (|| {
-        let mut file: File = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
-        file.write_all(&content)?;
+        let file = File::create_new(&temporary, mode)?;
+        file.write_all_at(&content, 0)?;
         // The umask may have narrowed the mode, and then another user's process could not map the file.
-        file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
+        file.set_mode(mode)?;
         std::fs::rename(&temporary, path_of(store))
     })();
     if made.is_err() {

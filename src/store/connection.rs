@@ -95,8 +95,9 @@ impl Store {
         }
         let backend = connection.backend.get()?;
         match fork::gate(|| backend.begin(kind)) {
-            // One that was opened while the disk could not be written stays read-only.
-            Err(e) if e.status() == Status::KeystoreReadOnly && !is_new => {
+            // One that was opened while the disk could not be written stays read-only. One whose descriptors the host
+            // closed is of no more use; nothing was begun, so a new one may.
+            Err(e) if !is_new && may_be_lost(&e) => {
                 connection.backend.let_go();
                 self.try_begin(connection, kind)
             }
@@ -138,6 +139,14 @@ pub(super) fn drop_broken<R>(connection: &mut Connection, result: &Result<R>) {
         && !fault::wanted("KMS_FAULT_NOT_REOPENED")
     {
         connection.backend.let_go();
+    }
+}
+
+fn may_be_lost(error: &Error) -> bool {
+    match error.status() {
+        Status::KeystoreReadOnly => true,
+        Status::KeystoreIo => !fault::wanted("KMS_FAULT_NOT_REOPENED"),
+        _ => false,
     }
 }
 

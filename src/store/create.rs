@@ -5,9 +5,6 @@
 //! waits complete, under a name that only its key leads to, before the key file appears: whoever finds a creation that
 //! was cut off between the two links finishes it.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -16,10 +13,11 @@ use zeroize::Zeroizing;
 use super::backend::{Backend, Transaction};
 use super::root::{Root, read_key_file};
 use super::sealing::Sealing;
-use super::sqlite::{self, FileId, Sqlite};
+use super::sqlite::{self, Sqlite};
 use crate::crypto::kdf;
 use crate::error::{Error, Result, Status};
-use crate::sys::{fork, random, sync};
+use crate::sys::file::{self, File, FileId};
+use crate::sys::{fault, fork, random, sync};
 
 /// Makes the keystore at `path` if there is none. `patience` bounds the wait for another creator.
 pub fn create(path: &Path, root: &Root, patience: Duration) -> Result<()> {
@@ -32,14 +30,10 @@ pub fn create(path: &Path, root: &Root, patience: Duration) -> Result<()> {
             (true, true) => return Ok(()),
             (true, false) => return Err(key_without(key_path)),
             (false, true) => {
-                let file = File::open(key_path).map_err(|e| {
-                    Status::RootKeyUnavailable.error(format!("the root key file can't be read: {}", e.kind()))
-                })?;
-                match file.try_lock() {
-                    Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
-                        sync::sleep(Duration::from_millis(10));
-                    }
-                    Err(TryLockError::WouldBlock) => {
+                let locked = File::open(key_path).and_then(|file| file.try_lock().map(|locked| (locked, file)));
+                match locked {
+                    Ok((false, _)) if Instant::now() < deadline => sync::sleep(Duration::from_millis(10)),
+                    Ok((false, _)) => {
                         return Err(Status::KeystoreBusy.error("another process is creating the keystore"));
                     }
                     // A creator gave up and took its key file away.
@@ -50,7 +44,9 @@ pub fn create(path: &Path, root: &Root, patience: Duration) -> Result<()> {
                         let prepared = prepared_name(path, &*read_key_file(key_path)?)?;
                         return match sqlite::exists(&prepared)? {
                             true => {
-                                link_new(&prepared, path).and_then(|_| sync_folder(path)).map_err(store_failed)?;
+                                link_new(&prepared, path)
+                                    .and_then(|_| file::sync_folder_of(path))
+                                    .map_err(|e| store_failed(path, &e))?;
                                 remove(&prepared);
                                 Ok(())
                             }
@@ -95,25 +91,29 @@ fn create_both(path: &Path, key_path: &Path) -> Result<bool> {
     let key = Zeroizing::new(random::array::<32>()?);
     let key_temporary = temporary_name(key_path)?;
     let prepared = prepared_name(path, &key)?;
+    let mut key_id = None;
     let made = (|| {
-        let _locked = write_key_file(&key_temporary, &key).map_err(key_failed)?;
+        let locked = write_key_file(&key_temporary, &key).map_err(|e| key_failed(key_path, &e))?;
+        key_id = Some(locked.id());
         write_store(&prepared, &Root::File(key_temporary.clone()))?;
         // The way back from a creation that is cut off must be there before the key file is.
-        sync_folder(path).map_err(store_failed)?;
-        if !link_new(&key_temporary, key_path).map_err(key_failed)? {
+        file::sync_folder_of(path).map_err(|e| store_failed(path, &e))?;
+        if !link_new(&key_temporary, key_path).map_err(|e| key_failed(key_path, &e))? {
             return Ok(false);
         }
-        sync_folder(key_path).map_err(key_failed)?;
-        let linked = link_new(&prepared, path).map_err(store_failed)? || same_file(&prepared, path);
+        file::sync_folder_of(key_path).map_err(|e| key_failed(key_path, &e))?;
+        let linked = link_new(&prepared, path).map_err(|e| store_failed(path, &e))? || same_file(&prepared, path);
         if !linked {
             // A creator with another root was faster, and this key opens nothing.
-            std::fs::remove_file(key_path).and_then(|()| sync_folder(key_path)).map_err(key_failed)?;
+            std::fs::remove_file(key_path)
+                .and_then(|()| file::sync_folder_of(key_path))
+                .map_err(|e| key_failed(key_path, &e))?;
             return Ok(false);
         }
-        sync_folder(path).map_err(store_failed)?;
+        file::sync_folder_of(path).map_err(|e| store_failed(path, &e))?;
         Ok(true)
     })();
-    if made.is_ok() || take_back(path, key_path, &key_temporary) {
+    if made.is_ok() || take_back(path, key_path, key_id) {
         remove(&prepared);
     }
     remove(&key_temporary);
@@ -122,14 +122,14 @@ fn create_both(path: &Path, key_path: &Path) -> Result<bool> {
 
 /// Takes the key file of a failed creation away, unless its store is there; whether nothing is left that `prepared`
 /// could be needed for. Only this creation knows the key, and nothing was sealed with it.
-fn take_back(path: &Path, key_path: &Path, key_temporary: &Path) -> bool {
-    if !same_file(key_path, key_temporary) {
+fn take_back(path: &Path, key_path: &Path, key: Option<FileId>) -> bool {
+    if key.is_none() || FileId::of(key_path).ok() != key {
         return true;
     }
     if !matches!(sqlite::exists(path), Ok(false)) {
         return false;
     }
-    std::fs::remove_file(key_path).and_then(|()| sync_folder(key_path)).is_ok()
+    std::fs::remove_file(key_path).and_then(|()| file::sync_folder_of(key_path)).is_ok()
 }
 
 fn same_file(a: &Path, b: &Path) -> bool {
@@ -138,10 +138,10 @@ fn same_file(a: &Path, b: &Path) -> bool {
 
 /// A complete key file under a temporary name, locked.
 fn write_key_file(temporary: &Path, key: &[u8; 32]) -> std::io::Result<File> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary)?;
-    file.write_all(key)?;
-    file.sync_all()?;
-    file.lock()?;
+    let file = File::create_new(temporary, 0o600)?;
+    file.write_all_at(key, 0)?;
+    file.sync()?;
+    file.try_lock()?;
     Ok(file)
 }
 
@@ -154,8 +154,8 @@ pub fn key_file(path: &Path) -> Result<()> {
     let temporary = temporary_name(path)?;
     let made = write_key_file(&temporary, &key)
         .and_then(|_locked| link_new(&temporary, path))
-        .and_then(|_| sync_folder(path))
-        .map_err(key_failed);
+        .and_then(|_| file::sync_folder_of(path))
+        .map_err(|e| key_failed(path, &e));
     remove(&temporary);
     made
 }
@@ -179,8 +179,8 @@ pub fn place_new(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<
     let made = fill(&temporary).and_then(|()| {
         sync_file(&temporary)
             .and_then(|()| link_new(&temporary, path))
-            .and_then(|new| sync_folder(path).map(|()| new))
-            .map_err(store_failed)
+            .and_then(|new| file::sync_folder_of(path).map(|()| new))
+            .map_err(|e| store_failed(path, &e))
     });
     remove(&temporary);
     Ok(if made? { Placed::New } else { Placed::Taken })
@@ -189,28 +189,37 @@ pub fn place_new(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<
 /// A complete store under a temporary name.
 fn write_store(temporary: &Path, root: &Root) -> Result<()> {
     fill(temporary, root)?;
-    sync_file(temporary).map_err(store_failed)
+    sync_file(temporary).map_err(|e| store_failed(temporary, &e))
 }
 
 fn sync_file(path: &Path) -> std::io::Result<()> {
-    File::open(path)?.sync_all()
+    File::open(path)?.sync()
 }
 
-/// Links `temporary` to its final name; false if that name is taken.
+/// Links or renames `temporary` to its final name; false if that name is taken. Not every file system has hard links
+/// (vfat, some FUSE ones), and not every one can rename without replacing.
 fn link_new(temporary: &Path, path: &Path) -> std::io::Result<bool> {
+    let taken = |e: &std::io::Error| e.kind() == std::io::ErrorKind::AlreadyExists;
     match std::fs::hard_link(temporary, path) {
         Ok(()) => Ok(true),
-        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
-        Err(e) => Err(e),
+        Err(e) if taken(&e) => Ok(false),
+        Err(e) if fault::wanted("KMS_FAULT_LINKS_ONLY") => Err(e),
+        Err(no_links) => match file::rename_new(temporary, path) {
+            Ok(()) => Ok(true),
+            Err(e) if taken(&e) => Ok(false),
+            Err(_) => Err(no_links),
+        },
     }
 }
 
-fn key_failed(error: std::io::Error) -> Error {
-    Status::RootKeyUnavailable.error(format!("the root key file can't be created: {}", sqlite::not_made(&error)))
+fn key_failed(path: &Path, error: &std::io::Error) -> Error {
+    let (name, why) = (path.display(), sqlite::not_made(error));
+    Status::RootKeyUnavailable.error(format!("the root key file {name} can't be created: {why}"))
 }
 
-fn store_failed(error: std::io::Error) -> Error {
-    Status::KeystoreIo.error(format!("the keystore can't be created: {}", sqlite::not_made(&error)))
+fn store_failed(path: &Path, error: &std::io::Error) -> Error {
+    let (name, why) = (path.display(), sqlite::not_made(error));
+    Status::KeystoreIo.error(format!("the keystore {name} can't be created: {why}"))
 }
 
 fn remove(temporary: &Path) {
@@ -233,14 +242,6 @@ fn prepared_name(path: &Path, key: &[u8; 32]) -> Result<PathBuf> {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".new-{mark:016x}"));
     Ok(PathBuf::from(name))
-}
-
-fn sync_folder(path: &Path) -> std::io::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    File::open(folder)?.sync_all()
 }
 
 fn fill(path: &Path, root: &Root) -> Result<()> {

@@ -31,7 +31,7 @@ use crate::crypto::kdf;
 use crate::error::{Result, Status};
 use crate::sys::fork;
 use crate::sys::secret::{Arena, Secret};
-use crate::sys::sync::{Pool, Published};
+use crate::sys::sync::Pool;
 use crate::sys::word::Word;
 use anchor::State;
 use backend::{Backend, MetaRow, Transaction};
@@ -92,7 +92,7 @@ pub struct Store {
     uuid: [u8; 16],
     root: Secret,
     connection: Pool<Connection>,
-    word: Published<Word>,
+    word: Word,
     /// The newest generation that was seen; a reopened store may not lie before it.
     seen: AtomicI64,
     /// Set when the handle closes: nothing waits for other processes any more.
@@ -213,7 +213,7 @@ impl Store {
             uuid,
             root,
             connection: Pool::new([Connection { backend, sealing, nodes: Nodes::default() }]),
-            word: Published::new(word),
+            word,
             seen: AtomicI64::new(meta.generation),
             closing: AtomicBool::new(false),
             epoch,
@@ -262,12 +262,12 @@ impl Store {
     /// The announced generation: changes whenever any process on this host has committed a change.
     #[inline]
     pub fn word(&self) -> u64 {
-        self.word.get().load()
+        self.word.load()
     }
 
     /// Whether other processes' changes are seen at once; otherwise the store must be polled.
     pub fn is_mapped(&self) -> bool {
-        self.settings.location == Location::Memory || self.word.get().is_shared()
+        self.settings.location == Location::Memory || self.word.is_shared()
     }
 
     /// Runs `body` on a consistent snapshot.
@@ -316,12 +316,12 @@ impl Store {
         let connection = &mut *guard.0;
         let result = self.change(connection, anchored, body).and_then(|(value, sealed)| {
             let Some((commit, meta)) = sealed else { return Ok((value, None)) };
-            announce::tell_early(self.word.get());
+            announce::tell_early(&self.word);
             let committed = self.commit(connection, deadline);
             drop_broken(connection, &committed);
             if committed.is_ok() || self.stands(connection, &meta) {
                 self.seen.fetch_max(commit.after, Ordering::Relaxed);
-                announce::tell(self.word.get(), || publish(&value, commit), announced);
+                announce::tell(&self.word, || publish(&value, commit), announced);
             }
             committed.map(|()| (value, Some(State::of(&meta))))
         });
@@ -428,19 +428,12 @@ impl Store {
     /// may be made.
     fn keep_word_linked(&self, generation: i64, make: bool) {
         let Location::File(path) = &self.settings.location else { return };
-        if self.word.get().is_linked() {
+        if announce::is_mapped(&self.word, path) {
             return;
         }
-        let writable = !self.settings.read_only;
-        let found = announce::map(path, &self.uuid, writable).or_else(|| {
-            if !make {
-                return None;
-            }
-            announce::make(path, &self.uuid, generation.cast_unsigned()).ok()?;
-            announce::map(path, &self.uuid, writable)
-        });
-        if let Some(word) = found {
-            self.word.set(word);
+        let map = || announce::map(&self.word, path, &self.uuid, !self.settings.read_only);
+        if !map() && make && announce::make(path, &self.uuid, generation.cast_unsigned()).is_ok() {
+            map();
         }
     }
 
@@ -459,26 +452,23 @@ fn check_epoch(epoch: u64) -> Result<()> {
 
 /// The word that announces changes: shared through a file where that works, private otherwise.
 fn map_word(settings: &Settings, backend: &mut dyn Backend, meta: &Meta) -> Result<Word> {
-    let private = || Word::private(meta.generation.cast_unsigned());
-    let Location::File(path) = &settings.location else { return Ok(private()) };
-    let writable = !settings.read_only;
-    if let Some(word) = announce::map(path, &meta.uuid, writable) {
+    let generation = meta.generation.cast_unsigned();
+    let word = Word::private(generation)?;
+    let Location::File(path) = &settings.location else { return Ok(word) };
+    let map = || announce::map(&word, path, &meta.uuid, !settings.read_only);
+    if map() || settings.read_only {
         return Ok(word);
-    }
-    if !writable {
-        return Ok(private());
     }
     // Made under the write lock; where there is no lock or no place for it, polling takes over.
     let deadline = Instant::now() + settings.patience;
     if wait(|| Instant::now() >= deadline, &mut || fork::gate(|| backend.begin(Transaction::Write))).is_err() {
-        return Ok(private());
+        return Ok(word);
     }
-    let word = announce::map(path, &meta.uuid, true).or_else(|| {
-        announce::make(path, &meta.uuid, meta.generation.cast_unsigned()).ok()?;
-        announce::map(path, &meta.uuid, true)
-    });
+    if !map() && announce::make(path, &meta.uuid, generation).is_ok() {
+        map();
+    }
     fork::gate(|| backend.rollback());
-    Ok(word.unwrap_or_else(private))
+    Ok(word)
 }
 
 /// How often a store must be looked at for changes that were not announced.

@@ -1,8 +1,6 @@
 //! The store root key: where the caller's key comes from, and how it wraps the root key in a slot.
 
-use std::fs::File;
-use std::io::{ErrorKind, Read};
-use std::os::unix::fs::MetadataExt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +10,7 @@ use super::backend::SlotRow;
 use crate::crypto::passphrase::{self, Argon2Params};
 use crate::crypto::row;
 use crate::error::{Error, Result, Status};
+use crate::sys::file::{self, Facts, File};
 use crate::sys::random;
 use crate::sys::secret::Secret;
 
@@ -132,26 +131,43 @@ fn unavailable(text: String) -> Error {
 /// The 32 bytes of a key file that nobody else can read.
 pub fn read_key_file(path: &Path) -> Result<RootKey> {
     let name = path.display();
-    let mut file = File::open(path).map_err(|e| match e.kind() {
+    let unreadable = |e: std::io::Error| match e.kind() {
         ErrorKind::NotFound => unavailable(format!("the root key file {name} does not exist; restore it")),
-        kind => unavailable(format!("the root key file {name} can't be read: {kind}")),
-    })?;
-    let found = file.metadata().map_err(|e| unavailable(format!("the root key file {name}: {}", e.kind())))?;
-    if found.mode() & 0o077 != 0 {
-        return Err(unavailable(format!("the root key file {name} is open to others; run: chmod 600 {name}")));
-    }
+        _ => unavailable(format!("the root key file {name} can't be read: {}", file::explain(&e))),
+    };
+    let file = File::open(path).map_err(unreadable)?;
+    check_key_file(path, &file.facts().map_err(unreadable)?)?;
     let mut bytes = Zeroizing::new([0u8; 33]);
-    let mut len = 0;
-    while let Some(rest) = bytes.get_mut(len..).filter(|rest| !rest.is_empty()) {
-        match file.read(rest) {
-            Ok(0) => break,
-            Ok(n) => len += n,
-            Err(e) if e.kind() == ErrorKind::Interrupted => {}
-            Err(e) => return Err(unavailable(format!("the root key file {name} can't be read: {}", e.kind()))),
-        }
-    }
+    let len = file.read_at(&mut *bytes, 0).map_err(unreadable)?;
     match bytes.get(..len).and_then(exact) {
         Some(key) => Ok(key),
         None => Err(unavailable(format!("the root key file {name} must hold exactly 32 bytes"))),
     }
+}
+
+/// That only root, this process's user and a group of its choice can read the file, and only the owner can write it.
+fn check_key_file(path: &Path, facts: &Facts) -> Result<()> {
+    const GROUP_WRITES: u32 = 0o020;
+    const OTHERS: u32 = 0o007;
+    let (name, mode) = (path.display(), facts.mode & 0o7777);
+    if facts.is_folder() {
+        return Err(unavailable(format!("the root key path {name} is a folder; give the path of a file in it")));
+    }
+    if !facts.is_regular() {
+        return Err(unavailable(format!("the root key path {name} is not a regular file; give the path of one")));
+    }
+    if !file::is_trusted_owner(facts.owner) {
+        return Err(unavailable(format!(
+            "the root key file {name} belongs to user {}, neither to this process's user nor to root; chown it, or run as \
+             that user",
+            facts.owner
+        )));
+    }
+    if mode & (GROUP_WRITES | OTHERS) != 0 {
+        return Err(unavailable(format!(
+            "the root key file {name} has mode {mode:04o}: others can read it, or its group can write it; run: chmod \
+             u=rw,g=r,o= {name} (or mount it with mode 0440)"
+        )));
+    }
+    Ok(())
 }

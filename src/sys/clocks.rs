@@ -1,8 +1,9 @@
 //! The operating system's clocks, and which boot of the machine this is.
 
+use std::path::Path;
 use std::sync::OnceLock;
 
-use super::fork;
+use super::{file, fork};
 
 #[inline]
 fn read(clock: libc::clockid_t) -> libc::timespec {
@@ -50,8 +51,7 @@ pub fn boot_id() -> [u8; 16] {
     // Inside the gate: a child of a fork in the midst of it would wait for ever.
     fork::gate(|| {
         *ID.get_or_init(|| {
-            std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-                .ok()
+            file::read_text(Path::new("/proc/sys/kernel/random/boot_id"))
                 .and_then(|text| uuid::Uuid::try_parse(text.trim()).ok())
                 .map(uuid::Uuid::into_bytes)
                 .or_else(|| super::random::array().ok())

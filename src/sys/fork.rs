@@ -6,10 +6,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicPtr, AtomicU64, Ordering};
 
 use super::exit;
 use super::fault;
+use super::file::{File, FileId, Identity};
 use super::sync::{Gate, Pass, ShutGate};
 use crate::error::{Result, Status};
 
@@ -17,10 +18,40 @@ static WORD: AtomicPtr<AtomicU64> = AtomicPtr::new(std::ptr::null_mut());
 static LAST_EPOCH: AtomicU64 = AtomicU64::new(0);
 static GATE: Gate = Gate::new();
 
-/// Descriptors that a child closes (the epoch in the upper half, the number plus one in the lower; zero is free): an open
-/// file description's lock belongs to parent and child together, so a child that kept one would keep its dead parent's
-/// lock.
-static INHERITED: [AtomicU64; 1024] = [const { AtomicU64::new(0) }; 1024];
+/// Descriptors that a child closes: an open file description's lock belongs to parent and child together, so a child
+/// that kept one would keep its dead parent's lock.
+static INHERITED: [Inherited; 1024] = [const { Inherited::new() }; 1024];
+
+/// One of them, and how it is recognised: the host may have closed it and opened another file under its number.
+struct Inherited {
+    /// The epoch in the upper half, the number plus one in the lower; zero is free, [`TAKEN`] is being filled.
+    stored: AtomicU64,
+    device: AtomicU64,
+    inode: AtomicU64,
+    /// Zero for none.
+    mark: AtomicI64,
+}
+
+const TAKEN: u64 = 0xffff_ffff;
+
+impl Inherited {
+    const fn new() -> Self {
+        Self { stored: AtomicU64::new(0), device: AtomicU64::new(0), inode: AtomicU64::new(0), mark: AtomicI64::new(0) }
+    }
+
+    fn fill(&self, file: &File, stored: u64) {
+        let Identity { id, mark } = file.identity();
+        self.device.store(id.device, Ordering::Relaxed);
+        self.inode.store(id.inode, Ordering::Relaxed);
+        self.mark.store(mark.unwrap_or(0), Ordering::Relaxed);
+        self.stored.store(stored, Ordering::Release);
+    }
+
+    fn identity(&self) -> Identity {
+        let id = FileId { device: self.device.load(Ordering::Relaxed), inode: self.inode.load(Ordering::Relaxed) };
+        Identity { id, mark: Some(self.mark.load(Ordering::Relaxed)).filter(|mark| *mark != 0) }
+    }
+}
 
 thread_local! {
     static DEPTH: Cell<u32> = const { Cell::new(0) };
@@ -122,11 +153,14 @@ extern "C" fn after_fork_in_parent() {
 /// Closes the descriptors that were registered before `epoch`.
 fn close_inherited(epoch: u64) {
     for slot in &INHERITED {
-        let stored = slot.load(Ordering::Relaxed);
-        if stored != 0 && stored >> 32 < epoch & 0xffff_ffff {
-            slot.store(0, Ordering::Relaxed);
-            // SAFETY: close takes any number; these descriptors are ours and nobody uses them in the child.
-            unsafe { libc::close((stored & 0xffff_ffff) as i32 - 1) };
+        let stored = slot.stored.load(Ordering::Acquire);
+        if stored != 0 && stored != TAKEN && stored >> 32 < epoch & 0xffff_ffff {
+            let (descriptor, identity) = ((stored & 0xffff_ffff) as i32 - 1, slot.identity());
+            slot.stored.store(0, Ordering::Relaxed);
+            if identity.is_at(descriptor) {
+                // SAFETY: this descriptor is ours and nobody uses it in the child.
+                unsafe { libc::close(descriptor) };
+            }
         }
     }
 }
@@ -181,10 +215,11 @@ fn pass() -> (exit::Stay, Pass) {
 pub struct ClosedInChild(usize);
 
 impl ClosedInChild {
-    pub fn register(descriptor: i32) -> Result<Self> {
-        let stored = epoch() << 32 | u64::from(descriptor.cast_unsigned() + 1);
+    pub fn register(file: &File) -> Result<Self> {
+        let stored = epoch() << 32 | u64::from(file.number().cast_unsigned() + 1);
         for (index, slot) in INHERITED.iter().enumerate() {
-            if slot.compare_exchange(0, stored, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            if slot.stored.compare_exchange(0, TAKEN, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+                slot.fill(file, stored);
                 return Ok(Self(index));
             }
         }
@@ -195,7 +230,7 @@ impl ClosedInChild {
 impl Drop for ClosedInChild {
     fn drop(&mut self) {
         if let Some(slot) = INHERITED.get(self.0) {
-            slot.store(0, Ordering::Relaxed);
+            slot.stored.store(0, Ordering::Relaxed);
         }
     }
 }

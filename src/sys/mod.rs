@@ -4,6 +4,7 @@
 //! * `denied`: a system call that the kernel refuses to a test.
 //! * `exit`: keeps our threads out of the host's libcrypto once `exit` has begun.
 //! * `fault`: protections that tests switch off.
+//! * `file`: opens files.
 //! * `filesystem`: tells network file systems from local ones.
 //! * `fork`: notices a fork, and survives it.
 //! * `heap`: libcrypto's own memory, in locked memory.
@@ -24,6 +25,7 @@ pub mod clocks;
 pub mod denied;
 pub mod exit;
 pub mod fault;
+pub mod file;
 pub mod filesystem;
 pub mod fork;
 pub mod heap;

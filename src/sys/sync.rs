@@ -20,7 +20,6 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 
 use super::fault;
 use crate::error::{Error, Result, Status};
-use atomic::{AtomicPtr, Ordering};
 
 fn poisoned<T>(_: T) -> Error {
     Status::Poisoned.error("an earlier call panicked inside the library; close the keystore and open it again")
@@ -115,54 +114,6 @@ impl<T> Drop for Lent<'_, T> {
         }
     }
 }
-
-/// A value that is read without a lock and replaced rarely; replaced ones live on until this is dropped.
-#[derive(Debug)]
-pub struct Published<T> {
-    current: AtomicPtr<T>,
-    all: Mutex<Vec<Kept<T>>>,
-}
-
-#[derive(Debug)]
-struct Kept<T>(*mut T);
-
-// SAFETY: owns its T like a Box.
-unsafe impl<T: Send> Send for Kept<T> {}
-
-impl<T> Published<T> {
-    pub fn new(value: T) -> Self {
-        let first = Box::into_raw(Box::new(value));
-        Self { current: AtomicPtr::new(first), all: Mutex::new(vec![Kept(first)]) }
-    }
-
-    #[inline]
-    pub fn get(&self) -> &T {
-        // SAFETY: from Box::into_raw, freed only in Drop.
-        unsafe { &*self.current.load(Ordering::Acquire) }
-    }
-
-    pub fn set(&self, value: T) {
-        let Ok(mut all) = self.all.lock() else { return };
-        let next = Box::into_raw(Box::new(value));
-        all.push(Kept(next));
-        let order = if fault::wanted("KMS_FAULT_PUBLISHED_UNORDERED") { Ordering::Relaxed } else { Ordering::Release };
-        self.current.store(next, order);
-    }
-}
-
-impl<T> Drop for Published<T> {
-    fn drop(&mut self) {
-        if let Ok(mut all) = self.all.lock() {
-            for kept in all.drain(..) {
-                // SAFETY: from Box::into_raw, and nobody can hold a reference any more.
-                drop(unsafe { Box::from_raw(kept.0) });
-            }
-        }
-    }
-}
-
-// SAFETY: gives `&T` to any thread.
-unsafe impl<T: Send + Sync> Sync for Published<T> {}
 
 /// A gate that many pass at once and that one can shut.
 #[derive(Debug, Default)]

@@ -1,10 +1,14 @@
 //! One 64-bit word that processes share through a mapped file, or a private one where no file can be mapped.
+//!
+//! The word keeps its address for life: another file is mapped over the page, in one step that a reader never sees half
+//! of, so nothing is left behind however often the file is replaced. No descriptor stays open.
 
-use std::fs::File;
-use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::ptr::NonNull;
 
 use super::fault;
+use super::file::{File, FileId};
+use super::sync::Lock;
 use super::sync::atomic::{AtomicU64, Ordering};
 use crate::error::{Result, Status};
 
@@ -14,51 +18,63 @@ pub const WORD_AT: usize = 64;
 
 /// The word's memory.
 #[derive(Debug)]
-pub enum Word {
-    Private(AtomicU64),
-    Shared(Mapping),
-}
-
-#[derive(Debug)]
-pub struct Mapping {
+pub struct Word {
     page: NonNull<u8>,
-    file: File,
+    /// The file that is mapped there; none while the page is private.
+    file: Lock<Option<FileId>>,
+    /// In the page's place where a model checker must see each access.
+    #[cfg(all(test, feature = "model"))]
+    modelled: AtomicU64,
 }
 
-// SAFETY: the mapping belongs to the process and is reached through an atomic only.
-unsafe impl Send for Mapping {}
+// SAFETY: the page belongs to the process and is reached through an atomic only.
+unsafe impl Send for Word {}
 // SAFETY: as above.
-unsafe impl Sync for Mapping {}
+unsafe impl Sync for Word {}
 
 impl Word {
-    pub fn private(value: u64) -> Self {
-        Self::Private(AtomicU64::new(value))
+    pub fn private(value: u64) -> Result<Self> {
+        let page = map(std::ptr::null_mut(), None, true).and_then(NonNull::new);
+        let page = page.ok_or_else(|| Status::Internal.error("no memory for the generation word"))?;
+        let word = Self {
+            page,
+            file: Lock::new(None),
+            #[cfg(all(test, feature = "model"))]
+            modelled: AtomicU64::new(0),
+        };
+        word.atomic().store(value.to_le(), Ordering::Release);
+        Ok(word)
     }
 
-    /// Maps a complete file of [`FILE_LEN`] bytes; the caller has checked what it holds.
+    /// Maps a complete file of [`FILE_LEN`] bytes in place of what was mapped; the caller has checked what it holds.
     ///
     /// Nothing ever truncates such a file, or the next load would end the process with SIGBUS.
-    pub fn shared(file: File, writable: bool) -> Result<Self> {
-        let len = file.metadata().map_or(0, |m| m.len());
-        if len < FILE_LEN as u64 {
+    pub fn share(&self, file: &File, writable: bool) -> Result<()> {
+        let failed = || Status::KeystoreIo.error("the generation file can't be mapped");
+        if file.facts().map_or(0, |facts| facts.len) < FILE_LEN as u64 {
             return Err(Status::KeystoreIo.error("the generation file is too short"));
         }
-        let protection = if writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
-        // SAFETY: a new shared mapping of an open file; the result is checked.
-        let page =
-            unsafe { libc::mmap(std::ptr::null_mut(), FILE_LEN, protection, libc::MAP_SHARED, file.as_raw_fd(), 0) };
-        match NonNull::new(page.cast::<u8>()) {
-            Some(address) if page != libc::MAP_FAILED => Ok(Self::Shared(Mapping { page: address, file })),
-            _ => Err(Status::KeystoreIo.error("the generation file can't be mapped")),
+        let mut mapped = self.file.lock()?;
+        // Somewhere else first: a file that can't be mapped must not cost the page.
+        let tried = map(std::ptr::null_mut(), Some(file), writable).ok_or_else(failed)?;
+        // SAFETY: just mapped, and nobody has its address.
+        unsafe { libc::munmap(tried.cast(), FILE_LEN) };
+        *mapped = map(self.page.as_ptr(), Some(file), writable).map(|_| file.id());
+        if mapped.is_none() {
+            map(self.page.as_ptr(), None, true);
+            return Err(failed());
         }
+        Ok(())
     }
 
     #[inline]
     fn atomic(&self) -> &AtomicU64 {
-        match self {
-            Self::Private(word) => word,
-            // SAFETY: the mapping is FILE_LEN bytes long and page-aligned, so the word is inside and aligned.
-            Self::Shared(mapping) => unsafe { &*mapping.page.as_ptr().add(WORD_AT).cast::<AtomicU64>() },
+        #[cfg(all(test, feature = "model"))]
+        return &self.modelled;
+        // SAFETY: the page is FILE_LEN bytes long and aligned, so the word is inside and aligned.
+        #[cfg(not(all(test, feature = "model")))]
+        unsafe {
+            &*self.page.as_ptr().add(WORD_AT).cast::<AtomicU64>()
         }
     }
 
@@ -82,22 +98,31 @@ impl Word {
     }
 
     pub fn is_shared(&self) -> bool {
-        matches!(self, Self::Shared(_))
+        self.file.lock().is_ok_and(|file| file.is_some())
     }
 
-    /// Whether it is mapped from a file that still has a name; without one nobody else will find it.
-    pub fn is_linked(&self) -> bool {
-        use std::os::unix::fs::MetadataExt;
-        match self {
-            Self::Private(_) => false,
-            Self::Shared(mapping) => mapping.file.metadata().is_ok_and(|m| m.nlink() > 0),
-        }
+    /// Whether the file at `path` is the one that is mapped; with another one nobody else will find ours.
+    pub fn is_at(&self, path: &Path) -> bool {
+        self.file.lock().is_ok_and(|file| file.is_some() && *file == FileId::of(path).ok())
     }
 }
 
-impl Drop for Mapping {
+/// Maps a file, or private memory, at `at` if it isn't NULL.
+fn map(at: *mut u8, file: Option<&File>, writable: bool) -> Option<*mut u8> {
+    let access = if writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
+    let (kind, descriptor) = match file {
+        Some(file) => (libc::MAP_SHARED, file.verified().ok()?),
+        None => (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1),
+    };
+    let fixed = if at.is_null() { 0 } else { libc::MAP_FIXED };
+    // SAFETY: a new mapping, or one over a page of ours that has no reference but the atomic word; the result is checked.
+    let page = unsafe { libc::mmap(at.cast(), FILE_LEN, access, kind | fixed, descriptor, 0) };
+    (page != libc::MAP_FAILED).then_some(page.cast())
+}
+
+impl Drop for Word {
     fn drop(&mut self) {
-        // SAFETY: the mapping is ours and nobody holds a reference into it.
+        // SAFETY: the page is ours and nobody holds a reference into it.
         unsafe { libc::munmap(self.page.as_ptr().cast(), FILE_LEN) };
     }
 }

@@ -7,6 +7,7 @@ mod backup;
 mod cache;
 mod child;
 mod crash;
+mod descriptors;
 mod edited;
 mod folder;
 mod fork;
@@ -18,6 +19,7 @@ mod machine_copies;
 mod mixed;
 mod opening;
 mod other_sqlite;
+mod owners;
 mod place;
 mod processes;
 #[path = "../process/role.rs"]

@@ -145,7 +145,7 @@ fn key_file_and_store_belong_together() {
     for len in [0, 31, 33, 64] {
         spoilt(&|folder| std::fs::write(folder.path("root.key"), vec![1; len]).unwrap(), Status::RootKeyUnavailable);
     }
-    for mode in [0o640, 0o604, 0o620, 0o644, 0o601] {
+    for mode in [0o604, 0o620, 0o644, 0o660, 0o601] {
         let open_to_others = |folder: &Folder| {
             std::fs::set_permissions(folder.path("root.key"), std::fs::Permissions::from_mode(mode)).unwrap();
         };

@@ -18,6 +18,10 @@ const ROLES: &[(&str, Role)] = &[
     ("fork-at-exit", crate::fork::fork_at_exit),
     ("leave-child", crate::fork::leave_child),
     ("fork-memory", crate::fork::fork_memory),
+    ("low-descriptors", crate::descriptors::low),
+    ("become-daemon", crate::descriptors::become_daemon),
+    ("close-beside", crate::descriptors::close_beside),
+    ("open-as", crate::owners::open_as),
     ("change-folder", crate::place::change_folder),
 ];
 

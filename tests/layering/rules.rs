@@ -20,6 +20,15 @@ const UNSAFE: &[&str] = &["ffi/", "sys/", "crypto/openssl.rs", "crypto/openssl/"
 const OPENSSL: &[&str] = &["crypto/openssl.rs", "crypto/openssl/"];
 const LOCKS: &[&str] = &["sys/sync.rs"];
 
+/// Where files are opened; the vectors and the system call filter are tests.
+const DESCRIPTORS: &[&str] = &["sys/file.rs", "crypto/vectors.rs", "sys/denied.rs"];
+
+/// Of `std::fs`, what opens no file: a descriptor of ours is opened, verified and closed in one place.
+const NOT_OPENING: &[&str] = &["metadata", "symlink_metadata", "hard_link", "rename", "remove_file", "Metadata"];
+
+/// Of `libc`, and in `std::os`, what opens, hands out or takes over a descriptor.
+const OPENING: &[&str] = &["open", "open64", "openat", "openat2", "creat", "dup", "dup2", "dup3", "memfd_create"];
+
 /// Of `std::sync`, what is no lock: everything else may wait, and waiting is for `sys/sync.rs` to know about.
 const NOT_LOCKS: &[&str] = &["Arc", "Weak", "OnceLock", "atomic"];
 
@@ -75,6 +84,17 @@ pub fn check(name: &str, source: &str) -> Vec<String> {
             }
             ["std", "sync", item, ..] if !NOT_LOCKS.contains(&item) && !stands_in(name, LOCKS) => {
                 complain(path.line, format!("{text} outside sys/sync.rs"));
+            }
+            ["std", "fs", item, ..] if !NOT_OPENING.contains(&item) && !stands_in(name, DESCRIPTORS) => {
+                complain(path.line, format!("{text} outside sys/file.rs"));
+            }
+            ["std", "fs"] | ["std", "os", "fd", ..] | ["std", "os", "unix", "io", ..]
+                if !stands_in(name, DESCRIPTORS) =>
+            {
+                complain(path.line, format!("{text} outside sys/file.rs"));
+            }
+            ["libc", item] if OPENING.contains(&item) && !stands_in(name, DESCRIPTORS) => {
+                complain(path.line, format!("{text} outside sys/file.rs"));
             }
             ["std", "*"] | ["std", "self"] => complain(path.line, format!("{text} hides what is used")),
             _ => {}
@@ -171,9 +191,22 @@ mod tests {
     }
 
     #[test]
+    fn files_are_opened_in_one_place() {
+        fine("sys/file.rs", "use std::fs::File; fn f() { libc::open(path, 0) }");
+        fine("store/create.rs", "fn f() { std::fs::rename(a, b); std::fs::metadata(a) } use std::fs::remove_file;");
+        fine("store/sqlite/locks.rs", "use crate::sys::file::File; fn f() { File::open(path) }");
+        refused("store/create.rs", "use std::fs::File;");
+        refused("store/create.rs", "use std::fs::{metadata, OpenOptions};");
+        refused("store/create.rs", "use std::fs; fn f() { fs::read(path) }");
+        refused("store/create.rs", "fn f() { std::fs::read_to_string(path) }");
+        refused("sys/word.rs", "use std::os::fd::AsRawFd;");
+        refused("sys/word.rs", "fn f() { unsafe { libc::open(path, 0) } }");
+    }
+
+    #[test]
     fn the_domain_is_pure() {
         fine("domain/rotation.rs", "fn next(now_ms: i64) -> i64 { std::cmp::max(now_ms, 0) }");
-        fine("store/mod.rs", "use std::time::Duration; use std::fs;");
+        fine("store/mod.rs", "use std::time::Duration; use std::fs::rename;");
         refused("domain/rotation.rs", "use std::time::Instant;");
         refused("domain/rotation.rs", "std::fs::read(path)");
         refused("domain/rotation.rs", "use std::{fmt, fs};");

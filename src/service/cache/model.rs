@@ -129,7 +129,7 @@ impl Handle {
 /// Our handle, with the key in memory, and another process's.
 fn scene() -> (Arc<Handle>, Arc<Handle>) {
     let rows = Mutex::new(Rows { generation: 1, revision: 1 });
-    let disk = Arc::new(Disk { rows, word: Word::private(100), turn: AtomicU64::new(0) });
+    let disk = Arc::new(Disk { rows, word: Word::private(100).unwrap(), turn: AtomicU64::new(0) });
     let (ours, theirs) = (Handle::new(&disk), Handle::new(&disk));
     assert_eq!(ours.revision(), 1);
     (ours, theirs)

@@ -1,8 +1,10 @@
 //! Turns SQLite's result codes into our statuses.
 
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
 
+use super::locks;
 use crate::error::{Error, Status};
+use crate::sys::file;
 
 /// The error of `what` (a call or SQL of ours; no data).
 pub fn storage(what: &str, error: &rusqlite::Error) -> Error {
@@ -15,9 +17,7 @@ pub fn storage(what: &str, error: &rusqlite::Error) -> Error {
         {
             return Status::KeystoreCorrupt.error("the keystore is damaged: a table is missing or altered");
         }
-        rusqlite::Error::SqliteFailure(failure, _)
-            if failure.extended_code == rusqlite::ffi::SQLITE_READONLY_DBMOVED =>
-        {
+        rusqlite::Error::SqliteFailure(failure, _) if failure.extended_code == ffi::SQLITE_READONLY_DBMOVED => {
             return Status::KeystoreReplaced.error("the keystore's file was moved or removed; nothing was written");
         }
         rusqlite::Error::SqliteFailure(failure, _) => *failure,
@@ -25,6 +25,10 @@ pub fn storage(what: &str, error: &rusqlite::Error) -> Error {
         _ => return Status::KeystoreCorrupt.error(format!("the keystore is damaged: unexpected data ({what})")),
     };
     let detail = format!("SQLite code {}", code.extended_code);
+    let said = || match locks::take_failure() {
+        Some(failure) => file::explain(&failure),
+        None => detail.clone(),
+    };
     match code.code {
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
             Status::KeystoreBusy.error("another process is using the keystore; try again")
@@ -41,11 +45,17 @@ pub fn storage(what: &str, error: &rusqlite::Error) -> Error {
             .error(format!("the keystore can't be written: check the file's and the folder's permissions ({detail})")),
         ErrorCode::DiskFull => Status::KeystoreIo.error("the disk is full; free some space"),
         ErrorCode::CannotOpen | ErrorCode::PermissionDenied => {
-            Status::KeystoreIo.error(format!("the keystore can't be opened: check path and permissions ({detail})"))
+            Status::KeystoreIo.error(format!("the keystore or its journal can't be opened: {}", said()))
         }
-        ErrorCode::SystemIoFailure => {
-            Status::KeystoreIo.error(format!("reading or writing the keystore failed ({detail})"))
-        }
+        ErrorCode::SystemIoFailure => Status::KeystoreIo.error(match code.extended_code {
+            ffi::SQLITE_IOERR_LOCK | ffi::SQLITE_IOERR_RDLOCK | ffi::SQLITE_IOERR_UNLOCK => {
+                format!("the keystore can't be locked: {}", said())
+            }
+            ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC => {
+                format!("the keystore can't be synced to its disk: {}", file::explain(&std::io::Error::last_os_error()))
+            }
+            _ => format!("reading or writing the keystore failed: {}", said()),
+        }),
         ErrorCode::OutOfMemory => Status::Internal.error("out of memory"),
         _ => Status::Internal.error(format!("the keystore's database refused a statement ({detail}: {what})")),
     }

@@ -1,36 +1,20 @@
 //! Looks at a keystore's file before SQLite may touch it: is it there, local, ours, of a format we read.
 
 use std::ffi::CString;
-use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{APPLICATION_ID, format};
 use crate::error::{Error, Result, Status};
+use crate::sys::file::{self, File, FileId};
 use crate::sys::{filesystem, sync};
 
-/// Which file this is, whatever its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FileId {
-    pub device: u64,
-    pub inode: u64,
-}
-
-impl FileId {
-    pub fn of(path: &Path) -> Result<Self> {
-        Ok(Self::from_metadata(&std::fs::metadata(path).map_err(|e| unreachable_file(&e))?))
-    }
-
-    pub fn of_open(file: &File) -> Result<Self> {
-        Ok(Self::from_metadata(&file.metadata().map_err(|e| unreachable_file(&e))?))
-    }
-
-    fn from_metadata(found: &std::fs::Metadata) -> Self {
-        Self { device: found.dev(), inode: found.ino() }
-    }
+/// Which file is at `path`.
+pub(super) fn identify(path: &Path) -> Result<FileId> {
+    FileId::of(path).map_err(|e| unreachable_file(path, &e))
 }
 
 /// Whether there is anything at `path`.
@@ -38,26 +22,27 @@ pub fn exists(path: &Path) -> Result<bool> {
     match std::fs::symlink_metadata(path) {
         Ok(_) => Ok(true),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(unreachable_file(&e)),
+        Err(e) => Err(unreachable_file(path, &e)),
     }
 }
 
-fn unreachable_file(error: &std::io::Error) -> Error {
+fn unreachable_file(path: &Path, error: &std::io::Error) -> Error {
+    let name = path.display();
     match error.kind() {
-        ErrorKind::NotFound => Status::KeystoreNotFound.error("there is no keystore at this path"),
-        kind => Status::KeystoreIo.error(format!("the keystore's file can't be reached: {kind}")),
+        ErrorKind::NotFound => {
+            Status::KeystoreNotFound.error(format!("no keystore at {name}; pass create to make one"))
+        }
+        _ => Status::KeystoreIo.error(format!("{name} can't be reached: {}", file::explain(error))),
     }
 }
 
 pub(super) fn create_new(path: &Path) -> Result<()> {
     refuse_network(path.parent().unwrap_or(path))?;
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map(drop)
-        .map_err(|e| Status::KeystoreIo.error(format!("the keystore can't be created: {}", not_made(&e))))
+    let made = File::create_new(path, 0o600).map(drop);
+    made.map_err(|e| {
+        let (name, why) = (path.display(), not_made(&e));
+        Status::KeystoreIo.error(format!("the keystore {name} can't be created: {why}"))
+    })
 }
 
 /// Why a file could not be made, and what to do.
@@ -67,7 +52,7 @@ pub fn not_made(error: &std::io::Error) -> String {
         ErrorKind::PermissionDenied => {
             "this user may not write in its folder; change that, or give another path".to_owned()
         }
-        kind => kind.to_string(),
+        _ => file::explain(error),
     }
 }
 
@@ -99,14 +84,17 @@ fn check_header_once(path: &Path) -> Result<()> {
     const MAGIC: &[u8; 16] = b"SQLite format 3\0";
     let truncated = || Status::KeystoreCorrupt.error("the keystore's file is truncated; restore it from a backup");
 
-    let mut file = File::open(path).map_err(|e| unreachable_file(&e))?;
-    let found = file.metadata().map_err(|e| unreachable_file(&e))?;
-    if !found.is_file() {
+    let unreachable = |e| unreachable_file(path, &e);
+    let file = File::open(path).map_err(unreachable)?;
+    let found = file.facts().map_err(unreachable)?;
+    if !found.is_regular() {
         return Err(format::not_ours());
     }
+    check_owner(path, found.owner)?;
     refuse_network(path)?;
-    let mut header = Vec::with_capacity(100);
-    Read::by_ref(&mut file).take(100).read_to_end(&mut header).map_err(|e| unreachable_file(&e))?;
+    let mut header = [0; 100];
+    let len = file.read_at(&mut header, 0).map_err(unreachable)?;
+    let header = header.get(..len).unwrap_or_default();
     if header.is_empty() {
         return Err(Status::NotAKeystore.error("the file is empty, so it is not a keystore (or no longer one)"));
     }
@@ -129,7 +117,7 @@ fn check_header_once(path: &Path) -> Result<()> {
         1 => 65_536,
         size => u64::from(size),
     };
-    let len = file.metadata().map_err(|e| unreachable_file(&e))?.len();
+    let len = file.facts().map_err(unreachable)?.len;
     if word(24)? == word(92)? && len < page_size * u64::from(word(28)?) && !journal_waits(path) {
         return Err(truncated());
     }
@@ -138,9 +126,10 @@ fn check_header_once(path: &Path) -> Result<()> {
 
 /// That no program switched the keystore to a write-ahead log, which this SQLite opens no file with.
 pub(super) fn check_journal_mode(path: &Path) -> Result<()> {
-    let mut header = Vec::with_capacity(100);
-    File::open(path).and_then(|file| file.take(100).read_to_end(&mut header)).map_err(|e| unreachable_file(&e))?;
-    check_journal_bytes(path, &header)
+    let mut header = [0; 100];
+    let read = File::open(path).and_then(|file| file.read_at(&mut header, 0));
+    let len = read.map_err(|e| unreachable_file(path, &e))?;
+    check_journal_bytes(path, header.get(..len).unwrap_or_default())
 }
 
 fn check_journal_bytes(path: &Path, header: &[u8]) -> Result<()> {
@@ -157,8 +146,32 @@ fn check_journal_bytes(path: &Path, header: &[u8]) -> Result<()> {
     }
 }
 
-fn journal_waits(path: &Path) -> bool {
+fn journal_of(path: &Path) -> PathBuf {
     let mut journal = path.as_os_str().to_owned();
     journal.push("-journal");
-    std::fs::metadata(journal).is_ok_and(|m| m.len() > 0)
+    PathBuf::from(journal)
+}
+
+fn journal_waits(path: &Path) -> bool {
+    std::fs::metadata(journal_of(path)).is_ok_and(|m| m.len() > 0)
+}
+
+/// That neither the keystore nor a journal that will be rolled back into it is somebody else's, who could write it at any
+/// moment. The keystore's own user may have left the journal.
+fn check_owner(path: &Path, owner: u32) -> Result<()> {
+    let refuse = |path: &Path, owner: u32| {
+        let name = path.display();
+        Err(Status::KeystoreIo.error(format!(
+            "{name} belongs to user {owner}, neither to this process's user nor to root; check where it comes from, then \
+             chown it, or run as that user"
+        )))
+    };
+    if !file::is_trusted_owner(owner) {
+        return refuse(path, owner);
+    }
+    let journal = journal_of(path);
+    match std::fs::metadata(&journal) {
+        Ok(found) if found.len() > 0 && !file::is_trusted_owner(found.uid()) => refuse(&journal, found.uid()),
+        _ => Ok(()),
+    }
 }

@@ -1,99 +1,56 @@
-//! Makes our copy of SQLite take its file locks as open-file-description locks (OFD, fcntl(2)).
+//! Makes our copy of SQLite take its file locks as open-file-description locks (OFD, fcntl(2)), and use a descriptor only
+//! while it still is the file that was opened.
 //!
 //! POSIX locks vanish when any descriptor of the process on that file closes, and a process may well hold two copies
 //! of us, or open the file with its own SQLite. SQLite's `fcntl` system call is therefore replaced: lock requests go
 //! to one close-on-exec descriptor per file, shared by all connections of this copy, because an OFD lock belongs to
 //! the descriptor it was taken through and SQLite counts its locks per file.
 //!
-//! `fstat` is replaced too: it mixes the fork epoch into the device number by which SQLite recognises a file, so that
-//! a forked child doesn't inherit its parent's lock counts.
+//! `fstat` is replaced too: it mixes the serial of the lock descriptor into the device number by which SQLite recognises
+//! a file, so that nobody inherits lock counts of a descriptor that is gone: neither a forked child its parent's, nor a
+//! new connection those from before the host closed our descriptors.
+//!
+//! `open` and `close` enter each descriptor into `descriptors.rs`; what reads, writes, truncates or locks asks there.
 
+use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int, c_void};
-use std::fs::{File, OpenOptions};
-use std::os::fd::AsRawFd;
-use std::path::Path;
+use std::io::Error;
 use std::sync::OnceLock;
 
 use rusqlite::{Connection, ffi};
 
-use super::file::FileId;
+use super::descriptors::{self, Use};
 use crate::error::{Result, Status};
-use crate::sys::fault;
-use crate::sys::fork::{self, ClosedInChild};
-use crate::sys::sync::GlobalLock;
+use crate::sys::{fault, file, fork};
 
-/// Keeps a file's lock descriptor open while a connection needs it.
-#[derive(Debug)]
-pub struct LockFile(FileId);
-
-#[derive(Debug)]
-struct Entry {
-    id: FileId,
-    epoch: u64,
-    users: usize,
-    file: File,
-    _closed_in_child: ClosedInChild,
+thread_local! {
+    /// What the system said when a call failed last.
+    static FAILED: Cell<c_int> = const { Cell::new(0) };
 }
 
-/// Touched only inside the fork gate, so a child never finds it locked.
-static OPEN: GlobalLock<Vec<Entry>> = GlobalLock::new(Vec::new());
-
-impl LockFile {
-    /// The descriptor for the file at `path`, which must be `id`.
-    pub fn of(path: &Path, id: FileId) -> Result<Self> {
-        fork::gate(|| {
-            replace_system_calls()?;
-            let mut open = OPEN.lock()?;
-            let epoch = fork::epoch();
-            if let Some(entry) = open.iter_mut().find(|e| e.id == id && e.epoch == epoch) {
-                entry.users += 1;
-                return Ok(Self(id));
-            }
-            let cannot = || Status::KeystoreIo.error("the keystore's file can't be opened for locking");
-            let file = OpenOptions::new().read(true).write(true).open(path);
-            // A write lock needs a writable descriptor; a read-only keystore takes none.
-            let file = file.or_else(|_| File::open(path)).map_err(|_| cannot())?;
-            if FileId::of_open(&file)? != id {
-                return Err(Status::KeystoreReplaced.error("another file was just moved to the keystore's path"));
-            }
-            let closed_in_child = ClosedInChild::register(file.as_raw_fd())?;
-            open.push(Entry { id, epoch, users: 1, file, _closed_in_child: closed_in_child });
-            Ok(Self(id))
-        })
-    }
+/// What the system said when a call of SQLite's failed last on this thread; once.
+pub fn take_failure() -> Option<Error> {
+    Some(FAILED.with(|failed| failed.replace(0))).filter(|code| *code != 0).map(Error::from_raw_os_error)
 }
 
-impl Drop for LockFile {
-    fn drop(&mut self) {
-        fork::gate(|| {
-            let Ok(mut open) = OPEN.lock() else { return };
-            let epoch = fork::epoch();
-            let Some(index) = open.iter().position(|e| e.id == self.0 && e.epoch == epoch) else { return };
-            if let Some(entry) = open.get_mut(index) {
-                entry.users -= 1;
-                if entry.users == 0 {
-                    open.swap_remove(index);
-                }
-            }
-        });
-    }
+fn failed(error: &Error) -> c_int {
+    let code = error.raw_os_error().unwrap_or(libc::EIO);
+    FAILED.with(|failed| failed.set(code));
+    // SAFETY: the address of this thread's errno, where SQLite finds it.
+    unsafe { *libc::__errno_location() = code };
+    -1
 }
 
-/// The lock descriptor of the file behind `descriptor`, if it is one of ours.
-fn lock_descriptor(descriptor: c_int) -> Option<c_int> {
-    // SAFETY: stat is plain data for which all zeroes is valid; fstat fills it.
-    let mut found: libc::stat = unsafe { std::mem::zeroed() };
-    // SAFETY: any descriptor number is allowed; the result is checked.
-    if unsafe { libc::fstat(descriptor, &mut found) } != 0 {
-        return None;
+/// Runs a system call on a descriptor that still is the file SQLite opened.
+fn on_intact(descriptor: c_int, together: bool, call: impl FnOnce() -> isize) -> isize {
+    let result = match descriptors::look_up(descriptor, together) {
+        Use::Lost => return failed(&Error::from_raw_os_error(libc::EBADF)) as isize,
+        Use::Unknown | Use::Intact { .. } => call(),
+    };
+    if result < 0 {
+        failed(&Error::last_os_error());
     }
-    let id = FileId { device: found.st_dev, inode: found.st_ino };
-    if posix_locks_wanted() {
-        return None;
-    }
-    let epoch = fork::epoch();
-    let open = OPEN.lock().ok()?;
-    open.iter().find(|e| e.id == id && e.epoch == epoch).map(|e| e.file.as_raw_fd())
+    result
 }
 
 /// Leaves SQLite's own locks in place, for the test that shows why they are replaced.
@@ -102,37 +59,127 @@ fn posix_locks_wanted() -> bool {
     cfg!(feature = "faults") && *WANTED.get_or_init(|| fault::wanted("KMS_FAULT_POSIX_LOCKS"))
 }
 
+/// Stands in for open(2).
+///
+/// SAFETY of this signature and of those below: SQLite declares them so.
+unsafe extern "C" fn open(path: *const c_char, flags: c_int, mode: c_int) -> c_int {
+    // SAFETY: SQLite passes a NUL-terminated path.
+    let path = unsafe { CStr::from_ptr(path) };
+    let opened = file::open(path, flags, mode.cast_unsigned());
+    match opened.and_then(|descriptor| descriptors::enter(path, descriptor, reads_by_offset())) {
+        Ok(descriptor) => descriptor,
+        Err(e) => failed(&e),
+    }
+}
+
+/// Stands in for close(2). A descriptor that is no longer ours is left to its owner.
+unsafe extern "C" fn close(descriptor: c_int) -> c_int {
+    match descriptors::leave(descriptor) {
+        true => 0,
+        // SAFETY: passed on as it came.
+        false => unsafe { libc::close(descriptor) },
+    }
+}
+
+unsafe extern "C" fn read(descriptor: c_int, bytes: *mut c_void, len: usize) -> isize {
+    // SAFETY: passed on as it came.
+    on_intact(descriptor, false, || unsafe { libc::read(descriptor, bytes, len) })
+}
+
+unsafe extern "C" fn pread(descriptor: c_int, bytes: *mut c_void, len: usize, at: libc::off_t) -> isize {
+    // SAFETY: passed on as it came.
+    on_intact(descriptor, false, || unsafe { libc::pread(descriptor, bytes, len, at) })
+}
+
+unsafe extern "C" fn write(descriptor: c_int, bytes: *const c_void, len: usize) -> isize {
+    // SAFETY: passed on as it came.
+    on_intact(descriptor, false, || unsafe { libc::write(descriptor, bytes, len) })
+}
+
+unsafe extern "C" fn pwrite(descriptor: c_int, bytes: *const c_void, len: usize, at: libc::off_t) -> isize {
+    // SAFETY: passed on as it came.
+    on_intact(descriptor, false, || unsafe { libc::pwrite(descriptor, bytes, len, at) })
+}
+
+/// Stands in for ftruncate(2). Truncating the journal is what commits: what went to a file that was closed before it was
+/// synced must not be taken for durable.
+unsafe extern "C" fn ftruncate(descriptor: c_int, len: libc::off_t) -> c_int {
+    // SAFETY: passed on as it came.
+    on_intact(descriptor, true, || unsafe { libc::ftruncate(descriptor, len) } as isize) as c_int
+}
+
+unsafe extern "C" fn fchmod(descriptor: c_int, mode: libc::mode_t) -> c_int {
+    // SAFETY: passed on as it came.
+    on_intact(descriptor, false, || unsafe { libc::fchmod(descriptor, mode) } as isize) as c_int
+}
+
+unsafe extern "C" fn fchown(descriptor: c_int, user: libc::uid_t, group: libc::gid_t) -> c_int {
+    // SAFETY: passed on as it came.
+    on_intact(descriptor, false, || unsafe { libc::fchown(descriptor, user, group) } as isize) as c_int
+}
+
 /// Stands in for fcntl(2). Files that are not ours (another user of a shared SQLite copy) keep POSIX locks.
 ///
 /// SAFETY of the signature: SQLite calls it as `int(int, int, ...)` with one pointer-sized argument; on Linux's C ABIs
 /// a variadic call passes it exactly like this.
-unsafe extern "C" fn ofd_fcntl(descriptor: c_int, command: c_int, argument: *mut c_void) -> c_int {
+unsafe extern "C" fn fcntl(descriptor: c_int, command: c_int, argument: *mut c_void) -> c_int {
     let ofd = match command {
         libc::F_SETLK => Some(libc::F_OFD_SETLK),
         libc::F_GETLK => Some(libc::F_OFD_GETLK),
         _ => None,
     };
-    if let (Some(ofd), Some(shared)) = (ofd, lock_descriptor(descriptor)) {
-        let lock = argument.cast::<libc::flock>();
-        // SAFETY: for these two commands SQLite passes a `struct flock` of its own; OFD locks want a zero pid.
-        unsafe {
-            (*lock).l_pid = 0;
-            return libc::fcntl(shared, ofd, lock);
+    let found = descriptors::look_up(descriptor, false);
+    let result = match (ofd, found) {
+        (Some(ofd), Use::Intact { lock: Some((_, shared)) }) if !posix_locks_wanted() => {
+            let lock = argument.cast::<libc::flock>();
+            // SAFETY: for these two commands SQLite passes a `struct flock` of its own; OFD locks want a zero pid.
+            unsafe {
+                (*lock).l_pid = 0;
+                libc::fcntl(shared, ofd, lock)
+            }
         }
+        (Some(libc::F_OFD_SETLK), Use::Lost) if is_unlock(argument) => 0,
+        (_, Use::Lost) => return failed(&Error::from_raw_os_error(libc::EBADF)),
+        // SAFETY: passed on as it came.
+        _ => unsafe { libc::fcntl(descriptor, command, argument) },
+    };
+    if result < 0 {
+        failed(&Error::last_os_error());
     }
-    // SAFETY: passed on as it came.
-    unsafe { libc::fcntl(descriptor, command, argument) }
+    result
+}
+
+/// A lock went with the descriptor that the host closed, so there is nothing left to release.
+fn is_unlock(lock: *const c_void) -> bool {
+    // SAFETY: for F_SETLK SQLite passes a `struct flock` of its own.
+    unsafe { (*lock.cast::<libc::flock>()).l_type == libc::F_UNLCK as libc::c_short }
 }
 
 /// Stands in for fstat(2).
-unsafe extern "C" fn epoch_fstat(descriptor: c_int, found: *mut libc::stat) -> c_int {
+unsafe extern "C" fn fstat(descriptor: c_int, found: *mut libc::stat) -> c_int {
+    let serial = match descriptors::look_up(descriptor, false) {
+        Use::Lost => return failed(&Error::from_raw_os_error(libc::EBADF)),
+        Use::Intact { lock: Some((serial, _)) } => serial << 1 | 1,
+        Use::Unknown | Use::Intact { lock: None } => fork::epoch() << 1,
+    };
     // SAFETY: passed on as it came.
     let result = unsafe { libc::fstat(descriptor, found) };
     if result == 0 {
         // SAFETY: fstat succeeded, so `found` is a valid stat of SQLite's.
-        unsafe { (*found).st_dev = (*found).st_dev.wrapping_add(fork::epoch() << 40) };
+        unsafe { (*found).st_dev = (*found).st_dev.wrapping_add(serial << 40) };
     }
     result
+}
+
+/// Whether SQLite was built to read and write by `pread` and `pwrite` (USE_PREAD), which leave a file's offset alone.
+fn reads_by_offset() -> bool {
+    static FOUND: OnceLock<bool> = OnceLock::new();
+    // SAFETY: the default VFS of this SQLite copy lives for ever, and the name is NUL-terminated.
+    *FOUND.get_or_init(|| unsafe {
+        let vfs = ffi::sqlite3_vfs_find(std::ptr::null());
+        let get = vfs.as_ref().and_then(|v| v.xGetSystemCall);
+        get.is_some_and(|get| get(vfs, c"pread".as_ptr()).is_some())
+    })
 }
 
 /// Leaves SQLite no write-ahead log on this connection, as if it were built without: a database in that mode is not
@@ -162,18 +209,35 @@ pub(super) fn without_wal(connection: &Connection) -> Result<()> {
     replaced.ok_or_else(|| Status::Internal.error("SQLite's file methods can't be replaced"))
 }
 
-fn replace_system_calls() -> Result<()> {
+/// Replaces the system calls of this copy of SQLite, once.
+pub fn replace_system_calls() -> Result<()> {
     static DONE: OnceLock<bool> = OnceLock::new();
-    // SAFETY: the default VFS of this SQLite copy lives for ever; both functions have the C signatures of the calls
-    // they stand for, and a function pointer is passed through the pointer type that SQLite declares.
+    // SAFETY: the default VFS of this SQLite copy lives for ever; the functions have the C signatures of the calls
+    // they stand for, and a function pointer is passed through the pointer type that SQLite declares. Where SQLite was
+    // built without a call, it never makes it.
     let done = *DONE.get_or_init(|| unsafe {
         let vfs = ffi::sqlite3_vfs_find(std::ptr::null());
-        let Some(set) = vfs.as_ref().and_then(|v| v.xSetSystemCall) else { return false };
-        let replace = |name: &CStr, call: *const ()| {
-            let call: ffi::sqlite3_syscall_ptr = std::mem::transmute(call);
-            set(vfs, name.as_ptr().cast::<c_char>(), call) == ffi::SQLITE_OK
+        let Some((set, get)) = vfs.as_ref().and_then(|v| v.xSetSystemCall.zip(v.xGetSystemCall)) else { return false };
+        let replace = |(name, call): &(&CStr, *const ())| {
+            let call: ffi::sqlite3_syscall_ptr = std::mem::transmute(*call);
+            get(vfs, name.as_ptr()).is_none() || set(vfs, name.as_ptr(), call) == ffi::SQLITE_OK
         };
-        replace(c"fcntl", ofd_fcntl as *const ()) && replace(c"fstat", epoch_fstat as *const ())
+        reads_by_offset();
+        [
+            (c"open", open as *const ()),
+            (c"close", close as *const ()),
+            (c"fstat", fstat as *const ()),
+            (c"ftruncate", ftruncate as *const ()),
+            (c"fcntl", fcntl as *const ()),
+            (c"read", read as *const ()),
+            (c"pread", pread as *const ()),
+            (c"write", write as *const ()),
+            (c"pwrite", pwrite as *const ()),
+            (c"fchmod", fchmod as *const ()),
+            (c"fchown", fchown as *const ()),
+        ]
+        .iter()
+        .all(replace)
     });
-    if done { Ok(()) } else { Err(Status::Internal.error("SQLite's lock calls can't be replaced")) }
+    if done { Ok(()) } else { Err(Status::Internal.error("SQLite's system calls can't be replaced")) }
 }

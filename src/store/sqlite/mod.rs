@@ -1,5 +1,6 @@
 //! The keystore rows in SQLite: a file with locks of our own, or a private database in memory.
 
+mod descriptors;
 mod error;
 mod file;
 mod format;
@@ -17,11 +18,12 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::backend::Transaction;
 use crate::error::{Result, Status};
+use crate::sys::file::FileId;
+use descriptors::LockFile;
 use error::storage;
 use format::FORMAT;
-use locks::LockFile;
 
-pub use file::{FileId, exists, not_made};
+pub use file::{exists, not_made};
 
 /// "kmsk", so that `file` and we know a keystore from other databases.
 const APPLICATION_ID: i32 = 0x6b6d_736b;
@@ -79,7 +81,8 @@ impl Sqlite {
     }
 
     fn connect(path: &Path, flags: OpenFlags) -> Result<Self> {
-        let id = FileId::of(path)?;
+        locks::replace_system_calls()?;
+        let id = file::identify(path)?;
         let locks = LockFile::of(path, id)?;
         let connection = Connection::open_with_flags(plain(path), flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
             .map_err(|e| storage("open", &e))?;

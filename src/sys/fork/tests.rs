@@ -46,15 +46,33 @@ fn a_child_makes_its_own_value_once() {
 
 #[test]
 fn a_child_closes_the_descriptors_that_carry_locks() {
-    let file = tempfile::tempfile().unwrap();
-    let _registered = ClosedInChild::register(file.as_raw_fd()).unwrap();
-    let fd = file.as_raw_fd();
+    let named = tempfile::NamedTempFile::new().unwrap();
+    let file = File::open(named.path()).unwrap();
+    let _registered = ClosedInChild::register(&file).unwrap();
+    let fd = file.number();
     let out = in_child(|out| {
         let open = unsafe { libc::fcntl(fd, libc::F_GETFD) } >= 0;
         out.write_all(&[u8::from(open)]).unwrap();
     });
     assert_eq!(out, [0], "a child keeps its parent's lock");
     assert!(unsafe { libc::fcntl(fd, libc::F_GETFD) } >= 0, "the parent keeps its descriptor");
+}
+
+#[test]
+fn a_child_leaves_a_file_that_took_the_number_of_one_with_locks() {
+    let [named, hosts] = [(); 2].map(|()| tempfile::NamedTempFile::new().unwrap());
+    let file = File::open(named.path()).unwrap();
+    let _registered = ClosedInChild::register(&file).unwrap();
+    let fd = file.number();
+    assert_eq!(unsafe { libc::dup2(hosts.as_file().as_raw_fd(), fd) }, fd);
+    let out = in_child(|out| {
+        let open = unsafe { libc::fcntl(fd, libc::F_GETFD) } >= 0;
+        out.write_all(&[u8::from(open)]).unwrap();
+    });
+    assert_eq!(out, [1], "a child closed its host's file");
+    drop(file);
+    assert!(unsafe { libc::fcntl(fd, libc::F_GETFD) } >= 0, "the host's file was closed");
+    unsafe { libc::close(fd) };
 }
 
 #[test]

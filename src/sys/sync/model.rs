@@ -40,60 +40,6 @@ fn the_model_notices_a_nudge_that_is_not_remembered() {
     ));
 }
 
-/// A number whose accesses loom checks.
-struct Watched(UnsafeCell<i32>);
-
-// SAFETY: loom ends the test at an access that is not ordered.
-unsafe impl Sync for Watched {}
-
-/// What is read through it was written before it was published; loom's cell knows.
-fn a_published_value_is_read_while_it_is_replaced() {
-    loom::model(|| {
-        let published = Arc::new(Published::new(Watched(UnsafeCell::new(1))));
-        let (reader, writer) = (Arc::clone(&published), Arc::clone(&published));
-        let reading = thread::spawn(move || {
-            let first = reader.get();
-            let second = reader.get().0.with(|value| {
-                // SAFETY: nothing writes to it after it was published.
-                unsafe { *value }
-            });
-            let again = first.0.with(|value| {
-                // SAFETY: as above; what was replaced lives on.
-                unsafe { *value }
-            });
-            assert!(again <= second, "an older value after a newer one");
-        });
-        let writing = thread::spawn(move || {
-            let next = Watched(UnsafeCell::new(0));
-            next.0.with_mut(|value| {
-                // SAFETY: nobody else has it yet.
-                unsafe { *value = 2 }
-            });
-            writer.set(next);
-        });
-        reading.join().unwrap();
-        writing.join().unwrap();
-        published.get().0.with(|value| {
-            // SAFETY: as above.
-            assert_eq!(unsafe { *value }, 2, "the last one stays");
-        });
-    });
-}
-
-#[test]
-fn a_published_value_is_whole_and_outlives_its_successor() {
-    a_published_value_is_read_while_it_is_replaced();
-}
-
-#[test]
-fn the_model_notices_a_value_published_without_order() {
-    assert!(breaks(
-        "KMS_FAULT_PUBLISHED_UNORDERED",
-        "sys::sync::model::a_published_value_is_whole_and_outlives_its_successor",
-        "Causality violation"
-    ));
-}
-
 #[test]
 fn a_lent_value_has_one_borrower_and_comes_back() {
     loom::model(|| {

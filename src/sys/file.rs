@@ -1,0 +1,353 @@
+//! Opens files, and is the only place that does: every descriptor is close-on-exec, at least 3, and verified before use.
+//!
+//! Descriptors 0 to 2 are the host's, even where it closed them: what it logs to a closed stderr would land in our file.
+//! A host may also close descriptors that it does not know (`closefrom`, when it becomes a daemon) and open its own files
+//! under the same numbers. A [`File`] therefore remembers its (device, inode) and a mark, which is the file offset: all
+//! reading and writing is by `pread` and `pwrite`, so only this very open file has it. A descriptor that is no longer ours
+//! is reported as EBADF; it is neither read, written, locked nor closed.
+
+use std::ffi::{CStr, CString, c_int};
+use std::io::{Error, ErrorKind, Result};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use super::{fault, fork, random};
+
+/// Which file this is, whatever its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileId {
+    pub device: u64,
+    pub inode: u64,
+}
+
+impl FileId {
+    pub fn of(path: &Path) -> Result<Self> {
+        let found = std::fs::metadata(path)?;
+        Ok(Self { device: found.dev(), inode: found.ino() })
+    }
+}
+
+/// What `fstat` reports.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts {
+    pub id: FileId,
+    pub len: u64,
+    pub mode: u32,
+    pub owner: u32,
+}
+
+impl Facts {
+    pub fn is_regular(&self) -> bool {
+        self.mode & libc::S_IFMT == libc::S_IFREG
+    }
+
+    pub fn is_folder(&self) -> bool {
+        self.mode & libc::S_IFMT == libc::S_IFDIR
+    }
+}
+
+/// How an open file is recognised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    pub id: FileId,
+    /// The file offset; `None` where the file can't seek, or somebody else moves it.
+    pub mark: Option<i64>,
+}
+
+impl Identity {
+    /// Whether `descriptor` still is this open file.
+    pub fn is_at(&self, descriptor: c_int) -> bool {
+        // SAFETY: lseek takes any number; the result is checked.
+        let marked = || self.mark.is_none_or(|mark| unsafe { libc::lseek(descriptor, 0, libc::SEEK_CUR) } == mark);
+        fault::wanted("KMS_FAULT_DESCRIPTORS_TRUSTED") || (facts(descriptor).is_ok_and(|f| f.id == self.id) && marked())
+    }
+}
+
+/// An open file.
+#[derive(Debug)]
+pub struct File {
+    descriptor: c_int,
+    identity: Identity,
+}
+
+impl File {
+    /// Opens for reading. Does not wait for a writer where the path is a FIFO.
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::open_with(path, libc::O_RDONLY | libc::O_NONBLOCK, 0)
+    }
+
+    pub fn open_writable(path: &Path) -> Result<Self> {
+        Self::open_with(path, libc::O_RDWR | libc::O_NONBLOCK, 0)
+    }
+
+    /// Makes a file that must not exist.
+    pub fn create_new(path: &Path, mode: u32) -> Result<Self> {
+        Self::open_with(path, libc::O_RDWR | libc::O_CREAT | libc::O_EXCL, mode)
+    }
+
+    fn open_with(path: &Path, flags: c_int, mode: u32) -> Result<Self> {
+        let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::from(ErrorKind::InvalidInput))?;
+        Self::marked(open(&path, flags, mode)?)
+    }
+
+    /// Takes a descriptor that is already open and marks it.
+    pub fn marked(descriptor: c_int) -> Result<Self> {
+        let mut file = Self::unmarked(descriptor)?;
+        let mark = random::array().map_or(0, u32::from_ne_bytes);
+        let mark = i64::from(mark >> 2 | 1);
+        // SAFETY: lseek takes any number; the result is checked. A folder's offset is not ours to choose.
+        if facts(descriptor)?.is_regular() && unsafe { libc::lseek(descriptor, mark, libc::SEEK_SET) } == mark {
+            file.identity.mark = Some(mark);
+        }
+        Ok(file)
+    }
+
+    /// Takes a descriptor that is already open and whose offset others move.
+    pub fn unmarked(descriptor: c_int) -> Result<Self> {
+        match facts(descriptor) {
+            Ok(found) => Ok(Self { descriptor, identity: Identity { id: found.id, mark: None } }),
+            Err(e) => {
+                // SAFETY: the caller handed the descriptor over.
+                unsafe { libc::close(descriptor) };
+                Err(e)
+            }
+        }
+    }
+
+    pub fn id(&self) -> FileId {
+        self.identity.id
+    }
+
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// The number, whatever it is now: verify it with [`File::verified`] before use.
+    pub fn number(&self) -> c_int {
+        self.descriptor
+    }
+
+    /// The descriptor, if it still is this file; else EBADF.
+    pub fn verified(&self) -> Result<c_int> {
+        match self.identity.is_at(self.descriptor) {
+            true => Ok(self.descriptor),
+            false => Err(Error::from_raw_os_error(libc::EBADF)),
+        }
+    }
+
+    pub fn facts(&self) -> Result<Facts> {
+        facts(self.verified()?)
+    }
+
+    /// Reads until `bytes` is full or the file ends; returns how much was read.
+    pub fn read_at(&self, bytes: &mut [u8], at: u64) -> Result<usize> {
+        let descriptor = self.verified()?;
+        let mut done = 0;
+        while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            let offset = at.saturating_add(done as u64).try_into().unwrap_or(i64::MAX);
+            // SAFETY: `rest` is writable for its length.
+            match unsafe { libc::pread(descriptor, rest.as_mut_ptr().cast(), rest.len(), offset) } {
+                0 => break,
+                n => match usize::try_from(n) {
+                    Ok(n) => done += n,
+                    Err(_) => interrupted_or_failed()?,
+                },
+            }
+        }
+        Ok(done)
+    }
+
+    pub fn write_all_at(&self, bytes: &[u8], at: u64) -> Result<()> {
+        let descriptor = self.verified()?;
+        let mut done = 0;
+        while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
+            let offset = at.saturating_add(done as u64).try_into().unwrap_or(i64::MAX);
+            // SAFETY: `rest` is readable for its length.
+            match unsafe { libc::pwrite(descriptor, rest.as_ptr().cast(), rest.len(), offset) } {
+                0 => return Err(ErrorKind::WriteZero.into()),
+                n => match usize::try_from(n) {
+                    Ok(n) => done += n,
+                    Err(_) => interrupted_or_failed()?,
+                },
+            }
+        }
+        Ok(())
+    }
+
+    pub fn sync(&self) -> Result<()> {
+        let descriptor = self.verified()?;
+        // SAFETY: fsync takes any number; it was just verified.
+        checked(unsafe { libc::fsync(descriptor) })
+    }
+
+    /// Syncs the content, and of the metadata what is needed to read it.
+    pub fn sync_data(&self) -> Result<()> {
+        let descriptor = self.verified()?;
+        // SAFETY: fdatasync takes any number; it was just verified.
+        checked(unsafe { libc::fdatasync(descriptor) })
+    }
+
+    /// Sets the mode whatever the umask is.
+    pub fn set_mode(&self, mode: u32) -> Result<()> {
+        let descriptor = self.verified()?;
+        // SAFETY: fchmod takes any number; it was just verified.
+        checked(unsafe { libc::fchmod(descriptor, mode) })
+    }
+
+    /// Takes the exclusive lock of flock(2); false if another process has it.
+    pub fn try_lock(&self) -> Result<bool> {
+        let descriptor = self.verified()?;
+        // SAFETY: flock takes any number; it was just verified.
+        match checked(unsafe { libc::flock(descriptor, libc::LOCK_EX | libc::LOCK_NB) }) {
+            Ok(()) => Ok(true),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        if let Ok(descriptor) = self.verified() {
+            // SAFETY: the descriptor is ours and is not used again.
+            unsafe { libc::close(descriptor) };
+        }
+    }
+}
+
+/// Opens a path close-on-exec, at a number of at least 3; the caller owns the descriptor.
+pub fn open(path: &CStr, flags: c_int, mode: u32) -> Result<c_int> {
+    // A placeholder shows the lowest free number. It has no access: what the host writes to it fails as on a closed one.
+    let probe = || retried(|| unsafe { libc::open(c"/".as_ptr(), libc::O_PATH | libc::O_CLOEXEC) });
+    // SAFETY: a NUL-terminated path; the result is checked.
+    let real = || retried(|| unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC, mode) });
+    let lowest = probe()?;
+    if lowest > 2 || fault::wanted("KMS_FAULT_LOW_DESCRIPTORS") {
+        close(lowest);
+        return real().and_then(|descriptor| moved_up(descriptor, 3));
+    }
+    // No child may inherit the placeholders in place of the descriptors that its parent closed.
+    fork::gate(|| {
+        let mut kept = vec![lowest];
+        let opened = loop {
+            match probe() {
+                Ok(number) if number > 2 => {
+                    close(number);
+                    break real();
+                }
+                Ok(number) => kept.push(number),
+                Err(e) => break Err(e),
+            }
+        };
+        kept.into_iter().for_each(close);
+        opened.and_then(|descriptor| moved_up(descriptor, 3))
+    })
+}
+
+/// The descriptor at a number of at least `least`, moved there if it is lower.
+pub fn moved_up(descriptor: c_int, least: c_int) -> Result<c_int> {
+    if descriptor >= least || fault::wanted("KMS_FAULT_LOW_DESCRIPTORS") {
+        return Ok(descriptor);
+    }
+    // SAFETY: the caller owns the descriptor; the result is checked.
+    let moved = retried(|| unsafe { libc::fcntl(descriptor, libc::F_DUPFD_CLOEXEC, least) });
+    close(descriptor);
+    moved
+}
+
+fn close(descriptor: c_int) {
+    // SAFETY: a descriptor that was just opened here and that nobody else knows.
+    unsafe { libc::close(descriptor) };
+}
+
+fn retried(mut call: impl FnMut() -> c_int) -> Result<c_int> {
+    loop {
+        match call() {
+            -1 => interrupted_or_failed()?,
+            done => return Ok(done),
+        }
+    }
+}
+
+fn interrupted_or_failed() -> Result<()> {
+    match Error::last_os_error() {
+        e if e.kind() == ErrorKind::Interrupted => Ok(()),
+        e => Err(e),
+    }
+}
+
+fn checked(result: c_int) -> Result<()> {
+    if result == 0 { Ok(()) } else { Err(Error::last_os_error()) }
+}
+
+/// What `fstat` reports of a number.
+fn facts(descriptor: c_int) -> Result<Facts> {
+    // SAFETY: stat is plain data for which all zeroes is valid; fstat fills it, and takes any number.
+    let (result, found) = unsafe {
+        let mut found: libc::stat = std::mem::zeroed();
+        (libc::fstat(descriptor, &mut found), found)
+    };
+    checked(result)?;
+    Ok(Facts {
+        id: FileId { device: found.st_dev, inode: found.st_ino },
+        len: found.st_size.try_into().unwrap_or(0),
+        mode: found.st_mode,
+        owner: found.st_uid,
+    })
+}
+
+/// Makes the names in the folder of `path` durable.
+pub fn sync_folder_of(path: &Path) -> Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync()
+}
+
+/// Renames to a name that must not exist: the way to publish a file where the file system has no hard links.
+pub fn rename_new(from: &Path, to: &Path) -> Result<()> {
+    let text =
+        |path: &Path| CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::from(ErrorKind::InvalidInput));
+    let (from, to) = (text(from)?, text(to)?);
+    let here = libc::AT_FDCWD;
+    // SAFETY: two NUL-terminated paths; by number, because musl has no wrapper.
+    let done =
+        unsafe { libc::syscall(libc::SYS_renameat2, here, from.as_ptr(), here, to.as_ptr(), libc::RENAME_NOREPLACE) };
+    if done == 0 { Ok(()) } else { Err(Error::last_os_error()) }
+}
+
+/// Whether a file of this owner may hold our secrets or our data: root or this process's user.
+pub fn is_trusted_owner(owner: u32) -> bool {
+    // SAFETY: geteuid takes nothing and can't fail.
+    owner == 0 || owner == unsafe { libc::geteuid() }
+}
+
+/// What the system said, and the next step where there is one.
+pub fn explain(error: &Error) -> String {
+    let step = match error.raw_os_error().unwrap_or(0) {
+        libc::EMFILE => "raise the limit on open files (ulimit -n)",
+        libc::ENFILE => "raise the system's limit on open files (sysctl fs.file-max)",
+        libc::EIO => "check the disk and the kernel's log",
+        libc::ENOSPC | libc::EDQUOT => "free some space",
+        libc::EROFS => "mount the file system for writing, or open the keystore read-only",
+        libc::EACCES | libc::EPERM => "check the owner and the permissions of the file and of its folders",
+        libc::EBADF => "the program closed this file descriptor; the next call opens the file again",
+        libc::ELOOP => "check the symbolic links",
+        libc::ENOTDIR => "a part of the path is not a folder",
+        libc::ENODEV | libc::ENXIO | libc::ESTALE => "check that the volume is still there",
+        libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP | libc::ENOLCK => {
+            "the file system lacks something; use a local one (ext4, XFS, Btrfs, tmpfs)"
+        }
+        _ => return error.to_string(),
+    };
+    format!("{error}; {step}")
+}
+
+/// The content of a small text file of the kernel.
+pub fn read_text(path: &Path) -> Option<String> {
+    let mut bytes = [0; 256];
+    let len = File::open(path).and_then(|file| file.read_at(&mut bytes, 0)).ok()?;
+    std::str::from_utf8(bytes.get(..len)?).ok().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests;
