@@ -219,6 +219,7 @@ impl Drop for File {
 /// Opens a path close-on-exec, at a number of at least 3; the caller owns the descriptor.
 pub fn open(path: &CStr, flags: c_int, mode: u32) -> Result<c_int> {
     // A placeholder shows the lowest free number. It has no access: what the host writes to it fails as on a closed one.
+    // SAFETY: a NUL-terminated path; the result is checked.
     let probe = || retried(|| unsafe { libc::open(c"/".as_ptr(), libc::O_PATH | libc::O_CLOEXEC) });
     // SAFETY: a NUL-terminated path; the result is checked.
     let real = || retried(|| unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC, mode) });

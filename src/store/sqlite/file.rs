@@ -109,7 +109,7 @@ fn check_header_once(path: &Path) -> Result<()> {
     if word(68)? != APPLICATION_ID.cast_unsigned() {
         return Err(format::not_ours());
     }
-    check_journal_bytes(path, &header)?;
+    check_journal_bytes(path, header)?;
     format::check(word(60)?.cast_signed())?;
     // A page size of 1 means 65536. The page count is right only where the change counters agree, and while a
     // journal waits to be rolled back the file may rightly be shorter.
