@@ -10,7 +10,7 @@ LONG = long
 PREFIX = /usr/local
 PLACES = PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' $(foreach name,LIBDIR INCLUDEDIR MANDIR STRIP,$(if $(filter-out undefined default,$(origin $(name))),$(name)='$($(name))'))
 
-.PHONY: help demo build install uninstall deb test test-nightly test-long fuzz header abi bench clean
+.PHONY: help demo build install uninstall deb test test-nightly test-long fuzz header actions abi bench clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -42,6 +42,9 @@ test-long: ## the tests that count, with large counts; KMS_LONG=10 makes them te
 
 fuzz: ## fuzz each target for SECONDS (300); TARGET=name fuzzes one of fuzz/targets
 	@ci/fuzz $(if $(filter-out environment default undefined,$(origin SECONDS)),$(SECONDS),300) $(TARGET)
+
+actions: ## write docs/actions.md and the list in kms_call's text from src/service/call/table.rs
+	@ci/actions
 
 header: ## write include/kms.h from src/ffi
 	@ci/header

@@ -38,6 +38,8 @@
  *            id or an alias is accepted, so is its resource name: "acs:kms:local:libkms:key/ID" or
  *            "acs:kms:local:libkms:alias/NAME". A text that can't be an id is the id of no key: KMS_KEY_NOT_FOUND; an empty
  *            one is KMS_INVALID_ARGUMENT.
+ * Service    Keys, states, rotation and status codes follow Alibaba Cloud KMS (API 2016-01-20, "classic CMK"), which these texts
+ *            call the service. kms_call has its operations by its names: kms_rotate is CreateKeyVersion.
  * Order      Arguments are checked first, then whether the key exists, then its kind, then its state.
  * Limits     Too long a plaintext, context or description is KMS_LIMIT_EXCEEDED; any other number out of its range is
  *            KMS_INVALID_ARGUMENT.
@@ -831,8 +833,9 @@ kms_status kms_export_data_key(const struct kms_t *kms,
                                size_t out_cap,
                                size_t *out_len);
 
-// kms_rotate makes a new version of `key` (a key id or "alias/NAME") and promotes it to primary: new encryptions use
-// it, old ciphertexts go on decrypting. Its id is stored in `version_id`, KMS_ID_SIZE bytes, unless that is NULL.
+// kms_rotate (CreateKeyVersion in the service) makes a new version of `key` (a key id or "alias/NAME") and promotes it to
+// primary: new encryptions use it, and old ciphertexts still decrypt. Its id is stored in `version_id`, KMS_ID_SIZE bytes,
+// unless that is NULL.
 //
 // Allowed whether or not a policy is on; the next automatic rotation is counted from now. Two calls make two versions.
 // Fails with KMS_REJECTED_..., KMS_UNSUPPORTED_OPERATION for imported material.
@@ -987,12 +990,63 @@ KMS_MUST_USE
 kms_status kms_delete_key_material(const struct kms_t *kms,
                                    const char *key_id);
 
-// kms_call carries out an operation of the service by its action name ("Encrypt") with its own JSON: `request_json` is an
-// object of its parameters (NULL or "": none), and `*response_json` becomes the response, to be freed with
-// kms_string_free. On failure it is the service's error body, or NULL if not even that could be made.
+// kms_call carries out an operation by the name of its action ("Encrypt") with JSON: `request_json` is an object of the
+// action's parameters (NULL or "": none), and `*response_json` becomes the response, to be freed with kms_string_free. On
+// failure it is an error body (HttpStatus, Code, Message, RequestId), or NULL if not even that could be made.
+//
+// Names, parameters and errors are those of Alibaba Cloud KMS (API 2016-01-20), "the service" of this header; actions that
+// it lacks are in the same style. docs/actions.md has the parameters of each, and the action ListActions returns them.
 //
 // Plaintext is the Base64 of the bytes, both ways. A parameter that the action doesn't know is KMS_INVALID_ARGUMENT; an
-// unknown action KMS_UNKNOWN_ACTION.
+// unknown action KMS_UNKNOWN_ACTION. A batch returns KMS_OK also where records failed: each record has its own Code. Secrets
+// in a request are wiped from the library's memory, not from yours.
+//
+// The actions, each with its C function:
+//
+//     CreateKey                       kms_create_key
+//     CreateKeys                      kms_create_keys
+//     CreateServiceKey                kms_create_service_key
+//     DescribeKey                     kms_describe_key, kms_get_key_description
+//     ListKeys                        kms_list_keys
+//     EnableKey                       kms_enable_key
+//     DisableKey                      kms_disable_key
+//     ScheduleKeyDeletion             kms_schedule_key_deletion
+//     CancelKeyDeletion               kms_cancel_key_deletion
+//     UpdateKeyDescription            kms_update_key_description
+//     SetDeletionProtection           kms_set_deletion_protection
+//     CreateKeyVersion                kms_rotate
+//     UpdateRotationPolicy            kms_update_rotation_policy
+//     DescribeKeyVersion              kms_describe_key_version
+//     ListKeyVersions                 kms_list_key_versions
+//     Tick                            kms_tick
+//     Encrypt                         kms_encrypt
+//     Decrypt                         kms_decrypt
+//     ReEncrypt                       kms_reencrypt
+//     EncryptBatch                    kms_encrypt_batch
+//     DecryptBatch                    kms_decrypt_batch
+//     ReEncryptBatch                  kms_reencrypt_batch
+//     Inspect                         kms_inspect
+//     GenerateDataKey                 kms_generate_data_key
+//     GenerateDataKeyWithoutPlaintext kms_generate_data_key
+//     ExportDataKey                   kms_export_data_key
+//     GenerateAndExportDataKey        kms_generate_and_export_data_key
+//     GetParametersForImport          kms_get_parameters_for_import
+//     ImportKeyMaterial               kms_import_key_material
+//     ImportRawKeyMaterial            kms_import_raw_key_material
+//     DeleteKeyMaterial               kms_delete_key_material
+//     CreateAlias                     kms_create_alias
+//     UpdateAlias                     kms_update_alias
+//     DeleteAlias                     kms_delete_alias
+//     ListAliases                     kms_list_aliases
+//     ListAliasesByKeyId              kms_list_aliases
+//     TagResource                     kms_tag_resource
+//     UntagResource                   kms_untag_resource
+//     ListResourceTags                kms_list_resource_tags
+//     Health                          kms_health
+//     Verify                          kms_verify
+//     Backup                          kms_backup
+//     ChangeRoot                      kms_change_root
+//     ListActions                     -
 KMS_MUST_USE
 kms_status kms_call(const struct kms_t *kms,
                     const char *action,

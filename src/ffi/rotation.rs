@@ -9,8 +9,9 @@ use super::ptr;
 use super::status::kms_status;
 use super::types::{KMS_ID_SIZE, id_text};
 
-/// kms_rotate makes a new version of `key` (a key id or "alias/NAME") and promotes it to primary: new encryptions use
-/// it, old ciphertexts go on decrypting. Its id is stored in `version_id`, KMS_ID_SIZE bytes, unless that is NULL.
+/// kms_rotate (CreateKeyVersion in the service) makes a new version of `key` (a key id or "alias/NAME") and promotes it to
+/// primary: new encryptions use it, and old ciphertexts still decrypt. Its id is stored in `version_id`, KMS_ID_SIZE bytes,
+/// unless that is NULL.
 ///
 /// Allowed whether or not a policy is on; the next automatic rotation is counted from now. Two calls make two versions.
 /// Fails with KMS_REJECTED_..., KMS_UNSUPPORTED_OPERATION for imported material.

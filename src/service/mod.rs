@@ -4,7 +4,7 @@
 //!   operations.
 //! * `batch`: many records in one call. `target`: where the results of calls go.
 //! * `cache`: keys in memory. `thread`: what each thread keeps for the hot path, in `slots`. `ticker`: the rotation clock.
-//! * `name`: what keys are called in arguments. `call`: all of it once more, by the service's action names and JSON.
+//! * `name`: what keys are called in arguments. `call`: all of it once more, by action names and JSON.
 //! * `event`, `health`, `verify`: what a keystore tells of itself.
 
 mod alias;

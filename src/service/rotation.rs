@@ -42,8 +42,8 @@ pub struct Ticked {
 }
 
 impl Kms {
-    /// Makes a new version of a key and promotes it to primary, whether or not a policy is on. The schedule starts
-    /// anew. `key` is a key id or `alias/NAME`.
+    /// Makes a new version of a key and promotes it to primary, whether or not a policy is on; the service calls this
+    /// CreateKeyVersion. The schedule restarts. `key` is a key id or `alias/NAME`.
     pub fn rotate(&self, key: &str) -> Result<VersionId> {
         let core = self.core()?;
         let id = core.resolve(key)?;

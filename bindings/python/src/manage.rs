@@ -173,7 +173,7 @@ impl Keystore {
         fields(py, &self.call(py, |kms| kms.describe_key(&kms.create_service_key(name)?.to_string()))?)
     }
 
-    /// Makes a new version of a key, promotes it to primary and returns its id.
+    /// Makes a new version of a key, promotes it to primary and returns its id (the service's CreateKeyVersion).
     ///
     /// New encryptions use it, old ciphertexts go on decrypting. `key` is a key id or "alias/NAME". The next automatic
     /// rotation is counted from now. Raises `RejectedDisabled` and the other `Rejected...`, `UnsupportedOperation` for

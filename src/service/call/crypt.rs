@@ -1,16 +1,18 @@
-//! The actions that encrypt, decrypt and make data keys.
+//! The actions that encrypt, decrypt, inspect and make data keys.
 
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::keys::wrapping;
-use super::request::{Request, invalid};
+use super::keystore::error;
+use super::request::{ContextMap, Request, invalid};
 use super::show::{base64, object};
 use super::{Kms, Response};
 use crate::error::Result;
-use crate::service::Core;
+use crate::service::{Core, Moved, Record};
 
 /// KeyId and KeyVersionId of the ciphertext, then the other fields.
-fn with_ids<const N: usize>(kms: &Kms, blob: &[u8], fields: [(&str, serde_json::Value); N]) -> Result<Response> {
+fn with_ids<const N: usize>(kms: &Kms, blob: &[u8], fields: [(&str, Value); N]) -> Result<Response> {
     let info = kms.inspect(blob)?;
     let mut response =
         object([("KeyId", info.key.to_string().into()), ("KeyVersionId", info.version.to_string().into())]);
@@ -44,6 +46,89 @@ pub fn re_encrypt(kms: &Kms, request: &mut Request) -> Result<Response> {
     Core::check_no_alias(&destination)?;
     let moved = kms.reencrypt(&blob, &source_context.entries(), Some(&destination), &destination_context.entries())?;
     with_ids(kms, &blob, [("CiphertextBlob", base64(&moved))])
+}
+
+/// What each record became, in their order. The call succeeds also where records failed: an error body would be logged,
+/// and plaintexts with it.
+fn outcomes<T: AsRef<[u8]>>(field: &str, done: Vec<Result<T>>) -> Response {
+    let outcome = |done: Result<T>| match done {
+        Ok(bytes) => Value::Object(object([(field, base64(bytes.as_ref()))])),
+        Err(failed) => Value::Object(error(&failed)),
+    };
+    let records: Vec<Value> = done.into_iter().map(outcome).collect();
+    object([("Records", json!({ "Record": records }))])
+}
+
+/// The bytes and contexts of each record; one that is malformed refuses the whole call.
+struct Records<const N: usize>(Vec<(Zeroizing<Vec<u8>>, [ContextMap; N])>);
+
+impl<const N: usize> Records<N> {
+    fn of(request: &mut Request, data: &str, contexts: [&str; N]) -> Result<Self> {
+        let read = |mut record: Request| {
+            let bytes = record.bytes(data)?;
+            let mut maps = [const { ContextMap::new() }; N];
+            for (map, name) in maps.iter_mut().zip(contexts) {
+                *map = record.context(name)?;
+            }
+            record.finish()?;
+            Ok((bytes, maps))
+        };
+        request.records("Records")?.into_iter().map(read).collect::<Result<_>>().map(Self)
+    }
+
+    fn contexts(&self) -> Vec<[Vec<(&str, &str)>; N]> {
+        self.0.iter().map(|(_, maps)| maps.each_ref().map(ContextMap::entries)).collect()
+    }
+}
+
+impl Records<1> {
+    /// Runs `call` with all of them.
+    fn run<R>(&self, call: impl FnOnce(&[Record<'_>]) -> R) -> R {
+        let contexts = self.contexts();
+        let records = self.0.iter().zip(&contexts).map(|((data, _), [context])| Record { data, context });
+        call(&records.collect::<Vec<_>>())
+    }
+}
+
+pub fn encrypt_batch(kms: &Kms, request: &mut Request) -> Result<Response> {
+    let key = request.text("KeyId")?;
+    let records = Records::of(request, "Plaintext", ["EncryptionContext"])?;
+    request.finish()?;
+    Ok(outcomes("CiphertextBlob", records.run(|records| kms.encrypt_batch(&key, records))?))
+}
+
+pub fn decrypt_batch(kms: &Kms, request: &mut Request) -> Result<Response> {
+    let records = Records::of(request, "CiphertextBlob", ["EncryptionContext"])?;
+    request.finish()?;
+    Ok(outcomes("Plaintext", records.run(|records| kms.decrypt_batch(records))?))
+}
+
+pub fn re_encrypt_batch(kms: &Kms, request: &mut Request) -> Result<Response> {
+    let destination = request.optional_text("DestinationKeyId")?;
+    let contexts = ["SourceEncryptionContext", "DestinationEncryptionContext"];
+    let records = Records::of(request, "CiphertextBlob", contexts)?;
+    request.finish()?;
+    let contexts = records.contexts();
+    let moved: Vec<Moved<'_>> = records
+        .0
+        .iter()
+        .zip(&contexts)
+        .map(|((blob, _), [from, to])| Moved { blob, source_context: from, destination_context: to })
+        .collect();
+    Ok(outcomes("CiphertextBlob", kms.reencrypt_batch(destination.as_deref(), &moved)?))
+}
+
+pub fn inspect(kms: &Kms, request: &mut Request) -> Result<Response> {
+    let blob = request.bytes("CiphertextBlob")?;
+    request.finish()?;
+    let info = kms.inspect(&blob)?;
+    Ok(object([
+        ("KeyId", info.key.to_string().into()),
+        ("KeyVersionId", info.version.to_string().into()),
+        ("Algorithm", "XAES-256-GCM".into()),
+        ("HasEncryptionContext", (info.context_type != 0).into()),
+        ("IsPrimary", info.is_primary.into()),
+    ]))
 }
 
 /// NumberOfBytes, else KeySpec, else 32.

@@ -1,12 +1,13 @@
 //! The actions on keys, versions, imported material, aliases and tags.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::request::{Request, invalid};
-use super::show::{base64, date, metadata, object, version};
+use super::show::{base64, date, key_entry, metadata, object, version};
 use super::{Kms, Response};
 use crate::domain::arn;
 use crate::domain::deletion::DEFAULT_DAYS;
+use crate::domain::id::KeyId;
 use crate::domain::key::Origin;
 use crate::domain::rotation::Interval;
 use crate::domain::time::Time;
@@ -26,7 +27,7 @@ fn policy(request: &mut Request, enable: bool) -> Result<Option<Interval>> {
     }
 }
 
-pub fn create_key(kms: &Kms, request: &mut Request) -> Result<Response> {
+fn new_key(request: &mut Request) -> Result<CreateKey> {
     let description = request.optional_text("Description")?.unwrap_or_default();
     request.only("KeyUsage", &["ENCRYPT/DECRYPT"])?;
     request.only("KeySpec", &["Aliyun_AES_256"])?;
@@ -39,9 +40,31 @@ pub fn create_key(kms: &Kms, request: &mut Request) -> Result<Response> {
     let enable = request.optional_flag("EnableAutomaticRotation")?.unwrap_or(false);
     let rotate_every = policy(request, enable)?;
     request.finish()?;
-    let id = kms.create_key(&CreateKey { description, origin: Some(origin), rotate_every })?;
-    let key = kms.describe_key(&id.to_string())?;
-    Ok(object([("KeyMetadata", metadata(&key, false))]))
+    Ok(CreateKey { description, origin: Some(origin), rotate_every })
+}
+
+fn made(kms: &Kms, id: KeyId) -> Result<Response> {
+    Ok(object([("KeyMetadata", metadata(&kms.describe_key(&id.to_string())?, false))]))
+}
+
+pub fn create_key(kms: &Kms, request: &mut Request) -> Result<Response> {
+    let id = kms.create_key(&new_key(request)?)?;
+    made(kms, id)
+}
+
+pub fn create_keys(kms: &Kms, request: &mut Request) -> Result<Response> {
+    let count = request.optional_integer("Count")?.and_then(|count| usize::try_from(count).ok());
+    let count = count.ok_or_else(|| invalid("Count"))?;
+    let ids = kms.create_keys(&new_key(request)?, count)?;
+    let keys: Vec<Value> = ids.iter().map(|id| key_entry(*id)).collect();
+    Ok(object([("Keys", json!({ "Key": keys }))]))
+}
+
+pub fn create_service_key(kms: &Kms, request: &mut Request) -> Result<Response> {
+    let name = request.text("ServiceName")?;
+    request.finish()?;
+    let id = kms.create_service_key(&name)?;
+    made(kms, id)
 }
 
 pub fn describe_key(kms: &Kms, request: &mut Request) -> Result<Response> {
@@ -145,13 +168,23 @@ pub fn get_parameters_for_import(kms: &Kms, request: &mut Request) -> Result<Res
     ]))
 }
 
-pub fn import_key_material(kms: &Kms, request: &mut Request) -> Result<Response> {
-    let (wrapped, token) = (request.bytes("EncryptedKeyMaterial")?, request.bytes("ImportToken")?);
-    let expires = match request.optional_integer("KeyMaterialExpireUnix")? {
+fn expiry(request: &mut Request) -> Result<Option<Time>> {
+    Ok(match request.optional_integer("KeyMaterialExpireUnix")? {
         None | Some(0) => None,
         Some(seconds) => Some(Time::from_millis(0).plus_seconds(seconds)),
-    };
+    })
+}
+
+pub fn import_key_material(kms: &Kms, request: &mut Request) -> Result<Response> {
+    let (wrapped, token) = (request.bytes("EncryptedKeyMaterial")?, request.bytes("ImportToken")?);
+    let expires = expiry(request)?;
     on_key(request, |key| kms.import_key_material(key, &wrapped, &token, expires))
+}
+
+pub fn import_raw_key_material(kms: &Kms, request: &mut Request) -> Result<Response> {
+    let material = request.bytes("KeyMaterial")?;
+    let expires = expiry(request)?;
+    on_key(request, |key| kms.import_raw_key_material(key, &material, expires))
 }
 
 pub fn delete_key_material(kms: &Kms, request: &mut Request) -> Result<Response> {

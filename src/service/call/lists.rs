@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::request::{Request, invalid};
-use super::show::{object, state, version};
+use super::show::{key_entry, object, state, version};
 use super::{Kms, Response};
 use crate::domain::arn;
 use crate::domain::key::{Creator, Key};
@@ -99,7 +99,7 @@ pub fn list_keys(kms: &Kms, request: &mut Request) -> Result<Response> {
     request.finish()?;
     kms.list_keys(None, usize::MAX, |key| {
         if filters.match_key(key) {
-            page.add(|| json!({ "KeyId": key.id.to_string(), "KeyArn": arn::of_key(key.id) }));
+            page.add(|| key_entry(key.id));
         }
         true
     })?;

@@ -1,27 +1,29 @@
-//! All operations by the service's action names and JSON, for languages that can only pass strings.
+//! All operations by action names and JSON, for languages that can only pass strings; `table` has them all.
 //!
-//! Names, defaults and output conventions are the service's (API 2016-01-20). Two documented deviations: `Plaintext`
-//! is the Base64 of the bytes both ways, and a parameter that the action doesn't know is refused, so that a misspelt
-//! one is not silently without effect.
+//! Names, defaults and output conventions are those of Alibaba Cloud KMS (API 2016-01-20, "classic CMK"), which this
+//! library calls the service. Two documented deviations: `Plaintext` is the Base64 of the bytes both ways, and a parameter
+//! that the action doesn't know is refused, so that a misspelt one is not silently without effect.
 
 mod crypt;
 mod keys;
+mod keystore;
 mod lists;
 mod request;
 mod show;
+mod table;
 
 use std::io::Write;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use zeroize::Zeroize;
 
 use super::Kms;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result, Status, shown};
 use crate::sys::random;
 use request::Request;
 
 type Response = Map<String, Value>;
-type Action = fn(&Kms, &mut Request) -> Result<Response>;
+type Run = fn(&Kms, &mut Request) -> Result<Response>;
 
 /// A refused call: why, and the service's error body.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -36,16 +38,15 @@ impl Kms {
     /// Carries out `action` ("Encrypt") with the parameters in `request` (a JSON object) and gives the JSON response, which
     /// is the only copy of a plaintext that is left: wipe it.
     pub fn call(&self, action: &str, request: &str) -> std::result::Result<String, CallFailed> {
-        let done = self.dispatch(action, request);
+        let mut explanation = Response::new();
+        let done = self.dispatch(action, request, &mut explanation);
         let id = request_id();
         let failed = |error: Error| {
-            let body = json!({
-                "HttpStatus": http(error.status()),
-                "Code": error.status().code(),
-                "Message": error.to_string(),
-                "RequestId": id,
-            });
-            CallFailed { error, body: body.to_string() }
+            let mut body = explanation;
+            body.insert("HttpStatus".into(), http(error.status()).into());
+            body.extend(keystore::error(&error));
+            body.insert("RequestId".into(), id.as_str().into());
+            CallFailed { error, body: Value::Object(body).to_string() }
         };
         match done {
             Ok(mut response) => {
@@ -59,11 +60,18 @@ impl Kms {
         }
     }
 
-    fn dispatch(&self, name: &str, request: &str) -> Result<Response> {
-        let action = action(name).ok_or_else(|| Status::UnknownAction.error("there is no action of this name"))?;
+    fn dispatch(&self, name: &str, request: &str, explanation: &mut Response) -> Result<Response> {
+        let action = table::find(name).ok_or_else(|| unknown_action(name))?;
         let mut request = Request::parse(request)?;
-        action(self, &mut request)
+        request.check(action)?;
+        let done = (action.run)(self, &mut request);
+        *explanation = request.explanation();
+        done
     }
+}
+
+fn unknown_action(name: &str) -> Error {
+    Status::UnknownAction.error(format!("no action {}; ListActions returns them all", shown(name)))
 }
 
 /// The JSON of a response, written once and into its final place: growing would leave copies of a plaintext behind.
@@ -96,43 +104,6 @@ fn wipe(value: &mut Value) {
         Value::Object(fields) => fields.values_mut().for_each(wipe),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
-}
-
-fn action(name: &str) -> Option<Action> {
-    Some(match name {
-        "CreateKey" => keys::create_key,
-        "DescribeKey" => keys::describe_key,
-        "ListKeys" => lists::list_keys,
-        "EnableKey" => keys::enable_key,
-        "DisableKey" => keys::disable_key,
-        "ScheduleKeyDeletion" => keys::schedule_key_deletion,
-        "CancelKeyDeletion" => keys::cancel_key_deletion,
-        "UpdateKeyDescription" => keys::update_key_description,
-        "SetDeletionProtection" => keys::set_deletion_protection,
-        "UpdateRotationPolicy" => keys::update_rotation_policy,
-        "CreateKeyVersion" => keys::create_key_version,
-        "DescribeKeyVersion" => keys::describe_key_version,
-        "ListKeyVersions" => lists::list_key_versions,
-        "GetParametersForImport" => keys::get_parameters_for_import,
-        "ImportKeyMaterial" => keys::import_key_material,
-        "DeleteKeyMaterial" => keys::delete_key_material,
-        "CreateAlias" => keys::create_alias,
-        "UpdateAlias" => keys::update_alias,
-        "DeleteAlias" => keys::delete_alias,
-        "ListAliases" => lists::list_aliases,
-        "ListAliasesByKeyId" => lists::list_aliases_by_key_id,
-        "TagResource" => keys::tag_resource,
-        "UntagResource" => keys::untag_resource,
-        "ListResourceTags" => lists::list_resource_tags,
-        "Encrypt" => crypt::encrypt,
-        "Decrypt" => crypt::decrypt,
-        "ReEncrypt" => crypt::re_encrypt,
-        "GenerateDataKey" => crypt::generate_data_key,
-        "GenerateDataKeyWithoutPlaintext" => crypt::generate_data_key_without_plaintext,
-        "ExportDataKey" => crypt::export_data_key,
-        "GenerateAndExportDataKey" => crypt::generate_and_export_data_key,
-        _ => return None,
-    })
 }
 
 /// The service's HTTP status for a failure.

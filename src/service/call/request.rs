@@ -8,14 +8,20 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Vis
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use crate::error::{Error, Result, Status};
+use super::Response;
+use super::table::{Action, Parameter};
+use crate::error::{Error, Result, Status, shown};
 
 /// A JSON object, emptied as its parameters are taken; what is left is wiped, because a plaintext may be among it.
-pub struct Request(Map<String, Value>);
+pub struct Request {
+    left: Map<String, Value>,
+    /// What the body of an error says besides.
+    explanation: Response,
+}
 
 impl Drop for Request {
     fn drop(&mut self) {
-        self.0.values_mut().for_each(super::wipe);
+        self.left.values_mut().for_each(super::wipe);
     }
 }
 
@@ -25,6 +31,13 @@ pub fn invalid(name: &str) -> Error {
 
 fn missing(name: &str) -> Error {
     Status::MissingParameter.error(format!("the parameter {name} is needed but not provided"))
+}
+
+/// Names the parameters that the action has: the unknown one is mostly one of them, misspelt.
+fn unknown(name: &str, action: &Action) -> Error {
+    let known: Vec<&str> = action.parameters.iter().map(|parameter| parameter.name).collect();
+    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    Status::InvalidArgument.error(format!("{} has no parameter {}; its parameters: {known}", action.name, shown(name)))
 }
 
 /// JSON in which no object names a key twice; serde_json alone would keep the last and forget the others.
@@ -97,33 +110,63 @@ impl<'de> Visitor<'de> for UniqueVisitor {
 pub struct ContextMap(Vec<(String, String)>);
 
 impl ContextMap {
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
     pub fn entries(&self) -> Vec<(&str, &str)> {
         self.0.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect()
     }
 }
 
 impl Request {
+    fn of(left: Map<String, Value>) -> Self {
+        Self { left, explanation: Response::new() }
+    }
+
+    /// Checks the names against the action's: none unknown, none missing that is needed.
+    pub fn check(&self, action: &Action) -> Result<()> {
+        let known = |name: &str| action.parameters.iter().any(|parameter| parameter.name == name);
+        if let Some(name) = self.left.keys().find(|name| !known(name)) {
+            return Err(unknown(name, action));
+        }
+        let given = |parameter: &Parameter| self.left.get(parameter.name).is_some_and(|value| !value.is_null());
+        match action.parameters.iter().find(|parameter| parameter.required && !given(parameter)) {
+            Some(parameter) => Err(missing(parameter.name)),
+            None => Ok(()),
+        }
+    }
+
+    /// Puts fields into the body of the error that follows.
+    pub fn explain(&mut self, fields: Response) {
+        self.explanation = fields;
+    }
+
+    pub fn explanation(&mut self) -> Response {
+        std::mem::take(&mut self.explanation)
+    }
+
     /// Reads the object; an empty text is an empty object.
     pub fn parse(text: &str) -> Result<Self> {
         if text.trim().is_empty() {
-            return Ok(Self(Map::new()));
+            return Ok(Self::of(Map::new()));
         }
         match unique(text) {
-            Some(Value::Object(object)) => Ok(Self(object)),
+            Some(Value::Object(object)) => Ok(Self::of(object)),
             _ => Err(Status::InvalidArgument.error("the request is not a JSON object, or names something twice")),
         }
     }
 
     /// Complains about what no action has taken. To be called before anything is done.
     pub fn finish(&self) -> Result<()> {
-        match self.0.keys().next() {
-            Some(name) => Err(Status::InvalidArgument.error(format!("the parameter {name} is unknown to this action"))),
+        match self.left.keys().next() {
+            Some(name) => Err(Status::InvalidArgument.error(format!("the parameter {} is unknown here", shown(name)))),
             None => Ok(()),
         }
     }
 
     fn take(&mut self, name: &str) -> Option<Value> {
-        self.0.remove(name).filter(|value| !value.is_null())
+        self.left.remove(name).filter(|value| !value.is_null())
     }
 
     pub fn optional_text(&mut self, name: &str) -> Result<Option<String>> {
@@ -165,14 +208,43 @@ impl Request {
 
     /// Base64 of bytes.
     pub fn bytes(&mut self, name: &str) -> Result<Zeroizing<Vec<u8>>> {
-        let text = Zeroizing::new(self.text(name)?);
-        STANDARD.decode(text.as_bytes()).map(Zeroizing::new).map_err(|_| invalid(name))
+        self.optional_bytes(name)?.ok_or_else(|| missing(name))
+    }
+
+    pub fn optional_bytes(&mut self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>> {
+        let Some(text) = self.optional_text(name)?.map(Zeroizing::new) else { return Ok(None) };
+        STANDARD.decode(text.as_bytes()).map(|bytes| Some(Zeroizing::new(bytes))).map_err(|_| invalid(name))
+    }
+
+    /// An array of objects. What isn't one is wiped like what is.
+    pub fn records(&mut self, name: &str) -> Result<Vec<Self>> {
+        let Some(mut value) = self.json(name)? else { return Err(missing(name)) };
+        let objects = match &value {
+            Value::Array(records) => records.iter().all(Value::is_object),
+            _ => false,
+        };
+        match value {
+            Value::Array(records) if objects => Ok(records
+                .into_iter()
+                .filter_map(|record| match record {
+                    Value::Object(record) => Some(Self::of(record)),
+                    _ => None,
+                })
+                .collect()),
+            _ => {
+                super::wipe(&mut value);
+                Err(invalid(name))
+            }
+        }
     }
 
     /// JSON, or a text that holds JSON, as the service's query parameters do.
     pub fn json(&mut self, name: &str) -> Result<Option<Value>> {
         match self.take(name) {
-            Some(Value::String(text)) => unique(&text).map(Some).ok_or_else(|| invalid(name)),
+            Some(Value::String(text)) => {
+                let text = Zeroizing::new(text);
+                unique(&text).map(Some).ok_or_else(|| invalid(name))
+            }
             other => Ok(other),
         }
     }

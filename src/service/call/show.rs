@@ -43,6 +43,11 @@ pub fn state(state: KeyState) -> &'static str {
     }
 }
 
+/// A key in a list.
+pub fn key_entry(id: KeyId) -> Value {
+    json!({ "KeyId": id.to_string(), "KeyArn": arn::of_key(id) })
+}
+
 /// KeyMetadata of CreateKey and, with the protection, of DescribeKey.
 pub fn metadata(key: &Key, with_protection: bool) -> Value {
     let mut shown = Map::new();

@@ -1,3 +1,7 @@
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
+
 use super::*;
 use crate::Options;
 use crate::clock::ManualClock;
@@ -94,13 +98,137 @@ fn lists_come_in_pages_and_keys_are_filtered() {
         assert_eq!(refused(&kms, "ListKeys", bad).0, 400);
     }
 }
+#[test]
+fn keys_are_made_by_the_own_actions() {
+    let (kms, _) = open();
+    let made = ok(&kms, "CreateKeys", json!({ "Count": 3, "Description": "alike" }));
+    let keys = made["Keys"]["Key"].as_array().unwrap();
+    assert_eq!(keys.len(), 3);
+    for key in keys {
+        let shown = ok(&kms, "DescribeKey", json!({ "KeyId": key["KeyArn"] }));
+        assert_eq!(
+            (&shown["KeyMetadata"]["KeyId"], &shown["KeyMetadata"]["Description"]),
+            (&key["KeyId"], &json!("alike"))
+        );
+    }
+    for count in [0, -1, 1001] {
+        assert_eq!(refused(&kms, "CreateKeys", json!({ "Count": count })), (400, "InvalidParameter".into()));
+    }
+    let first = ok(&kms, "CreateServiceKey", json!({ "ServiceName": "disk" }))["KeyMetadata"]["KeyId"].clone();
+    let again = ok(&kms, "CreateServiceKey", json!({ "ServiceName": "disk" }))["KeyMetadata"]["KeyId"].clone();
+    assert_eq!(first, again);
+    assert_eq!(ok(&kms, "DescribeKey", json!({ "KeyId": "alias/acs/disk" }))["KeyMetadata"]["KeyId"], first);
+}
 
 #[test]
-fn every_action_of_the_reference_is_there() {
-    let actions = "CreateKey DescribeKey ListKeys EnableKey DisableKey ScheduleKeyDeletion CancelKeyDeletion \
-        UpdateKeyDescription SetDeletionProtection UpdateRotationPolicy CreateKeyVersion DescribeKeyVersion \
-        ListKeyVersions Encrypt Decrypt ReEncrypt GenerateDataKey GenerateDataKeyWithoutPlaintext ExportDataKey \
-        GenerateAndExportDataKey GetParametersForImport ImportKeyMaterial DeleteKeyMaterial CreateAlias UpdateAlias \
-        DeleteAlias ListAliases ListAliasesByKeyId TagResource UntagResource ListResourceTags";
-    assert!(actions.split_whitespace().all(|name| action(name).is_some()));
+fn raw_material_is_imported() {
+    let (kms, _) = open();
+    let key = ok(&kms, "CreateKey", json!({ "Origin": "EXTERNAL" }))["KeyMetadata"]["KeyId"].clone();
+    let material = STANDARD.encode([9; 32]);
+    ok(&kms, "ImportRawKeyMaterial", json!({ "KeyId": key, "KeyMaterial": material }));
+    assert_eq!(ok(&kms, "DescribeKey", json!({ "KeyId": key }))["KeyMetadata"]["KeyState"], "Enabled");
+    let other = json!({ "KeyId": key, "KeyMaterial": STANDARD.encode([8; 32]) });
+    assert_eq!(refused(&kms, "ImportRawKeyMaterial", other), (400, "InvalidKeyMaterial".into()));
+}
+
+#[test]
+fn a_batch_answers_each_record_by_itself() {
+    let (kms, _) = open();
+    let key = ok(&kms, "CreateKey", json!({}))["KeyMetadata"]["KeyId"].clone();
+    let context = json!({ "tenant": "42" });
+    let records = json!([{ "Plaintext": "b25l", "EncryptionContext": context }, { "Plaintext": "dHdv" }]);
+    let sealed = ok(&kms, "EncryptBatch", json!({ "KeyId": key, "Records": records }));
+    let blob = |of: &Value, at: usize| of["Records"]["Record"][at]["CiphertextBlob"].clone();
+    assert_eq!(ok(&kms, "Inspect", json!({ "CiphertextBlob": blob(&sealed, 0) }))["HasEncryptionContext"], true);
+
+    let version = ok(&kms, "CreateKeyVersion", json!({ "KeyId": key }))["KeyVersion"]["KeyVersionId"].clone();
+    let inspected = ok(&kms, "Inspect", json!({ "CiphertextBlob": blob(&sealed, 1) }));
+    assert_eq!((&inspected["KeyId"], &inspected["IsPrimary"]), (&key, &json!(false)));
+    // As a text that holds JSON, too.
+    let records = json!([
+        { "CiphertextBlob": blob(&sealed, 0), "SourceEncryptionContext": context },
+        { "CiphertextBlob": blob(&sealed, 1), "DestinationEncryptionContext": context },
+        { "CiphertextBlob": "eHg=" },
+    ]);
+    let moved = ok(&kms, "ReEncryptBatch", json!({ "Records": records.to_string() }));
+    assert_eq!(ok(&kms, "Inspect", json!({ "CiphertextBlob": blob(&moved, 0) }))["KeyVersionId"], version);
+    let failed = &moved["Records"]["Record"][2];
+    assert!(failed["Code"] == "InvalidParameter" && failed.get("CiphertextBlob").is_none(), "{failed}");
+
+    let records = json!([
+        { "CiphertextBlob": blob(&moved, 0) },
+        { "CiphertextBlob": blob(&moved, 1), "EncryptionContext": context },
+        { "CiphertextBlob": blob(&moved, 1) },
+    ]);
+    let opened = ok(&kms, "DecryptBatch", json!({ "Records": records }));
+    let opened = opened["Records"]["Record"].as_array().unwrap();
+    assert_eq!((&opened[0]["Plaintext"], &opened[1]["Plaintext"]), (&json!("b25l"), &json!("dHdv")));
+    assert!(opened[2].get("Plaintext").is_none() && opened[2]["Code"] == "InvalidParameter");
+
+    for records in
+        [json!(["x"]), json!({}), json!([{}]), json!([{ "Plaintext": "?" }]), json!([{ "Plaintext": "", "More": 1 }])]
+    {
+        assert_eq!(refused(&kms, "EncryptBatch", json!({ "KeyId": key, "Records": records })).0, 400, "{records}");
+    }
+    assert_eq!(refused(&kms, "EncryptBatch", json!({ "KeyId": "alias/none", "Records": [] })).0, 404);
+}
+
+#[test]
+fn the_clock_is_ticked_and_the_keystore_tells_its_health() {
+    let (kms, clock) = open();
+    ok(&kms, "CreateKey", json!({ "EnableAutomaticRotation": true, "RotationInterval": "7d" }));
+    clock.advance_seconds(8 * 86_400);
+    let ticked = ok(&kms, "Tick", json!({}));
+    assert_eq!((&ticked["Rotated"], &ticked["Destroyed"]), (&json!(1), &json!(0)));
+    let health = ok(&kms, "Health", json!({}));
+    assert_eq!((&health["Rotations"], &health["NoRotationThread"]), (&json!(1), &json!(true)));
+    assert_eq!(ok(&kms, "Verify", json!({}))["TotalCount"], 0);
+}
+
+#[test]
+fn a_backup_is_written_and_opened_by_the_changed_root() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let kms = Kms::open(&path("keys.db"), &Options::new().root_key(&[7; 32]).create(true)).unwrap();
+    let key = ok(&kms, "CreateKey", json!({}))["KeyMetadata"]["KeyId"].clone();
+    let opens = |name: &str, options: Options| Kms::open(&path(name), &options).map(drop).map_err(|e| e.status());
+
+    ok(&kms, "ChangeRoot", json!({ "RootKey": STANDARD.encode([8; 32]) }));
+    ok(&kms, "Backup", json!({ "Path": path("one.db") }));
+    assert_eq!(opens("one.db", Options::new().root_key(&[8; 32])), Ok(()));
+    assert_eq!(opens("one.db", Options::new().root_key(&[7; 32])), Err(Status::WrongRootKey));
+    assert_eq!(refused(&kms, "Backup", json!({ "Path": path("one.db") })).0, 500, "never replaced");
+
+    ok(&kms, "ChangeRoot", json!({ "RootKeyFile": path("root.key"), "CreateRootKeyFile": true }));
+    assert_eq!(opens("keys.db", Options::new().root_key_file(path("root.key"))), Ok(()));
+    ok(&kms, "ChangeRoot", json!({ "RootPassphrase": STANDARD.encode("correct horse") }));
+    assert_eq!(opens("keys.db", Options::new().root_passphrase(b"correct horse")), Ok(()));
+    assert_eq!(ok(&kms, "DescribeKey", json!({ "KeyId": key }))["KeyMetadata"]["KeyId"], key);
+
+    assert_eq!(refused(&kms, "ChangeRoot", json!({})).1, "MissingParameter");
+    let two = json!({ "RootKeyFile": path("x"), "RootPassphrase": "eHg=" });
+    assert_eq!(refused(&kms, "ChangeRoot", two), (400, "InvalidParameter".into()));
+    assert_eq!(refused(&kms, "ChangeRoot", json!({ "RootKey": "eHg=" })), (400, "InvalidParameter".into()));
+    assert_eq!(refused(&kms, "ChangeRoot", json!({ "RootPassphrase": "" })), (400, "InvalidParameter".into()));
+}
+
+#[test]
+fn faults_are_in_the_body_of_the_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.db").to_str().unwrap().to_owned();
+    let options = Options::new().root_key(&[7; 32]).create(true);
+    let kms = Kms::open(&path, &options).unwrap();
+    let key = ok(&kms, "CreateKey", json!({ "Description": "a text to be found" }))["KeyMetadata"]["KeyId"].clone();
+    drop(kms);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes.windows(18).position(|window| window == b"a text to be found").unwrap();
+    bytes[at] = b'A';
+    std::fs::write(&path, bytes).unwrap();
+    let kms = Kms::open(&path, &options).unwrap();
+    let failed = kms.call("Verify", "").unwrap_err();
+    assert_eq!(failed.error.status(), Status::KeystoreCorrupt);
+    let body: Value = serde_json::from_str(&failed.body).unwrap();
+    assert_eq!((&body["Code"], &body["TotalCount"]), (&json!("Keystore.Corrupt"), &json!(1)));
+    let fault = &body["Faults"]["Fault"][0];
+    assert!(fault["KeyId"] == key && fault["Code"] == "Keystore.Corrupt", "{body}");
 }

@@ -1,4 +1,4 @@
-/// Every operation by its action name, with the service's own JSON.
+/// Every operation by its action name, with JSON: docs/actions.md lists them, and so does the action ListActions.
 #pragma once
 
 #include <kms/text.hpp>

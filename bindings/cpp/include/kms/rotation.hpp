@@ -15,7 +15,8 @@ namespace kms::detail {
 template <class Keystore>
 class rotation_calls {
 public:
-    /// Makes a new version of `key`, a key id or "alias/NAME", and promotes it to primary; gives its id.
+    /// Makes a new version of `key`, a key id or "alias/NAME", promotes it to primary and returns its id. The service calls
+    /// this CreateKeyVersion.
     std::string rotate(std::string_view key) const {
         char version_id[KMS_ID_SIZE];
         check(kms_rotate(raw(), c_text(key), version_id));

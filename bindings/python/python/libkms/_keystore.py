@@ -435,7 +435,10 @@ class Keystore(_libkms.Keystore):
         self._change_root(root_key, root_key_file, root_passphrase, root_callback, create)
 
     def call(self, action: str, request: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Carries out an operation by the service's action name, with the service's own JSON as dicts.
+        """Carries out an operation by the name of its action, with JSON as dicts.
+
+        The names are those of Alibaba Cloud KMS (API 2016-01-20), whose semantics libkms keeps; `ListActions` returns them
+        all, with their parameters. A rotation is `CreateKeyVersion`.
 
         Plaintext is Base64 text, both ways. Raises the operation's exceptions, with the service's error body in
         `response`; `UnknownAction`, `InvalidArgument` for a parameter that the action doesn't know.

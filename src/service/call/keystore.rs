@@ -1,0 +1,130 @@
+//! The actions on the keystore as a whole, all of them libkms's own.
+
+use serde_json::{Value, json};
+
+use super::request::{Request, invalid};
+use super::show::object;
+use super::{Kms, Response};
+use crate::error::{Error, Result, Status};
+use crate::service::{Health, Options, Ticked};
+use crate::store::Fault;
+
+/// Faults that an error body lists at most.
+const MOST_FAULTS: usize = 1000;
+
+pub fn tick(kms: &Kms, request: &mut Request) -> Result<Response> {
+    request.finish()?;
+    let Ticked { rotated, destroyed, damaged } = kms.tick()?;
+    Ok(object([("Rotated", rotated.into()), ("Destroyed", destroyed.into()), ("Damaged", damaged.into())]))
+}
+
+pub fn health(kms: &Kms, request: &mut Request) -> Result<Response> {
+    request.finish()?;
+    // Taken apart, so that a new field can't be forgotten here.
+    let Health {
+        memory_not_locked,
+        ciphers_in_ordinary_memory,
+        slow_cpu,
+        not_mapped,
+        rotation_failing,
+        thread_stopped,
+        read_only,
+        no_rotation_thread,
+        rotations,
+        rotation_failures,
+        keys_destroyed,
+        keys_cached,
+        generation,
+    } = kms.health()?;
+    Ok(object([
+        ("MemoryNotLocked", memory_not_locked.into()),
+        ("CiphersInOrdinaryMemory", ciphers_in_ordinary_memory.into()),
+        ("SlowCpu", slow_cpu.into()),
+        ("NotMapped", not_mapped.into()),
+        ("RotationFailing", rotation_failing.into()),
+        ("ThreadStopped", thread_stopped.into()),
+        ("ReadOnly", read_only.into()),
+        ("NoRotationThread", no_rotation_thread.into()),
+        ("Rotations", rotations.into()),
+        ("RotationFailures", rotation_failures.into()),
+        ("KeysDestroyed", keys_destroyed.into()),
+        ("KeysCached", keys_cached.into()),
+        ("Generation", generation.into()),
+    ]))
+}
+
+pub fn backup(kms: &Kms, request: &mut Request) -> Result<Response> {
+    let path = path(request, "Path")?.ok_or_else(|| invalid("Path"))?;
+    request.finish()?;
+    kms.backup(path).map(|()| Response::new())
+}
+
+/// Fails where `kms_verify` does; the faults are then in the error body.
+pub fn verify(kms: &Kms, request: &mut Request) -> Result<Response> {
+    request.finish()?;
+    let (mut faults, mut count) = (Vec::new(), 0usize);
+    let done = kms.verify(|fault| {
+        count += 1;
+        if faults.len() < MOST_FAULTS {
+            faults.push(shown(fault));
+        }
+        true
+    });
+    let report = object([("Faults", json!({ "Fault": faults })), ("TotalCount", count.into())]);
+    match done {
+        Ok(()) => Ok(report),
+        Err(error) => {
+            request.explain(report);
+            Err(error)
+        }
+    }
+}
+
+fn shown(fault: &Fault) -> Value {
+    let mut shown = error(&fault.error);
+    if let Some(key) = fault.key {
+        shown.insert("KeyId".into(), key.to_string().into());
+    }
+    Value::Object(shown)
+}
+
+/// Code and Message, as an error body has them.
+pub fn error(error: &Error) -> Response {
+    object([("Code", error.status().code().into()), ("Message", error.to_string().into())])
+}
+
+pub fn change_root(kms: &Kms, request: &mut Request) -> Result<Response> {
+    let options = root(request)?;
+    request.finish()?;
+    kms.change_root(&options).map(|()| Response::new())
+}
+
+/// Exactly one root. A callback is a function, which JSON can't name.
+fn root(request: &mut Request) -> Result<Options> {
+    let mut options = Options::new();
+    let mut given = 0;
+    if let Some(key) = request.optional_bytes("RootKey")? {
+        (options, given) = (options.root_key(&key), given + 1);
+    }
+    if let Some(passphrase) = request.optional_bytes("RootPassphrase")? {
+        (options, given) = (options.root_passphrase(&passphrase), given + 1);
+    }
+    if let Some(path) = path(request, "RootKeyFile")? {
+        (options, given) = (options.root_key_file(path), given + 1);
+    }
+    let create = request.optional_flag("CreateRootKeyFile")?.unwrap_or(false);
+    match given {
+        1 => Ok(options.create(create)),
+        0 => Err(Status::MissingParameter
+            .error("no root: pass RootKey, RootPassphrase or RootKeyFile; a callback needs kms_change_root")),
+        _ => Err(Status::InvalidArgument.error("more than one root: pass one of RootKey, RootPassphrase, RootKeyFile")),
+    }
+}
+
+/// A path is never empty.
+fn path(request: &mut Request, name: &str) -> Result<Option<String>> {
+    match request.optional_text(name)? {
+        Some(path) if path.is_empty() => Err(invalid(name)),
+        path => Ok(path),
+    }
+}
