@@ -145,6 +145,10 @@
 // Imported material has expired and was erased; the key waits for it to be imported again.
 #define KMS_EVENT_MATERIAL_EXPIRED 8
 
+// The keystore's file was replaced or removed, or overwritten with another history of the keystore. Where that history is
+// the newer one, the handle continues with it; otherwise KMS_HEALTH_KEYSTORE_REPLACED is set.
+#define KMS_EVENT_KEYSTORE_REPLACED 9
+
 // Key bytes may be swapped out: raise RLIMIT_MEMLOCK.
 #define KMS_HEALTH_MEMORY_NOT_LOCKED 1
 
@@ -166,6 +170,10 @@
 // Cipher contexts, which hold keys, lie in ordinary memory that may be swapped out or dumped: OpenSSL is the system's,
 // or served the program before the library.
 #define KMS_HEALTH_CIPHERS_IN_ORDINARY_MEMORY 64
+
+// The keystore's path names another file, an older copy, or nothing. Changes and encryption fail with
+// KMS_KEYSTORE_REPLACED until the keystore is back at its path.
+#define KMS_HEALTH_KEYSTORE_REPLACED 128
 
 // The CPU has no quick instructions for AES-GCM or for random numbers, or OpenSSL is kept from using them. Encryption is
 // slower, and a copy of the running machine may repeat nonces: see docs/security.md, "Copies of a running machine".

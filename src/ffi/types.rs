@@ -187,6 +187,9 @@ pub const KMS_EVENT_KEY_DAMAGED: i32 = 6;
 pub const KMS_EVENT_THREAD_STOPPED: i32 = 7;
 /// Imported material has expired and was erased; the key waits for it to be imported again.
 pub const KMS_EVENT_MATERIAL_EXPIRED: i32 = 8;
+/// The keystore's file was replaced or removed, or overwritten with another history of the keystore. Where that history is
+/// the newer one, the handle continues with it; otherwise KMS_HEALTH_KEYSTORE_REPLACED is set.
+pub const KMS_EVENT_KEYSTORE_REPLACED: i32 = 9;
 
 /// Something that happened to the keys, whether the clock did it or a call. Valid during the callback only.
 #[repr(C)]
@@ -219,6 +222,9 @@ pub const KMS_HEALTH_THREAD_STOPPED: u32 = 32;
 /// Cipher contexts, which hold keys, lie in ordinary memory that may be swapped out or dumped: OpenSSL is the system's,
 /// or served the program before the library.
 pub const KMS_HEALTH_CIPHERS_IN_ORDINARY_MEMORY: u32 = 64;
+/// The keystore's path names another file, an older copy, or nothing. Changes and encryption fail with
+/// KMS_KEYSTORE_REPLACED until the keystore is back at its path.
+pub const KMS_HEALTH_KEYSTORE_REPLACED: u32 = 128;
 
 /// The CPU has no quick instructions for AES-GCM or for random numbers, or OpenSSL is kept from using them. Encryption is
 /// slower, and a copy of the running machine may repeat nonces: see docs/security.md, "Copies of a running machine".

@@ -46,6 +46,7 @@ impl Source for Store {
 
 /// What a snapshot tells of changes.
 pub trait Changes {
+    fn history(&self) -> u64;
     fn generation(&self) -> i64;
     fn destroyed(&self) -> i64;
     fn renamed(&self) -> i64;
@@ -53,6 +54,10 @@ pub trait Changes {
 }
 
 impl Changes for View<'_> {
+    fn history(&self) -> u64 {
+        View::history(self)
+    }
+
     fn generation(&self) -> i64 {
         View::generation(self)
     }
@@ -106,6 +111,8 @@ struct Entries {
     keys: Bounded<KeyId, CachedKey>,
     materials: Bounded<VersionId, Material>,
     aliases: Bounded<Arc<str>, KeyId>,
+    /// Which history of the store they are of.
+    history: u64,
     destroyed: i64,
     renamed: i64,
 }
@@ -116,6 +123,7 @@ impl Cache {
             keys: Bounded::new(capacity),
             materials: Bounded::new(capacity),
             aliases: Bounded::new(capacity),
+            history: 0,
             destroyed: -1,
             renamed: -1,
         };
@@ -150,13 +158,6 @@ impl Cache {
         self.epoch.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Sees to it that all announced changes were seen here; returns what was announced.
-    #[inline]
-    pub fn fresh(&self, source: &impl Source) -> Result<u64> {
-        let word = source.word();
-        if self.covers(word) { Ok(word) } else { self.look(source).map(|()| word) }
-    }
-
     /// Looks at the store. The word is read before: what is announced after that is looked for again.
     #[cold]
     pub fn look(&self, source: &impl Source) -> Result<()> {
@@ -188,8 +189,8 @@ impl Cache {
     /// Brings the cache to the generation of `view`; `word` is what was announced before the view was taken.
     pub fn catch_up(&self, view: &mut dyn Changes, word: u64) -> Result<()> {
         let (from, to) = (self.generation(), view.generation());
-        // A store that lies before us was put back; nothing that we hold is known to be in it.
-        let from = if to < from { -1 } else { from };
+        // Of a store that lies before us, or that went another way, nothing that we hold is known to be in it.
+        let from = if to < from || view.history() != self.entries.lock()?.history { -1 } else { from };
         // Read before the lock: the generation moves only under the connection, which the view has.
         let changed = if from < 0 || from == to { Vec::new() } else { view.changed_since(from, MANY + 1)? };
         let mut entries = self.entries.lock()?;
@@ -197,13 +198,13 @@ impl Cache {
             if from < 0 || changed.len() > MANY || view.destroyed() != entries.destroyed {
                 entries.keys.clear();
                 entries.materials.clear();
-                entries.destroyed = view.destroyed();
+                (entries.history, entries.destroyed) = (view.history(), view.destroyed());
                 self.erased.fetch_add(1, Ordering::AcqRel);
             }
             for id in changed.iter().take(MANY) {
                 entries.keys.remove(id);
             }
-            if view.renamed() != entries.renamed {
+            if from < 0 || view.renamed() != entries.renamed {
                 entries.aliases.clear();
                 entries.renamed = view.renamed();
             }
@@ -218,7 +219,7 @@ impl Cache {
     /// to be read.
     pub fn publish(&self, commit: Commit, changed: &[Stored], made: &[Arc<Material>], gone: &[KeyId]) -> bool {
         let Ok(mut entries) = self.entries.lock() else { return false };
-        let follows = self.generation() == commit.before;
+        let follows = self.generation() == commit.before && entries.history == commit.history;
         if follows {
             for material in made {
                 entries.materials.insert(material.version.id, Arc::clone(material));
@@ -289,16 +290,28 @@ impl Cache {
         Ok(self.entries.lock()?.materials.get(id))
     }
 
-    /// Keeps material, which never changes; whoever was first wins. `destroyed` is what the store said where it was read:
-    /// what has been destroyed since isn't kept.
-    pub fn keep_material(&self, material: Material, destroyed: i64) -> Result<Arc<Material>> {
+    /// Forgets all, because the store that it is of is no longer at its place.
+    pub fn forget(&self) -> Result<()> {
+        let mut entries = self.entries.lock()?;
+        entries.keys.clear();
+        entries.materials.clear();
+        entries.aliases.clear();
+        self.generation.store(-1, Ordering::Release);
+        self.erased.fetch_add(1, Ordering::AcqRel);
+        self.touch();
+        Ok(())
+    }
+
+    /// Keeps material, which never changes; whoever was first wins. `history` and `destroyed` are what the store said where it
+    /// was read: what has been destroyed since isn't kept.
+    pub fn keep_material(&self, material: Material, history: u64, destroyed: i64) -> Result<Arc<Material>> {
         let mut entries = self.entries.lock()?;
         let id = material.version.id;
         if let Some(found) = entries.materials.get(&id) {
             return Ok(found);
         }
         let entry = Arc::new(material);
-        if entries.destroyed == destroyed {
+        if entries.destroyed == destroyed && entries.history == history {
             entries.materials.insert(id, Arc::clone(&entry));
         }
         Ok(entry)

@@ -21,6 +21,7 @@ use crate::domain::key::Key;
 use crate::domain::rotation::Finding;
 use crate::domain::state::Operation;
 use crate::error::{Error, Result, Status};
+use crate::store::Standing;
 use crate::sys::clocks;
 
 /// What a blob says about itself; nothing is decrypted or authenticated.
@@ -278,6 +279,10 @@ impl Core {
     #[cold]
     fn prepare_seal(&self, mine: &mut ThreadState, name: &[u8]) -> Result<usize> {
         mine.forget_destroyed(self.cache.erased())?;
+        // What is encrypted now could never be decrypted by who has what stands there, or nothing.
+        if self.store.standing() != Standing::Here {
+            self.catch_up()?;
+        }
         let stamp = mine.stamp;
         // Most changes are of other keys. An alias may name another key now.
         if let Some(at) = mine.seals.find(name)

@@ -26,6 +26,8 @@ pub enum EventKind {
     ThreadStopped = 7,
     /// Imported material has expired and was erased; the key waits for it to be imported again.
     MaterialExpired = 8,
+    /// The keystore's file was replaced or removed, or overwritten with another history of the keystore.
+    KeystoreReplaced = 9,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::Kms;
 use crate::crypto::openssl::{self, Memory};
 use crate::error::Result;
+use crate::store::Standing;
 use crate::sys::random::cpu;
 
 #[derive(Debug, Default)]
@@ -33,6 +34,8 @@ pub struct Health {
     /// The rotation thread died of a panic; every other call fails.
     pub thread_stopped: bool,
     pub read_only: bool,
+    /// Another file stands in the keystore's place, or none: nothing is changed or encrypted until it is back.
+    pub keystore_replaced: bool,
     /// No thread rotates: call `tick`.
     pub no_rotation_thread: bool,
     /// Of this handle since it was opened.
@@ -58,6 +61,7 @@ impl Kms {
             rotation_failing: counters.failing.load(Ordering::Relaxed),
             thread_stopped: counters.thread_died.load(Ordering::Relaxed),
             read_only: core.store.is_read_only(),
+            keystore_replaced: core.store.standing() != Standing::Here,
             no_rotation_thread: !core.ticks,
             rotations: counters.rotations.load(Ordering::Relaxed),
             rotation_failures: counters.rotation_failures.load(Ordering::Relaxed),

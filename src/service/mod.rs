@@ -39,7 +39,7 @@ use crate::domain::id::{KeyId, VersionId};
 use crate::domain::limits;
 use crate::domain::time::{Now, Time};
 use crate::error::{Result, Status};
-use crate::store::{self, Change, Store, Stored};
+use crate::store::{self, Change, Standing, Store, Stored};
 use crate::sys::clocks;
 use crate::sys::fork::PerProcess;
 use crate::sys::per_thread::PerThread;
@@ -99,6 +99,8 @@ struct Core {
     counters: health::Counters,
     /// Rows that were told to be damaged.
     damaged: Lock<HashSet<i64>>,
+    /// What stood in the keystore's place at the last look, and how many other histories of it were found there.
+    place: Lock<(Standing, u64)>,
 }
 
 impl Kms {
@@ -131,12 +133,34 @@ impl Core {
         if !self.ticks {
             self.poll_if_late()?;
         }
-        self.cache.fresh(&self.store)
+        let word = self.store.word();
+        if self.cache.covers(word) { Ok(word) } else { self.catch_up().map(|()| word) }
     }
 
     #[cold]
     fn catch_up(&self) -> Result<()> {
-        self.cache.look(&self.store)
+        let looked = self.cache.look(&self.store);
+        self.heed_place()?;
+        looked
+    }
+
+    /// After a look at the store: what follows when another file stands in its place, or none, or it is back.
+    fn heed_place(&self) -> Result<()> {
+        let (now, turns) = (self.store.standing(), self.store.turns());
+        let before = std::mem::replace(&mut *self.place.lock()?, (now, turns));
+        if before == (now, turns) {
+            return Ok(());
+        }
+        if now == Standing::Another {
+            self.cache.forget()?;
+        }
+        // Each thread checks what it has ready before it is used again.
+        self.cache.touch();
+        if before.1 != turns || (before.0 == Standing::Here && now != Standing::Here) {
+            let event = Event::new(EventKind::KeystoreReplaced, self.clock.wall());
+            self.emit(&Event { status: Some(Status::KeystoreReplaced), ..event });
+        }
+        Ok(())
     }
 
     fn poll_if_late(&self) -> Result<()> {
@@ -192,7 +216,7 @@ impl Core {
     }
 
     fn unseal_material(&self, id: &KeyId, version: &VersionId) -> Result<Arc<Material>> {
-        let (found, destroyed) = self.store.read(|view| {
+        let (found, history, destroyed) = self.store.read(|view| {
             let stored = view.key(id)?.ok_or_else(|| not_found(id))?;
             match view.material(&stored, version)? {
                 None if stored.key.imported.is_none()
@@ -200,12 +224,12 @@ impl Core {
                 {
                     Err(missing_version(id))
                 }
-                found => Ok((found, view.destroyed())),
+                found => Ok((found, view.history(), view.destroyed())),
             }
         })?;
         let (version, mut bytes) = found.ok_or_else(|| version_not_found(id, version))?;
         let secret = self.arena.keep(&mut bytes)?;
-        self.cache.keep_material(Material { key: *id, version, secret }, destroyed)
+        self.cache.keep_material(Material { key: *id, version, secret }, history, destroyed)
     }
 
     /// One write transaction, its results taken over by the cache before anybody else hears of it.

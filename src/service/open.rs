@@ -228,6 +228,7 @@ impl Core {
             retry_after: std::sync::atomic::AtomicI64::new(i64::MIN),
             counters: super::health::Counters::default(),
             damaged: crate::sys::sync::Lock::default(),
+            place: crate::sys::sync::Lock::new((crate::store::Standing::Here, 0)),
         })
     }
 }

@@ -58,6 +58,14 @@ impl State {
         Self { generation: meta.generation, mac: meta.mac }
     }
 
+    pub fn generation(&self) -> i64 {
+        self.generation
+    }
+
+    pub fn mac(&self) -> &[u8; 32] {
+        &self.mac
+    }
+
     /// That a keystore in this state has everything that was anchored.
     pub fn check(&self, anchored: Option<Self>) -> Result<()> {
         match anchored {

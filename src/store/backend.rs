@@ -26,6 +26,10 @@ pub struct MetaRow {
     /// A MAC of all slots.
     pub slots: [u8; 32],
     pub mac: [u8; 32],
+    /// Added by format 2: what names the descriptions before this one, newest first (`history.rs`).
+    pub recent: Option<Vec<u8>>,
+    /// Added by format 2: the path by which the keystore was last changed.
+    pub place: Option<Vec<u8>>,
 }
 
 /// One way to unwrap the store root key.

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::backend::{Backend, MetaRow, Transaction};
+use super::history::History;
 use super::sealing::Sealing;
 use super::sqlite::Sqlite;
 use super::tree::Nodes;
@@ -19,6 +20,7 @@ pub(super) struct Connection {
     pub backend: Gated,
     pub sealing: Sealing,
     pub nodes: Nodes,
+    pub history: History,
 }
 
 /// A backend that is closed inside the fork gate, wherever it is dropped; empty after [`Gated::let_go`].
@@ -76,15 +78,20 @@ impl Store {
         // A child that returns from a callback is still inside its parent's call.
         check_epoch(self.epoch)?;
         let deadline = Instant::now() + self.settings.patience;
-        let lent = self.wait(deadline, || {
+        let mut displaced = false;
+        let begun = self.wait(deadline, || {
             let left = deadline.saturating_duration_since(Instant::now());
             let mut lent = self.connection.lend(left)?.ok_or_else(busy)?;
             let connection = lent.get()?;
             let begun = self.try_begin(connection, kind);
             drop_broken(connection, &begun);
+            displaced = connection.history.displaced;
             begun.map(|()| lent)
-        })?;
-        Ok((lent, deadline))
+        });
+        if begun.as_ref().is_err_and(|e| displaced || e.status() == Status::KeystoreReplaced) {
+            self.note_place(true);
+        }
+        Ok((begun?, deadline))
     }
 
     /// One try; makes the connection anew if it was dropped.
@@ -95,10 +102,12 @@ impl Store {
         }
         let backend = connection.backend.get()?;
         match fork::gate(|| backend.begin(kind)) {
-            // One that was opened while the disk could not be written stays read-only. One whose descriptors the host
-            // closed is of no more use; nothing was begun, so a new one may.
-            Err(e) if !is_new && may_be_lost(&e) => {
+            // One that was opened while the disk could not be written stays read-only, and one whose file was replaced may
+            // find the same keystore, or a newer one, at its path. One whose descriptors the host closed is of no more use;
+            // nothing was begun, so a new one may.
+            Err(e) if !is_new && (may_be_lost(&e) || e.status() == Status::KeystoreReplaced) => {
                 connection.backend.let_go();
+                connection.history.displaced |= e.status() == Status::KeystoreReplaced;
                 self.try_begin(connection, kind)
             }
             done => done,

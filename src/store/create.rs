@@ -255,7 +255,7 @@ pub fn fill_rows(backend: &mut dyn Backend, root: &Root) -> Result<Zeroizing<[u8
     let uuid = random::array::<16>()?;
     let slot = root.wrap(&key, &uuid)?;
     let generation = i64::from_be_bytes(random::array()?) & ((1 << 62) - 1);
-    let meta = Sealing::new(&key, uuid)?.first_meta(generation, std::slice::from_ref(&slot))?;
+    let meta = Sealing::new(&key, uuid)?.first_meta(generation, std::slice::from_ref(&slot), None)?;
     fork::gate(|| {
         backend.begin(Transaction::Write)?;
         let written = backend.insert_slot(&slot).and_then(|()| backend.put_meta(&meta)).and_then(|()| backend.commit());

@@ -4,6 +4,7 @@
 //! * `sealing`: rows to domain types and back, with their secrets. `transaction`: what a transaction can do.
 //! * `audit`: looks at every row.
 //! * `tree`: which rows are there, and which copy of each is the newest.
+//! * `history`: whether what is read goes on from what was read before.
 //! * `anchor`: what shows that the whole keystore is an older copy.
 //! * `backend`: the rows themselves; `sqlite` holds them. `connection`: the one connection to them.
 //! * `announce`: the generation other processes look at.
@@ -14,6 +15,7 @@ mod audit;
 mod backend;
 mod connection;
 mod create;
+mod history;
 mod root;
 mod sealing;
 mod sqlite;
@@ -22,7 +24,7 @@ mod tree;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
@@ -37,6 +39,7 @@ use anchor::State;
 use backend::{Backend, MetaRow, Transaction};
 use connection::{Connection, Gated, Unwinding, connect, drop_broken, read_waiting, wait};
 use create::Placed;
+use history::{History, Step};
 use sealing::{Meta, Sealing};
 use sqlite::Sqlite;
 use tree::{Nodes, Rows};
@@ -95,15 +98,33 @@ pub struct Store {
     word: Word,
     /// The newest generation that was seen; a reopened store may not lie before it.
     seen: AtomicI64,
+    /// What stands at the keystore's path.
+    standing: AtomicU8,
+    /// Counts the times that another history of the keystore was found there.
+    turns: AtomicU64,
     /// Set when the handle closes: nothing waits for other processes any more.
     closing: AtomicBool,
     /// The process that opened it.
     epoch: u64,
 }
 
+/// What stands at a keystore's path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Standing {
+    /// The keystore that is open.
+    Here,
+    /// Nothing: it was moved away or removed.
+    Nothing,
+    /// Another file, or an older copy.
+    Another,
+}
+
 /// What a committed change says about generations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Commit {
+    /// As [`View::history`].
+    pub history: u64,
     pub before: i64,
     pub after: i64,
     pub destroyed: i64,
@@ -174,17 +195,54 @@ impl Store {
         if found.uuid != self.uuid {
             return Err(Status::KeystoreReplaced.error("another keystore stands at this path now"));
         }
-        self.see(&sealing.check_meta(found)?)
+        self.check_newer(sealing.check_meta(found)?.generation)
     }
 
     /// That what was read is not older than what was seen before. Also the very file that is open may have been written
     /// over with an older copy.
-    fn see(&self, meta: &Meta) -> Result<()> {
-        if self.seen.fetch_max(meta.generation, Ordering::Relaxed) > meta.generation {
+    fn check_newer(&self, generation: i64) -> Result<()> {
+        if self.seen.fetch_max(generation, Ordering::Relaxed) > generation {
             return Err(Status::KeystoreReplaced
                 .error("an older copy of the keystore stands at this path now; close it and open it again"));
         }
         Ok(())
+    }
+
+    /// Takes note of the description that a transaction finds.
+    fn see(&self, history: &mut History, found: &MetaRow) -> Result<()> {
+        let newer = self.check_newer(found.generation);
+        self.note_place(newer.is_err());
+        newer?;
+        if history.see(State::of(found), found.recent.as_deref()) == Step::Other {
+            self.turns.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Keeps whether the keystore was found at its path.
+    fn note_place(&self, replaced: bool) {
+        let standing = match (replaced, &self.settings.location) {
+            (true, Location::File(path)) => match sqlite::exists(path) {
+                Ok(true) => Standing::Another,
+                _ => Standing::Nothing,
+            },
+            _ => Standing::Here,
+        };
+        self.standing.store(standing as u8, Ordering::Relaxed);
+    }
+
+    /// What stood at the keystore's path when it was last asked.
+    pub fn standing(&self) -> Standing {
+        match self.standing.load(Ordering::Relaxed) {
+            here if here == Standing::Here as u8 => Standing::Here,
+            nothing if nothing == Standing::Nothing as u8 => Standing::Nothing,
+            _ => Standing::Another,
+        }
+    }
+
+    /// How often another history of the keystore was found in its place, and taken for it.
+    pub fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
     }
 
     /// `unchecked`: nothing but the description shows whether the root key is the right one.
@@ -208,13 +266,17 @@ impl Store {
         sealing.check_slots(&meta, &slots)?;
         let word = map_word(&settings, backend.get()?, &meta)?;
         check_epoch(epoch)?;
+        let mut history = History::default();
+        history.see(State::of(&found), None);
         let store = Self {
             settings,
             uuid,
             root,
-            connection: Pool::new([Connection { backend, sealing, nodes: Nodes::default() }]),
+            connection: Pool::new([Connection { backend, sealing, nodes: Nodes::default(), history }]),
             word,
             seen: AtomicI64::new(meta.generation),
+            standing: AtomicU8::new(Standing::Here as u8),
+            turns: AtomicU64::new(0),
             closing: AtomicBool::new(false),
             epoch,
         };
@@ -276,13 +338,13 @@ impl Store {
         let guard = Unwinding(lent.get()?);
         let connection = &mut *guard.0;
         let result = fork::gate(|| {
-            let Connection { backend, sealing, nodes } = &mut *connection;
+            let Connection { backend, sealing, nodes, history } = &mut *connection;
             let backend = backend.get()?;
-            let meta = sealing.check_meta(&backend.meta()?);
-            let result = meta.and_then(|meta| {
-                self.see(&meta)?;
+            let found = backend.meta()?;
+            let result = sealing.check_meta(&found).and_then(|meta| {
+                self.see(history, &found)?;
                 self.keep_word_linked(meta.generation, false);
-                body(&mut View::new(Rows { backend, sealing }, nodes, meta))
+                body(&mut View::new(Rows { backend, sealing }, nodes, meta, found.mac, history.breaks))
             });
             backend.rollback();
             result
@@ -320,6 +382,7 @@ impl Store {
             let committed = self.commit(connection, deadline);
             drop_broken(connection, &committed);
             if committed.is_ok() || self.stands(connection, &meta) {
+                connection.history.committed(State::of(&meta));
                 self.seen.fetch_max(commit.after, Ordering::Relaxed);
                 announce::tell(&self.word, || publish(&value, commit), announced);
             }
@@ -368,11 +431,12 @@ impl Store {
             let guard = Unwinding(lent.get()?);
             let connection = &mut *guard.0;
             let result = fork::gate(|| {
-                let Connection { backend, sealing, .. } = &mut *connection;
+                let Connection { backend, sealing, history, .. } = &mut *connection;
                 let backend = backend.get()?;
                 let found = backend.meta();
                 let copied = found.and_then(|found| {
-                    self.see(&sealing.check_meta(&found)?)?;
+                    sealing.check_meta(&found)?;
+                    self.see(history, &found)?;
                     backend.copy_to(temporary)?;
                     Ok(found)
                 });
@@ -406,14 +470,15 @@ impl Store {
         body: impl FnOnce(&mut Change<'_>) -> Result<R>,
     ) -> Result<(R, Option<(Commit, MetaRow)>)> {
         fork::gate(|| {
-            let Connection { backend, sealing, nodes } = connection;
+            let Connection { backend, sealing, nodes, history } = connection;
             let backend = backend.get()?;
             let found = backend.meta()?;
             let checked = sealing.check_meta(&found).and_then(|meta| State::of(&found).check(anchored).map(|()| meta));
             let result = checked.and_then(|meta| {
-                self.see(&meta)?;
+                self.see(history, &found)?;
                 self.keep_word_linked(meta.generation, true);
-                let mut change = Change::new(View::new(Rows { backend, sealing }, nodes, meta));
+                let view = View::new(Rows { backend, sealing }, nodes, meta, found.mac, history.breaks);
+                let mut change = Change::new(view);
                 let value = body(&mut change)?;
                 Ok((value, change.seal_meta()?))
             });

@@ -51,6 +51,8 @@ pub struct Meta {
     pub last_row: i64,
     pub roots: Roots,
     pub slots: [u8; 32],
+    pub recent: Option<Vec<u8>>,
+    pub place: Option<Vec<u8>>,
 }
 
 /// The keys of one keystore's rows.
@@ -70,16 +72,18 @@ impl Sealing {
     }
 
     /// The description of a keystore that holds nothing yet.
-    pub fn first_meta(&mut self, generation: i64, slots: &[SlotRow]) -> Result<MetaRow> {
+    pub fn first_meta(&mut self, generation: i64, slots: &[SlotRow], place: Option<Vec<u8>>) -> Result<MetaRow> {
         let slots = self.slots_mac(slots)?;
         let (uuid, roots) = (self.uuid, Roots::default());
-        self.meta_row(Meta { uuid, generation, destroyed: 0, renamed: 0, last_row: 0, roots, slots })
+        let (destroyed, renamed, last_row, recent) = (0, 0, 0, None);
+        self.meta_row(Meta { uuid, generation, destroyed, renamed, last_row, roots, slots, recent, place })
     }
 
     pub fn meta_row(&mut self, meta: Meta) -> Result<MetaRow> {
-        let Meta { uuid, generation, destroyed, renamed, last_row, roots: [keys, ids, aliases], slots } = meta;
+        let Meta { uuid, generation, destroyed, renamed, last_row, roots: [keys, ids, aliases], slots, .. } = meta;
+        let (recent, place, mac) = (meta.recent, meta.place, [0; 32]);
         let mut row =
-            MetaRow { uuid, generation, destroyed, renamed, last_row, keys, ids, aliases, slots, mac: [0; 32] };
+            MetaRow { uuid, generation, destroyed, renamed, last_row, keys, ids, aliases, slots, mac, recent, place };
         row.mac = self.meta_mac(&row)?;
         Ok(row)
     }
@@ -91,14 +95,19 @@ impl Sealing {
                 Status::KeystoreCorrupt.error("the keystore's description was altered; restore it from a backup")
             );
         }
-        let MetaRow { uuid, generation, destroyed, renamed, last_row, keys, ids, aliases, slots, .. } = row.clone();
-        Ok(Meta { uuid, generation, destroyed, renamed, last_row, roots: [keys, ids, aliases], slots })
+        let MetaRow {
+            uuid, generation, destroyed, renamed, last_row, keys, ids, aliases, slots, recent, place, ..
+        } = row.clone();
+        let roots = [keys, ids, aliases];
+        Ok(Meta { uuid, generation, destroyed, renamed, last_row, roots, slots, recent, place })
     }
 
     fn meta_mac(&mut self, row: &MetaRow) -> Result<[u8; 32]> {
         let mut columns = Columns::default();
         columns.number(row.generation).number(row.destroyed).number(row.renamed).number(row.last_row);
         columns.bytes(&row.keys).bytes(&row.ids).bytes(&row.aliases).bytes(&row.slots);
+        let added = [&row.recent, &row.place];
+        columns.added(&added.map(|value| value.as_ref().map_or(Column::Null, |bytes| Column::Bytes(bytes))));
         self.mac(b"meta", &columns)
     }
 

@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 
 use super::Commit;
 use super::backend::{AliasRow, DueRow, KeyRow, MaterialRow, MetaRow, SlotRow, TagRow};
+use super::history;
 use super::sealing::{Meta, NO_VERSIONS, Stored, digest_of, signed};
 use super::tree::{Digest, Nodes, Rows, Tree};
 use crate::domain::id::{KeyId, VersionId};
@@ -24,6 +25,8 @@ pub struct View<'a> {
     pub(super) rows: Rows<'a>,
     pub(super) nodes: &'a mut Nodes,
     pub(super) meta: Meta,
+    mac: [u8; 32],
+    breaks: u64,
 }
 
 fn stale(id: &KeyId) -> Error {
@@ -55,9 +58,10 @@ pub(super) fn row_digest(row: i64) -> Digest {
 }
 
 impl<'a> View<'a> {
-    pub(super) fn new(rows: Rows<'a>, nodes: &'a mut Nodes, meta: Meta) -> Self {
+    /// `mac` is that of `meta`; `breaks` counts the other histories of this keystore that were read instead of it.
+    pub(super) fn new(rows: Rows<'a>, nodes: &'a mut Nodes, meta: Meta, mac: [u8; 32], breaks: u64) -> Self {
         nodes.begin(&meta.roots);
-        Self { rows, nodes, meta }
+        Self { rows, nodes, meta, mac, breaks }
     }
 
     pub(super) fn find(&mut self, tree: Tree, name: &[u8]) -> Result<Option<Digest>> {
@@ -77,6 +81,12 @@ impl<'a> View<'a> {
 
     pub fn generation(&self) -> i64 {
         self.meta.generation
+    }
+
+    /// Changes when the keystore that is read may not go on from the one that was read before: nothing that is known of that
+    /// one holds of this.
+    pub fn history(&self) -> u64 {
+        self.breaks
     }
 
     /// How often a key was destroyed, or its imported material erased.
@@ -318,15 +328,15 @@ impl<'a> Change<'a> {
         if !self.changed {
             return Ok(None);
         }
-        let View { rows, nodes, meta } = &mut self.view;
+        let View { rows, nodes, meta, mac, breaks } = &mut self.view;
         let (before, after) = (meta.generation, meta.generation + 1);
         let (destroyed, renamed) = (meta.destroyed + self.destroyed, meta.renamed + self.renamed);
         let roots = nodes.flush(rows)?;
-        let Meta { uuid, last_row, slots, .. } = *meta;
+        let recent = Some(history::next(meta, mac));
         let row =
-            rows.sealing.meta_row(Meta { uuid, generation: after, destroyed, renamed, last_row, roots, slots })?;
+            rows.sealing.meta_row(Meta { generation: after, destroyed, renamed, roots, recent, ..meta.clone() })?;
         rows.backend.put_meta(&row)?;
-        Ok(Some((Commit { before, after, destroyed, renamed }, row)))
+        Ok(Some((Commit { history: *breaks, before, after, destroyed, renamed }, row)))
     }
 
     fn put(&mut self, tree: Tree, name: &[u8], digest: Option<&Digest>) -> Result<()> {

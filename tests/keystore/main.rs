@@ -24,6 +24,7 @@ mod place;
 mod processes;
 #[path = "../process/role.rs"]
 mod role;
+mod replaced;
 mod roles;
 mod roots;
 mod serve;

@@ -46,6 +46,10 @@ struct Handle {
 }
 
 impl Changes for Rows {
+    fn history(&self) -> u64 {
+        0
+    }
+
     fn generation(&self) -> i64 {
         self.generation
     }
@@ -101,7 +105,8 @@ impl Handle {
             let mut rows = self.disk.rows.lock().unwrap();
             rows.generation += 1;
             rows.revision += 1;
-            let commit = Commit { before: rows.generation - 1, after: rows.generation, destroyed: 0, renamed: 0 };
+            let commit =
+                Commit { history: 0, before: rows.generation - 1, after: rows.generation, destroyed: 0, renamed: 0 };
             (commit, [stored(&rows)])
         };
         if told {
@@ -114,7 +119,9 @@ impl Handle {
 
     /// The revision that a call works with, found as `Core::key` does.
     fn revision(&self) -> i64 {
-        self.cache.fresh(self).unwrap();
+        if !self.cache.covers(self.word()) {
+            self.cache.look(self).unwrap();
+        }
         if let Some(found) = self.cache.key(&id()).unwrap() {
             return found.revision;
         }

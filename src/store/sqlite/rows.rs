@@ -216,32 +216,37 @@ impl Backend for Sqlite {
     }
 
     fn meta(&mut self) -> Result<MetaRow> {
-        let sql = "SELECT uuid, generation, destroyed, renamed, last_row, keys, ids, aliases, slots, mac FROM meta";
         let read = |row: &Row<'_>| {
             Ok(MetaRow {
-                uuid: row.get(0)?,
-                generation: row.get(1)?,
-                destroyed: row.get(2)?,
-                renamed: row.get(3)?,
-                last_row: row.get(4)?,
-                keys: row.get(5)?,
-                ids: row.get(6)?,
-                aliases: row.get(7)?,
-                slots: row.get(8)?,
-                mac: row.get(9)?,
+                uuid: row.get(1)?,
+                generation: row.get(2)?,
+                destroyed: row.get(3)?,
+                renamed: row.get(4)?,
+                last_row: row.get(5)?,
+                keys: row.get(6)?,
+                ids: row.get(7)?,
+                aliases: row.get(8)?,
+                slots: row.get(9)?,
+                mac: row.get(10)?,
+                recent: if has(row, 11) { row.get(11)? } else { None },
+                place: if has(row, 12) { row.get(12)? } else { None },
             })
         };
-        self.one(sql, [], read)?.ok_or_else(|| missing("its description is gone"))
+        self.one("SELECT * FROM meta", [], read)?.ok_or_else(|| missing("its description is gone"))
     }
 
     fn put_meta(&mut self, meta: &MetaRow) -> Result<()> {
-        let sql = "INSERT INTO meta(id, uuid, generation, destroyed, renamed, last_row, keys, ids, aliases, slots, mac)
-                   VALUES(1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        let sql = "INSERT INTO meta VALUES(1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                    ON CONFLICT(id) DO UPDATE SET generation = excluded.generation, destroyed = excluded.destroyed,
                    renamed = excluded.renamed, last_row = excluded.last_row, keys = excluded.keys, ids = excluded.ids,
-                   aliases = excluded.aliases, slots = excluded.slots, mac = excluded.mac";
-        let MetaRow { uuid, generation, destroyed, renamed, last_row, keys, ids, aliases, slots, mac } = meta;
-        self.change_one(sql, params![uuid, generation, destroyed, renamed, last_row, keys, ids, aliases, slots, mac])
+                   aliases = excluded.aliases, slots = excluded.slots, mac = excluded.mac, recent = excluded.recent,
+                   place = excluded.place";
+        let MetaRow { uuid, generation, destroyed, renamed, last_row, keys, ids, aliases, .. } = meta;
+        let MetaRow { slots, mac, recent, place, .. } = meta;
+        self.change_one(
+            sql,
+            params![uuid, generation, destroyed, renamed, last_row, keys, ids, aliases, slots, mac, recent, place],
+        )
     }
 
     fn slots(&mut self) -> Result<Vec<SlotRow>> {

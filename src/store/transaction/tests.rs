@@ -16,7 +16,7 @@ impl Store {
         let mut backend = Sqlite::in_memory().unwrap();
         let mut sealing = Sealing::new(&[1; 32], [2; 16]).unwrap();
         backend.begin(Transaction::Write).unwrap();
-        backend.put_meta(&sealing.first_meta(1, &[]).unwrap()).unwrap();
+        backend.put_meta(&sealing.first_meta(1, &[], None).unwrap()).unwrap();
         backend.commit().unwrap();
         Self { backend, sealing, nodes: Nodes::default() }
     }
@@ -26,7 +26,7 @@ impl Store {
         self.backend.begin(Transaction::Write).unwrap();
         let meta = self.sealing.check_meta(&self.backend.meta().unwrap()).unwrap();
         let rows = Rows { backend: &mut self.backend, sealing: &mut self.sealing };
-        let mut change = Change::new(View::new(rows, &mut self.nodes, meta));
+        let mut change = Change::new(View::new(rows, &mut self.nodes, meta, [0; 32], 0));
         let done = body(&mut change).and_then(|value| change.seal_meta().map(|_| value));
         match done.is_ok() {
             true => self.backend.commit().unwrap(),

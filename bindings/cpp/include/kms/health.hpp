@@ -18,6 +18,8 @@ enum class health_flag : std::uint32_t {
     /// cipher contexts, which hold keys, may be swapped out or dumped: OpenSSL is the system's
     ciphers_in_ordinary_memory = KMS_HEALTH_CIPHERS_IN_ORDINARY_MEMORY,
     slow_cpu = KMS_HEALTH_SLOW_CPU,  ///< no quick instructions for AES-GCM or random numbers
+    /// the path names another file or nothing: nothing is changed or encrypted until the keystore is back
+    keystore_replaced = KMS_HEALTH_KEYSTORE_REPLACED,
 };
 
 /// Counts are of this handle since it was opened.

@@ -93,6 +93,8 @@ class EventKind(enum.IntEnum):
     """The rotation thread has stopped; every further call raises `Poisoned`."""
     MATERIAL_EXPIRED = 8
     """Imported material has expired and was erased; the key waits for it to be imported again."""
+    KEYSTORE_REPLACED = 9
+    """The keystore's file was replaced or removed, or overwritten with another history of the keystore."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +242,8 @@ class Health:
     """Cipher contexts, which hold keys, may be swapped out or dumped: OpenSSL is the system's."""
     slow_cpu: bool
     """The CPU has no quick instructions for AES-GCM or for random numbers."""
+    keystore_replaced: bool
+    """The path names another file or nothing: nothing is changed or encrypted until the keystore is back."""
     rotations: int
     rotation_failures: int
     keys_destroyed: int

@@ -1,0 +1,79 @@
+//! Whether the keystore that is read goes on from the one that was read before, or is another history of it.
+//!
+//! A copy that was changed elsewhere has the same uuid, authentic rows and perhaps a higher generation. A number can't
+//! tell it from the changes of another process. So the description names the descriptions before it, by their MACs.
+
+use super::anchor::State;
+use super::sealing::Meta;
+
+/// How many descriptions a description names, and how many bytes of the MAC of each.
+const NAMED: usize = 32;
+const NAME: usize = 8;
+
+/// How what was read now relates to what was read before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// The same, or changes on top of it.
+    On,
+    /// It has changed so often that nothing tells where it came from.
+    Unknown,
+    /// An older copy, or one that went another way.
+    Older,
+    Other,
+}
+
+/// What a handle last read of its keystore.
+#[derive(Debug, Default)]
+pub struct History {
+    known: Option<State>,
+    /// Counts the times that what was read may not go on from what was known.
+    pub breaks: u64,
+    /// Whether another file was found at the keystore's path, and nothing was read of it yet.
+    pub displaced: bool,
+}
+
+impl History {
+    /// Takes note of what was read. Only an older copy is not taken for what is known from then on.
+    pub fn see(&mut self, state: State, recent: Option<&[u8]>) -> Step {
+        let step = self.known.map_or(Step::On, |known| step(&known, &state, recent));
+        match step {
+            Step::On => {}
+            Step::Older => return step,
+            Step::Unknown | Step::Other => self.breaks += 1,
+        }
+        (self.known, self.displaced) = (Some(state), false);
+        step
+    }
+
+    /// Takes note of what this handle has just committed on top of what it read.
+    pub fn committed(&mut self, state: State) {
+        self.known = Some(state);
+    }
+}
+
+fn step(known: &State, found: &State, recent: Option<&[u8]>) -> Step {
+    let Some(distance) = found.generation().checked_sub(known.generation()).and_then(|d| usize::try_from(d).ok())
+    else {
+        return Step::Older;
+    };
+    let expected = known.mac().first_chunk::<NAME>();
+    match distance.checked_sub(1) {
+        None if found == known => Step::On,
+        None => Step::Other,
+        // What is not named is not known: a keystore of format 1, or too many changes.
+        Some(before) => match recent.unwrap_or_default().chunks_exact(NAME).nth(before) {
+            None => Step::Unknown,
+            Some(name) if expected.is_some_and(|expected| expected == name) => Step::On,
+            Some(_) => Step::Other,
+        },
+    }
+}
+
+/// What the description after `meta`, whose MAC is `mac`, names.
+pub fn next(meta: &Meta, mac: &[u8; 32]) -> Vec<u8> {
+    let older = meta.recent.as_deref().unwrap_or_default();
+    mac.iter().take(NAME).chain(older).copied().take(NAMED * NAME).collect()
+}
+
+#[cfg(test)]
+mod tests;

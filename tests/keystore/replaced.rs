@@ -1,0 +1,275 @@
+//! The keystore's file replaced, removed or overwritten under a handle that only encrypts: within a second it stops, says
+//! so, and believes nothing of what it knew that the file at its path doesn't say.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use kms::{EventKind, Kms, Options, Status};
+
+use crate::folder::{Folder, ROOT, new_key, quiet, status, versions};
+
+/// A handle that only encrypts and decrypts, and what it was told.
+struct User {
+    kms: Kms,
+    told: Arc<Mutex<Vec<Option<Status>>>>,
+}
+
+/// With the rotation thread, without, and read-only.
+const KINDS: [&str; 3] = ["thread", "quiet", "read-only"];
+
+impl User {
+    fn new(folder: &Folder, kind: &str) -> Self {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let note = Arc::clone(&told);
+        let options = match kind {
+            "thread" => Options::new().root_key(&ROOT),
+            "quiet" => quiet(),
+            _ => quiet().read_only(true),
+        };
+        let options = options.on_event(move |event| {
+            if event.kind == EventKind::KeystoreReplaced {
+                note.lock().unwrap().push(event.status);
+            }
+        });
+        Self { kms: Kms::open(&folder.store(), &options).unwrap(), told }
+    }
+
+    fn told(&self) -> usize {
+        let told = self.told.lock().unwrap();
+        assert!(told.iter().all(|status| *status == Some(Status::KeystoreReplaced)), "{told:?}");
+        told.len()
+    }
+
+    /// Encrypts until it gives the answer that is waited for, or for three seconds.
+    #[track_caller]
+    fn waits_for(&self, key: &str, wanted: Option<Status>, what: &str) -> Duration {
+        self.waits_until(what, |answer| answer == wanted, key)
+    }
+
+    #[track_caller]
+    fn waits_until(&self, what: &str, is_wanted: impl Fn(Option<Status>) -> bool, key: &str) -> Duration {
+        let started = Instant::now();
+        loop {
+            let answer = status(self.kms.encrypt(key, b"x", &[]));
+            if is_wanted(answer) {
+                return started.elapsed();
+            }
+            assert!(started.elapsed() < Duration::from_secs(3), "{what}: encrypt still says {answer:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn primary(&self, key: &str) -> String {
+        let blob = self.kms.encrypt(key, b"x", &[]).unwrap();
+        self.kms.inspect(&blob).unwrap().version.to_string()
+    }
+}
+
+/// As by rsync or a configuration tool, and as by cp.
+fn put(copy: &Path, store: &str, by_rename: bool) {
+    if by_rename {
+        let beside = format!("{store}.tmp");
+        std::fs::copy(copy, &beside).unwrap();
+        std::fs::rename(beside, store).unwrap();
+    } else {
+        std::fs::write(store, std::fs::read(copy).unwrap()).unwrap();
+    }
+}
+
+#[test]
+fn a_removed_keystore_stops_encryption_until_it_is_back() {
+    std::thread::scope(|scope| {
+        for kind in KINDS {
+            scope.spawn(move || {
+                let folder = Folder::new();
+                let key = new_key(&folder.create(), None);
+                let user = User::new(&folder, kind);
+                let blob = user.kms.encrypt(&key, b"kept", &[]).unwrap();
+                user.kms.decrypt(&blob, &[]).unwrap();
+                let aside = folder.path("aside.db");
+                std::fs::rename(folder.store(), &aside).unwrap();
+                let took = user.waits_for(&key, Some(Status::KeystoreReplaced), kind);
+                println!("{kind}: noticed after {took:?}");
+                assert_eq!(user.told(), 1, "{kind}");
+                assert!(user.kms.health().unwrap().keystore_replaced, "{kind}");
+                assert_eq!(&**user.kms.decrypt(&blob, &[]).unwrap(), b"kept", "{kind}: keys in memory decrypt");
+                if kind != "read-only" {
+                    assert_eq!(status(user.kms.rotate(&key)), Some(Status::KeystoreReplaced), "{kind}");
+                }
+                assert_eq!(status(user.kms.verify(|_| true)), Some(Status::KeystoreReplaced), "{kind}");
+                std::fs::rename(&aside, folder.store()).unwrap();
+                user.waits_for(&key, None, kind);
+                assert!(!user.kms.health().unwrap().keystore_replaced, "{kind}");
+                assert_eq!(user.told(), 1, "{kind}");
+            });
+        }
+    });
+}
+
+#[test]
+fn what_is_no_newer_keystore_stops_everything_until_the_keystore_is_back() {
+    type Replace = fn(&Folder, &Path);
+    let older: Replace = |folder, older| put(older, &folder.store(), true);
+    let older_in_place: Replace = |folder, older| put(older, &folder.store(), false);
+    let another: Replace = |folder, _| {
+        let other = Folder::new();
+        new_key(&other.create(), None);
+        put(Path::new(&other.store()), &folder.store(), true);
+    };
+    let rubbish: Replace = |folder, _| {
+        std::fs::remove_file(folder.store()).unwrap();
+        std::fs::write(folder.store(), b"rubbish").unwrap();
+    };
+    std::thread::scope(|scope| {
+        for kind in KINDS {
+            for (what, replace) in
+                [("older", older), ("older in place", older_in_place), ("another", another), ("rubbish", rubbish)]
+            {
+                scope.spawn(move || {
+                    let what = format!("{kind}, {what}");
+                    let folder = Folder::new();
+                    let kms = folder.create();
+                    let (key, other) = (new_key(&kms, None), new_key(&kms, None));
+                    let copy = folder.path("older.db");
+                    kms.backup(&copy).unwrap();
+                    kms.rotate(&other).unwrap();
+                    let user = User::new(&folder, kind);
+                    let blob = user.kms.encrypt(&key, b"kept", &[]).unwrap();
+                    user.kms.decrypt(&blob, &[]).unwrap();
+                    let newest = folder.path("newest.db");
+                    kms.backup(&newest).unwrap();
+                    drop(kms);
+                    replace(&folder, &copy);
+                    user.waits_for(&key, Some(Status::KeystoreReplaced), &what);
+                    assert_eq!(user.told(), 1, "{what}");
+                    assert!(user.kms.health().unwrap().keystore_replaced, "{what}");
+                    let opened = status(user.kms.decrypt(&blob, &[]));
+                    assert_eq!(opened, Some(Status::KeystoreReplaced), "{what}: a key in memory is believed");
+                    put(&newest, &folder.store(), true);
+                    user.waits_for(&key, None, &what);
+                    assert_eq!(&**user.kms.decrypt(&blob, &[]).unwrap(), b"kept", "{what}");
+                    assert_eq!((user.told(), user.kms.health().unwrap().keystore_replaced), (1, false), "{what}");
+                });
+            }
+        }
+    });
+}
+
+/// Two histories of one keystore with the same keys: `ours` rotated one, `theirs` disabled it, rotated the other, and made
+/// `more` changes besides.
+#[test]
+fn another_history_is_taken_for_what_it_says_whatever_its_generation() {
+    std::thread::scope(|scope| {
+        for kind in KINDS {
+            for by_rename in [true, false] {
+                for more in [0, 1, 5, 40] {
+                    scope.spawn(move || other_history(kind, by_rename, more));
+                }
+            }
+        }
+    });
+}
+
+fn other_history(kind: &str, by_rename: bool, more: usize) {
+    let what = format!("{kind}, by rename: {by_rename}, {more} more changes");
+    let folder = Folder::without_a_disk();
+    let ours = folder.create();
+    let (key, other, third) = (new_key(&ours, None), new_key(&ours, None), new_key(&ours, None));
+    let theirs = Folder::without_a_disk();
+    ours.backup(theirs.path("keys.db")).unwrap();
+    let elsewhere = theirs.open();
+    for _ in 0..2 {
+        ours.rotate(&key).unwrap();
+    }
+    elsewhere.disable_key(&key).unwrap();
+    elsewhere.rotate(&other).unwrap();
+    for _ in 0..more {
+        elsewhere.rotate(&third).unwrap();
+    }
+    drop(ours);
+    let user = User::new(&folder, kind);
+    user.kms.encrypt(&key, b"x", &[]).unwrap();
+    let under_ours = user.primary(&other);
+    put(Path::new(&theirs.store()), &folder.store(), by_rename);
+    user.waits_for(&key, Some(Status::RejectedDisabled), &format!("{what}: a disable is never seen"));
+    let newest = versions(&elsewhere, &other)[0].clone();
+    assert_ne!(under_ours, newest);
+    assert_eq!(user.primary(&other), newest, "{what}: encrypted under a version that the file lacks");
+    // With so many changes nothing shows whether they follow on ours: then nothing that was known is used.
+    assert_eq!(user.told(), usize::from(more < 30), "{what}");
+    assert!(!user.kms.health().unwrap().keystore_replaced, "{what}");
+    if kind != "read-only" {
+        user.kms.rotate(&other).unwrap();
+        assert_eq!(versions(&folder.open(), &other).len(), 3, "{what}");
+    }
+}
+
+/// As where a keystore is distributed to hosts that only encrypt.
+#[test]
+fn a_newer_copy_is_taken_without_a_word_and_without_forgetting() {
+    for kind in KINDS {
+        let folder = Folder::without_a_disk();
+        let source = folder.create();
+        let keys: Vec<String> = (0..5).map(|_| new_key(&source, None)).collect();
+        let hosted = Folder::without_a_disk();
+        source.backup(hosted.path("keys.db")).unwrap();
+        let user = User::new(&hosted, kind);
+        for key in &keys {
+            user.kms.encrypt(key, b"x", &[]).unwrap();
+        }
+        for (round, key) in keys.iter().enumerate().take(2) {
+            let newest = source.rotate(key).unwrap().to_string();
+            let copy = folder.path(&format!("{round}.db"));
+            source.backup(&copy).unwrap();
+            put(&copy, &hosted.store(), true);
+            let started = Instant::now();
+            while user.primary(key) != newest {
+                assert!(started.elapsed() < Duration::from_secs(3), "{kind}: the newer copy is not seen");
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            let health = user.kms.health().unwrap();
+            assert_eq!((user.told(), health.keystore_replaced), (0, false), "{kind}");
+            assert_eq!(health.keys_cached, 5, "{kind}: what goes on from what is known needs no forgetting");
+        }
+    }
+}
+
+/// The journal of the new file says how to put that one right; played back into the old one it is lost.
+#[test]
+fn the_hot_journal_of_the_file_in_its_place_is_left_alone() {
+    for kind in KINDS {
+        let folder = Folder::new();
+        let key = new_key(&folder.create(), None);
+        let user = User::new(&folder, kind);
+        user.kms.encrypt(&key, b"x", &[]).unwrap();
+        // Another keystore, cut off in the midst of a change.
+        let other = Folder::new();
+        let their_key = new_key(&other.create(), None);
+        let host = other.sqlite();
+        host.execute_batch(
+            "PRAGMA cache_size = 1; BEGIN IMMEDIATE; UPDATE key SET description = 'cut off';
+             INSERT INTO node SELECT 1000 + value, zeroblob(3000) FROM
+             (WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n LIMIT 100) SELECT value FROM n)",
+        )
+        .unwrap();
+        let journal = std::fs::read(other.path("keys.db-journal")).unwrap();
+        assert!(journal.len() > 512, "the journal is not hot");
+        std::fs::write(folder.path("keys.db-journal"), &journal).unwrap();
+        put(Path::new(&other.store()), &folder.store(), true);
+        host.execute_batch("ROLLBACK").unwrap();
+        let before = std::fs::read(folder.store()).unwrap();
+        if kind == "read-only" {
+            // Only who may write can put the file right.
+            user.waits_until(kind, |said| !matches!(said, None | Some(Status::KeystoreBusy)), &key);
+            assert!(user.kms.health().unwrap().keystore_replaced, "{kind}");
+        } else {
+            user.waits_for(&key, Some(Status::KeystoreReplaced), kind);
+        }
+        drop(user);
+        let opened = Kms::open(&folder.store(), &quiet()).unwrap();
+        opened.verify(|fault| panic!("{kind}: {fault:?}")).unwrap();
+        opened.encrypt(&their_key, b"x", &[]).unwrap();
+        assert!(std::fs::read(folder.store()).unwrap() != before, "{kind}: there was nothing to play back");
+    }
+}
