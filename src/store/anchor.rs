@@ -15,7 +15,7 @@ use super::transaction::unchecked;
 use crate::crypto::kdf;
 use crate::crypto::openssl::{self, Hmac};
 use crate::error::{Error, Result, Status};
-use crate::sys::file::{self, Facts, File};
+use crate::sys::file::{self, Facts, File, FileId};
 use crate::sys::fork;
 
 /// Keeps the anchor's record outside of the library: a TPM's counter, a remote service.
@@ -83,6 +83,24 @@ impl State {
     }
 }
 
+/// An anchor file that was made for a keystore that is about to be made.
+#[derive(Debug)]
+pub struct NewAnchor {
+    path: PathBuf,
+    store: PathBuf,
+    file: File,
+}
+
+impl Drop for NewAnchor {
+    fn drop(&mut self) {
+        let is_empty = self.file.facts().is_ok_and(|facts| facts.len == 0);
+        let is_ours = FileId::of(&self.path).is_ok_and(|found| found == self.file.id());
+        if is_empty && is_ours && matches!(super::sqlite::exists(&self.store), Ok(false)) {
+            let _ = std::fs::remove_file(&self.path).and_then(|()| file::sync_folder_of(&self.path));
+        }
+    }
+}
+
 /// Reads and writes the records of one keystore. Made, used and dropped inside the fork gate: the rotation thread may use
 /// libcrypto there only.
 struct Records {
@@ -117,26 +135,33 @@ impl Records {
 }
 
 impl Anchor {
-    /// Before a keystore is made where there is none: an anchor that knows one already says that it was lost.
-    pub fn prepare(&self) -> Result<()> {
-        let known = match self {
-            Self::Callback(store) => !store.get()?.is_empty(),
+    /// Before a keystore is made at `store`, where there is none: an anchor that knows one already says that it was lost.
+    /// An anchor that is made goes again with what is returned, unless a keystore is there by then.
+    pub fn prepare(&self, store: &Path) -> Result<Option<NewAnchor>> {
+        let (known, made) = match self {
+            Self::Callback(store) => (!store.get()?.is_empty(), None),
             Self::File(path) => match File::create_new(path, 0o600) {
-                Ok(_) => {
-                    file::sync_folder_of(path).map_err(|e| unavailable(path, &e))?;
-                    false
+                Ok(file) => {
+                    let made = NewAnchor { path: path.clone(), store: store.to_owned(), file };
+                    let reserved = made.file.reserve(PLACES[1] as u32 + RECORD as u32);
+                    reserved.and_then(|()| file::sync_folder_of(path)).map_err(|e| unavailable(path, &e))?;
+                    (false, Some(made))
                 }
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => {
-                    std::fs::metadata(path).map_err(|e| unavailable(path, &e))?.len() > 0
+                    let file = File::open_writable(path).map_err(|e| unavailable(path, &e))?;
+                    let facts = file.facts().map_err(|e| unavailable(path, &e))?;
+                    check_kind(path, &facts)?;
+                    (facts.len > 0, None)
                 }
                 Err(e) => return Err(unavailable(path, &e)),
             },
         };
         match known {
-            true => Err(Status::KeystoreRolledBack.error(
-                "there is no keystore at this path, but its anchor knows one; restore it, or empty the anchor for a new one",
-            )),
-            false => Ok(()),
+            true => Err(Status::KeystoreRolledBack.error(format!(
+                "no keystore at {}, but its anchor knows one; restore it, or empty the anchor for a new one",
+                store.display()
+            ))),
+            false => Ok(made),
         }
     }
 

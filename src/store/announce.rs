@@ -74,7 +74,8 @@ pub fn make(store: &Path, uuid: &[u8; 16], generation: u64) -> Result<()> {
         let file = File::create_new(&temporary, mode)?;
         file.write_all_at(&content, 0)?;
         // The umask may have narrowed the mode, and then another user's process could not map the file.
-        file.set_mode(mode)?;
+        // A file system without modes refuses, and needs none.
+        let _ = file.set_mode(mode);
         std::fs::rename(&temporary, path_of(store))
     })();
     if made.is_err() {

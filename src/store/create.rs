@@ -145,19 +145,26 @@ fn write_key_file(temporary: &Path, key: &[u8; 32]) -> std::io::Result<File> {
     Ok(file)
 }
 
-/// A new key file for a keystore that is there; one that is there already is left as it is.
-pub fn key_file(path: &Path) -> Result<()> {
+/// A new key file for a keystore that is there, unless there is one already; which file was made.
+pub fn key_file(path: &Path) -> Result<Option<FileId>> {
     if sqlite::exists(path)? {
-        return Ok(());
+        return Ok(None);
     }
     let key = Zeroizing::new(random::array::<32>()?);
     let temporary = temporary_name(path)?;
     let made = write_key_file(&temporary, &key)
-        .and_then(|_locked| link_new(&temporary, path))
-        .and_then(|_| file::sync_folder_of(path))
+        .and_then(|locked| Ok(link_new(&temporary, path)?.then(|| locked.id())))
+        .and_then(|made| file::sync_folder_of(path).map(|()| made))
         .map_err(|e| key_failed(path, &e));
     remove(&temporary);
     made
+}
+
+/// Removes a key file that was made for nothing.
+pub fn remove_key_file(path: &Path, made: FileId) {
+    if FileId::of(path).ok() == Some(made) {
+        let _ = std::fs::remove_file(path).and_then(|()| file::sync_folder_of(path));
+    }
 }
 
 fn create_store(path: &Path, root: &Root) -> Result<()> {
@@ -204,10 +211,13 @@ fn link_new(temporary: &Path, path: &Path) -> std::io::Result<bool> {
         Ok(()) => Ok(true),
         Err(e) if taken(&e) => Ok(false),
         Err(e) if fault::wanted("KMS_FAULT_LINKS_ONLY") => Err(e),
-        Err(no_links) => match file::rename_new(temporary, path) {
+        Err(unlinked) => match file::rename_new(temporary, path) {
             Ok(()) => Ok(true),
             Err(e) if taken(&e) => Ok(false),
-            Err(_) => Err(no_links),
+            Err(unnamed) => Err(std::io::Error::other(format!(
+                "the file system neither links a file ({unlinked}) nor renames it to a new name only ({unnamed}); use a \
+                 local one (ext4, XFS, Btrfs, tmpfs)"
+            ))),
         },
     }
 }
@@ -254,6 +264,10 @@ pub fn fill_rows(backend: &mut dyn Backend, root: &Root) -> Result<Zeroizing<[u8
     let key = Zeroizing::new(random::array::<32>()?);
     let uuid = random::array::<16>()?;
     let slot = root.wrap(&key, &uuid)?;
+    // A callback that can't unwrap what it wrapped would leave a keystore that nobody opens.
+    if matches!(root, Root::Callback(_)) && *root.unwrap(std::slice::from_ref(&slot), &uuid)? != *key {
+        return Err(Status::RootKeyUnavailable.error("the root callback does not unwrap what it wrapped"));
+    }
     let generation = i64::from_be_bytes(random::array()?) & ((1 << 62) - 1);
     let meta = Sealing::new(&key, uuid)?.first_meta(generation, std::slice::from_ref(&slot), None)?;
     fork::gate(|| {

@@ -143,15 +143,14 @@ impl Store {
             }
             Location::File(path) => {
                 if settings.create && !settings.read_only {
-                    if let Some(anchor) = &settings.anchor
-                        && !sqlite::exists(path)?
-                    {
-                        match anchor.prepare() {
+                    let _unless_created = match &settings.anchor {
+                        Some(anchor) if !sqlite::exists(path)? => match anchor.prepare(path) {
                             // Another creator was faster.
-                            Err(e) if e.status() == Status::KeystoreRolledBack && sqlite::exists(path)? => {}
+                            Err(e) if e.status() == Status::KeystoreRolledBack && sqlite::exists(path)? => None,
                             done => done?,
-                        }
-                    }
+                        },
+                        _ => None,
+                    };
                     create::create(path, root, settings.patience)?;
                 } else {
                     create::check_pair(path, root)?;
@@ -410,11 +409,24 @@ impl Store {
         announced: impl FnOnce(u64),
     ) -> Result<()> {
         self.check_writable()?;
-        if let Root::File(path) = root
-            && make_key_file
+        let Root::File(path) = root else { return self.replace_root(root, publish, announced) };
+        let made = if make_key_file { create::key_file(path)? } else { None };
+        let changed = self.replace_root(root, publish, announced);
+        if let (Some(made), Err(e)) = (made, &changed)
+            // After an error of the disk, or of the anchor, the change may stand.
+            && !matches!(e.status(), Status::KeystoreIo | Status::AnchorUnavailable)
         {
-            create::key_file(path)?;
+            create::remove_key_file(path, made);
         }
+        changed
+    }
+
+    fn replace_root(
+        &self,
+        root: &Root,
+        publish: impl FnOnce(Commit) -> bool,
+        announced: impl FnOnce(u64),
+    ) -> Result<()> {
         let slot = root.wrap(self.root.expose(), &self.uuid)?;
         // What can't be unwrapped again would lock everybody out.
         let opened = root.unwrap(std::slice::from_ref(&slot), &self.uuid)?;

@@ -195,6 +195,17 @@ impl File {
         checked(unsafe { libc::fchmod(descriptor, mode) })
     }
 
+    /// Takes the space for `len` bytes, without making the file longer. Where the file system can't, nothing is done.
+    pub fn reserve(&self, len: u32) -> Result<()> {
+        let descriptor = self.verified()?;
+        // SAFETY: fallocate takes any number; it was just verified.
+        let done = checked(unsafe { libc::fallocate(descriptor, libc::FALLOC_FL_KEEP_SIZE, 0, len.into()) });
+        match done {
+            Err(e) if matches!(e.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG | libc::EIO)) => Err(e),
+            _ => Ok(()),
+        }
+    }
+
     /// Takes the exclusive lock of flock(2); false if another process has it.
     pub fn try_lock(&self) -> Result<bool> {
         let descriptor = self.verified()?;

@@ -22,6 +22,7 @@ mod other_sqlite;
 mod owners;
 mod place;
 mod processes;
+mod refusals;
 #[path = "../process/role.rs"]
 mod role;
 mod replaced;

@@ -22,6 +22,7 @@ const ROLES: &[(&str, Role)] = &[
     ("become-daemon", crate::descriptors::become_daemon),
     ("close-beside", crate::descriptors::close_beside),
     ("open-as", crate::owners::open_as),
+    ("under-refusals", crate::refusals::under_refusals),
     ("change-folder", crate::place::change_folder),
 ];
 

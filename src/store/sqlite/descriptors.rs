@@ -79,14 +79,21 @@ impl Drop for LockFile {
         fork::gate(|| {
             let Ok(mut table) = TABLE.lock() else { return };
             let epoch = fork::epoch();
-            let Some(index) = table.locks.iter().position(|l| l.serial == self.0 && l.epoch == epoch) else { return };
-            if let Some(lock) = table.locks.get_mut(index) {
+            if let Some(lock) = table.locks.iter_mut().find(|l| l.serial == self.0 && l.epoch == epoch) {
                 lock.users -= 1;
-                if lock.users == 0 {
-                    table.locks.swap_remove(index);
-                }
+                table.drop_unused(self.0);
             }
         });
+    }
+}
+
+impl Table {
+    /// Drops a lock descriptor that nobody needs any more: no handle, nor a connection of another user of this copy of
+    /// SQLite, whose locks are taken through it as well.
+    fn drop_unused(&mut self, serial: u64) {
+        if !self.opened.iter().any(|o| o.lock == Some(serial)) {
+            self.locks.retain(|l| l.serial != serial || l.users > 0);
+        }
     }
 }
 
@@ -151,8 +158,11 @@ pub fn leave(descriptor: c_int) -> bool {
     fork::gate(|| {
         let Ok(mut table) = TABLE.lock() else { return true };
         let epoch = fork::epoch();
-        let found = table.opened.iter().position(|o| o.is(descriptor, epoch));
-        found.map(|index| table.opened.swap_remove(index)).is_some()
+        let Some(index) = table.opened.iter().position(|o| o.is(descriptor, epoch)) else { return false };
+        if let Some(serial) = table.opened.swap_remove(index).lock {
+            table.drop_unused(serial);
+        }
+        true
     })
 }
 

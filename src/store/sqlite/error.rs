@@ -35,9 +35,13 @@ pub fn storage(what: &str, error: &rusqlite::Error) -> Error {
         }
         ErrorCode::NotADatabase => Status::NotAKeystore.error("the file is not a libkms keystore"),
         // SQLite takes a disk's EIO while reading for damage too.
-        ErrorCode::DatabaseCorrupt => Status::KeystoreCorrupt.error(format!(
-            "the keystore is damaged, or its disk can't be read ({detail}); check the disk, or restore from a backup"
-        )),
+        ErrorCode::DatabaseCorrupt => match locks::take_failure() {
+            Some(failure) if matches!(failure.raw_os_error(), Some(libc::EIO | libc::ENXIO)) => {
+                Status::KeystoreIo.error(format!("reading the keystore failed: {}", file::explain(&failure)))
+            }
+            _ => Status::KeystoreCorrupt
+                .error(format!("the keystore is damaged ({detail}); check the disk, or restore from a backup")),
+        },
         ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig => {
             Status::KeystoreCorrupt.error(format!("the keystore is damaged ({detail}); restore it from a backup"))
         }

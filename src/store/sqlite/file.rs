@@ -47,11 +47,9 @@ pub(super) fn create_new(path: &Path) -> Result<()> {
 
 /// Why a file could not be made, and what to do.
 pub fn not_made(error: &std::io::Error) -> String {
-    match error.kind() {
-        ErrorKind::NotFound => "its folder is not there; make it, or give another path".to_owned(),
-        ErrorKind::PermissionDenied => {
-            "this user may not write in its folder; change that, or give another path".to_owned()
-        }
+    match error.raw_os_error() {
+        Some(libc::ENOENT) => "its folder is not there; make it, or give another path".to_owned(),
+        Some(libc::EACCES) => "this user may not write in its folder; change that, or give another path".to_owned(),
         _ => file::explain(error),
     }
 }

@@ -150,6 +150,8 @@ impl Sqlite {
     }
 
     fn start(&mut self, kind: Transaction) -> Result<()> {
+        // What an earlier transaction met explains no error of this one.
+        locks::take_failure();
         // Before the first lock: under it SQLite plays back whatever journal the path has, perhaps another file's.
         self.check_place()?;
         self.run(match kind {
