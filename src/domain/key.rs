@@ -118,7 +118,7 @@ impl Key {
     pub fn next_look(&self) -> Option<Time> {
         let own = match (&self.deletion, self.state) {
             (Some(deletion), _) => Some(deletion.next_look()),
-            (None, KeyState::Enabled) => self.rotation_due(),
+            (None, KeyState::Enabled) => self.next_rotation(),
             (None, _) => None,
         };
         let expiry = self.imported.and_then(|imported| imported.expiry).map(|expiry| expiry.next_look());

@@ -1,7 +1,7 @@
 //! When a new key version is due: the policy's interval, counted from the creation of the newest version.
 //!
-//! NextRotationDate = LastRotationDate + RotationInterval, always. Missed intervals give one rotation, because the
-//! new version's real creation time is the new LastRotationDate.
+//! NextRotationDate = LastRotationDate + RotationInterval. Missed intervals give one rotation, because the new version's
+//! real creation time is the new LastRotationDate.
 //!
 //! A LastRotationDate in the future means that the clock was wrong once. The time it was noticed is stored and takes
 //! its place as the anchor, so that the glitch doesn't switch rotation off for years. The note is forgotten if the
@@ -96,32 +96,45 @@ pub enum Finding {
 }
 
 impl Key {
-    /// NextRotationDate: reported while rotation is Enabled or Suspended; may lie in the past while Suspended.
+    /// NextRotationDate, when the next rotation is carried out: LastRotationDate + RotationInterval, or one interval after a
+    /// future date was noticed. Reported while rotation is Enabled or Suspended; may lie in the past while Suspended.
     pub fn next_rotation(&self) -> Option<Time> {
-        Some(self.last_rotation()?.plus_seconds(self.policy?.seconds()))
-    }
-
-    /// When the next rotation is carried out: NextRotationDate, or one interval after a future date was noticed.
-    pub fn rotation_due(&self) -> Option<Time> {
-        let next = self.next_rotation()?;
+        let next = self.scheduled()?;
         Some(match self.future_noticed {
             Some(noticed) => next.min(noticed.plus_seconds(self.policy?.seconds())),
             None => next,
         })
     }
 
+    fn scheduled(&self) -> Option<Time> {
+        Some(self.last_rotation()?.plus_seconds(self.policy?.seconds()))
+    }
+
+    /// What a look at `now` makes of [`Key::future_noticed`]: it is set when the newest version lies in the future, and
+    /// forgotten when it was set by a wrong clock.
+    pub fn future_noticed_at(&self, now: Time) -> Option<Time> {
+        let (Some(interval), Some(last)) = (self.policy, self.last_rotation()) else { return self.future_noticed };
+        match self.future_noticed {
+            None if last > now => Some(now),
+            Some(noticed) if last <= now && last.millis_since(noticed) >= interval.seconds().saturating_mul(1000) => {
+                None
+            }
+            noted => noted,
+        }
+    }
+
     /// Looks at the schedule at `now`. Only an Enabled key with a policy can be due.
     pub fn look_at_rotation(&self, now: Time) -> Finding {
-        let (KeyState::Enabled, Some(interval), Some(last)) = (self.state, self.policy, self.last_rotation()) else {
+        if self.state != KeyState::Enabled || self.policy.is_none() {
             return Finding::NotDue;
-        };
-        match self.future_noticed {
-            None if last > now => Finding::FutureLast,
-            Some(noticed) if last <= now && last.millis_since(noticed) >= interval.seconds().saturating_mul(1000) => {
-                // The schedule counts from the newest version again, and may be overdue by that.
-                if self.next_rotation().is_some_and(|next| next <= now) { Finding::Due } else { Finding::NoteVoid }
-            }
-            _ if self.rotation_due().is_some_and(|due| due <= now) => Finding::Due,
+        }
+        let is_due = |next: Option<Time>| next.is_some_and(|next| next <= now);
+        match (self.future_noticed, self.future_noticed_at(now)) {
+            (None, Some(_)) => Finding::FutureLast,
+            // The schedule counts from the newest version again, and may be overdue by that.
+            (Some(_), None) if !is_due(self.scheduled()) => Finding::NoteVoid,
+            (Some(_), None) => Finding::Due,
+            _ if is_due(self.next_rotation()) => Finding::Due,
             _ => Finding::NotDue,
         }
     }

@@ -185,8 +185,10 @@ impl Core {
     /// A key as callers see it: with the state that the clock gives it.
     fn shown(&self, key: &Key) -> Key {
         let mut key = key.clone();
-        if key.imported.is_some() {
-            key.state = key.state_at(self.clock.wall());
+        if key.imported.is_some() || key.policy.is_some() {
+            let now = self.clock.wall();
+            key.state = key.state_at(now);
+            key.future_noticed = key.future_noticed_at(now);
         }
         key
     }

@@ -57,7 +57,7 @@ fn a_last_in_the_future_is_told_and_rotates_one_interval_after_it_was_noticed() 
     let told = kms.events(EventKind::ClockSuspect);
     assert!(!told.is_empty(), "a Last in the future is an event");
     assert_eq!(told[0].key.unwrap().to_string(), id);
-    assert_eq!(kms.key(&id).next_rotation().unwrap().millis(), T0 + 1010 * DAY_MS, "Next is Last + Interval, always");
+    assert_eq!(kms.key(&id).next_rotation().unwrap().millis(), T0 + 10 * DAY_MS, "when it will really rotate");
     kms.at(10 * DAY_MS - 1);
     assert_eq!(kms.tick().unwrap().rotated, 0);
     kms.at(10 * DAY_MS);
@@ -67,6 +67,27 @@ fn a_last_in_the_future_is_told_and_rotates_one_interval_after_it_was_noticed() 
     assert_eq!(key.next_rotation().unwrap().millis(), T0 + 20 * DAY_MS, "and the schedule is sane again");
     kms.at(20 * DAY_MS);
     assert_eq!(kms.tick().unwrap().rotated, 1);
+}
+
+#[test]
+fn the_next_rotation_date_is_when_the_key_will_really_rotate() {
+    let kms = memory();
+    kms.at(1000 * DAY_MS);
+    let id = kms.rotating_key(10 * DAY);
+    let next = || kms.key(&id).next_rotation().unwrap().millis() - T0;
+    assert_eq!(next(), 1010 * DAY_MS);
+    kms.at(0);
+    assert_eq!(next(), 10 * DAY_MS, "before anybody noticed");
+    kms.tick().unwrap();
+    kms.at(4 * DAY_MS);
+    assert_eq!(next(), 10 * DAY_MS, "one interval after it was noticed");
+    kms.at(11 * DAY_MS);
+    assert_eq!(next(), 10 * DAY_MS, "overdue");
+    kms.at(1001 * DAY_MS);
+    assert_eq!(next(), 1010 * DAY_MS, "the first clock was right after all");
+    kms.at(11 * DAY_MS);
+    assert_eq!(kms.tick().unwrap().rotated, 1);
+    assert_eq!(next(), 21 * DAY_MS);
 }
 
 /// A key that a clock a hundred days behind took a note of; by the right clock it is overdue.

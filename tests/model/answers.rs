@@ -195,7 +195,7 @@ fn metadata(model: &Model, id: &str, with_protection: bool, now: Millis) -> Valu
     }
     if rotation != Rotation::Disabled {
         shown["RotationInterval"] = json!(format!("{}s", key.policy.unwrap()));
-        shown["NextRotationDate"] = json!(date(key.next_rotation().unwrap()));
+        shown["NextRotationDate"] = json!(date(key.next_rotation(now).unwrap()));
     }
     if with_protection {
         shown["DeletionProtection"] = json!(if key.protection.is_some() { "Enabled" } else { "Disabled" });

@@ -67,7 +67,7 @@ fn compare_fields(keystore: &Keystore, id: &str, shown: &kms::Key) -> Result<(),
     same("LastRotationDate", millis(shown.last_rotation()), key.last_rotation())?;
     same("AutomaticRotation", rotation(shown.automatic_rotation()), key.automatic_rotation(now, rules))?;
     same("RotationInterval", shown.policy.map(kms::Interval::seconds), key.policy)?;
-    same("NextRotationDate", millis(shown.next_rotation()), key.next_rotation())?;
+    same("NextRotationDate", millis(shown.next_rotation()), key.next_rotation(now))?;
     same(
         "DeleteDate",
         millis(shown.deletion.map(|deletion| deletion.date)),

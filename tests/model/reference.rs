@@ -109,9 +109,15 @@ impl Key {
         self.versions.last().map(|version| version.created)
     }
 
-    /// NextRotationDate = LastRotationDate + RotationInterval.
-    pub fn next_rotation(&self) -> Option<Millis> {
-        Some(self.last_rotation()? + self.policy? * 1000)
+    /// NextRotationDate: when the next rotation is carried out, if the clock stays right.
+    pub fn next_rotation(&self, now: Millis) -> Option<Millis> {
+        let (last, interval) = (self.last_rotation()?, self.policy? * 1000);
+        let noticed = match self.noticed {
+            None if last > now => Some(now),
+            Some(noticed) if last <= now && last - noticed >= interval => None,
+            noticed => noticed,
+        };
+        Some(noticed.map_or(last + interval, |noticed| (last + interval).min(noticed + interval)))
     }
 
     pub fn automatic_rotation(&self, now: Millis, rules: &Rules) -> Rotation {

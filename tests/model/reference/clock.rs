@@ -8,7 +8,7 @@ impl Model {
     pub fn dates(&self) -> Vec<Millis> {
         let mut dates = Vec::new();
         for key in self.keys.values() {
-            dates.extend(key.next_rotation());
+            dates.extend(key.last_rotation().zip(key.policy).map(|(last, seconds)| last + seconds * 1000));
             dates.extend(key.last_rotation());
             dates.extend(key.noticed.zip(key.policy).map(|(noticed, seconds)| noticed + seconds * 1000));
             let expiry = key.imported.as_ref().and_then(|imported| imported.expiry);
