@@ -133,6 +133,14 @@ impl Key {
         }
     }
 
+    /// Whether there is material in the keystore, expired or not.
+    pub fn holds_material(&self) -> bool {
+        match self.origin {
+            Origin::Kms => true,
+            Origin::External => self.imported.is_some_and(|imported| imported.present),
+        }
+    }
+
     /// The state at `now`: material that has expired is as good as gone, before anything is erased.
     pub fn state_at(&self, now: Time) -> KeyState {
         match self.state {

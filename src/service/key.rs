@@ -198,7 +198,7 @@ impl Core {
         let id = Self::id_only(key_id)?;
         let done = self.change_key(&id, |change, mut stored, now| {
             let old = stored.key.state_at(now.wall);
-            let next = state::after(old, operation, stored.key.has_material(now.wall))?;
+            let next = state::after(old, operation, stored.key.holds_material())?;
             if next == old {
                 return Ok(Changed::none(None));
             }

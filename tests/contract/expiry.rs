@@ -101,6 +101,25 @@ fn expired_material_of_a_disabled_key_leaves_it_pending_import_and_of_a_deleted_
     assert_eq!(kms.key(&pending).state, KeyState::PendingImport);
 }
 
+/// A clock that is ahead while the deletion is cancelled must not cost the key its material.
+#[test]
+fn a_cancelled_deletion_returns_the_material_once_the_clock_is_corrected() {
+    let kms = memory();
+    let id = kms.external_key();
+    kms.import_raw_key_material(&id, &MATERIAL, at(10 * DAY_MS)).unwrap();
+    let blob = kms.encrypt(&id, b"x", &[]).unwrap();
+    kms.schedule_key_deletion(&id, 30).unwrap();
+    kms.at(20 * DAY_MS);
+    kms.tick().unwrap();
+    kms.cancel_key_deletion(&id).unwrap();
+    assert_eq!(kms.key(&id).state, KeyState::PendingImport);
+    kms.at(DAY_MS);
+    kms.tick().unwrap();
+    assert_eq!(kms.key(&id).state, KeyState::Enabled);
+    assert_eq!(kms.decrypt(&blob, &[]).unwrap().as_slice(), b"x");
+    kms.disable_key(&id).unwrap();
+}
+
 #[test]
 fn expired_material_is_refused_at_once_and_erased_after_two_sightings() {
     let kms = memory();
