@@ -130,7 +130,7 @@
 // A key and all its material are gone.
 #define KMS_EVENT_KEY_DESTROYED 3
 
-// A key's deletion date was reached for the first time; it is destroyed when that is seen again an hour later.
+// A key's waiting period is over and its deletion date is reached; it is destroyed when that is confirmed in an hour.
 #define KMS_EVENT_DELETION_SIGHTED 4
 
 // A key's newest version was created in the future: a clock is or was wrong.
@@ -221,6 +221,8 @@ typedef struct kms_event {
     const char *version_id;
     // Unix milliseconds, UTC.
     int64_t time_ms;
+    // With KMS_EVENT_KEY_DESTROYED: how long the key waited for its destruction, as it was counted; else 0.
+    int64_t counted_ms;
 } kms_event;
 
 // Called with no lock of the library held, on the thread where the event happened: a caller's or the rotation thread.
@@ -640,7 +642,11 @@ kms_status kms_disable_key(const struct kms_t *kms,
 // kms_schedule_key_deletion starts a waiting period of 7 to 366 days, after which the key and everything encrypted
 // under it are lost for ever. Until then kms_cancel_key_deletion takes it back.
 //
-// Because a clock can be wrong, the key is destroyed only when its date was seen to be reached twice, an hour apart.
+// A clock can be wrong, so two conditions must hold before the key is destroyed. The waiting period must have been counted
+// by the clock of the machine's boot, which nobody can set: a reboot adds the time since the last look by the wall clock,
+// at most a day. Then the wall clock must show the key's date at two looks, at least an hour apart. A wrong clock can
+// delay a destruction, but not hasten it. A clock of kms_options_set_clock is believed in both.
+//
 // Fails with KMS_STATE_MODIFIED_FAILED if its deletion is pending already.
 KMS_MUST_USE
 kms_status kms_schedule_key_deletion(const struct kms_t *kms,

@@ -1,19 +1,137 @@
-//! The waiting period before a key is destroyed.
+//! The waiting period before a key is destroyed: a date that must be confirmed, and time that must be counted.
+//!
+//! A wall clock can be wrong for weeks and then be corrected, so DeleteDate only means "not before". The waiting period is
+//! also counted by the boot clock, in the key's row, whenever the clock looks at the key. A reboot hides how long the
+//! machine was off: the first look after it adds what the wall clock says, at most a day and never a negative amount.
 
-use super::deadline::Deadline;
+use super::deadline::{Deadline, Verdict};
 use super::limits::DELETION_DAYS;
-use super::time::Time;
+use super::time::{Now, Time};
 use crate::error::{Result, Status};
 
 /// The days that ScheduleKeyDeletion takes where it is given none.
 pub const DEFAULT_DAYS: i32 = 30;
 
-/// DeleteDate: `now` plus a waiting period of 7 to 366 days.
-pub fn schedule(now: Time, days: i32) -> Result<Deadline> {
-    if !DELETION_DAYS.contains(&days) {
-        return Err(Status::InvalidArgument.error("the waiting period must be 7 to 366 days"));
+const DAY_MS: i64 = 86_400_000;
+/// How often a look stores what was counted. Within one boot nothing is lost between two looks.
+const COUNT_EVERY_MS: i64 = 3_600_000;
+/// A look that comes sooner stores nothing, so that a wall clock that never stands still costs few writes.
+const COUNT_AT_LEAST_MS: i64 = 60_000;
+
+/// A scheduled deletion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deletion {
+    /// DeleteDate: `waiting` after the call, by the wall clock of the call.
+    pub date: Time,
+    /// The look that first found the date reached.
+    pub sighting: Option<Now>,
+    /// None in a row that format 1 wrote, until the clock looks at the key.
+    pub waiting: Option<Waiting>,
+}
+
+/// How much of a waiting period has passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiting {
+    pub period_ms: i64,
+    pub counted_ms: i64,
+    /// The look up to which that was counted.
+    pub seen: Now,
+}
+
+impl Deletion {
+    /// A waiting period of 7 to 366 days from `now`.
+    pub fn schedule(now: &Now, days: i32) -> Result<Self> {
+        check_days(days)?;
+        let waiting = Waiting::start(now, days);
+        Ok(Self {
+            date: Time::from_millis(now.wall.millis().saturating_add(waiting.period_ms)),
+            sighting: None,
+            waiting: Some(waiting),
+        })
     }
-    Ok(Deadline::at(now.plus_seconds(i64::from(days) * 86_400)))
+
+    fn deadline(&self) -> Deadline {
+        Deadline { date: self.date, sighting: self.sighting }
+    }
+
+    /// The date is confirmed, twice, only once the waiting period is over.
+    pub fn look(&self, now: &Now) -> Verdict {
+        match self.deadline().look(now) {
+            Verdict::Sighted | Verdict::Act if !self.waiting.is_some_and(|waiting| waiting.is_over(now)) => {
+                Verdict::Wait
+            }
+            verdict => verdict,
+        }
+    }
+
+    /// Whether a look should store what was counted.
+    pub fn counts(&self, now: &Now) -> bool {
+        self.waiting.is_none_or(|waiting| waiting.is_worth_storing(now))
+    }
+
+    /// Counts up to `now`. The period of a deletion that format 1 scheduled isn't known: it is the shortest there is,
+    /// from this look.
+    pub fn count(&mut self, now: &Now) {
+        self.waiting = Some(match self.waiting {
+            Some(waiting) => waiting.counted_up_to(now),
+            None => Waiting::start(now, *DELETION_DAYS.start()),
+        });
+    }
+
+    /// How much of the waiting period has passed.
+    pub fn counted_ms(&self, now: &Now) -> i64 {
+        self.waiting.map_or(0, |waiting| waiting.counted_up_to(now).counted_ms)
+    }
+
+    /// When a look can next find something new, by wall time.
+    pub fn next_look(&self) -> Time {
+        match &self.waiting {
+            Some(waiting) if waiting.left_ms() > 0 => {
+                let pause = waiting.left_ms().min(COUNT_EVERY_MS);
+                Time::from_millis(waiting.seen.wall.millis().saturating_add(pause))
+            }
+            _ => self.deadline().next_look(),
+        }
+    }
+}
+
+impl Waiting {
+    fn start(now: &Now, days: i32) -> Self {
+        Self { period_ms: i64::from(days) * DAY_MS, counted_ms: 0, seen: *now }
+    }
+
+    fn left_ms(&self) -> i64 {
+        self.period_ms.saturating_sub(self.counted_ms)
+    }
+
+    /// What has passed since the last count.
+    fn passed_ms(&self, now: &Now) -> i64 {
+        let passed = match self.seen.boot == now.boot {
+            true => now.since_boot_ms.saturating_sub(self.seen.since_boot_ms),
+            false => now.wall.millis_since(self.seen.wall).min(DAY_MS),
+        };
+        passed.max(0)
+    }
+
+    fn counted_up_to(&self, now: &Now) -> Self {
+        Self { counted_ms: self.counted_ms.saturating_add(self.passed_ms(now)), seen: *now, ..*self }
+    }
+
+    fn is_over(&self, now: &Now) -> bool {
+        self.counted_up_to(now).left_ms() <= 0
+    }
+
+    fn is_worth_storing(&self, now: &Now) -> bool {
+        self.left_ms() > 0
+            && (self.seen.boot != now.boot || self.passed_ms(now) >= COUNT_AT_LEAST_MS.min(self.left_ms()))
+    }
+}
+
+pub fn check_days(days: i32) -> Result<()> {
+    match DELETION_DAYS.contains(&days) {
+        true => Ok(()),
+        false => Err(Status::InvalidArgument.error("the waiting period must be 7 to 366 days")),
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What a customer master key (CMK) is: its metadata, without its material.
 
-use super::deadline::Deadline;
+use super::deletion::Deletion;
 use super::id::{KeyId, VersionId};
 use super::material::Imported;
 use super::rotation::{Interval, Rotation};
@@ -63,7 +63,7 @@ pub struct Key {
     /// When a creation date of the primary that lies in the future was noticed.
     pub future_noticed: Option<Time>,
     /// Set exactly while the state is PendingDeletion.
-    pub deletion: Option<Deadline>,
+    pub deletion: Option<Deletion>,
     /// Deletion protection, with the user's reason; `None` when it is off.
     pub protection: Option<String>,
     /// What is known of imported material; `None` before the first import.

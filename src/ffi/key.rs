@@ -175,7 +175,11 @@ pub unsafe extern "C" fn kms_disable_key(kms: *const kms_t, key_id: *const c_cha
 /// kms_schedule_key_deletion starts a waiting period of 7 to 366 days, after which the key and everything encrypted
 /// under it are lost for ever. Until then kms_cancel_key_deletion takes it back.
 ///
-/// Because a clock can be wrong, the key is destroyed only when its date was seen to be reached twice, an hour apart.
+/// A clock can be wrong, so two conditions must hold before the key is destroyed. The waiting period must have been counted
+/// by the clock of the machine's boot, which nobody can set: a reboot adds the time since the last look by the wall clock,
+/// at most a day. Then the wall clock must show the key's date at two looks, at least an hour apart. A wrong clock can
+/// delay a destruction, but not hasten it. A clock of kms_options_set_clock is believed in both.
+///
 /// Fails with KMS_STATE_MODIFIED_FAILED if its deletion is pending already.
 #[unsafe(no_mangle)]
 #[must_use]

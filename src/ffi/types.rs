@@ -177,7 +177,7 @@ pub const KMS_EVENT_ROTATED: i32 = 1;
 pub const KMS_EVENT_ROTATION_FAILED: i32 = 2;
 /// A key and all its material are gone.
 pub const KMS_EVENT_KEY_DESTROYED: i32 = 3;
-/// A key's deletion date was reached for the first time; it is destroyed when that is seen again an hour later.
+/// A key's waiting period is over and its deletion date is reached; it is destroyed when that is confirmed in an hour.
 pub const KMS_EVENT_DELETION_SIGHTED: i32 = 4;
 /// A key's newest version was created in the future: a clock is or was wrong.
 pub const KMS_EVENT_CLOCK_SUSPECT: i32 = 5;
@@ -205,6 +205,8 @@ pub struct kms_event {
     pub version_id: *const c_char,
     /// Unix milliseconds, UTC.
     pub time_ms: i64,
+    /// With KMS_EVENT_KEY_DESTROYED: how long the key waited for its destruction, as it was counted; else 0.
+    pub counted_ms: i64,
 }
 
 /// Key bytes may be swapped out: raise RLIMIT_MEMLOCK.

@@ -16,7 +16,7 @@ pub enum EventKind {
     RotationFailed = 2,
     /// A key and all its material are gone.
     KeyDestroyed = 3,
-    /// A key's deletion date was reached for the first time; it will be destroyed when it is seen again in an hour.
+    /// A key's waiting period is over and its deletion date is reached; it is destroyed when that is confirmed in an hour.
     DeletionSighted = 4,
     /// A key's newest version was created in the future: a clock is or was wrong.
     ClockSuspect = 5,
@@ -38,11 +38,13 @@ pub struct Event {
     pub key: Option<KeyId>,
     pub version: Option<VersionId>,
     pub time: Time,
+    /// How much of a destroyed key's waiting period was counted, in milliseconds; 0 for other kinds.
+    pub counted_ms: i64,
 }
 
 impl Event {
     pub(super) fn new(kind: EventKind, time: Time) -> Self {
-        Self { kind, status: None, key: None, version: None, time }
+        Self { kind, status: None, key: None, version: None, time, counted_ms: 0 }
     }
 
     pub(super) fn of_key(self, key: KeyId) -> Self {
@@ -51,6 +53,10 @@ impl Event {
 
     pub(super) fn of_version(self, version: Option<VersionId>) -> Self {
         Self { version, ..self }
+    }
+
+    pub(super) fn counted(self, counted_ms: i64) -> Self {
+        Self { counted_ms, ..self }
     }
 
     pub(super) fn because(self, error: &Error) -> Self {

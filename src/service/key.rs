@@ -2,12 +2,13 @@
 
 use super::name::not_found;
 use super::{Changed, Core, Kms};
-use crate::domain::deletion;
+use crate::domain::deletion::{self, Deletion};
 use crate::domain::id::{KeyId, VersionId};
 use crate::domain::key::{Creator, Key, Origin};
 use crate::domain::limits;
 use crate::domain::rotation::Interval;
 use crate::domain::state::{self, KeyState, Operation};
+use crate::domain::time::Now;
 use crate::error::{Result, Status};
 use crate::store::{Change, Stored};
 use crate::sys::random;
@@ -98,33 +99,34 @@ impl Kms {
 
     /// Makes a Disabled key Enabled; if a rotation became overdue meanwhile, it is carried out at once.
     pub fn enable_key(&self, key_id: &str) -> Result<()> {
-        self.core()?.transition(key_id, Operation::EnableKey, |_| Ok(()))
+        self.core()?.transition(key_id, Operation::EnableKey, |_, _| Ok(()))
     }
 
     /// Makes an Enabled key Disabled: nothing is encrypted or decrypted under it until it is enabled again.
     pub fn disable_key(&self, key_id: &str) -> Result<()> {
-        self.core()?.transition(key_id, Operation::DisableKey, |_| Ok(()))
+        self.core()?.transition(key_id, Operation::DisableKey, |_, _| Ok(()))
     }
 
-    /// Starts the waiting period of 7 to 366 days after which the key is destroyed.
+    /// Starts the waiting period of 7 to 366 days after which the key is destroyed. The period is counted by the clock of
+    /// the machine's boot, and DeleteDate is confirmed twice, an hour apart: a wrong wall clock can only delay it.
     pub fn schedule_key_deletion(&self, key_id: &str, days: i32) -> Result<()> {
         let core = self.core()?;
-        let deadline = deletion::schedule(core.clock.wall(), days)?;
-        core.transition(key_id, Operation::ScheduleKeyDeletion, |key| {
+        deletion::check_days(days)?;
+        core.transition(key_id, Operation::ScheduleKeyDeletion, |key, now| {
             if key.creator == Creator::Service {
                 return Err(Status::UnsupportedOperation.error("a service-managed key can't be deleted"));
             }
             if key.protection.is_some() {
                 return Err(Status::DeletionProtected.error("the key is protected from deletion; turn that off first"));
             }
-            key.deletion = Some(deadline);
+            key.deletion = Some(Deletion::schedule(now, days)?);
             Ok(())
         })
     }
 
     /// Returns a key in PendingDeletion to Enabled, or to PendingImport if it has no material.
     pub fn cancel_key_deletion(&self, key_id: &str) -> Result<()> {
-        self.core()?.transition(key_id, Operation::CancelKeyDeletion, |key| {
+        self.core()?.transition(key_id, Operation::CancelKeyDeletion, |key, _| {
             key.deletion = None;
             Ok(())
         })
@@ -182,7 +184,7 @@ impl Core {
         Ok(())
     }
 
-    /// A key as callers see it: with the state that the clock gives it.
+    /// A key as callers see it: with the state, and the schedule, that the clock gives it.
     fn shown(&self, key: &Key) -> Key {
         let mut key = key.clone();
         if key.imported.is_some() || key.policy.is_some() {
@@ -194,7 +196,12 @@ impl Core {
     }
 
     /// Changes a key's state; a rotation found overdue in an Enabled key belongs to the same transaction.
-    fn transition(&self, key_id: &str, operation: Operation, also: impl FnOnce(&mut Key) -> Result<()>) -> Result<()> {
+    fn transition(
+        &self,
+        key_id: &str,
+        operation: Operation,
+        also: impl FnOnce(&mut Key, &Now) -> Result<()>,
+    ) -> Result<()> {
         let id = Self::id_only(key_id)?;
         let done = self.change_key(&id, |change, mut stored, now| {
             let old = stored.key.state_at(now.wall);
@@ -203,7 +210,7 @@ impl Core {
                 return Ok(Changed::none(None));
             }
             stored.key.state = next;
-            also(&mut stored.key)?;
+            also(&mut stored.key, now)?;
             self.store_and_rotate(change, stored, now.wall)
         })?;
         self.tell_rotation(id, done.value, done.at);
@@ -221,12 +228,11 @@ impl Core {
     }
 
     /// Destroys a key whose deletion was seen to be due twice.
-    pub(super) fn destroy(change: &mut Change<'_>, stored: &Stored) -> Result<KeyId> {
+    pub(super) fn destroy(change: &mut Change<'_>, stored: &Stored) -> Result<()> {
         if stored.key.state != KeyState::PendingDeletion {
             return Err(not_found(&stored.key.id));
         }
-        change.destroy(stored)?;
-        Ok(stored.key.id)
+        change.destroy(stored)
     }
 }
 

@@ -106,21 +106,32 @@ enum Looked {
     Rotated(Stored),
     /// Something was noted or forgotten, and is to be told or not.
     Noted(Stored, Vec<EventKind>),
-    Destroyed(KeyId),
+    /// With how much of the waiting period was counted.
+    Destroyed(KeyId, i64),
     Nothing,
 }
 
 /// Looks at one key again inside the write transaction: due only if it still is.
 fn look(change: &mut Change<'_>, mut stored: Stored, now: &Now) -> Result<Looked> {
-    let (mut told, mut changed) = (Vec::new(), true);
-    match stored.key.deletion.as_mut().map(|deletion| (deletion.look(now), deletion)) {
-        Some((Verdict::Act, _)) => return Ok(Looked::Destroyed(Core::destroy(change, &stored)?)),
-        Some((Verdict::Sighted, deletion)) => {
-            deletion.sighting = Some(*now);
-            told.push(EventKind::DeletionSighted);
+    let (mut told, mut changed) = (Vec::new(), false);
+    if let Some(deletion) = &mut stored.key.deletion {
+        match deletion.look(now) {
+            Verdict::Act => {
+                let counted = deletion.counted_ms(now);
+                Core::destroy(change, &stored)?;
+                return Ok(Looked::Destroyed(stored.key.id, counted));
+            }
+            Verdict::Sighted => {
+                (deletion.sighting, changed) = (Some(*now), true);
+                told.push(EventKind::DeletionSighted);
+            }
+            Verdict::Unsighted => (deletion.sighting, changed) = (None, true),
+            Verdict::Wait => {}
         }
-        Some((Verdict::Unsighted, deletion)) => deletion.sighting = None,
-        Some((Verdict::Wait, _)) | None => changed = false,
+        if deletion.counts(now) {
+            deletion.count(now);
+            changed = true;
+        }
     }
     // A key can have both dates.
     match stored.key.imported.as_mut().and_then(|imported| imported.expiry.as_mut()).map(|date| (date.look(now), date))
@@ -243,7 +254,7 @@ impl Core {
             Ok(match look(change, stored, now)? {
                 Looked::Rotated(stored) => self.rotated(change, stored, |version| (version, None))?,
                 Looked::Noted(stored, kinds) => Changed::one((None, kinds.first().copied()), stored),
-                Looked::Destroyed(_) | Looked::Nothing => Changed::none((None, None)),
+                Looked::Destroyed(..) | Looked::Nothing => Changed::none((None, None)),
             })
         });
         // Another process may have been faster, and not have announced it yet.
@@ -296,8 +307,8 @@ impl Core {
     fn note_contradictions(&self, stop: &dyn Fn() -> bool) -> Result<()> {
         let deadline = Instant::now() + CONTRADICTION_TIME;
         loop {
-            let now = self.clock.wall();
-            let found = self.store.read(|view| view.contradicted(now, CONTRADICTIONS))?;
+            let now = self.clock.now();
+            let found = self.store.read(|view| view.contradicted(&now, CONTRADICTIONS))?;
             if found.is_empty() || stop() || Instant::now() >= deadline {
                 return Ok(());
             }
@@ -380,9 +391,9 @@ impl Core {
                         events.extend(kinds.into_iter().map(event));
                         changed.keys.push(stored);
                     }
-                    Looked::Destroyed(id) => {
+                    Looked::Destroyed(id, counted) => {
                         changed.value.done.destroyed += 1;
-                        events.push(event(EventKind::KeyDestroyed));
+                        events.push(event(EventKind::KeyDestroyed).counted(counted));
                         changed.destroyed.push(id);
                     }
                     Looked::Nothing => {}

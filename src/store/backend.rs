@@ -79,7 +79,7 @@ pub struct KeyRow {
     pub mac: [u8; 32],
     /// Added by format 2: the wall time at which the waiting period of a deletion was last counted.
     pub counted_wall: Option<i64>,
-    /// Added by format 2: that period, what was counted of it, and the boot clock then.
+    /// Added by format 2: that period, what was counted of it, and boot and boot clock then.
     pub waiting: Option<[u8; 40]>,
 }
 
@@ -219,6 +219,8 @@ pub trait Backend: Send {
     fn created_in_future(&mut self, now: i64, limit: usize) -> Result<Vec<i64>>;
     /// Keys with a stored sighting, of a deletion or an expiry, whose date lies after `now`.
     fn sighted_too_early(&mut self, now: i64, limit: usize) -> Result<Vec<i64>>;
+    /// Keys whose waiting period was last counted after `now`.
+    fn counted_in_future(&mut self, now: i64, limit: usize) -> Result<Vec<i64>>;
     /// Ids of keys changed after `generation`, without those made then and not changed since.
     fn changed_since(&mut self, generation: i64, limit: usize) -> Result<Vec<[u8; 16]>>;
 

@@ -10,6 +10,7 @@ use crate::crypto::kdf;
 use crate::crypto::openssl::{self, Hmac};
 use crate::crypto::row::RowCipher;
 use crate::domain::deadline::Deadline;
+use crate::domain::deletion::{Deletion, Waiting};
 use crate::domain::id::{KeyId, VersionId};
 use crate::domain::key::{Creator, Key, Origin};
 use crate::domain::material::Imported;
@@ -381,6 +382,7 @@ fn version(row: &MaterialRow) -> Option<Version> {
 fn to_row(stored: &Stored) -> Result<KeyRow> {
     let key = &stored.key;
     let sighting = key.deletion.and_then(|d| d.sighting);
+    let waiting = key.deletion.and_then(|d| d.waiting);
     let expiry = key.imported.and_then(|i| i.expiry);
     let expiry_sighting = expiry.and_then(|e| e.sighting);
     Ok(KeyRow {
@@ -413,8 +415,8 @@ fn to_row(stored: &Stored) -> Result<KeyRow> {
         revision: stored.revision,
         generation: stored.generation,
         mac: [0; 32],
-        counted_wall: None,
-        waiting: None,
+        counted_wall: waiting.map(|w| w.seen.wall.millis()),
+        waiting: waiting.map(|w| waiting_column(&w)),
     })
 }
 
@@ -432,6 +434,16 @@ fn from_row(row: &KeyRow) -> Option<Stored> {
         _ => return None,
     };
     let deletion = deadline(row.delete_date, row.sighted_wall, row.sighted_boot, row.sighted_uptime)?;
+    let waiting = match (row.counted_wall, row.waiting) {
+        (Some(wall), Some(column)) => Some(waiting_of(Time::from_millis(wall), &column)?),
+        (None, None) => None,
+        _ => return None,
+    };
+    let deletion = match (deletion, waiting) {
+        (Some(Deadline { date, sighting }), waiting) => Some(Deletion { date, sighting, waiting }),
+        (None, None) => None,
+        (None, Some(_)) => return None,
+    };
     let expiry =
         deadline(row.import_expires, row.expiry_sighted_wall, row.expiry_sighted_boot, row.expiry_sighted_uptime)?;
     let imported = match (row.import_digest, row.import_present) {
@@ -460,6 +472,28 @@ fn from_row(row: &KeyRow) -> Option<Stored> {
         versions: row.versions,
         tags: row.tags,
         key,
+    })
+}
+
+/// Period and count in milliseconds, boot, boot clock in milliseconds.
+fn waiting_column(waiting: &Waiting) -> [u8; 40] {
+    let Waiting { period_ms, counted_ms, seen } = waiting;
+    let parts =
+        [&period_ms.to_be_bytes(), &counted_ms.to_be_bytes(), &seen.boot[..], &seen.since_boot_ms.to_be_bytes()];
+    let mut column = [0; 40];
+    column.iter_mut().zip(parts.concat()).for_each(|(to, from)| *to = from);
+    column
+}
+
+fn waiting_of(wall: Time, column: &[u8; 40]) -> Option<Waiting> {
+    let (period, rest) = column.split_first_chunk::<8>()?;
+    let (counted, rest) = rest.split_first_chunk::<8>()?;
+    let (boot, rest) = rest.split_first_chunk::<16>()?;
+    let since_boot_ms = i64::from_be_bytes(*rest.first_chunk::<8>()?);
+    Some(Waiting {
+        period_ms: i64::from_be_bytes(*period),
+        counted_ms: i64::from_be_bytes(*counted),
+        seen: Now { wall, boot: *boot, since_boot_ms },
     })
 }
 

@@ -11,7 +11,7 @@ use super::sealing::{Meta, NO_VERSIONS, Stored, digest_of, signed};
 use super::tree::{Digest, Nodes, Rows, Tree};
 use crate::domain::id::{KeyId, VersionId};
 use crate::domain::key::Key;
-use crate::domain::time::Time;
+use crate::domain::time::{Now, Time};
 use crate::domain::version::Version;
 use crate::error::{Error, Result, Status};
 
@@ -282,9 +282,20 @@ impl<'a> View<'a> {
     }
 
     /// Rows whose stored dates contradict a clock that shows `now`.
-    pub fn contradicted(&mut self, now: Time, limit: usize) -> Result<Vec<i64>> {
-        let mut rows = self.rows.backend.created_in_future(now.millis(), limit)?;
-        rows.extend(self.rows.backend.sighted_too_early(now.millis(), limit)?);
+    pub fn contradicted(&mut self, now: &Now, limit: usize) -> Result<Vec<i64>> {
+        let wall = now.wall.millis();
+        let mut rows = self.rows.backend.created_in_future(wall, limit)?;
+        rows.extend(self.rows.backend.sighted_too_early(wall, limit)?);
+        // The next look at these was set by a clock that was ahead of this one.
+        for row in self.rows.backend.counted_in_future(wall, limit)? {
+            match self.key_in_row(row) {
+                Ok(Some(stored)) if stored.key.deletion.is_some_and(|deletion| deletion.counts(now)) => rows.push(row),
+                Ok(_) => {}
+                // Told when it is due.
+                Err(error) if error.status() == Status::KeystoreCorrupt => {}
+                Err(error) => return Err(error),
+            }
+        }
         rows.sort_unstable();
         rows.dedup();
         Ok(rows)

@@ -44,8 +44,8 @@ pub fn nanoseconds() -> u64 {
     time.tv_sec.cast_unsigned().wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec.cast_unsigned())
 }
 
-/// The kernel's id of this boot. Where it can't be read, each process counts as a boot of its own, which only delays
-/// a destruction.
+/// The kernel's id of this boot. Where it can't be read, all boots count as one: the boot clock starts again with each, and
+/// a step back of it counts nothing, so this only delays a destruction.
 pub fn boot_id() -> [u8; 16] {
     static ID: OnceLock<[u8; 16]> = OnceLock::new();
     // Inside the gate: a child of a fork in the midst of it would wait for ever.
@@ -54,8 +54,7 @@ pub fn boot_id() -> [u8; 16] {
             file::read_text(Path::new("/proc/sys/kernel/random/boot_id"))
                 .and_then(|text| uuid::Uuid::try_parse(text.trim()).ok())
                 .map(uuid::Uuid::into_bytes)
-                .or_else(|| super::random::array().ok())
-                .unwrap_or_default()
+                .unwrap_or([1; 16])
         })
     })
 }

@@ -11,6 +11,7 @@ mod context;
 mod create_keys;
 mod data_key;
 mod deletion;
+mod deletion_counts;
 mod deletion_leaves_nothing;
 mod error_codes;
 mod events;

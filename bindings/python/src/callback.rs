@@ -104,7 +104,7 @@ impl kms::AnchorStore for Anchor {
     }
 }
 
-/// Tells a Python function of events: kind, status, key id, version id, Unix milliseconds.
+/// Tells a Python function of events: kind, status, key id, version id, Unix milliseconds, counted milliseconds.
 pub fn listener(function: Py<PyAny>) -> impl Fn(&Event) + Send + Sync + 'static {
     move |event| {
         calling_back(|py| {
@@ -116,6 +116,7 @@ pub fn listener(function: Py<PyAny>) -> impl Fn(&Event) + Send + Sync + 'static 
                     event.key.map(|id| id.to_string()),
                     event.version.map(|id| id.to_string()),
                     event.time.millis(),
+                    event.counted_ms,
                 ),
             );
             if let Err(error) = told {

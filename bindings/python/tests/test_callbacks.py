@@ -12,6 +12,7 @@ import pytest
 
 import libkms
 from libkms import EventKind
+from libkms.testing import ManualClock
 
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
@@ -92,6 +93,20 @@ def test_events_tell_what_happened():
     [event] = events
     assert (event.kind, event.key_id, event.version_id, event.status) == (EventKind.ROTATED, key.id, version_id, None)
     assert event.time.tzinfo is timezone.utc
+
+
+def test_the_event_of_a_destruction_says_how_long_the_key_waited():
+    events = []
+    clock = ManualClock()
+    with libkms.open("memory:", root_key=bytes(32), clock=clock, on_event=events.append) as kms:
+        kms.schedule_key_deletion(kms.create_key().id, timedelta(days=7))
+        for wait in (timedelta(days=7), timedelta(hours=1)):
+            clock.advance(wait)
+            kms.tick()
+    assert [(event.kind, event.counted) for event in events] == [
+        (EventKind.DELETION_SIGHTED, timedelta(0)),
+        (EventKind.KEY_DESTROYED, timedelta(days=7, hours=1)),
+    ]
 
 
 def test_an_exception_of_a_listener_is_shown_and_the_call_goes_on(monkeypatch):

@@ -41,6 +41,8 @@ pub(super) const CREATED_IN_FUTURE: &str =
 // With UNION, which wants an order, it would be two scans.
 pub(super) const SIGHTED_TOO_EARLY: &str = "SELECT row FROM key WHERE sighted_wall IS NOT NULL AND delete_date > ?1
                    UNION ALL SELECT row FROM key WHERE expiry_sighted_wall IS NOT NULL AND import_expires > ?1 LIMIT ?2";
+pub(super) const COUNTED_IN_FUTURE: &str =
+    "SELECT row FROM key WHERE counted_wall IS NOT NULL AND counted_wall > ? ORDER BY counted_wall LIMIT ?";
 pub(super) const CHANGED_SINCE: &str = "SELECT id FROM key WHERE revision > 1 AND generation > ? LIMIT ?";
 pub(super) const NEXT_LOOK_AFTER: &str = "SELECT min(next_look) FROM key WHERE next_look > ?";
 
@@ -363,6 +365,13 @@ impl Backend for Sqlite {
 
     fn sighted_too_early(&mut self, now: i64, limit: usize) -> Result<Vec<i64>> {
         self.all(SIGHTED_TOO_EARLY, params![now, count(limit)], first)
+    }
+
+    fn counted_in_future(&mut self, now: i64, limit: usize) -> Result<Vec<i64>> {
+        match self.has(KeyIndex::Counted) {
+            true => self.all(COUNTED_IN_FUTURE, params![now, count(limit)], first),
+            false => Ok(Vec::new()),
+        }
     }
 
     fn changed_since(&mut self, generation: i64, limit: usize) -> Result<Vec<[u8; 16]>> {

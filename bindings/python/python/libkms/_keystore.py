@@ -161,9 +161,9 @@ class Keystore(_libkms.Keystore):
     def schedule_key_deletion(self, key_id: str, pending_window: timedelta = timedelta(days=30)) -> None:
         """Starts a waiting period of 7 to 366 whole days, after which the key and all encrypted under it are lost.
 
-        Until then `cancel_key_deletion` takes it back. Because a clock can be wrong, the key is destroyed only when its
-        date was seen to be reached twice, an hour apart. Raises `DeletionProtected`, `StateModifiedFailed` if its deletion
-        is pending already, `InvalidArgument`.
+        Until then `cancel_key_deletion` takes it back. A clock can be wrong, so the waiting period is also counted by the
+        clock of the machine's boot, and the date confirmed twice, an hour apart: a wrong clock only delays it. Raises
+        `DeletionProtected`, `StateModifiedFailed` if its deletion is pending already, `InvalidArgument`.
 
         >>> kms.schedule_key_deletion(key.id, timedelta(days=7))
         >>> kms.describe_key(key.id).state

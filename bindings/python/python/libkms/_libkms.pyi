@@ -53,7 +53,7 @@ class Keystore:
         busy_timeout_ms: int = 5000,
         cache_keys: int = 32_768,
         clock: ManualClock | Callable[[], int] | None = None,
-        on_event: Callable[[int, int | None, str | None, str | None, int], object] | None = None,
+        on_event: Callable[[int, int | None, str | None, str | None, int, int], object] | None = None,
     ) -> Keystore: ...
     def close(self) -> None: ...
     @property

@@ -84,7 +84,7 @@ class EventKind(enum.IntEnum):
     KEY_DESTROYED = 3
     """A key and all its material are gone."""
     DELETION_SIGHTED = 4
-    """A key's deletion date was reached for the first time; it is destroyed when that is seen again an hour later."""
+    """A key's waiting period is over and its deletion date is reached; it is destroyed when that is confirmed in an hour."""
     CLOCK_SUSPECT = 5
     """A key's newest version was created in the future: a clock is or was wrong."""
     KEY_DAMAGED = 6
@@ -279,9 +279,14 @@ class Event:
     key_id: str | None
     version_id: str | None
     time: datetime
+    counted: timedelta = timedelta(0)
+    """Of a destroyed key: how long it waited, as it was counted; else zero."""
 
     @classmethod
-    def _of(cls, kind: int, status: int | None, key_id: str | None, version_id: str | None, millis: int) -> "Event":
+    def _of(
+        cls, kind: int, status: int | None, key_id: str | None, version_id: str | None, millis: int, counted_ms: int
+    ) -> "Event":
         known_kind = EventKind(kind) if kind in EventKind._value2member_map_ else kind
         known_status = Status(status) if status is not None and status in Status._value2member_map_ else status
-        return cls(known_kind, known_status, key_id, version_id, from_millis(millis))
+        counted = timedelta(milliseconds=counted_ms)
+        return cls(known_kind, known_status, key_id, version_id, from_millis(millis), counted)
