@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 #[cfg(feature = "capi")]
 use std::ffi::CStr;
+use std::fmt;
+use std::path::Path;
 
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -26,6 +28,27 @@ impl Error {
     pub fn status(&self) -> Status {
         self.status
     }
+
+    /// The same error, where the rule that made it knew only of "the key".
+    #[cold]
+    pub(crate) fn of_key(self, id: &dyn fmt::Display) -> Self {
+        match self.text.strip_prefix("the key ") {
+            Some(rest) => Self::new(self.status, format!("key {id} {rest}")),
+            None => self,
+        }
+    }
+
+    /// The same error, naming the keystore: a program may have several open.
+    #[cold]
+    pub(crate) fn of_keystore(self, path: &Path) -> Self {
+        let path = shown_path(path);
+        match self.status as i32 {
+            500..=599 if !self.text.contains(&path) => {
+                Self::new(self.status, format!("{} (keystore: {path})", self.text))
+            }
+            _ => self,
+        }
+    }
 }
 
 impl Status {
@@ -43,6 +66,18 @@ pub fn shown(text: &str) -> String {
     let end = if text.chars().nth(SHOWN).is_some() { "..." } else { "" };
     let printable = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '?' };
     text.chars().take(SHOWN).map(printable).collect::<String>() + end
+}
+
+/// What an error text shows of a path, at most.
+const PATH_SHOWN: usize = 300;
+
+/// A path as an error text shows it: its end, which tells most, without control characters.
+pub fn shown_path(path: &Path) -> String {
+    let text: Vec<char> = path.to_string_lossy().chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+    match text.len().checked_sub(PATH_SHOWN) {
+        None | Some(0) => text.into_iter().collect(),
+        Some(cut) => "...".chars().chain(text.into_iter().skip(cut)).collect(),
+    }
 }
 
 #[cfg(feature = "capi")]

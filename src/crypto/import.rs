@@ -96,7 +96,8 @@ impl Token {
             return Err(invalid());
         }
         if now >= self.expires {
-            return Err(Status::ExpiredImportToken.error("the import token has expired; get a new one"));
+            return Err(Status::ExpiredImportToken
+                .error("the import token has expired; get new parameters with GetParametersForImport"));
         }
         Ok(())
     }
@@ -114,7 +115,8 @@ impl Token {
 /// A token's text for every fault, so that it tells nobody where another key's token would fit.
 #[cold]
 fn invalid() -> Error {
-    Status::InvalidImportToken.error("the import token isn't one of this keystore for this key, or was changed")
+    Status::InvalidImportToken
+        .error("the import token is not for this key of this keystore, or was changed; get new parameters for the key")
 }
 
 fn number(padding: Padding) -> u8 {

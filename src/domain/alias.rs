@@ -1,6 +1,6 @@
 //! Aliases: other names of keys, `alias/NAME`.
 
-use crate::error::{Result, Status};
+use crate::error::{Error, Result, Status, shown};
 
 /// What every alias begins with.
 pub const PREFIX: &str = "alias/";
@@ -12,11 +12,11 @@ const LENGTH: std::ops::RangeInclusive<usize> = 1..=255;
 /// Checks the form of an alias: the prefix, then 1 to 255 letters, digits, `_`, `/` or `-`.
 pub fn check(alias: &str) -> Result<()> {
     let Some(name) = alias.strip_prefix(PREFIX) else {
-        return Err(Status::InvalidArgument.error("an alias begins with alias/"));
+        return Err(refused(alias));
     };
     let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'/' | b'-'));
     if !plain || !LENGTH.contains(&name.len()) {
-        return Err(Status::InvalidArgument.error("an alias is alias/ and 1 to 255 letters, digits, _, / or -"));
+        return Err(refused(alias));
     }
     Ok(())
 }
@@ -25,7 +25,10 @@ pub fn check(alias: &str) -> Result<()> {
 pub fn check_users(alias: &str) -> Result<()> {
     check(alias)?;
     if alias.starts_with(RESERVED) {
-        return Err(Status::InvalidArgument.error("aliases that begin with alias/acs belong to service-managed keys"));
+        return Err(Status::InvalidArgument.error(format!(
+            "{} begins with alias/acs, which belongs to service-managed keys; choose another name",
+            shown(alias)
+        )));
     }
     Ok(())
 }
@@ -34,9 +37,15 @@ pub fn check_users(alias: &str) -> Result<()> {
 pub fn of_service(name: &str) -> Result<String> {
     let alias = format!("{RESERVED}/{name}");
     if name.is_empty() {
-        return Err(Status::InvalidArgument.error("the name of the subsystem is empty"));
+        return Err(Status::InvalidArgument
+            .error("the name of the service-managed key is empty; pass 1 to 251 letters, digits, _, / or -"));
     }
     check(&alias).map(|()| alias)
+}
+
+fn refused(alias: &str) -> Error {
+    Status::InvalidArgument
+        .error(format!("\"{}\" is no alias; use alias/ and 1 to 255 letters, digits, _, / or -", shown(alias)))
 }
 
 #[cfg(test)]

@@ -130,7 +130,7 @@ impl Waiting {
 pub fn check_days(days: i32) -> Result<()> {
     match DELETION_DAYS.contains(&days) {
         true => Ok(()),
-        false => Err(Status::InvalidArgument.error("the waiting period must be 7 to 366 days")),
+        false => Err(Status::InvalidArgument.error(format!("the waiting period must be 7 to 366 days, not {days}"))),
     }
 }
 

@@ -71,13 +71,13 @@ pub fn check(state: KeyState, operation: Operation) -> Result<()> {
         (Op::Cryptography | Op::CreateKeyVersion | Op::UpdateRotationPolicy, _) => Err(rejected(state)),
 
         (Op::EnableKey | Op::DisableKey, Enabled | Disabled) => Ok(()),
-        (Op::EnableKey | Op::DisableKey, PendingDeletion | PendingImport) => Err(modified_failed(state)),
+        (Op::EnableKey | Op::DisableKey, PendingDeletion | PendingImport) => Err(modified_failed(operation, state)),
 
         (Op::ScheduleKeyDeletion, Enabled | Disabled | PendingImport) => Ok(()),
-        (Op::ScheduleKeyDeletion, PendingDeletion) => Err(modified_failed(state)),
+        (Op::ScheduleKeyDeletion, PendingDeletion) => Err(modified_failed(operation, state)),
 
         (Op::CancelKeyDeletion, PendingDeletion) => Ok(()),
-        (Op::CancelKeyDeletion, Enabled | Disabled | PendingImport) => Err(modified_failed(state)),
+        (Op::CancelKeyDeletion, Enabled | Disabled | PendingImport) => Err(modified_failed(operation, state)),
 
         (
             Op::SetDeletionProtection | Op::UpdateKeyDescription | Op::Tag | Op::UpdateAlias,
@@ -88,7 +88,7 @@ pub fn check(state: KeyState, operation: Operation) -> Result<()> {
         }
 
         (Op::CreateAlias | Op::ImportKeyMaterial, Enabled | Disabled | PendingImport) => Ok(()),
-        (Op::CreateAlias | Op::ImportKeyMaterial, PendingDeletion) => Err(modified_failed(state)),
+        (Op::CreateAlias | Op::ImportKeyMaterial, PendingDeletion) => Err(modified_failed(operation, state)),
     }
 }
 
@@ -120,12 +120,13 @@ fn rejected(state: KeyState) -> Error {
     }
 }
 
-fn modified_failed(state: KeyState) -> Error {
-    Status::StateModifiedFailed.error(match state {
-        KeyState::Enabled => "the key is Enabled; this change starts from another state",
-        KeyState::Disabled => "the key is Disabled; this change starts from another state",
-        KeyState::PendingDeletion => "the key is PendingDeletion; cancel its deletion first",
-        KeyState::PendingImport => "the key is PendingImport; import its material first",
+fn modified_failed(operation: Operation, state: KeyState) -> Error {
+    Status::StateModifiedFailed.error(match (operation, state) {
+        (Operation::CancelKeyDeletion, KeyState::Enabled) => "the key is Enabled and has no deletion to cancel",
+        (Operation::CancelKeyDeletion, KeyState::Disabled) => "the key is Disabled and has no deletion to cancel",
+        (Operation::CancelKeyDeletion, _) => "the key is PendingImport and has no deletion to cancel",
+        (_, KeyState::PendingImport) => "the key is PendingImport; import its material first",
+        _ => "the key is PendingDeletion; cancel its deletion first",
     })
 }
 

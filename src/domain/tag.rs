@@ -1,6 +1,6 @@
 //! Tags: up to ten pairs of name and value on a key.
 
-use crate::error::{Result, Status};
+use crate::error::{Error, Result, Status, shown};
 
 /// Tags of one key.
 pub const MOST: usize = 10;
@@ -16,7 +16,7 @@ pub fn check_name(name: &str) -> Result<()> {
     if plain(name) && NAME.contains(&name.len()) {
         return Ok(());
     }
-    Err(Status::InvalidArgument.error("a tag's name has 1 to 128 characters of a-z A-Z 0-9 / _ - . + = @ :"))
+    Err(refused("name", name, "1 to 128"))
 }
 
 /// Checks a tag's value: up to 256 of the same characters.
@@ -24,7 +24,12 @@ pub fn check_value(value: &str) -> Result<()> {
     if plain(value) && VALUE.contains(&value.len()) {
         return Ok(());
     }
-    Err(Status::InvalidArgument.error("a tag's value has at most 256 characters of a-z A-Z 0-9 / _ - . + = @ :"))
+    Err(refused("value", value, "at most 256"))
+}
+
+fn refused(what: &str, text: &str, lengths: &str) -> Error {
+    Status::InvalidArgument
+        .error(format!("the tag's {what} \"{}\" is refused; use {lengths} of a-z A-Z 0-9 / _ - . + = @ :", shown(text)))
 }
 
 #[cfg(test)]

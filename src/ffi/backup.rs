@@ -23,7 +23,7 @@ pub unsafe extern "C" fn kms_backup(kms: *const kms_t, path: *const c_char) -> k
         let kms = handle(kms)?;
         let path = ptr::text(path, "path")?;
         if path.is_empty() {
-            return Err(Status::InvalidArgument.error("the path of the backup is empty"));
+            return Err(Status::InvalidArgument.error("the path of the backup is empty; name a new file"));
         }
         kms.backup(path)
     })

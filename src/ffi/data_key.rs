@@ -37,7 +37,7 @@ pub unsafe extern "C" fn kms_generate_data_key(
         let key = ptr::text(key, "key")?;
         let context = self::context(context, context_count, "context")?;
         if !plaintext.is_null() && blob.overlaps(plaintext, number_of_bytes) {
-            return Err(Status::InvalidArgument.error("plaintext and blob overlap"));
+            return Err(Status::InvalidArgument.error("plaintext and blob overlap; pass buffers apart"));
         }
         kms.generate_data_key_to(key, number_of_bytes, &context, &mut DataKeyOut { blob, plaintext })
     })
@@ -79,7 +79,7 @@ pub unsafe extern "C" fn kms_generate_and_export_data_key(
             let wanted = exported.room(wrapped);
             let wanted = blob.room(sealed).and_then(|also| Ok(wanted? && also))?;
             if blob.meets(&exported) {
-                return Err(Status::InvalidArgument.error("blob and exported overlap"));
+                return Err(Status::InvalidArgument.error("blob and exported overlap; pass buffers apart"));
             }
             Ok(wanted)
         })

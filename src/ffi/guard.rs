@@ -49,7 +49,7 @@ pub fn guard(body: impl FnOnce() -> Result<()>) -> kms_status {
         Ok(Err(error)) => remember(error),
         Err(panic) => {
             discard(panic);
-            remember(Status::Internal.error("a bug in libkms was stopped; please report it with what led to it"))
+            remember(Status::Internal.error("internal error (a panic was caught in libkms); please report it as a bug"))
         }
     }
 }

@@ -18,7 +18,7 @@ pub fn wrapping(number: i32) -> Result<Wrapping> {
         KMS_WRAPPING_PKCS1_V1_5 => Ok(Wrapping::Pkcs1V15),
         KMS_WRAPPING_OAEP_SHA_1 => Ok(Wrapping::OaepSha1),
         KMS_WRAPPING_OAEP_SHA_256 => Ok(Wrapping::OaepSha256),
-        _ => Err(Status::InvalidArgument.error("wrapping must be one of KMS_WRAPPING_...")),
+        _ => Err(Status::InvalidArgument.error(format!("wrapping must be a KMS_WRAPPING constant, not {number}"))),
     }
 }
 

@@ -69,7 +69,7 @@ unsafe fn request(options: *const kms_create_key_options) -> Result<CreateKey> {
         (options, ptr::optional_text(options.description, "description")?)
     };
     let origin = Origin::from_number(options.origin)
-        .ok_or_else(|| Status::InvalidArgument.error("origin must be one of KMS_ORIGIN_..."))?;
+        .ok_or_else(|| Status::InvalidArgument.error("origin must be KMS_ORIGIN_KMS or KMS_ORIGIN_EXTERNAL"))?;
     Ok(CreateKey {
         description: description.unwrap_or_default().to_owned(),
         origin: Some(origin),

@@ -67,7 +67,7 @@ pub fn flag(value: i32, what: &str) -> Result<bool> {
     match value {
         0 => Ok(false),
         1 => Ok(true),
-        _ => Err(Status::InvalidArgument.error(format!("{what} must be 0 or 1"))),
+        _ => Err(Status::InvalidArgument.error(format!("{what} must be 0 or 1, not {value}"))),
     }
 }
 
@@ -99,7 +99,9 @@ pub unsafe extern "C" fn kms_options_set_root_key_file(options: *mut kms_options
     guard(|| unsafe {
         let path = ptr::text(path, "path")?;
         if path.is_empty() {
-            return Err(Status::InvalidArgument.error("the path of the root key file is empty"));
+            return Err(
+                Status::InvalidArgument.error("the path of the root key file is empty; name a file of 32 bytes")
+            );
         }
         set(options, |o| o.root_key_file(path))
     })
@@ -187,8 +189,9 @@ pub unsafe extern "C" fn kms_options_set_busy_timeout_ms(options: *mut kms_optio
     // SAFETY: by the header's contract.
     guard(|| unsafe {
         let timeout = u64::try_from(timeout_ms).ok().filter(|ms| *ms <= 3_600_000);
-        let timeout =
-            timeout.ok_or_else(|| Status::InvalidArgument.error("the busy timeout must be 0 to 3600000 ms"))?;
+        let timeout = timeout.ok_or_else(|| {
+            Status::InvalidArgument.error(format!("the busy timeout must be 0 to 3600000 ms, not {timeout_ms}"))
+        })?;
         set(options, |o| o.busy_timeout(std::time::Duration::from_millis(timeout)))
     })
 }
@@ -201,7 +204,7 @@ pub unsafe extern "C" fn kms_options_set_cache_keys(options: *mut kms_options_t,
     // SAFETY: by the header's contract.
     guard(|| unsafe {
         if keys == 0 {
-            return Err(Status::InvalidArgument.error("at least one key must be kept in memory"));
+            return Err(Status::InvalidArgument.error("0 keys in memory; at least 1 must be kept"));
         }
         set(options, |o| o.cache_keys(keys))
     })
@@ -237,7 +240,9 @@ pub unsafe extern "C" fn kms_options_set_anchor_file(options: *mut kms_options_t
     guard(|| unsafe {
         let path = ptr::text(path, "path")?;
         if path.is_empty() {
-            return Err(Status::InvalidArgument.error("the path of the anchor file is empty"));
+            return Err(
+                Status::InvalidArgument.error("the path of the anchor file is empty; name a file on another volume")
+            );
         }
         set(options, |o| o.anchor_file(path))
     })
@@ -257,7 +262,7 @@ pub unsafe extern "C" fn kms_options_set_anchor_callback(
     // SAFETY: by the header's contract.
     guard(|| unsafe {
         let (Some(get), Some(put)) = (get, put) else {
-            return Err(Status::InvalidArgument.error("get and put must both be given"));
+            return Err(Status::InvalidArgument.error("get or put is NULL; an anchor needs both"));
         };
         set(options, |o| o.anchor_callback(Arc::new(AnchorCallback { get, put, user: User(user) })))
     })
@@ -318,8 +323,9 @@ impl AnchorStore for AnchorCallback {
         // SAFETY: the caller's function, with his pointer and buffers that live through the call.
         let status = unsafe { (self.get)(self.user.pointer(), out.as_mut_ptr(), out.len(), &mut len) };
         if status != KMS_OK || len > out.len() {
-            return Err(Status::AnchorUnavailable
-                .error(format!("the anchor's get callback failed with status {status}, or gave too much")));
+            return Err(Status::AnchorUnavailable.error(format!(
+                "the anchor's get callback failed with status {status}, or returned more than it may; check it"
+            )));
         }
         out.truncate(len);
         Ok(out)
@@ -330,7 +336,7 @@ impl AnchorStore for AnchorCallback {
         match unsafe { (self.put)(self.user.pointer(), record.as_ptr(), record.len()) } {
             KMS_OK => Ok(()),
             status => Err(Status::AnchorUnavailable
-                .error(format!("the change was made, but the anchor's put callback failed with status {status}"))),
+                .error(format!("the change was made, but the anchor's put callback failed with status {status}; the next change anchors it"))),
         }
     }
 }

@@ -301,7 +301,8 @@ impl Core {
     }
 
     fn find_seal(&self, mine: &mut ThreadState, name: &[u8]) -> Result<usize> {
-        let text = str::from_utf8(name).map_err(|_| Status::InvalidArgument.error("key is not UTF-8"))?;
+        let text = str::from_utf8(name)
+            .map_err(|_| Status::InvalidArgument.error("the key is not UTF-8; pass a key id or alias/NAME"))?;
         let id = self.resolve(text)?;
         let key = self.usable_key(&id)?;
         let Some(primary) = key.key.primary else {

@@ -180,7 +180,7 @@ impl Kms {
         target: &mut impl DataKeyTarget,
     ) -> Result<()> {
         if !DATA_KEY_BYTES.contains(&number_of_bytes) {
-            return Err(Status::InvalidArgument.error("a data key has 1 to 1024 bytes"));
+            return Err(Status::InvalidArgument.error(format!("a data key has 1 to 1024 bytes, not {number_of_bytes}")));
         }
         let core: &Core = self.core()?;
         let bytes = Zeroizing::new(vec![0; number_of_bytes]);
@@ -202,7 +202,7 @@ fn check_fits(len: usize, wrapping: Wrapping) -> Result<()> {
         Wrapping::OaepSha256 => 190,
     };
     if len > most {
-        return Err(Status::LimitExceeded.error(format!("at most {most} bytes fit into this wrapping")));
+        return Err(Status::LimitExceeded.error(format!("{len} bytes don't fit into this wrapping; at most {most} do")));
     }
     Ok(())
 }

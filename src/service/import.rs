@@ -86,7 +86,7 @@ impl Kms {
         let core = self.core()?;
         core.check_expiry(expires)?;
         Core::id_only(key_id)?;
-        let other = "another material was imported into this key; only that one may come back";
+        let other = "the key had another material; import the identical one, or create another EXTERNAL key";
         stack::swept(|| core.import(key_id, material, expires, other))
     }
 
@@ -112,7 +112,9 @@ fn importable(key: &Key) -> Result<()> {
     if key.origin == Origin::External {
         return Ok(());
     }
-    Err(Status::UnsupportedOrigin.error("material is imported into keys of origin EXTERNAL only"))
+    Err(Status::UnsupportedOrigin
+        .error("the key is not of origin EXTERNAL; create one that is to import material")
+        .of_key(&key.id))
 }
 
 impl Core {
@@ -123,7 +125,8 @@ impl Core {
     fn check_expiry(&self, expires: Option<Time>) -> Result<()> {
         match expires {
             Some(date) if date <= self.clock.wall() => {
-                Err(Status::InvalidArgument.error("the material would expire in the past"))
+                Err(Status::InvalidArgument
+                    .error("the expiry is not in the future; pass Unix seconds after now, or none"))
             }
             _ => Ok(()),
         }

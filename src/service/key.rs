@@ -37,7 +37,9 @@ impl Kms {
     /// Makes `count` keys alike, 1 to 1000, in one transaction: all of them or none.
     pub fn create_keys(&self, request: &CreateKey, count: usize) -> Result<Vec<KeyId>> {
         if !limits::KEYS_AT_ONCE.contains(&count) {
-            return Err(Status::InvalidArgument.error("1 to 1000 keys can be made at once"));
+            return Err(
+                Status::InvalidArgument.error(format!("{count} keys at once; 1 to 1000 can be made by one call"))
+            );
         }
         self.core()?.create_keys(request, count)
     }
@@ -114,10 +116,13 @@ impl Kms {
         deletion::check_days(days)?;
         core.transition(key_id, Operation::ScheduleKeyDeletion, |key, now| {
             if key.creator == Creator::Service {
-                return Err(Status::UnsupportedOperation.error("a service-managed key can't be deleted"));
+                return Err(Status::UnsupportedOperation
+                    .error("the key is service-managed and can't be deleted; disable it instead"));
             }
             if key.protection.is_some() {
-                return Err(Status::DeletionProtected.error("the key is protected from deletion; turn that off first"));
+                return Err(Status::DeletionProtected.error(
+                    "the key is protected from deletion; turn the protection off with SetDeletionProtection first",
+                ));
             }
             key.deletion = Some(Deletion::schedule(now, days)?);
             Ok(())
@@ -138,7 +143,8 @@ impl Core {
         check_description(&request.description)?;
         let origin = request.origin.unwrap_or(Origin::Kms);
         if origin == Origin::External && request.rotate_every.is_some() {
-            return Err(Status::UnsupportedOperation.error("a key with imported material can't rotate"));
+            return Err(Status::UnsupportedOperation
+                .error("an EXTERNAL key has one version for life; create it without a rotation interval"));
         }
         let now = self.clock.wall();
         let done = self.change(|change, _| {
@@ -224,7 +230,7 @@ impl Core {
             None => key.state,
             Some(_) => key.state_at(self.clock.wall()),
         };
-        state::check(state, operation)
+        state::check(state, operation).map_err(|error| error.of_key(&key.id))
     }
 
     /// Destroys a key whose deletion was seen to be due twice.
@@ -265,7 +271,7 @@ fn insert(change: &mut Change<'_>, mut key: Key) -> Result<Stored> {
 
 fn check_description(text: &str) -> Result<()> {
     if text.chars().count() > limits::DESCRIPTION_CHARS {
-        return Err(Status::LimitExceeded.error("the description is above 8192 characters"));
+        return Err(Status::LimitExceeded.error("the description has more than 8192 characters; shorten it"));
     }
     Ok(())
 }

@@ -38,7 +38,7 @@ use crate::clock::Clock;
 use crate::domain::id::{KeyId, VersionId};
 use crate::domain::limits;
 use crate::domain::time::{Now, Time};
-use crate::error::{Result, Status};
+use crate::error::{Error, Result, Status};
 use crate::store::{self, Change, Standing, Store, Stored};
 use crate::sys::clocks;
 use crate::sys::fork::PerProcess;
@@ -267,7 +267,7 @@ impl Core {
     ) -> Result<Done<R>> {
         self.change(|change, now| {
             let stored = change.key(id)?.ok_or_else(|| not_found(id))?;
-            body(change, stored, now)
+            body(change, stored, now).map_err(|error| error.of_key(id))
         })
     }
 
@@ -305,8 +305,11 @@ impl<R> Changed<R> {
 
 #[inline]
 fn check_plaintext_len(len: usize) -> Result<()> {
-    if len <= limits::PLAINTEXT_BYTES {
-        return Ok(());
-    }
-    Err(Status::LimitExceeded.error("the plaintext is above 1 GiB; encrypt it in parts or by a data key"))
+    if len <= limits::PLAINTEXT_BYTES { Ok(()) } else { Err(plaintext_too_long(len)) }
+}
+
+#[cold]
+fn plaintext_too_long(len: usize) -> Error {
+    Status::LimitExceeded
+        .error(format!("the plaintext of {len} bytes is above 1 GiB; encrypt it in parts or by a data key"))
 }

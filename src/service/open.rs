@@ -148,7 +148,7 @@ impl Options {
             (Some(error), _) => Err(error.clone()),
             (None, [root]) => Ok(root),
             (None, []) => {
-                Err(Status::MissingParameter.error("no root key: set a key, a file, a passphrase or a callback"))
+                Err(Status::MissingParameter.error("no root key; set a key, a file, a passphrase or a callback"))
             }
             (None, _) => Err(Status::InvalidArgument.error("more than one root key was set; set exactly one")),
         }
@@ -171,10 +171,12 @@ impl Kms {
         let root = options.root()?;
         let location = Location::parse(location)?;
         if options.read_only && options.create {
-            return Err(Status::InvalidArgument.error("a keystore can't be created read-only"));
+            return Err(Status::InvalidArgument
+                .error("a keystore can't be created read-only; set create or read_only, not both"));
         }
         if options.anchor.is_some() && location == Location::Memory {
-            return Err(Status::InvalidArgument.error("a memory: keystore has no older copies; it takes no anchor"));
+            return Err(Status::InvalidArgument
+                .error("a memory: keystore takes no anchor, as it has no older copies; leave the anchor out"));
         }
         let settings = Settings {
             // A keystore in memory exists only through its handle.
@@ -185,7 +187,11 @@ impl Kms {
             anchor: options.anchor.clone(),
         };
         let arena = Arena::new();
-        let store = Store::open(settings, root, &arena)?;
+        let place = settings.location.clone();
+        let store = Store::open(settings, root, &arena).map_err(|error| match &place {
+            Location::File(path) => error.of_keystore(path),
+            Location::Memory => error,
+        })?;
         Ok(Self { process: PerProcess::new(Inner::start(store, arena, options.clone())?) })
     }
 }

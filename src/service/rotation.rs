@@ -87,7 +87,7 @@ fn rotatable(stored: &Stored) -> Result<()> {
         return Ok(());
     }
     Err(Status::UnsupportedOperation
-        .error("keys with imported material and service-managed keys have one version for life"))
+        .error("the key has one version for life, as EXTERNAL and service-managed keys do; create another key instead"))
 }
 
 fn new_version(change: &mut Change<'_>, stored: Stored, now: Time) -> Result<Stored> {

@@ -28,7 +28,10 @@ impl Kms {
                 put.push((*name, *value));
             }
             if held.len() > tag::MOST {
-                return Err(Status::LimitExceeded.error("a key has at most 10 tags"));
+                return Err(Status::LimitExceeded.error(format!(
+                    "the key would have {} tags, and at most 10 are allowed; remove some first",
+                    held.len()
+                )));
             }
             if put.is_empty() {
                 return Ok(Changed::none(()));

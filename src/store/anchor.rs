@@ -76,7 +76,7 @@ impl State {
             )),
             Some(anchored) if self.generation == anchored.generation && self.mac != anchored.mac => {
                 Err(Status::KeystoreRolledBack
-                    .error("the keystore went another way than its anchor: it was changed from an older copy"))
+                    .error("the keystore was changed from an older copy than its anchor knows; restore the newest one, or empty the anchor"))
             }
             _ => Ok(()),
         }
@@ -196,7 +196,7 @@ impl Anchor {
 fn raise_file(path: &Path, records: &mut Records, state: &State) -> Result<()> {
     let file = File::open_writable(path).map_err(|e| unavailable(path, &e))?;
     if !file.try_lock().map_err(|e| unavailable(path, &e))? {
-        return Err(Status::KeystoreBusy.error("another process writes the anchor"));
+        return Err(Status::KeystoreBusy.error("another process is writing the anchor; try again"));
     }
     let (newest, len) = newest(path, &file, records)?;
     let place = match newest {
@@ -256,5 +256,5 @@ fn unavailable(path: &Path, error: &std::io::Error) -> Error {
 
 fn foreign() -> Error {
     Status::AnchorUnavailable
-        .error("the anchor is damaged or belongs to another keystore; give the right one, or empty it to begin anew")
+        .error("the anchor is damaged or belongs to another keystore; name the right one, or empty it to start over")
 }

@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 use crate::crypto::kdf;
-use crate::error::{Result, Status};
+use crate::error::{Error, Result, Status, shown_path};
 use crate::sys::fork;
 use crate::sys::secret::{Arena, Secret};
 use crate::sys::sync::Pool;
@@ -69,11 +69,11 @@ impl Location {
         }
         let path = text.strip_prefix("sqlite:");
         if path.is_none() && (text.starts_with("memory:") || text.contains("://")) {
-            return Err(invalid("unknown kind of keystore; give a path, sqlite:PATH or memory:"));
+            return Err(invalid("the location names an unknown kind of keystore; pass a path, sqlite:PATH or memory:"));
         }
         match path.unwrap_or(text) {
-            "" => Err(invalid("the location is empty; give a path, sqlite:PATH or memory:")),
-            path if path.contains('\0') => Err(invalid("the location contains NUL")),
+            "" => Err(invalid("the location is empty; pass a path, sqlite:PATH or memory:")),
+            path if path.contains('\0') => Err(invalid("the location contains NUL; pass a path without")),
             path => Ok(Self::File(PathBuf::from(path))),
         }
     }
@@ -192,7 +192,8 @@ impl Store {
     /// That a store found at our path is the very one that was open: same uuid, and not before what was seen of it.
     fn check_same(&self, found: &MetaRow, sealing: &mut Sealing) -> Result<()> {
         if found.uuid != self.uuid {
-            return Err(Status::KeystoreReplaced.error("another keystore stands at this path now"));
+            return Err(Status::KeystoreReplaced
+                .error("another keystore is at this path now; close the handle and open it again"));
         }
         self.check_newer(sealing.check_meta(found)?.generation)
     }
@@ -202,7 +203,7 @@ impl Store {
     fn check_newer(&self, generation: i64) -> Result<()> {
         if self.seen.fetch_max(generation, Ordering::Relaxed) > generation {
             return Err(Status::KeystoreReplaced
-                .error("an older copy of the keystore stands at this path now; close it and open it again"));
+                .error("an older copy of the keystore is at this path now; close the handle and open it again"));
         }
         Ok(())
     }
@@ -333,7 +334,7 @@ impl Store {
 
     /// Runs `body` on a consistent snapshot.
     pub fn read<R>(&self, body: impl FnOnce(&mut View<'_>) -> Result<R>) -> Result<R> {
-        let (mut lent, _) = self.begin(Transaction::Read)?;
+        let (mut lent, _) = self.begin(Transaction::Read).map_err(|error| self.named(error))?;
         let guard = Unwinding(lent.get()?);
         let connection = &mut *guard.0;
         let result = fork::gate(|| {
@@ -349,12 +350,24 @@ impl Store {
             result
         });
         drop_broken(connection, &result);
-        result
+        result.map_err(|error| self.named(error))
+    }
+
+    /// Names the keystore in an error about it.
+    #[cold]
+    fn named(&self, error: Error) -> Error {
+        match &self.settings.location {
+            Location::File(path) => error.of_keystore(path),
+            Location::Memory => error,
+        }
     }
 
     fn check_writable(&self) -> Result<()> {
         match self.settings.read_only {
-            true => Err(Status::KeystoreReadOnly.error("the keystore was opened read-only; open it for writing")),
+            true => {
+                Err(self
+                    .named(Status::KeystoreReadOnly.error("the keystore was opened read-only; open it for writing")))
+            }
             false => Ok(()),
         }
     }
@@ -372,7 +385,7 @@ impl Store {
     ) -> Result<R> {
         self.check_writable()?;
         let anchored = self.anchored()?;
-        let (mut lent, deadline) = self.begin(Transaction::Write)?;
+        let (mut lent, deadline) = self.begin(Transaction::Write).map_err(|error| self.named(error))?;
         let guard = Unwinding(lent.get()?);
         let connection = &mut *guard.0;
         let result = self.change(connection, anchored, body).and_then(|(value, sealed)| {
@@ -390,7 +403,7 @@ impl Store {
         drop_broken(connection, &result);
         drop(guard);
         drop(lent);
-        let (value, state) = result?;
+        let (value, state) = result.map_err(|error| self.named(error))?;
         if let Some(state) = state {
             self.raise_anchor(&state).map_err(|e| {
                 Status::AnchorUnavailable.error(format!("the change was made, but could not be anchored: {e}"))
@@ -471,7 +484,10 @@ impl Store {
         })?;
         match placed {
             Placed::New => Ok(()),
-            Placed::Taken => Err(Status::KeystoreIo.error("there is a file at the backup's path; nothing was written")),
+            Placed::Taken => Err(Status::KeystoreIo.error(format!(
+                "{} exists already, and a backup replaces no file; choose another path",
+                shown_path(path)
+            ))),
         }
     }
 
@@ -524,7 +540,7 @@ fn check_epoch(epoch: u64) -> Result<()> {
     if epoch == fork::epoch() {
         return Ok(());
     }
-    Err(Status::Forked.error("this call began in the parent process; make a new call on the handle in the child"))
+    Err(Status::Forked.error("this call started in the parent process; make a new call on the handle in the child"))
 }
 
 /// The word that announces changes: shared through a file where that works, private otherwise.

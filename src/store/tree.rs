@@ -443,8 +443,7 @@ fn misused() -> Error {
 }
 
 fn unreached() -> Error {
-    Status::KeystoreCorrupt
-        .error("a node that no tree leads to stands in the keystore; restore the keystore from a backup")
+    Status::KeystoreCorrupt.error("a node that no tree leads to is in the keystore; restore the keystore from a backup")
 }
 
 fn damaged() -> Error {

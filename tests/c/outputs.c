@@ -221,8 +221,10 @@ static void a_failure_leaves_size_0_and_out_untouched(void) {
             fails_untouched(functions[i], &c, KMS_KEY_NOT_FOUND);
             c.key = external.text;
             fails_untouched(functions[i], &c, KMS_REJECTED_PENDING_IMPORT);
-            c.key = NULL;
-            fails_untouched(functions[i], &c, KMS_INVALID_ARGUMENT);
+            if (functions[i] != reencrypt) { /* there, the own key of the blob */
+                c.key = NULL;
+                fails_untouched(functions[i], &c, KMS_INVALID_ARGUMENT);
+            }
             c.key = id.text;
         }
         if (functions[i] != generate) {

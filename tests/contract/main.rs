@@ -37,5 +37,6 @@ mod sharing;
 mod states;
 mod support;
 mod tags;
+mod texts;
 mod thread;
 mod unstorable;

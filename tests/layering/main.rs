@@ -1,10 +1,12 @@
-//! The boundaries inside `src/` hold: who imports whom, where `unsafe`, OpenSSL and locks may be named.
+//! The boundaries inside `src/` hold: who imports whom, where `unsafe`, OpenSSL and locks may be named. Its
+//! error texts have one form.
 //!
 //! Unit tests (`tests.rs`) are free. `lib.rs` is the map and imports everything.
 
 mod lexer;
 mod paths;
 mod rules;
+mod texts;
 
 use std::fs;
 use std::path::Path;
@@ -22,6 +24,22 @@ fn every_file_of_src_keeps_the_boundaries() {
         }
     });
     assert!(files > 3, "only {files} files were found below {}", src.display());
+    assert!(broken.is_empty(), "\n{}", broken.join("\n"));
+}
+
+#[test]
+fn error_texts_name_the_thing_and_the_next_step() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let (mut count, mut broken) = (0, Vec::new());
+    visit(&src, &mut |path| {
+        let name = path.strip_prefix(&src).unwrap().to_str().unwrap();
+        if rules::is_checked(name) {
+            let source = fs::read_to_string(path).unwrap();
+            count += texts::count(&source);
+            broken.extend(texts::check(name, &source));
+        }
+    });
+    assert!(count > 100, "only {count} texts were found");
     assert!(broken.is_empty(), "\n{}", broken.join("\n"));
 }
 

@@ -134,7 +134,7 @@ impl Keystore {
     /// >>> kms.disable_key(key.id)
     /// >>> kms.encrypt(key.id, b"4111 1111")
     /// Traceback (most recent call last):
-    /// libkms.errors.RejectedDisabled: the key is Disabled; enable it first
+    /// libkms.errors.RejectedDisabled: key ... is Disabled; enable it first
     fn disable_key(&self, py: Python<'_>, key_id: &str) -> PyResult<()> {
         self.call(py, |kms| kms.disable_key(key_id))
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::request::{Request, invalid};
+use super::request::{Request, invalid, missing};
 use super::show::{base64, date, key_entry, metadata, object, version};
 use super::{Kms, Response};
 use crate::domain::arn;
@@ -11,7 +11,7 @@ use crate::domain::id::KeyId;
 use crate::domain::key::Origin;
 use crate::domain::rotation::Interval;
 use crate::domain::time::Time;
-use crate::error::{Result, Status};
+use crate::error::Result;
 use crate::service::{Core, CreateKey, Wrapping};
 
 /// EnableAutomaticRotation with its interval, which is needed when it is true and ignored when it is false.
@@ -21,9 +21,7 @@ fn policy(request: &mut Request, enable: bool) -> Result<Option<Interval>> {
         (false, _) => Ok(None),
         (true, Some(text)) if text.ends_with(['d', 'h', 'm', 's']) => Interval::parse(&text).map(Some),
         (true, Some(_)) => Err(invalid("RotationInterval")),
-        (true, None) => {
-            Err(Status::MissingParameter.error("the parameter RotationInterval is needed but not provided"))
-        }
+        (true, None) => Err(missing("RotationInterval")),
     }
 }
 
@@ -112,7 +110,7 @@ pub fn set_deletion_protection(kms: &Kms, request: &mut Request) -> Result<Respo
         (None, Some(_)) => return Err(invalid("ProtectedResourceArn")),
         (Some(_), Some(_)) => return Err(invalid("ProtectedResourceArn")),
         (None, None) => {
-            return Err(Status::MissingParameter.error("the parameter KeyId is needed but not provided"));
+            return Err(missing("KeyId"));
         }
     };
     request.finish()?;

@@ -63,10 +63,9 @@ impl Kms {
     fn dispatch(&self, name: &str, request: &str, explanation: &mut Response) -> Result<Response> {
         let action = table::find(name).ok_or_else(|| unknown_action(name))?;
         let mut request = Request::parse(request)?;
-        request.check(action)?;
-        let done = (action.run)(self, &mut request);
+        let done = request.check(action).and_then(|()| (action.run)(self, &mut request));
         *explanation = request.explanation();
-        done
+        done.map_err(|error| Request::described(error, action))
     }
 }
 

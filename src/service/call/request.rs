@@ -26,11 +26,11 @@ impl Drop for Request {
 }
 
 pub fn invalid(name: &str) -> Error {
-    Status::InvalidArgument.error(format!("the specified parameter {name} is not valid"))
+    Status::InvalidArgument.error(format!("the parameter {name} is not valid"))
 }
 
-fn missing(name: &str) -> Error {
-    Status::MissingParameter.error(format!("the parameter {name} is needed but not provided"))
+pub fn missing(name: &str) -> Error {
+    Status::MissingParameter.error(format!("the parameter {name} is missing"))
 }
 
 /// Names the parameters that the action has: the unknown one is mostly one of them, misspelt.
@@ -137,6 +137,14 @@ impl Request {
         }
     }
 
+    /// Says of a parameter that is missing or not valid what it is to be.
+    pub fn described(error: Error, action: &Action) -> Error {
+        let about = |parameter: &&Parameter| [invalid(parameter.name), missing(parameter.name)].contains(&error);
+        let Some(Parameter { kind, note, .. }) = action.parameters.iter().find(about) else { return error };
+        let note = if note.is_empty() { String::new() } else { format!(", {}", note.replace('`', "")) };
+        error.status().error(format!("{error}; {} takes {}{note}", action.name, kind.name()))
+    }
+
     /// Puts fields into the body of the error that follows.
     pub fn explain(&mut self, fields: Response) {
         self.explanation = fields;
@@ -153,7 +161,9 @@ impl Request {
         }
         match unique(text) {
             Some(Value::Object(object)) => Ok(Self::of(object)),
-            _ => Err(Status::InvalidArgument.error("the request is not a JSON object, or names something twice")),
+            _ => Err(Status::InvalidArgument.error(
+                "the request is not a JSON object, or has a name twice; pass an object of the action's parameters",
+            )),
         }
     }
 

@@ -29,7 +29,7 @@ pub fn check(user_version: i32) -> Result<()> {
 }
 
 pub fn not_ours() -> Error {
-    Status::NotAKeystore.error("the file is not a libkms keystore")
+    Status::NotAKeystore.error("the file is not a libkms keystore; check the path")
 }
 
 /// What the formats after `from` add, up to `to`; 0: all tables.

@@ -134,8 +134,10 @@ impl Sqlite {
     /// Whether the path still names the file that is open; somebody may have moved another there.
     fn check_place(&self) -> Result<()> {
         match &self.place {
-            Some(place) if FileId::of(&place.path).ok() != Some(place.id) => Err(Status::KeystoreReplaced
-                .error("another file stands where the keystore was, or none; nothing was written")),
+            Some(place) if FileId::of(&place.path).ok() != Some(place.id) => {
+                Err(Status::KeystoreReplaced
+                    .error("another file is where the keystore was, or none; nothing was written"))
+            }
             _ => Ok(()),
         }
     }

@@ -181,7 +181,7 @@ class Keystore(_libkms.Keystore):
         >>> kms.set_deletion_protection(key.id, True, "holds invoices")
         >>> kms.schedule_key_deletion(key.id)
         Traceback (most recent call last):
-        libkms.errors.DeletionProtected: the key is protected from deletion; turn that off first
+        libkms.errors.DeletionProtected: key ... is protected from deletion; turn the protection off ... first
         """
         self._set_deletion_protection(key_id, reason if enable else None)
 
@@ -375,7 +375,7 @@ class Keystore(_libkms.Keystore):
 
         >>> kms.import_key_material(external.id, b"...", b"...")
         Traceback (most recent call last):
-        libkms.errors.InvalidImportToken: the import token isn't one of this keystore for this key, or was changed
+        libkms.errors.InvalidImportToken: the import token is not for this key of this keystore, or was changed; ...
         """
         self._import_key_material(key_id, wrapped, token, None if expires is None else to_millis(expires))
 
@@ -428,7 +428,7 @@ class Keystore(_libkms.Keystore):
         ...     kms.change_root(root_passphrase="correct horse battery staple")
         >>> libkms.open(folder / "keys.db", root_key=bytes(32))
         Traceback (most recent call last):
-        libkms.errors.WrongRootKey: the keystore is not opened by a root key; use the one it was created with
+        libkms.errors.WrongRootKey: ...
         """
         if isinstance(root_passphrase, str):
             root_passphrase = root_passphrase.encode()

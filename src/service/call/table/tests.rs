@@ -112,7 +112,7 @@ fn actions_take_exactly_the_parameters_of_the_table() {
                 let mut without = request(None);
                 without.remove(parameter.name);
                 let text = refusal(&kms, action, &Value::Object(without));
-                assert!(text.contains(parameter.name) && text.contains("needed"), "{}: {text}", action.name);
+                assert!(text.contains(parameter.name) && text.contains("missing"), "{}: {text}", action.name);
             }
         }
         let mut more = request(None);
