@@ -13,6 +13,26 @@ static_assert(!std::is_convertible_v<std::vector<int>, kms::bytes_view>, "an int
 static_assert(!std::is_convertible_v<std::vector<bool>, kms::bytes_view>);
 static_assert(!std::is_convertible_v<const std::string &, kms::bytes_span>, "what is const must not be written to");
 
+
+// A buffer of char doesn't say whether it holds a text or bytes, nor where they end.
+static_assert(!std::is_convertible_v<char (&)[8], kms::bytes_view>, "cut at its NUL, or read past its end");
+static_assert(!std::is_constructible_v<kms::bytes_view, char (&)[8]>);
+static_assert(!std::is_constructible_v<kms::bytes_view, std::nullptr_t>);
+static_assert(std::is_convertible_v<const char (&)[8], kms::bytes_view> && std::is_convertible_v<const char *, kms::bytes_view>);
+static_assert(std::is_convertible_v<char *, kms::bytes_view> && std::is_convertible_v<std::array<char, 8> &, kms::bytes_view>);
+static_assert(std::is_convertible_v<char (&)[8], kms::bytes_span>, "an output's size is its own");
+
+// What a view is made of must live on.
+template <class T, class = void>
+constexpr bool reads_as_text = false;
+template <class T>
+constexpr bool reads_as_text<T, std::void_t<decltype(kms::as_text(std::declval<T>()))>> = true;
+static_assert(reads_as_text<kms::secret_bytes &> && reads_as_text<const kms::bytes &> && reads_as_text<kms::bytes_view>);
+static_assert(!reads_as_text<kms::secret_bytes> && !reads_as_text<kms::bytes> && !reads_as_text<std::string>);
+static_assert(!reads_as_text<const kms::secret_bytes> && !reads_as_text<char (&)[8]>);
+static_assert(!std::is_constructible_v<kms::batch_record, kms::bytes> && !std::is_constructible_v<kms::batch_record, std::string>);
+static_assert(std::is_constructible_v<kms::batch_record, kms::bytes &> && std::is_constructible_v<kms::batch_record, const char (&)[4]>);
+
 static std::size_t size_of(kms::bytes_view view) { return view.size(); }
 
 TEST(every_range_of_bytes_goes_in) {
@@ -31,7 +51,21 @@ TEST(every_range_of_bytes_goes_in) {
     CHECK(size_of(kms::secret_bytes(8)) == 8);
     CHECK(size_of({raw, 2}) == 2);
     CHECK(size_of({}) == 0);
-    CHECK(kms::as_text(kms::bytes{'a', 'b'}) == "ab");
+    const kms::bytes ab{'a', 'b'};
+    CHECK(kms::as_text(ab) == "ab" && kms::as_text({ab.data(), 1}) == "a" && kms::as_text("abc") == "abc");
+}
+
+TEST(a_constant_of_char_is_taken_whole_or_not_at_all) {
+    const char full[3] = {'a', 'b', 'c'};
+    const char padded[8] = "abc";
+    CHECK(size_of(full) == 3);
+    CHECK_THROWS(kms::invalid_argument, size_of(padded));
+    CHECK_THROWS(kms::invalid_argument, size_of("a\0c"));
+    CHECK(size_of("") == 0);
+    const char *none = nullptr;
+    CHECK_THROWS(kms::invalid_argument, size_of(none));
+    char buffer[8] = "abc";
+    CHECK(size_of(std::string_view(buffer)) == 3 && size_of({buffer, sizeof buffer}) == 8);
 }
 
 TEST(a_wiped_buffer_holds_zeros) {

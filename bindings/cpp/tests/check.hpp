@@ -54,6 +54,9 @@ bool throws(const std::function<void()> &act) {
     return false;
 }
 
+/// A plaintext as a text of its own, which a test may compare.
+inline std::string text_of(const kms::secret_bytes &plaintext) { return std::string(kms::as_text(plaintext)); }
+
 using namespace std::chrono_literals;
 
 inline constexpr auto day = 24h;

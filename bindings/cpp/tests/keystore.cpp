@@ -13,7 +13,7 @@ TEST(the_first_lines_of_the_manual_work) {
     auto ks = kms::keystore::open("first.db", kms::options{}.root_key_file("first.key").create(true));
     auto id = ks.create_key(kms::create_key_options{}.description("orders").rotate_every(90 * day));
     auto blob = ks.encrypt(id, "4111 1111", {{"tenant", "42"}});
-    CHECK(kms::as_text(ks.decrypt(blob, {{"tenant", "42"}})) == "4111 1111");
+    CHECK(text_of(ks.decrypt(blob, {{"tenant", "42"}})) == "4111 1111");
     CHECK_THROWS(kms::authentication_failed, ks.decrypt(blob, {{"tenant", "43"}}));
     CHECK_THROWS(kms::authentication_failed, ks.decrypt(blob));
 }
@@ -28,7 +28,7 @@ TEST(a_keystore_stays_when_its_object_goes) {
     }
     CHECK_THROWS(kms::wrong_root_key, kms::keystore::open("again.db", kms::options{}.root_key("another key of exactly 32 bytes!")));
     const auto ks = kms::keystore::open("again.db", kms::options{}.root_key(root_key).read_only(true));
-    CHECK(kms::as_text(ks.decrypt(blob)) == "kept");
+    CHECK(text_of(ks.decrypt(blob)) == "kept");
     CHECK_THROWS(kms::keystore_read_only, ks.rotate(id));
     CHECK(ks.health().has(kms::health_flag::read_only));
 }
@@ -79,7 +79,7 @@ TEST(a_passphrase_opens_what_it_made) {
         const auto ks = kms::keystore::open("pass.db", kms::options{}.root_passphrase("correct horse").create(true));
         blob = ks.encrypt(ks.create_key(), "text");
     }
-    CHECK(kms::as_text(kms::keystore::open("pass.db", kms::options{}.root_passphrase("correct horse")).decrypt(blob)) == "text");
+    CHECK(text_of(kms::keystore::open("pass.db", kms::options{}.root_passphrase("correct horse")).decrypt(blob)) == "text");
 }
 
 TEST(functions_of_the_program_wrap_the_root_key) {
@@ -108,7 +108,7 @@ TEST(functions_of_the_program_wrap_the_root_key) {
     }
     CHECK(wrapped == 1);
     unwrapped = 0;
-    CHECK(kms::as_text(kms::keystore::open("hsm.db", kms::options{}.root_callback(wrap, unwrap)).decrypt(blob)) == "text");
+    CHECK(text_of(kms::keystore::open("hsm.db", kms::options{}.root_callback(wrap, unwrap)).decrypt(blob)) == "text");
     CHECK(unwrapped == 1);
 }
 
@@ -167,7 +167,7 @@ TEST(one_keystore_serves_all_threads) {
     for (int i = 0; i < 4; ++i) {
         threads.emplace_back([&] {
             for (int k = 0; k < 100; ++k) {
-                good += kms::as_text(ks.decrypt(ks.encrypt(id, "text"))) == "text";
+                good += text_of(ks.decrypt(ks.encrypt(id, "text"))) == "text";
             }
         });
     }

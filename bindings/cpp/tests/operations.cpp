@@ -66,9 +66,9 @@ TEST(a_blob_tells_its_key_and_moves_to_the_newest_version) {
     CHECK(!ks.inspect(blob).is_primary);
     const auto moved = ks.reencrypt(blob, id, place);
     CHECK(ks.inspect(moved).version_id == newest && ks.inspect(moved).is_primary);
-    CHECK(kms::as_text(ks.decrypt(moved, {{"table", ""}, {"tenant", "42"}})) == "text");
+    CHECK(text_of(ks.decrypt(moved, {{"table", ""}, {"tenant", "42"}})) == "text");
     const auto elsewhere = ks.reencrypt(moved, place, ks.create_key(), {});
-    CHECK(kms::as_text(ks.decrypt(elsewhere)) == "text" && !ks.inspect(elsewhere).has_context);
+    CHECK(text_of(ks.decrypt(elsewhere)) == "text" && !ks.inspect(elsewhere).has_context);
     ks.create_alias(id, "alias/back");
     const auto back = ks.reencrypt(elsewhere, "alias/back");
     CHECK(ks.inspect(back).key_id == id);
@@ -145,7 +145,7 @@ TEST(ten_years_of_rotations_leave_everything_readable) {
         CHECK(ks.tick() == 1);
     }
     CHECK(ks.describe_key(id).version_count == 121);
-    CHECK(kms::as_text(ks.decrypt(blob)) == "old");
+    CHECK(text_of(ks.decrypt(blob)) == "old");
     CHECK(ks.health().rotations == 120);
     ks.update_rotation_policy(id, std::nullopt);
     CHECK(ks.describe_key(id).automatic_rotation == kms::automatic_rotation::disabled);
@@ -201,6 +201,75 @@ TEST(an_iterator_is_one_of_the_standard_library) {
     const auto first = it++;
     CHECK((*first).key_id == std::min(a, b) && it->key_id == std::max(a, b));
     CHECK(++it == keys.end());
+}
+
+TEST(copies_of_an_iterator_move_together_and_never_leave_the_list) {
+    const auto ks = in_memory();
+    for (std::size_t i = 0; i < kms::list<kms::key_metadata>::page_size + 1; ++i) {
+        static_cast<void>(ks.create_key());
+    }
+    const auto keys = ks.keys();
+    auto it = keys.begin();
+    const auto copy = it;
+    for (std::size_t i = 0; i < kms::list<kms::key_metadata>::page_size; ++i) {
+        ++it;
+    }
+    CHECK(copy->key_id == it->key_id && copy == it);
+    CHECK(++it == keys.end() && copy == keys.end());
+    CHECK_THROWS(std::out_of_range, *copy);
+    CHECK_THROWS(std::out_of_range, *it);
+    CHECK(++it == keys.end());
+}
+
+TEST(a_list_that_threw_is_at_its_end) {
+    int read = 0;
+    const kms::list<int> broken([&](const int *after, kms::list<int>::page &page) -> kms_status {
+        if (++read > 1) {
+            CHECK(after != nullptr && *after == 127);
+            throw std::runtime_error("no second page");
+        }
+        for (int i = 0; i < 128; ++i) {
+            page.add([&] { return i; });
+        }
+        return KMS_OK;
+    });
+    int seen = 0;
+    auto it = broken.begin();
+    CHECK_THROWS(std::runtime_error, [&] {
+        for (; it != broken.end(); ++it) {
+            CHECK(*it == seen++);
+        }
+    }());
+    CHECK(seen == 128 && it == broken.end());
+    // Out of the loop by an exception.
+    read = 0;
+    try {
+        for (const int value : broken) {
+            throw value;
+        }
+    } catch (int) {
+    }
+}
+
+template <class Keystore, class = void>
+constexpr bool lists = false;
+template <class Keystore>
+constexpr bool lists<Keystore, std::void_t<decltype(std::declval<Keystore>().keys())>> = true;
+static_assert(lists<kms::keystore &> && lists<const kms::keystore &>);
+static_assert(!lists<kms::keystore>, "for (auto &key : open(...).keys()) would walk a closed keystore");
+
+TEST(an_empty_callback_is_refused_where_it_is_given) {
+    kms::options options;
+    CHECK_THROWS(kms::invalid_argument, options.on_event(nullptr));
+    CHECK_THROWS(kms::invalid_argument, options.clock({}));
+    CHECK_THROWS(kms::invalid_argument, options.root_callback(nullptr, nullptr));
+    CHECK_THROWS(kms::invalid_argument, options.anchor_callback([] { return kms::bytes(); }, nullptr));
+}
+
+TEST(a_clock_that_always_throws_stands_at_the_systems_time) {
+    const auto ks = kms::keystore::open("memory:", kms::options{}.root_key(root_key).clock([]() -> kms::time_point { throw 1; }));
+    const auto id = ks.create_key();
+    CHECK(std::chrono::abs(ks.describe_key(id).creation_date - std::chrono::system_clock::now()) < 1h);
 }
 
 TEST(aliases_name_keys_and_move) {
@@ -260,7 +329,7 @@ TEST(material_is_imported_expires_and_comes_back) {
     clock.now += 2h;
     CHECK_THROWS(kms::rejected_pending_import, ks.decrypt(blob));
     ks.import_raw_key_material(id, material);
-    CHECK(kms::as_text(ks.decrypt(blob)) == "text" && !ks.describe_key(id).material_expire_date);
+    CHECK(text_of(ks.decrypt(blob)) == "text" && !ks.describe_key(id).material_expire_date);
     ks.delete_key_material(id);
     CHECK_THROWS(kms::rejected_pending_import, ks.decrypt(blob));
 }
@@ -304,7 +373,7 @@ TEST(each_record_of_a_batch_has_its_own_outcome) {
     const auto own = ks.reencrypt_batch(std::nullopt, {{moved[0].value(), {{"row", "2"}}, {{"row", "2"}}}});
     CHECK(ks.inspect(own[0].value()).key_id == id);
     const auto opened = ks.decrypt_batch({{moved[0].value(), {{"row", "2"}}}, {sealed[1].value()}, {moved[0].value()}});
-    CHECK(kms::as_text(opened[0].value()) == "one" && opened[1].value().empty());
+    CHECK(text_of(opened[0].value()) == "one" && opened[1].value().empty());
     CHECK(opened[2].status() == kms::status::authentication_failed);
     CHECK_THROWS(kms::authentication_failed, opened[2].value());
     CHECK_THROWS(kms::key_not_found, ks.encrypt_batch("nothing", {{"text"}}));

@@ -31,9 +31,11 @@ public:
     void delete_alias(std::string_view name) const { check(kms_delete_alias(raw(), c_text(name))); }
 
     /// All aliases, in the order of their names.
-    [[nodiscard]] list<alias> aliases() const { return aliases_of(std::nullopt); }
+    [[nodiscard]] list<alias> aliases() const && = delete;  // the list reads on while it is walked
+    [[nodiscard]] list<alias> aliases() const & { return aliases_of(std::nullopt); }
     /// Those of one key.
-    [[nodiscard]] list<alias> aliases(std::string_view key_id) const {
+    [[nodiscard]] list<alias> aliases(std::string_view key_id) const && = delete;
+    [[nodiscard]] list<alias> aliases(std::string_view key_id) const & {
         refuse_nul(key_id);
         return aliases_of(std::string(key_id));
     }

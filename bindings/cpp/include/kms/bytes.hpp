@@ -1,6 +1,8 @@
 /// Bytes in (`bytes_view`, `bytes_span`) and bytes out (`bytes`, and `secret_bytes`, which wipe themselves).
 #pragma once
 
+#include <kms/status.hpp>
+
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -31,6 +33,11 @@ inline constexpr bool holds_writable_bytes = false;
 template <class T>
 inline constexpr bool holds_writable_bytes<T, std::enable_if_t<holds_bytes<T>>> =
     !std::is_const_v<std::remove_reference_t<decltype(*std::declval<T &>().data())>>;
+
+/// A view may outlive the object it was made from; what owns its bytes takes them along.
+template <class T>
+inline constexpr bool is_temporary_owner = !std::is_lvalue_reference_v<T> && holds_bytes<const std::remove_reference_t<T>> &&
+                                           !std::is_same_v<std::remove_cv_t<std::remove_reference_t<T>>, std::string_view>;
 
 }  // namespace detail
 
@@ -76,13 +83,22 @@ using bytes = std::vector<std::uint8_t>;
 /// `bytes` by itself; copy it out where that is meant: `kms::bytes(secret.begin(), secret.end())`.
 using secret_bytes = std::vector<std::uint8_t, wiping_allocator<std::uint8_t>>;
 
-/// Bytes of somebody else, to be read during a call: made from a text (without its NUL), a vector, string, array or span
-/// of any one-byte type, or a pointer and a size.
+/// Bytes of somebody else, to be read during a call: made from a literal or a C string (without its NUL), a vector, string,
+/// array or span of any one-byte type, or a pointer and a size.
+///
+/// A buffer of `char` may hold a text or bytes, so it doesn't compile: say `std::string_view(buffer)` for the text up to its
+/// NUL, or `kms::bytes_view(buffer, size)` for bytes. A constant one with a NUL in its midst throws `invalid_argument`.
 class bytes_view {
 public:
     constexpr bytes_view() noexcept = default;
     bytes_view(const void *data, std::size_t size) noexcept : data_(static_cast<const std::uint8_t *>(data)), size_(size) {}
-    bytes_view(const char *text) noexcept : bytes_view(std::string_view(text)) {}
+    bytes_view(std::nullptr_t) = delete;
+    template <class Pointer, std::enable_if_t<std::is_same_v<Pointer, const char *> || std::is_same_v<Pointer, char *>, int> = 0>
+    bytes_view(const Pointer &text) : bytes_view(std::string_view(not_null(text))) {}
+    template <std::size_t Size>
+    bytes_view(char (&buffer)[Size]) = delete;
+    template <std::size_t Size>
+    bytes_view(const char (&literal)[Size]) : bytes_view(static_cast<const void *>(literal), length(literal, Size)) {}
     bytes_view(std::string_view text) noexcept : bytes_view(text.data(), text.size()) {}
     template <class T, std::size_t Size, class = std::enable_if_t<detail::is_byte<T> && !std::is_same_v<std::remove_cv_t<T>, char>>>
     bytes_view(const T (&array)[Size]) noexcept : bytes_view(static_cast<const void *>(array), Size) {}
@@ -97,6 +113,23 @@ public:
     [[nodiscard]] const std::uint8_t *end() const noexcept { return data_ + size_; }
 
 private:
+    static const char *not_null(const char *text) {
+        if (text == nullptr) {
+            throw invalid_argument("a text is a null pointer");
+        }
+        return text;
+    }
+    static std::size_t length(const char *literal, std::size_t size) {
+        const void *nul = std::memchr(literal, '\0', size);
+        if (nul == nullptr) {
+            return size;
+        }
+        if (nul != literal + size - 1) {
+            throw invalid_argument("a constant of char holds a NUL in its midst; say kms::bytes_view(data, size)");
+        }
+        return size - 1;
+    }
+
     const std::uint8_t *data_ = nullptr;
     std::size_t size_ = 0;
 };
@@ -118,9 +151,12 @@ private:
     std::size_t size_;
 };
 
-/// The bytes read as text: `kms::as_text(keystore.decrypt(blob))` must not outlive what it looks at.
+/// The bytes read as text, for as long as they live. Of a temporary it doesn't compile, because nothing would be left to
+/// read: `const auto plaintext = keystore.decrypt(blob); use(kms::as_text(plaintext));`
 [[nodiscard]] inline std::string_view as_text(bytes_view data) noexcept {
     return {reinterpret_cast<const char *>(data.data()), data.size()};
 }
+template <class Owner, class = std::enable_if_t<detail::is_temporary_owner<Owner> && !std::is_same_v<std::decay_t<Owner>, bytes_view>>>
+std::string_view as_text(Owner &&) = delete;
 
 }  // namespace kms

@@ -143,7 +143,8 @@ public:
     }
 
     /// All keys, in the order of their ids.
-    [[nodiscard]] list<key_metadata> keys() const {
+    [[nodiscard]] list<key_metadata> keys() const && = delete;  // the list reads on while it is walked
+    [[nodiscard]] list<key_metadata> keys() const & {
         return list<key_metadata>([kms = raw()](const key_metadata *after, list<key_metadata>::page &page) {
             const auto visit = [](void *user, const kms_key_metadata *key) {
                 return static_cast<list<key_metadata>::page *>(user)->add([&] { return from_c(*key); });

@@ -8,6 +8,8 @@
 #include <functional>
 #include <iterator>
 #include <memory>
+#include <stdexcept>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -29,14 +31,17 @@ public:
 
         iterator() = default;
 
-        reference operator*() const { return state_->page[position_]; }
+        /// Of an end, and of a copy whose original has gone there: throws `std::out_of_range`.
+        reference operator*() const {
+            if (!state_) {
+                throw std::out_of_range("the end of a kms::list");
+            }
+            return state_->page.at(state_->position);
+        }
         pointer operator->() const { return &**this; }
         iterator &operator++() {
-            if (++position_ == state_->page.size()) {
-                position_ = 0;
-                if (!state_->turn()) {
-                    state_.reset();
-                }
+            if (!state_ || !state_->step()) {
+                state_.reset();
             }
             return *this;
         }
@@ -55,7 +60,7 @@ public:
             return before;
         }
         friend bool operator==(const iterator &a, const iterator &b) noexcept {
-            return a.state_ == b.state_ && a.position_ == b.position_;
+            return a.is_end() ? b.is_end() : a.state_ == b.state_;
         }
         friend bool operator!=(const iterator &a, const iterator &b) noexcept { return !(a == b); }
 
@@ -67,8 +72,10 @@ public:
                 state_.reset();
             }
         }
+        bool is_end() const noexcept;
+
+        /// Shared by all copies, which move together: the list is read once.
         std::shared_ptr<state> state_;
-        std::size_t position_ = 0;
     };
 
     [[nodiscard]] iterator begin() const { return iterator(std::make_shared<typename iterator::state>(read_)); }
@@ -109,8 +116,12 @@ template <class Item>
 struct list<Item>::iterator::state {
     explicit state(reader how) : read(std::move(how)) {}
 
-    /// Reads on; false at the end.
+    /// To the next item; false at the end.
+    bool step() { return position < page.size() && (++position < page.size() || turn()); }
+
+    /// Reads on; false at the end, where it also stands after an exception.
     bool turn() {
+        position = page.size();
         if (!complete) {
             list::page next;
             const kms_status returned = read(page.empty() ? nullptr : &page.back(), next);
@@ -124,12 +135,13 @@ struct list<Item>::iterator::state {
             } else {
                 detail::check(returned);
             }
-            page = std::move(next.items_);
-            if (!page.empty()) {
+            if (!next.items_.empty()) {
+                page = std::move(next.items_);
+                position = 0;
                 return true;
             }
         }
-        if (found_damage) {
+        if (std::exchange(found_damage, false)) {
             throw keystore_corrupt(damaged);
         }
         return false;
@@ -137,9 +149,15 @@ struct list<Item>::iterator::state {
 
     reader read;
     std::vector<Item> page;
+    std::size_t position = 0;
     bool complete = false;
     bool found_damage = false;
     std::string damaged;
 };
+
+template <class Item>
+bool list<Item>::iterator::is_end() const noexcept {
+    return !state_ || state_->position >= state_->page.size();
+}
 
 }  // namespace kms

@@ -43,6 +43,14 @@ struct event {
 
 namespace detail {
 
+/// A function that is missing fails where it is given, not where it is called.
+template <class Function>
+void require(const Function &function) {
+    if (!function) {
+        throw invalid_argument("a callback is empty");
+    }
+}
+
 /// Your functions, where C's callbacks find them; shared by the options and each keystore opened with them. Nothing
 /// that they throw crosses C.
 struct event_callback {
@@ -61,7 +69,7 @@ struct event_callback {
 
 struct clock_callback {
     std::function<time_point()> call;
-    std::atomic<std::int64_t> last_ms{0};
+    std::atomic<std::int64_t> last_ms{to_ms(std::chrono::time_point_cast<time_point::duration>(std::chrono::system_clock::now()))};
 
     /// A clock that throws stands still.
     static std::int64_t run(void *user) noexcept {
@@ -168,6 +176,8 @@ public:
     /// Functions that wrap and unwrap the root key: an HSM, a TPM, a cloud KMS. What they throw comes out of
     /// `keystore::open`.
     options &root_callback(std::function<bytes(bytes_view)> wrap, std::function<secret_bytes(bytes_view)> unwrap) & {
+        detail::require(wrap);
+        detail::require(unwrap);
         auto made = std::make_shared<detail::root_callback>();
         made->wrap = std::move(wrap);
         made->unwrap = std::move(unwrap);
@@ -182,6 +192,8 @@ public:
     /// The same, kept by functions of yours: `get` gives the record that was kept last, or nothing yet; `put` returns when
     /// it is safe. They may be called on any thread; where one throws, the call fails with `anchor_unavailable`.
     options &anchor_callback(std::function<bytes()> get, std::function<void(bytes_view)> put) & {
+        detail::require(get);
+        detail::require(put);
         auto made = std::make_shared<detail::anchor_callback>();
         made->get = std::move(get);
         made->put = std::move(put);
@@ -204,6 +216,7 @@ public:
     /// Tells the time, for tests: five years of rotations pass in a millisecond. Turns the rotation thread off. It may be
     /// called on any thread; while it throws, the time stands still.
     options &clock(std::function<time_point()> now) & {
+        detail::require(now);
         auto made = std::make_shared<detail::clock_callback>();
         made->call = std::move(now);
         callbacks_.kept.push_back(made);
@@ -212,6 +225,7 @@ public:
     /// Is told of rotations, destroyed keys, clocks and disks that misbehave, on the thread where it happened. What it
     /// throws is dropped.
     options &on_event(std::function<void(const event &)> tell) & {
+        detail::require(tell);
         auto made = std::make_shared<detail::event_callback>();
         made->call = std::move(tell);
         callbacks_.kept.push_back(made);

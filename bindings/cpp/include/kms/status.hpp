@@ -65,6 +65,7 @@ enum class status : kms_status {
     poisoned = KMS_POISONED,
     forked = KMS_FORKED,
     random_failed = KMS_RANDOM_FAILED,
+    out_of_memory = KMS_OUT_OF_MEMORY,
 };
 
 /// The constant's name, such as "KMS_REJECTED_DISABLED"; of any number.
@@ -203,6 +204,7 @@ using internal = failure<status::internal>;
 using poisoned = failure<status::poisoned>;
 using forked = failure<status::forked>;
 using random_failed = failure<status::random_failed>;
+using out_of_memory = failure<status::out_of_memory>;
 
 namespace detail {
 
@@ -237,7 +239,8 @@ using all_failures = failures<
     status::invalid_key_material, status::invalid_import_token, status::expired_import_token, status::wrong_root_key,
     status::not_a_keystore, status::keystore_too_new, status::keystore_corrupt, status::keystore_io,
     status::keystore_read_only, status::keystore_busy, status::keystore_not_found, status::keystore_replaced,
-    status::root_key_unavailable, status::keystore_rolled_back, status::anchor_unavailable, status::internal, status::poisoned, status::forked, status::random_failed>;
+    status::root_key_unavailable, status::keystore_rolled_back, status::anchor_unavailable, status::internal, status::poisoned, status::forked, status::random_failed,
+    status::out_of_memory>;
 
 /// The text of this thread's last failed call.
 inline std::string last_error() {

@@ -74,6 +74,8 @@ public:
     text_map &add(std::string_view first, std::string_view second) {
         refuse_nul(first);
         refuse_nul(second);
+        // Nothing below throws, so that no text is ever without its partner.
+        texts_.reserve(texts_.size() + first.size() + second.size() + 2);
         texts_.append(first).push_back('\0');
         texts_.append(second).push_back('\0');
         ++size_;

@@ -36,7 +36,8 @@ public:
     }
 
     /// All versions of a key, newest first.
-    [[nodiscard]] list<key_version> key_versions(std::string_view key) const {
+    [[nodiscard]] list<key_version> key_versions(std::string_view key) const && = delete;  // the list reads on while it is walked
+    [[nodiscard]] list<key_version> key_versions(std::string_view key) const & {
         refuse_nul(key);
         return list<key_version>([kms = raw(), key = std::string(key)](const key_version *after, list<key_version>::page &page) {
             const auto visit = [](void *user, const kms_key_version *version) {

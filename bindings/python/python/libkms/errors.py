@@ -43,6 +43,7 @@ __all__ = [
     "MalformedCiphertext",
     "MissingParameter",
     "NotAKeystore",
+    "OutOfMemory",
     "Poisoned",
     "RandomFailed",
     "RejectedDisabled",
@@ -105,6 +106,7 @@ class Status(enum.IntEnum):
     POISONED = 901
     FORKED = 902
     RANDOM_FAILED = 903
+    OUT_OF_MEMORY = 904
 
     @property
     def code(self) -> str:
@@ -292,6 +294,10 @@ class Forked(Error, status=Status.FORKED):
 
 class RandomFailed(Error, status=Status.RANDOM_FAILED):
     """The kernel gave no randomness."""
+
+
+class OutOfMemory(Error, MemoryError, status=Status.OUT_OF_MEMORY):
+    """The call needs more memory than the process may have."""
 
 
 _libkms.know_exceptions(_BY_STATUS, Error)
