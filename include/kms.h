@@ -48,11 +48,19 @@
  *            with KMS_KEYSTORE_READ_ONLY, before anything else about the key is looked at.
  *            With an anchor, changes can also fail with KMS_ANCHOR_UNAVAILABLE and KMS_KEYSTORE_ROLLED_BACK. After
  *            KMS_KEYSTORE_IO or KMS_ANCHOR_UNAVAILABLE a change may have been made all the same: look before you repeat it.
+ * Memory     What a caller or a file makes large is refused with KMS_OUT_OF_MEMORY where it can't be had, and limits are
+ *            checked before anything is copied. Small allocations end the process where they fail, as in any Rust code;
+ *            so each call first makes sure that 60 KiB can be had, and each transaction and each thread's first call
+ *            2 MiB, and fails with KMS_OUT_OF_MEMORY otherwise. Only another thread that takes just this memory meanwhile,
+ *            or a kernel that kills instead of refusing (overcommit), is stronger.
  * Callbacks  Run with no lock of the library held, and may call anything but kms_close on their own handle. They must not
  *            throw or longjmp. A child that was forked in one must not return from it.
  * fork       A child may go on with its parent's handle, and close it: it makes its own connection, randomness and rotation
  *            thread on first use. A "memory:" keystore answers KMS_FORKED there. Don't fork in a signal handler that may
  *            have interrupted a call of the library.
+ *            Handlers of pthread_atfork may use the library, in all three places.
+ * Cancel     A thread that is cancelled (pthread_cancel) during a call ends after the call has returned: cancellation is
+ *            disabled meanwhile, in callbacks too, where it must stay so. Asynchronous cancellation is not supported.
  * Misuse     Closing a handle twice, using it after, or closing it while a call on it runs is undefined.
  */
 
@@ -461,6 +469,10 @@ typedef int32_t (*kms_visit_fault_fn)(void *user,
 // The kernel gave no randomness.
 #define KMS_RANDOM_FAILED 903
 
+// The call needs more memory than the process may have. A change may have been made only where KMS_KEYSTORE_IO is possible
+// too.
+#define KMS_OUT_OF_MEMORY 904
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -486,7 +498,7 @@ KMS_MUST_USE
 kms_status kms_options_set_root_key_file(struct kms_options_t *options,
                                          const char *path);
 
-// kms_options_set_root_passphrase sets a passphrase, of any bytes but not empty, which Argon2id (64 MiB, 3 passes) makes a key of:
+// kms_options_set_root_passphrase sets a passphrase of 1 byte to 1 MiB, of any bytes, which Argon2id (64 MiB, 3 passes) makes a key of:
 // kms_open then takes a fraction of a second.
 KMS_MUST_USE
 kms_status kms_options_set_root_passphrase(struct kms_options_t *options,

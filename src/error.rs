@@ -29,6 +29,10 @@ impl Error {
         self.status
     }
 
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The same error, where the rule that made it knew only of "the key".
     #[cold]
     pub(crate) fn of_key(self, id: &dyn fmt::Display) -> Self {
@@ -178,6 +182,7 @@ statuses! {
     Poisoned = 901, "KMS_POISONED", "InternalFailure.Poisoned";
     Forked = 902, "KMS_FORKED", "InternalFailure.Forked";
     RandomFailed = 903, "KMS_RANDOM_FAILED", "InternalFailure.RandomFailed";
+    OutOfMemory = 904, "KMS_OUT_OF_MEMORY", "InternalFailure.OutOfMemory";
 }
 
 #[cfg(test)]

@@ -21,5 +21,13 @@ is_refused() {
 attempt "the system's shared libcrypto as the vendored one is refused" is_refused OPENSSL_NO_VENDOR=1
 attempt "a shared libcrypto asked for with the vendored one is refused" is_refused OPENSSL_NO_VENDOR=1 OPENSSL_STATIC=0
 attempt "proof: tests/c/copies.c fails with SQLite's own locks" fails_with_posix_locks
+# fails_without PROGRAM FAULT: what hangs is ended after 20 s.
+fails_without() {
+    local status=0
+    env "$2=1" timeout 20 "$ROOT/target/c/system/$1" "$(mktemp -d)" >/dev/null 2>&1 || status=$?
+    [ "$status" != 0 ]
+}
+attempt "proof: tests/c/cancel.c fails where cancellation is enabled" fails_without cancel KMS_FAULT_CANCELLED
+attempt "proof: tests/c/atfork.c fails where the gate stays shut" fails_without atfork KMS_FAULT_NOT_REOPENED_IN_FORK
 attempt "proof: tests/c/exit.c fails without the exit gate" fails_without_the_exit_gate
 all_passed

@@ -10,6 +10,7 @@ use zeroize::Zeroize;
 use crate::crypto::blob::{self, ContextType, HEADER};
 use crate::domain::limits;
 use crate::error::{Error, Result, Status};
+use crate::sys::memory;
 
 /// Entries kept without a heap allocation.
 const INLINE: usize = 8;
@@ -140,8 +141,15 @@ impl<'a> Entries<'a> {
             Entries::Heap(entries) if entries.len() == usize::from(u16::MAX) => {
                 return Err(invalid("an encryption context has more than 65535 entries"));
             }
-            Entries::Heap(entries) => entries.push(entry),
-            Entries::Inline(entries, _) => *self = Entries::Heap(entries.iter().copied().chain([entry]).collect()),
+            Entries::Heap(entries) => {
+                entries.try_reserve(1).map_err(|_| memory::out_of_memory())?;
+                entries.push(entry);
+            }
+            Entries::Inline(entries, _) => {
+                let mut more = memory::list(2 * INLINE)?;
+                more.extend(entries.iter().copied().chain([entry]));
+                *self = Entries::Heap(more);
+            }
         }
         Ok(())
     }
@@ -204,8 +212,7 @@ pub trait Source {
 
 impl Source for Context<'_> {
     fn put(&self, aad: &mut Aad) -> Result<()> {
-        aad.put_map(self);
-        Ok(())
+        aad.put_map(self)
     }
 }
 
@@ -218,7 +225,7 @@ impl Source for [Entry<'_>] {
         };
         let done = aad.put_sorted(self, |(key, _), room| copy(key, room), |(_, value), room| copy(value, room));
         if !done {
-            aad.put_map(&Context::new(self.iter().copied())?);
+            aad.put_map(&Context::new(self.iter().copied())?)?;
         }
         Ok(())
     }
@@ -276,13 +283,17 @@ impl Aad {
     }
 
     /// Puts a checked context; allocates only above 1 KiB.
-    fn put_map(&mut self, context: &Context<'_>) {
+    fn put_map(&mut self, context: &Context<'_>) -> Result<()> {
         let len = context.encoded_len;
         let bytes = if fits(len) {
             self.block.as_mut_slice()
         } else {
             self.heap.zeroize();
-            self.heap.resize(padded(len), 0);
+            if padded(len) <= self.heap.capacity() {
+                self.heap.resize(padded(len), 0);
+            } else {
+                self.heap = memory::zeroed(padded(len))?;
+            }
             self.heap.as_mut_slice()
         };
         let mut rest = bytes.get_mut(START..).unwrap_or_default();
@@ -295,6 +306,7 @@ impl Aad {
         if !self.finish(len) {
             self.encoded_len = len;
         }
+        Ok(())
     }
 
     /// Notes the length of what was encoded into the block; what isn't written over there is the padding.

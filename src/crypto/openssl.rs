@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use zeroize::Zeroize;
 
 use crate::error::{Error, Result, Status};
-use crate::sys::{exit, fork, heap};
+use crate::sys::{exit, fork, heap, memory};
 
 #[cfg(miri)]
 mod miri;
@@ -258,7 +258,10 @@ fn fetch_cipher(context: *mut OSSL_LIB_CTX, name: &CStr) -> Result<NonNull<EVP_C
 fn failed(call: &'static str) -> Error {
     // SAFETY: clears the thread's own queue.
     unsafe { ffi::ERR_clear_error() };
-    Status::Internal.error(format!("{call} failed"))
+    match memory::was_short() {
+        true => memory::out_of_memory(),
+        false => Status::Internal.error(format!("{call} failed")),
+    }
 }
 
 #[inline]

@@ -4,6 +4,7 @@ use argon2::{Algorithm, Argon2, Block, Params, Version};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::error::{Result, Status};
+use crate::sys::memory;
 
 /// How much a guess costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +67,7 @@ impl Argon2Params {
 
 /// The key encryption key of a passphrase: slow on purpose, and wipes the memory it worked in.
 ///
-/// Fails with `KeystoreCorrupt` for parameters out of bounds, `InvalidArgument` for a passphrase above 4 GiB, `Internal`
+/// Fails with `KeystoreCorrupt` for parameters out of bounds, `InvalidArgument` for a passphrase above 4 GiB, `OutOfMemory`
 /// when the memory can't be had.
 pub fn derive(passphrase: &[u8], salt: &[u8; SALT], params: &Argon2Params) -> Result<Zeroizing<[u8; 32]>> {
     params.check()?;
@@ -77,7 +78,7 @@ pub fn derive(passphrase: &[u8], salt: &[u8; SALT], params: &Argon2Params) -> Re
     let argon_params = Params::new(params.memory_kib, params.passes, params.lanes, Some(32)).map_err(failed)?;
     let mut memory: Vec<Block> = Vec::new();
     if memory.try_reserve_exact(argon_params.block_count()).is_err() {
-        return Err(Status::Internal.error(format!("no {} KiB of memory for Argon2", params.memory_kib)));
+        return Err(memory::out_of_memory());
     }
     memory.resize(argon_params.block_count(), Block::new());
     let mut key = Zeroizing::new([0; 32]);

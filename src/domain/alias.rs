@@ -7,7 +7,10 @@ pub const PREFIX: &str = "alias/";
 /// Names of service-managed keys, which users can't make.
 pub const RESERVED: &str = "alias/acs";
 /// Characters of a name, after the prefix.
-const LENGTH: std::ops::RangeInclusive<usize> = 1..=255;
+const MOST: usize = 255;
+const LENGTH: std::ops::RangeInclusive<usize> = 1..=MOST;
+/// What no alias is longer than.
+pub const MAX_BYTES: usize = PREFIX.len() + MOST;
 
 /// Checks the form of an alias: the prefix, then 1 to 255 letters, digits, `_`, `/` or `-`.
 pub fn check(alias: &str) -> Result<()> {
@@ -35,11 +38,14 @@ pub fn check_users(alias: &str) -> Result<()> {
 
 /// The alias of the key of a named subsystem.
 pub fn of_service(name: &str) -> Result<String> {
-    let alias = format!("{RESERVED}/{name}");
     if name.is_empty() {
         return Err(Status::InvalidArgument
             .error("the name of the service-managed key is empty; pass 1 to 251 letters, digits, _, / or -"));
     }
+    if name.len() > MOST {
+        return Err(refused(name));
+    }
+    let alias = format!("{RESERVED}/{name}");
     check(&alias).map(|()| alias)
 }
 

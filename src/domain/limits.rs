@@ -6,6 +6,8 @@ pub const CONTEXT_BYTES: usize = 8192;
 pub const PLAINTEXT_BYTES: usize = 1 << 30;
 /// Description of a key, in characters.
 pub const DESCRIPTION_CHARS: usize = 8192;
+/// A passphrase, in bytes.
+pub const PASSPHRASE_BYTES: usize = 1 << 20;
 /// A data key, in bytes.
 pub const DATA_KEY_BYTES: std::ops::RangeInclusive<usize> = 1..=1024;
 /// Keys made by one call, in one transaction.

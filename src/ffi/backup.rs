@@ -21,7 +21,7 @@ pub unsafe extern "C" fn kms_backup(kms: *const kms_t, path: *const c_char) -> k
     // SAFETY: by the header's contract.
     guard(|| unsafe {
         let kms = handle(kms)?;
-        let path = ptr::text(path, "path")?;
+        let path = ptr::path(path, "path")?;
         if path.is_empty() {
             return Err(Status::InvalidArgument.error("the path of the backup is empty; name a new file"));
         }

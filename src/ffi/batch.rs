@@ -1,9 +1,8 @@
 //! Many records in one call.
 
-use std::borrow::Cow;
 use std::ffi::c_char;
 
-use super::crypt::{RawContext, context};
+use super::crypt::{RawContext, context, copied_blob};
 use super::guard::guard;
 use super::open::{handle, kms_t};
 use super::out::{MoveOut, OpenOut, Out, SealOut};
@@ -190,13 +189,15 @@ pub unsafe extern "C" fn kms_decrypt_batch(
                 no_destination(record.destination_context, record.destination_count)?;
                 let context = RawContext::new(record.context, record.context_count, "context")?;
                 let apart = !out.overlaps(record.input, record.input_len);
-                let mut blob = Cow::Borrowed(ptr::slice(record.input, record.input_len, "input")?);
+                let mut blob = ptr::slice(record.input, record.input_len, "input")?;
+                let copied;
                 if !apart {
                     // The output is about to be written over it.
-                    blob = Cow::Owned(blob.into_owned());
+                    copied = copied_blob(blob)?;
+                    blob = &copied;
                 }
                 let mut target = OpenOut { out, apart };
-                opening.open(&blob, &context, &mut target)?;
+                opening.open(blob, &context, &mut target)?;
                 target.out.finish();
                 Ok(())
             })

@@ -1,16 +1,18 @@
 //! Encrypting and decrypting.
 
-use std::borrow::Cow;
 use std::ffi::c_char;
 
-use super::guard::guard;
+use super::guard::{guard, guard_hot};
 use super::open::{handle, kms_t};
 use super::out::{OpenOut, Out, SealOut};
 use super::ptr;
 use super::status::kms_status;
 use super::types::{id_text, kms_blob_info, kms_context_entry};
+use crate::crypto::blob::OVERHEAD;
 use crate::crypto::context::{Aad, Context, Source};
 use crate::error::Result;
+use crate::service::check_plaintext_len;
+use crate::sys::memory;
 
 /// A caller's context as pairs of texts.
 ///
@@ -19,10 +21,11 @@ pub unsafe fn entries<'a>(entries: *const kms_context_entry, count: usize) -> Re
     // SAFETY: the caller's promise.
     unsafe {
         let entries = ptr::slice(entries, count, "context")?;
-        entries
-            .iter()
-            .map(|entry| Ok((ptr::text(entry.key, "a context key")?, ptr::text(entry.value, "a context value")?)))
-            .collect()
+        let mut texts = memory::list(entries.len())?;
+        for entry in entries {
+            texts.push((ptr::text(entry.key, "a context key")?, ptr::text(entry.value, "a context value")?));
+        }
+        Ok(texts)
     }
 }
 
@@ -90,7 +93,7 @@ pub unsafe extern "C" fn kms_encrypt(
     out_len: *mut usize,
 ) -> kms_status {
     // SAFETY: by the header's contract.
-    guard(|| unsafe {
+    guard_hot(|| unsafe {
         let out = Out::new(out, out_cap, out_len, "out_len")?;
         let kms = handle(kms)?;
         let key = ptr::text_bytes(key, "key")?;
@@ -122,22 +125,30 @@ pub unsafe extern "C" fn kms_decrypt(
     out_len: *mut usize,
 ) -> kms_status {
     // SAFETY: by the header's contract.
-    guard(|| unsafe {
+    guard_hot(|| unsafe {
         let out = Out::new(out, out_cap, out_len, "out_len")?;
         let kms = handle(kms)?;
         ptr::check(blob, blob_len, "blob")?;
         let context = RawContext::new(context, context_count, "context")?;
         let apart = !out.overlaps(blob, blob_len);
-        let mut blob = Cow::Borrowed(ptr::slice(blob, blob_len, "blob")?);
+        let mut blob = ptr::slice(blob, blob_len, "blob")?;
+        let copied;
         if !apart {
             // The output is about to be written over it.
-            blob = Cow::Owned(blob.into_owned());
+            copied = copied_blob(blob)?;
+            blob = &copied;
         }
         let mut target = OpenOut { out, apart };
-        kms.decrypt_to(&blob, &context, &mut target)?;
+        kms.decrypt_to(blob, &context, &mut target)?;
         target.out.finish();
         Ok(())
     })
+}
+
+/// A copy of a ciphertext, unless it is too long to be one.
+pub fn copied_blob(blob: &[u8]) -> Result<Vec<u8>> {
+    check_plaintext_len(blob.len().saturating_sub(OVERHEAD))?;
+    memory::copy(blob)
 }
 
 /// kms_reencrypt moves a ciphertext to the primary version of `destination_key`, a key id or "alias/NAME"; NULL: of the

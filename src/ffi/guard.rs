@@ -1,15 +1,22 @@
 //! The one way through the boundary: no panic crosses it, and each failure leaves its text for `kms_last_error`.
 
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::status::{KMS_OK, kms_status};
 use crate::error::{Error, Result, Status};
+use crate::sys::shield::Shield;
+use crate::sys::{fork, memory};
 
 thread_local! {
     static LAST: Last = const { Last(RefCell::new(None)) };
+    /// Whether this thread has a `LAST` by now. Its first use registers its end, which takes memory, and glibc ends the
+    /// process where there is none.
+    static HAS_LAST: Cell<bool> = const { Cell::new(false) };
+    /// The last failure was for want of memory, which no text is kept of.
+    static SHORT: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Threads whose last call failed. While there are none, a success has nothing to clear, and needn't look for its thread's
@@ -39,8 +46,18 @@ impl Drop for Last {
 }
 
 /// Runs the body of an exported function.
-#[inline]
 pub fn guard(body: impl FnOnce() -> Result<()>) -> kms_status {
+    let _shield = Shield::raise();
+    guard_hot(|| {
+        memory::headroom()?;
+        body()
+    })
+}
+
+/// As `guard`, for a body that mostly touches memory of its thread alone, and raises the shield itself where it doesn't.
+#[inline]
+pub fn guard_hot(body: impl FnOnce() -> Result<()>) -> kms_status {
+    let _reopened = fork::reopen();
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(())) => {
             forget();
@@ -56,6 +73,7 @@ pub fn guard(body: impl FnOnce() -> Result<()>) -> kms_status {
 
 /// For functions that can't fail and return nothing.
 pub fn quietly(body: impl FnOnce()) {
+    let _shield = Shield::raise();
     if let Err(panic) = catch_unwind(AssertUnwindSafe(body)) {
         discard(panic);
     }
@@ -76,6 +94,15 @@ fn discard(mut panic: Box<dyn Any + Send>) {
 fn forget() {
     // This thread sees its own failure counted; those of others only cost it a look.
     if FAILED.load(Ordering::Relaxed) != 0 {
+        clear();
+    }
+}
+
+fn clear() {
+    if SHORT.replace(false) {
+        FAILED.fetch_sub(1, Ordering::Relaxed);
+    }
+    if HAS_LAST.get() {
         // A thread that is ending has no text any more.
         let _ = LAST.try_with(|last| last.set(None));
     }
@@ -84,13 +111,35 @@ fn forget() {
 #[cold]
 fn remember(error: Error) -> kms_status {
     let status = error.status() as kms_status;
+    clear();
+    if error.status() == Status::OutOfMemory {
+        SHORT.set(true);
+        FAILED.fetch_add(1, Ordering::Relaxed);
+        return status;
+    }
+    HAS_LAST.set(true);
     let _ = LAST.try_with(|last| last.set(Some(error)));
     status
 }
 
 pub fn with_last_error(read: impl FnOnce(&str) -> usize) -> usize {
-    let text = LAST.try_with(|last| last.0.try_borrow().ok().and_then(|l| l.as_ref().map(ToString::to_string)));
-    read(&text.ok().flatten().unwrap_or_default())
+    if SHORT.get() {
+        return read(memory::TEXT);
+    }
+    if !HAS_LAST.get() {
+        return read("");
+    }
+    let mut read = Some(read);
+    let mut len = 0;
+    let mut run = |text: &str| len = read.take().map_or(0, |read| read(text));
+    let found = LAST.try_with(|last| match last.0.try_borrow().as_deref() {
+        Ok(Some(error)) => run(error.text()),
+        _ => run(""),
+    });
+    if found.is_err() {
+        run("");
+    }
+    len
 }
 
 #[cfg(test)]

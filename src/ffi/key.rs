@@ -13,7 +13,7 @@ use crate::domain::key::{Creator, Key, Origin};
 use crate::domain::rotation::Interval;
 use crate::domain::time::Time;
 use crate::error::{Result, Status};
-use crate::service::CreateKey;
+use crate::service::{CreateKey, description_of};
 
 /// kms_create_key makes a customer master key and stores its id in `key_id`, KMS_ID_SIZE bytes. `options` may be NULL:
 /// material of the library's own, no automatic rotation.
@@ -71,7 +71,7 @@ unsafe fn request(options: *const kms_create_key_options) -> Result<CreateKey> {
     let origin = Origin::from_number(options.origin)
         .ok_or_else(|| Status::InvalidArgument.error("origin must be KMS_ORIGIN_KMS or KMS_ORIGIN_EXTERNAL"))?;
     Ok(CreateKey {
-        description: description.unwrap_or_default().to_owned(),
+        description: description_of(description.unwrap_or_default())?,
         origin: Some(origin),
         rotate_every: policy(options.enable_automatic_rotation, options.rotation_interval_s)?,
     })

@@ -51,7 +51,7 @@ pub unsafe extern "C" fn kms_open(
     guard(|| unsafe {
         let out = ptr::exclusive(out, "out")?;
         *out = std::ptr::null_mut();
-        let kms = Kms::open(ptr::text(location, "location")?, &copied(options)?)?;
+        let kms = Kms::open(ptr::path(location, "location")?, &copied(options)?)?;
         *out = Box::into_raw(Box::new(kms_t::of(kms)));
         Ok(())
     })

@@ -11,8 +11,10 @@ use super::status::{KMS_OK, kms_status};
 use super::types::{kms_anchor_get_fn, kms_anchor_put_fn, kms_clock_fn, kms_event, kms_event_fn, kms_wrap_fn};
 use crate::clock::CallbackClock;
 use crate::error::{Result, Status};
-use crate::service::{Event, Options};
+use crate::service::{Event, Options, passphrase_of};
 use crate::store::{AnchorStore, RootWrapper};
+use crate::sys::memory;
+use crate::sys::shield::Uncancelled;
 
 /// Options of kms_open. Used by one thread at a time; kms_open copies what it needs.
 pub struct kms_options_t {
@@ -39,7 +41,11 @@ impl User {
 #[must_use]
 pub extern "C" fn kms_options_new() -> *mut kms_options_t {
     let mut made = std::ptr::null_mut();
-    quietly(|| made = Box::into_raw(Box::new(kms_options_t { options: Options::new() })));
+    quietly(|| {
+        if memory::headroom().is_ok() {
+            made = Box::into_raw(Box::new(kms_options_t { options: Options::new() }));
+        }
+    });
     made
 }
 
@@ -97,7 +103,7 @@ pub unsafe extern "C" fn kms_options_set_root_key(
 pub unsafe extern "C" fn kms_options_set_root_key_file(options: *mut kms_options_t, path: *const c_char) -> kms_status {
     // SAFETY: by the header's contract.
     guard(|| unsafe {
-        let path = ptr::text(path, "path")?;
+        let path = ptr::path(path, "path")?;
         if path.is_empty() {
             return Err(
                 Status::InvalidArgument.error("the path of the root key file is empty; name a file of 32 bytes")
@@ -107,7 +113,7 @@ pub unsafe extern "C" fn kms_options_set_root_key_file(options: *mut kms_options
     })
 }
 
-/// kms_options_set_root_passphrase sets a passphrase, of any bytes but not empty, which Argon2id (64 MiB, 3 passes) makes a key of:
+/// kms_options_set_root_passphrase sets a passphrase of 1 byte to 1 MiB, of any bytes, which Argon2id (64 MiB, 3 passes) makes a key of:
 /// kms_open then takes a fraction of a second.
 #[unsafe(no_mangle)]
 #[must_use]
@@ -122,7 +128,8 @@ pub unsafe extern "C" fn kms_options_set_root_passphrase(
         if passphrase.is_empty() {
             return Err(Status::InvalidArgument.error("the passphrase is empty"));
         }
-        set(options, |o| o.root_passphrase(passphrase))
+        let passphrase = passphrase_of(passphrase)?;
+        set(options, |o| o.root_passphrase_owned(passphrase))
     })
 }
 
@@ -223,7 +230,12 @@ pub unsafe extern "C" fn kms_options_set_clock(
     guard(|| unsafe {
         let clock = clock.ok_or_else(|| Status::InvalidArgument.error("clock is NULL"))?;
         let user = User(user);
-        set(options, |o| o.clock(CallbackClock(move || clock(user.pointer()))))
+        set(options, |o| {
+            o.clock(CallbackClock(move || {
+                let _uncancelled = Uncancelled::begin();
+                clock(user.pointer())
+            }))
+        })
     })
 }
 
@@ -238,7 +250,7 @@ pub unsafe extern "C" fn kms_options_set_clock(
 pub unsafe extern "C" fn kms_options_set_anchor_file(options: *mut kms_options_t, path: *const c_char) -> kms_status {
     // SAFETY: by the header's contract.
     guard(|| unsafe {
-        let path = ptr::text(path, "path")?;
+        let path = ptr::path(path, "path")?;
         if path.is_empty() {
             return Err(
                 Status::InvalidArgument.error("the path of the anchor file is empty; name a file on another volume")
@@ -319,7 +331,7 @@ const ANCHOR_MAX: usize = 256;
 
 impl AnchorStore for AnchorCallback {
     fn get(&self) -> Result<Vec<u8>> {
-        let (mut out, mut len) = (vec![0; ANCHOR_MAX], 0usize);
+        let (mut out, mut len) = (memory::zeroed(ANCHOR_MAX)?, 0usize);
         // SAFETY: the caller's function, with his pointer and buffers that live through the call.
         let status = unsafe { (self.get)(self.user.pointer(), out.as_mut_ptr(), out.len(), &mut len) };
         if status != KMS_OK || len > out.len() {
@@ -354,7 +366,7 @@ const WRAPPED_MAX: usize = 16 * 1024;
 
 impl Callback {
     fn call(&self, function: WrapFn, name: &str, input: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
-        let mut out = Zeroizing::new(vec![0u8; WRAPPED_MAX]);
+        let mut out = Zeroizing::new(memory::zeroed(WRAPPED_MAX)?);
         let mut len = 0usize;
         // SAFETY: the caller's function, with his pointer and buffers that live through the call.
         let status = unsafe {

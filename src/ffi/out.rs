@@ -4,6 +4,7 @@ use super::ptr;
 use crate::crypto::xaes::Input;
 use crate::error::{Result, Status};
 use crate::service::{DataKeyTarget, OpenTarget, Place, SealTarget};
+use crate::sys::memory;
 
 /// `out`, `out_cap`, `out_len`.
 pub struct Out {
@@ -108,7 +109,7 @@ impl Place for MoveOut {
     fn room(&mut self, needed: usize) -> Result<bool> {
         let wanted = self.out.room(needed)?;
         if wanted && let Some(own) = &mut self.own {
-            own.resize(needed, 0);
+            *own = memory::zeroed(needed)?;
         }
         Ok(wanted)
     }

@@ -138,6 +138,18 @@ pub unsafe fn optional_text<'a>(pointer: *const c_char, what: &'static str) -> R
     text.to_str().map(Some).map_err(|_| invalid(format!("{what} is not UTF-8")))
 }
 
+/// A path of a file. What the kernel takes ends at PATH_MAX.
+///
+/// SAFETY: as for `text`.
+pub unsafe fn path<'a>(pointer: *const c_char, what: &'static str) -> Result<&'a str> {
+    // SAFETY: the caller's promise.
+    let path = unsafe { text(pointer, what) }?;
+    if path.len() >= libc::PATH_MAX as usize + "sqlite:".len() {
+        return Err(invalid(format!("{what} is longer than {} bytes", libc::PATH_MAX - 1)));
+    }
+    Ok(path)
+}
+
 /// Stores a value, if the caller wants it.
 ///
 /// SAFETY: NULL, or valid for a write.

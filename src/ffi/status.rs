@@ -74,6 +74,9 @@ pub const KMS_POISONED: kms_status = 901;
 pub const KMS_FORKED: kms_status = 902;
 /// The kernel gave no randomness.
 pub const KMS_RANDOM_FAILED: kms_status = 903;
+/// The call needs more memory than the process may have. A change may have been made only where KMS_KEYSTORE_IO is possible
+/// too.
+pub const KMS_OUT_OF_MEMORY: kms_status = 904;
 
 /// kms_status_name gives the constant's name, such as "KMS_REJECTED_DISABLED". Never NULL, whatever the number; valid
 /// for ever.

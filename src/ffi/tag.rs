@@ -7,7 +7,8 @@ use super::open::{handle, kms_t};
 use super::ptr;
 use super::status::kms_status;
 use super::types::{kms_tag, kms_visit_tag_fn};
-use crate::error::{Result, Status};
+use crate::error::Status;
+use crate::sys::memory;
 
 /// kms_tag_resource sets tags of a key; a name that it has already gets the new value. A key has at most 10; a name has
 /// 1 to 128, a value at most 256 characters of a-z A-Z 0-9 / _ - . + = @ :
@@ -25,11 +26,12 @@ pub unsafe extern "C" fn kms_tag_resource(
     guard(|| unsafe {
         let kms = handle(kms)?;
         let key_id = ptr::text(key_id, "key_id")?;
-        let tags = ptr::slice(tags, tag_count, "tags")?
-            .iter()
-            .map(|tag| Ok((ptr::text(tag.name, "a tag's name")?, ptr::text(tag.value, "a tag's value")?)))
-            .collect::<Result<Vec<_>>>()?;
-        kms.tag_resource(key_id, &tags)
+        let tags = ptr::slice(tags, tag_count, "tags")?;
+        let mut texts = memory::list(tags.len())?;
+        for tag in tags {
+            texts.push((ptr::text(tag.name, "a tag's name")?, ptr::text(tag.value, "a tag's value")?));
+        }
+        kms.tag_resource(key_id, &texts)
     })
 }
 
@@ -47,11 +49,12 @@ pub unsafe extern "C" fn kms_untag_resource(
     guard(|| unsafe {
         let kms = handle(kms)?;
         let key_id = ptr::text(key_id, "key_id")?;
-        let names = ptr::slice(names, name_count, "names")?
-            .iter()
-            .map(|name| ptr::text(*name, "a tag's name"))
-            .collect::<Result<Vec<_>>>()?;
-        kms.untag_resource(key_id, &names)
+        let names = ptr::slice(names, name_count, "names")?;
+        let mut texts = memory::list(names.len())?;
+        for name in names {
+            texts.push(ptr::text(*name, "a tag's name")?);
+        }
+        kms.untag_resource(key_id, &texts)
     })
 }
 

@@ -68,7 +68,7 @@ impl Kms {
     ) -> Result<()> {
         let core = self.core()?;
         let of = key_id.map(Core::id_only).transpose()?;
-        let (mut after, mut left) = (after.map(|after| arn::alias(after).to_owned()), limit);
+        let (mut after, mut left) = (after.map(|after| shortened(arn::alias(after)).to_owned()), limit);
         loop {
             let wanted = left.min(PAGE);
             let page = core.store.read(|view| {
@@ -94,4 +94,10 @@ impl Kms {
 
 fn already_exists(alias: &str) -> Error {
     Status::AliasAlreadyExists.error(format!("{} exists already; UpdateAlias moves it to another key", shown(alias)))
+}
+
+/// As much of a text as decides which aliases come after it: one byte more than any has.
+fn shortened(after: &str) -> &str {
+    let end = (0..=after.len().min(alias::MAX_BYTES + 4)).rev().find(|end| after.is_char_boundary(*end));
+    after.get(..end.unwrap_or(0)).unwrap_or_default()
 }

@@ -16,6 +16,7 @@ use crate::crypto::context::{Context, Source};
 use crate::crypto::xaes::Input;
 use crate::domain::id::KeyId;
 use crate::error::{Error, Result};
+use crate::sys::memory;
 
 /// A plaintext to encrypt, or a ciphertext to decrypt, with its context.
 #[derive(Debug, Clone, Copy, Default)]
@@ -43,7 +44,7 @@ pub trait Place {
 
 impl Place for Vec<u8> {
     fn room(&mut self, needed: usize) -> Result<bool> {
-        self.resize(needed, 0);
+        *self = memory::zeroed(needed)?;
         Ok(true)
     }
 
@@ -62,7 +63,9 @@ impl Kms {
             sealing.seal(record.data.len(), record.context, &mut target)?;
             Ok(target.out)
         };
-        self.sealing(key.as_bytes(), |sealing| records.iter().map(|record| seal(sealing, record)).collect())
+        let mut done = memory::list(records.len())?;
+        self.sealing(key.as_bytes(), |sealing| done.extend(records.iter().map(|record| seal(sealing, record))))?;
+        Ok(done)
     }
 
     /// Decrypts each record under the version that it names.
@@ -72,7 +75,9 @@ impl Kms {
             opening.open(record.data, record.context, &mut target)?;
             Ok(target.0)
         };
-        self.opening(|opening| records.iter().map(|record| open(opening, record)).collect())
+        let mut done = memory::list(records.len())?;
+        self.opening(|opening| done.extend(records.iter().map(|record| open(opening, record))))?;
+        Ok(done)
     }
 
     /// Moves each ciphertext to the same version of `destination`, its primary; with `None`, to the newest version of the
@@ -85,7 +90,11 @@ impl Kms {
             sealing.reseal(record.blob, &source, &destination, &mut out)?;
             Ok(out)
         };
-        self.resealing(destination, |sealing| records.iter().map(|record| reseal(sealing, record)).collect())
+        let mut done = memory::list(records.len())?;
+        self.resealing(destination, |sealing| {
+            done.extend(records.iter().map(|record| reseal(sealing, record)));
+        })?;
+        Ok(done)
     }
 
     /// Runs `work` with what seals under one version of `key`, a key id or an alias.
@@ -113,7 +122,7 @@ impl Kms {
     /// Runs `work` with what opens.
     pub(crate) fn opening<R>(&self, work: impl FnOnce(&mut Opening<'_>) -> R) -> Result<R> {
         let core = self.core()?;
-        Ok(core.threads.with(|mine| work(&mut Opening { core, mine })))
+        core.threads.with(|mine| Ok(work(&mut Opening { core, mine })))
     }
 }
 

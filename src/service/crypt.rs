@@ -22,7 +22,8 @@ use crate::domain::rotation::Finding;
 use crate::domain::state::Operation;
 use crate::error::{Error, Result, Status};
 use crate::store::Standing;
-use crate::sys::clocks;
+use crate::sys::shield::Shield;
+use crate::sys::{clocks, memory};
 
 /// What a blob says about itself; nothing is decrypted or authenticated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -256,6 +257,8 @@ impl Core {
         }
         let (word, epoch) = (self.store.word(), self.cache.epoch());
         if mine.stamp == 0 || mine.word != word || mine.epoch != epoch {
+            let _shield = Shield::raise();
+            memory::headroom()?;
             self.check_alive()?;
             self.fresh()?;
             // Read again: looking may itself have moved the epoch, and anything newer shows next time.
@@ -278,6 +281,8 @@ impl Core {
 
     #[cold]
     fn prepare_seal(&self, mine: &mut ThreadState, name: &[u8]) -> Result<usize> {
+        let _shield = Shield::raise();
+        memory::headroom()?;
         mine.forget_destroyed(self.cache.erased())?;
         // What is encrypted now could never be decrypted by who has what stands there, or nothing.
         if self.store.standing() != Standing::Here {
@@ -420,7 +425,7 @@ impl Core {
         if let Some(out) = target.direct() {
             return decrypt(out);
         }
-        let mut own = Zeroizing::new(vec![0; len]);
+        let mut own = Zeroizing::new(memory::zeroed(len)?);
         decrypt(&mut own)?;
         target.copy(&own);
         Ok(())
@@ -439,6 +444,8 @@ impl Core {
 
     #[cold]
     fn prepare_open(&self, mine: &mut ThreadState, header: &Header) -> Result<usize> {
+        let _shield = Shield::raise();
+        memory::headroom()?;
         // A batch that re-encrypts goes on with an entry to encrypt.
         mine.forget_opens(self.cache.erased())?;
         let (name, id, stamp) = (&header.version, header.key, mine.stamp);

@@ -11,7 +11,7 @@ use crate::domain::state::{self, KeyState, Operation};
 use crate::domain::time::Now;
 use crate::error::{Result, Status};
 use crate::store::{Change, Stored};
-use crate::sys::random;
+use crate::sys::{memory, random};
 
 /// How a key is to be made.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +24,8 @@ pub struct CreateKey {
     pub rotate_every: Option<Interval>,
 }
 
+/// What a new key takes in memory besides its description, with room to spare.
+const KEY_BYTES: usize = 4096;
 /// Keys read in one transaction while listing.
 const PAGE: usize = 256;
 
@@ -147,6 +149,7 @@ impl Core {
                 .error("an EXTERNAL key has one version for life; create it without a rotation interval"));
         }
         let now = self.clock.wall();
+        memory::headroom_of(memory::TRANSACTION + count * (2 * request.description.len() + KEY_BYTES))?;
         let done = self.change(|change, _| {
             let mut changed = Changed::none(Vec::with_capacity(count));
             for id in new_ids(count)? {
@@ -269,8 +272,16 @@ fn insert(change: &mut Change<'_>, mut key: Key) -> Result<Stored> {
     change.insert(key, Some(&material))
 }
 
+/// A copy of a description, unless it is too long.
+#[cfg(feature = "capi")]
+pub(crate) fn description_of(text: &str) -> Result<String> {
+    check_description(text)?;
+    memory::text(text)
+}
+
 fn check_description(text: &str) -> Result<()> {
-    if text.chars().count() > limits::DESCRIPTION_CHARS {
+    // Not even counted where it is far too long.
+    if text.len() > 4 * limits::DESCRIPTION_CHARS || text.chars().count() > limits::DESCRIPTION_CHARS {
         return Err(Status::LimitExceeded.error("the description has more than 8192 characters; shorten it"));
     }
     Ok(())

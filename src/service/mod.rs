@@ -44,6 +44,7 @@ use crate::sys::clocks;
 use crate::sys::fork::PerProcess;
 use crate::sys::per_thread::PerThread;
 use crate::sys::secret::Arena;
+use crate::sys::shield::Shield;
 use crate::sys::stack;
 use crate::sys::sync::{Alarm, Lock};
 use cache::{Cache, CachedKey, Material};
@@ -61,7 +62,11 @@ pub use event::{Event, EventKind};
 pub use health::Health;
 pub use import::{ImportParameters, Wrapping};
 pub use key::CreateKey;
+#[cfg(feature = "capi")]
+pub(crate) use key::description_of;
 pub use open::Options;
+#[cfg(feature = "capi")]
+pub(crate) use open::passphrase_of;
 pub use rotation::Ticked;
 pub use target::{OpenTarget, SealTarget};
 
@@ -171,6 +176,7 @@ impl Core {
         {
             return Ok(());
         }
+        let _shield = Shield::raise();
         match self.catch_up() {
             // Nothing was announced, so what is in memory goes on serving while the disk is in trouble.
             Err(_) if self.store.is_mapped() => Ok(()),
@@ -304,7 +310,7 @@ impl<R> Changed<R> {
 }
 
 #[inline]
-fn check_plaintext_len(len: usize) -> Result<()> {
+pub(crate) fn check_plaintext_len(len: usize) -> Result<()> {
     if len <= limits::PLAINTEXT_BYTES { Ok(()) } else { Err(plaintext_too_long(len)) }
 }
 

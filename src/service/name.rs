@@ -107,6 +107,9 @@ impl Core {
 
     /// The key that an alias names now.
     fn alias(&self, alias: &str) -> Result<KeyId> {
+        if alias.len() > crate::domain::alias::MAX_BYTES {
+            return Err(alias_not_found(alias));
+        }
         self.fresh()?;
         if let Some(id) = self.cache.alias(alias)? {
             return Ok(id);

@@ -9,11 +9,12 @@ use super::cache::DEFAULT_KEYS;
 use super::event::{Event, EventHandler};
 use super::{Core, Inner, Kms};
 use crate::clock::{Clock, SystemClock};
+use crate::domain::limits;
 use crate::error::{Error, Result, Status};
 use crate::store::{Anchor, AnchorStore, Location, Root, RootWrapper, Settings, Store};
 use crate::sys::fork::PerProcess;
 use crate::sys::secret::{Arena, KEY_LEN};
-use crate::sys::stack;
+use crate::sys::{memory, stack};
 
 /// Options of [`Kms::open`]. Exactly one root setter must be called.
 #[derive(Clone)]
@@ -78,7 +79,17 @@ impl Options {
         if passphrase.is_empty() {
             self.invalid = Some(Status::InvalidArgument.error("the passphrase is empty"));
         }
-        self.roots.push(Root::Passphrase(Arc::new(Zeroizing::new(passphrase.to_vec()))));
+        match passphrase_of(passphrase) {
+            Ok(passphrase) => self.root_passphrase_owned(passphrase),
+            Err(error) => {
+                self.invalid = Some(error);
+                self
+            }
+        }
+    }
+
+    pub(crate) fn root_passphrase_owned(mut self, passphrase: Zeroizing<Vec<u8>>) -> Self {
+        self.roots.push(Root::Passphrase(Arc::new(passphrase)));
         self
     }
 
@@ -155,6 +166,14 @@ impl Options {
     }
 }
 
+/// A copy of a passphrase, unless it is too long.
+pub(crate) fn passphrase_of(bytes: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
+    if bytes.len() > limits::PASSPHRASE_BYTES {
+        return Err(Status::LimitExceeded.error("a passphrase has at most 1 MiB"));
+    }
+    memory::copy(bytes).map(Zeroizing::new)
+}
+
 impl Options {
     pub(super) fn creates(&self) -> bool {
         self.create
@@ -168,6 +187,7 @@ impl Kms {
     }
 
     fn open_unswept(location: &str, options: &Options) -> Result<Self> {
+        memory::headroom_of(memory::OPENING)?;
         let root = options.root()?;
         let location = Location::parse(location)?;
         if options.read_only && options.create {
@@ -211,6 +231,7 @@ impl Inner {
     /// The same handle for a forked child.
     pub(super) fn in_child(&self) -> Result<Self> {
         stack::swept(|| {
+            memory::headroom_of(memory::OPENING)?;
             let arena = Arena::new();
             let store = self.core.store.reopen_in_child(&arena)?;
             Self::start(store, arena, self.options.clone())

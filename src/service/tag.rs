@@ -5,6 +5,7 @@ use super::{Changed, Core, Kms};
 use crate::domain::state::{self, Operation};
 use crate::domain::tag;
 use crate::error::{Result, Status};
+use crate::sys::memory;
 
 impl Kms {
     /// Sets tags; a name that the key has already gets the new value. At most ten on a key.
@@ -18,20 +19,19 @@ impl Kms {
         core.change_key(&id, |change, stored, now| {
             state::check(stored.key.state_at(now.wall), Operation::Tag)?;
             let mut held = change.tags(&stored)?;
-            let mut put = Vec::new();
+            let mut put = memory::list(tags.len())?;
             for (name, value) in tags {
+                let full = held.len() == tag::MOST;
                 match held.iter_mut().find(|(known, _)| known == name) {
                     Some((_, old)) if old == value => continue,
                     Some((_, old)) => (*value).clone_into(old),
+                    None if full => {
+                        return Err(Status::LimitExceeded
+                            .error("the key would have more than the 10 tags that are allowed; remove some first"));
+                    }
                     None => held.push(((*name).to_owned(), (*value).to_owned())),
                 }
                 put.push((*name, *value));
-            }
-            if held.len() > tag::MOST {
-                return Err(Status::LimitExceeded.error(format!(
-                    "the key would have {} tags, and at most 10 are allowed; remove some first",
-                    held.len()
-                )));
             }
             if put.is_empty() {
                 return Ok(Changed::none(()));

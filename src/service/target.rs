@@ -4,6 +4,7 @@ use zeroize::Zeroizing;
 
 use crate::crypto::xaes::Input;
 use crate::error::{Error, Result, Status};
+use crate::sys::memory;
 
 /// Where a ciphertext goes, and where its plaintext lies.
 pub trait SealTarget {
@@ -32,7 +33,7 @@ pub(super) struct VecSeal<'a> {
 
 impl SealTarget for VecSeal<'_> {
     fn room(&mut self, needed: usize) -> Result<bool> {
-        self.out.resize(needed, 0);
+        self.out = memory::zeroed(needed)?;
         Ok(true)
     }
 
@@ -46,7 +47,11 @@ pub(super) struct VecOpen(pub Zeroizing<Vec<u8>>);
 
 impl OpenTarget for VecOpen {
     fn room(&mut self, needed: usize) -> Result<bool> {
-        self.0.resize(needed, 0);
+        if needed <= self.0.capacity() {
+            self.0.resize(needed, 0);
+        } else {
+            self.0 = Zeroizing::new(memory::zeroed(needed)?);
+        }
         Ok(true)
     }
 

@@ -13,6 +13,7 @@ use super::{Location, Settings, Store, check_epoch};
 use crate::error::{Error, Result, Status};
 use crate::sys::fault;
 use crate::sys::fork;
+use crate::sys::memory;
 use crate::sys::sync::{self, Lent};
 
 /// The one connection; `backend` is gone after an I/O error and made again on next use.
@@ -77,6 +78,7 @@ impl Store {
     pub(super) fn begin(&self, kind: Transaction) -> Result<(Lent<'_, Connection>, Instant)> {
         // A child that returns from a callback is still inside its parent's call.
         check_epoch(self.epoch)?;
+        memory::headroom_of(memory::TRANSACTION)?;
         let deadline = Instant::now() + self.settings.patience;
         let mut displaced = false;
         let begun = self.wait(deadline, || {

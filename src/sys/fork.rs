@@ -6,7 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
-use std::sync::atomic::{AtomicI64, AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU64, Ordering};
 
 use super::exit;
 use super::fault;
@@ -17,6 +17,10 @@ use crate::error::{Result, Status};
 static WORD: AtomicPtr<AtomicU64> = AtomicPtr::new(std::ptr::null_mut());
 static LAST_EPOCH: AtomicU64 = AtomicU64::new(0);
 static GATE: Gate = Gate::new();
+/// Whether a fork is on, so that the handlers of the host need not look into [`SHUT`] at every call.
+static FORKING: AtomicBool = AtomicBool::new(false);
+/// Whether the kernel wipes the page of [`WORD`] in a child.
+static WIPED: AtomicBool = AtomicBool::new(false);
 
 /// Descriptors that a child closes: an open file description's lock belongs to parent and child together, so a child
 /// that kept one would keep its dead parent's lock.
@@ -111,7 +115,8 @@ fn set_up() -> &'static AtomicU64 {
     } else {
         if !unnoticed() {
             // SAFETY: the page was just mapped; where the kernel refuses, pthread_atfork alone remains.
-            unsafe { libc::madvise(page, 4096, libc::MADV_WIPEONFORK) };
+            let wiped = unsafe { libc::madvise(page, 4096, libc::MADV_WIPEONFORK) } == 0;
+            WIPED.store(wiped, Ordering::Relaxed);
         }
         page.cast()
     };
@@ -142,12 +147,46 @@ extern "C" fn before_fork() {
     if fault::wanted("KMS_FAULT_NO_FORK_GATE") {
         return;
     }
+    shut();
+}
+
+fn shut() {
     let shut = GATE.shut();
+    FORKING.store(true, Ordering::Relaxed);
     SHUT.with(|cell| *cell.borrow_mut() = Some(ManuallyDrop::new(shut)));
 }
 
+/// Opens the gate if this thread has shut it.
+fn open() -> bool {
+    let shut = SHUT.with(|cell| cell.borrow_mut().take());
+    if shut.is_some() {
+        FORKING.store(false, Ordering::Relaxed);
+    }
+    shut.map(ManuallyDrop::into_inner).is_some()
+}
+
 extern "C" fn after_fork_in_parent() {
-    SHUT.with(|cell| cell.borrow_mut().take().map(ManuallyDrop::into_inner));
+    open();
+}
+
+/// The gate, open for a call that a fork handler of the host makes, and then shut again.
+///
+/// Handlers that were registered before ours run while this thread keeps the gate shut. It must not merely pass: another
+/// thread may wait at the gate and hold what the call needs.
+pub struct Reopened(bool);
+
+#[inline]
+pub fn reopen() -> Reopened {
+    // This thread sees what it stored itself; what others store costs a look.
+    Reopened(FORKING.load(Ordering::Relaxed) && !fault::wanted("KMS_FAULT_NOT_REOPENED_IN_FORK") && open())
+}
+
+impl Drop for Reopened {
+    fn drop(&mut self) {
+        if self.0 {
+            shut();
+        }
+    }
 }
 
 /// Closes the descriptors that were registered before `epoch`.
@@ -170,11 +209,16 @@ extern "C" fn after_fork_in_child() {
     if !word.is_null() && !unnoticed() {
         // SAFETY: WORD points to a page that is never unmapped.
         let word = unsafe { &*word };
-        word.store(0, Ordering::Relaxed);
-        // Here the child has one thread, so nobody can be opening files while the inherited ones are closed.
-        new_epoch(word);
+        // In a wiped page a number is the child's own: a handler of the host has used the library before this one.
+        if !WIPED.load(Ordering::Relaxed) {
+            word.store(0, Ordering::Relaxed);
+        }
+        if word.load(Ordering::Relaxed) == 0 {
+            // Here the child has one thread, so nobody can be opening files while the inherited ones are closed.
+            new_epoch(word);
+        }
     }
-    SHUT.with(|cell| cell.borrow_mut().take().map(ManuallyDrop::into_inner));
+    open();
 }
 
 /// Runs `body` while no fork can happen: for calls into SQLite, or into OpenSSL where it may lock.

@@ -18,6 +18,7 @@ use zeroize::Zeroize;
 use super::fault;
 use super::fork::{self, PerProcess};
 use super::locked::Chunk;
+use super::memory;
 use super::sync::Lock;
 use crate::error::Result;
 
@@ -207,6 +208,9 @@ pub fn is_locked() -> bool {
 /// As C's `malloc`; none of a length of 0.
 pub extern "C" fn malloc(size: usize, _: *const c_char, _: c_int) -> *mut c_void {
     let block = if size == 0 { None } else { heaps().and_then(|heaps| heaps.allocate(size)) };
+    if block.is_none() && size > 0 {
+        memory::note_refusal();
+    }
     block.map_or(ptr::null_mut(), |block| block.as_ptr().cast())
 }
 

@@ -3,7 +3,7 @@
 use std::ptr::NonNull;
 
 use super::fault;
-use crate::error::{Result, Status};
+use crate::error::Result;
 
 /// A mapping of its own, zeros at first. Whoever keeps secrets in it wipes them before it is dropped.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl Chunk {
         let address = unsafe { libc::mmap(std::ptr::null_mut(), len, access, kind, -1, 0) };
         let start = match NonNull::new(address) {
             Some(start) if address != libc::MAP_FAILED => start.cast(),
-            _ => return Err(Status::Internal.error("no memory for secrets")),
+            _ => return Err(super::memory::out_of_memory()),
         };
         Ok(Self { start, len, locked: false })
     }

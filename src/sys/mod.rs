@@ -9,11 +9,13 @@
 //! * `fork`: notices a fork, and survives it.
 //! * `heap`: libcrypto's own memory, in locked memory.
 //! * `locked`: memory for secrets.
+//! * `memory`: allocations that may fail.
 //! * `nonce`: nonce suffixes that never repeat, even after fork or (where the CPU is quick) VM cloning.
 //! * `per_thread`: a value for each thread that uses an object.
 //! * `prefix`: one thread's nonce prefixes and the keys derived for them, in locked memory.
 //! * `random`: bytes of the kernel, mixed with words of the CPU.
 //! * `secret`: keys in locked memory.
+//! * `shield`: no cancellation and no shut fork gate while a call runs.
 //! * `signal`: keeps signals off our threads.
 //! * `stack`: wipes copies of keys from the stack.
 //! * `sync`: locks, waiting and threads.
@@ -30,11 +32,13 @@ pub mod filesystem;
 pub mod fork;
 pub mod heap;
 pub mod locked;
+pub mod memory;
 pub mod nonce;
 pub mod per_thread;
 pub mod prefix;
 pub mod random;
 pub mod secret;
+pub mod shield;
 mod signal;
 pub mod stack;
 pub mod sync;

@@ -7,13 +7,18 @@ use std::cell::{Cell, RefCell, UnsafeCell};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use super::fork;
+use super::shield::Shield;
 use super::sync::Lock;
+use super::{fork, memory};
+use crate::error::Result;
 
 static LAST_ID: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
     static MINE: RefCell<Vec<Entry>> = const { RefCell::new(Vec::new()) };
+    /// Whether `MINE` is in use by now. Its first use registers its end, and glibc ends the process where there is no memory
+    /// for that.
+    static JOINED: Cell<bool> = const { Cell::new(false) };
     /// Id and cell of the object used last. An id is never used again, so only the thread's end makes it wrong.
     static LAST: Cell<(u64, *const ())> = const { Cell::new((0, std::ptr::null())) };
 }
@@ -83,8 +88,8 @@ impl<T: Default + Send + 'static> PerThread<T> {
     /// Runs `body` on this thread's value. A nested call, or one while the thread ends, gets a value of its own that
     /// is dropped right after.
     #[inline]
-    pub fn with<R>(&self, body: impl FnOnce(&mut T) -> R) -> R {
-        let Some(cell) = self.cell() else { return body(&mut T::default()) };
+    pub fn with<R>(&self, body: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
+        let Some(cell) = self.cell()? else { return body(&mut T::default()) };
         // SAFETY: the cell is in our list, which lives as long as `self`; it leaves it only at this thread's end.
         let cell = unsafe { &*cell };
         if cell.busy.replace(true) {
@@ -96,25 +101,38 @@ impl<T: Default + Send + 'static> PerThread<T> {
     }
 
     #[inline]
-    fn cell(&self) -> Option<*const ThreadCell<T>> {
+    fn cell(&self) -> Result<Option<*const ThreadCell<T>>> {
         let (id, cell) = LAST.get();
-        if id == self.id { Some(cell.cast()) } else { self.find_cell() }
+        if id == self.id { Ok(Some(cell.cast())) } else { self.find_cell() }
     }
 
     #[cold]
-    fn find_cell(&self) -> Option<*const ThreadCell<T>> {
-        let found = MINE.try_with(|mine| {
-            let mine = mine.try_borrow().ok()?;
-            mine.iter().find(|entry| entry.id == self.id).map(|entry| entry.cell.cast())
-        });
-        let cell: *const ThreadCell<T> = found.ok().flatten().or_else(|| self.join())?;
+    fn find_cell(&self) -> Result<Option<*const ThreadCell<T>>> {
+        let found = if JOINED.get() {
+            MINE.try_with(|mine| {
+                let mine = mine.try_borrow().ok()?;
+                mine.iter().find(|entry| entry.id == self.id).map(|entry| entry.cell.cast())
+            })
+            .ok()
+            .flatten()
+        } else {
+            None
+        };
+        let found = match found {
+            Some(found) => Some(found),
+            None => self.join()?,
+        };
+        let Some(cell): Option<*const ThreadCell<T>> = found else { return Ok(None) };
         LAST.set((self.id, cell.cast()));
-        Some(cell)
+        Ok(Some(cell))
     }
 
     #[cold]
-    fn join(&self) -> Option<*const ThreadCell<T>> {
-        MINE.try_with(|mine| {
+    fn join(&self) -> Result<Option<*const ThreadCell<T>>> {
+        let _shield = Shield::raise();
+        memory::headroom_of(memory::TRANSACTION)?;
+        JOINED.set(true);
+        let joined = MINE.try_with(|mine| {
             let mut mine = mine.try_borrow_mut().ok()?;
             let cell = Box::new(ThreadCell { busy: Cell::new(false), value: UnsafeCell::new(T::default()) });
             let address = std::ptr::from_ref(&*cell);
@@ -123,9 +141,8 @@ impl<T: Default + Send + 'static> PerThread<T> {
             let end = Box::new(Arc::downgrade(&self.cells));
             mine.push(Entry { id: self.id, cell: address.cast(), epoch: fork::epoch(), end });
             Some(address)
-        })
-        .ok()
-        .flatten()
+        });
+        Ok(joined.ok().flatten())
     }
 }
 

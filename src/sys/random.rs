@@ -4,6 +4,7 @@
 //! cloned without the kernel being told repeats it, so every byte is XORed with words of the CPU's own generator
 //! ([`cpu`]), however slow that is. The CPU only ever *adds*: without one, or with a broken one, the kernel's bytes stand.
 
+use super::shield::Uncancelled;
 use crate::error::{Result, Status};
 use crate::sys::{clocks, fault};
 
@@ -24,6 +25,8 @@ pub fn fill_from_kernel(buf: &mut [u8]) -> Result<()> {
         fill_as_in_a_clone(buf);
         return Ok(());
     }
+    // getrandom is a cancellation point.
+    let _uncancelled = Uncancelled::begin();
     let mut rest = buf;
     while !rest.is_empty() {
         // SAFETY: the pointer and length are those of one live, writable slice.

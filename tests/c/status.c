@@ -48,6 +48,7 @@ static const struct {
     STATUS(KMS_POISONED, NULL),
     STATUS(KMS_FORKED, NULL),
     STATUS(KMS_RANDOM_FAILED, NULL),
+    STATUS(KMS_OUT_OF_MEMORY, NULL),
 };
 enum { STATUSES = sizeof statuses / sizeof statuses[0] };
 

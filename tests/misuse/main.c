@@ -44,11 +44,18 @@ static void misuse(void) {
 int main(int argc, char **argv) {
     int crashes = 0, status;
     REQUIRE(argc >= 2);
+    if (argc > 3 && strcmp(argv[1], "open") == 0) {
+        return open_while_memory_is_short(argv[2], argv[3]);
+    }
     quick = argc > 2 && strcmp(argv[1], "quick") == 0;
     snprintf(folder, sizeof folder, "%s", argv[argc - 1]);
     progress = mmap(NULL, sizeof *progress, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     REQUIRE(progress != MAP_FAILED);
     check_test = "misuse";
+    if (argc > 2 && strcmp(argv[1], "short") == 0) {
+        while_memory_is_short(argv[0]);
+        return progress->broken != 0;
+    }
     for (;;) {
         pid_t child;
         go_on_at = progress->number;

@@ -25,7 +25,7 @@ pub fn encrypt(kms: &Kms, request: &mut Request) -> Result<Response> {
     let context = request.context("EncryptionContext")?;
     request.finish()?;
     let blob = kms.encrypt(&key, &plaintext, &context.entries())?;
-    with_ids(kms, &blob, [("CiphertextBlob", base64(&blob))])
+    with_ids(kms, &blob, [("CiphertextBlob", base64(&blob)?)])
 }
 
 pub fn decrypt(kms: &Kms, request: &mut Request) -> Result<Response> {
@@ -33,7 +33,7 @@ pub fn decrypt(kms: &Kms, request: &mut Request) -> Result<Response> {
     let context = request.context("EncryptionContext")?;
     request.finish()?;
     let plaintext = kms.decrypt(&blob, &context.entries())?;
-    with_ids(kms, &blob, [("Plaintext", base64(&plaintext))])
+    with_ids(kms, &blob, [("Plaintext", base64(&plaintext)?)])
 }
 
 /// The ids in the response are those of the source, as the service documents it.
@@ -45,14 +45,14 @@ pub fn re_encrypt(kms: &Kms, request: &mut Request) -> Result<Response> {
     // As the service; the typed calls take an alias, too.
     Core::check_no_alias(&destination)?;
     let moved = kms.reencrypt(&blob, &source_context.entries(), Some(&destination), &destination_context.entries())?;
-    with_ids(kms, &blob, [("CiphertextBlob", base64(&moved))])
+    with_ids(kms, &blob, [("CiphertextBlob", base64(&moved)?)])
 }
 
 /// What each record became, in their order. The call succeeds also where records failed: an error body would be logged,
 /// and plaintexts with it.
 fn outcomes<T: AsRef<[u8]>>(field: &str, done: Vec<Result<T>>) -> Response {
-    let outcome = |done: Result<T>| match done {
-        Ok(bytes) => Value::Object(object([(field, base64(bytes.as_ref()))])),
+    let outcome = |done: Result<T>| match done.and_then(|bytes| base64(bytes.as_ref())) {
+        Ok(encoded) => Value::Object(object([(field, encoded)])),
         Err(failed) => Value::Object(error(&failed)),
     };
     let records: Vec<Value> = done.into_iter().map(outcome).collect();
@@ -154,12 +154,12 @@ fn data_key(kms: &Kms, request: &mut Request) -> Result<(Zeroizing<Vec<u8>>, Vec
 
 pub fn generate_data_key(kms: &Kms, request: &mut Request) -> Result<Response> {
     let (plaintext, blob) = data_key(kms, request)?;
-    with_ids(kms, &blob, [("Plaintext", base64(&plaintext)), ("CiphertextBlob", base64(&blob))])
+    with_ids(kms, &blob, [("Plaintext", base64(&plaintext)?), ("CiphertextBlob", base64(&blob)?)])
 }
 
 pub fn generate_data_key_without_plaintext(kms: &Kms, request: &mut Request) -> Result<Response> {
     let (_, blob) = data_key(kms, request)?;
-    with_ids(kms, &blob, [("CiphertextBlob", base64(&blob))])
+    with_ids(kms, &blob, [("CiphertextBlob", base64(&blob)?)])
 }
 
 pub fn export_data_key(kms: &Kms, request: &mut Request) -> Result<Response> {
@@ -168,7 +168,7 @@ pub fn export_data_key(kms: &Kms, request: &mut Request) -> Result<Response> {
     let wrapping = wrapping(request, false)?;
     request.finish()?;
     let exported = kms.export_data_key(&blob, &context.entries(), &public_key, wrapping)?;
-    with_ids(kms, &blob, [("ExportedDataKey", base64(&exported))])
+    with_ids(kms, &blob, [("ExportedDataKey", base64(&exported)?)])
 }
 
 pub fn generate_and_export_data_key(kms: &Kms, request: &mut Request) -> Result<Response> {
@@ -178,5 +178,5 @@ pub fn generate_and_export_data_key(kms: &Kms, request: &mut Request) -> Result<
     let wrapping = wrapping(request, false)?;
     request.finish()?;
     let (blob, exported) = kms.generate_and_export_data_key(&key, number, &context.entries(), &public_key, wrapping)?;
-    with_ids(kms, &blob, [("CiphertextBlob", base64(&blob)), ("ExportedDataKey", base64(&exported))])
+    with_ids(kms, &blob, [("CiphertextBlob", base64(&blob)?), ("ExportedDataKey", base64(&exported)?)])
 }

@@ -160,8 +160,8 @@ pub fn get_parameters_for_import(kms: &Kms, request: &mut Request) -> Result<Res
     let parameters = kms.get_parameters_for_import(&key, wrapping)?;
     Ok(object([
         ("KeyId", Core::id_only(&key)?.to_string().into()),
-        ("PublicKey", base64(&parameters.public_key)),
-        ("ImportToken", base64(&parameters.token)),
+        ("PublicKey", base64(&parameters.public_key)?),
+        ("ImportToken", base64(&parameters.token)?),
         ("TokenExpireTime", date(parameters.expires)),
     ]))
 }

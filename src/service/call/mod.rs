@@ -19,7 +19,7 @@ use zeroize::Zeroize;
 
 use super::Kms;
 use crate::error::{Error, Result, Status, shown};
-use crate::sys::random;
+use crate::sys::{memory, random};
 use request::Request;
 
 type Response = Map<String, Value>;
@@ -90,7 +90,7 @@ fn text(response: &Value) -> Result<String> {
     let mut len = Count(0);
     serde_json::to_writer(&mut len, response).map_err(failed)?;
     // One more for the NUL of C.
-    let mut text = Vec::with_capacity(len.0 + 1);
+    let mut text = memory::list(len.0 + 1)?;
     serde_json::to_writer(&mut text, response).map_err(failed)?;
     String::from_utf8(text).map_err(|_| Status::Internal.error("a response is not UTF-8"))
 }

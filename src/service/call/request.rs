@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use super::Response;
 use super::table::{Action, Parameter};
 use crate::error::{Error, Result, Status, shown};
+use crate::sys::memory;
 
 /// A JSON object, emptied as its parameters are taken; what is left is wiped, because a plaintext may be among it.
 pub struct Request {
@@ -41,8 +42,39 @@ fn unknown(name: &str, action: &Action) -> Error {
 }
 
 /// JSON in which no object names a key twice; serde_json alone would keep the last and forget the others.
-fn unique(text: &str) -> Option<Value> {
-    serde_json::from_str::<Unique>(text).ok().map(|unique| unique.0)
+fn unique(text: &str) -> Result<Option<Value>> {
+    // serde_json's own buffer holds the longest text with an escape in it, and may be twice as long as that. The values
+    // around the texts are small; but not so many of them.
+    let values = text.bytes().filter(|byte| matches!(byte, b',' | b':' | b'[' | b'{')).count();
+    memory::headroom_of(3 * text.len() + VALUE_BYTES * values + memory::TRANSACTION)?;
+    match serde_json::from_str::<Unique>(text) {
+        Ok(unique) => Ok(Some(unique.0)),
+        Err(_) => memory::headroom_of(2 * text.len() + memory::TRANSACTION).map(|()| None),
+    }
+}
+
+/// What a value of a request takes in memory at most, besides its text.
+const VALUE_BYTES: usize = 256;
+
+/// A key of an object.
+struct Key(String);
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Key;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, key: &str) -> std::result::Result<Key, E> {
+                memory::text(key).map(Key).map_err(|_| E::custom(memory::TEXT))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
 }
 
 struct Unique(Value);
@@ -82,13 +114,14 @@ impl<'de> Visitor<'de> for UniqueVisitor {
         Ok(value.into())
     }
 
-    fn visit_str<E>(self, value: &str) -> std::result::Result<Value, E> {
-        Ok(value.into())
+    fn visit_str<E: serde::de::Error>(self, value: &str) -> std::result::Result<Value, E> {
+        memory::text(value).map(Value::String).map_err(|_| E::custom(memory::TEXT))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<Value, A::Error> {
         let mut values = Vec::new();
         while let Some(Unique(value)) = seq.next_element()? {
+            values.try_reserve(1).map_err(|_| A::Error::custom(memory::TEXT))?;
             values.push(value);
         }
         Ok(Value::Array(values))
@@ -96,7 +129,7 @@ impl<'de> Visitor<'de> for UniqueVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Value, A::Error> {
         let mut object = Map::new();
-        while let Some((key, Unique(value))) = map.next_entry::<String, Unique>()? {
+        while let Some((Key(key), Unique(value))) = map.next_entry::<Key, Unique>()? {
             if object.insert(key, value).is_some() {
                 return Err(A::Error::custom("a key is given twice"));
             }
@@ -159,7 +192,7 @@ impl Request {
         if text.trim().is_empty() {
             return Ok(Self::of(Map::new()));
         }
-        match unique(text) {
+        match unique(text)? {
             Some(Value::Object(object)) => Ok(Self::of(object)),
             _ => Err(Status::InvalidArgument.error(
                 "the request is not a JSON object, or has a name twice; pass an object of the action's parameters",
@@ -223,7 +256,10 @@ impl Request {
 
     pub fn optional_bytes(&mut self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>> {
         let Some(text) = self.optional_text(name)?.map(Zeroizing::new) else { return Ok(None) };
-        STANDARD.decode(text.as_bytes()).map(|bytes| Some(Zeroizing::new(bytes))).map_err(|_| invalid(name))
+        let mut bytes = Zeroizing::new(memory::zeroed(base64::decoded_len_estimate(text.len()))?);
+        let len = STANDARD.decode_slice(text.as_bytes(), &mut bytes).map_err(|_| invalid(name))?;
+        bytes.truncate(len);
+        Ok(Some(bytes))
     }
 
     /// An array of objects. What isn't one is wiped like what is.
@@ -253,7 +289,7 @@ impl Request {
         match self.take(name) {
             Some(Value::String(text)) => {
                 let text = Zeroizing::new(text);
-                unique(&text).map(Some).ok_or_else(|| invalid(name))
+                unique(&text)?.map(Some).ok_or_else(|| invalid(name))
             }
             other => Ok(other),
         }

@@ -13,14 +13,20 @@ use crate::domain::rotation::Rotation;
 use crate::domain::state::KeyState;
 use crate::domain::time::Time;
 use crate::domain::version::Version;
+use crate::error::{Result, Status};
+use crate::sys::memory;
 
 /// An object from name and value.
 pub fn object<const N: usize>(fields: [(&str, Value); N]) -> Response {
     fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-pub fn base64(bytes: &[u8]) -> Value {
-    STANDARD.encode(bytes).into()
+pub fn base64(bytes: &[u8]) -> Result<Value> {
+    let len = base64::encoded_len(bytes.len(), true).ok_or_else(memory::out_of_memory)?;
+    let mut text = memory::zeroed(len)?;
+    // Exactly as long as asked, and ASCII.
+    let done = STANDARD.encode_slice(bytes, &mut text).ok().and_then(|_| String::from_utf8(text).ok());
+    done.map(Value::String).ok_or_else(|| Status::Internal.error("bytes could not be written as Base64"))
 }
 
 /// ISO 8601, UTC, whole seconds.

@@ -60,7 +60,7 @@ pub fn storage(what: &str, error: &rusqlite::Error) -> Error {
             }
             _ => format!("reading or writing the keystore failed: {}", said()),
         }),
-        ErrorCode::OutOfMemory => Status::Internal.error("out of memory"),
+        ErrorCode::OutOfMemory => crate::sys::memory::out_of_memory(),
         _ => Status::Internal.error(format!("the keystore's database refused a statement ({detail}: {what})")),
     }
 }

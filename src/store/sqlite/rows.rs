@@ -12,6 +12,7 @@ use crate::store::backend::{
     AliasRow, Backend, DueRow, KeyIndex, KeyRow, MaterialRow, MetaRow, Owned, SlotRow, TagRow, Transaction,
     VersionEntry,
 };
+use crate::sys::memory;
 
 /// The columns of a table, as part of a statement that is put together when this is compiled.
 macro_rules! columns {
@@ -59,7 +60,7 @@ fn key_row(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
         state: row.get(2)?,
         origin: row.get(3)?,
         creator: row.get(4)?,
-        description: row.get(5)?,
+        description: text(row, 5)?,
         created: row.get(6)?,
         interval_s: row.get(7)?,
         primary_number: row.get(8)?,
@@ -70,7 +71,7 @@ fn key_row(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
         sighted_wall: row.get(13)?,
         sighted_boot: optional_bytes(row, 14)?,
         sighted_uptime: row.get(15)?,
-        protection: row.get(16)?,
+        protection: optional_text(row, 16)?,
         import_digest: optional_bytes(row, 17)?,
         import_present: row.get(18)?,
         import_expires: row.get(19)?,
@@ -105,6 +106,22 @@ fn optional_bytes<const N: usize>(row: &Row<'_>, at: usize) -> rusqlite::Result<
     }
 }
 
+fn short_of_memory(_: Error) -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_NOMEM), None)
+}
+
+fn text(row: &Row<'_>, at: usize) -> rusqlite::Result<String> {
+    memory::text(row.get_ref(at)?.as_str()?).map_err(short_of_memory)
+}
+
+fn optional_text(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<String>> {
+    row.get_ref(at)?.as_str_or_null()?.map(memory::text).transpose().map_err(short_of_memory)
+}
+
+fn blob(row: &Row<'_>, at: usize) -> rusqlite::Result<Vec<u8>> {
+    memory::copy(row.get_ref(at)?.as_blob()?).map_err(short_of_memory)
+}
+
 fn material_row(row: &Row<'_>) -> rusqlite::Result<MaterialRow> {
     Ok(MaterialRow {
         key_row: row.get(0)?,
@@ -112,13 +129,13 @@ fn material_row(row: &Row<'_>) -> rusqlite::Result<MaterialRow> {
         version: bytes(row, 2)?,
         algorithm: row.get(3)?,
         created: row.get(4)?,
-        sealed: row.get(5)?,
+        sealed: blob(row, 5)?,
     })
 }
 
 fn alias_row(row: &Row<'_>) -> rusqlite::Result<AliasRow> {
     Ok(AliasRow {
-        name: row.get(0)?,
+        name: text(row, 0)?,
         key_row: row.get(1)?,
         revision: row.get(2)?,
         generation: row.get(3)?,
@@ -129,8 +146,8 @@ fn alias_row(row: &Row<'_>) -> rusqlite::Result<AliasRow> {
 fn tag_row(row: &Row<'_>) -> rusqlite::Result<TagRow> {
     Ok(TagRow {
         key_row: row.get(0)?,
-        name: row.get(1)?,
-        value: row.get(2)?,
+        name: text(row, 1)?,
+        value: text(row, 2)?,
         revision: row.get(3)?,
         generation: row.get(4)?,
         mac: bytes(row, 5)?,
@@ -171,8 +188,14 @@ impl Sqlite {
     }
 
     fn all<T>(&self, sql: &str, p: impl Params, read: fn(&Row<'_>) -> rusqlite::Result<T>) -> Result<Vec<T>> {
-        let found = self.connection.prepare_cached(sql).and_then(|mut s| s.query_map(p, read)?.collect());
-        found.map_err(|e| storage("read", &e))
+        let mut found = Vec::new();
+        let mut statement = self.connection.prepare_cached(sql).map_err(|e| storage("read", &e))?;
+        let rows = statement.query_map(p, read).map_err(|e| storage("read", &e))?;
+        for row in rows {
+            found.try_reserve(1).map_err(|_| memory::out_of_memory())?;
+            found.push(row.map_err(|e| storage("read", &e))?);
+        }
+        Ok(found)
     }
 
     fn change(&self, sql: &str, p: impl Params) -> Result<usize> {
@@ -252,7 +275,7 @@ impl Backend for Sqlite {
     }
 
     fn slots(&mut self) -> Result<Vec<SlotRow>> {
-        let read = |row: &Row<'_>| Ok(SlotRow { kind: row.get(0)?, parameters: row.get(1)?, wrapped: row.get(2)? });
+        let read = |row: &Row<'_>| Ok(SlotRow { kind: row.get(0)?, parameters: blob(row, 1)?, wrapped: blob(row, 2)? });
         self.all("SELECT kind, parameters, wrapped FROM slot ORDER BY id", [], read)
     }
 
@@ -266,7 +289,7 @@ impl Backend for Sqlite {
     }
 
     fn node(&mut self, number: i64) -> Result<Option<Vec<u8>>> {
-        self.one("SELECT content FROM node WHERE number = ?", [number], first)
+        self.one("SELECT content FROM node WHERE number = ?", [number], |row| blob(row, 0))
     }
 
     fn nodes_after(&mut self, number: i64, limit: usize) -> Result<Vec<i64>> {
@@ -463,7 +486,9 @@ impl Backend for Sqlite {
 
     fn alias_names_after(&mut self, name: &str, limit: usize) -> Result<Vec<Option<String>>> {
         let sql = "SELECT name FROM alias WHERE name > ? ORDER BY name LIMIT ?";
-        self.all(sql, params![name, count(limit)], |row| Ok(row.get_ref(0)?.as_str().ok().map(str::to_owned)))
+        self.all(sql, params![name, count(limit)], |row| {
+            row.get_ref(0)?.as_str().ok().map(memory::text).transpose().map_err(short_of_memory)
+        })
     }
 
     fn is_alias_indexed(&mut self, alias: &AliasRow) -> Result<bool> {

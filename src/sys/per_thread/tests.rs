@@ -18,16 +18,23 @@ impl Drop for Counted {
     }
 }
 
+fn set(mine: &mut Counted, value: u32) -> Result<()> {
+    mine.0 = value;
+    Ok(())
+}
+
 #[test]
 fn each_thread_has_a_value_that_ends_with_the_thread_or_the_object() {
     let object = PerThread::<Counted>::new();
-    object.with(|mine| mine.0 = 1);
+    object.with(|mine| set(mine, 1)).unwrap();
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            object.with(|mine| {
-                assert_eq!(mine.0, 0, "another thread's value");
-                mine.0 = 2;
-            });
+            object
+                .with(|mine| {
+                    assert_eq!(mine.0, 0, "another thread's value");
+                    set(mine, 2)
+                })
+                .unwrap();
             assert_eq!(ALIVE.load(Ordering::SeqCst), 2);
         });
     });
@@ -39,11 +46,16 @@ fn each_thread_has_a_value_that_ends_with_the_thread_or_the_object() {
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
     assert_eq!(ALIVE.load(Ordering::SeqCst), 1, "a thread's value outlived it");
-    object.with(|mine| {
-        assert_eq!(mine.0, 1);
-        object.with(|nested| assert_eq!(nested.0, 0, "a nested call must not alias"));
-    });
+    object
+        .with(|mine| {
+            assert_eq!(mine.0, 1);
+            object.with(|nested| {
+                assert_eq!(nested.0, 0, "a nested call must not alias");
+                Ok(())
+            })
+        })
+        .unwrap();
     drop(object);
     assert_eq!(ALIVE.load(Ordering::SeqCst), 0);
-    PerThread::<Counted>::new().with(|fresh| assert_eq!(fresh.0, 0));
+    assert_eq!(PerThread::<Counted>::new().with(|fresh| Ok(fresh.0)).unwrap(), 0);
 }
