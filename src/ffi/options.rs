@@ -96,8 +96,9 @@ pub unsafe extern "C" fn kms_options_set_root_key(
     })
 }
 
-/// kms_options_set_root_key_file names a file of exactly 32 bytes that only its owner can read (mode 0600). With
-/// kms_options_set_create, a missing file is made together with a missing keystore.
+/// kms_options_set_root_key_file names a regular file of exactly 32 bytes. It must belong to the process's user or to root; its
+/// group may read it (0440, as systemd credentials and Kubernetes secrets are), others may not. With kms_options_set_create, a
+/// missing file is made together with a missing keystore, with mode 0600.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_options_set_root_key_file(options: *mut kms_options_t, path: *const c_char) -> kms_status {

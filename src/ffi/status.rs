@@ -60,7 +60,7 @@ pub const KMS_KEYSTORE_BUSY: kms_status = 506;
 pub const KMS_KEYSTORE_NOT_FOUND: kms_status = 507;
 /// Another file stands at the keystore's path now, or none. Nothing was written.
 pub const KMS_KEYSTORE_REPLACED: kms_status = 508;
-/// The root key file is missing, unreadable, open to others or of the wrong size, or the callback failed.
+/// The root key file is missing, unreadable, another user's, open to others or of the wrong size, or the callback failed.
 pub const KMS_ROOT_KEY_UNAVAILABLE: kms_status = 509;
 /// An older copy of the whole keystore was put in the place of the one that its anchor knows.
 pub const KMS_KEYSTORE_ROLLED_BACK: kms_status = 510;

@@ -68,7 +68,8 @@ impl Options {
         self
     }
 
-    /// A file of exactly 32 bytes that only its owner can read; made together with the keystore by `create`.
+    /// A regular file of exactly 32 bytes that belongs to the process's user or to root. Its group may read it, others may
+    /// not. Made together with the keystore by `create`.
     pub fn root_key_file(mut self, path: impl Into<std::path::PathBuf>) -> Self {
         self.roots.push(Root::File(path.into()));
         self

@@ -19,11 +19,17 @@ use crate::error::{Error, Result, Status};
 use crate::sys::file::{self, File, FileId};
 use crate::sys::{fault, fork, random, sync};
 
-/// Makes the keystore at `path` if there is none. `patience` bounds the wait for another creator.
-pub fn create(path: &Path, root: &Root, patience: Duration) -> Result<()> {
-    let Root::File(key_path) = root else {
-        return if sqlite::exists(path)? { Ok(()) } else { create_store(path, root) };
-    };
+/// Makes the keystore at `path` if there is none. `patience` bounds the wait for another creator. Returns the store root
+/// key where it was made here, so that a root that was just tried need not unwrap it once more.
+pub fn create(path: &Path, root: &Root, patience: Duration) -> Result<Option<Zeroizing<[u8; 32]>>> {
+    match root {
+        Root::File(key_path) => create_with_key_file(path, root, key_path, patience).map(|()| None),
+        _ if sqlite::exists(path)? => Ok(None),
+        _ => create_store(path, root),
+    }
+}
+
+fn create_with_key_file(path: &Path, root: &Root, key_path: &Path, patience: Duration) -> Result<()> {
     let deadline = Instant::now() + patience;
     loop {
         match (sqlite::exists(path)?, sqlite::exists(key_path)?) {
@@ -167,10 +173,12 @@ pub fn remove_key_file(path: &Path, made: FileId) {
     }
 }
 
-fn create_store(path: &Path, root: &Root) -> Result<()> {
-    match place_new(path, |temporary| fill(temporary, root))? {
+fn create_store(path: &Path, root: &Root) -> Result<Option<Zeroizing<[u8; 32]>>> {
+    let mut made = None;
+    match place_new(path, |temporary| fill(temporary, root).map(|key| made = Some(key)))? {
+        Placed::New => Ok(made),
         // Another creator was faster, and its keystore is as good.
-        Placed::New | Placed::Taken => Ok(()),
+        Placed::Taken => Ok(None),
     }
 }
 
@@ -195,7 +203,7 @@ pub fn place_new(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<
 
 /// A complete store under a temporary name.
 fn write_store(temporary: &Path, root: &Root) -> Result<()> {
-    fill(temporary, root)?;
+    drop(fill(temporary, root)?);
     sync_file(temporary).map_err(|e| store_failed(temporary, &e))
 }
 
@@ -254,9 +262,9 @@ fn prepared_name(path: &Path, key: &[u8; 32]) -> Result<PathBuf> {
     Ok(PathBuf::from(name))
 }
 
-fn fill(path: &Path, root: &Root) -> Result<()> {
+fn fill(path: &Path, root: &Root) -> Result<Zeroizing<[u8; 32]>> {
     let mut made = super::connection::Gated(Some(Box::new(fork::gate(|| Sqlite::create(path))?)));
-    fill_rows(made.get()?, root).map(drop)
+    fill_rows(made.get()?, root)
 }
 
 /// The rows of an empty keystore; returns its root key.

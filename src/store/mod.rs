@@ -142,7 +142,7 @@ impl Store {
                 (backend, Some(key))
             }
             Location::File(path) => {
-                if settings.create && !settings.read_only {
+                let made = if settings.create && !settings.read_only {
                     let _unless_created = match &settings.anchor {
                         Some(anchor) if !sqlite::exists(path)? => match anchor.prepare(path) {
                             // Another creator was faster.
@@ -151,10 +151,11 @@ impl Store {
                         },
                         _ => None,
                     };
-                    create::create(path, root, settings.patience)?;
+                    create::create(path, root, settings.patience)?
                 } else {
                     create::check_pair(path, root)?;
-                }
+                    None
+                };
                 // One name for all: the file beside the store must be the same for those who come by a symbolic link,
                 // and a program may change its folder. What isn't there is reported by the connection.
                 if let Ok(path) = path.canonicalize() {
@@ -165,7 +166,7 @@ impl Store {
                 {
                     *path = found;
                 }
-                (connect(&settings)?, None)
+                (connect(&settings)?, made)
             }
         };
         let (uuid, slots) = read_waiting(backend.get()?, settings.patience, |b| Ok((b.meta()?.uuid, b.slots()?)))?;

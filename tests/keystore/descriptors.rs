@@ -290,6 +290,42 @@ fn no_acknowledged_change_is_lost_where_descriptors_are_closed_within_a_call() {
     assert_eq!(acknowledged.difference(&kept).count(), 0);
 }
 
+/// Encrypts all the time, whatever becomes of the keystore, for a second.
+pub fn encrypt_always(arguments: &[String]) {
+    let [store, key] = arguments else { panic!("two arguments") };
+    let kms = Kms::open(store, &quiet()).unwrap();
+    let until = Instant::now() + Duration::from_secs(1);
+    kms.encrypt(key, b"x", &[]).unwrap();
+    println!("begun");
+    while Instant::now() < until {
+        // That the keystore was replaced is an error, and no end of the process.
+        let _ = kms.encrypt(key, b"x", &[]);
+    }
+}
+
+#[test]
+fn a_copy_that_replaces_files_by_name_ends_no_process() {
+    for restore in [
+        "tar -cf copy.tar -C live . && tar -xf copy.tar -C live",
+        "cp -r live copy && cp -r --remove-destination copy/. live/",
+        "cp -r live copy && for file in keys.db keys.db-gen; do mv copy/$file live/$file; done",
+    ] {
+        let folder = Folder::without_a_disk();
+        std::fs::create_dir(folder.path("live")).unwrap();
+        let store = folder.path("live/keys.db");
+        let store = store.to_str().unwrap();
+        let key = new_key(&Kms::open(store, &quiet().create(true)).unwrap(), None);
+        let mut worker = Worker::start("encrypt-always", &[store, &key]);
+        assert_eq!(worker.hear(), "begun");
+        for _ in 0..5 {
+            let script = format!("rm -rf copy; {restore}");
+            let done = std::process::Command::new("sh").args(["-ec", &script]).current_dir(folder.path("")).status();
+            assert!(done.unwrap().success(), "{restore}");
+        }
+        worker.finish();
+    }
+}
+
 /// How many descriptors are open on files of `folder`, and how many mappings there are of them.
 fn kept_of(folder: &Path) -> (usize, usize) {
     let links = std::fs::read_dir("/proc/self/fd").unwrap().flatten().filter_map(|f| std::fs::read_link(f.path()).ok());

@@ -20,6 +20,7 @@ const ROLES: &[(&str, Role)] = &[
     ("fork-memory", crate::fork::fork_memory),
     ("low-descriptors", crate::descriptors::low),
     ("become-daemon", crate::descriptors::become_daemon),
+    ("encrypt-always", crate::descriptors::encrypt_always),
     ("close-beside", crate::descriptors::close_beside),
     ("open-as", crate::owners::open_as),
     ("under-refusals", crate::refusals::under_refusals),

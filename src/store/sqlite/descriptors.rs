@@ -166,21 +166,34 @@ pub fn leave(descriptor: c_int) -> bool {
     })
 }
 
-/// What `descriptor` is now. `together`: the other files of its keystore must be intact too.
-pub fn look_up(descriptor: c_int, together: bool) -> Use {
+/// How closely a descriptor is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Check {
+    /// By its mark: for what is done many times in a transaction, between two closer looks.
+    Mark,
+    Identity,
+    /// The other files of its keystore must be intact too.
+    Together,
+}
+
+/// What `descriptor` is now.
+pub fn look_up(descriptor: c_int, check: Check) -> Use {
     fork::gate(|| {
         let Ok(table) = TABLE.lock() else { return Use::Lost };
         let epoch = fork::epoch();
         let Some(opened) = table.opened.iter().find(|o| o.is(descriptor, epoch)) else { return Use::Unknown };
-        if opened.file.verified().is_err() {
+        let is_intact = |file: &File| match check {
+            Check::Mark => file.identity().is_marked_at(file.number()),
+            Check::Identity | Check::Together => file.verified().is_ok(),
+        };
+        if !is_intact(&opened.file) {
             return Use::Lost;
         }
         let Some(serial) = opened.lock else { return Use::Intact { lock: None } };
-        let Some(lock) = table.locks.iter().find(|l| l.serial == serial && l.is_usable(epoch)) else {
-            return Use::Lost;
-        };
+        let lock = table.locks.iter().find(|l| l.serial == serial && l.epoch == epoch);
+        let Some(lock) = lock.filter(|l| is_intact(&l.file)) else { return Use::Lost };
         let of_same = |o: &&Opened| o.lock == Some(serial) && o.epoch == epoch;
-        if together && table.opened.iter().filter(of_same).any(|o| o.file.verified().is_err()) {
+        if check == Check::Together && table.opened.iter().filter(of_same).any(|o| o.file.verified().is_err()) {
             return Use::Lost;
         }
         Use::Intact { lock: Some((serial, lock.file.number())) }

@@ -19,7 +19,7 @@ use std::sync::OnceLock;
 
 use rusqlite::{Connection, ffi};
 
-use super::descriptors::{self, Use};
+use super::descriptors::{self, Check, Use};
 use crate::error::{Result, Status};
 use crate::sys::{fault, file, fork};
 
@@ -42,8 +42,8 @@ fn failed(error: &Error) -> c_int {
 }
 
 /// Runs a system call on a descriptor that still is the file SQLite opened.
-fn on_intact(descriptor: c_int, together: bool, call: impl FnOnce() -> isize) -> isize {
-    let result = match descriptors::look_up(descriptor, together) {
+fn on_intact(descriptor: c_int, check: Check, call: impl FnOnce() -> isize) -> isize {
+    let result = match descriptors::look_up(descriptor, check) {
         Use::Lost => return failed(&Error::from_raw_os_error(libc::EBADF)) as isize,
         Use::Unknown | Use::Intact { .. } => call(),
     };
@@ -83,39 +83,39 @@ unsafe extern "C" fn close(descriptor: c_int) -> c_int {
 
 unsafe extern "C" fn read(descriptor: c_int, bytes: *mut c_void, len: usize) -> isize {
     // SAFETY: passed on as it came.
-    on_intact(descriptor, false, || unsafe { libc::read(descriptor, bytes, len) })
+    on_intact(descriptor, Check::Mark, || unsafe { libc::read(descriptor, bytes, len) })
 }
 
 unsafe extern "C" fn pread(descriptor: c_int, bytes: *mut c_void, len: usize, at: libc::off_t) -> isize {
     // SAFETY: passed on as it came.
-    on_intact(descriptor, false, || unsafe { libc::pread(descriptor, bytes, len, at) })
+    on_intact(descriptor, Check::Mark, || unsafe { libc::pread(descriptor, bytes, len, at) })
 }
 
 unsafe extern "C" fn write(descriptor: c_int, bytes: *const c_void, len: usize) -> isize {
     // SAFETY: passed on as it came.
-    on_intact(descriptor, false, || unsafe { libc::write(descriptor, bytes, len) })
+    on_intact(descriptor, Check::Mark, || unsafe { libc::write(descriptor, bytes, len) })
 }
 
 unsafe extern "C" fn pwrite(descriptor: c_int, bytes: *const c_void, len: usize, at: libc::off_t) -> isize {
     // SAFETY: passed on as it came.
-    on_intact(descriptor, false, || unsafe { libc::pwrite(descriptor, bytes, len, at) })
+    on_intact(descriptor, Check::Mark, || unsafe { libc::pwrite(descriptor, bytes, len, at) })
 }
 
 /// Stands in for ftruncate(2). Truncating the journal is what commits: what went to a file that was closed before it was
 /// synced must not be taken for durable.
 unsafe extern "C" fn ftruncate(descriptor: c_int, len: libc::off_t) -> c_int {
     // SAFETY: passed on as it came.
-    on_intact(descriptor, true, || unsafe { libc::ftruncate(descriptor, len) } as isize) as c_int
+    on_intact(descriptor, Check::Together, || unsafe { libc::ftruncate(descriptor, len) } as isize) as c_int
 }
 
 unsafe extern "C" fn fchmod(descriptor: c_int, mode: libc::mode_t) -> c_int {
     // SAFETY: passed on as it came.
-    on_intact(descriptor, false, || unsafe { libc::fchmod(descriptor, mode) } as isize) as c_int
+    on_intact(descriptor, Check::Mark, || unsafe { libc::fchmod(descriptor, mode) } as isize) as c_int
 }
 
 unsafe extern "C" fn fchown(descriptor: c_int, user: libc::uid_t, group: libc::gid_t) -> c_int {
     // SAFETY: passed on as it came.
-    on_intact(descriptor, false, || unsafe { libc::fchown(descriptor, user, group) } as isize) as c_int
+    on_intact(descriptor, Check::Mark, || unsafe { libc::fchown(descriptor, user, group) } as isize) as c_int
 }
 
 /// Stands in for fcntl(2). Files that are not ours (another user of a shared SQLite copy) keep POSIX locks.
@@ -128,7 +128,7 @@ unsafe extern "C" fn fcntl(descriptor: c_int, command: c_int, argument: *mut c_v
         libc::F_GETLK => Some(libc::F_OFD_GETLK),
         _ => None,
     };
-    let found = descriptors::look_up(descriptor, false);
+    let found = descriptors::look_up(descriptor, Check::Identity);
     let result = match (ofd, found) {
         (Some(ofd), Use::Intact { lock: Some((_, shared)) }) if !posix_locks_wanted() => {
             let lock = argument.cast::<libc::flock>();
@@ -157,7 +157,7 @@ fn is_unlock(lock: *const c_void) -> bool {
 
 /// Stands in for fstat(2).
 unsafe extern "C" fn fstat(descriptor: c_int, found: *mut libc::stat) -> c_int {
-    let serial = match descriptors::look_up(descriptor, false) {
+    let serial = match descriptors::look_up(descriptor, Check::Mark) {
         Use::Lost => return failed(&Error::from_raw_os_error(libc::EBADF)),
         Use::Intact { lock: Some((serial, _)) } => serial << 1 | 1,
         Use::Unknown | Use::Intact { lock: None } => fork::epoch() << 1,

@@ -167,7 +167,7 @@ public:
 
     /// Exactly 32 bytes.
     options &root_key(bytes_view key) & { return set(kms_options_set_root_key(raw(), key.data(), key.size())); }
-    /// A file of exactly 32 bytes that only its owner can read. With `create`, it is made together with the keystore.
+    /// A regular file of exactly 32 bytes that only its owner (this user or root) and its group can read. With `create`, it is made together with the keystore.
     options &root_key_file(std::string_view path) & { return set(kms_options_set_root_key_file(raw(), detail::c_text(path))); }
     /// Any bytes; opening then takes a fraction of a second.
     options &root_passphrase(bytes_view passphrase) & {

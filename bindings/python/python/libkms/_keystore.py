@@ -495,7 +495,8 @@ def open(
 ) -> Keystore:
     """Opens the keystore at `location`: a path, "sqlite:PATH", or "memory:" for one that lives as long as its handle.
 
-    Exactly one root key: 32 bytes (`root_key`), a file of 32 bytes that only its owner can read, a passphrase (Argon2id:
+    Exactly one root key: 32 bytes (`root_key`), a file of 32 bytes that only its owner (this user or root) and its group
+    can read, a passphrase (Argon2id:
     a fraction of a second), or a `RootCallback`. `create` makes a keystore that isn't there, and its root key file.
     `anchor_file`, on another volume, or an `AnchorCallback` holds the newest generation, so that an older copy of the whole
     keystore is refused with `KeystoreRolledBack`; for a keystore that is there already, and to accept a restored backup,
