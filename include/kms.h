@@ -61,6 +61,10 @@
  *            Handlers of pthread_atfork may use the library, in all three places.
  * Cancel     A thread that is cancelled (pthread_cancel) during a call ends after the call has returned: cancellation is
  *            disabled meanwhile, in callbacks too, where it must stay so. Asynchronous cancellation is not supported.
+ * Files      The library's descriptors are never 0 to 2 and are closed in a program that is executed. A program may close
+ *            descriptors that it does not know (closefrom) between calls: the next call opens what it needs again. A call
+ *            that runs meanwhile can fail with KMS_KEYSTORE_IO. Keystore, key file and anchor must belong to the process's
+ *            user or to root. Never copy files over those of an open keystore: see docs/keystore-format.md.
  * Misuse     Closing a handle twice, using it after, or closing it while a call on it runs is undefined.
  */
 
@@ -449,7 +453,7 @@ typedef int32_t (*kms_visit_fault_fn)(void *user,
 // Another file stands at the keystore's path now, or none. Nothing was written.
 #define KMS_KEYSTORE_REPLACED 508
 
-// The root key file is missing, unreadable, open to others or of the wrong size, or the callback failed.
+// The root key file is missing, unreadable, another user's, open to others or of the wrong size, or the callback failed.
 #define KMS_ROOT_KEY_UNAVAILABLE 509
 
 // An older copy of the whole keystore was put in the place of the one that its anchor knows.
@@ -492,8 +496,9 @@ kms_status kms_options_set_root_key(struct kms_options_t *options,
                                     const uint8_t *key,
                                     size_t key_len);
 
-// kms_options_set_root_key_file names a file of exactly 32 bytes that only its owner can read (mode 0600). With
-// kms_options_set_create, a missing file is made together with a missing keystore.
+// kms_options_set_root_key_file names a regular file of exactly 32 bytes. It must belong to the process's user or to root; its
+// group may read it (0440, as systemd credentials and Kubernetes secrets are), others may not. With kms_options_set_create, a
+// missing file is made together with a missing keystore, with mode 0600.
 KMS_MUST_USE
 kms_status kms_options_set_root_key_file(struct kms_options_t *options,
                                          const char *path);

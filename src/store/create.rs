@@ -23,13 +23,13 @@ use crate::sys::{fault, fork, random, sync};
 /// key where it was made here, so that a root that was just tried need not unwrap it once more.
 pub fn create(path: &Path, root: &Root, patience: Duration) -> Result<Option<Zeroizing<[u8; 32]>>> {
     match root {
-        Root::File(key_path) => create_with_key_file(path, root, key_path, patience).map(|()| None),
+        Root::File(key_path) => create_with_key_file(path, key_path, patience).map(|()| None),
         _ if sqlite::exists(path)? => Ok(None),
         _ => create_store(path, root),
     }
 }
 
-fn create_with_key_file(path: &Path, root: &Root, key_path: &Path, patience: Duration) -> Result<()> {
+fn create_with_key_file(path: &Path, key_path: &Path, patience: Duration) -> Result<()> {
     let deadline = Instant::now() + patience;
     loop {
         match (sqlite::exists(path)?, sqlite::exists(key_path)?) {
