@@ -61,6 +61,6 @@ pub use domain::version::Version;
 pub use error::{Error, Result, Status};
 pub use service::{
     BlobInfo, CallFailed, CreateKey, Event, EventKind, Fault, Health, ImportParameters, Kms, Moved, Options, Record,
-    Take, Ticked, Wrapping,
+    Take, Ticked, Wrapping, waiting_again, without_waiting,
 };
 pub use store::{AnchorStore, RootWrapper};

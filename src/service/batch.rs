@@ -16,7 +16,7 @@ use crate::crypto::context::{Context, Source};
 use crate::crypto::xaes::Input;
 use crate::domain::id::KeyId;
 use crate::error::{Error, Result};
-use crate::sys::memory;
+use crate::sys::{memory, waiting};
 
 /// A plaintext to encrypt, or a ciphertext to decrypt, with its context.
 #[derive(Debug, Clone, Copy, Default)]
@@ -176,6 +176,7 @@ impl<'a> Sealing<'a> {
                     return Ok(());
                 }
                 Tried::Overdue(id) => {
+                    waiting::allowed()?;
                     self.may_rotate = false;
                     self.core.rotate_overdue(&id);
                     self.at =

@@ -23,7 +23,7 @@ use crate::domain::state::Operation;
 use crate::error::{Error, Result, Status};
 use crate::store::Standing;
 use crate::sys::shield::Shield;
-use crate::sys::{clocks, memory};
+use crate::sys::{clocks, memory, waiting};
 
 /// What a blob says about itself; nothing is decrypted or authenticated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -243,7 +243,10 @@ impl Core {
             })?;
             match tried {
                 Tried::Done | Tried::Asked => return Ok(()),
-                Tried::Overdue(id) => self.rotate_overdue(&id),
+                Tried::Overdue(id) => {
+                    waiting::allowed()?;
+                    self.rotate_overdue(&id);
+                }
             }
             may_rotate = false;
         }

@@ -47,6 +47,7 @@ use crate::sys::secret::Arena;
 use crate::sys::shield::Shield;
 use crate::sys::stack;
 use crate::sys::sync::{Alarm, Lock};
+use crate::sys::waiting;
 use cache::{Cache, CachedKey, Material};
 use event::EventHandler;
 use name::{missing_version, not_found, version_not_found};
@@ -106,6 +107,18 @@ struct Core {
     damaged: Lock<HashSet<i64>>,
     /// What stood in the keystore's place at the last look, and how many other histories of it were found there.
     place: Lock<(Standing, u64)>,
+}
+
+/// Runs a call only if it need not wait for the disk, another process or another thread; none if it had to, and it has then
+/// changed nothing. For a host that holds a lock of its own, which it lets go before it makes the call again.
+#[inline]
+pub fn without_waiting<R>(call: impl FnOnce() -> R) -> Option<R> {
+    waiting::without(call)
+}
+
+/// Runs a function of the user's inside of [`without_waiting`]: what it calls may wait.
+pub fn waiting_again<R>(function: impl FnOnce() -> R) -> R {
+    waiting::again(function)
 }
 
 impl Kms {
@@ -178,6 +191,11 @@ impl Core {
         }
         let _shield = Shield::raise();
         match self.catch_up() {
+            // The call is made again.
+            Err(error) if waiting::refused() => {
+                self.polled_at.store(polled_at, Ordering::Relaxed);
+                Err(error)
+            }
             // Nothing was announced, so what is in memory goes on serving while the disk is in trouble.
             Err(_) if self.store.is_mapped() => Ok(()),
             Err(error) => {

@@ -14,7 +14,7 @@ use crate::error::{Error, Result, Status};
 use crate::store::{Anchor, AnchorStore, Location, Root, RootWrapper, Settings, Store};
 use crate::sys::fork::PerProcess;
 use crate::sys::secret::{Arena, KEY_LEN};
-use crate::sys::{memory, stack};
+use crate::sys::{memory, stack, waiting};
 
 /// Options of [`Kms::open`]. Exactly one root setter must be called.
 #[derive(Clone)]
@@ -231,6 +231,7 @@ impl Inner {
 
     /// The same handle for a forked child.
     pub(super) fn in_child(&self) -> Result<Self> {
+        waiting::allowed()?;
         stack::swept(|| {
             memory::headroom_of(memory::OPENING)?;
             let arena = Arena::new();

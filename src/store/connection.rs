@@ -15,6 +15,7 @@ use crate::sys::fault;
 use crate::sys::fork;
 use crate::sys::memory;
 use crate::sys::sync::{self, Lent};
+use crate::sys::waiting;
 
 /// The one connection; `backend` is gone after an I/O error and made again on next use.
 pub(super) struct Connection {
@@ -76,6 +77,7 @@ impl Store {
     /// Between two tries the connection goes back: a reader doesn't wait behind a writer that another process keeps
     /// waiting, and all waiting together ends at one deadline.
     pub(super) fn begin(&self, kind: Transaction) -> Result<(Lent<'_, Connection>, Instant)> {
+        waiting::allowed()?;
         // A child that returns from a callback is still inside its parent's call.
         check_epoch(self.epoch)?;
         memory::headroom_of(memory::TRANSACTION)?;

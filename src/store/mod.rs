@@ -34,6 +34,7 @@ use crate::error::{Error, Result, Status, shown_path};
 use crate::sys::fork;
 use crate::sys::secret::{Arena, Secret};
 use crate::sys::sync::Pool;
+use crate::sys::waiting;
 use crate::sys::word::Word;
 use anchor::State;
 use backend::{Backend, MetaRow, Transaction};
@@ -385,6 +386,8 @@ impl Store {
         announced: impl FnOnce(u64),
     ) -> Result<R> {
         self.check_writable()?;
+        // The anchor may be waited for, too.
+        waiting::allowed()?;
         let anchored = self.anchored()?;
         let (mut lent, deadline) = self.begin(Transaction::Write).map_err(|error| self.named(error))?;
         let guard = Unwinding(lent.get()?);

@@ -20,6 +20,7 @@
 //! * `stack`: wipes copies of keys from the stack.
 //! * `sync`: locks, waiting and threads.
 //! * `vdso`: bytes of the kernel without a system call.
+//! * `waiting`: calls that are refused where they would wait.
 //! * `word`: a word that processes share.
 
 pub mod clocks;
@@ -43,4 +44,5 @@ mod signal;
 pub mod stack;
 pub mod sync;
 mod vdso;
+pub mod waiting;
 pub mod word;

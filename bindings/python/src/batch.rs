@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::buffer::Input;
 use crate::context::Context;
 use crate::error::raise;
-use crate::guard::{Failure, guard, is_large, let_go};
+use crate::guard::{Failure, guard, is_large, let_go, quick};
 use crate::keystore::Keystore;
 use crate::raw::NewBytes;
 
@@ -64,7 +64,7 @@ impl Keystore {
     ) -> PyResult<Bound<'py, PyList>> {
         let kms = self.in_use(py)?;
         let kms: &Kms = &kms;
-        each(py, plaintexts, context, contexts, |records| kms.encrypt_batch(key, records))
+        each(py, plaintexts, context, contexts, |records, _| kms.encrypt_batch(key, records))
     }
 
     /// Decrypts many ciphertexts; a list with, for each, its plaintext or its exception.
@@ -85,8 +85,8 @@ impl Keystore {
     ) -> PyResult<Bound<'py, PyList>> {
         let kms = self.in_use(py)?;
         let kms: &Kms = &kms;
-        each(py, blobs, context, contexts, |records| {
-            if is_large(total(records)) {
+        each(py, blobs, context, contexts, |records, held| {
+            if !held {
                 let opened = kms.decrypt_batch(records)?;
                 return Ok(opened.into_iter().map(|one| one.map(Opened::Apart)).collect());
             }
@@ -117,7 +117,7 @@ impl Keystore {
     ) -> PyResult<Bound<'py, PyList>> {
         let kms = self.in_use(py)?;
         let kms: &Kms = &kms;
-        each(py, blobs, context, contexts, |records| {
+        each(py, blobs, context, contexts, |records, _| {
             let moved: Vec<_> = records.iter().map(moved).collect();
             match destination_key_id {
                 Some(key) => kms.reencrypt_batch(Some(key), &moved),
@@ -157,13 +157,13 @@ fn total(records: &[Record<'_>]) -> usize {
     records.iter().map(|record| record.data.len()).sum()
 }
 
-/// Lets the GIL go once for all items, if they are large together.
+/// Lets the GIL go once for all items, if they are large together or have to wait; `call` is told whether it is held.
 fn each<'py, R: Made>(
     py: Python<'py>,
     items: Items<'_, 'py>,
     context: Mapping<'_, 'py>,
     contexts: Mapping<'_, 'py>,
-    call: impl FnOnce(&[Record<'_>]) -> kms::Result<Results<R>> + Send,
+    call: impl Fn(&[Record<'_>], bool) -> kms::Result<Results<R>> + Send + Sync,
 ) -> PyResult<Bound<'py, PyList>> {
     let items = items.try_iter()?.collect::<PyResult<Vec<_>>>()?;
     let inputs = items.iter().map(Input::of).collect::<PyResult<Vec<_>>>()?;
@@ -180,8 +180,8 @@ fn each<'py, R: Made>(
         .zip(kept.iter().cycle())
         .map(|(input, context)| Record { data: input.as_slice(), context: context.entries() })
         .collect();
-    let all = || guard(|| call(&records));
-    let results = match if is_large(total(&records)) { let_go(py, all) } else { all() } {
+    let quickly = if is_large(total(&records)) { None } else { quick(|| call(&records, true)) };
+    let results = match quickly.unwrap_or_else(|| let_go(py, || guard(|| call(&records, false)))) {
         Ok(results) => results,
         Err(Failure::Library(error)) => records.iter().map(|_| Err(error.clone())).collect(),
         // A clock's exception, an interrupt: not about the items.

@@ -74,6 +74,16 @@ impl<'a, 'py> Asked<'a, 'py> {
         }
     }
 
+    /// For the same call without the GIL: what Python code could change in between was kept.
+    #[cold]
+    pub fn kept(self) -> PyResult<Context<'py>> {
+        match self.mapping {
+            Mapping::None => Ok(Context::default()),
+            Mapping::Dict(dict) => Context::of(Some(dict)),
+            Mapping::Kept(context) => Ok(*context),
+        }
+    }
+
     #[cold]
     fn refuse(&self, exception: PyErr) -> kms::Result<()> {
         self.exception.set(Some(exception));

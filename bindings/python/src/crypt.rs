@@ -9,7 +9,7 @@ use pyo3::types::PyBytes;
 use crate::arguments::{Parameters, text};
 use crate::buffer::{Input, Output};
 use crate::context::{Asked, Context, Entries};
-use crate::guard::{detached, guard, held, is_large, sized};
+use crate::guard::{detached, guard, is_large, quick, sized};
 use crate::keystore::Keystore;
 use crate::raw::{Arguments, Method, NewBytes, add_method};
 
@@ -46,17 +46,19 @@ stored, and decrypt needs the same. Raises `KeyNotFound`, `AliasNotFound`, `Reje
         let [Some(key), Some(plaintext), context] = &given else { return Err(PARAMETERS.missing(&given)) };
         let (kms, key, input) = (keystore.in_use(py)?, text(key, "key")?, Input::of(plaintext)?);
         let (kms, input, context): (&Kms, _, _) = (&kms, input.as_slice(), context.as_deref());
-        let sealed = if is_large(input.len()) {
-            let context = Context::of(context)?;
-            let entries = context.entries();
-            detached(py, || kms.encrypt_into(key, input, entries, NewBytes::attached))?
+        let context = if is_large(input.len()) {
+            Context::of(context)?
         } else {
-            let context = Asked::of(context, keystore.calls_python)?;
+            let asked = Asked::of(context, keystore.calls_python)?;
             let give = |needed| NewBytes::new(py, needed);
-            held(py, || kms.encrypt_asking(key, input, |take| context.give(take), give))
-                .map_err(|error| context.explain(error))?
+            if let Some(done) = quick(|| kms.encrypt_asking(key, input, |take| asked.give(take), give)) {
+                let sealed = done.map_err(|failure| asked.explain(failure.raise(py)))?;
+                return Ok(sealed.finish(py));
+            }
+            asked.kept()?
         };
-        Ok(sealed.finish(py))
+        let entries = context.entries();
+        Ok(detached(py, || kms.encrypt_into(key, input, entries, NewBytes::attached))?.finish(py))
     }
 }
 
@@ -88,17 +90,19 @@ libkms.errors.AuthenticationFailed: the ciphertext, its context or its key don't
         let [Some(blob), context] = &given else { return Err(PARAMETERS.missing(&given)) };
         let (kms, input) = (keystore.in_use(py)?, Input::of(blob)?);
         let (kms, input, context): (&Kms, _, _) = (&kms, input.as_slice(), context.as_deref());
-        let opened = if is_large(input.len()) {
-            let context = Context::of(context)?;
-            let entries = context.entries();
-            detached(py, || kms.decrypt_into(input, entries, NewBytes::attached))?
+        let context = if is_large(input.len()) {
+            Context::of(context)?
         } else {
-            let context = Asked::of(context, keystore.calls_python)?;
+            let asked = Asked::of(context, keystore.calls_python)?;
             let give = |needed| NewBytes::new(py, needed);
-            held(py, || kms.decrypt_asking(input, |take| context.give(take), give))
-                .map_err(|error| context.explain(error))?
+            if let Some(done) = quick(|| kms.decrypt_asking(input, |take| asked.give(take), give)) {
+                let opened = done.map_err(|failure| asked.explain(failure.raise(py)))?;
+                return Ok(opened.finish(py));
+            }
+            asked.kept()?
         };
-        Ok(opened.finish(py))
+        let entries = context.entries();
+        Ok(detached(py, || kms.decrypt_into(input, entries, NewBytes::attached))?.finish(py))
     }
 }
 
@@ -124,12 +128,14 @@ impl Keystore {
         let (kms, input, context) = (self.in_use(py)?, Input::of(plaintext)?, Context::of(context)?);
         let (kms, input, entries): (&Kms, _, _) = (&kms, input.as_slice(), context.entries());
         let out = Output::of(out)?;
-        // A buffer that others can reach is never written to while the GIL is let go.
-        let done = if is_large(input.len()) {
-            let sealed = sized(py, input.len(), || kms.encrypt(key, input, entries))?;
-            guard(|| out.put(py, &sealed).map(|()| sealed.len()))
-        } else {
-            guard(|| kms.encrypt_into(key, input, entries, |needed| out.first(needed)).map(|part| part.len()))
+        let write = || kms.encrypt_into(key, input, entries, |needed| out.first(needed)).map(|part| part.len());
+        let done = match if is_large(input.len()) { None } else { quick(write) } {
+            Some(done) => done,
+            // A buffer that others can reach is never written to while the GIL is let go.
+            None => {
+                let sealed = detached(py, || kms.encrypt(key, input, entries))?;
+                guard(|| out.put(py, &sealed).map(|()| sealed.len()))
+            }
         };
         done.map_err(|failure| out.explain(py, failure.raise(py)))
     }
@@ -154,11 +160,13 @@ impl Keystore {
         let (kms, input, context) = (self.in_use(py)?, Input::of(blob)?, Context::of(context)?);
         let (kms, input, entries): (&Kms, _, _) = (&kms, input.as_slice(), context.entries());
         let out = Output::of(out)?;
-        let done = if is_large(input.len()) {
-            let opened = sized(py, input.len(), || kms.decrypt(input, entries))?;
-            guard(|| out.put(py, &opened).map(|()| opened.len()))
-        } else {
-            guard(|| kms.decrypt_into(input, entries, |needed| out.first(needed)).map(|part| part.len()))
+        let write = || kms.decrypt_into(input, entries, |needed| out.first(needed)).map(|part| part.len());
+        let done = match if is_large(input.len()) { None } else { quick(write) } {
+            Some(done) => done,
+            None => {
+                let opened = detached(py, || kms.decrypt(input, entries))?;
+                guard(|| out.put(py, &opened).map(|()| opened.len()))
+            }
         };
         done.map_err(|failure| out.explain(py, failure.raise(py)))
     }

@@ -184,15 +184,21 @@ pub fn detached<R: Send>(py: Python<'_>, body: impl FnOnce() -> kms::Result<R> +
     let_go(py, || guard(body)).map_err(|failure| failure.raise(py))
 }
 
-/// One call on `len` bytes; it lets the GIL go only if they are many.
-pub fn sized<R: Send>(py: Python<'_>, len: usize, body: impl FnOnce() -> kms::Result<R> + Send) -> PyResult<R> {
-    if is_large(len) { detached(py, body) } else { held(py, body) }
+/// One call on `len` bytes: it holds the GIL if they are few and it need not wait; otherwise it lets it go.
+pub fn sized<R: Send>(py: Python<'_>, len: usize, body: impl Fn() -> kms::Result<R> + Send) -> PyResult<R> {
+    if !is_large(len)
+        && let Some(done) = quick(&body)
+    {
+        return done.map_err(|failure| failure.raise(py));
+    }
+    detached(py, body)
 }
 
-/// One call that holds the GIL.
+/// One call that holds the GIL. None if it would wait, for a lock of another process or for a thread that has one: the whole
+/// interpreter would, so it is to be made again without the GIL.
 #[inline]
-pub fn held<R>(py: Python<'_>, body: impl FnOnce() -> kms::Result<R>) -> PyResult<R> {
-    guard(body).map_err(|failure| failure.raise(py))
+pub fn quick<R>(body: impl FnOnce() -> kms::Result<R>) -> Option<Result<R, Failure>> {
+    kms::without_waiting(|| guard(body))
 }
 
 /// Runs a function of the user's; `None` when the interpreter has ended.
@@ -200,7 +206,7 @@ pub fn calling_back<R>(body: impl FnOnce(Python<'_>) -> R) -> Option<R> {
     Python::try_attach(|py| {
         let _count = Count::up(|here| &here.callbacks);
         let _away = Away::new();
-        body(py)
+        kms::waiting_again(|| body(py))
     })
 }
 

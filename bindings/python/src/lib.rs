@@ -6,7 +6,7 @@
 //! * `callback`: Python functions that the library calls. `guard`: what stands between a call and an exception.
 //! * `error`: statuses as exceptions. `clock`: the manual clock.
 //!
-//! Calls on ciphertexts hold the GIL unless they are large; all others let it go.
+//! Calls on ciphertexts hold the GIL unless they are large or would wait; all others let it go.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![deny(unsafe_code, unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
