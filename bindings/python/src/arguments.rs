@@ -1,10 +1,13 @@
 //! Arguments of a method against its parameters: by place or by name, as Python has it.
 
+use std::borrow::Cow;
+use std::ops::Deref;
+
 use pyo3::Borrowed;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyString;
+use pyo3::types::{PyString, PyType};
 
 use crate::raw::Arguments;
 
@@ -83,22 +86,43 @@ impl<const N: usize> Parameters<N> {
     }
 }
 
-/// An argument that is text, borrowed as its object has it.
-#[inline]
-pub fn text<'a>(argument: &'a Bound<'_, PyAny>, name: &str) -> PyResult<&'a str> {
-    match argument.cast_exact::<PyString>() {
-        Ok(text) => text.to_str(),
-        Err(_) => other_text(argument, name),
+/// An argument that names a key: text, borrowed as its object has it, or the id of a `libkms.Key`.
+pub struct KeyName<'a>(Cow<'a, str>);
+
+impl<'a> KeyName<'a> {
+    #[inline]
+    pub fn of(argument: Borrowed<'a, '_, PyAny>) -> PyResult<Self> {
+        if argument.is_instance_of::<PyString>() {
+            return <&'a str>::extract(argument).map(Cow::Borrowed).map(Self);
+        }
+        Self::of_key(argument)
+    }
+
+    #[cold]
+    fn of_key(argument: Borrowed<'a, '_, PyAny>) -> PyResult<Self> {
+        static KEY: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+        let py = argument.py();
+        if argument.is_instance(KEY.import(py, "libkms._types", "Key")?)? {
+            return argument.getattr("id")?.extract().map(Cow::Owned).map(Self);
+        }
+        let class = argument.get_type().name().map_or_else(|_| "this type".into(), |name| name.to_string());
+        Err(PyTypeError::new_err(format!("a key is a str (an id or an alias) or a Key, not {class}")))
     }
 }
 
-#[cold]
-fn other_text<'a>(argument: &'a Bound<'_, PyAny>, name: &str) -> PyResult<&'a str> {
-    match argument.cast::<PyString>() {
-        Ok(text) => text.to_str(),
-        Err(_) => {
-            let class = argument.get_type().name().map_or_else(|_| "this type".into(), |name| name.to_string());
-            Err(PyTypeError::new_err(format!("{name} is a str, not {class}")))
-        }
+impl Deref for KeyName<'_> {
+    type Target = str;
+
+    #[inline]
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for KeyName<'a> {
+    type Error = PyErr;
+
+    fn extract(argument: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        Self::of(argument)
     }
 }

@@ -1,13 +1,12 @@
 //! Many ciphertexts in one call: for each item its result, or the exception that it alone would have raised.
 
-use std::collections::BTreeMap;
-
-use kms::{KeyId, Kms, Moved, Record};
+use kms::{Kms, Moved, Record};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 use zeroize::Zeroizing;
 
+use crate::arguments::KeyName;
 use crate::buffer::Input;
 use crate::context::Context;
 use crate::error::raise;
@@ -57,14 +56,14 @@ impl Keystore {
     fn encrypt_batch<'py>(
         &self,
         py: Python<'py>,
-        key: &str,
+        key: KeyName<'_>,
         plaintexts: Items<'_, 'py>,
         context: Mapping<'_, 'py>,
         contexts: Mapping<'_, 'py>,
     ) -> PyResult<Bound<'py, PyList>> {
         let kms = self.in_use(py)?;
         let kms: &Kms = &kms;
-        each(py, plaintexts, context, contexts, |records, _| kms.encrypt_batch(key, records))
+        each(py, plaintexts, context, contexts, |records, _| kms.encrypt_batch(&key, records))
     }
 
     /// Decrypts many ciphertexts; a list with, for each, its plaintext or its exception.
@@ -97,7 +96,7 @@ impl Keystore {
     }
 
     /// Moves many ciphertexts to the newest version of a key, by default each of its own; a list with, for each, the new
-    /// ciphertext or its exception. Their contexts stay the same.
+    /// ciphertext or its exception. Their contexts stay the same. The destination is a key id, "alias/NAME" or a `Key`.
     ///
     /// `context` holds for all, or `contexts` gives one (or None) for each. Raises only what concerns no single item,
     /// such as TypeError; what is wrong with the destination is every item's exception.
@@ -111,7 +110,7 @@ impl Keystore {
         &self,
         py: Python<'py>,
         blobs: Items<'_, 'py>,
-        destination_key_id: Option<&str>,
+        destination_key_id: Option<KeyName<'_>>,
         context: Mapping<'_, 'py>,
         contexts: Mapping<'_, 'py>,
     ) -> PyResult<Bound<'py, PyList>> {
@@ -119,38 +118,13 @@ impl Keystore {
         let kms: &Kms = &kms;
         each(py, blobs, context, contexts, |records, _| {
             let moved: Vec<_> = records.iter().map(moved).collect();
-            match destination_key_id {
-                Some(key) => kms.reencrypt_batch(Some(key), &moved),
-                None => Ok(to_own_keys(kms, moved)),
-            }
+            kms.reencrypt_batch(destination_key_id.as_deref(), &moved)
         })
     }
 }
 
 fn moved<'a>(record: &Record<'a>) -> Moved<'a> {
     Moved { blob: record.data, source_context: record.context, destination_context: record.context }
-}
-
-/// Each to the newest version of the key that it is under.
-fn to_own_keys(kms: &Kms, all: Vec<Moved<'_>>) -> Results<Vec<u8>> {
-    let mut results = Vec::with_capacity(all.len());
-    let mut by_key: BTreeMap<KeyId, (Vec<usize>, Vec<Moved<'_>>)> = BTreeMap::new();
-    for (place, moved) in all.into_iter().enumerate() {
-        match kms.inspect(moved.blob) {
-            Ok(info) => {
-                let (places, same) = by_key.entry(info.key).or_default();
-                places.push(place);
-                same.push(moved);
-            }
-            Err(error) => results.push((place, Err(error))),
-        }
-    }
-    for (key, (places, same)) in by_key {
-        let done = kms.reencrypt_batch(Some(&key.to_string()), &same);
-        results.extend(places.into_iter().zip(done.unwrap_or_else(|error| vec![Err(error); same.len()])));
-    }
-    results.sort_unstable_by_key(|(place, _)| *place);
-    results.into_iter().map(|(_, result)| result).collect()
 }
 
 fn total(records: &[Record<'_>]) -> usize {

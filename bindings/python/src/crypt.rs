@@ -6,9 +6,9 @@ use kms::{Kms, Status, Wrapping};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::arguments::{Parameters, text};
+use crate::arguments::{KeyName, Parameters};
 use crate::buffer::{Input, Output};
-use crate::context::{Asked, Context, Entries};
+use crate::context::{Asked, Context};
 use crate::guard::{detached, guard, is_large, quick, sized};
 use crate::keystore::Keystore;
 use crate::raw::{Arguments, Method, NewBytes, add_method};
@@ -30,7 +30,7 @@ impl Method for Encrypt {
 
 Encrypts under the primary version of a key; the result is 80 bytes longer than the plaintext.
 
-`key` is a key id or "alias/NAME"; at most 1 GiB. `context` maps str to str, at most 8192 bytes encoded; it isn't
+`key` is a key id, "alias/NAME" or a `Key`; at most 1 GiB. `context` maps str to str, at most 8192 bytes encoded; it isn't
 stored, and decrypt needs the same. Raises `KeyNotFound`, `AliasNotFound`, `RejectedDisabled` and the other
 `Rejected...`, `LimitExceeded`.
 
@@ -44,8 +44,8 @@ stored, and decrypt needs the same. Raises `KeyNotFound`, `AliasNotFound`, `Reje
         let py = arguments.py();
         let given = PARAMETERS.of(&arguments)?;
         let [Some(key), Some(plaintext), context] = &given else { return Err(PARAMETERS.missing(&given)) };
-        let (kms, key, input) = (keystore.in_use(py)?, text(key, "key")?, Input::of(plaintext)?);
-        let (kms, input, context): (&Kms, _, _) = (&kms, input.as_slice(), context.as_deref());
+        let (kms, key, input) = (keystore.in_use(py)?, KeyName::of(*key)?, Input::of(plaintext)?);
+        let (kms, key, input, context): (&Kms, &str, _, _) = (&kms, &key, input.as_slice(), context.as_deref());
         let context = if is_large(input.len()) {
             Context::of(context)?
         } else {
@@ -120,7 +120,7 @@ impl Keystore {
     fn encrypt_into(
         &self,
         py: Python<'_>,
-        key: &str,
+        key: KeyName<'_>,
         plaintext: &Bound<'_, PyAny>,
         out: &Bound<'_, PyAny>,
         context: Mapping<'_, '_>,
@@ -128,12 +128,12 @@ impl Keystore {
         let (kms, input, context) = (self.in_use(py)?, Input::of(plaintext)?, Context::of(context)?);
         let (kms, input, entries): (&Kms, _, _) = (&kms, input.as_slice(), context.entries());
         let out = Output::of(out)?;
-        let write = || kms.encrypt_into(key, input, entries, |needed| out.first(needed)).map(|part| part.len());
+        let write = || kms.encrypt_into(&key, input, entries, |needed| out.first(needed)).map(|part| part.len());
         let done = match if is_large(input.len()) { None } else { quick(write) } {
             Some(done) => done,
             // A buffer that others can reach is never written to while the GIL is let go.
             None => {
-                let sealed = detached(py, || kms.encrypt(key, input, entries))?;
+                let sealed = detached(py, || kms.encrypt(&key, input, entries))?;
                 guard(|| out.put(py, &sealed).map(|()| sealed.len()))
             }
         };
@@ -173,8 +173,8 @@ impl Keystore {
 
     /// Moves a ciphertext to the newest version of a key, by default of its own; the plaintext stays in the library.
     ///
-    /// Without `destination_context` the context stays the same; `{}` takes it away. Raises what `decrypt` and `encrypt`
-    /// do, and `UnsupportedAlias`: the destination is a key id.
+    /// The destination is a key id, "alias/NAME" or a `Key`. Without `destination_context` the context stays the same; `{}`
+    /// takes it away. Raises what `decrypt` and `encrypt` do.
     ///
     /// >>> old = kms.encrypt(key.id, b"4111 1111")
     /// >>> version = kms.rotate(key.id)
@@ -186,7 +186,7 @@ impl Keystore {
         &self,
         py: Python<'py>,
         blob: &Bound<'py, PyAny>,
-        destination_key_id: Option<&str>,
+        destination_key_id: Option<KeyName<'_>>,
         source_context: Mapping<'_, 'py>,
         destination_context: Mapping<'_, 'py>,
     ) -> PyResult<Bound<'py, PyBytes>> {
@@ -195,7 +195,8 @@ impl Keystore {
             (Context::of(source_context)?, Context::of(destination_context.or(source_context))?);
         let (kms, input): (&Kms, _) = (&kms, input.as_slice());
         let (source, destination) = (source.entries(), destination.entries());
-        sized(py, input.len(), || reencrypt(kms, input, source, destination_key_id, destination))
+        let key = destination_key_id.as_deref();
+        sized(py, input.len(), || kms.reencrypt(input, source, key, destination))
             .map(|sealed| PyBytes::new(py, &sealed))
     }
 
@@ -212,13 +213,13 @@ impl Keystore {
     fn _generate_data_key<'py>(
         &self,
         py: Python<'py>,
-        key: &str,
+        key: KeyName<'_>,
         number_of_bytes: usize,
         context: Mapping<'_, 'py>,
     ) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
         let (kms, context) = (self.in_use(py)?, Context::of(context)?);
         let (kms, entries): (&Kms, _) = (&kms, context.entries());
-        let (bytes, blob) = sized(py, 0, || kms.generate_data_key(key, number_of_bytes, entries))?;
+        let (bytes, blob) = sized(py, 0, || kms.generate_data_key(&key, number_of_bytes, entries))?;
         Ok((PyBytes::new(py, &bytes), PyBytes::new(py, &blob)))
     }
 
@@ -232,13 +233,13 @@ impl Keystore {
     fn generate_data_key_without_plaintext<'py>(
         &self,
         py: Python<'py>,
-        key: &str,
+        key: KeyName<'_>,
         number_of_bytes: usize,
         context: Mapping<'_, 'py>,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let (kms, context) = (self.in_use(py)?, Context::of(context)?);
         let (kms, entries): (&Kms, _) = (&kms, context.entries());
-        sized(py, 0, || kms.generate_data_key_without_plaintext(key, number_of_bytes, entries))
+        sized(py, 0, || kms.generate_data_key_without_plaintext(&key, number_of_bytes, entries))
             .map(|blob| PyBytes::new(py, &blob))
     }
 
@@ -247,7 +248,7 @@ impl Keystore {
     fn _generate_and_export_data_key<'py>(
         &self,
         py: Python<'py>,
-        key: &str,
+        key: KeyName<'_>,
         public_key: &Bound<'py, PyAny>,
         wrapping: i32,
         number_of_bytes: usize,
@@ -256,7 +257,7 @@ impl Keystore {
         let (kms, public_key, context) = (self.in_use(py)?, Input::of(public_key)?, Context::of(context)?);
         let (kms, public_key, entries): (&Kms, _, _) = (&kms, public_key.as_slice(), context.entries());
         let (blob, exported) = sized(py, 0, || {
-            kms.generate_and_export_data_key(key, number_of_bytes, entries, public_key, padding(wrapping)?)
+            kms.generate_and_export_data_key(&key, number_of_bytes, entries, public_key, padding(wrapping)?)
         })?;
         Ok((PyBytes::new(py, &blob), PyBytes::new(py, &exported)))
     }
@@ -277,16 +278,6 @@ impl Keystore {
         sized(py, 0, || kms.export_data_key(blob, entries, public_key, padding(wrapping)?))
             .map(|exported| PyBytes::new(py, &exported))
     }
-}
-
-fn reencrypt(
-    kms: &Kms,
-    blob: &[u8],
-    source: &Entries<'_>,
-    destination: Option<&str>,
-    destination_context: &Entries<'_>,
-) -> kms::Result<Vec<u8>> {
-    kms.reencrypt(blob, source, destination, destination_context)
 }
 
 pub fn padding(number: i32) -> kms::Result<Wrapping> {

@@ -6,6 +6,7 @@ use kms::{CreateKey, Interval, Key, Kms, Origin};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
+use crate::arguments::KeyName;
 use crate::buffer::Input;
 use crate::crypt::padding;
 use crate::error::raise;
@@ -90,8 +91,8 @@ impl Keystore {
         keys.iter().map(|key| fields(py, key)).collect()
     }
 
-    fn _describe_key<'py>(&self, py: Python<'py>, key: &str) -> PyResult<Bound<'py, PyDict>> {
-        fields(py, &self.call(py, |kms| kms.describe_key(key))?)
+    fn _describe_key<'py>(&self, py: Python<'py>, key: KeyName<'_>) -> PyResult<Bound<'py, PyDict>> {
+        fields(py, &self.call(py, |kms| kms.describe_key(&key))?)
     }
 
     /// A page of keys, and the error of keys that were passed over.
@@ -123,8 +124,8 @@ impl Keystore {
     ///
     /// >>> kms.disable_key(key.id)
     /// >>> kms.enable_key(key.id)
-    fn enable_key(&self, py: Python<'_>, key_id: &str) -> PyResult<()> {
-        self.call(py, |kms| kms.enable_key(key_id))
+    fn enable_key(&self, py: Python<'_>, key_id: KeyName<'_>) -> PyResult<()> {
+        self.call(py, |kms| kms.enable_key(&key_id))
     }
 
     /// Makes an Enabled key Disabled: nothing is encrypted or decrypted under it until it is enabled again.
@@ -135,12 +136,12 @@ impl Keystore {
     /// >>> kms.encrypt(key.id, b"4111 1111")
     /// Traceback (most recent call last):
     /// libkms.errors.RejectedDisabled: key ... is Disabled; enable it first
-    fn disable_key(&self, py: Python<'_>, key_id: &str) -> PyResult<()> {
-        self.call(py, |kms| kms.disable_key(key_id))
+    fn disable_key(&self, py: Python<'_>, key_id: KeyName<'_>) -> PyResult<()> {
+        self.call(py, |kms| kms.disable_key(&key_id))
     }
 
-    fn _schedule_key_deletion(&self, py: Python<'_>, key_id: &str, days: i32) -> PyResult<()> {
-        self.call(py, |kms| kms.schedule_key_deletion(key_id, days))
+    fn _schedule_key_deletion(&self, py: Python<'_>, key_id: KeyName<'_>, days: i32) -> PyResult<()> {
+        self.call(py, |kms| kms.schedule_key_deletion(&key_id, days))
     }
 
     /// Takes a scheduled deletion back: the key is Enabled again, or waits for its import if it has no material.
@@ -149,8 +150,8 @@ impl Keystore {
     ///
     /// >>> kms.schedule_key_deletion(key.id, timedelta(days=7))
     /// >>> kms.cancel_key_deletion(key.id)
-    fn cancel_key_deletion(&self, py: Python<'_>, key_id: &str) -> PyResult<()> {
-        self.call(py, |kms| kms.cancel_key_deletion(key_id))
+    fn cancel_key_deletion(&self, py: Python<'_>, key_id: KeyName<'_>) -> PyResult<()> {
+        self.call(py, |kms| kms.cancel_key_deletion(&key_id))
     }
 
     /// Replaces a key's whole description; at most 8192 characters, "" to delete it.
@@ -160,13 +161,13 @@ impl Keystore {
     /// >>> kms.update_key_description(key.id, "card numbers")
     /// >>> kms.describe_key(key.id).description
     /// 'card numbers'
-    fn update_key_description(&self, py: Python<'_>, key_id: &str, description: &str) -> PyResult<()> {
-        self.call(py, |kms| kms.update_key_description(key_id, description))
+    fn update_key_description(&self, py: Python<'_>, key_id: KeyName<'_>, description: &str) -> PyResult<()> {
+        self.call(py, |kms| kms.update_key_description(&key_id, description))
     }
 
     #[pyo3(signature = (key_id, reason))]
-    fn _set_deletion_protection(&self, py: Python<'_>, key_id: &str, reason: Option<&str>) -> PyResult<()> {
-        self.call(py, |kms| kms.set_deletion_protection(key_id, reason))
+    fn _set_deletion_protection(&self, py: Python<'_>, key_id: KeyName<'_>, reason: Option<&str>) -> PyResult<()> {
+        self.call(py, |kms| kms.set_deletion_protection(&key_id, reason))
     }
 
     fn _create_service_key<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyDict>> {
@@ -175,19 +176,24 @@ impl Keystore {
 
     /// Makes a new version of a key, promotes it to primary and returns its id (the service's CreateKeyVersion).
     ///
-    /// New encryptions use it, old ciphertexts go on decrypting. `key` is a key id or "alias/NAME". The next automatic
-    /// rotation is counted from now. Raises `RejectedDisabled` and the other `Rejected...`, `UnsupportedOperation` for
-    /// imported material.
+    /// New encryptions use it, old ciphertexts go on decrypting. `key` is a key id, "alias/NAME" or a `Key`. The next
+    /// automatic rotation is counted from now. Raises `RejectedDisabled` and the other `Rejected...`,
+    /// `UnsupportedOperation` for imported material.
     ///
     /// >>> kms.rotate(key.id) == kms.describe_key(key.id).primary_version_id
     /// True
-    fn rotate(&self, py: Python<'_>, key: &str) -> PyResult<String> {
-        self.call(py, |kms| kms.rotate(key)).map(|id| id.to_string())
+    fn rotate(&self, py: Python<'_>, key: KeyName<'_>) -> PyResult<String> {
+        self.call(py, |kms| kms.rotate(&key)).map(|id| id.to_string())
     }
 
     #[pyo3(signature = (key_id, rotate_every_s))]
-    fn _update_rotation_policy(&self, py: Python<'_>, key_id: &str, rotate_every_s: Option<i64>) -> PyResult<()> {
-        self.call(py, |kms| kms.update_rotation_policy(key_id, interval(rotate_every_s)?))
+    fn _update_rotation_policy(
+        &self,
+        py: Python<'_>,
+        key_id: KeyName<'_>,
+        rotate_every_s: Option<i64>,
+    ) -> PyResult<()> {
+        self.call(py, |kms| kms.update_rotation_policy(&key_id, interval(rotate_every_s)?))
     }
 
     /// rotated, destroyed, damaged
@@ -201,13 +207,13 @@ impl Keystore {
     fn _list_key_versions(
         &self,
         py: Python<'_>,
-        key: &str,
+        key: KeyName<'_>,
         before: Option<u64>,
         limit: usize,
     ) -> PyResult<Vec<(String, u64, i64, bool)>> {
         self.call(py, |kms| {
             let mut page = Vec::new();
-            kms.list_key_versions(key, before, limit, |version, primary| {
+            kms.list_key_versions(&key, before, limit, |version, primary| {
                 page.push((version.id.to_string(), version.number, version.created.millis(), primary));
                 true
             })?;
@@ -215,8 +221,13 @@ impl Keystore {
         })
     }
 
-    fn _describe_key_version(&self, py: Python<'_>, key: &str, version_id: &str) -> PyResult<(String, u64, i64, bool)> {
-        let (version, primary) = self.call(py, |kms| kms.describe_key_version(key, version_id))?;
+    fn _describe_key_version(
+        &self,
+        py: Python<'_>,
+        key: KeyName<'_>,
+        version_id: &str,
+    ) -> PyResult<(String, u64, i64, bool)> {
+        let (version, primary) = self.call(py, |kms| kms.describe_key_version(&key, version_id))?;
         Ok((version.id.to_string(), version.number, version.created.millis(), primary))
     }
 
@@ -228,8 +239,8 @@ impl Keystore {
     /// >>> kms.create_alias(key.id, "alias/cards")
     /// >>> kms.decrypt(kms.encrypt("alias/cards", b"4111 1111"))
     /// b'4111 1111'
-    fn create_alias(&self, py: Python<'_>, key_id: &str, alias: &str) -> PyResult<()> {
-        self.call(py, |kms| kms.create_alias(key_id, alias))
+    fn create_alias(&self, py: Python<'_>, key_id: KeyName<'_>, alias: &str) -> PyResult<()> {
+        self.call(py, |kms| kms.create_alias(&key_id, alias))
     }
 
     /// Moves an alias to another key; what was encrypted by it goes on decrypting under the old one.
@@ -238,8 +249,8 @@ impl Keystore {
     ///
     /// >>> kms.create_alias(key.id, "alias/cards")
     /// >>> kms.update_alias(kms.create_key().id, "alias/cards")
-    fn update_alias(&self, py: Python<'_>, key_id: &str, alias: &str) -> PyResult<()> {
-        self.call(py, |kms| kms.update_alias(key_id, alias))
+    fn update_alias(&self, py: Python<'_>, key_id: KeyName<'_>, alias: &str) -> PyResult<()> {
+        self.call(py, |kms| kms.update_alias(&key_id, alias))
     }
 
     /// Deletes an alias; its key is untouched. Raises `AliasNotFound`.
@@ -255,13 +266,13 @@ impl Keystore {
     fn _list_aliases(
         &self,
         py: Python<'_>,
-        key_id: Option<&str>,
+        key_id: Option<KeyName<'_>>,
         after: Option<&str>,
         limit: usize,
     ) -> PyResult<Vec<(String, String)>> {
         self.call(py, |kms| {
             let mut page = Vec::new();
-            kms.list_aliases(key_id, after, limit, |alias, id| {
+            kms.list_aliases(key_id.as_deref(), after, limit, |alias, id| {
                 page.push((alias.to_owned(), id.to_string()));
                 true
             })?;
@@ -269,29 +280,29 @@ impl Keystore {
         })
     }
 
-    fn _tag_resource(&self, py: Python<'_>, key_id: &str, tags: Vec<(String, String)>) -> PyResult<()> {
+    fn _tag_resource(&self, py: Python<'_>, key_id: KeyName<'_>, tags: Vec<(String, String)>) -> PyResult<()> {
         self.call(py, |kms| {
             let tags: Vec<_> = tags.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-            kms.tag_resource(key_id, &tags)
+            kms.tag_resource(&key_id, &tags)
         })
     }
 
-    fn _untag_resource(&self, py: Python<'_>, key_id: &str, names: Vec<String>) -> PyResult<()> {
-        self.call(py, |kms| kms.untag_resource(key_id, &names.iter().map(String::as_str).collect::<Vec<_>>()))
+    fn _untag_resource(&self, py: Python<'_>, key_id: KeyName<'_>, names: Vec<String>) -> PyResult<()> {
+        self.call(py, |kms| kms.untag_resource(&key_id, &names.iter().map(String::as_str).collect::<Vec<_>>()))
     }
 
-    fn _list_resource_tags(&self, py: Python<'_>, key_id: &str) -> PyResult<Vec<(String, String)>> {
-        self.call(py, |kms| kms.list_resource_tags(key_id))
+    fn _list_resource_tags(&self, py: Python<'_>, key_id: KeyName<'_>) -> PyResult<Vec<(String, String)>> {
+        self.call(py, |kms| kms.list_resource_tags(&key_id))
     }
 
     /// public key, token, Unix milliseconds when they expire
     fn _get_parameters_for_import<'py>(
         &self,
         py: Python<'py>,
-        key_id: &str,
+        key_id: KeyName<'_>,
         wrapping: i32,
     ) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>, i64)> {
-        let made = self.call(py, |kms| kms.get_parameters_for_import(key_id, padding(wrapping)?))?;
+        let made = self.call(py, |kms| kms.get_parameters_for_import(&key_id, padding(wrapping)?))?;
         Ok((PyBytes::new(py, &made.public_key), PyBytes::new(py, &made.token), made.expires.millis()))
     }
 
@@ -299,27 +310,27 @@ impl Keystore {
     fn _import_key_material(
         &self,
         py: Python<'_>,
-        key_id: &str,
+        key_id: KeyName<'_>,
         wrapped: &Bound<'_, PyAny>,
         token: &Bound<'_, PyAny>,
         expires_ms: Option<i64>,
     ) -> PyResult<()> {
         let (wrapped, token) = (Input::of(wrapped)?, Input::of(token)?);
         let (wrapped, token) = (wrapped.as_slice(), token.as_slice());
-        self.call(py, |kms| kms.import_key_material(key_id, wrapped, token, expires_ms.map(Time::from_millis)))
+        self.call(py, |kms| kms.import_key_material(&key_id, wrapped, token, expires_ms.map(Time::from_millis)))
     }
 
     #[pyo3(signature = (key_id, material, expires_ms))]
     fn _import_raw_key_material(
         &self,
         py: Python<'_>,
-        key_id: &str,
+        key_id: KeyName<'_>,
         material: &Bound<'_, PyAny>,
         expires_ms: Option<i64>,
     ) -> PyResult<()> {
         let material = Input::of(material)?;
         let material = material.as_slice();
-        self.call(py, |kms| kms.import_raw_key_material(key_id, material, expires_ms.map(Time::from_millis)))
+        self.call(py, |kms| kms.import_raw_key_material(&key_id, material, expires_ms.map(Time::from_millis)))
     }
 
     /// Erases imported material at once: what it encrypted can't be decrypted until the identical material comes back.
@@ -329,8 +340,8 @@ impl Keystore {
     /// >>> byok = kms.create_key(origin=libkms.Origin.EXTERNAL)
     /// >>> kms.import_raw_key_material(byok.id, bytes(range(32)))
     /// >>> kms.delete_key_material(byok.id)
-    fn delete_key_material(&self, py: Python<'_>, key_id: &str) -> PyResult<()> {
-        self.call(py, |kms| kms.delete_key_material(key_id))
+    fn delete_key_material(&self, py: Python<'_>, key_id: KeyName<'_>) -> PyResult<()> {
+        self.call(py, |kms| kms.delete_key_material(&key_id))
     }
 
     /// The response, or the error's body and its exception.

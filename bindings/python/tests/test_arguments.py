@@ -51,8 +51,8 @@ def test_what_python_refuses_is_a_type_error_that_says_what(kms):
         (lambda: kms.encrypt(key, b"", None, None), "from 2 to 3 arguments but 4"),
         (lambda: kms.encrypt(key, b"", key=key), "multiple values for argument 'key'"),
         (lambda: kms.encrypt(key, b"", aad={}), "unexpected keyword argument 'aad'"),
-        (lambda: kms.encrypt(5, b""), "key is a str, not int"),
-        (lambda: kms.encrypt(b"key", b""), "key is a str, not bytes"),
+        (lambda: kms.encrypt(5, b""), r"a key is a str .* or a Key, not int"),
+        (lambda: kms.encrypt(b"key", b""), r"a key is a str .* or a Key, not bytes"),
         (lambda: kms.decrypt(), "'blob'"),
         (lambda: kms.decrypt(b"", None, None), "from 1 to 2 arguments but 3"),
         (lambda: kms.decrypt(None), "bytes or another buffer"),
@@ -146,3 +146,71 @@ def test_a_keystore_that_is_closed_during_a_call_ends_with_it(place):
         kms.decrypt(blob)
     with libkms.open(**place) as again:
         assert again.decrypt(blob) == b"text"
+
+
+def test_a_key_stands_for_its_id(kms):
+    """Wherever a method takes an id."""
+    key, external = kms.create_key(), kms.create_key(origin=libkms.Origin.EXTERNAL)
+    blob = kms.encrypt(key, b"text")
+    data_key = kms.generate_data_key_without_plaintext(key)
+    oaep = libkms.Wrapping.OAEP_SHA_256
+    parameters = kms.get_parameters_for_import(external, oaep)
+    calls = {
+        "encrypt": lambda: kms.encrypt(key=key, plaintext=b"text"),
+        "encrypt_into": lambda: kms.encrypt_into(key, b"text", bytearray(100)),
+        "encrypt_batch": lambda: kms.encrypt_batch(key, [b"text"]),
+        "reencrypt": lambda: kms.reencrypt(blob, key),
+        "reencrypt_batch": lambda: kms.reencrypt_batch([blob], key),
+        "generate_data_key": lambda: kms.generate_data_key(key),
+        "generate_data_key_without_plaintext": lambda: kms.generate_data_key_without_plaintext(key),
+        "generate_and_export_data_key": lambda: kms.generate_and_export_data_key(key, parameters.public_key, oaep),
+        "describe_key": lambda: kms.describe_key(key).id == key.id,
+        "list_key_versions": lambda: list(kms.list_key_versions(key)),
+        "describe_key_version": lambda: kms.describe_key_version(key, key.primary_version_id),
+        "rotate": lambda: kms.rotate(key),
+        "update_rotation_policy": lambda: kms.update_rotation_policy(key, timedelta(days=9)),
+        "update_key_description": lambda: kms.update_key_description(key, "new"),
+        "set_deletion_protection": lambda: kms.set_deletion_protection(key, False),
+        "create_alias": lambda: kms.create_alias(key, "alias/a"),
+        "update_alias": lambda: kms.update_alias(key, "alias/a"),
+        "list_aliases": lambda: [alias.key_id for alias in kms.list_aliases(key)] == [key.id],
+        "tag_resource": lambda: kms.tag_resource(key, {"a": "b"}),
+        "list_resource_tags": lambda: kms.list_resource_tags(key),
+        "untag_resource": lambda: kms.untag_resource(key, ["a"]),
+        "import_raw_key_material": lambda: kms.import_raw_key_material(external, bytes(range(32))),
+        "delete_key_material": lambda: kms.delete_key_material(external),
+        "disable_key": lambda: kms.disable_key(key),
+        "enable_key": lambda: kms.enable_key(key),
+        "schedule_key_deletion": lambda: kms.schedule_key_deletion(key),
+        "cancel_key_deletion": lambda: kms.cancel_key_deletion(key),
+        "get_parameters_for_import": lambda: kms.get_parameters_for_import(external, oaep),
+    }
+    for name, call in calls.items():
+        assert call() in (None, True) or call(), name
+    with pytest.raises(libkms.InvalidImportToken):
+        kms.import_key_material(external, b"", parameters.token[:-1])
+    takes = {
+        name
+        for name in dir(libkms.Keystore)
+        if not name.startswith("_")
+        and callable(getattr(libkms.Keystore, name))
+        and {"key", "key_id", "destination_key_id"} & set(inspect.signature(getattr(libkms.Keystore, name)).parameters)
+    }
+    assert takes == {*calls, "import_key_material"}, "a method takes a key and isn't tried here"
+    assert kms.export_data_key(data_key, parameters.public_key, oaep)
+    for other in (5, b"key", None, object(), [key], libkms.Alias("alias/a", key.id)):
+        with pytest.raises(TypeError, match="or a Key"):
+            kms.describe_key(other)
+
+
+def test_a_ciphertext_moves_to_an_alias_to_a_key_or_stays_under_its_own(kms):
+    own, other = kms.create_key(), kms.create_key()
+    kms.create_alias(other.id, "alias/other")
+    blob = kms.encrypt(own, b"text", CONTEXT)
+    for destination, expected in (("alias/other", other), (other, other), (other.id, other), (None, own), (own, own)):
+        moved = [kms.reencrypt(blob, destination, CONTEXT), *kms.reencrypt_batch([blob, blob], destination, CONTEXT)]
+        assert {kms.inspect(one).key_id for one in moved} == {expected.id}
+        assert {kms.decrypt(one, CONTEXT) for one in moved} == {b"text"}
+    with pytest.raises(libkms.AliasNotFound):
+        kms.reencrypt(blob, "alias/none", CONTEXT)
+    assert isinstance(kms.reencrypt_batch([blob], "alias/none", CONTEXT)[0], libkms.AliasNotFound)

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from ._keystore import Keystore
-from ._types import Key
+from ._types import Key, KeyName
 from .errors import AuthenticationFailed, Error, MalformedCiphertext
 
 LOOKUP = "add a column with an HMAC of the value, and compare or index that one"
 """What to do instead of asking the database about a ciphertext."""
 
 
-def key_name(key: str | Key) -> str:
+def key_name(key: KeyName) -> str:
     """The name under which a key is used: an id, or "alias/NAME", which may name another key tomorrow."""
     if isinstance(key, Key):
         return key.id

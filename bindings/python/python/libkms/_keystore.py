@@ -20,6 +20,7 @@ from ._types import (
     Health,
     ImportParameters,
     Key,
+    KeyName,
     KeyVersion,
     Origin,
     Ticked,
@@ -126,8 +127,8 @@ class Keystore(_libkms.Keystore):
         made = self._create_keys(count, description, Origin(origin) is Origin.EXTERNAL, seconds)
         return [Key._of(fields) for fields in made]
 
-    def describe_key(self, key: str) -> Key:
-        """What a key is; `key` is a key id or "alias/NAME". Works in every state.
+    def describe_key(self, key: KeyName) -> Key:
+        """What a key is; `key` is a key id, "alias/NAME" or a `Key`. Works in every state.
 
         Raises `KeyNotFound`, `AliasNotFound`.
 
@@ -158,7 +159,7 @@ class Keystore(_libkms.Keystore):
         if damaged is not None:
             raise damaged
 
-    def schedule_key_deletion(self, key_id: str, pending_window: timedelta = timedelta(days=30)) -> None:
+    def schedule_key_deletion(self, key_id: KeyName, pending_window: timedelta = timedelta(days=30)) -> None:
         """Starts a waiting period of 7 to 366 whole days, after which the key and all encrypted under it are lost.
 
         Until then `cancel_key_deletion` takes it back. A clock can be wrong, so the waiting period is also counted by the
@@ -173,7 +174,7 @@ class Keystore(_libkms.Keystore):
             raise ValueError("pending_window has whole days")
         self._schedule_key_deletion(key_id, pending_window // _DAY)
 
-    def set_deletion_protection(self, key_id: str, enable: bool, reason: str = "") -> None:
+    def set_deletion_protection(self, key_id: KeyName, enable: bool, reason: str = "") -> None:
         """Turns deletion protection on, with a reason, or off: while it is on, the key's deletion can't be scheduled.
 
         Raises `RejectedPendingDeletion`, `LimitExceeded`.
@@ -195,7 +196,7 @@ class Keystore(_libkms.Keystore):
         """
         return Key._of(self._create_service_key(name))
 
-    def update_rotation_policy(self, key_id: str, rotate_every: timedelta | None) -> None:
+    def update_rotation_policy(self, key_id: KeyName, rotate_every: timedelta | None) -> None:
         """Turns automatic rotation on, every 1 second to 3650 days in whole seconds, or off (None).
 
         The interval counts from the creation of the newest version; if that makes the key overdue, it rotates before this
@@ -216,8 +217,8 @@ class Keystore(_libkms.Keystore):
         """
         return Ticked(*self._tick())
 
-    def list_key_versions(self, key: str) -> Iterator[KeyVersion]:
-        """All versions of a key (a key id or "alias/NAME"), newest first, read page by page. Works in every state.
+    def list_key_versions(self, key: KeyName) -> Iterator[KeyVersion]:
+        """All versions of a key (a key id, "alias/NAME" or a `Key`), newest first, read page by page. Works in every state.
 
         Raises `KeyNotFound`, `AliasNotFound`, `KeystoreCorrupt` where a version is missing.
 
@@ -232,8 +233,8 @@ class Keystore(_libkms.Keystore):
                 break
             before = page[-1][1]
 
-    def describe_key_version(self, key: str, version_id: str) -> KeyVersion:
-        """What is known of one version of a key (a key id or "alias/NAME").
+    def describe_key_version(self, key: KeyName, version_id: str) -> KeyVersion:
+        """What is known of one version of a key (a key id, "alias/NAME" or a `Key`).
 
         Raises `KeyNotFound`, `KeyVersionNotFound`.
 
@@ -254,7 +255,7 @@ class Keystore(_libkms.Keystore):
         return BlobInfo(algorithm, context_type != 0, key_id, version_id, is_primary)
 
     def generate_data_key(
-        self, key: str, number_of_bytes: int = 32, context: Mapping[str, str] | None = None
+        self, key: KeyName, number_of_bytes: int = 32, context: Mapping[str, str] | None = None
     ) -> DataKey:
         """A random key of 1 to 1024 bytes for the program to encrypt with itself, and its ciphertext under `key`.
 
@@ -268,7 +269,7 @@ class Keystore(_libkms.Keystore):
 
     def generate_and_export_data_key(
         self,
-        key: str,
+        key: KeyName,
         public_key: "ReadableBuffer",
         wrapping: Wrapping,
         number_of_bytes: int = 32,
@@ -304,7 +305,7 @@ class Keystore(_libkms.Keystore):
         """
         return self._export_data_key(blob, public_key, Wrapping(wrapping), context)
 
-    def list_aliases(self, key_id: str | None = None) -> Iterator[Alias]:
+    def list_aliases(self, key_id: KeyName | None = None) -> Iterator[Alias]:
         """The aliases of one key, or of all, in the order of their names, read page by page.
 
         Raises `KeyNotFound`, `UnsupportedAlias`.
@@ -322,7 +323,7 @@ class Keystore(_libkms.Keystore):
                 break
             after = page[-1][0]
 
-    def tag_resource(self, key_id: str, tags: Mapping[str, str]) -> None:
+    def tag_resource(self, key_id: KeyName, tags: Mapping[str, str]) -> None:
         """Sets tags of a key; a name that it has already gets the new value. At most 10 tags, else `LimitExceeded`.
 
         A name has 1 to 128, a value at most 256 characters of a-z A-Z 0-9 / _ - . + = @ : (else `InvalidArgument`).
@@ -334,7 +335,7 @@ class Keystore(_libkms.Keystore):
         """
         self._tag_resource(key_id, list(tags.items()))
 
-    def untag_resource(self, key_id: str, names: Iterable[str]) -> None:
+    def untag_resource(self, key_id: KeyName, names: Iterable[str]) -> None:
         """Removes tags of a key by name; a name that it doesn't have is passed over.
 
         Raises `RejectedPendingDeletion`.
@@ -345,7 +346,7 @@ class Keystore(_libkms.Keystore):
             raise TypeError("names is a list of names, not one str")
         self._untag_resource(key_id, list(names))
 
-    def list_resource_tags(self, key_id: str) -> dict[str, str]:
+    def list_resource_tags(self, key_id: KeyName) -> dict[str, str]:
         """A key's tags, in the order of their names. Works in every state. Raises `KeyNotFound`.
 
         >>> kms.list_resource_tags(key.id)
@@ -353,7 +354,7 @@ class Keystore(_libkms.Keystore):
         """
         return dict(self._list_resource_tags(key_id))
 
-    def get_parameters_for_import(self, key_id: str, wrapping: Wrapping) -> ImportParameters:
+    def get_parameters_for_import(self, key_id: KeyName, wrapping: Wrapping) -> ImportParameters:
         """A fresh public key and token for importing material into an EXTERNAL key, good for 24 hours.
 
         Raises `UnsupportedOrigin`, `KeyNotFound`.
@@ -365,7 +366,7 @@ class Keystore(_libkms.Keystore):
         return ImportParameters(public_key, token, from_millis(expires))
 
     def import_key_material(
-        self, key_id: str, wrapped: "ReadableBuffer", token: "ReadableBuffer", expires: datetime | None = None
+        self, key_id: KeyName, wrapped: "ReadableBuffer", token: "ReadableBuffer", expires: datetime | None = None
     ) -> None:
         """Imports 32 bytes of material, wrapped as `get_parameters_for_import` was told.
 
@@ -380,7 +381,7 @@ class Keystore(_libkms.Keystore):
         self._import_key_material(key_id, wrapped, token, None if expires is None else to_millis(expires))
 
     def import_raw_key_material(
-        self, key_id: str, material: "ReadableBuffer", expires: datetime | None = None
+        self, key_id: KeyName, material: "ReadableBuffer", expires: datetime | None = None
     ) -> None:
         """Imports 32 bytes of material that this program has in the clear; otherwise as `import_key_material`.
 

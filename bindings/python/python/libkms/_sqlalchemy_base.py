@@ -11,7 +11,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from ._columns import LOOKUP, context_of, decrypt, key_name, of_type
 from ._keystore import Keystore
-from ._types import Key
+from ._types import KeyName
 from .errors import Error
 
 T = TypeVar("T")
@@ -42,7 +42,7 @@ class Encrypted(TypeDecorator[T], Generic[T]):
     def __init__(
         self,
         keystore: KeystoreSource,
-        key: str | Key,
+        key: KeyName,
         *,
         context: str | Mapping[str, str] | None = None,
     ) -> None:

@@ -36,7 +36,7 @@ from sqlalchemy.types import TypeDecorator
 from ._columns import LOOKUP
 from ._sqlalchemy_base import Ciphertext, Encrypted, EncryptedColumnError
 
-_SORTS = (operators.desc_op, operators.asc_op, operators.nulls_first_op, operators.nulls_last_op)
+_SORTS: tuple[Any, ...] = (operators.desc_op, operators.asc_op, operators.nulls_first_op, operators.nulls_last_op)
 
 
 def name(column: Any) -> str:

@@ -4,7 +4,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import Any, TypeAlias
 
 from .errors import Status
 
@@ -148,6 +148,10 @@ class Key:
             deletion_protection=fields["deletion_protection"],
             service_managed=fields["service_managed"],
         )
+
+
+KeyName: TypeAlias = str | Key
+"""What names a key in an argument: its id, "alias/NAME" where aliases are accepted, or what `describe_key` returned."""
 
 
 @dataclass(frozen=True, slots=True)

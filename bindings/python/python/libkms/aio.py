@@ -1,7 +1,8 @@
 """The keystore for asyncio: the same calls, awaited, each in a thread of the event loop's default executor.
 
-A call that only encrypts or decrypts a little under a key in use takes about a microsecond, less than handing it to a
-thread: there `keystore.sync.encrypt(...)` may be called on the loop itself. What writes to the disk belongs in a thread.
+To encrypt or decrypt a little under a key in use takes about a microsecond, less than a handover to a thread, so a program
+may call `keystore.sync.encrypt(...)` on the loop itself. But after another process's change such a call reads the keystore,
+and may wait for that process's lock, up to the busy timeout: the loop would stand still, so only the awaited form is safe.
 
 >>> async def main():
 ...     async with await libkms.aio.open("memory:", root_key=bytes(32)) as kms:
@@ -28,6 +29,7 @@ from ._types import (
     Health,
     ImportParameters,
     Key,
+    KeyName,
     KeyVersion,
     Origin,
     Ticked,
@@ -98,47 +100,47 @@ class Keystore:
             self.sync.create_keys, count, description=description, rotate_every=rotate_every, origin=origin
         )
 
-    async def describe_key(self, key: str) -> Key:
+    async def describe_key(self, key: KeyName) -> Key:
         return await asyncio.to_thread(self.sync.describe_key, key)
 
-    async def enable_key(self, key_id: str) -> None:
+    async def enable_key(self, key_id: KeyName) -> None:
         return await asyncio.to_thread(self.sync.enable_key, key_id)
 
-    async def disable_key(self, key_id: str) -> None:
+    async def disable_key(self, key_id: KeyName) -> None:
         return await asyncio.to_thread(self.sync.disable_key, key_id)
 
-    async def schedule_key_deletion(self, key_id: str, pending_window: timedelta = timedelta(days=30)) -> None:
+    async def schedule_key_deletion(self, key_id: KeyName, pending_window: timedelta = timedelta(days=30)) -> None:
         return await asyncio.to_thread(self.sync.schedule_key_deletion, key_id, pending_window)
 
-    async def cancel_key_deletion(self, key_id: str) -> None:
+    async def cancel_key_deletion(self, key_id: KeyName) -> None:
         return await asyncio.to_thread(self.sync.cancel_key_deletion, key_id)
 
-    async def update_key_description(self, key_id: str, description: str) -> None:
+    async def update_key_description(self, key_id: KeyName, description: str) -> None:
         return await asyncio.to_thread(self.sync.update_key_description, key_id, description)
 
-    async def set_deletion_protection(self, key_id: str, enable: bool, reason: str = "") -> None:
+    async def set_deletion_protection(self, key_id: KeyName, enable: bool, reason: str = "") -> None:
         return await asyncio.to_thread(self.sync.set_deletion_protection, key_id, enable, reason)
 
     async def create_service_key(self, name: str) -> Key:
         return await asyncio.to_thread(self.sync.create_service_key, name)
 
-    async def rotate(self, key: str) -> str:
+    async def rotate(self, key: KeyName) -> str:
         return await asyncio.to_thread(self.sync.rotate, key)
 
-    async def update_rotation_policy(self, key_id: str, rotate_every: timedelta | None) -> None:
+    async def update_rotation_policy(self, key_id: KeyName, rotate_every: timedelta | None) -> None:
         return await asyncio.to_thread(self.sync.update_rotation_policy, key_id, rotate_every)
 
     async def tick(self) -> Ticked:
         return await asyncio.to_thread(self.sync.tick)
 
-    async def describe_key_version(self, key: str, version_id: str) -> KeyVersion:
+    async def describe_key_version(self, key: KeyName, version_id: str) -> KeyVersion:
         return await asyncio.to_thread(self.sync.describe_key_version, key, version_id)
 
-    async def encrypt(self, key: str, plaintext: "ReadableBuffer", context: Context = None) -> bytes:
+    async def encrypt(self, key: KeyName, plaintext: "ReadableBuffer", context: Context = None) -> bytes:
         return await asyncio.to_thread(self.sync.encrypt, key, plaintext, context)
 
     async def encrypt_into(
-        self, key: str, plaintext: "ReadableBuffer", out: "WriteableBuffer", context: Context = None
+        self, key: KeyName, plaintext: "ReadableBuffer", out: "WriteableBuffer", context: Context = None
     ) -> int:
         return await asyncio.to_thread(self.sync.encrypt_into, key, plaintext, out, context)
 
@@ -151,7 +153,7 @@ class Keystore:
     async def reencrypt(
         self,
         blob: "ReadableBuffer",
-        destination_key_id: str | None = None,
+        destination_key_id: KeyName | None = None,
         source_context: Context = None,
         destination_context: Context = None,
     ) -> bytes:
@@ -161,7 +163,7 @@ class Keystore:
 
     async def encrypt_batch(
         self,
-        key: str,
+        key: KeyName,
         plaintexts: Iterable["ReadableBuffer"],
         context: Context = None,
         *,
@@ -177,7 +179,7 @@ class Keystore:
     async def reencrypt_batch(
         self,
         blobs: Iterable["ReadableBuffer"],
-        destination_key_id: str | None = None,
+        destination_key_id: KeyName | None = None,
         context: Context = None,
         *,
         contexts: Iterable[Context] | None = None,
@@ -187,17 +189,17 @@ class Keystore:
     async def inspect(self, blob: "ReadableBuffer") -> BlobInfo:
         return await asyncio.to_thread(self.sync.inspect, blob)
 
-    async def generate_data_key(self, key: str, number_of_bytes: int = 32, context: Context = None) -> DataKey:
+    async def generate_data_key(self, key: KeyName, number_of_bytes: int = 32, context: Context = None) -> DataKey:
         return await asyncio.to_thread(self.sync.generate_data_key, key, number_of_bytes, context)
 
     async def generate_data_key_without_plaintext(
-        self, key: str, number_of_bytes: int = 32, context: Context = None
+        self, key: KeyName, number_of_bytes: int = 32, context: Context = None
     ) -> bytes:
         return await asyncio.to_thread(self.sync.generate_data_key_without_plaintext, key, number_of_bytes, context)
 
     async def generate_and_export_data_key(
         self,
-        key: str,
+        key: KeyName,
         public_key: "ReadableBuffer",
         wrapping: Wrapping,
         number_of_bytes: int = 32,
@@ -212,38 +214,38 @@ class Keystore:
     ) -> bytes:
         return await asyncio.to_thread(self.sync.export_data_key, blob, public_key, wrapping, context)
 
-    async def create_alias(self, key_id: str, alias: str) -> None:
+    async def create_alias(self, key_id: KeyName, alias: str) -> None:
         return await asyncio.to_thread(self.sync.create_alias, key_id, alias)
 
-    async def update_alias(self, key_id: str, alias: str) -> None:
+    async def update_alias(self, key_id: KeyName, alias: str) -> None:
         return await asyncio.to_thread(self.sync.update_alias, key_id, alias)
 
     async def delete_alias(self, alias: str) -> None:
         return await asyncio.to_thread(self.sync.delete_alias, alias)
 
-    async def tag_resource(self, key_id: str, tags: Mapping[str, str]) -> None:
+    async def tag_resource(self, key_id: KeyName, tags: Mapping[str, str]) -> None:
         return await asyncio.to_thread(self.sync.tag_resource, key_id, tags)
 
-    async def untag_resource(self, key_id: str, names: Iterable[str]) -> None:
+    async def untag_resource(self, key_id: KeyName, names: Iterable[str]) -> None:
         return await asyncio.to_thread(self.sync.untag_resource, key_id, names)
 
-    async def list_resource_tags(self, key_id: str) -> dict[str, str]:
+    async def list_resource_tags(self, key_id: KeyName) -> dict[str, str]:
         return await asyncio.to_thread(self.sync.list_resource_tags, key_id)
 
-    async def get_parameters_for_import(self, key_id: str, wrapping: Wrapping) -> ImportParameters:
+    async def get_parameters_for_import(self, key_id: KeyName, wrapping: Wrapping) -> ImportParameters:
         return await asyncio.to_thread(self.sync.get_parameters_for_import, key_id, wrapping)
 
     async def import_key_material(
-        self, key_id: str, wrapped: "ReadableBuffer", token: "ReadableBuffer", expires: datetime | None = None
+        self, key_id: KeyName, wrapped: "ReadableBuffer", token: "ReadableBuffer", expires: datetime | None = None
     ) -> None:
         return await asyncio.to_thread(self.sync.import_key_material, key_id, wrapped, token, expires)
 
     async def import_raw_key_material(
-        self, key_id: str, material: "ReadableBuffer", expires: datetime | None = None
+        self, key_id: KeyName, material: "ReadableBuffer", expires: datetime | None = None
     ) -> None:
         return await asyncio.to_thread(self.sync.import_raw_key_material, key_id, material, expires)
 
-    async def delete_key_material(self, key_id: str) -> None:
+    async def delete_key_material(self, key_id: KeyName) -> None:
         return await asyncio.to_thread(self.sync.delete_key_material, key_id)
 
     async def health(self) -> Health:
@@ -279,8 +281,8 @@ class Keystore:
     def list_keys(self) -> AsyncIterator[Key]:
         return _paged(self.sync.list_keys())
 
-    def list_key_versions(self, key: str) -> AsyncIterator[KeyVersion]:
+    def list_key_versions(self, key: KeyName) -> AsyncIterator[KeyVersion]:
         return _paged(self.sync.list_key_versions(key))
 
-    def list_aliases(self, key_id: str | None = None) -> AsyncIterator[Alias]:
+    def list_aliases(self, key_id: KeyName | None = None) -> AsyncIterator[Alias]:
         return _paged(self.sync.list_aliases(key_id))

@@ -37,7 +37,7 @@ from ._columns import context_of, decrypt, key_name, of_type
 from ._django_checks import EncryptedCol, OnlyNull, check_expression, check_field, refuse
 from ._keystore import Keystore, open
 from ._moving import Background, Context, Progress, ProgressCallback, Row, Stopped, move
-from ._types import Key
+from ._types import KeyName
 
 __all__ = [
     "Background",
@@ -89,7 +89,7 @@ class EncryptedField(models.BinaryField):  # type: ignore[type-arg]
     def __init__(
         self,
         *args: Any,
-        key: str | Key | None = None,
+        key: KeyName | None = None,
         context: str | Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
