@@ -88,6 +88,7 @@ fn new_epoch(word: &AtomicU64) -> u64 {
         Ok(_) => {
             // After a raw `clone` no handler has done it; after a fork there is nothing left to do.
             close_inherited(next);
+            GATE.after_fork();
             next
         }
         Err(others) => others,

@@ -5,7 +5,9 @@
 
 use std::collections::VecDeque;
 use std::os::unix::thread::JoinHandleExt;
-use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -116,20 +118,61 @@ impl<T> Drop for Lent<'_, T> {
 }
 
 /// A gate that many pass at once and that one can shut.
+///
+/// Whoever wants to shut it goes first, but the others make way for short times only, with pauses between them: one that is
+/// inside may be waiting for a slow disk, and must not hold up everybody else for so long.
 #[derive(Debug, Default)]
-pub struct Gate(RwLock<()>);
+pub struct Gate {
+    lock: RwLock<()>,
+    /// How many want to shut it and have the others make way now.
+    wanted: AtomicU32,
+}
+
+/// How long others make way at first, twice as long each time up to the longest, and for how long they then pass.
+const SHORTEST_WAY: Duration = Duration::from_millis(20);
+const LONGEST_WAY: Duration = Duration::from_millis(640);
+const PAUSE: Duration = Duration::from_millis(80);
 
 impl Gate {
     pub const fn new() -> Self {
-        Self(RwLock::new(()))
+        Self { lock: RwLock::new(()), wanted: AtomicU32::new(0) }
     }
 
     pub fn pass(&self) -> RwLockReadGuard<'_, ()> {
-        self.0.read().unwrap_or_else(|poisoned| poisoned.into_inner())
+        while self.wanted.load(Relaxed) != 0 {
+            sleep(Duration::from_micros(50));
+        }
+        self.lock.read().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     pub fn shut(&self) -> RwLockWriteGuard<'_, ()> {
-        self.0.write().unwrap_or_else(|poisoned| poisoned.into_inner())
+        let mut way = SHORTEST_WAY;
+        loop {
+            self.wanted.fetch_add(1, Relaxed);
+            let shut = self.try_shut(way);
+            let _ = self.wanted.fetch_update(Relaxed, Relaxed, |wanted| wanted.checked_sub(1));
+            if let Some(shut) = shut.or_else(|| self.try_shut(PAUSE)) {
+                return shut;
+            }
+            way = (way * 2).min(LONGEST_WAY);
+        }
+    }
+
+    fn try_shut(&self, patience: Duration) -> Option<RwLockWriteGuard<'_, ()>> {
+        let started = Instant::now();
+        loop {
+            match self.lock.try_write() {
+                Ok(shut) => return Some(shut),
+                Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) if started.elapsed() >= patience => return None,
+                Err(TryLockError::WouldBlock) => sleep(Duration::from_micros(50)),
+            }
+        }
+    }
+
+    /// In a forked child: those that waited to shut it don't exist here.
+    pub fn after_fork(&self) {
+        self.wanted.store(0, Relaxed);
     }
 }
 
