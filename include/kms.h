@@ -187,6 +187,10 @@
 // KMS_KEYSTORE_REPLACED until the keystore is back at its path.
 #define KMS_HEALTH_KEYSTORE_REPLACED 128
 
+// The keystore may be in use through a second path, where a crash would damage it: its file has several names (hard
+// links), or the kernel doesn't tell whether it is mounted as a single file. Use one path, and mount folders.
+#define KMS_HEALTH_PLACE_UNVERIFIED 256
+
 // The CPU has no quick instructions for AES-GCM or for random numbers, or OpenSSL is kept from using them. Encryption is
 // slower, and a copy of the running machine may repeat nonces: see docs/security.md, "Copies of a running machine".
 #define KMS_HEALTH_SLOW_CPU 4096
@@ -461,6 +465,10 @@ typedef int32_t (*kms_visit_fault_fn)(void *user,
 
 // The anchor is missing, damaged or of another keystore, or its callback failed.
 #define KMS_ANCHOR_UNAVAILABLE 511
+
+// The path is a second one to the keystore: another name of the file, or a mount of the file alone. Open it by its first
+// path, or mount its folder.
+#define KMS_KEYSTORE_SECOND_PATH 512
 
 #define KMS_INTERNAL 900
 

@@ -177,6 +177,7 @@ statuses! {
     RootKeyUnavailable = 509, "KMS_ROOT_KEY_UNAVAILABLE", "Keystore.RootKeyUnavailable";
     KeystoreRolledBack = 510, "KMS_KEYSTORE_ROLLED_BACK", "Keystore.RolledBack";
     AnchorUnavailable = 511, "KMS_ANCHOR_UNAVAILABLE", "Keystore.AnchorUnavailable";
+    KeystoreSecondPath = 512, "KMS_KEYSTORE_SECOND_PATH", "Keystore.SecondPath";
 
     Internal = 900, "KMS_INTERNAL", "InternalFailure";
     Poisoned = 901, "KMS_POISONED", "InternalFailure.Poisoned";

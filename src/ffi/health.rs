@@ -6,8 +6,8 @@ use super::ptr;
 use super::status::kms_status;
 use super::types::{
     KMS_HEALTH_CIPHERS_IN_ORDINARY_MEMORY, KMS_HEALTH_KEYSTORE_REPLACED, KMS_HEALTH_MEMORY_NOT_LOCKED,
-    KMS_HEALTH_NO_ROTATION_THREAD, KMS_HEALTH_NOT_MAPPED, KMS_HEALTH_READ_ONLY, KMS_HEALTH_ROTATION_FAILING,
-    KMS_HEALTH_SLOW_CPU, KMS_HEALTH_THREAD_STOPPED, kms_health_info,
+    KMS_HEALTH_NO_ROTATION_THREAD, KMS_HEALTH_NOT_MAPPED, KMS_HEALTH_PLACE_UNVERIFIED, KMS_HEALTH_READ_ONLY,
+    KMS_HEALTH_ROTATION_FAILING, KMS_HEALTH_SLOW_CPU, KMS_HEALTH_THREAD_STOPPED, kms_health_info,
 };
 
 /// kms_health stores flags that weaken a promise, and counters, in `out`.
@@ -28,6 +28,7 @@ pub unsafe extern "C" fn kms_health(kms: *const kms_t, out: *mut kms_health_info
             (health.no_rotation_thread, KMS_HEALTH_NO_ROTATION_THREAD),
             (health.ciphers_in_ordinary_memory, KMS_HEALTH_CIPHERS_IN_ORDINARY_MEMORY),
             (health.slow_cpu, KMS_HEALTH_SLOW_CPU),
+            (health.place_unverified, KMS_HEALTH_PLACE_UNVERIFIED),
             (health.keystore_replaced, KMS_HEALTH_KEYSTORE_REPLACED),
         ];
         let info = kms_health_info {

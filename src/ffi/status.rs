@@ -66,6 +66,9 @@ pub const KMS_ROOT_KEY_UNAVAILABLE: kms_status = 509;
 pub const KMS_KEYSTORE_ROLLED_BACK: kms_status = 510;
 /// The anchor is missing, damaged or of another keystore, or its callback failed.
 pub const KMS_ANCHOR_UNAVAILABLE: kms_status = 511;
+/// The path is a second one to the keystore: another name of the file, or a mount of the file alone. Open it by its first
+/// path, or mount its folder.
+pub const KMS_KEYSTORE_SECOND_PATH: kms_status = 512;
 
 pub const KMS_INTERNAL: kms_status = 900;
 /// A panic inside the library was stopped here; close the handle.

@@ -227,6 +227,9 @@ pub const KMS_HEALTH_CIPHERS_IN_ORDINARY_MEMORY: u32 = 64;
 /// The keystore's path names another file, an older copy, or nothing. Changes and encryption fail with
 /// KMS_KEYSTORE_REPLACED until the keystore is back at its path.
 pub const KMS_HEALTH_KEYSTORE_REPLACED: u32 = 128;
+/// The keystore may be in use through a second path, where a crash would damage it: its file has several names (hard
+/// links), or the kernel doesn't tell whether it is mounted as a single file. Use one path, and mount folders.
+pub const KMS_HEALTH_PLACE_UNVERIFIED: u32 = 256;
 
 /// The CPU has no quick instructions for AES-GCM or for random numbers, or OpenSSL is kept from using them. Encryption is
 /// slower, and a copy of the running machine may repeat nonces: see docs/security.md, "Copies of a running machine".

@@ -36,6 +36,9 @@ pub struct Health {
     pub read_only: bool,
     /// Another file stands in the keystore's place, or none: nothing is changed or encrypted until it is back.
     pub keystore_replaced: bool,
+    /// The keystore may have a second path, through which a crash would damage it: its file has several names, or the kernel
+    /// doesn't tell whether it is mounted as a single file.
+    pub place_unverified: bool,
     /// No thread rotates: call `tick`.
     pub no_rotation_thread: bool,
     /// Of this handle since it was opened.
@@ -61,6 +64,7 @@ impl Kms {
             rotation_failing: counters.failing.load(Ordering::Relaxed),
             thread_stopped: counters.thread_died.load(Ordering::Relaxed),
             read_only: core.store.is_read_only(),
+            place_unverified: !core.store.is_only_path(),
             keystore_replaced: core.store.standing() != Standing::Here,
             no_rotation_thread: !core.ticks,
             rotations: counters.rotations.load(Ordering::Relaxed),

@@ -179,7 +179,8 @@ pub trait Backend: Send {
     /// Makes the transaction durable. On KEYSTORE_BUSY it is still open and may be tried again.
     fn commit(&mut self) -> Result<()>;
     fn rollback(&mut self);
-    /// Writes all rows, as they are in this transaction, into a new keystore file at `path`.
+    /// Writes all rows, as they are in this transaction, into a new keystore file at `path`. Called outside of the fork gate,
+    /// which it passes for each of its steps.
     fn copy_to(&mut self, path: &Path) -> Result<()>;
     /// Forgets what it read of the file, so that all of it is read, and looked at, again.
     fn forget(&mut self) -> Result<()>;

@@ -9,6 +9,7 @@ use super::history::History;
 use super::sealing::Sealing;
 use super::sqlite::Sqlite;
 use super::tree::Nodes;
+use super::versions::Versions;
 use super::{Location, Settings, Store, check_epoch};
 use crate::error::{Error, Result, Status};
 use crate::sys::fault;
@@ -22,6 +23,7 @@ pub(super) struct Connection {
     pub backend: Gated,
     pub sealing: Sealing,
     pub nodes: Nodes,
+    pub versions: Versions,
     pub history: History,
 }
 
@@ -65,7 +67,11 @@ impl Store {
 
     pub(super) fn commit(&self, connection: &mut Connection, deadline: Instant) -> Result<()> {
         let backend = connection.backend.get()?;
-        let done = self.wait(deadline, || fork::gate(|| backend.commit()));
+        let mut commit = || {
+            fault::stall("KMS_FAULT_SLOW_COMMIT");
+            backend.commit()
+        };
+        let done = self.wait(deadline, || fork::gate(&mut commit));
         if done.is_err() {
             fork::gate(|| backend.rollback());
         }
@@ -119,7 +125,7 @@ impl Store {
     }
 
     /// A new connection to the very store that was open: same uuid, and not before the last commit of ours.
-    fn reconnect(&self, sealing: &mut Sealing) -> Result<Gated> {
+    pub(super) fn reconnect(&self, sealing: &mut Sealing) -> Result<Gated> {
         let mut backend = connect_once(&self.settings).map_err(|e| match e.status() {
             Status::KeystoreNotFound | Status::NotAKeystore => Status::KeystoreReplaced
                 .error("the keystore is no longer at its path; move it back, or close the handle"),

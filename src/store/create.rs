@@ -5,6 +5,7 @@
 //! waits complete, under a name that only its key leads to, before the key file appears: whoever finds a creation that
 //! was cut off between the two links finishes it.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,7 @@ use crate::sys::{fault, fork, random, sync};
 /// Makes the keystore at `path` if there is none. `patience` bounds the wait for another creator. Returns the store root
 /// key where it was made here, so that a root that was just tried need not unwrap it once more.
 pub fn create(path: &Path, root: &Root, patience: Duration) -> Result<Option<Zeroizing<[u8; 32]>>> {
+    sqlite::check_no_leftover(path)?;
     match root {
         Root::File(key_path) => create_with_key_file(path, key_path, patience).map(|()| None),
         _ if sqlite::exists(path)? => Ok(None),
@@ -101,7 +103,7 @@ fn create_both(path: &Path, key_path: &Path) -> Result<bool> {
     let made = (|| {
         let locked = write_key_file(&key_temporary, &key).map_err(|e| key_failed(key_path, &e))?;
         key_id = Some(locked.id());
-        write_store(&prepared, &Root::File(key_temporary.clone()))?;
+        write_store(&prepared, &Root::File(key_temporary.clone()), path)?;
         // The way back from a creation that is cut off must be there before the key file is.
         file::sync_folder_of(path).map_err(|e| store_failed(path, &e))?;
         if !link_new(&key_temporary, key_path).map_err(|e| key_failed(key_path, &e))? {
@@ -175,7 +177,7 @@ pub fn remove_key_file(path: &Path, made: FileId) {
 
 fn create_store(path: &Path, root: &Root) -> Result<Option<Zeroizing<[u8; 32]>>> {
     let mut made = None;
-    match place_new(path, |temporary| fill(temporary, root).map(|key| made = Some(key)))? {
+    match place_new(path, |temporary| fill(temporary, root, path).map(|key| made = Some(key)))? {
         Placed::New => Ok(made),
         // Another creator was faster, and its keystore is as good.
         Placed::Taken => Ok(None),
@@ -190,6 +192,7 @@ pub enum Placed {
 
 /// A new keystore at `path`, made under a temporary name by `fill`, complete or not at all. Never replaces a file.
 pub fn place_new(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<Placed> {
+    sqlite::check_no_leftover(path)?;
     let temporary = temporary_name(path)?;
     let made = fill(&temporary).and_then(|()| {
         sync_file(&temporary)
@@ -202,8 +205,8 @@ pub fn place_new(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<
 }
 
 /// A complete store under a temporary name.
-fn write_store(temporary: &Path, root: &Root) -> Result<()> {
-    drop(fill(temporary, root)?);
+fn write_store(temporary: &Path, root: &Root, path: &Path) -> Result<()> {
+    drop(fill(temporary, root, path)?);
     sync_file(temporary).map_err(|e| store_failed(temporary, &e))
 }
 
@@ -262,13 +265,16 @@ fn prepared_name(path: &Path, key: &[u8; 32]) -> Result<PathBuf> {
     Ok(PathBuf::from(name))
 }
 
-fn fill(path: &Path, root: &Root) -> Result<Zeroizing<[u8; 32]>> {
-    let mut made = super::connection::Gated(Some(Box::new(fork::gate(|| Sqlite::create(path))?)));
-    fill_rows(made.get()?, root)
+/// A new keystore under a temporary name, which will be used at `path`.
+fn fill(temporary: &Path, root: &Root, path: &Path) -> Result<Zeroizing<[u8; 32]>> {
+    let mut made = super::connection::Gated(Some(Box::new(fork::gate(|| Sqlite::create(temporary))?)));
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let place = folder.canonicalize().ok().zip(path.file_name()).map(|(folder, name)| folder.join(name));
+    fill_rows(made.get()?, root, place.as_deref())
 }
 
 /// The rows of an empty keystore; returns its root key.
-pub fn fill_rows(backend: &mut dyn Backend, root: &Root) -> Result<Zeroizing<[u8; 32]>> {
+pub fn fill_rows(backend: &mut dyn Backend, root: &Root, place: Option<&Path>) -> Result<Zeroizing<[u8; 32]>> {
     let key = Zeroizing::new(random::array::<32>()?);
     let uuid = random::array::<16>()?;
     let slot = root.wrap(&key, &uuid)?;
@@ -276,8 +282,9 @@ pub fn fill_rows(backend: &mut dyn Backend, root: &Root) -> Result<Zeroizing<[u8
     if matches!(root, Root::Callback(_)) && *root.unwrap(std::slice::from_ref(&slot), &uuid)? != *key {
         return Err(Status::RootKeyUnavailable.error("the root callback does not unwrap what it wrapped"));
     }
+    let place = place.map(|place| place.as_os_str().as_bytes().to_vec());
     let generation = i64::from_be_bytes(random::array()?) & ((1 << 62) - 1);
-    let meta = Sealing::new(&key, uuid)?.first_meta(generation, std::slice::from_ref(&slot), None)?;
+    let meta = Sealing::new(&key, uuid)?.first_meta(generation, std::slice::from_ref(&slot), place)?;
     fork::gate(|| {
         backend.begin(Transaction::Write)?;
         let written = backend.insert_slot(&slot).and_then(|()| backend.put_meta(&meta)).and_then(|()| backend.commit());

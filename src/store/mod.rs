@@ -4,7 +4,9 @@
 //! * `sealing`: rows to domain types and back, with their secrets. `transaction`: what a transaction can do.
 //! * `audit`: looks at every row.
 //! * `tree`: which rows are there, and which copy of each is the newest.
+//! * `place`: whether a keystore is used through one path.
 //! * `history`: whether what is read goes on from what was read before.
+//! * `versions`: which versions keys don't have.
 //! * `anchor`: what shows that the whole keystore is an older copy.
 //! * `backend`: the rows themselves; `sqlite` holds them. `connection`: the one connection to them.
 //! * `announce`: the generation other processes look at.
@@ -16,12 +18,15 @@ mod backend;
 mod connection;
 mod create;
 mod history;
+mod place;
 mod root;
 mod sealing;
 mod sqlite;
 mod transaction;
 mod tree;
+mod versions;
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
@@ -44,6 +49,7 @@ use history::{History, Step};
 use sealing::{Meta, Sealing};
 use sqlite::Sqlite;
 use tree::{Nodes, Rows};
+use versions::Versions;
 
 pub use anchor::{Anchor, AnchorStore};
 #[cfg(all(test, feature = "model"))]
@@ -101,6 +107,8 @@ pub struct Store {
     seen: AtomicI64,
     /// What stands at the keystore's path.
     standing: AtomicU8,
+    /// Whether it is certain that the keystore has no other path.
+    only_path: AtomicBool,
     /// Counts the times that another history of the keystore was found there.
     turns: AtomicU64,
     /// Set when the handle closes: nothing waits for other processes any more.
@@ -139,10 +147,13 @@ impl Store {
         let (mut backend, root_key) = match &settings.location {
             Location::Memory => {
                 let mut backend = Gated(Some(Box::new(fork::gate(Sqlite::in_memory)?)));
-                let key = create::fill_rows(backend.get()?, root)?;
+                let key = create::fill_rows(backend.get()?, root, None)?;
                 (backend, Some(key))
             }
             Location::File(path) => {
+                if settings.create && !settings.read_only {
+                    sqlite::check_no_leftover(path)?;
+                }
                 let made = if settings.create && !settings.read_only {
                     let _unless_created = match &settings.anchor {
                         Some(anchor) if !sqlite::exists(path)? => match anchor.prepare(path) {
@@ -233,6 +244,24 @@ impl Store {
         self.standing.store(standing as u8, Ordering::Relaxed);
     }
 
+    /// The description of a keystore that is about to be changed: by our path, unless that is seen to be a second one.
+    fn take_place(&self, meta: Meta) -> Result<Meta> {
+        let Location::File(path) = &self.settings.location else { return Ok(meta) };
+        let ours = path.as_os_str().as_bytes();
+        if meta.place.as_deref() == Some(ours) {
+            return Ok(meta);
+        }
+        place::check(path, meta.place.as_deref())?;
+        // From now on this is the path that others are compared with.
+        self.only_path.store(place::check(path, Some(ours))?, Ordering::Relaxed);
+        Ok(Meta { place: Some(ours.to_vec()), ..meta })
+    }
+
+    /// Whether it is certain that the keystore has no other path.
+    pub fn is_only_path(&self) -> bool {
+        self.only_path.load(Ordering::Relaxed)
+    }
+
     /// What stood at the keystore's path when it was last asked.
     pub fn standing(&self) -> Standing {
         match self.standing.load(Ordering::Relaxed) {
@@ -266,6 +295,10 @@ impl Store {
                 false => e,
             })?;
         sealing.check_slots(&meta, &slots)?;
+        let only_path = match &settings.location {
+            Location::File(path) => place::check(path, meta.place.as_deref())?,
+            Location::Memory => true,
+        };
         let word = map_word(&settings, backend.get()?, &meta)?;
         check_epoch(epoch)?;
         let mut history = History::default();
@@ -274,9 +307,16 @@ impl Store {
             settings,
             uuid,
             root,
-            connection: Pool::new([Connection { backend, sealing, nodes: Nodes::default(), history }]),
+            connection: Pool::new([Connection {
+                backend,
+                sealing,
+                nodes: Nodes::default(),
+                versions: Versions::default(),
+                history,
+            }]),
             word,
             seen: AtomicI64::new(meta.generation),
+            only_path: AtomicBool::new(only_path),
             standing: AtomicU8::new(Standing::Here as u8),
             turns: AtomicU64::new(0),
             closing: AtomicBool::new(false),
@@ -340,13 +380,13 @@ impl Store {
         let guard = Unwinding(lent.get()?);
         let connection = &mut *guard.0;
         let result = fork::gate(|| {
-            let Connection { backend, sealing, nodes, history } = &mut *connection;
+            let Connection { backend, sealing, nodes, versions, history } = &mut *connection;
             let backend = backend.get()?;
             let found = backend.meta()?;
             let result = sealing.check_meta(&found).and_then(|meta| {
                 self.see(history, &found)?;
                 self.keep_word_linked(meta.generation, false);
-                body(&mut View::new(Rows { backend, sealing }, nodes, meta, found.mac, history.breaks))
+                body(&mut View::new(Rows { backend, sealing }, (nodes, versions), meta, found.mac, history.breaks))
             });
             backend.rollback();
             result
@@ -455,36 +495,22 @@ impl Store {
 
     /// Writes a snapshot of the keystore to a new file at `path`, complete or not at all.
     pub fn backup(&self, path: &Path) -> Result<()> {
-        let placed = create::place_new(path, |temporary| {
-            let (mut lent, _) = self.begin(Transaction::Read)?;
-            let guard = Unwinding(lent.get()?);
-            let connection = &mut *guard.0;
-            let result = fork::gate(|| {
-                let Connection { backend, sealing, history, .. } = &mut *connection;
-                let backend = backend.get()?;
-                let found = backend.meta();
-                let copied = found.and_then(|found| {
-                    sealing.check_meta(&found)?;
-                    self.see(history, &found)?;
-                    backend.copy_to(temporary)?;
-                    Ok(found)
-                });
-                backend.rollback();
-                // Read as anybody would who restores it.
-                let found = copied?;
-                let mut copy = Gated(Some(Box::new(Sqlite::open(temporary, true)?)));
-                if read_waiting(copy.get()?, Duration::ZERO, |b| b.meta())? != found {
-                    return Err(
-                        Status::KeystoreIo.error("the backup does not read as it was written; try another disk")
-                    );
-                }
-                Ok(())
-            });
-            // A keystore in memory can't be made anew, and the disk that failed is the copy's.
-            if self.settings.location != Location::Memory {
-                drop_broken(connection, &result);
+        let placed = create::place_new(path, |temporary| match &self.settings.location {
+            Location::Memory => {
+                let (mut lent, _) = self.begin(Transaction::Read)?;
+                copy(lent.get()?.backend.get()?, temporary)
             }
-            result
+            // On a connection of its own, so that this handle's other calls don't wait for the backup's disk.
+            Location::File(_) => {
+                check_epoch(self.epoch)?;
+                let mut sealing = fork::gate(|| Sealing::new(self.root.expose(), self.uuid))?;
+                let deadline = Instant::now() + self.settings.patience;
+                let mut source = self.wait(deadline, || self.reconnect(&mut sealing))?;
+                let backend = source.get()?;
+                self.wait(deadline, || fork::gate(|| backend.begin(Transaction::Read)))?;
+                let same = fork::gate(|| backend.meta().and_then(|found| self.check_same(&found, &mut sealing)));
+                same.and_then(|()| copy(backend, temporary))
+            }
         })?;
         match placed {
             Placed::New => Ok(()),
@@ -502,14 +528,15 @@ impl Store {
         body: impl FnOnce(&mut Change<'_>) -> Result<R>,
     ) -> Result<(R, Option<(Commit, MetaRow)>)> {
         fork::gate(|| {
-            let Connection { backend, sealing, nodes, history } = connection;
+            let Connection { backend, sealing, nodes, versions, history } = connection;
             let backend = backend.get()?;
             let found = backend.meta()?;
             let checked = sealing.check_meta(&found).and_then(|meta| State::of(&found).check(anchored).map(|()| meta));
             let result = checked.and_then(|meta| {
                 self.see(history, &found)?;
                 self.keep_word_linked(meta.generation, true);
-                let view = View::new(Rows { backend, sealing }, nodes, meta, found.mac, history.breaks);
+                let meta = self.take_place(meta)?;
+                let view = View::new(Rows { backend, sealing }, (nodes, versions), meta, found.mac, history.breaks);
                 let mut change = Change::new(view);
                 let value = body(&mut change)?;
                 Ok((value, change.seal_meta()?))
@@ -537,6 +564,19 @@ impl Store {
     /// Lets no call wait any longer, because the handle closes.
     pub fn hurry(&self) {
         self.closing.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Copies what the transaction that has begun sees, and reads the copy as anybody would who restores it. Ends the transaction.
+fn copy(backend: &mut dyn Backend, path: &Path) -> Result<()> {
+    let found = fork::gate(|| backend.meta());
+    let copied = found.and_then(|found| backend.copy_to(path).map(|()| found));
+    fork::gate(|| backend.rollback());
+    let found = copied?;
+    let mut copy = Gated(Some(Box::new(fork::gate(|| Sqlite::open(path, true))?)));
+    match read_waiting(copy.get()?, Duration::ZERO, |b| b.meta())? == found {
+        true => Ok(()),
+        false => Err(Status::KeystoreIo.error("the backup does not read as it was written; try another disk")),
     }
 }
 

@@ -9,6 +9,7 @@ use super::backend::{AliasRow, DueRow, KeyRow, MaterialRow, MetaRow, SlotRow, Ta
 use super::history;
 use super::sealing::{Meta, NO_VERSIONS, Stored, digest_of, signed};
 use super::tree::{Digest, Nodes, Rows, Tree};
+use super::versions::{self, Versions};
 use crate::domain::id::{KeyId, VersionId};
 use crate::domain::key::Key;
 use crate::domain::time::{Now, Time};
@@ -24,6 +25,7 @@ const PAGE: usize = 256;
 pub struct View<'a> {
     pub(super) rows: Rows<'a>,
     pub(super) nodes: &'a mut Nodes,
+    versions: &'a mut Versions,
     pub(super) meta: Meta,
     mac: [u8; 32],
     breaks: u64,
@@ -59,9 +61,15 @@ pub(super) fn row_digest(row: i64) -> Digest {
 
 impl<'a> View<'a> {
     /// `mac` is that of `meta`; `breaks` counts the other histories of this keystore that were read instead of it.
-    pub(super) fn new(rows: Rows<'a>, nodes: &'a mut Nodes, meta: Meta, mac: [u8; 32], breaks: u64) -> Self {
+    pub(super) fn new(
+        rows: Rows<'a>,
+        (nodes, versions): (&'a mut Nodes, &'a mut Versions),
+        meta: Meta,
+        mac: [u8; 32],
+        breaks: u64,
+    ) -> Self {
         nodes.begin(&meta.roots);
-        Self { rows, nodes, meta, mac, breaks }
+        Self { rows, nodes, versions, meta, mac, breaks }
     }
 
     pub(super) fn find(&mut self, tree: Tree, name: &[u8]) -> Result<Option<Digest>> {
@@ -153,6 +161,7 @@ impl<'a> View<'a> {
         };
         let found = match read {
             Some(row) if row.version == *version.as_bytes() => Some(row),
+            _ if self.versions.lacks(&key.versions, version.as_bytes()) => None,
             _ => self.search(key, version)?,
         };
         found.map(|row| self.rows.sealing.open_material(&key.key, &row)).transpose()
@@ -162,6 +171,7 @@ impl<'a> View<'a> {
     /// missing and none added.
     fn search(&mut self, key: &Stored, version: &VersionId) -> Result<Option<MaterialRow>> {
         let (mut chain, mut number, mut found) = (NO_VERSIONS, 0, None);
+        let mut starts = Vec::new();
         loop {
             let page = self.rows.backend.materials_after(key.row, number, PAGE)?;
             let full = page.len() == PAGE;
@@ -171,6 +181,7 @@ impl<'a> View<'a> {
                 }
                 chain = self.rows.sealing.extend(&chain, &row)?;
                 number = row.number;
+                starts.push(versions::start(&row.version));
                 if row.version == *version.as_bytes() {
                     found = Some(row);
                 }
@@ -179,7 +190,12 @@ impl<'a> View<'a> {
                 break;
             }
         }
-        if chain == key.versions || unchecked() { Ok(found) } else { Err(versions_altered(&key.key.id)) }
+        if chain == key.versions {
+            self.versions.keep(chain, starts);
+        } else if !unchecked() {
+            return Err(versions_altered(&key.key.id));
+        }
+        Ok(found)
     }
 
     /// Versions newest first, below `number` or from the newest.
@@ -339,7 +355,7 @@ impl<'a> Change<'a> {
         if !self.changed {
             return Ok(None);
         }
-        let View { rows, nodes, meta, mac, breaks } = &mut self.view;
+        let View { rows, nodes, meta, mac, breaks, .. } = &mut self.view;
         let (before, after) = (meta.generation, meta.generation + 1);
         let (destroyed, renamed) = (meta.destroyed + self.destroyed, meta.renamed + self.renamed);
         let roots = nodes.flush(rows)?;

@@ -1,6 +1,19 @@
-//! Tells network file systems from local ones.
+//! Tells network file systems from local ones, and mount points from other files.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Whether something is mounted at this very path; `None` where the kernel doesn't say (before Linux 5.8).
+pub fn is_mount_point(path: &Path) -> Option<bool> {
+    const MOUNT_ROOT: u64 = 0x2000;
+    let path = CString::new(path.as_os_str().as_bytes()).ok()?;
+    // SAFETY: statx is plain data for which all zeroes is valid.
+    let mut found: libc::statx = unsafe { std::mem::zeroed() };
+    // SAFETY: a NUL-terminated path and a buffer of the right type. By number, because older C libraries lack the function.
+    let done = unsafe { libc::syscall(libc::SYS_statx, libc::AT_FDCWD, path.as_ptr(), 0, 0, &raw mut found) };
+    (done == 0 && found.stx_attributes_mask & MOUNT_ROOT != 0).then_some(found.stx_attributes & MOUNT_ROOT != 0)
+}
 
 /// The name of the network file system that `path` is on, if it is. FUSE is taken for local.
 pub fn network(path: &CStr) -> Option<&'static str> {

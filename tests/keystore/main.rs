@@ -28,7 +28,10 @@ mod role;
 mod replaced;
 mod roles;
 mod roots;
+mod second_path;
 mod serve;
+#[cfg(feature = "faults")]
+mod stalls;
 mod ticker;
 mod waiting;
 #[path = "../process/worker.rs"]

@@ -14,6 +14,9 @@ const ROLES: &[(&str, Role)] = &[
     #[cfg(feature = "faults")]
     ("make-everything", crate::machine_copies::make_everything),
     ("mix", crate::mixed::mix),
+    ("uri", crate::second_path::uri),
+    #[cfg(feature = "faults")]
+    ("stall", crate::stalls::stall),
     ("fork-beside-opening", crate::fork::fork_beside_opening),
     ("fork-at-exit", crate::fork::fork_at_exit),
     ("leave-child", crate::fork::leave_child),

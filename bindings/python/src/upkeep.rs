@@ -23,6 +23,7 @@ impl Keystore {
         dict.set_item("slow_cpu", health.slow_cpu)?;
         dict.set_item("read_only", health.read_only)?;
         dict.set_item("keystore_replaced", health.keystore_replaced)?;
+        dict.set_item("place_unverified", health.place_unverified)?;
         dict.set_item("no_rotation_thread", health.no_rotation_thread)?;
         dict.set_item("rotations", health.rotations)?;
         dict.set_item("rotation_failures", health.rotation_failures)?;

@@ -150,6 +150,22 @@ fn journal_of(path: &Path) -> PathBuf {
     PathBuf::from(journal)
 }
 
+/// That no journal of a former file waits at a path where there is no file: SQLite would play it into the next one.
+pub fn check_no_leftover(path: &Path) -> Result<()> {
+    for suffix in ["-journal", "-wal"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        if std::fs::symlink_metadata(&name).is_ok_and(|found| found.len() > 0) && !exists(path)? {
+            return Err(Status::KeystoreIo.error(format!(
+                "{} is left of a file that was at {} and would destroy a new one; put that file back, or move the journal away",
+                Path::new(&name).display(),
+                path.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
 fn journal_waits(path: &Path) -> bool {
     std::fs::metadata(journal_of(path)).is_ok_and(|m| m.len() > 0)
 }

@@ -19,11 +19,12 @@ use rusqlite::{Connection, OpenFlags};
 use super::backend::Transaction;
 use crate::error::{Result, Status};
 use crate::sys::file::FileId;
+use crate::sys::{fault, fork};
 use descriptors::LockFile;
 use error::storage;
 use format::FORMAT;
 
-pub use file::{exists, not_made};
+pub use file::{check_no_leftover, exists, not_made};
 
 /// "kmsk", so that `file` and we know a keystore from other databases.
 const APPLICATION_ID: i32 = 0x6b6d_736b;
@@ -31,6 +32,9 @@ const APPLICATION_ID: i32 = 0x6b6d_736b;
 /// The largest value that SQLite may read from a keystore: the largest that is written, a callback's wrapped root key, is
 /// far smaller.
 const LARGEST_VALUE: i32 = 16 << 20;
+
+/// Pages that a backup copies in one step: a quarter of a mebibyte.
+const STEP_PAGES: i32 = 64;
 
 /// One connection.
 pub struct Sqlite {
@@ -117,15 +121,32 @@ impl Sqlite {
             .map_err(|e| storage("open", &e))
     }
 
-    /// A copy of all pages, in one step, into a new file of mode 0600.
+    /// A copy of all pages into a new file of mode 0600, in steps: a fork waits for one of them at most.
     fn copy(&self, path: &Path) -> Result<()> {
-        file::create_new(path)?;
-        let mut copy = Connection::open_with_flags(plain(path), OpenFlags::SQLITE_OPEN_READ_WRITE)
-            .map_err(|e| storage("open", &e))?;
-        // Nobody knows the file yet, and whoever made it syncs it.
-        copy.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF").map_err(|e| storage("open", &e))?;
-        let done = Backup::new(&self.connection, &mut copy).and_then(|backup| backup.step(-1));
-        match done.map_err(|e| storage("backup", &e))? {
+        let made = fork::gate(|| {
+            file::create_new(path)?;
+            let copy = Connection::open_with_flags(plain(path), OpenFlags::SQLITE_OPEN_READ_WRITE);
+            // Nobody knows the file yet, and whoever made it syncs it.
+            let unsynced = "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF";
+            copy.and_then(|copy| copy.execute_batch(unsynced).map(|()| copy)).map_err(|e| storage("open", &e))
+        });
+        let mut copy = made?;
+        let copied = fork::gate(|| Backup::new(&self.connection, &mut copy)).and_then(|backup| {
+            let step = || {
+                fault::stall("KMS_FAULT_SLOW_BACKUP");
+                backup.step(STEP_PAGES)
+            };
+            let last = loop {
+                match fork::gate(step) {
+                    Ok(StepResult::More) => {}
+                    last => break last,
+                }
+            };
+            fork::gate(|| drop(backup));
+            last
+        });
+        fork::gate(|| drop(copy));
+        match copied.map_err(|e| storage("backup", &e))? {
             StepResult::Done => Ok(()),
             _ => Err(Status::KeystoreBusy.error("another process is using the keystore; try again")),
         }

@@ -9,6 +9,7 @@ struct Store {
     backend: Sqlite,
     sealing: Sealing,
     nodes: Nodes,
+    versions: Versions,
 }
 
 impl Store {
@@ -18,7 +19,7 @@ impl Store {
         backend.begin(Transaction::Write).unwrap();
         backend.put_meta(&sealing.first_meta(1, &[], None).unwrap()).unwrap();
         backend.commit().unwrap();
-        Self { backend, sealing, nodes: Nodes::default() }
+        Self { backend, sealing, nodes: Nodes::default(), versions: Versions::default() }
     }
 
     /// One transaction, committed if `body` is Ok.
@@ -26,7 +27,7 @@ impl Store {
         self.backend.begin(Transaction::Write).unwrap();
         let meta = self.sealing.check_meta(&self.backend.meta().unwrap()).unwrap();
         let rows = Rows { backend: &mut self.backend, sealing: &mut self.sealing };
-        let mut change = Change::new(View::new(rows, &mut self.nodes, meta, [0; 32], 0));
+        let mut change = Change::new(View::new(rows, (&mut self.nodes, &mut self.versions), meta, [0; 32], 0));
         let done = body(&mut change).and_then(|value| change.seal_meta().map(|_| value));
         match done.is_ok() {
             true => self.backend.commit().unwrap(),
@@ -89,4 +90,34 @@ fn the_last_row_is_a_limit() {
     let refused = store.change(|change| change.insert(key(2), None)).map(drop).map_err(|error| error.status());
     assert_eq!(refused, Err(Status::LimitExceeded), "a row number that the trees have no name for");
     store.change(|change| change.key(&last.key.id).map(|found| assert!(found.is_some()))).unwrap();
+}
+
+/// Whoever may send ciphertexts could otherwise make each of them cost a look at all versions.
+#[test]
+fn a_version_that_is_not_there_is_looked_for_once() {
+    let mut store = Store::new();
+    let new = Key::new(KeyId::from_bytes([1; 16]), Origin::Kms, String::new(), None, Time::from_millis(0));
+    store.change(|change| change.insert(new, None)).unwrap();
+    for number in 1..=40 {
+        let rotated = |change: &mut Change<'_>| {
+            let stored = change.key(&KeyId::from_bytes([1; 16]))?.unwrap();
+            change.rotate(stored, VersionId::from_bytes([number; 16]), &[number; 32], Time::from_millis(1))
+        };
+        store.change(rotated).unwrap();
+    }
+    let asked = |store: &mut Store, number: u8| {
+        store.change(|change| {
+            let stored = change.key(&KeyId::from_bytes([1; 16]))?.unwrap();
+            Ok(change.material(&stored, &VersionId::from_bytes([number; 16]))?.is_some())
+        })
+    };
+    assert!(!asked(&mut store, 200).unwrap());
+    // A look at all of them would now end in an error.
+    store.backend.begin(Transaction::Write).unwrap();
+    assert_eq!(store.backend.delete_materials(1).unwrap().len(), 40);
+    store.backend.commit().unwrap();
+    for number in 201..=250 {
+        assert!(!asked(&mut store, number).unwrap(), "all versions are looked at again");
+    }
+    assert!(asked(&mut store, 3).is_err(), "a version that is gone is said never to have been there");
 }

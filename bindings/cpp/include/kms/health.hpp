@@ -20,6 +20,7 @@ enum class health_flag : std::uint32_t {
     slow_cpu = KMS_HEALTH_SLOW_CPU,  ///< no quick instructions for AES-GCM or random numbers
     /// the path names another file or nothing: nothing is changed or encrypted until the keystore is back
     keystore_replaced = KMS_HEALTH_KEYSTORE_REPLACED,
+    place_unverified = KMS_HEALTH_PLACE_UNVERIFIED,  ///< the file has several names: there may be a second path
 };
 
 /// Counts are of this handle since it was opened.

@@ -60,6 +60,7 @@ enum class status : kms_status {
     root_key_unavailable = KMS_ROOT_KEY_UNAVAILABLE,
     keystore_rolled_back = KMS_KEYSTORE_ROLLED_BACK,
     anchor_unavailable = KMS_ANCHOR_UNAVAILABLE,
+    keystore_second_path = KMS_KEYSTORE_SECOND_PATH,
 
     internal = KMS_INTERNAL,
     poisoned = KMS_POISONED,
@@ -200,6 +201,7 @@ using keystore_replaced = failure<status::keystore_replaced>;
 using root_key_unavailable = failure<status::root_key_unavailable>;
 using keystore_rolled_back = failure<status::keystore_rolled_back>;
 using anchor_unavailable = failure<status::anchor_unavailable>;
+using keystore_second_path = failure<status::keystore_second_path>;
 using internal = failure<status::internal>;
 using poisoned = failure<status::poisoned>;
 using forked = failure<status::forked>;
@@ -239,7 +241,7 @@ using all_failures = failures<
     status::invalid_key_material, status::invalid_import_token, status::expired_import_token, status::wrong_root_key,
     status::not_a_keystore, status::keystore_too_new, status::keystore_corrupt, status::keystore_io,
     status::keystore_read_only, status::keystore_busy, status::keystore_not_found, status::keystore_replaced,
-    status::root_key_unavailable, status::keystore_rolled_back, status::anchor_unavailable, status::internal, status::poisoned, status::forked, status::random_failed,
+    status::root_key_unavailable, status::keystore_rolled_back, status::anchor_unavailable, status::keystore_second_path, status::internal, status::poisoned, status::forked, status::random_failed,
     status::out_of_memory>;
 
 /// The text of this thread's last failed call.

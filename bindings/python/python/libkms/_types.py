@@ -248,6 +248,8 @@ class Health:
     """The CPU has no quick instructions for AES-GCM or for random numbers."""
     keystore_replaced: bool
     """The path names another file or nothing: nothing is changed or encrypted until the keystore is back."""
+    place_unverified: bool
+    """The keystore may have a second path, through which a crash would damage it: its file has several names."""
     rotations: int
     rotation_failures: int
     keys_destroyed: int

@@ -38,6 +38,7 @@ __all__ = [
     "KeystoreReadOnly",
     "KeystoreReplaced",
     "KeystoreRolledBack",
+    "KeystoreSecondPath",
     "KeystoreTooNew",
     "LimitExceeded",
     "MalformedCiphertext",
@@ -102,6 +103,7 @@ class Status(enum.IntEnum):
     ROOT_KEY_UNAVAILABLE = 509
     KEYSTORE_ROLLED_BACK = 510
     ANCHOR_UNAVAILABLE = 511
+    KEYSTORE_SECOND_PATH = 512
     INTERNAL = 900
     POISONED = 901
     FORKED = 902
@@ -274,6 +276,10 @@ class RootKeyUnavailable(Error, status=Status.ROOT_KEY_UNAVAILABLE):
 
 class KeystoreRolledBack(Error, status=Status.KEYSTORE_ROLLED_BACK):
     """An older copy of the whole keystore was put in the place of the one that its anchor knows."""
+
+
+class KeystoreSecondPath(Error, status=Status.KEYSTORE_SECOND_PATH):
+    """The path is a second one to the keystore: another name of its file, or a mount of the file alone."""
 
 
 class AnchorUnavailable(Error, status=Status.ANCHOR_UNAVAILABLE):
