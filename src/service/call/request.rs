@@ -41,6 +41,37 @@ fn unknown(name: &str, action: &Action) -> Error {
     Status::InvalidArgument.error(format!("{} has no parameter {}; its parameters: {known}", action.name, shown(name)))
 }
 
+/// The text with the escapes of Base64's signs undone, if it has any escape: serde_json puts what is escaped together in a
+/// buffer of its own, which it doesn't wipe, and a secret is Base64.
+fn without_escapes(text: &str) -> Result<Option<Zeroizing<String>>> {
+    if !text.contains('\\') {
+        return Ok(None);
+    }
+    let mut plain = Zeroizing::new(String::new());
+    plain.try_reserve_exact(text.len()).map_err(|_| memory::out_of_memory())?;
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        let (before, escape) = rest.split_at(at);
+        let length = match escape.get(1..6) {
+            _ if escape.starts_with("\\/") => 2,
+            Some("u002b" | "u002B" | "u002f" | "u002F" | "u003d" | "u003D") => 6,
+            // With the character that is escaped, which may be a backslash.
+            _ => 1 + escape.chars().nth(1).map_or(0, char::len_utf8),
+        };
+        let (escape, after) = escape.split_at(length);
+        plain.push_str(before);
+        plain.push_str(match escape.get(1..).unwrap_or_default() {
+            "/" | "u002f" | "u002F" => "/",
+            "u002b" | "u002B" => "+",
+            "u003d" | "u003D" => "=",
+            _ => escape,
+        });
+        rest = after;
+    }
+    plain.push_str(rest);
+    Ok(Some(plain))
+}
+
 /// JSON in which no object names a key twice; serde_json alone would keep the last and forget the others.
 fn unique(text: &str) -> Result<Option<Value>> {
     // serde_json's own buffer holds the longest text with an escape in it, and may be twice as long as that. The values
@@ -192,7 +223,8 @@ impl Request {
         if text.trim().is_empty() {
             return Ok(Self::of(Map::new()));
         }
-        match unique(text)? {
+        let plain = without_escapes(text)?;
+        match unique(plain.as_ref().map_or(text, |plain| plain))? {
             Some(Value::Object(object)) => Ok(Self::of(object)),
             _ => Err(Status::InvalidArgument.error(
                 "the request is not a JSON object, or has a name twice; pass an object of the action's parameters",
@@ -262,9 +294,9 @@ impl Request {
         Ok(Some(bytes))
     }
 
-    /// An array of objects. What isn't one is wiped like what is.
+    /// An array of objects, never as a text: see [`without_escapes`]. What isn't one is wiped like what is.
     pub fn records(&mut self, name: &str) -> Result<Vec<Self>> {
-        let Some(mut value) = self.json(name)? else { return Err(missing(name)) };
+        let Some(mut value) = self.take(name) else { return Err(missing(name)) };
         let objects = match &value {
             Value::Array(records) => records.iter().all(Value::is_object),
             _ => false,
@@ -316,6 +348,26 @@ impl Request {
         match self.optional_text(name)? {
             Some(text) if !allowed.contains(&text.as_str()) => Err(invalid(name)),
             _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_signs_of_base64_are_unescaped() {
+        let plain = |text: &str| without_escapes(text).unwrap().map(|plain| plain.to_string());
+        assert_eq!(plain(r#"{"a":"b/+="}"#), None);
+        for (text, wanted) in [
+            (r#"\/\u002b\u002B\u002f\u002F\u003d\u003D"#, "/++//=="),
+            (r#"\\/\\u002b"#, r#"\\/\\u002b"#),
+            (r#"\"\n\u0041\u002"#, r#"\"\n\u0041\u002"#),
+            ("\\", "\\"),
+            ("\\\u{1F511}x", "\\\u{1F511}x"),
+        ] {
+            assert_eq!(plain(text).as_deref(), Some(wanted), "{text}");
         }
     }
 }

@@ -2,6 +2,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
+mod memory;
+
 use super::*;
 use crate::Options;
 use crate::clock::ManualClock;
@@ -144,13 +146,12 @@ fn a_batch_answers_each_record_by_itself() {
     let version = ok(&kms, "CreateKeyVersion", json!({ "KeyId": key }))["KeyVersion"]["KeyVersionId"].clone();
     let inspected = ok(&kms, "Inspect", json!({ "CiphertextBlob": blob(&sealed, 1) }));
     assert_eq!((&inspected["KeyId"], &inspected["IsPrimary"]), (&key, &json!(false)));
-    // As a text that holds JSON, too.
     let records = json!([
         { "CiphertextBlob": blob(&sealed, 0), "SourceEncryptionContext": context },
         { "CiphertextBlob": blob(&sealed, 1), "DestinationEncryptionContext": context },
         { "CiphertextBlob": "eHg=" },
     ]);
-    let moved = ok(&kms, "ReEncryptBatch", json!({ "Records": records.to_string() }));
+    let moved = ok(&kms, "ReEncryptBatch", json!({ "Records": records }));
     assert_eq!(ok(&kms, "Inspect", json!({ "CiphertextBlob": blob(&moved, 0) }))["KeyVersionId"], version);
     let failed = &moved["Records"]["Record"][2];
     assert!(failed["Code"] == "InvalidParameter" && failed.get("CiphertextBlob").is_none(), "{failed}");
@@ -165,9 +166,14 @@ fn a_batch_answers_each_record_by_itself() {
     assert_eq!((&opened[0]["Plaintext"], &opened[1]["Plaintext"]), (&json!("b25l"), &json!("dHdv")));
     assert!(opened[2].get("Plaintext").is_none() && opened[2]["Code"] == "InvalidParameter");
 
-    for records in
-        [json!(["x"]), json!({}), json!([{}]), json!([{ "Plaintext": "?" }]), json!([{ "Plaintext": "", "More": 1 }])]
-    {
+    for records in [
+        json!(["x"]),
+        json!({}),
+        json!("[]"),
+        json!([{}]),
+        json!([{ "Plaintext": "?" }]),
+        json!([{ "Plaintext": "", "More": 1 }]),
+    ] {
         assert_eq!(refused(&kms, "EncryptBatch", json!({ "KeyId": key, "Records": records })).0, 400, "{records}");
     }
     assert_eq!(refused(&kms, "EncryptBatch", json!({ "KeyId": "alias/none", "Records": [] })).0, 404);

@@ -147,7 +147,8 @@ fn page() -> String {
          [`contract.md`](contract.md) says where libkms deviates. The other actions are libkms's own, in the same style.\n\
          `ListActions` returns this table as JSON.\n\n\
          A key id, alias or both may also be a resource name (`acs:kms:local:libkms:key/ID`, `acs:kms:local:libkms:alias/NAME`).\n\
-         Base64 is that of the bytes. A boolean or an integer may be a text, and an object or an array a text that holds JSON.\n\
+         Base64 is that of the bytes. A boolean or an integer may be a text, and an object or an array other than Records a text that holds\n\
+         JSON.\n\
          Each response also has RequestId; an error body has HttpStatus, Code, Message and RequestId.\n\
          Root keys, passphrases and plaintexts in a request are wiped from the library's memory; wiping the request is up to\n\
          the caller. A batch answers KMS_OK also where records failed: each has its own result.\n\n\
