@@ -53,6 +53,7 @@
  *            so each call first makes sure that 60 KiB can be had, and each transaction and each thread's first call
  *            2 MiB, and fails with KMS_OUT_OF_MEMORY otherwise. Only another thread that takes just this memory meanwhile,
  *            or a kernel that kills instead of refusing (overcommit), is stronger.
+ * Stack      A call needs 128 KiB of stack at most, besides what a callback of yours takes.
  * Callbacks  Run with no lock of the library held, and may call anything but kms_close on their own handle. They must not
  *            throw or longjmp. A child that was forked in one must not return from it.
  * fork       A child may go on with its parent's handle, and close it: it makes its own connection, randomness and rotation

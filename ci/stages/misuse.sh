@@ -20,6 +20,7 @@ compile_c target/misuse/table.c target/misuse/sanitized "$LIBRARY" -Itests/misus
 
 attempt "misuse, plain" in_empty_folder "$ROOT/target/misuse/plain"
 attempt "misuse, while memory is short" in_empty_folder "$ROOT/target/misuse/plain" short
+attempt "misuse, on a small stack" in_empty_folder "$ROOT/target/misuse/plain" stack
 attempt "misuse, sanitized" in_empty_folder "$ROOT/target/misuse/sanitized"
 attempt "misuse, valgrind" in_empty_folder valgrind --quiet --error-exitcode=9 --leak-check=full \
     --errors-for-leak-kinds=definite --fair-sched=try "$ROOT/target/misuse/plain" quick

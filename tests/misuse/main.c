@@ -56,6 +56,10 @@ int main(int argc, char **argv) {
         while_memory_is_short(argv[0]);
         return progress->broken != 0;
     }
+    if (argc > 2 && strcmp(argv[1], "stack") == 0) {
+        on_a_small_stack();
+        return progress->broken != 0;
+    }
     for (;;) {
         pid_t child;
         go_on_at = progress->number;

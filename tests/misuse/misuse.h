@@ -138,7 +138,7 @@ int begin(const function *, const char *name, const char *change);
 /* `shared`: arguments lie in each other's memory, so what they hold afterwards says nothing. */
 void finish(const function *, expected wanted, int shared);
 
-/* pointers.c, values.c, structs.c, behaviour.c, child.c, short.c: the kinds of misuse. */
+/* pointers.c, values.c, structs.c, behaviour.c, child.c, short.c, stack.c: the kinds of misuse. */
 void nulls(const function *);
 void misaligned(const function *);
 void shared_memory(const function *);
@@ -148,6 +148,7 @@ void struct_sizes(const function *);
 void fields(const function *);
 void callbacks(const function *);
 void option_callbacks(const function *);
+void on_a_small_stack(void);
 void while_memory_is_short(const char *program);
 int open_while_memory_is_short(const char *more, const char *path);
 void in_a_child(const function *, const char *location, expected wanted);

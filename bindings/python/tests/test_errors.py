@@ -38,6 +38,7 @@ def test_an_exception_is_also_what_python_calls_it(kms):
         kms.decrypt(b"none")
     with pytest.raises(libkms.Error) as raised:
         kms.describe_key("none")
+    assert issubclass(libkms.OutOfMemory, MemoryError)
     assert raised.value.status is libkms.Status.KEY_NOT_FOUND and raised.value.code == "Forbidden.KeyNotFound"
 
 

@@ -74,13 +74,49 @@ fn without_escapes(text: &str) -> Result<Option<Zeroizing<String>>> {
 
 /// JSON in which no object names a key twice; serde_json alone would keep the last and forget the others.
 fn unique(text: &str) -> Result<Option<Value>> {
+    let Shape { values, depth } = Shape::of(text);
+    if depth > DEPTH {
+        return Ok(None);
+    }
     // serde_json's own buffer holds the longest text with an escape in it, and may be twice as long as that. The values
     // around the texts are small; but not so many of them.
-    let values = text.bytes().filter(|byte| matches!(byte, b',' | b':' | b'[' | b'{')).count();
     memory::headroom_of(3 * text.len() + VALUE_BYTES * values + memory::TRANSACTION)?;
     match serde_json::from_str::<Unique>(text) {
         Ok(unique) => Ok(Some(unique.0)),
         Err(_) => memory::headroom_of(2 * text.len() + memory::TRANSACTION).map(|()| None),
+    }
+}
+
+/// How deeply a request may be nested, with room to spare: each level takes a kilobyte and more of the stack.
+const DEPTH: usize = 16;
+
+/// How many values a JSON text has at most, and how deeply they are nested.
+struct Shape {
+    values: usize,
+    depth: usize,
+}
+
+impl Shape {
+    fn of(text: &str) -> Self {
+        let (mut values, mut depth, mut deepest) = (1, 0usize, 0);
+        let (mut quoted, mut escaped) = (false, false);
+        for byte in text.bytes() {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' if quoted => escaped = true,
+                b'"' => quoted = !quoted,
+                _ if quoted => {}
+                b'[' | b'{' => {
+                    values += 1;
+                    depth += 1;
+                    deepest = deepest.max(depth);
+                }
+                b']' | b'}' => depth = depth.saturating_sub(1),
+                b',' | b':' => values += 1,
+                _ => {}
+            }
+        }
+        Self { values, depth: deepest }
     }
 }
 

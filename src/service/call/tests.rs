@@ -238,3 +238,16 @@ fn faults_are_in_the_body_of_the_error() {
     let fault = &body["Faults"]["Fault"][0];
     assert!(fault["KeyId"] == key && fault["Code"] == "Keystore.Corrupt", "{body}");
 }
+
+#[test]
+fn a_request_is_nested_sixteen_deep_at_most() {
+    let (kms, _) = open();
+    let filters = |depth: usize| format!(r#"{{"Filters":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
+    let text = |depth| kms.call("ListKeys", &filters(depth)).unwrap_err().error.to_string();
+    assert!(text(15).contains("Filters"), "{}", text(15));
+    assert!(text(16).contains("JSON"), "{}", text(16));
+    assert!(text(100_000).contains("JSON"));
+    // Brackets in a text are no nesting, also behind an escaped quote.
+    let text = r#"{"Description":"\"[[[[[[[[[[[[[[[[[[[[[[[["}"#;
+    kms.call("CreateKey", text).unwrap();
+}
