@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use kms::{CreateKey, Kms, Options, Status};
 
 use crate::child::{fork, wait_for};
-use crate::folder::{Folder, key_ids, new_key, quiet, status};
+use crate::folder::{Folder, key_ids, new_key, quiet, status, versions};
 use crate::role;
 use crate::worker::{Worker, heard};
 
@@ -180,6 +180,37 @@ pub fn become_daemon(arguments: &[String]) {
             println!("{}", use_it(&kms, read_only == "reads", &mut seen));
         }
     }
+}
+
+/// Opens a keystore with a rotation thread, then becomes a daemon in the usual way: forks twice and closes all descriptors
+/// before it uses the handle, in the process that closes them and in a child of it.
+pub fn fork_then_close(arguments: &[String]) {
+    let [folder] = arguments else { panic!("one argument") };
+    let folder = Path::new(folder);
+    let store = folder.join("keys.db");
+    let kms = Kms::open(store.to_str().unwrap(), &options(folder).rotation_thread(true).create(true)).unwrap();
+    let key = new_key(&kms, None);
+    let daemon = fork(|| {
+        let daemon = fork(|| {
+            // SAFETY: what is open is the library's.
+            unsafe { close_from_three() };
+            let hosts = Hosts::take_numbers(folder, false);
+            kms.rotate(&key).unwrap();
+            let child = fork(|| kms.rotate(&key).is_ok());
+            kms.rotate(&key).unwrap();
+            hosts.check();
+            wait_for(child) == 0
+        });
+        wait_for(daemon) == 0
+    });
+    assert_eq!(wait_for(daemon), 0);
+    assert_eq!(versions(&kms, &key).len(), 4);
+}
+
+#[test]
+fn a_daemon_goes_on_with_the_handle_that_was_opened_before_it_closed_all_descriptors() {
+    let folder = Folder::without_a_disk();
+    Worker::start("fork-then-close", &[folder.path("").to_str().unwrap()]).finish();
 }
 
 fn use_it(kms: &Kms, reads: bool, seen: &mut usize) -> String {

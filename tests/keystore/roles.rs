@@ -24,6 +24,7 @@ const ROLES: &[(&str, Role)] = &[
     ("low-descriptors", crate::descriptors::low),
     ("become-daemon", crate::descriptors::become_daemon),
     ("encrypt-always", crate::descriptors::encrypt_always),
+    ("fork-then-close", crate::descriptors::fork_then_close),
     ("close-beside", crate::descriptors::close_beside),
     ("open-as", crate::owners::open_as),
     ("under-refusals", crate::refusals::under_refusals),
