@@ -91,3 +91,19 @@ fn tick_rotates_every_due_key_once_and_says_how_many() {
     assert!(not_due.iter().all(|id| kms.key(id).version_count() == 1));
     assert_eq!(kms.health().unwrap().rotations, 600);
 }
+
+#[test]
+fn a_batch_without_a_destination_rotates_each_overdue_key_once() {
+    let kms = memory();
+    let keys = [kms.rotating_key(DAY), kms.rotating_key(DAY)];
+    let blobs: Vec<Vec<u8>> = (0..6).map(|n| kms.encrypt(&keys[n % 2], b"x", &[]).unwrap()).collect();
+    kms.at(5 * DAY_MS);
+    let moves: Vec<kms::Moved<'_>> = blobs.iter().map(|blob| kms::Moved { blob, ..Default::default() }).collect();
+    for (n, moved) in kms.reencrypt_batch(None, &moves).unwrap().into_iter().enumerate() {
+        let moved = kms.inspect(&moved.unwrap()).unwrap();
+        assert_eq!((moved.version, moved.is_primary), (kms.primary(&keys[n % 2]), true), "record {n}");
+    }
+    for key in &keys {
+        assert_eq!(kms.versions(key).len(), 2, "one rotation, however many records");
+    }
+}
