@@ -196,6 +196,16 @@
 // slower, and a copy of the running machine may repeat nonces: see docs/security.md, "Copies of a running machine".
 #define KMS_HEALTH_SLOW_CPU 4096
 
+// What opens a keystore: a root key of 32 bytes, given or from a file.
+#define KMS_ROOT_KEY 1
+
+#define KMS_ROOT_PASSPHRASE 2
+
+#define KMS_ROOT_CALLBACK 3
+
+// Most root slots of a keystore.
+#define KMS_MAX_ROOT_SLOTS 8
+
 // Options of kms_open. Used by one thread at a time; kms_open copies what it needs.
 typedef struct kms_options_t kms_options_t;
 
@@ -207,11 +217,18 @@ typedef struct kms_t kms_t;
 // failure.
 typedef int32_t kms_status;
 
-// Wraps or unwraps the root key outside of the library: writes at most `out_cap` bytes to `out` and their number to
-// `out_len`, and returns KMS_OK, or any other status to refuse.
+// Wraps or unwraps the root key outside of the library, by authenticated symmetric encryption: see
+// kms_options_set_root_callback.
+//
+// Writes at most `out_cap` bytes (16384) to `out` and their number to `out_len`, and returns KMS_OK, or any other status to
+// refuse. `aad` is text without NUL of at most 128 bytes that names purpose and keystore. `wrap` authenticates it
+// together with `input`; `unwrap` fails unless it is the same. `aad_len` is 0 for a slot that keystore format 1 made,
+// which bound nothing.
 typedef kms_status (*kms_wrap_fn)(void *user,
                                   const uint8_t *input,
                                   size_t input_len,
+                                  const uint8_t *aad,
+                                  size_t aad_len,
                                   uint8_t *out,
                                   size_t out_cap,
                                   size_t *out_len);
@@ -382,6 +399,25 @@ typedef int32_t (*kms_visit_fault_fn)(void *user,
                                       kms_status status,
                                       const char *text);
 
+// One root that opens the keystore. Valid during the callback only.
+typedef struct kms_root_slot {
+    uint32_t struct_size;
+    // KMS_ROOT_...
+    int32_t kind;
+    char slot_id[KMS_ID_SIZE];
+    // Unix milliseconds, UTC; 0 if keystore format 1 made the slot.
+    int64_t creation_date_ms;
+    // NULL if it has none.
+    const char *label;
+    // 1 if this handle was opened by it.
+    int32_t opened_this_handle;
+    // 0.
+    int32_t reserved;
+} kms_root_slot;
+
+// Shown one root slot at a time; a return value other than 0 ends the list.
+typedef int32_t (*kms_visit_root_slot_fn)(void *user, const struct kms_root_slot *slot);
+
 #define KMS_OK 0
 
 #define KMS_INVALID_ARGUMENT 100
@@ -458,7 +494,8 @@ typedef int32_t (*kms_visit_fault_fn)(void *user,
 // Another file stands at the keystore's path now, or none. Nothing was written.
 #define KMS_KEYSTORE_REPLACED 508
 
-// The root key file is missing, unreadable, another user's, open to others or of the wrong size, or the callback failed.
+// The root key file is missing, unreadable, another user's, open to others, of the wrong size or all zeros, or the callback
+// failed.
 #define KMS_ROOT_KEY_UNAVAILABLE 509
 
 // An older copy of the whole keystore was put in the place of the one that its anchor knows.
@@ -470,6 +507,12 @@ typedef int32_t (*kms_visit_fault_fn)(void *user,
 // The path is a second one to the keystore: another name of the file, or a mount of the file alone. Open it by its first
 // path, or mount its folder.
 #define KMS_KEYSTORE_SECOND_PATH 512
+
+// The keystore has no root slot of this id: see kms_list_root_slots.
+#define KMS_ROOT_SLOT_NOT_FOUND 515
+
+// This root opens the keystore already. Nothing was changed.
+#define KMS_ROOT_SLOT_EXISTS 516
 
 #define KMS_INTERNAL 900
 
@@ -499,13 +542,13 @@ struct kms_options_t *kms_options_new(void);
 void kms_options_free(struct kms_options_t *options);
 
 // kms_options_set_root_key sets a root key of exactly 32 bytes, which opens the keystore. It is copied into memory
-// that is locked and wiped.
+// that is locked and wiped. 32 zero bytes are refused with KMS_INVALID_ARGUMENT.
 KMS_MUST_USE
 kms_status kms_options_set_root_key(struct kms_options_t *options,
                                     const uint8_t *key,
                                     size_t key_len);
 
-// kms_options_set_root_key_file names a regular file of exactly 32 bytes. It must belong to the process's user or to root; its
+// kms_options_set_root_key_file names a regular file of exactly 32 bytes, not all zero. It must belong to the process's user or to root; its
 // group may read it (0440, as systemd credentials and Kubernetes secrets are), others may not. With kms_options_set_create, a
 // missing file is made together with a missing keystore, with mode 0600.
 KMS_MUST_USE
@@ -519,8 +562,17 @@ kms_status kms_options_set_root_passphrase(struct kms_options_t *options,
                                            const uint8_t *passphrase,
                                            size_t passphrase_len);
 
-// kms_options_set_root_callback lets two functions wrap and unwrap the root key: an HSM, a TPM, a cloud KMS. `wrap` is
-// called once when the keystore is created, `unwrap` once at each kms_open, never in a forked child.
+// kms_options_set_root_callback lets two functions wrap and unwrap the root key with a key that stays in an HSM, a TPM or
+// a cloud KMS.
+//
+// Both must use authenticated symmetric encryption that binds `aad`: an AEAD such as AES-256-GCM. Never use public-key
+// encryption, such as RSA-OAEP: whoever can write the keystore's file could encrypt a root key of their own with the
+// public key, and the program would open their keystore as yours. Where the device takes no additional data, encrypt
+// `aad` before the key, and compare it after decryption.
+//
+// `wrap` is called when a slot is made: by kms_open that creates, kms_change_root and kms_add_root_slot. `unwrap` then
+// tries the result, once with another aad, which must fail (KMS_ROOT_KEY_UNAVAILABLE if it doesn't), and once with the
+// same. kms_open calls `unwrap` for each callback slot until one opens the keystore; a forked child calls neither.
 KMS_MUST_USE
 kms_status kms_options_set_root_callback(struct kms_options_t *options,
                                          kms_wrap_fn wrap,
@@ -1086,6 +1138,9 @@ kms_status kms_delete_key_material(const struct kms_t *kms,
 //     Verify                          kms_verify
 //     Backup                          kms_backup
 //     ChangeRoot                      kms_change_root
+//     AddRootSlot                     kms_add_root_slot
+//     RemoveRootSlot                  kms_remove_root_slot
+//     ListRootSlots                   kms_list_root_slots
 //     ListActions                     -
 KMS_MUST_USE
 kms_status kms_call(const struct kms_t *kms,
@@ -1121,15 +1176,48 @@ KMS_MUST_USE
 kms_status kms_backup(const struct kms_t *kms,
                       const char *path);
 
-// kms_change_root makes the root key of `options` the one that opens the keystore, instead of all that did; handles that
-// are open go on. Of the options, the root counts, and kms_options_set_create for a key file that isn't there.
+// kms_change_root makes the root of `options` the only one that opens the keystore: all root slots are replaced by one.
+// Open handles keep working. Of the options, the root counts, and kms_options_set_create for a key file that isn't there.
 //
-// The new root is tried before anything is changed. Nothing is sealed anew, so it takes no longer for many keys; copies
-// of the file made before are still opened by the old root. After a failure that may have changed the keystore (see
+// The new root is tried before anything is changed. Nothing is sealed again, so it takes no longer for many keys; copies
+// of the file made before are still opened by the old roots. After a failure that may have changed the keystore (see
 // Keystore above), keep both roots until you know which one opens it.
+//
+// Fails with KMS_ROOT_SLOT_EXISTS if the root opens the keystore already. A callback may be the same as before: its key
+// may have been rotated outside, and the root key is wrapped again by it.
 KMS_MUST_USE
 kms_status kms_change_root(const struct kms_t *kms,
                            const struct kms_options_t *options);
+
+// kms_add_root_slot lets the root of `options` open the keystore too, beside those that do: a recovery key beside a
+// passphrase. A keystore has at most 8 root slots, of any kind. The id of the new one is stored in `slot_id`, KMS_ID_SIZE
+// bytes, unless that is NULL.
+//
+// `label` is a name for the list, at most 255 bytes; NULL: none. It is stored in the clear. As for kms_change_root, the
+// root is tried first, nothing is sealed again, and kms_options_set_create makes a missing key file.
+//
+// Fails with KMS_ROOT_SLOT_EXISTS if the root opens the keystore already, with KMS_LIMIT_EXCEEDED for a ninth slot or too
+// long a label.
+KMS_MUST_USE
+kms_status kms_add_root_slot(const struct kms_t *kms,
+                             const struct kms_options_t *options,
+                             const char *label,
+                             char *slot_id);
+
+// kms_remove_root_slot removes a root slot: its root opens the keystore no more. Open handles keep working, also one that
+// was opened by it. Copies of the file made before are still opened by it.
+//
+// Fails with KMS_ROOT_SLOT_NOT_FOUND, and with KMS_UNSUPPORTED_OPERATION for the last slot.
+KMS_MUST_USE
+kms_status kms_remove_root_slot(const struct kms_t *kms,
+                                const char *slot_id);
+
+// kms_list_root_slots shows each root slot to `visit`, in the order in which they were added, until `visit` returns
+// another value than 0. No lock is held while it runs.
+KMS_MUST_USE
+kms_status kms_list_root_slots(const struct kms_t *kms,
+                               kms_visit_root_slot_fn visit,
+                               void *user);
 
 // kms_status_name gives the constant's name, such as "KMS_REJECTED_DISABLED". Never NULL, whatever the number; valid
 // for ever.

@@ -178,6 +178,8 @@ statuses! {
     KeystoreRolledBack = 510, "KMS_KEYSTORE_ROLLED_BACK", "Keystore.RolledBack";
     AnchorUnavailable = 511, "KMS_ANCHOR_UNAVAILABLE", "Keystore.AnchorUnavailable";
     KeystoreSecondPath = 512, "KMS_KEYSTORE_SECOND_PATH", "Keystore.SecondPath";
+    RootSlotNotFound = 515, "KMS_ROOT_SLOT_NOT_FOUND", "Keystore.RootSlotNotFound";
+    RootSlotExists = 516, "KMS_ROOT_SLOT_EXISTS", "Keystore.RootSlotExists";
 
     Internal = 900, "KMS_INTERNAL", "InternalFailure";
     Poisoned = 901, "KMS_POISONED", "InternalFailure.Poisoned";

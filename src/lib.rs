@@ -52,7 +52,7 @@ pub(crate) mod sys;
 pub mod service;
 
 pub use clock::{Clock, ManualClock};
-pub use domain::id::{KeyId, VersionId};
+pub use domain::id::{KeyId, SlotId, VersionId};
 pub use domain::key::{Key, Origin};
 pub use domain::rotation::{Interval, Rotation};
 pub use domain::state::KeyState;
@@ -63,4 +63,4 @@ pub use service::{
     BlobInfo, CallFailed, CreateKey, Event, EventKind, Fault, Health, ImportParameters, Kms, Moved, Options, Record,
     Take, Ticked, Wrapping, waiting_again, without_waiting,
 };
-pub use store::{AnchorStore, RootWrapper};
+pub use store::{AnchorStore, RootKind, RootSlot, RootWrapper};

@@ -17,16 +17,17 @@ cobol() { cobc -x -free -Wall -Werror -o "$out/$1" "examples/$1.cob" -Q -Wl,--no
 fortran() { gfortran -std=f2018 -Wall -Wextra -Werror -J"$out" -o "$out/$1" "examples/$1.f90" "${link[@]}"; }
 
 # shellcheck disable=SC2046
-envelope() { gcc -std=c99 -Wall -Wextra -Wpedantic -Werror -Iinclude -o "$out/envelope" examples/envelope.c "${link[@]}" $(pkg-config --cflags --libs libcrypto); }
+with_libcrypto() { gcc -std=c99 -Wall -Wextra -Wpedantic -Werror -Iinclude -o "$out/$1" "examples/$1.c" "${link[@]}" $(pkg-config --cflags --libs libcrypto); }
 attempt "compile prefork.c" c prefork
 attempt "compile no_threads.c" c no_threads
-attempt "compile envelope.c" envelope
+attempt "compile envelope.c" with_libcrypto envelope
+attempt "compile root_callback.c" with_libcrypto root_callback
 attempt "compile quickstart.cpp" cxx quickstart
 attempt "compile batch.cob" cobol batch
 attempt "compile readings.f90" fortran readings
 all_passed
 
-for program in prefork no_threads quickstart_cpp batch readings; do
+for program in prefork no_threads quickstart_cpp root_callback batch readings; do
     attempt "run $program, and again beside what it left" in_empty_folder sh -c '"$0" "$1" && "$0" "$1"' "$out/$program"
 done
 

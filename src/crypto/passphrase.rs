@@ -19,25 +19,34 @@ pub const ENCODED: usize = 12;
 /// Length of a salt in bytes.
 pub const SALT: usize = 16;
 
+/// The least that a slot may cost, OWASP's minimum for Argon2id: 19 MiB, 2 passes, 1 lane.
+const MIN_MEMORY_KIB: u32 = 19 << 10;
+const MIN_PASSES: u32 = 2;
 /// Most memory that a keystore may ask for: 4 GiB.
 const MAX_MEMORY_KIB: u32 = 4 << 20;
 const MAX_LANES: u32 = 64;
-/// Most memory times passes: 64 GiB, about a minute and a half on one core (0.7 GiB/s measured).
-const MAX_WORK_KIB: u64 = 64 << 20;
+/// Most memory times passes, of all slots together: 64 GiB, about a minute and a half on one core (0.7 GiB/s measured).
+pub const MAX_WORK_KIB: u64 = 64 << 20;
 
 impl Argon2Params {
     /// RFC 9106 §4, the second recommended option: 64 MiB, 3 passes, 4 lanes.
     pub const DEFAULT: Self = Self { memory_kib: 64 << 10, passes: 3, lanes: 4 };
 
-    /// Refuses what the RFC doesn't define and what a hostile file would ask for: more than 4 GiB, more than 64 GiB in
-    /// all passes, more than 64 lanes. Fails with `KeystoreCorrupt`.
+    /// Refuses what the RFC doesn't define and what a hostile file would ask for: less than 19 MiB or 2 passes, more than
+    /// 4 GiB, more than 64 GiB in all passes, more than 64 lanes. Fails with `KeystoreCorrupt`.
     pub fn check(&self) -> Result<()> {
-        let work = u64::from(self.memory_kib) * u64::from(self.passes);
-        let defined = self.passes >= 1 && self.lanes >= 1 && self.memory_kib / 8 >= self.lanes;
-        if !defined || self.memory_kib > MAX_MEMORY_KIB || self.lanes > MAX_LANES || work > MAX_WORK_KIB {
+        let defined = self.lanes >= 1 && self.memory_kib / 8 >= self.lanes;
+        let cheap = self.memory_kib < MIN_MEMORY_KIB || self.passes < MIN_PASSES;
+        let work = self.work_kib();
+        if !defined || cheap || self.memory_kib > MAX_MEMORY_KIB || self.lanes > MAX_LANES || work > MAX_WORK_KIB {
             return Err(Status::KeystoreCorrupt.error("a passphrase slot asks for an impossible Argon2 cost"));
         }
         Ok(())
+    }
+
+    /// Memory times passes.
+    pub fn work_kib(&self) -> u64 {
+        u64::from(self.memory_kib) * u64::from(self.passes)
     }
 
     pub fn encode(&self) -> [u8; ENCODED] {
@@ -71,6 +80,10 @@ impl Argon2Params {
 /// when the memory can't be had.
 pub fn derive(passphrase: &[u8], salt: &[u8; SALT], params: &Argon2Params) -> Result<Zeroizing<[u8; 32]>> {
     params.check()?;
+    stretch(passphrase, salt, params)
+}
+
+fn stretch(passphrase: &[u8], salt: &[u8; SALT], params: &Argon2Params) -> Result<Zeroizing<[u8; 32]>> {
     let failed = |error: argon2::Error| Status::Internal.error(format!("Argon2 failed: {error}"));
     if passphrase.len() > argon2::MAX_PWD_LEN {
         return Err(Status::InvalidArgument.error("the passphrase is too long"));

@@ -1,4 +1,4 @@
-//! The ids of keys and key versions: random UUIDs (RFC 9562 §5.4), printed in lower case with hyphens.
+//! The ids of keys, key versions and root slots: random UUIDs (RFC 9562 §5.4), printed in lower case with hyphens.
 
 use std::fmt;
 
@@ -55,6 +55,10 @@ id!(
 id!(
     /// Names one version of a key for ever; never reused.
     VersionId
+);
+id!(
+    /// Names a root slot for as long as it is there; derived from its content, so never another's.
+    SlotId
 );
 
 #[cfg(test)]

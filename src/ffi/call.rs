@@ -65,6 +65,9 @@ use super::status::kms_status;
 ///     Verify                          kms_verify
 ///     Backup                          kms_backup
 ///     ChangeRoot                      kms_change_root
+///     AddRootSlot                     kms_add_root_slot
+///     RemoveRootSlot                  kms_remove_root_slot
+///     ListRootSlots                   kms_list_root_slots
 ///     ListActions                     -
 #[unsafe(no_mangle)]
 #[must_use]

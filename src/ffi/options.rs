@@ -12,7 +12,7 @@ use super::types::{kms_anchor_get_fn, kms_anchor_put_fn, kms_clock_fn, kms_event
 use crate::clock::CallbackClock;
 use crate::error::{Result, Status};
 use crate::service::{Event, Options, passphrase_of};
-use crate::store::{AnchorStore, RootWrapper};
+use crate::store::{ALL_ZEROS, AnchorStore, RootWrapper, WRAPPED_MAX};
 use crate::sys::memory;
 use crate::sys::shield::Uncancelled;
 
@@ -78,7 +78,7 @@ pub fn flag(value: i32, what: &str) -> Result<bool> {
 }
 
 /// kms_options_set_root_key sets a root key of exactly 32 bytes, which opens the keystore. It is copied into memory
-/// that is locked and wiped.
+/// that is locked and wiped. 32 zero bytes are refused with KMS_INVALID_ARGUMENT.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_options_set_root_key(
@@ -92,11 +92,14 @@ pub unsafe extern "C" fn kms_options_set_root_key(
         if key.len() != crate::sys::secret::KEY_LEN {
             return Err(Status::InvalidArgument.error("a root key has exactly 32 bytes"));
         }
+        if key.iter().all(|byte| *byte == 0) {
+            return Err(Status::InvalidArgument.error(ALL_ZEROS));
+        }
         set(options, |o| o.root_key(key))
     })
 }
 
-/// kms_options_set_root_key_file names a regular file of exactly 32 bytes. It must belong to the process's user or to root; its
+/// kms_options_set_root_key_file names a regular file of exactly 32 bytes, not all zero. It must belong to the process's user or to root; its
 /// group may read it (0440, as systemd credentials and Kubernetes secrets are), others may not. With kms_options_set_create, a
 /// missing file is made together with a missing keystore, with mode 0600.
 #[unsafe(no_mangle)]
@@ -134,8 +137,17 @@ pub unsafe extern "C" fn kms_options_set_root_passphrase(
     })
 }
 
-/// kms_options_set_root_callback lets two functions wrap and unwrap the root key: an HSM, a TPM, a cloud KMS. `wrap` is
-/// called once when the keystore is created, `unwrap` once at each kms_open, never in a forked child.
+/// kms_options_set_root_callback lets two functions wrap and unwrap the root key with a key that stays in an HSM, a TPM or
+/// a cloud KMS.
+///
+/// Both must use authenticated symmetric encryption that binds `aad`: an AEAD such as AES-256-GCM. Never use public-key
+/// encryption, such as RSA-OAEP: whoever can write the keystore's file could encrypt a root key of their own with the
+/// public key, and the program would open their keystore as yours. Where the device takes no additional data, encrypt
+/// `aad` before the key, and compare it after decryption.
+///
+/// `wrap` is called when a slot is made: by kms_open that creates, kms_change_root and kms_add_root_slot. `unwrap` then
+/// tries the result, once with another aad, which must fail (KMS_ROOT_KEY_UNAVAILABLE if it doesn't), and once with the
+/// same. kms_open calls `unwrap` for each callback slot until one opens the keystore; a forked child calls neither.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_options_set_root_callback(
@@ -354,7 +366,8 @@ impl AnchorStore for AnchorCallback {
     }
 }
 
-type WrapFn = unsafe extern "C" fn(*mut c_void, *const u8, usize, *mut u8, usize, *mut usize) -> kms_status;
+type WrapFn =
+    unsafe extern "C" fn(*mut c_void, *const u8, usize, *const u8, usize, *mut u8, usize, *mut usize) -> kms_status;
 
 struct Callback {
     wrap: WrapFn,
@@ -362,23 +375,21 @@ struct Callback {
     user: User,
 }
 
-/// What a wrapped root key may be long: enough for any HSM's token.
-const WRAPPED_MAX: usize = 16 * 1024;
-
 impl Callback {
-    fn call(&self, function: WrapFn, name: &str, input: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
+    fn call(&self, function: WrapFn, name: &str, input: &[u8], aad: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
         let mut out = Zeroizing::new(memory::zeroed(WRAPPED_MAX)?);
         let mut len = 0usize;
-        // SAFETY: the caller's function, with his pointer and buffers that live through the call.
+        let (user, room) = (self.user.pointer(), out.len());
+        // SAFETY: the caller's function, with their pointer and buffers that live through the call.
         let status = unsafe {
-            function(self.user.pointer(), input.as_ptr(), input.len(), out.as_mut_ptr(), out.len(), &mut len)
+            function(user, input.as_ptr(), input.len(), aad.as_ptr(), aad.len(), out.as_mut_ptr(), room, &mut len)
         };
         let refused = |why: String| Status::RootKeyUnavailable.error(format!("the {name} callback {why}"));
         if status != KMS_OK {
             return Err(refused(format!("failed with status {status}")));
         }
         if len == 0 || len > WRAPPED_MAX {
-            return Err(refused("gave no result or one that is too long".into()));
+            return Err(refused("returned no result or one that is too long".into()));
         }
         out.truncate(len);
         Ok(out)
@@ -386,11 +397,11 @@ impl Callback {
 }
 
 impl RootWrapper for Callback {
-    fn wrap(&self, root: &[u8]) -> Result<Vec<u8>> {
-        self.call(self.wrap, "wrap", root).map(|wrapped| wrapped.to_vec())
+    fn wrap(&self, root: &[u8], aad: &[u8]) -> Result<Vec<u8>> {
+        self.call(self.wrap, "wrap", root, aad).map(|wrapped| wrapped.to_vec())
     }
 
-    fn unwrap(&self, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
-        self.call(self.unwrap, "unwrap", wrapped)
+    fn unwrap(&self, wrapped: &[u8], aad: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
+        self.call(self.unwrap, "unwrap", wrapped, aad)
     }
 }

@@ -60,7 +60,8 @@ pub const KMS_KEYSTORE_BUSY: kms_status = 506;
 pub const KMS_KEYSTORE_NOT_FOUND: kms_status = 507;
 /// Another file stands at the keystore's path now, or none. Nothing was written.
 pub const KMS_KEYSTORE_REPLACED: kms_status = 508;
-/// The root key file is missing, unreadable, another user's, open to others or of the wrong size, or the callback failed.
+/// The root key file is missing, unreadable, another user's, open to others, of the wrong size or all zeros, or the callback
+/// failed.
 pub const KMS_ROOT_KEY_UNAVAILABLE: kms_status = 509;
 /// An older copy of the whole keystore was put in the place of the one that its anchor knows.
 pub const KMS_KEYSTORE_ROLLED_BACK: kms_status = 510;
@@ -69,6 +70,10 @@ pub const KMS_ANCHOR_UNAVAILABLE: kms_status = 511;
 /// The path is a second one to the keystore: another name of the file, or a mount of the file alone. Open it by its first
 /// path, or mount its folder.
 pub const KMS_KEYSTORE_SECOND_PATH: kms_status = 512;
+/// The keystore has no root slot of this id: see kms_list_root_slots.
+pub const KMS_ROOT_SLOT_NOT_FOUND: kms_status = 515;
+/// This root opens the keystore already. Nothing was changed.
+pub const KMS_ROOT_SLOT_EXISTS: kms_status = 516;
 
 pub const KMS_INTERNAL: kms_status = 900;
 /// A panic inside the library was stopped here; close the handle.

@@ -56,7 +56,7 @@ fn the_headers_constants_are_the_librarys_statuses() {
             Some((name.to_owned(), number))
         })
         .filter(|(_, number)| (100..1000).contains(number))
-        .filter(|(name, _)| name != "KMS_MAX_OVERHEAD")
+        .filter(|(name, _)| name != "KMS_MAX_OVERHEAD" && !name.starts_with("KMS_HEALTH_"))
         .collect();
     let mut ours: Vec<(String, i32)> = Status::ALL.iter().map(|s| (s.name().to_owned(), *s as i32)).collect();
     defined.sort();

@@ -251,6 +251,32 @@ pub struct kms_health_info {
     pub generation: u64,
 }
 
+/// What opens a keystore: a root key of 32 bytes, given or from a file.
+pub const KMS_ROOT_KEY: i32 = 1;
+pub const KMS_ROOT_PASSPHRASE: i32 = 2;
+pub const KMS_ROOT_CALLBACK: i32 = 3;
+
+/// Most root slots of a keystore.
+pub const KMS_MAX_ROOT_SLOTS: usize = 8;
+
+/// One root that opens the keystore. Valid during the callback only.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct kms_root_slot {
+    pub struct_size: u32,
+    /// KMS_ROOT_...
+    pub kind: i32,
+    pub slot_id: [c_char; KMS_ID_SIZE],
+    /// Unix milliseconds, UTC; 0 if keystore format 1 made the slot.
+    pub creation_date_ms: i64,
+    /// NULL if it has none.
+    pub label: *const c_char,
+    /// 1 if this handle was opened by it.
+    pub opened_this_handle: i32,
+    /// 0.
+    pub reserved: i32,
+}
+
 /// Called with no lock of the library held, on the thread where the event happened: a caller's or the rotation thread.
 /// It may call anything but kms_close.
 pub type kms_event_fn = Option<unsafe extern "C" fn(user: *mut c_void, event: *const kms_event)>;
@@ -258,13 +284,20 @@ pub type kms_event_fn = Option<unsafe extern "C" fn(user: *mut c_void, event: *c
 /// Tells the time in Unix milliseconds, UTC.
 pub type kms_clock_fn = Option<unsafe extern "C" fn(user: *mut c_void) -> i64>;
 
-/// Wraps or unwraps the root key outside of the library: writes at most `out_cap` bytes to `out` and their number to
-/// `out_len`, and returns KMS_OK, or any other status to refuse.
+/// Wraps or unwraps the root key outside of the library, by authenticated symmetric encryption: see
+/// kms_options_set_root_callback.
+///
+/// Writes at most `out_cap` bytes (16384) to `out` and their number to `out_len`, and returns KMS_OK, or any other status to
+/// refuse. `aad` is text without NUL of at most 128 bytes that names purpose and keystore. `wrap` authenticates it
+/// together with `input`; `unwrap` fails unless it is the same. `aad_len` is 0 for a slot that keystore format 1 made,
+/// which bound nothing.
 pub type kms_wrap_fn = Option<
     unsafe extern "C" fn(
         user: *mut c_void,
         input: *const u8,
         input_len: usize,
+        aad: *const u8,
+        aad_len: usize,
         out: *mut u8,
         out_cap: usize,
         out_len: *mut usize,
@@ -298,6 +331,9 @@ pub type kms_visit_tag_fn = Option<unsafe extern "C" fn(user: *mut c_void, tag: 
 
 /// Shown one version at a time; a return value other than 0 ends the list.
 pub type kms_visit_version_fn = Option<unsafe extern "C" fn(user: *mut c_void, version: *const kms_key_version) -> i32>;
+
+/// Shown one root slot at a time; a return value other than 0 ends the list.
+pub type kms_visit_root_slot_fn = Option<unsafe extern "C" fn(user: *mut c_void, slot: *const kms_root_slot) -> i32>;
 
 /// Shown one fault of the keystore at a time: a key's id, or NULL where it is about no single key, the status that uses
 /// of it fail with, and a text for people. A return value other than 0 ends the walk.

@@ -11,7 +11,7 @@ use super::{Core, Inner, Kms};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::limits;
 use crate::error::{Error, Result, Status};
-use crate::store::{Anchor, AnchorStore, Location, Root, RootWrapper, Settings, Store};
+use crate::store::{ALL_ZEROS, Anchor, AnchorStore, Location, Root, RootWrapper, Settings, Store};
 use crate::sys::fork::PerProcess;
 use crate::sys::secret::{Arena, KEY_LEN};
 use crate::sys::{memory, stack, waiting};
@@ -54,12 +54,13 @@ impl Options {
         Self::default()
     }
 
-    /// A root key of 32 bytes.
+    /// A root key of 32 bytes, which are not all zero.
     pub fn root_key(mut self, key: &[u8]) -> Self {
-        let kept = stack::swept(|| {
-            <[u8; KEY_LEN]>::try_from(key)
-                .map_err(|_| Status::InvalidArgument.error("a root key has exactly 32 bytes"))
-                .and_then(|key| Arena::new().keep(&mut Zeroizing::new(key)))
+        let invalid = |text: &'static str| Status::InvalidArgument.error(text);
+        let kept = stack::swept(|| match <[u8; KEY_LEN]>::try_from(key).map(Zeroizing::new) {
+            Err(_) => Err(invalid("a root key has exactly 32 bytes")),
+            Ok(key) if *key == [0; KEY_LEN] => Err(invalid(ALL_ZEROS)),
+            Ok(mut key) => Arena::new().keep(&mut key),
         });
         match kept {
             Ok(secret) => self.roots.push(Root::Key(Arc::new(secret))),
@@ -95,6 +96,12 @@ impl Options {
     }
 
     /// An HSM, a TPM, a cloud KMS: called at open, with no lock held.
+    ///
+    /// It must be authenticated symmetric encryption that binds `aad`: an AEAD such as AES-256-GCM, by a key that stays
+    /// outside. Never public-key encryption: whoever writes the keystore's file could encrypt a root key of their own, and
+    /// put a keystore in the place of yours. `aad` is text of at most 128 bytes, for this purpose and this keystore. A
+    /// device that takes none can encrypt `aad` before the key and compare it afterwards. When a slot is made, the library
+    /// tries that the callback unwraps with the same `aad` and not with another.
     pub fn root_callback(mut self, wrapper: Arc<dyn RootWrapper>) -> Self {
         self.roots.push(Root::Callback(wrapper));
         self
@@ -206,6 +213,7 @@ impl Kms {
             read_only: options.read_only,
             patience: options.busy_timeout,
             anchor: options.anchor.clone(),
+            opened_ms: options.clock.wall().millis(),
         };
         let arena = Arena::new();
         let place = settings.location.clone();

@@ -122,8 +122,7 @@ impl Audit {
     }
 
     fn slots(&mut self, view: &mut View<'_>) -> Result<()> {
-        let slots = view.rows.backend.slots()?;
-        view.rows.sealing.check_slots(&view.meta, &slots)
+        view.slots().map(drop)
     }
 
     /// The names after `after`; none, and a fault once, where the tree is damaged.

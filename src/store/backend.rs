@@ -32,12 +32,25 @@ pub struct MetaRow {
     pub place: Option<Vec<u8>>,
 }
 
+/// Most root slots of a keystore.
+pub const SLOTS: usize = 8;
+/// Most bytes of a slot's parameters, of its wrapped key (enough for any HSM's token), and of its label.
+pub const PARAMETERS_MAX: usize = 64;
+pub const WRAPPED_MAX: usize = 16 * 1024;
+pub const LABEL_BYTES: usize = 255;
+
 /// One way to unwrap the store root key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlotRow {
+    /// Chosen by the backend, in the order in which slots are added.
+    pub row: i64,
     pub kind: i64,
     pub parameters: Vec<u8>,
     pub wrapped: Vec<u8>,
+    /// Added by format 2: Unix milliseconds.
+    pub created: Option<i64>,
+    /// Added by format 2: what the program calls it.
+    pub label: Option<String>,
 }
 
 /// A key's metadata; no secrets. Times are Unix milliseconds.
@@ -190,8 +203,11 @@ pub trait Backend: Send {
 
     fn meta(&mut self) -> Result<MetaRow>;
     fn put_meta(&mut self, meta: &MetaRow) -> Result<()>;
+    /// In the order of their rows; one more than there may be tells that there are too many.
     fn slots(&mut self) -> Result<Vec<SlotRow>>;
+    /// Gives the slot a row of its own, after all others.
     fn insert_slot(&mut self, slot: &SlotRow) -> Result<()>;
+    fn delete_slot(&mut self, row: i64) -> Result<()>;
     fn delete_slots(&mut self) -> Result<()>;
 
     /// A node of a tree.

@@ -14,24 +14,32 @@ use zeroize::Zeroizing;
 use super::backend::{Backend, Transaction};
 use super::root::{Root, read_key_file};
 use super::sealing::Sealing;
+use super::slot;
 use super::sqlite::{self, Sqlite};
 use crate::crypto::kdf;
 use crate::error::{Error, Result, Status};
 use crate::sys::file::{self, File, FileId};
 use crate::sys::{fault, fork, random, sync};
 
+/// The root of a keystore that is made, and when that is.
+#[derive(Clone, Copy)]
+pub struct NewRoot<'a> {
+    pub root: &'a Root,
+    pub created: i64,
+}
+
 /// Makes the keystore at `path` if there is none. `patience` bounds the wait for another creator. Returns the store root
 /// key where it was made here, so that a root that was just tried need not unwrap it once more.
-pub fn create(path: &Path, root: &Root, patience: Duration) -> Result<Option<Zeroizing<[u8; 32]>>> {
+pub fn create(path: &Path, new: &NewRoot<'_>, patience: Duration) -> Result<Option<Zeroizing<[u8; 32]>>> {
     sqlite::check_no_leftover(path)?;
-    match root {
-        Root::File(key_path) => create_with_key_file(path, key_path, patience).map(|()| None),
+    match new.root {
+        Root::File(key_path) => create_with_key_file(path, key_path, new.created, patience).map(|()| None),
         _ if sqlite::exists(path)? => Ok(None),
-        _ => create_store(path, root),
+        _ => create_store(path, new),
     }
 }
 
-fn create_with_key_file(path: &Path, key_path: &Path, patience: Duration) -> Result<()> {
+fn create_with_key_file(path: &Path, key_path: &Path, created: i64, patience: Duration) -> Result<()> {
     let deadline = Instant::now() + patience;
     loop {
         match (sqlite::exists(path)?, sqlite::exists(key_path)?) {
@@ -64,7 +72,7 @@ fn create_with_key_file(path: &Path, key_path: &Path, patience: Duration) -> Res
                 }
             }
             (false, false) => {
-                if create_both(path, key_path)? {
+                if create_both(path, key_path, created)? {
                     return Ok(());
                 }
             }
@@ -95,7 +103,7 @@ fn store_without(store: &Path) -> Error {
 }
 
 /// A new key file and its store; false if another made one first.
-fn create_both(path: &Path, key_path: &Path) -> Result<bool> {
+fn create_both(path: &Path, key_path: &Path, created: i64) -> Result<bool> {
     let key = Zeroizing::new(random::array::<32>()?);
     let key_temporary = temporary_name(key_path)?;
     let prepared = prepared_name(path, &key)?;
@@ -103,7 +111,7 @@ fn create_both(path: &Path, key_path: &Path) -> Result<bool> {
     let made = (|| {
         let locked = write_key_file(&key_temporary, &key).map_err(|e| key_failed(key_path, &e))?;
         key_id = Some(locked.id());
-        write_store(&prepared, &Root::File(key_temporary.clone()), path)?;
+        write_store(&prepared, &NewRoot { root: &Root::File(key_temporary.clone()), created }, path)?;
         // The way back from a creation that is cut off must be there before the key file is.
         file::sync_folder_of(path).map_err(|e| store_failed(path, &e))?;
         if !link_new(&key_temporary, key_path).map_err(|e| key_failed(key_path, &e))? {
@@ -175,9 +183,9 @@ pub fn remove_key_file(path: &Path, made: FileId) {
     }
 }
 
-fn create_store(path: &Path, root: &Root) -> Result<Option<Zeroizing<[u8; 32]>>> {
+fn create_store(path: &Path, new: &NewRoot<'_>) -> Result<Option<Zeroizing<[u8; 32]>>> {
     let mut made = None;
-    match place_new(path, |temporary| fill(temporary, root, path).map(|key| made = Some(key)))? {
+    match place_new(path, |temporary| fill(temporary, new, path).map(|key| made = Some(key)))? {
         Placed::New => Ok(made),
         // Another creator was faster, and its keystore is as good.
         Placed::Taken => Ok(None),
@@ -205,8 +213,8 @@ pub fn place_new(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<
 }
 
 /// A complete store under a temporary name.
-fn write_store(temporary: &Path, root: &Root, path: &Path) -> Result<()> {
-    drop(fill(temporary, root, path)?);
+fn write_store(temporary: &Path, new: &NewRoot<'_>, path: &Path) -> Result<()> {
+    drop(fill(temporary, new, path)?);
     sync_file(temporary).map_err(|e| store_failed(temporary, &e))
 }
 
@@ -266,22 +274,18 @@ fn prepared_name(path: &Path, key: &[u8; 32]) -> Result<PathBuf> {
 }
 
 /// A new keystore under a temporary name, which will be used at `path`.
-fn fill(temporary: &Path, root: &Root, path: &Path) -> Result<Zeroizing<[u8; 32]>> {
+fn fill(temporary: &Path, new: &NewRoot<'_>, path: &Path) -> Result<Zeroizing<[u8; 32]>> {
     let mut made = super::connection::Gated(Some(Box::new(fork::gate(|| Sqlite::create(temporary))?)));
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let place = folder.canonicalize().ok().zip(path.file_name()).map(|(folder, name)| folder.join(name));
-    fill_rows(made.get()?, root, place.as_deref())
+    fill_rows(made.get()?, new, place.as_deref())
 }
 
 /// The rows of an empty keystore; returns its root key.
-pub fn fill_rows(backend: &mut dyn Backend, root: &Root, place: Option<&Path>) -> Result<Zeroizing<[u8; 32]>> {
+pub fn fill_rows(backend: &mut dyn Backend, new: &NewRoot<'_>, place: Option<&Path>) -> Result<Zeroizing<[u8; 32]>> {
     let key = Zeroizing::new(random::array::<32>()?);
     let uuid = random::array::<16>()?;
-    let slot = root.wrap(&key, &uuid)?;
-    // A callback that can't unwrap what it wrapped would leave a keystore that nobody opens.
-    if matches!(root, Root::Callback(_)) && *root.unwrap(std::slice::from_ref(&slot), &uuid)? != *key {
-        return Err(Status::RootKeyUnavailable.error("the root callback does not unwrap what it wrapped"));
-    }
+    let slot = slot::wrap(new.root, &key, &uuid, new.created, None)?;
     let place = place.map(|place| place.as_os_str().as_bytes().to_vec());
     let generation = i64::from_be_bytes(random::array()?) & ((1 << 62) - 1);
     let meta = Sealing::new(&key, uuid)?.first_meta(generation, std::slice::from_ref(&slot), place)?;

@@ -1,6 +1,6 @@
 //! The keystore: typed rows in transactions, durable, authenticated, announced to other processes.
 //!
-//! * `root`: what opens a store. `create`: how a store comes to be.
+//! * `root`: what opens a store. `slot`: how it wraps the root key. `roots`: the slots of an open store. `create`: how a store comes to be.
 //! * `sealing`: rows to domain types and back, with their secrets. `transaction`: what a transaction can do.
 //! * `audit`: looks at every row.
 //! * `tree`: which rows are there, and which copy of each is the newest.
@@ -20,7 +20,9 @@ mod create;
 mod history;
 mod place;
 mod root;
+mod roots;
 mod sealing;
+mod slot;
 mod sqlite;
 mod transaction;
 mod tree;
@@ -35,6 +37,7 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 use crate::crypto::kdf;
+use crate::domain::id::SlotId;
 use crate::error::{Error, Result, Status, shown_path};
 use crate::sys::fork;
 use crate::sys::secret::{Arena, Secret};
@@ -44,7 +47,7 @@ use crate::sys::word::Word;
 use anchor::State;
 use backend::{Backend, MetaRow, Transaction};
 use connection::{Connection, Gated, Unwinding, connect, drop_broken, read_waiting, wait};
-use create::Placed;
+use create::{NewRoot, Placed};
 use history::{History, Step};
 use sealing::{Meta, Sealing};
 use sqlite::Sqlite;
@@ -56,8 +59,12 @@ pub use anchor::{Anchor, AnchorStore};
 pub use announce::tell;
 pub use audit::{Audit, Fault};
 pub use backend::DueRow;
-pub use root::{Root, RootWrapper};
+#[cfg(feature = "capi")]
+pub use backend::WRAPPED_MAX;
+pub use root::{ALL_ZEROS, Root, RootWrapper};
+pub use roots::{NewSlot, RootSlot};
 pub use sealing::Stored;
+pub use slot::RootKind;
 pub use transaction::{Change, View};
 
 /// Where the rows are kept.
@@ -65,6 +72,15 @@ pub use transaction::{Change, View};
 pub enum Location {
     Memory,
     File(PathBuf),
+}
+
+impl std::fmt::Display for Location {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Memory => f.write_str("the keystore in memory"),
+            Self::File(path) => write!(f, "the keystore {}", shown_path(path)),
+        }
+    }
 }
 
 impl Location {
@@ -94,6 +110,8 @@ pub struct Settings {
     pub read_only: bool,
     pub patience: Duration,
     pub anchor: Option<Anchor>,
+    /// The wall time of the open, for a keystore that is made.
+    pub opened_ms: i64,
 }
 
 /// An open keystore. Shared by all threads; one transaction runs at a time.
@@ -101,6 +119,8 @@ pub struct Store {
     settings: Settings,
     uuid: [u8; 16],
     root: Secret,
+    /// The slot that opened it.
+    opened_by: SlotId,
     connection: Pool<Connection>,
     word: Word,
     /// The newest generation that was seen; a reopened store may not lie before it.
@@ -144,10 +164,11 @@ impl Store {
     /// Opens (or creates) the store. Runs the root's callback or Argon2 with no lock held.
     pub fn open(mut settings: Settings, root: &Root, arena: &Arc<Arena>) -> Result<Self> {
         let epoch = fork::epoch();
+        let new = NewRoot { root, created: settings.opened_ms };
         let (mut backend, root_key) = match &settings.location {
             Location::Memory => {
                 let mut backend = Gated(Some(Box::new(fork::gate(Sqlite::in_memory)?)));
-                let key = create::fill_rows(backend.get()?, root, None)?;
+                let key = create::fill_rows(backend.get()?, &new, None)?;
                 (backend, Some(key))
             }
             Location::File(path) => {
@@ -163,7 +184,7 @@ impl Store {
                         },
                         _ => None,
                     };
-                    create::create(path, root, settings.patience)?
+                    create::create(path, &new, settings.patience)?
                 } else {
                     create::check_pair(path, root)?;
                     None
@@ -181,12 +202,12 @@ impl Store {
                 (connect(&settings)?, made)
             }
         };
-        let (uuid, slots) = read_waiting(backend.get()?, settings.patience, |b| Ok((b.meta()?.uuid, b.slots()?)))?;
-        let mut root_key = match root_key {
-            Some(key) => key,
-            None => root.unwrap(&slots, &uuid)?,
+        let (found, slots) = read_waiting(backend.get()?, settings.patience, |b| Ok((b.meta()?, b.slots()?)))?;
+        let (mut root_key, opened_by) = match root_key {
+            Some(key) => roots::id_of(&key, &found, slots.first()).map(|id| (key, id))?,
+            None => roots::unlock(root, &found, &slots, &settings.location)?,
         };
-        Self::assemble(settings, backend, uuid, &mut root_key, matches!(root, Root::Callback(_)), arena, epoch)
+        Self::assemble(settings, backend, found.uuid, &mut root_key, opened_by, arena, epoch)
     }
 
     /// The same store for a forked child: no slot, no callback.
@@ -199,7 +220,7 @@ impl Store {
         let found = read_waiting(backend.get()?, self.settings.patience, |b| b.meta())?;
         self.check_same(&found, &mut Sealing::new(self.root.expose(), self.uuid)?)?;
         let mut root_key = Zeroizing::new(*self.root.expose());
-        Self::assemble(self.settings.clone(), backend, self.uuid, &mut root_key, false, arena, epoch)
+        Self::assemble(self.settings.clone(), backend, self.uuid, &mut root_key, self.opened_by, arena, epoch)
     }
 
     /// That a store found at our path is the very one that was open: same uuid, and not before what was seen of it.
@@ -276,24 +297,19 @@ impl Store {
         self.turns.load(Ordering::Relaxed)
     }
 
-    /// `unchecked`: nothing but the description shows whether the root key is the right one.
     fn assemble(
         settings: Settings,
         mut backend: Gated,
         uuid: [u8; 16],
         root_key: &mut [u8; 32],
-        unchecked: bool,
+        opened_by: SlotId,
         arena: &Arc<Arena>,
         epoch: u64,
     ) -> Result<Self> {
         let mut sealing = Sealing::new(root_key, uuid)?;
         let root = arena.keep(root_key)?;
         let (found, slots) = read_waiting(backend.get()?, settings.patience, |b| Ok((b.meta()?, b.slots()?)))?;
-        let meta =
-            sealing.check_meta(&found).map_err(|e| match unchecked && e.status() == Status::KeystoreCorrupt {
-                true => Status::WrongRootKey.error("the root key is not the one this keystore was created with"),
-                false => e,
-            })?;
+        let meta = sealing.check_meta(&found)?;
         sealing.check_slots(&meta, &slots)?;
         let only_path = match &settings.location {
             Location::File(path) => place::check(path, meta.place.as_deref())?,
@@ -307,6 +323,7 @@ impl Store {
             settings,
             uuid,
             root,
+            opened_by,
             connection: Pool::new([Connection {
                 backend,
                 sealing,
@@ -454,43 +471,6 @@ impl Store {
             })?;
         }
         Ok(value)
-    }
-
-    /// Replaces all slots by one of `root`, which alone opens the keystore from then on. Runs its callback or Argon2 with
-    /// no lock held. `make_key_file`: a key file that isn't there is made.
-    pub fn change_root(
-        &self,
-        root: &Root,
-        make_key_file: bool,
-        publish: impl FnOnce(Commit) -> bool,
-        announced: impl FnOnce(u64),
-    ) -> Result<()> {
-        self.check_writable()?;
-        let Root::File(path) = root else { return self.replace_root(root, publish, announced) };
-        let made = if make_key_file { create::key_file(path)? } else { None };
-        let changed = self.replace_root(root, publish, announced);
-        if let (Some(made), Err(e)) = (made, &changed)
-            // After an error of the disk, or of the anchor, the change may stand.
-            && !matches!(e.status(), Status::KeystoreIo | Status::AnchorUnavailable)
-        {
-            create::remove_key_file(path, made);
-        }
-        changed
-    }
-
-    fn replace_root(
-        &self,
-        root: &Root,
-        publish: impl FnOnce(Commit) -> bool,
-        announced: impl FnOnce(u64),
-    ) -> Result<()> {
-        let slot = root.wrap(self.root.expose(), &self.uuid)?;
-        // What can't be unwrapped again would lock everybody out.
-        let opened = root.unwrap(std::slice::from_ref(&slot), &self.uuid)?;
-        if *opened != *self.root.expose() {
-            return Err(Status::RootKeyUnavailable.error("the new root key does not unwrap what it wrapped"));
-        }
-        self.write(|change| change.replace_slots(&slot), |(), commit| publish(commit), announced)
     }
 
     /// Writes a snapshot of the keystore to a new file at `path`, complete or not at all.

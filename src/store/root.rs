@@ -1,4 +1,4 @@
-//! The store root key: where the caller's key comes from, and how it wraps the root key in a slot.
+//! A root: the caller's key, and where it comes from.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -6,18 +6,23 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::backend::SlotRow;
-use crate::crypto::passphrase::{self, Argon2Params};
-use crate::crypto::row;
-use crate::error::{Error, Result, Status};
+use super::Location;
+use super::slot::{Opener, exact};
+use crate::error::{Error, Result, Status, shown_path};
 use crate::sys::file::{self, Facts, File};
-use crate::sys::random;
 use crate::sys::secret::Secret;
 
 /// Wraps and unwraps the root key outside of the library: an HSM, a TPM, a cloud KMS.
+///
+/// Both must use authenticated symmetric encryption with a key that stays there, such as AES-256-GCM, and bind `aad`
+/// (see [`Options::root_callback`](crate::Options::root_callback)). Never public-key encryption: anybody can encrypt, and
+/// so put a keystore of their own in the place of yours.
 pub trait RootWrapper: Send + Sync {
-    fn wrap(&self, root: &[u8]) -> Result<Vec<u8>>;
-    fn unwrap(&self, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>>;
+    /// Encrypts the 32 bytes of `root` and authenticates them together with `aad`.
+    fn wrap(&self, root: &[u8], aad: &[u8]) -> Result<Vec<u8>>;
+    /// Decrypts what `wrap` returned, and fails unless `aad` is what it was wrapped with. `aad` is empty for a slot that
+    /// keystore format 1 made.
+    fn unwrap(&self, wrapped: &[u8], aad: &[u8]) -> Result<Zeroizing<Vec<u8>>>;
 }
 
 /// What opens the store; exactly one is set per open.
@@ -30,98 +35,34 @@ pub enum Root {
     Callback(Arc<dyn RootWrapper>),
 }
 
-const KIND_KEY: i64 = 1;
-const KIND_PASSPHRASE: i64 = 2;
-const KIND_CALLBACK: i64 = 3;
+pub type RootKey = Zeroizing<[u8; 32]>;
 
-type RootKey = Zeroizing<[u8; 32]>;
+/// What is said of a root key of 32 zero bytes, which is what a program passes that forgot to read its key.
+pub const ALL_ZEROS: &str = "the root key is 32 zero bytes; pass the key itself";
 
 impl Root {
-    fn kind(&self) -> i64 {
-        match self {
-            Self::Key(_) | Self::File(_) => KIND_KEY,
-            Self::Passphrase(_) => KIND_PASSPHRASE,
-            Self::Callback(_) => KIND_CALLBACK,
-        }
+    pub fn opener(&self) -> Result<Opener<'_>> {
+        Ok(match self {
+            Self::Key(key) => Opener::Key(exact(key.expose()).ok_or_else(|| Status::InvalidArgument.error(ALL_ZEROS))?),
+            Self::File(path) => Opener::Key(read_key_file(path)?),
+            Self::Passphrase(text) => Opener::Passphrase(text),
+            Self::Callback(wrapper) => Opener::Callback(&**wrapper),
+        })
     }
 
-    /// A slot that holds `root` for this caller. Slow: no lock may be held.
-    pub fn wrap(&self, root: &[u8; 32], uuid: &[u8; 16]) -> Result<SlotRow> {
-        let (parameters, wrapped) = match self {
-            Self::Key(key) => (Vec::new(), seal(key.expose(), root, uuid, KIND_KEY, &[])?),
-            Self::File(path) => (Vec::new(), seal(&*read_key_file(path)?, root, uuid, KIND_KEY, &[])?),
-            Self::Passphrase(text) => {
-                let mut parameters = Argon2Params::DEFAULT.encode().to_vec();
-                parameters.extend(random::array::<16>()?);
-                let key = derive(text, &parameters)?;
-                let wrapped = seal(&key, root, uuid, KIND_PASSPHRASE, &parameters)?;
-                (parameters, wrapped)
-            }
-            Self::Callback(wrapper) => (Vec::new(), wrapper.wrap(root)?),
+    /// The one text for a keystore that doesn't open with this root, whatever the reason: it tells nobody which slot or
+    /// guess was nearly right.
+    pub fn opens_nothing(&self, location: &Location) -> Error {
+        let root = match self {
+            Self::Key(_) => "this root key".to_owned(),
+            Self::File(path) => format!("the root key file {}", shown_path(path)),
+            Self::Passphrase(_) => "this passphrase".to_owned(),
+            Self::Callback(_) => "this root callback".to_owned(),
         };
-        Ok(SlotRow { kind: self.kind(), parameters, wrapped })
+        Status::WrongRootKey.error(format!(
+            "{location} is not opened by {root}, or was altered; use a root that opens it now, or restore a backup"
+        ))
     }
-
-    /// The root key from the slots of a store. Slow: no lock may be held.
-    pub fn unwrap(&self, slots: &[SlotRow], uuid: &[u8; 16]) -> Result<RootKey> {
-        let mut last = Status::WrongRootKey.error(format!(
-            "the keystore is not opened by {}; use the one it was created with",
-            match self.kind() {
-                KIND_KEY => "a root key",
-                KIND_PASSPHRASE => "a passphrase",
-                _ => "a callback",
-            }
-        ));
-        for slot in slots.iter().filter(|slot| slot.kind == self.kind()) {
-            match self.unwrap_one(slot, uuid) {
-                Err(e) if e.status() == Status::WrongRootKey => last = e,
-                done => return done,
-            }
-        }
-        Err(last)
-    }
-
-    fn unwrap_one(&self, slot: &SlotRow, uuid: &[u8; 16]) -> Result<RootKey> {
-        match self {
-            Self::Key(key) => open(key.expose(), slot, uuid),
-            Self::File(path) => open(&*read_key_file(path)?, slot, uuid),
-            Self::Passphrase(text) => open(&*derive(text, &slot.parameters)?, slot, uuid),
-            Self::Callback(wrapper) => exact(&wrapper.unwrap(&slot.wrapped)?).ok_or_else(|| {
-                Status::RootKeyUnavailable.error("the unwrap callback gave a key that is not 32 bytes long")
-            }),
-        }
-    }
-}
-
-fn derive(text: &[u8], parameters: &[u8]) -> Result<RootKey> {
-    let damaged = || Status::KeystoreCorrupt.error("a root key slot is damaged; restore the keystore from a backup");
-    let (costs, salt) = parameters.split_first_chunk().ok_or_else(damaged)?;
-    let salt = salt.try_into().map_err(|_| damaged())?;
-    let costs = Argon2Params::decode(costs)?;
-    costs.check()?;
-    passphrase::derive(text, salt, &costs)
-}
-
-fn aad(uuid: &[u8; 16], kind: i64, parameters: &[u8]) -> Vec<u8> {
-    [b"libkms slot".as_slice(), uuid, &kind.to_be_bytes(), parameters].concat()
-}
-
-fn seal(key: &[u8; 32], root: &[u8; 32], uuid: &[u8; 16], kind: i64, parameters: &[u8]) -> Result<Vec<u8>> {
-    row::seal_once(key, &aad(uuid, kind, parameters), root)
-}
-
-fn open(key: &[u8; 32], slot: &SlotRow, uuid: &[u8; 16]) -> Result<RootKey> {
-    let wrong = || Status::WrongRootKey.error("the root key is not the one this keystore was created with");
-    let opened =
-        row::open_once(key, &aad(uuid, slot.kind, &slot.parameters), &slot.wrapped).map_err(|e| match e.status() {
-            Status::AuthenticationFailed | Status::MalformedCiphertext => wrong(),
-            _ => e,
-        })?;
-    exact(&opened).ok_or_else(wrong)
-}
-
-fn exact(bytes: &[u8]) -> Option<RootKey> {
-    Some(Zeroizing::new(*<&[u8; 32]>::try_from(bytes).ok()?))
 }
 
 fn unavailable(text: String) -> Error {
@@ -139,9 +80,10 @@ pub fn read_key_file(path: &Path) -> Result<RootKey> {
     check_key_file(path, &file.facts().map_err(unreadable)?)?;
     let mut bytes = Zeroizing::new([0u8; 33]);
     let len = file.read_at(&mut *bytes, 0).map_err(unreadable)?;
-    match bytes.get(..len).and_then(exact) {
-        Some(key) => Ok(key),
-        None => Err(unavailable(format!("the root key file {name} must hold exactly 32 bytes"))),
+    match bytes.get(..len) {
+        Some(bytes) if bytes.len() == 32 => exact(bytes)
+            .ok_or_else(|| unavailable(format!("the root key file {name} holds 32 zero bytes; restore the key"))),
+        _ => Err(unavailable(format!("the root key file {name} must hold exactly 32 bytes"))),
     }
 }
 

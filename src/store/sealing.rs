@@ -4,14 +4,14 @@
 
 use zeroize::Zeroizing;
 
-use super::backend::{AliasRow, KeyRow, MaterialRow, MetaRow, SlotRow, TagRow};
+use super::backend::{AliasRow, KeyRow, MaterialRow, MetaRow, SLOTS, SlotRow, TagRow};
 use super::tree::{Digest, Roots};
 use crate::crypto::kdf;
 use crate::crypto::openssl::{self, Hmac};
 use crate::crypto::row::RowCipher;
 use crate::domain::deadline::Deadline;
 use crate::domain::deletion::{Deletion, Waiting};
-use crate::domain::id::{KeyId, VersionId};
+use crate::domain::id::{KeyId, SlotId, VersionId};
 use crate::domain::key::{Creator, Key, Origin};
 use crate::domain::material::Imported;
 use crate::domain::rotation::Interval;
@@ -115,14 +115,19 @@ impl Sealing {
     /// A MAC of all slots, so that an old one that is put back shows.
     pub fn slots_mac(&mut self, slots: &[SlotRow]) -> Result<[u8; 32]> {
         let mut columns = Columns::default();
-        for slot in slots {
-            columns.number(slot.kind).bytes(&slot.parameters).bytes(&slot.wrapped);
-        }
+        slots.iter().for_each(|slot| columns.slot(slot));
         self.mac(b"slots", &columns)
     }
 
+    /// The slot's name: half of a MAC over its content.
+    pub fn slot_id(&mut self, slot: &SlotRow) -> Result<SlotId> {
+        let mut columns = Columns::default();
+        columns.slot(slot);
+        Ok(SlotId::from_random(digest_of(&self.mac(b"slot", &columns)?)))
+    }
+
     pub fn check_slots(&mut self, meta: &Meta, slots: &[SlotRow]) -> Result<()> {
-        if openssl::equal(&self.slots_mac(slots)?, &meta.slots) {
+        if slots.len() <= SLOTS && openssl::equal(&self.slots_mac(slots)?, &meta.slots) {
             return Ok(());
         }
         Err(Status::KeystoreCorrupt.error("a root key slot was added, altered or removed; restore it from a backup"))
@@ -359,6 +364,13 @@ impl Columns {
             };
         }
         self
+    }
+
+    fn slot(&mut self, slot: &SlotRow) {
+        self.number(slot.kind).bytes(&slot.parameters).bytes(&slot.wrapped).added(&[
+            slot.created.map_or(Column::Null, Column::Number),
+            slot.label.as_ref().map_or(Column::Null, |label| Column::Bytes(label.as_bytes())),
+        ]);
     }
 
     fn null(&mut self) -> &mut Self {

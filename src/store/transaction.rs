@@ -5,12 +5,12 @@ use std::ops::{Deref, DerefMut};
 use zeroize::Zeroizing;
 
 use super::Commit;
-use super::backend::{AliasRow, DueRow, KeyRow, MaterialRow, MetaRow, SlotRow, TagRow};
+use super::backend::{AliasRow, DueRow, KeyRow, MaterialRow, MetaRow, SLOTS, SlotRow, TagRow};
 use super::history;
 use super::sealing::{Meta, NO_VERSIONS, Stored, digest_of, signed};
 use super::tree::{Digest, Nodes, Rows, Tree};
 use super::versions::{self, Versions};
-use crate::domain::id::{KeyId, VersionId};
+use crate::domain::id::{KeyId, SlotId, VersionId};
 use crate::domain::key::Key;
 use crate::domain::time::{Now, Time};
 use crate::domain::version::Version;
@@ -29,6 +29,15 @@ pub struct View<'a> {
     pub(super) meta: Meta,
     mac: [u8; 32],
     breaks: u64,
+}
+
+/// That another root slot may be added to `slots`.
+pub(super) fn check_room(slots: usize) -> Result<()> {
+    if slots < SLOTS {
+        return Ok(());
+    }
+    Err(Status::LimitExceeded
+        .error(format!("the keystore has {SLOTS} root slots, as many as it can; remove one first")))
 }
 
 fn stale(id: &KeyId) -> Error {
@@ -70,6 +79,13 @@ impl<'a> View<'a> {
     ) -> Self {
         nodes.begin(&meta.roots);
         Self { rows, nodes, versions, meta, mac, breaks }
+    }
+
+    /// All root slots, authenticated, in the order in which they were added.
+    pub(super) fn slots(&mut self) -> Result<Vec<(SlotId, SlotRow)>> {
+        let slots = self.rows.backend.slots()?;
+        self.rows.sealing.check_slots(&self.meta, &slots)?;
+        slots.into_iter().map(|slot| Ok((self.rows.sealing.slot_id(&slot)?, slot))).collect()
     }
 
     pub(super) fn find(&mut self, tree: Tree, name: &[u8]) -> Result<Option<Digest>> {
@@ -377,10 +393,36 @@ impl<'a> Change<'a> {
 
     /// Leaves `slot` as the only one.
     pub(super) fn replace_slots(&mut self, slot: &SlotRow) -> Result<()> {
-        self.changed = true;
         self.view.rows.backend.delete_slots()?;
         self.view.rows.backend.insert_slot(slot)?;
-        self.view.meta.slots = self.view.rows.sealing.slots_mac(std::slice::from_ref(slot))?;
+        self.seal_slots()
+    }
+
+    pub(super) fn add_slot(&mut self, slot: &SlotRow) -> Result<SlotId> {
+        check_room(self.view.slots()?.len())?;
+        self.view.rows.backend.insert_slot(slot)?;
+        self.seal_slots()?;
+        self.view.rows.sealing.slot_id(slot)
+    }
+
+    pub(super) fn remove_slot(&mut self, id: &SlotId) -> Result<()> {
+        let slots = self.view.slots()?;
+        let Some(found) = slots.iter().find(|(known, _)| known == id) else {
+            return Err(Status::RootSlotNotFound
+                .error(format!("the keystore has no root slot {id}; list the slots and give the id of one")));
+        };
+        if slots.len() == 1 {
+            return Err(Status::UnsupportedOperation
+                .error(format!("root slot {id} is the last that opens the keystore; add another before removing it")));
+        }
+        self.view.rows.backend.delete_slot(found.1.row)?;
+        self.seal_slots()
+    }
+
+    fn seal_slots(&mut self) -> Result<()> {
+        self.changed = true;
+        let slots = self.view.rows.backend.slots()?;
+        self.view.meta.slots = self.view.rows.sealing.slots_mac(&slots)?;
         Ok(())
     }
 

@@ -40,11 +40,14 @@ static void null_options_are_refused_everywhere(void) {
     kms_options_free(NULL);
 }
 
-static kms_status never_called(void *user, const uint8_t *input, size_t input_len, uint8_t *out, size_t out_cap,
+static kms_status never_called(void *user, const uint8_t *input, size_t input_len, const uint8_t *aad,
+                               size_t aad_len, uint8_t *out, size_t out_cap,
                                size_t *out_len) {
     (void)user;
     (void)input;
     (void)input_len;
+    (void)aad;
+    (void)aad_len;
     (void)out;
     (void)out_cap;
     (void)out_len;

@@ -211,18 +211,28 @@ static void a_grandchild_goes_on_too(void) {
 
 static int callbacks;
 
-static kms_status wrap_or_unwrap(void *user, const uint8_t *input, size_t input_len, uint8_t *out, size_t out_cap,
-                                 size_t *out_len) {
-    size_t i;
+static kms_status wrap(void *user, const uint8_t *input, size_t input_len, const uint8_t *aad, size_t aad_len, uint8_t *out,
+                       size_t out_cap, size_t *out_len) {
     (void)user;
     callbacks++;
-    if (input_len > out_cap) {
+    if (input_len + aad_len > out_cap) {
         return KMS_BUFFER_TOO_SMALL;
     }
-    for (i = 0; i < input_len; i++) {
-        out[i] = input[i] ^ 0x33;
+    memcpy(out, aad, aad_len);
+    memcpy(out + aad_len, input, input_len);
+    *out_len = aad_len + input_len;
+    return KMS_OK;
+}
+
+static kms_status unwrap(void *user, const uint8_t *input, size_t input_len, const uint8_t *aad, size_t aad_len,
+                         uint8_t *out, size_t out_cap, size_t *out_len) {
+    (void)user;
+    callbacks++;
+    if (input_len < aad_len || input_len - aad_len > out_cap || memcmp(input, aad, aad_len) != 0) {
+        return KMS_AUTHENTICATION_FAILED;
     }
-    *out_len = input_len;
+    memcpy(out, input + aad_len, input_len - aad_len);
+    *out_len = input_len - aad_len;
     return KMS_OK;
 }
 
@@ -238,7 +248,7 @@ static void the_root_key_is_not_unwrapped_again_in_a_child(void) {
     kms_t *kms = NULL;
     family f;
     REQUIRE(options != NULL);
-    REQUIRE_OK(kms_options_set_root_callback(options, wrap_or_unwrap, wrap_or_unwrap, NULL));
+    REQUIRE_OK(kms_options_set_root_callback(options, wrap, unwrap, NULL));
     REQUIRE_OK(kms_options_set_create(options, 1));
     REQUIRE_OK(kms_open("fork-callback.db", options, &kms));
     kms_options_free(options);

@@ -236,35 +236,47 @@ static void a_passphrase_of_any_bytes_opens(void) {
 }
 
 typedef struct hsm {
-    int wraps, unwraps, fail_wrap, fail_unwrap, lie;
+    int wraps, unwraps, fail_wrap, fail_unwrap, lie, binds_nothing;
 } hsm;
 
-static kms_status turn(const uint8_t *input, size_t input_len, uint8_t *out, size_t out_cap, size_t *out_len) {
+/* A toy: what is bound comes before the key, and all is turned. */
+static kms_status wrap(void *user, const uint8_t *input, size_t input_len, const uint8_t *aad, size_t aad_len,
+                       uint8_t *out, size_t out_cap, size_t *out_len) {
+    hsm *h = user;
     size_t i;
-    if (input_len > out_cap) {
-        return KMS_BUFFER_TOO_SMALL;
+    h->wraps++;
+    CHECK(aad_len > 36 && aad_len <= 128 && memcmp(aad, "libkms root key of keystore ", 28) == 0);
+    if (h->fail_wrap != 0 || input_len + aad_len > out_cap) {
+        return h->fail_wrap != 0 ? (kms_status)h->fail_wrap : KMS_BUFFER_TOO_SMALL;
     }
-    for (i = 0; i < input_len; i++) {
-        out[i] = input[i] ^ 0x5A;
+    for (i = 0; i < aad_len + input_len; i++) {
+        out[i] = (i < aad_len ? aad[i] : input[i - aad_len]) ^ 0x5A;
     }
-    *out_len = input_len;
+    *out_len = aad_len + input_len;
     return KMS_OK;
 }
 
-static kms_status wrap(void *user, const uint8_t *input, size_t input_len, uint8_t *out, size_t out_cap, size_t *out_len) {
+static kms_status unwrap(void *user, const uint8_t *input, size_t input_len, const uint8_t *aad, size_t aad_len,
+                         uint8_t *out, size_t out_cap, size_t *out_len) {
     hsm *h = user;
-    h->wraps++;
-    return h->fail_wrap != 0 ? (kms_status)h->fail_wrap : turn(input, input_len, out, out_cap, out_len);
-}
-
-static kms_status unwrap(void *user, const uint8_t *input, size_t input_len, uint8_t *out, size_t out_cap, size_t *out_len) {
-    hsm *h = user;
-    kms_status status;
+    kms_status status = KMS_OK;
+    size_t i;
     h->unwraps++;
     if (h->fail_unwrap != 0) {
         return (kms_status)h->fail_unwrap;
     }
-    status = turn(input, input_len, out, out_cap, out_len);
+    if (input_len < aad_len || input_len - aad_len > out_cap) {
+        return KMS_BUFFER_TOO_SMALL;
+    }
+    for (i = 0; i < input_len; i++) {
+        if (i < aad_len && (input[i] ^ 0x5A) != aad[i] && !h->binds_nothing) {
+            return KMS_AUTHENTICATION_FAILED;
+        }
+        if (i >= aad_len) {
+            out[i - aad_len] = input[i] ^ 0x5A;
+        }
+    }
+    *out_len = input_len - aad_len;
     if (h->lie == 1) {
         out[0] ^= 1;
     } else if (h->lie == 2) {
@@ -284,12 +296,39 @@ static void a_callback_wraps_once_and_unwraps_at_each_open(void) {
     REQUIRE_OK(kms_options_set_create(options, 1));
     opens("hsm.db", options);
     CHECK_NUMBER(h.wraps, 1);
-    CHECK(h.unwraps <= 1);
+    CHECK_NUMBER(h.unwraps, 2); /* tried with another aad, and the same */
     h.unwraps = 0;
     opens("hsm.db", options);
     opens("hsm.db", options);
     CHECK_NUMBER(h.wraps, 1);
     CHECK_NUMBER(h.unwraps, 2);
+    kms_options_free(options);
+}
+
+static void a_callback_that_binds_nothing_is_refused(void) {
+    kms_options_t *options = bare();
+    hsm h = {0};
+    h.binds_nothing = 1;
+    REQUIRE_OK(kms_options_set_root_callback(options, wrap, unwrap, &h));
+    REQUIRE_OK(kms_options_set_create(options, 1));
+    refused("unbound.db", options, KMS_ROOT_KEY_UNAVAILABLE);
+    CHECK(!exists("unbound.db"));
+    kms_options_free(options);
+}
+
+static void zeros_are_no_root_key(void) {
+    static const uint8_t zeros[32];
+    kms_options_t *options = bare();
+    FILE *file = fopen("zeros.key", "wb");
+    REQUIRE(file != NULL && fwrite(zeros, 1, sizeof zeros, file) == sizeof zeros && fclose(file) == 0);
+    REQUIRE(chmod("zeros.key", 0600) == 0);
+    CHECK_STATUS(kms_options_set_root_key(options, zeros, sizeof zeros), KMS_INVALID_ARGUMENT);
+    REQUIRE_OK(kms_options_set_root_key_file(options, "zeros.key"));
+    REQUIRE_OK(kms_options_set_create(options, 1));
+    refused("zeros.db", options, KMS_ROOT_KEY_UNAVAILABLE);
+    CHECK(!exists("zeros.db"));
+    kms_close(open_file("zeros.db", NULL));
+    refused("zeros.db", options, KMS_ROOT_KEY_UNAVAILABLE);
     kms_options_free(options);
 }
 
@@ -485,6 +524,8 @@ int main(void) {
     RUN(a_key_file_is_missing_open_to_others_or_of_the_wrong_size);
     RUN(a_passphrase_of_any_bytes_opens);
     RUN(a_callback_wraps_once_and_unwraps_at_each_open);
+    RUN(a_callback_that_binds_nothing_is_refused);
+    RUN(zeros_are_no_root_key);
     RUN(a_failing_callback_opens_nothing);
     RUN(a_lying_callback_is_caught);
     RUN(another_kind_of_root_key_does_not_open);

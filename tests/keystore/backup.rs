@@ -140,7 +140,7 @@ fn an_old_slot_that_is_put_back_is_refused() {
     drop(kms);
     let sqlite = folder.sqlite();
     sqlite.execute("ATTACH ? AS old", [folder.path("old.db").to_str().unwrap()]).unwrap();
-    sqlite.execute_batch("INSERT INTO slot SELECT 7, kind, parameters, wrapped FROM old.slot").unwrap();
+    sqlite.execute_batch("INSERT INTO slot SELECT 7, kind, parameters, wrapped, created, label FROM old.slot").unwrap();
     drop(sqlite);
     for root in [ROOT, [9; 32]] {
         let opened = Kms::open(&folder.store(), &Options::new().root_key(&root).rotation_thread(false));
@@ -152,11 +152,11 @@ fn an_old_slot_that_is_put_back_is_refused() {
 struct Forgetful;
 
 impl kms::RootWrapper for Forgetful {
-    fn wrap(&self, root: &[u8]) -> kms::Result<Vec<u8>> {
+    fn wrap(&self, root: &[u8], _: &[u8]) -> kms::Result<Vec<u8>> {
         Ok(root.to_vec())
     }
 
-    fn unwrap(&self, _: &[u8]) -> kms::Result<zeroize::Zeroizing<Vec<u8>>> {
+    fn unwrap(&self, _: &[u8], _: &[u8]) -> kms::Result<zeroize::Zeroizing<Vec<u8>>> {
         Ok(zeroize::Zeroizing::new(vec![1; 32]))
     }
 }

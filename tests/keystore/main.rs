@@ -27,6 +27,7 @@ mod refusals;
 mod role;
 mod replaced;
 mod roles;
+mod root_slots;
 mod roots;
 mod second_path;
 mod serve;

@@ -5,6 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use kms::{Kms, Options, RootWrapper, Status};
 
 use crate::folder::{Folder, ROOT, new_key, quiet, status};
+use crate::roots::{toy_unwrap, toy_wrap};
 
 /// Opens what `prepare` left behind, and checks that this changed nothing.
 fn refused(prepare: impl FnOnce(&Folder), options: &Options) -> Option<Status> {
@@ -75,12 +76,12 @@ fn a_truncated_file_is_refused_at_every_length() {
 struct Plain(u8);
 
 impl RootWrapper for Plain {
-    fn wrap(&self, root: &[u8]) -> kms::Result<Vec<u8>> {
-        Ok(root.iter().map(|byte| byte ^ self.0).collect())
+    fn wrap(&self, root: &[u8], aad: &[u8]) -> kms::Result<Vec<u8>> {
+        Ok(toy_wrap(root, aad, self.0))
     }
 
-    fn unwrap(&self, wrapped: &[u8]) -> kms::Result<zeroize::Zeroizing<Vec<u8>>> {
-        Ok(zeroize::Zeroizing::new(wrapped.iter().map(|byte| byte ^ self.0).collect()))
+    fn unwrap(&self, wrapped: &[u8], aad: &[u8]) -> kms::Result<zeroize::Zeroizing<Vec<u8>>> {
+        toy_unwrap(wrapped, aad, self.0)
     }
 }
 
@@ -94,24 +95,21 @@ fn a_wrong_root_key_is_refused() {
         Options::new().root_key_file(path)
     };
     let elsewhere = Folder::new();
-    let wrong = [
-        Options::new().root_key(&[8; 32]),
-        Options::new().root_passphrase(b"guess"),
-        callback(1),
-        file(&elsewhere, &[9; 32]),
-    ];
+    let wrong =
+        [Options::new().root_key(&[8; 32]), Options::new().root_passphrase(b"guess"), file(&elsewhere, &[9; 32])];
     for options in wrong {
         assert_eq!(refused(|_| (), &options), Some(Status::WrongRootKey));
         assert_eq!(refused(|_| (), &options.clone().read_only(true)), Some(Status::WrongRootKey));
     }
-    for (right, wrong) in [
-        (Options::new().root_passphrase(b"right"), Options::new().root_passphrase(b"wrong")),
-        (callback(5), callback(6)),
+    assert_eq!(refused(|_| (), &callback(1)), Some(Status::WrongRootKey), "no slot is for a callback");
+    for (right, wrong, expected) in [
+        (Options::new().root_passphrase(b"right"), Options::new().root_passphrase(b"wrong"), Status::WrongRootKey),
+        (callback(5), callback(6), Status::RootKeyUnavailable),
     ] {
         let folder = Folder::new();
         drop(Kms::open(&folder.store(), &right.create(true)).unwrap());
         let before = folder.snapshot();
-        assert_eq!(status(Kms::open(&folder.store(), &wrong)), Some(Status::WrongRootKey));
+        assert_eq!(status(Kms::open(&folder.store(), &wrong)), Some(expected));
         assert!(folder.snapshot() == before, "a wrong root key changed the folder");
     }
 }

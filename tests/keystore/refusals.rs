@@ -125,10 +125,10 @@ fn a_text_says_what_the_system_said_and_what_to_do() {
 fn a_failed_creation_leaves_nothing() {
     struct OneWay;
     impl kms::RootWrapper for OneWay {
-        fn wrap(&self, root: &[u8]) -> kms::Result<Vec<u8>> {
+        fn wrap(&self, root: &[u8], _: &[u8]) -> kms::Result<Vec<u8>> {
             Ok(root.to_vec())
         }
-        fn unwrap(&self, _: &[u8]) -> kms::Result<zeroize::Zeroizing<Vec<u8>>> {
+        fn unwrap(&self, _: &[u8], _: &[u8]) -> kms::Result<zeroize::Zeroizing<Vec<u8>>> {
             Ok(zeroize::Zeroizing::new(vec![0; 32]))
         }
     }

@@ -9,7 +9,19 @@ use zeroize::Zeroizing;
 
 use crate::folder::{Folder, new_key, status};
 
-/// Counts its calls and turns the bytes around.
+/// Puts `aad` before the key, each byte changed by `with`. A toy: nothing is secret.
+pub fn toy_wrap(root: &[u8], aad: &[u8], with: u8) -> Vec<u8> {
+    [aad, root].concat().iter().map(|byte| byte ^ with).collect()
+}
+
+/// What [`toy_wrap`] wrapped, where `aad` is the same.
+pub fn toy_unwrap(wrapped: &[u8], aad: &[u8], with: u8) -> kms::Result<Zeroizing<Vec<u8>>> {
+    let bytes: Vec<u8> = wrapped.iter().map(|byte| byte ^ with).collect();
+    let found = bytes.strip_prefix(aad).map(|root| Zeroizing::new(root.to_vec()));
+    found.ok_or_else(|| Status::RootKeyUnavailable.error("wrapped for something else"))
+}
+
+/// Counts its calls.
 #[derive(Default)]
 pub struct Counting {
     pub wraps: AtomicUsize,
@@ -17,14 +29,14 @@ pub struct Counting {
 }
 
 impl RootWrapper for Counting {
-    fn wrap(&self, root: &[u8]) -> kms::Result<Vec<u8>> {
+    fn wrap(&self, root: &[u8], aad: &[u8]) -> kms::Result<Vec<u8>> {
         self.wraps.fetch_add(1, Ordering::SeqCst);
-        Ok(root.iter().rev().copied().collect())
+        Ok(toy_wrap(root, aad, 0x5a))
     }
 
-    fn unwrap(&self, wrapped: &[u8]) -> kms::Result<Zeroizing<Vec<u8>>> {
+    fn unwrap(&self, wrapped: &[u8], aad: &[u8]) -> kms::Result<Zeroizing<Vec<u8>>> {
         self.unwraps.fetch_add(1, Ordering::SeqCst);
-        Ok(Zeroizing::new(wrapped.iter().rev().copied().collect()))
+        toy_unwrap(wrapped, aad, 0x5a)
     }
 }
 
@@ -74,29 +86,32 @@ fn the_callback_is_asked_once_per_open() {
     let options = Options::new().root_callback(Arc::clone(&wrapper) as _).rotation_thread(false);
     let kms = Kms::open(&folder.store(), &options.clone().create(true)).unwrap();
     let counts = || (wrapper.wraps.load(Ordering::SeqCst), wrapper.unwraps.load(Ordering::SeqCst));
-    assert_eq!(counts(), (1, 1), "to create: wrapped once, unwrapped once");
+    assert_eq!(counts(), (1, 2), "to create: wrapped once, tried twice");
     let key = new_key(&kms, None);
     for _ in 0..20 {
         kms.rotate(&key).unwrap();
     }
-    assert_eq!(counts(), (1, 1), "work asked the callback again");
+    assert_eq!(counts(), (1, 2), "work asked the callback again");
     drop(kms);
-    for opened in 2..5 {
+    for opened in 3..6 {
         drop(Kms::open(&folder.store(), &options).unwrap());
         assert_eq!(counts(), (1, opened));
     }
 }
 
-/// Gives what it is told to.
-struct Gives(Result<Vec<u8>, Status>);
+/// Answers what it is told to, if anything.
+struct Gives(Option<Result<Vec<u8>, Status>>);
 
 impl RootWrapper for Gives {
-    fn wrap(&self, root: &[u8]) -> kms::Result<Vec<u8>> {
-        Ok(root.to_vec())
+    fn wrap(&self, root: &[u8], aad: &[u8]) -> kms::Result<Vec<u8>> {
+        Ok(toy_wrap(root, aad, 0))
     }
 
-    fn unwrap(&self, _: &[u8]) -> kms::Result<Zeroizing<Vec<u8>>> {
-        self.0.clone().map(Zeroizing::new).map_err(|status| status.error("told so"))
+    fn unwrap(&self, wrapped: &[u8], aad: &[u8]) -> kms::Result<Zeroizing<Vec<u8>>> {
+        match self.0.clone() {
+            Some(answer) => answer.map(Zeroizing::new).map_err(|status| status.error("told so")),
+            None => toy_unwrap(wrapped, aad, 0),
+        }
     }
 }
 
@@ -104,17 +119,17 @@ impl RootWrapper for Gives {
 fn what_the_callback_says_is_what_the_caller_hears() {
     let folder = Folder::new();
     let options = |gives| Options::new().root_callback(Arc::new(Gives(gives)));
-    let lied = Kms::open(&folder.store(), &options(Ok(vec![1; 32])).create(true));
-    assert_eq!(status(lied), Some(Status::RootKeyUnavailable));
-    assert!(folder.snapshot().is_empty(), "a keystore that nobody opens was made");
-    let honest = Options::new().root_callback(Arc::new(Counting::default())).create(true);
-    drop(Kms::open(&folder.store(), &honest).unwrap());
+    let made = |gives| status(Kms::open(&folder.store(), &options(gives).create(true)));
+    assert_eq!(made(Some(Ok(vec![1; 32]))), Some(Status::RootKeyUnavailable));
+    assert!(folder.snapshot().is_empty(), "a keystore was made that nothing opens");
+    assert_eq!(made(None), None);
     let before = folder.snapshot();
-    let opened = |gives| status(Kms::open(&folder.store(), &options(gives)));
+    let opened = |gives| status(Kms::open(&folder.store(), &options(Some(gives))));
     assert_eq!(opened(Err(Status::RootKeyUnavailable)), Some(Status::RootKeyUnavailable));
     assert_eq!(opened(Err(Status::KeystoreIo)), Some(Status::KeystoreIo));
     assert_eq!(opened(Ok(vec![1; 31])), Some(Status::RootKeyUnavailable));
     assert_eq!(opened(Ok(Vec::new())), Some(Status::RootKeyUnavailable));
+    assert_eq!(opened(Ok(vec![0; 32])), Some(Status::RootKeyUnavailable));
     assert_eq!(opened(Ok(vec![2; 32])), Some(Status::WrongRootKey));
     assert!(folder.snapshot() == before);
 }

@@ -46,13 +46,24 @@ static int behaves(void) {
     return how != FAIL;
 }
 
-static kms_status wrap(void *user, const uint8_t *in, size_t len, uint8_t *out, size_t cap, size_t *out_len) {
+/* Wraps and unwraps: what is bound comes first, and a second call of the same takes it off. */
+static kms_status wrap(void *user, const uint8_t *in, size_t len, const uint8_t *aad, size_t aad_len, uint8_t *out,
+                       size_t cap, size_t *out_len) {
     (void)user;
-    if (!behaves() || cap < len) {
+    if (!behaves() || cap < len + aad_len) {
         return KMS_KEYSTORE_IO;
     }
-    memcpy(out, in, len);
-    *out_len = len;
+    if (len == 32) {
+        memcpy(out, aad, aad_len);
+        memcpy(out + aad_len, in, len);
+        *out_len = aad_len + len;
+        return KMS_OK;
+    }
+    if (len < aad_len || memcmp(in, aad, aad_len) != 0) {
+        return KMS_AUTHENTICATION_FAILED;
+    }
+    memcpy(out, in + aad_len, len - aad_len);
+    *out_len = len - aad_len;
     return KMS_OK;
 }
 
@@ -121,6 +132,12 @@ static int32_t on_tag(void *user, const kms_tag *tag) {
     return !behaves();
 }
 
+static int32_t on_root_slot(void *user, const kms_root_slot *slot) {
+    (void)user;
+    (void)slot;
+    return !behaves();
+}
+
 static int32_t on_fault(void *user, const char *key, kms_status status, const char *text) {
     (void)user;
     (void)key;
@@ -144,6 +161,7 @@ void (*visitor_of(const char *type))(void) {
     IS("kms_visit_alias_fn", on_alias)
     IS("kms_visit_tag_fn", on_tag)
     IS("kms_visit_fault_fn", on_fault)
+    IS("kms_visit_root_slot_fn", on_root_slot)
 #undef IS
     fprintf(stderr, "no callback of type %s\n", type);
     exit(1);

@@ -66,6 +66,7 @@ typedef struct world {
     manual_clock clock;
     key_id key, disabled, external, imported;
     char version_id[KMS_ID_SIZE];
+    char slot_id[KMS_ID_SIZE];
     small_blob blob, data_key;
     uint8_t public_key[512], token[2048], wrapped[256];
     size_t public_key_len, token_len, wrapped_len;
@@ -109,6 +110,7 @@ extern char folder[400];
 void make_world(world *, const char *location);
 void prepare(world *, const function *);
 kms_options_t *make_options(world *);
+kms_options_t *make_other_root(world *);
 const char *fresh_path(world *);
 char *owned_string(world *);
 void *put_records(world *decrypting); /* NULL: records to encrypt */

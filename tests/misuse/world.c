@@ -18,6 +18,20 @@ kms_options_t *make_options(world *w) {
     return w->options;
 }
 
+kms_options_t *make_other_root(world *w) {
+    static const uint8_t other[32] = {42};
+    kms_options_free(w->options);
+    w->options = kms_options_new();
+    REQUIRE(w->options != NULL);
+    REQUIRE_OK(kms_options_set_root_key(w->options, other, sizeof other));
+    return w->options;
+}
+
+static int32_t keep_slot(void *user, const kms_root_slot *slot) {
+    memcpy(user, slot->slot_id, KMS_ID_SIZE);
+    return 1;
+}
+
 char *owned_string(world *w) {
     char *text = NULL;
     REQUIRE_OK(kms_call(w->kms, "ListKeys", NULL, &text));
@@ -40,6 +54,15 @@ void make_world(world *w, const char *location) {
     REQUIRE_OK(kms_rotate(w->kms, w->key.text, w->version_id));
     REQUIRE_OK(kms_create_alias(w->kms, w->key.text, "alias/one"));
     REQUIRE_OK(kms_update_key_description(w->kms, w->key.text, "a key to misuse"));
+    {
+        static const uint8_t second[32] = {43};
+        kms_options_t *root = kms_options_new();
+        REQUIRE(root != NULL);
+        REQUIRE_OK(kms_options_set_root_key(root, second, sizeof second));
+        REQUIRE_OK(kms_add_root_slot(w->kms, root, "second", NULL));
+        kms_options_free(root);
+        REQUIRE_OK(kms_list_root_slots(w->kms, keep_slot, w->slot_id));
+    }
     w->blob.len = w->data_key.len = w->wrapped_len = 0;
     REQUIRE_OK(kms_encrypt(w->kms, w->key.text, bytes("a text"), 6, &context, 1, w->blob.data, sizeof w->blob.data,
                            &w->blob.len));

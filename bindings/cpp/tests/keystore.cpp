@@ -85,22 +85,24 @@ TEST(a_passphrase_opens_what_it_made) {
 TEST(functions_of_the_program_wrap_the_root_key) {
     int wrapped = 0;
     int unwrapped = 0;
-    const auto flip = [](kms::bytes_view in) {
-        kms::bytes out(in.begin(), in.end());
-        for (auto &byte : out) {
-            byte ^= 0x5A;
-        }
+    const auto wrap = [&](kms::bytes_view in, kms::bytes_view aad) {
+        ++wrapped;
+        CHECK(kms::as_text(aad).find("libkms root key of keystore ") == 0);
+        kms::bytes out(aad.begin(), aad.end());
+        out.insert(out.end(), in.begin(), in.end());
         return out;
     };
-    const auto wrap = [&](kms::bytes_view in) {
-        ++wrapped;
-        return flip(in);
-    };
-    const auto unwrap = [&](kms::bytes_view in) {
+    const auto unwrap = [&](kms::bytes_view in, kms::bytes_view aad) {
         ++unwrapped;
-        const auto out = flip(in);
-        return kms::secret_bytes(out.begin(), out.end());
+        if (in.size() < aad.size() || !std::equal(aad.begin(), aad.end(), in.begin())) {
+            throw std::runtime_error("wrapped for something else");
+        }
+        return kms::secret_bytes(in.begin() + static_cast<std::ptrdiff_t>(aad.size()), in.end());
     };
+    const auto binds_nothing = [](kms::bytes_view in, kms::bytes_view) { return kms::bytes(in.begin(), in.end()); };
+    const auto takes_all = [](kms::bytes_view in, kms::bytes_view) { return kms::secret_bytes(in.begin(), in.end()); };
+    CHECK_THROWS(kms::root_key_unavailable,
+                 kms::keystore::open("hsm.db", kms::options{}.root_callback(binds_nothing, takes_all).create(true)));
     kms::bytes blob;
     {
         const auto ks = kms::keystore::open("hsm.db", kms::options{}.root_callback(wrap, unwrap).create(true));
@@ -117,12 +119,12 @@ TEST(what_a_wrapping_function_throws_comes_out_of_open) {
         using std::runtime_error::runtime_error;
     };
     const auto options = kms::options{}
-                             .root_callback([](kms::bytes_view) -> kms::bytes { throw hsm_is_away("no answer"); },
-                                            [](kms::bytes_view) { return kms::secret_bytes(); })
+                             .root_callback([](kms::bytes_view, kms::bytes_view) -> kms::bytes { throw hsm_is_away("no answer"); },
+                                            [](kms::bytes_view, kms::bytes_view) { return kms::secret_bytes(); })
                              .create(true);
     CHECK_THROWS(hsm_is_away, kms::keystore::open("away.db", options));
-    const auto too_long = [](kms::bytes_view) { return kms::bytes(1 << 20); };
-    const auto nothing = [](kms::bytes_view) { return kms::secret_bytes(); };
+    const auto too_long = [](kms::bytes_view, kms::bytes_view) { return kms::bytes(1 << 20); };
+    const auto nothing = [](kms::bytes_view, kms::bytes_view) { return kms::secret_bytes(); };
     CHECK_THROWS(kms::root_key_unavailable,
                  kms::keystore::open("away.db", kms::options{}.root_callback(too_long, nothing).create(true)));
 }
@@ -235,8 +237,8 @@ TEST(a_backup_is_a_keystore_and_replaces_no_file) {
 }
 
 TEST(a_keystore_is_opened_by_its_new_root_alone) {
-    const auto wrap = [](kms::bytes_view) -> kms::bytes { throw std::runtime_error("no HSM"); };
-    const auto unwrap = [](kms::bytes_view) -> kms::secret_bytes { throw std::runtime_error("no HSM"); };
+    const auto wrap = [](kms::bytes_view, kms::bytes_view) -> kms::bytes { throw std::runtime_error("no HSM"); };
+    const auto unwrap = [](kms::bytes_view, kms::bytes_view) -> kms::secret_bytes { throw std::runtime_error("no HSM"); };
     kms::bytes blob;
     {
         const auto ks = kms::keystore::open("root.db", kms::options{}.root_key(root_key).create(true));
@@ -247,4 +249,28 @@ TEST(a_keystore_is_opened_by_its_new_root_alone) {
     CHECK_THROWS(kms::wrong_root_key, kms::keystore::open("root.db", kms::options{}.root_key(root_key)));
     const auto ks = kms::keystore::open("root.db", kms::options{}.root_passphrase("a passphrase"));
     CHECK(ks.decrypt(blob).size() == 1);
+}
+
+TEST(several_roots_open_a_keystore) {
+    const auto recovery = kms::options{}.root_passphrase("correct horse");
+    kms::bytes blob;
+    std::string slot_id;
+    {
+        const auto ks = kms::keystore::open("slots.db", kms::options{}.root_key(root_key).create(true));
+        blob = ks.encrypt(ks.create_key(), "x");
+        slot_id = ks.add_root_slot(recovery, "recovery");
+        CHECK_THROWS(kms::root_slot_exists, ks.add_root_slot(recovery));
+        CHECK_THROWS(kms::root_slot_exists, ks.change_root(recovery));
+        CHECK_THROWS(kms::invalid_argument, ks.add_root_slot(recovery, std::string_view("a\0b", 3)));
+        const auto slots = ks.root_slots();
+        CHECK(slots.size() == 2 && slots.size() <= kms::max_root_slots);
+        CHECK(slots[0].kind == kms::root_kind::key && slots[0].opened_this_handle && !slots[0].label);
+        CHECK(slots[1].kind == kms::root_kind::passphrase && !slots[1].opened_this_handle);
+        CHECK(slots[1].slot_id == slot_id && slots[1].label == "recovery" && slots[1].creation_date);
+        ks.remove_root_slot(slots[0].slot_id);
+        CHECK_THROWS(kms::root_slot_not_found, ks.remove_root_slot(slots[0].slot_id));
+        CHECK_THROWS(kms::unsupported_operation, ks.remove_root_slot(slot_id));
+    }
+    CHECK_THROWS(kms::wrong_root_key, kms::keystore::open("slots.db", kms::options{}.root_key(root_key)));
+    CHECK(kms::keystore::open("slots.db", recovery).decrypt(blob).size() == 1);
 }

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use kms::domain::time::{Now, Time};
 use kms::{Event, Status};
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyTuple};
 use zeroize::Zeroizing;
 
 use crate::buffer::Input;
-use crate::guard::{calling_back, end_call, refuse, show};
+use crate::guard::{calling_back, end_call, forget_cause, refuse, show};
 
 /// A clock read from a Python function of Unix milliseconds; one endless boot, as any clock of the caller's.
 pub struct Clock {
@@ -53,16 +53,14 @@ impl kms::Clock for Clock {
 fn ask<R>(
     object: &Py<PyAny>,
     method: &str,
-    given: Option<&[u8]>,
+    given: &[&[u8]],
     status: Status,
     answer: impl FnOnce(Bound<'_, PyAny>) -> PyResult<R>,
 ) -> kms::Result<R> {
     let asked = calling_back(|py| {
         let object = object.bind(py);
-        let answered = match given {
-            Some(bytes) => object.call_method1(method, (PyBytes::new(py, bytes),)),
-            None => object.call_method0(method),
-        };
+        let given = given.iter().map(|bytes| PyBytes::new(py, bytes));
+        let answered = PyTuple::new(py, given).and_then(|given| object.call_method1(method, given));
         answered.and_then(answer).map_err(|raised| refuse(py, raised))
     });
     match asked {
@@ -80,12 +78,15 @@ fn bytes(answer: Bound<'_, PyAny>) -> PyResult<Zeroizing<Vec<u8>>> {
 pub struct Root(pub Py<PyAny>);
 
 impl kms::RootWrapper for Root {
-    fn wrap(&self, root: &[u8]) -> kms::Result<Vec<u8>> {
-        ask(&self.0, "wrap", Some(root), Status::RootKeyUnavailable, bytes).map(|bytes| bytes.to_vec())
+    fn wrap(&self, root: &[u8], aad: &[u8]) -> kms::Result<Vec<u8>> {
+        ask(&self.0, "wrap", &[root, aad], Status::RootKeyUnavailable, bytes).map(|bytes| bytes.to_vec())
     }
 
-    fn unwrap(&self, wrapped: &[u8]) -> kms::Result<Zeroizing<Vec<u8>>> {
-        ask(&self.0, "unwrap", Some(wrapped), Status::RootKeyUnavailable, bytes)
+    fn unwrap(&self, wrapped: &[u8], aad: &[u8]) -> kms::Result<Zeroizing<Vec<u8>>> {
+        let unwrapped = ask(&self.0, "unwrap", &[wrapped, aad], Status::RootKeyUnavailable, bytes)?;
+        // It refused another slot, or other aad, before.
+        forget_cause();
+        Ok(unwrapped)
     }
 }
 
@@ -94,13 +95,13 @@ pub struct Anchor(pub Py<PyAny>);
 
 impl kms::AnchorStore for Anchor {
     fn get(&self) -> kms::Result<Vec<u8>> {
-        ask(&self.0, "get", None, Status::AnchorUnavailable, |answer| {
+        ask(&self.0, "get", &[], Status::AnchorUnavailable, |answer| {
             if answer.is_none() { Ok(Vec::new()) } else { bytes(answer).map(|bytes| bytes.to_vec()) }
         })
     }
 
     fn put(&self, record: &[u8]) -> kms::Result<()> {
-        ask(&self.0, "put", Some(record), Status::AnchorUnavailable, |_| Ok(()))
+        ask(&self.0, "put", &[record], Status::AnchorUnavailable, |_| Ok(()))
     }
 }
 

@@ -252,3 +252,13 @@ pub fn refuse(py: Python<'_>, error: PyErr) {
         show(py, error);
     }
 }
+
+/// What was refused before doesn't matter any more: the same object has done now what it was asked for.
+pub fn forget_cause() {
+    HERE.with(|here| {
+        let pending = here.pending.take();
+        here.raised.set(pending.is_some());
+        here.pending.set(pending);
+        drop(here.cause.take());
+    });
+}

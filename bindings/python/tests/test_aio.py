@@ -50,7 +50,7 @@ def test_the_loop_goes_on_while_a_keystore_opens():
 
 def test_a_long_list_is_read_in_pages():
     async def main():
-        async with await libkms.aio.open("memory:", root_key=bytes(32)) as kms:
+        async with await libkms.aio.open("memory:", root_key=bytes(range(32))) as kms:
             made = sorted([(await kms.create_key()).id for _ in range(300)])
             assert [key.id async for key in kms.list_keys()] == made
 

@@ -101,7 +101,7 @@ class Clock:
 @pytest.mark.parametrize("overdue", [False, True])
 def test_a_context_that_is_changed_during_the_call_is_used_as_it_was(size, overdue):
     clock = Clock()
-    with libkms.open("memory:", root_key=bytes(32), clock=clock) as kms:
+    with libkms.open("memory:", root_key=bytes(range(32)), clock=clock) as kms:
         key = kms.create_key(rotate_every=timedelta(days=1)).id
         for count in range(20):
             context = {f"a{count}" * 20: f"b{count}" * 20}

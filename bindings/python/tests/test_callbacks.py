@@ -30,7 +30,7 @@ class Clock:
 
 def test_a_function_is_a_clock():
     clock = Clock()
-    with libkms.open("memory:", root_key=bytes(32), clock=clock) as kms:
+    with libkms.open("memory:", root_key=bytes(range(32)), clock=clock) as kms:
         key = kms.create_key(rotate_every=timedelta(days=1))
         clock.time += timedelta(days=1)
         kms.encrypt(key.id, b"")
@@ -40,7 +40,7 @@ def test_a_function_is_a_clock():
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
 def test_an_exception_of_the_clock_ends_the_call_and_changes_nothing(error):
     clock = Clock()
-    with libkms.open("memory:", root_key=bytes(32), clock=clock) as kms:
+    with libkms.open("memory:", root_key=bytes(range(32)), clock=clock) as kms:
         key = kms.create_key(rotate_every=timedelta(days=1))
         generation = kms.health().generation
         clock.error = error("broken")
@@ -64,7 +64,7 @@ def test_a_clock_that_fails_on_the_rotation_thread_is_shown_and_rotation_goes_on
     shown = []
     monkeypatch.setattr(sys, "unraisablehook", shown.append)
     clock = Clock()
-    with libkms.open("memory:", root_key=bytes(32), clock=clock, rotation_thread=True) as kms:
+    with libkms.open("memory:", root_key=bytes(range(32)), clock=clock, rotation_thread=True) as kms:
         key = kms.create_key(rotate_every=timedelta(seconds=1))
         main = threading.get_ident()
         failing = threading.Event()
@@ -87,7 +87,7 @@ def test_a_clock_that_fails_on_the_rotation_thread_is_shown_and_rotation_goes_on
 
 def test_events_tell_what_happened():
     events = []
-    with libkms.open("memory:", root_key=bytes(32), on_event=events.append) as kms:
+    with libkms.open("memory:", root_key=bytes(range(32)), on_event=events.append) as kms:
         key = kms.create_key()
         version_id = kms.rotate(key.id)
     [event] = events
@@ -116,7 +116,7 @@ def test_an_exception_of_a_listener_is_shown_and_the_call_goes_on(monkeypatch):
     def listener(event):
         raise ZeroDivisionError("broken")
 
-    with libkms.open("memory:", root_key=bytes(32), on_event=listener) as kms:
+    with libkms.open("memory:", root_key=bytes(range(32)), on_event=listener) as kms:
         key = kms.create_key()
         assert kms.rotate(key.id) == kms.describe_key(key.id).primary_version_id
     assert [item.exc_type for item in shown] == [ZeroDivisionError]
@@ -126,7 +126,7 @@ def test_an_interrupt_in_a_listener_comes_out_of_the_call():
     def listener(event):
         raise KeyboardInterrupt
 
-    with libkms.open("memory:", root_key=bytes(32), on_event=listener) as kms:
+    with libkms.open("memory:", root_key=bytes(range(32)), on_event=listener) as kms:
         key = kms.create_key()
         with pytest.raises(KeyboardInterrupt):
             kms.rotate(key.id)
@@ -143,7 +143,7 @@ def test_a_callback_may_use_the_keystore_but_not_close_it():
         except RuntimeError as error:
             seen.append(type(error))
 
-    with libkms.open("memory:", root_key=bytes(32), on_event=listener) as kms:
+    with libkms.open("memory:", root_key=bytes(range(32)), on_event=listener) as kms:
         kms.rotate(kms.create_key().id)
         assert seen == [b"text", RuntimeError] and not kms.closed
 
@@ -153,15 +153,18 @@ class Root:
         self.error = None
         self.answer = None
 
-    def wrap(self, root):
+    def wrap(self, root, aad):
         if self.error:
             raise self.error
-        return bytes(byte ^ 0x55 for byte in root)
+        return bytes(byte ^ 0x55 for byte in aad + root)
 
-    def unwrap(self, wrapped):
+    def unwrap(self, wrapped, aad):
         if self.error:
             raise self.error
-        return self.answer or bytearray(byte ^ 0x55 for byte in wrapped)
+        opened = bytearray(byte ^ 0x55 for byte in wrapped)
+        if not opened.startswith(aad):
+            raise ValueError("wrapped for something else")
+        return self.answer or opened[len(aad) :]
 
 
 def test_a_root_callback_opens_the_keystore(tmp_path):
@@ -190,6 +193,19 @@ def test_what_a_root_callback_raises_is_the_cause(tmp_path):
     with pytest.raises(libkms.RootKeyUnavailable) as raised:
         libkms.open(tmp_path / "keys.db", root_callback=root)
     assert isinstance(raised.value.__cause__, TypeError)
+
+
+def test_a_root_callback_that_binds_nothing_is_refused(tmp_path):
+    class PublicKey:
+        def wrap(self, root, aad):
+            return bytes(byte ^ 0x55 for byte in root)
+
+        def unwrap(self, wrapped, aad):
+            return bytes(byte ^ 0x55 for byte in wrapped)
+
+    with pytest.raises(libkms.RootKeyUnavailable, match="never public-key"):
+        libkms.open(tmp_path / "keys.db", root_callback=PublicKey(), create=True)
+    assert not (tmp_path / "keys.db").exists()
 
 
 def test_a_forgotten_keystore_ends(place):

@@ -254,14 +254,14 @@ def test_a_keystore_cannot_be_pickled(kms):
     "options, error",
     [
         ({}, libkms.MissingParameter),
-        ({"root_key": bytes(32), "root_passphrase": "p"}, libkms.InvalidArgument),
+        ({"root_key": bytes(range(32)), "root_passphrase": "p"}, libkms.InvalidArgument),
         ({"root_key": bytes(31)}, libkms.InvalidArgument),
         ({"root_passphrase": ""}, libkms.InvalidArgument),
         ({"root_key": "text"}, TypeError),
-        ({"root_key": bytes(32), "busy_timeout": timedelta(hours=2)}, ValueError),
-        ({"root_key": bytes(32), "cache_keys": 0}, ValueError),
-        ({"root_key": bytes(32), "clock": lambda: datetime(2026, 1, 1)}, ValueError),
-        ({"root_key": bytes(32), "clock": lambda: 5}, TypeError),
+        ({"root_key": bytes(range(32)), "busy_timeout": timedelta(hours=2)}, ValueError),
+        ({"root_key": bytes(range(32)), "cache_keys": 0}, ValueError),
+        ({"root_key": bytes(range(32)), "clock": lambda: datetime(2026, 1, 1)}, ValueError),
+        ({"root_key": bytes(range(32)), "clock": lambda: 5}, TypeError),
     ],
 )
 def test_open_refuses(options, error):
@@ -271,10 +271,10 @@ def test_open_refuses(options, error):
 
 def test_open_tells_what_is_wrong_with_the_place(tmp_path, place):
     with pytest.raises(FileNotFoundError):
-        libkms.open(tmp_path / "none.db", root_key=bytes(32))
+        libkms.open(tmp_path / "none.db", root_key=bytes(range(32)))
     libkms.open(**place).close()
     with pytest.raises(libkms.WrongRootKey):
-        libkms.open(place["location"], root_key=bytes(32))
+        libkms.open(place["location"], root_key=bytes(range(32)))
     with libkms.open(place["location"], root_key_file=place["root_key_file"], read_only=True) as kms:
         with pytest.raises(libkms.KeystoreReadOnly):
             kms.create_key()

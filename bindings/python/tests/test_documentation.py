@@ -24,7 +24,7 @@ def examples():
 
 @pytest.mark.parametrize("example", [e for e in examples() if e.examples], ids=lambda example: example.name)
 def test_an_example_runs(example, tmp_path):
-    with ManualClock().used() as clock, libkms.open("memory:", root_key=bytes(32)) as kms:
+    with ManualClock().used() as clock, libkms.open("memory:", root_key=bytes(range(32))) as kms:
         key = kms.create_key()
         example.globs.update(vars(libkms))
         example.globs.update(

@@ -92,7 +92,7 @@ def test_children_forked_while_threads_work_never_hang(stored):
 
 
 def test_a_keystore_in_memory_says_that_it_was_forked():
-    with libkms.open("memory:", root_key=bytes(32)) as kms:
+    with libkms.open("memory:", root_key=bytes(range(32))) as kms:
         key = kms.create_key()
         pid = os.fork()
         if pid == 0:

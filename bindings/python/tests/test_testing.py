@@ -42,7 +42,7 @@ def test_nothing_rotates_early_when_the_clock_goes_back(kms, kms_clock):
 
 def test_keystores_under_another_clock_do_not_travel(kms_clock):
     other = ManualClock()
-    with libkms.open("memory:", root_key=bytes(32), clock=other) as kms:
+    with libkms.open("memory:", root_key=bytes(range(32)), clock=other) as kms:
         key = kms.create_key(rotate_every=timedelta(days=1))
         assert kms_clock.travel(timedelta(days=10)) == 0
         assert kms.describe_key(key.id).version_count == 1

@@ -58,7 +58,7 @@ def test_a_new_root_is_the_only_one(place, tmp_path):
         with pytest.raises(libkms.MissingParameter):
             kms.change_root()
         with pytest.raises(libkms.InvalidArgument):
-            kms.change_root(root_key=bytes(32), root_passphrase="p")
+            kms.change_root(root_key=bytes(range(32)), root_passphrase="p")
         with pytest.raises(libkms.RootKeyUnavailable):
             kms.change_root(root_key_file=tmp_path / "new.key")
         kms.change_root(root_key_file=tmp_path / "new.key", create=True)
@@ -69,9 +69,40 @@ def test_a_new_root_is_the_only_one(place, tmp_path):
         assert kms.decrypt(blob) == b"text"
 
 
+def test_several_roots_open_a_keystore(place, tmp_path, recwarn):
+    passphrase, new_file = "correct horse", tmp_path / "new.key"
+    with libkms.open(**place) as kms:
+        blob = kms.encrypt(kms.create_key().id, b"text")
+        recovery = kms.add_root_slot(root_passphrase=passphrase, label="recovery")
+        file = kms.add_root_slot(root_key_file=new_file, create=True)
+        with pytest.raises(libkms.RootSlotExists):
+            kms.add_root_slot(root_passphrase=passphrase)
+        with pytest.raises(libkms.RootSlotExists):
+            kms.change_root(root_passphrase=passphrase)
+        with pytest.raises(libkms.InvalidArgument, match="zero"):
+            kms.add_root_slot(root_key=bytes(32))
+        slots = kms.list_root_slots()
+        assert [slot.slot_id for slot in slots][1:] == [recovery, file]
+        assert [slot.label for slot in slots] == [None, "recovery", None]
+        assert [slot.opened_this_handle for slot in slots] == [True, False, False]
+        assert slots[1].kind is libkms.RootKind.PASSPHRASE and slots[1].creation_date.tzinfo
+    for root in ({"root_passphrase": passphrase}, {"root_key_file": new_file}, {"root_key_file": place["root_key_file"]}):
+        with libkms.open(place["location"], **root) as kms:
+            assert kms.decrypt(blob) == b"text"
+    with libkms.open(place["location"], root_passphrase=passphrase) as kms:
+        for slot_id in (slots[0].slot_id, file):
+            kms.remove_root_slot(slot_id)
+        with pytest.raises(libkms.UnsupportedOperation):
+            kms.remove_root_slot(recovery)
+        with pytest.raises(libkms.RootSlotNotFound):
+            kms.remove_root_slot(file)
+    with pytest.raises(libkms.WrongRootKey):
+        libkms.open(place["location"], root_key_file=new_file)
+
+
 def test_a_root_callback_that_raises_changes_no_root(place):
     class Away:
-        def wrap(self, root):
+        def wrap(self, root, aad):
             raise ConnectionError("the HSM is away")
 
         unwrap = wrap

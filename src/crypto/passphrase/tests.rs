@@ -12,21 +12,21 @@ fn hex(bytes: &[u8]) -> String {
 fn keys_agree_with_the_reference_implementation() {
     let key = derive(b"correct horse", &SALT_BYTES, &Argon2Params::DEFAULT).unwrap();
     assert_eq!(hex(&*key), "577f1ff37e9a3e52c97d39f8e83891c1b73b0e87ffe0429cee8ede2fb005fe44");
-    let key = derive(b"", &SALT_BYTES, &CHEAP).unwrap();
+    let key = stretch(b"", &SALT_BYTES, &CHEAP).unwrap();
     assert_eq!(hex(&*key), "df74a3b95ebfcf38d2020538740fc2c02ae1a7a665967e702f90d921d585809a");
 }
 
 #[test]
 fn passphrase_salt_and_every_parameter_change_the_key() {
-    let base = derive(b"pass", &SALT_BYTES, &CHEAP).unwrap();
-    assert_ne!(base, derive(b"pasS", &SALT_BYTES, &CHEAP).unwrap());
-    assert_ne!(base, derive(b"pass", &[9; SALT], &CHEAP).unwrap());
+    let base = stretch(b"pass", &SALT_BYTES, &CHEAP).unwrap();
+    assert_ne!(base, stretch(b"pasS", &SALT_BYTES, &CHEAP).unwrap());
+    assert_ne!(base, stretch(b"pass", &[9; SALT], &CHEAP).unwrap());
     for params in [
         Argon2Params { memory_kib: 72, ..CHEAP },
         Argon2Params { passes: 2, ..CHEAP },
         Argon2Params { lanes: 2, ..CHEAP },
     ] {
-        assert_ne!(base, derive(b"pass", &SALT_BYTES, &params).unwrap());
+        assert_ne!(base, stretch(b"pass", &SALT_BYTES, &params).unwrap());
     }
 }
 
@@ -35,6 +35,10 @@ fn a_hostile_cost_is_refused_before_any_memory_is_taken() {
     let max = u32::MAX;
     for (memory_kib, passes, lanes) in [
         (0, 1, 1),
+        (CHEAP.memory_kib, CHEAP.passes, CHEAP.lanes),
+        (19 * 1024 - 1, 2, 1),
+        (19 * 1024, 1, 1),
+        (64 << 10, 3, 0),
         (64, 0, 1),
         (64, 1, 0),
         (7, 1, 1),
@@ -55,9 +59,9 @@ fn a_hostile_cost_is_refused_before_any_memory_is_taken() {
 
 #[test]
 fn reasonable_costs_are_allowed_and_encode_big_endian() {
-    // Both recommendations of RFC 9106 §4, and the smallest that it defines.
-    let first = Argon2Params { memory_kib: 2 << 20, passes: 1, lanes: 4 };
-    for params in [Argon2Params::DEFAULT, first, Argon2Params { memory_kib: 8, passes: 1, lanes: 1 }] {
+    // OWASP's minimum, and the largest.
+    let most = Argon2Params { memory_kib: 4 << 20, passes: 16, lanes: 64 };
+    for params in [Argon2Params::DEFAULT, most, Argon2Params { memory_kib: 19 << 10, passes: 2, lanes: 1 }] {
         params.check().unwrap();
         assert_eq!(Argon2Params::decode(&params.encode()).unwrap(), params);
     }

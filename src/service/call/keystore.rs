@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 
 use super::request::{Request, invalid};
-use super::show::object;
+use super::show::{date, object};
 use super::{Kms, Response};
 use crate::error::{Error, Result, Status};
 use crate::service::{Health, Options, Ticked};
-use crate::store::Fault;
+use crate::store::{Fault, RootKind, RootSlot};
 
 /// Faults that an error body lists at most.
 const MOST_FAULTS: usize = 1000;
@@ -101,6 +101,45 @@ pub fn change_root(kms: &Kms, request: &mut Request) -> Result<Response> {
     let options = root(request)?;
     request.finish()?;
     kms.change_root(&options).map(|()| Response::new())
+}
+
+pub fn add_root_slot(kms: &Kms, request: &mut Request) -> Result<Response> {
+    let options = root(request)?;
+    let label = request.optional_text("Label")?;
+    request.finish()?;
+    let id = kms.add_root_slot(&options, label.as_deref())?;
+    Ok(object([("RootSlotId", id.to_string().into())]))
+}
+
+pub fn remove_root_slot(kms: &Kms, request: &mut Request) -> Result<Response> {
+    let id = request.text("RootSlotId")?;
+    request.finish()?;
+    kms.remove_root_slot(&id).map(|()| Response::new())
+}
+
+pub fn list_root_slots(kms: &Kms, request: &mut Request) -> Result<Response> {
+    request.finish()?;
+    let shown = |slot: RootSlot| {
+        let kind = match slot.kind {
+            RootKind::Key => "KEY",
+            RootKind::Passphrase => "PASSPHRASE",
+            RootKind::Callback => "CALLBACK",
+        };
+        let mut shown = object([
+            ("RootSlotId", slot.id.to_string().into()),
+            ("Kind", kind.into()),
+            ("OpenedThisHandle", slot.opened_this_handle.into()),
+        ]);
+        if let Some(created) = slot.created {
+            shown.insert("CreationDate".into(), date(created));
+        }
+        if let Some(label) = slot.label {
+            shown.insert("Label".into(), label.into());
+        }
+        Value::Object(shown)
+    };
+    let slots: Vec<Value> = kms.list_root_slots()?.into_iter().map(shown).collect();
+    Ok(object([("RootSlots", json!({ "RootSlot": slots }))]))
 }
 
 /// Exactly one root. A callback is a function, which JSON can't name.

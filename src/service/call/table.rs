@@ -220,6 +220,13 @@ pub const ACTIONS: &[Action] = &[
     own("Backup", &["kms_backup"], "Write a snapshot of the keystore to a new file.", &[needed("Path", Kind::Path, "")], NOTHING, keystore::backup),
     own("ChangeRoot", &["kms_change_root"], "Replace what opens the keystore by exactly one of the parameters Root... .",
         &[ROOT_KEY, ROOT_PASSPHRASE, ROOT_KEY_FILE, CREATE_FILE], NOTHING, keystore::change_root),
+    own("AddRootSlot", &["kms_add_root_slot"], "Let exactly one of the parameters Root... open the keystore too.",
+        &[ROOT_KEY, ROOT_PASSPHRASE, ROOT_KEY_FILE, CREATE_FILE, optional("Label", Kind::Text, "at most 255 bytes, stored in the clear")],
+        "RootSlotId", keystore::add_root_slot),
+    own("RemoveRootSlot", &["kms_remove_root_slot"], "Remove one of the roots that open the keystore.",
+        &[needed("RootSlotId", Kind::Text, "as ListRootSlots shows it")], NOTHING, keystore::remove_root_slot),
+    own("ListRootSlots", &["kms_list_root_slots"], "List the roots that open the keystore.", &[],
+        "RootSlots.RootSlot[]: RootSlotId, Kind (`KEY`, `PASSPHRASE`, `CALLBACK`), CreationDate, Label, OpenedThisHandle", keystore::list_root_slots),
     own("ListActions", &[], "List the actions, as this table has them.", &[],
         "Actions.Action[]: Name, Service, Functions, Summary, Parameters, Response", list_actions),
 ];

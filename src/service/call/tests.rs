@@ -192,6 +192,28 @@ fn the_clock_is_ticked_and_the_keystore_tells_its_health() {
 }
 
 #[test]
+fn root_slots_are_added_listed_and_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.db").to_str().unwrap().to_owned();
+    let kms = Kms::open(&path, &Options::new().root_key(&[7; 32]).create(true)).unwrap();
+    let recovery = json!({ "RootPassphrase": STANDARD.encode("correct horse"), "Label": "recovery" });
+    let added = ok(&kms, "AddRootSlot", recovery.clone())["RootSlotId"].clone();
+    assert_eq!(refused(&kms, "AddRootSlot", recovery).1, "Keystore.RootSlotExists");
+    let slots = ok(&kms, "ListRootSlots", json!({}))["RootSlots"]["RootSlot"].clone();
+    assert_eq!((&slots[0]["Kind"], &slots[0]["OpenedThisHandle"]), (&json!("KEY"), &json!(true)));
+    assert_eq!((&slots[1]["Kind"], &slots[1]["Label"]), (&json!("PASSPHRASE"), &json!("recovery")));
+    assert_eq!(slots[1]["RootSlotId"], added);
+    ok(&kms, "RemoveRootSlot", json!({ "RootSlotId": slots[0]["RootSlotId"] }));
+    assert_eq!(
+        refused(&kms, "RemoveRootSlot", json!({ "RootSlotId": slots[0]["RootSlotId"] })).1,
+        "Keystore.RootSlotNotFound"
+    );
+    assert_eq!(refused(&kms, "RemoveRootSlot", json!({ "RootSlotId": added })).1, "Rejected.UnsupportedOperation");
+    let opened = Kms::open(&path, &Options::new().root_key(&[7; 32])).map(drop).map_err(|e| e.status());
+    assert_eq!(opened, Err(Status::WrongRootKey));
+}
+
+#[test]
 fn a_backup_is_written_and_opened_by_the_changed_root() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();

@@ -9,8 +9,8 @@ use super::Sqlite;
 use super::error::storage;
 use crate::error::{Error, Result};
 use crate::store::backend::{
-    AliasRow, Backend, DueRow, KeyIndex, KeyRow, MaterialRow, MetaRow, Owned, SlotRow, TagRow, Transaction,
-    VersionEntry,
+    AliasRow, Backend, DueRow, KeyIndex, KeyRow, LABEL_BYTES, MaterialRow, MetaRow, Owned, PARAMETERS_MAX, SLOTS,
+    SlotRow, TagRow, Transaction, VersionEntry, WRAPPED_MAX,
 };
 use crate::sys::memory;
 
@@ -120,6 +120,28 @@ fn optional_text(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<String>> {
 
 fn blob(row: &Row<'_>, at: usize) -> rusqlite::Result<Vec<u8>> {
     memory::copy(row.get_ref(at)?.as_blob()?).map_err(short_of_memory)
+}
+
+fn slot_row(row: &Row<'_>) -> rusqlite::Result<SlotRow> {
+    // What is longer than any slot comes out empty, which no MAC fits.
+    let bounded = |at: usize, most: usize| {
+        let bytes = row.get_ref(at)?.as_bytes_or_null().ok().flatten().filter(|bytes| bytes.len() <= most);
+        memory::copy(bytes.unwrap_or_default()).map_err(short_of_memory)
+    };
+    let label = |at: usize| match row.get_ref(at)? {
+        ValueRef::Text(text) if text.len() <= LABEL_BYTES => {
+            std::str::from_utf8(text).ok().map(memory::text).transpose().map_err(short_of_memory)
+        }
+        _ => Ok(None),
+    };
+    Ok(SlotRow {
+        row: row.get(0)?,
+        kind: row.get(1)?,
+        parameters: bounded(2, PARAMETERS_MAX)?,
+        wrapped: bounded(3, WRAPPED_MAX)?,
+        created: if has(row, 4) { row.get(4)? } else { None },
+        label: if has(row, 5) { label(5)? } else { None },
+    })
 }
 
 fn material_row(row: &Row<'_>) -> rusqlite::Result<MaterialRow> {
@@ -275,13 +297,18 @@ impl Backend for Sqlite {
     }
 
     fn slots(&mut self) -> Result<Vec<SlotRow>> {
-        let read = |row: &Row<'_>| Ok(SlotRow { kind: row.get(0)?, parameters: blob(row, 1)?, wrapped: blob(row, 2)? });
-        self.all("SELECT kind, parameters, wrapped FROM slot ORDER BY id", [], read)
+        self.all("SELECT * FROM slot ORDER BY id LIMIT ?", [count(SLOTS + 1)], slot_row)
     }
 
     fn insert_slot(&mut self, slot: &SlotRow) -> Result<()> {
-        let sql = "INSERT INTO slot(kind, parameters, wrapped) VALUES(?, ?, ?)";
-        self.change_one(sql, params![slot.kind, slot.parameters, slot.wrapped])
+        self.upgrade()?;
+        let SlotRow { row: _, kind, parameters, wrapped, created, label } = slot;
+        let sql = "INSERT INTO slot(kind, parameters, wrapped, created, label) VALUES(?, ?, ?, ?, ?)";
+        self.change_one(sql, params![kind, parameters, wrapped, created, label])
+    }
+
+    fn delete_slot(&mut self, row: i64) -> Result<()> {
+        self.change_one("DELETE FROM slot WHERE id = ?", [row])
     }
 
     fn delete_slots(&mut self) -> Result<()> {

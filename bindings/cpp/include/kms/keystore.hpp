@@ -11,6 +11,7 @@
 #include <kms/import.hpp>
 #include <kms/key.hpp>
 #include <kms/options.hpp>
+#include <kms/root.hpp>
 #include <kms/rotation.hpp>
 #include <kms/tag.hpp>
 #include <kms/verify.hpp>
@@ -40,7 +41,8 @@ class keystore : public detail::key_calls<keystore>,
                  public detail::json_calls<keystore>,
                  public detail::health_calls<keystore>,
                  public detail::verify_calls<keystore>,
-                 public detail::backup_calls<keystore> {
+                 public detail::backup_calls<keystore>,
+                 public detail::root_calls<keystore> {
 public:
     /// `location` is a path, "sqlite:PATH", or "memory:" for a keystore that lives as long as this object.
     [[nodiscard]] static keystore open(std::string_view location, const options &how) {
@@ -49,10 +51,23 @@ public:
         return keystore(handle(opened), how.callbacks_);
     }
 
-    /// Makes the root key of `how` the one that opens the keystore, instead of all that did; handles that are open go on.
-    /// Of the options, the root counts, and `create` for a key file that isn't there.
+    /// Makes the root of `how` the only one that opens the keystore: all root slots are replaced. Open handles keep working.
+    /// Of the options, the root counts, and `create` for a key file that isn't there. Throws `root_slot_exists` for a root
+    /// that opens the keystore already; a callback may be the same, to wrap the root key again.
     void change_root(const options &how) const {
         with_root(how, [&] { return kms_change_root(native_handle(), how.native_handle()); });
+    }
+
+    /// Lets the root of `how` open the keystore too; returns the id of its slot. At most 8 roots open a keystore. `label` is
+    /// stored in the clear. Throws `root_slot_exists` for a root that opens the keystore already.
+    std::string add_root_slot(const options &how, std::optional<std::string_view> label = std::nullopt) const {
+        char slot_id[KMS_ID_SIZE];
+        const std::string text(label.value_or(""));
+        detail::refuse_nul(text);
+        with_root(how, [&] {
+            return kms_add_root_slot(native_handle(), how.native_handle(), label ? text.c_str() : nullptr, slot_id);
+        });
+        return slot_id;
     }
 
     keystore(keystore &&other) noexcept = default;

@@ -83,15 +83,16 @@ struct clock_callback {
 };
 
 struct root_callback {
-    std::function<bytes(bytes_view)> wrap;
-    std::function<secret_bytes(bytes_view)> unwrap;
+    std::function<bytes(bytes_view, bytes_view)> wrap;
+    std::function<secret_bytes(bytes_view, bytes_view)> unwrap;
     std::exception_ptr thrown;  // by the last call; `keystore::open` throws it on
 
     template <class Function>
-    kms_status run(const Function &function, bytes_view input, bytes_span out, std::size_t *out_len) noexcept {
+    kms_status run(const Function &function, bytes_view input, bytes_view aad, bytes_span out,
+                   std::size_t *out_len) noexcept {
         try {
             thrown = nullptr;
-            const auto made = function(input);
+            const auto made = function(input, aad);
             *out_len = made.size();
             if (made.size() > out.size()) {
                 return KMS_BUFFER_TOO_SMALL;
@@ -105,15 +106,16 @@ struct root_callback {
             return KMS_ROOT_KEY_UNAVAILABLE;
         }
     }
-    static kms_status run_wrap(void *user, const std::uint8_t *in, std::size_t in_len, std::uint8_t *out, std::size_t out_cap,
-                               std::size_t *out_len) noexcept {
+    static kms_status run_wrap(void *user, const std::uint8_t *in, std::size_t in_len, const std::uint8_t *aad,
+                               std::size_t aad_len, std::uint8_t *out, std::size_t out_cap, std::size_t *out_len) noexcept {
         auto &self = *static_cast<root_callback *>(user);
-        return self.run(self.wrap, {in, in_len}, {out, out_cap}, out_len);
+        return self.run(self.wrap, {in, in_len}, {aad, aad_len}, {out, out_cap}, out_len);
     }
-    static kms_status run_unwrap(void *user, const std::uint8_t *in, std::size_t in_len, std::uint8_t *out,
-                                 std::size_t out_cap, std::size_t *out_len) noexcept {
+    static kms_status run_unwrap(void *user, const std::uint8_t *in, std::size_t in_len, const std::uint8_t *aad,
+                                 std::size_t aad_len, std::uint8_t *out, std::size_t out_cap,
+                                 std::size_t *out_len) noexcept {
         auto &self = *static_cast<root_callback *>(user);
-        return self.run(self.unwrap, {in, in_len}, {out, out_cap}, out_len);
+        return self.run(self.unwrap, {in, in_len}, {aad, aad_len}, {out, out_cap}, out_len);
     }
 };
 
@@ -165,7 +167,7 @@ public:
         }
     }
 
-    /// Exactly 32 bytes.
+    /// Exactly 32 bytes, not all zero.
     options &root_key(bytes_view key) & { return set(kms_options_set_root_key(raw(), key.data(), key.size())); }
     /// A regular file of exactly 32 bytes that only its owner (this user or root) and its group can read. With `create`, it is made together with the keystore.
     options &root_key_file(std::string_view path) & { return set(kms_options_set_root_key_file(raw(), detail::c_text(path))); }
@@ -173,9 +175,12 @@ public:
     options &root_passphrase(bytes_view passphrase) & {
         return set(kms_options_set_root_passphrase(raw(), passphrase.data(), passphrase.size()));
     }
-    /// Functions that wrap and unwrap the root key: an HSM, a TPM, a cloud KMS. What they throw comes out of
-    /// `keystore::open`.
-    options &root_callback(std::function<bytes(bytes_view)> wrap, std::function<secret_bytes(bytes_view)> unwrap) & {
+    /// Functions that wrap and unwrap the root key with a key that stays in an HSM, a TPM or a cloud KMS: of the key or what
+    /// was wrapped, and of bytes to bind (`aad`). Both must use authenticated symmetric encryption, such as AES-256-GCM, and
+    /// unwrapping must throw for other `aad`. Never use public-key encryption: whoever can write the keystore's file could
+    /// put a keystore of their own in its place. See kms_options_set_root_callback. What they throw comes out of the call.
+    options &root_callback(std::function<bytes(bytes_view, bytes_view)> wrap,
+                           std::function<secret_bytes(bytes_view, bytes_view)> unwrap) & {
         detail::require(wrap);
         detail::require(unwrap);
         auto made = std::make_shared<detail::root_callback>();
@@ -236,7 +241,8 @@ public:
     options &&root_key(bytes_view key) && { return std::move(root_key(key)); }
     options &&root_key_file(std::string_view path) && { return std::move(root_key_file(path)); }
     options &&root_passphrase(bytes_view passphrase) && { return std::move(root_passphrase(passphrase)); }
-    options &&root_callback(std::function<bytes(bytes_view)> wrap, std::function<secret_bytes(bytes_view)> unwrap) && {
+    options &&root_callback(std::function<bytes(bytes_view, bytes_view)> wrap,
+                           std::function<secret_bytes(bytes_view, bytes_view)> unwrap) && {
         return std::move(root_callback(std::move(wrap), std::move(unwrap)));
     }
     options &&anchor_file(std::string_view path) && { return std::move(anchor_file(path)); }

@@ -61,6 +61,8 @@ enum class status : kms_status {
     keystore_rolled_back = KMS_KEYSTORE_ROLLED_BACK,
     anchor_unavailable = KMS_ANCHOR_UNAVAILABLE,
     keystore_second_path = KMS_KEYSTORE_SECOND_PATH,
+    root_slot_not_found = KMS_ROOT_SLOT_NOT_FOUND,
+    root_slot_exists = KMS_ROOT_SLOT_EXISTS,
 
     internal = KMS_INTERNAL,
     poisoned = KMS_POISONED,
@@ -202,6 +204,8 @@ using root_key_unavailable = failure<status::root_key_unavailable>;
 using keystore_rolled_back = failure<status::keystore_rolled_back>;
 using anchor_unavailable = failure<status::anchor_unavailable>;
 using keystore_second_path = failure<status::keystore_second_path>;
+using root_slot_not_found = failure<status::root_slot_not_found>;
+using root_slot_exists = failure<status::root_slot_exists>;
 using internal = failure<status::internal>;
 using poisoned = failure<status::poisoned>;
 using forked = failure<status::forked>;
@@ -241,7 +245,7 @@ using all_failures = failures<
     status::invalid_key_material, status::invalid_import_token, status::expired_import_token, status::wrong_root_key,
     status::not_a_keystore, status::keystore_too_new, status::keystore_corrupt, status::keystore_io,
     status::keystore_read_only, status::keystore_busy, status::keystore_not_found, status::keystore_replaced,
-    status::root_key_unavailable, status::keystore_rolled_back, status::anchor_unavailable, status::keystore_second_path, status::internal, status::poisoned, status::forked, status::random_failed,
+    status::root_key_unavailable, status::keystore_rolled_back, status::anchor_unavailable, status::keystore_second_path, status::root_slot_not_found, status::root_slot_exists, status::internal, status::poisoned, status::forked, status::random_failed,
     status::out_of_memory>;
 
 /// The text of this thread's last failed call.

@@ -23,6 +23,7 @@ from ._types import (
     KeyName,
     KeyVersion,
     Origin,
+    RootSlot,
     Ticked,
     Wrapping,
     from_millis,
@@ -38,15 +39,20 @@ _DAY = timedelta(days=1)
 
 
 class RootCallback(Protocol):
-    """Wraps and unwraps the root key (32 bytes) outside of the library: an HSM, a TPM, a cloud KMS.
+    """Wraps and unwraps the root key (32 bytes) with a key that stays in an HSM, a TPM or a cloud KMS.
 
-    `wrap` is called once when the keystore is created, `unwrap` once at each open, never in a forked child. What they
-    raise is the cause of the `RootKeyUnavailable` that open raises.
+    Both must use authenticated symmetric encryption that binds `aad`, such as AES-256-GCM. Never use public-key encryption:
+    whoever can write the keystore's file could encrypt a root key of their own, and put a keystore in the place of
+    yours. `aad` is ASCII of at most 128 bytes that names purpose and keystore; `unwrap` raises unless it is the same.
+
+    `wrap` is called when a root slot is made. `unwrap` then tries the result, once with another `aad`, for which it must
+    raise. Each open calls `unwrap` for each callback slot until one opens the keystore; a forked child calls neither. What
+    they raise is the cause of the `RootKeyUnavailable` that the call raises.
     """
 
-    def wrap(self, root: bytes, /) -> "ReadableBuffer": ...
+    def wrap(self, root: bytes, aad: bytes, /) -> "ReadableBuffer": ...
 
-    def unwrap(self, wrapped: bytes, /) -> "ReadableBuffer": ...
+    def unwrap(self, wrapped: bytes, aad: bytes, /) -> "ReadableBuffer": ...
 
 
 class AnchorCallback(Protocol):
@@ -418,22 +424,57 @@ class Keystore(_libkms.Keystore):
         root_callback: RootCallback | None = None,
         create: bool = False,
     ) -> None:
-        """Makes one root key, given as for `open`, the one that opens the keystore, instead of all that did.
+        """Makes one root, given as for `open`, the only one that opens the keystore: all root slots are replaced.
 
-        Handles that are open go on. `create` makes a root key file that isn't there. The new root is tried before anything
-        is changed. Nothing is sealed anew, so it takes no longer for many keys; copies of the file made before are still
-        opened by the old root. Raises `RootKeyUnavailable`, `MissingParameter` without a root key, `InvalidArgument` with
+        Open handles keep working. `create` makes a root key file that isn't there. The new root is tried before anything
+        is changed. Nothing is sealed again, so it takes no longer for many keys; copies of the file made before are still
+        opened by the old roots. Raises `RootSlotExists` for a root that opens the keystore already (a callback may be the
+        same, to wrap the root key again), `RootKeyUnavailable`, `MissingParameter` without a root, `InvalidArgument` with
         two.
 
-        >>> with libkms.open(folder / "keys.db", root_key=bytes(32), create=True) as kms:
+        >>> with libkms.open(folder / "keys.db", root_key=bytes(range(32)), create=True) as kms:
         ...     kms.change_root(root_passphrase="correct horse battery staple")
-        >>> libkms.open(folder / "keys.db", root_key=bytes(32))
+        >>> libkms.open(folder / "keys.db", root_key=bytes(range(32)))  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        libkms.errors.WrongRootKey: ...
+        libkms.errors.WrongRootKey: the keystore ...keys.db is not opened by this root key, or was altered; ...
         """
         if isinstance(root_passphrase, str):
             root_passphrase = root_passphrase.encode()
         self._change_root(root_key, root_key_file, root_passphrase, root_callback, create)
+
+    def add_root_slot(
+        self,
+        *,
+        root_key: "ReadableBuffer | None" = None,
+        root_key_file: str | os.PathLike[str] | None = None,
+        root_passphrase: "str | ReadableBuffer | None" = None,
+        root_callback: RootCallback | None = None,
+        create: bool = False,
+        label: str | None = None,
+    ) -> str:
+        """Lets another root, given as for `open`, open the keystore too; returns the id of its slot.
+
+        A keystore has at most 8 root slots, of any kind. `label` is a name for the list, at most 255 bytes, stored in the
+        clear. As for `change_root`, the root is tried first and nothing is sealed again. Raises `RootSlotExists` for a root
+        that opens the keystore already, `LimitExceeded` for a ninth.
+
+        >>> with libkms.open(folder / "keys.db", root_key=bytes(range(32)), create=True) as kms:
+        ...     slot_id = kms.add_root_slot(root_passphrase="correct horse battery staple", label="recovery")
+        >>> with libkms.open(folder / "keys.db", root_passphrase="correct horse battery staple") as kms:
+        ...     [(slot.kind.name, slot.label, slot.opened_this_handle) for slot in kms.list_root_slots()]
+        [('KEY', None, False), ('PASSPHRASE', 'recovery', True)]
+        """
+        if isinstance(root_passphrase, str):
+            root_passphrase = root_passphrase.encode()
+        return self._add_root_slot(label, root_key, root_key_file, root_passphrase, root_callback, create)
+
+    def list_root_slots(self) -> list[RootSlot]:
+        """The roots that open the keystore, in the order in which they were added.
+
+        >>> [(slot.label, slot.opened_this_handle) for slot in kms.list_root_slots()]
+        [(None, True)]
+        """
+        return [RootSlot._of(fields) for fields in self._list_root_slots()]
 
     def call(self, action: str, request: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Carries out an operation by the name of its action, with JSON as dicts.
@@ -513,7 +554,7 @@ def open(
     Raises `KeystoreNotFound`, `WrongRootKey`, `RootKeyUnavailable`, `NotAKeystore`, `KeystoreTooNew`, `MissingParameter`
     without a root key, `InvalidArgument` with two, `AnchorUnavailable`.
 
-    >>> with libkms.open("memory:", root_key=bytes(32)) as kms:
+    >>> with libkms.open("memory:", root_key=bytes(range(32))) as kms:
     ...     key = kms.create_key(description="orders", rotate_every=timedelta(days=90))
     ...     kms.decrypt(kms.encrypt(key.id, b"4111 1111"))
     b'4111 1111'

@@ -58,6 +58,14 @@ class Origin(enum.IntEnum):
     EXTERNAL = 1
 
 
+class RootKind(enum.IntEnum):
+    """What opens a keystore: a key of 32 bytes (given or from a file), a passphrase, or a callback."""
+
+    KEY = 1
+    PASSPHRASE = 2
+    CALLBACK = 3
+
+
 class Rotation(enum.IntEnum):
     """Automatic rotation of a key: off, on, or on but paused because the key isn't Enabled."""
 
@@ -273,6 +281,24 @@ class Fault:
     def _of(cls, fields: tuple[str | None, int, str]) -> "Fault":
         key_id, status, text = fields
         return cls(key_id, Status(status) if status in Status._value2member_map_ else status, text)
+
+
+@dataclass(frozen=True, slots=True)
+class RootSlot:
+    """One root that opens the keystore."""
+
+    slot_id: str
+    kind: RootKind | int
+    creation_date: datetime | None
+    """None if keystore format 1 made the slot."""
+    label: str | None
+    opened_this_handle: bool
+
+    @classmethod
+    def _of(cls, fields: tuple[str, int, int | None, str | None, bool]) -> "RootSlot":
+        slot_id, kind, created, label, opened = fields
+        known = RootKind(kind) if kind in RootKind._value2member_map_ else kind
+        return cls(slot_id, known, date(created), label, opened)
 
 
 @dataclass(frozen=True, slots=True)

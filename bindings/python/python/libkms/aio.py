@@ -5,7 +5,7 @@ may call `keystore.sync.encrypt(...)` on the loop itself. But after another proc
 and may wait for that process's lock, up to the busy timeout: the loop would stand still, so only the awaited form is safe.
 
 >>> async def main():
-...     async with await libkms.aio.open("memory:", root_key=bytes(32)) as kms:
+...     async with await libkms.aio.open("memory:", root_key=bytes(range(32))) as kms:
 ...         key = await kms.create_key(description="orders")
 ...         blob = await kms.encrypt(key.id, b"4111 1111")
 ...         return await kms.decrypt(blob), [found.description async for found in kms.list_keys()]
@@ -32,6 +32,7 @@ from ._types import (
     KeyName,
     KeyVersion,
     Origin,
+    RootSlot,
     Ticked,
     Wrapping,
 )
@@ -274,6 +275,32 @@ class Keystore:
             root_callback=root_callback,
             create=create,
         )
+
+    async def add_root_slot(
+        self,
+        *,
+        root_key: "ReadableBuffer | None" = None,
+        root_key_file: "str | os.PathLike[str] | None" = None,
+        root_passphrase: "str | ReadableBuffer | None" = None,
+        root_callback: _keystore.RootCallback | None = None,
+        create: bool = False,
+        label: str | None = None,
+    ) -> str:
+        return await asyncio.to_thread(
+            self.sync.add_root_slot,
+            root_key=root_key,
+            root_key_file=root_key_file,
+            root_passphrase=root_passphrase,
+            root_callback=root_callback,
+            create=create,
+            label=label,
+        )
+
+    async def remove_root_slot(self, slot_id: str) -> None:
+        return await asyncio.to_thread(self.sync.remove_root_slot, slot_id)
+
+    async def list_root_slots(self) -> list[RootSlot]:
+        return await asyncio.to_thread(self.sync.list_root_slots)
 
     async def call(self, action: str, request: Mapping[str, Any] | None = None) -> dict[str, Any]:
         return await asyncio.to_thread(self.sync.call, action, request)

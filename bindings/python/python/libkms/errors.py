@@ -51,6 +51,8 @@ __all__ = [
     "RejectedPendingDeletion",
     "RejectedPendingImport",
     "RootKeyUnavailable",
+    "RootSlotExists",
+    "RootSlotNotFound",
     "StateModifiedFailed",
     "Status",
     "UnknownAction",
@@ -104,6 +106,8 @@ class Status(enum.IntEnum):
     KEYSTORE_ROLLED_BACK = 510
     ANCHOR_UNAVAILABLE = 511
     KEYSTORE_SECOND_PATH = 512
+    ROOT_SLOT_NOT_FOUND = 515
+    ROOT_SLOT_EXISTS = 516
     INTERNAL = 900
     POISONED = 901
     FORKED = 902
@@ -271,7 +275,7 @@ class KeystoreReplaced(Error, status=Status.KEYSTORE_REPLACED):
 
 
 class RootKeyUnavailable(Error, status=Status.ROOT_KEY_UNAVAILABLE):
-    """The root key file is missing, unreadable, open to others or of the wrong size, or the root callback raised."""
+    """The root key file is missing, unreadable, open to others, of the wrong size or all zeros, or the callback raised."""
 
 
 class KeystoreRolledBack(Error, status=Status.KEYSTORE_ROLLED_BACK):
@@ -284,6 +288,14 @@ class KeystoreSecondPath(Error, status=Status.KEYSTORE_SECOND_PATH):
 
 class AnchorUnavailable(Error, status=Status.ANCHOR_UNAVAILABLE):
     """The anchor is missing, damaged or of another keystore, or its callback raised. A change may have been made."""
+
+
+class RootSlotNotFound(Error, status=Status.ROOT_SLOT_NOT_FOUND):
+    """The keystore has no root slot of this id."""
+
+
+class RootSlotExists(Error, status=Status.ROOT_SLOT_EXISTS):
+    """This root opens the keystore already. Nothing was changed."""
 
 
 class Internal(Error, status=Status.INTERNAL):

@@ -4,7 +4,7 @@ With pytest, the fixture `kms_clock` is there as soon as libkms is installed: du
 opened without a clock of its own follows it. Elsewhere `clock.used()` does the same.
 
 >>> clock = ManualClock(datetime(2026, 1, 1, tzinfo=timezone.utc))
->>> with clock.used(), libkms.open("memory:", root_key=bytes(32)) as kms:
+>>> with clock.used(), libkms.open("memory:", root_key=bytes(range(32))) as kms:
 ...     key = kms.create_key(rotate_every=timedelta(days=90))
 ...     blob = kms.encrypt(key.id, b"4111 1111")
 ...     rotations = clock.travel(timedelta(days=3650), step=timedelta(days=30))
@@ -85,7 +85,7 @@ class ManualClock(_libkms.ManualClock):
     def used(self) -> Iterator["ManualClock"]:
         """While it lasts, every keystore that is opened without a clock follows this one.
 
-        >>> with ManualClock().used(), libkms.open("memory:", root_key=bytes(32)) as kms:
+        >>> with ManualClock().used(), libkms.open("memory:", root_key=bytes(range(32))) as kms:
         ...     kms.create_key().created.year
         2026
         """

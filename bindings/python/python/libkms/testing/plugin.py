@@ -19,5 +19,5 @@ def kms_clock() -> Iterator[ManualClock]:
 @pytest.fixture
 def kms(kms_clock: ManualClock) -> Iterator[libkms.Keystore]:
     """A keystore in memory, under `kms_clock`."""
-    with libkms.open("memory:", root_key=bytes(32)) as keystore:
+    with libkms.open("memory:", root_key=bytes(range(32))) as keystore:
         yield keystore
