@@ -34,3 +34,29 @@ fn a_panic_under_a_lock_is_an_error_for_the_next() {
     .join();
     assert_eq!(lock.lock().unwrap_err().status(), Status::Poisoned);
 }
+
+/// One that waits for a disk inside the gate, one that wants to shut it, and one that only wants to pass.
+#[test]
+fn a_long_stay_in_a_gate_holds_up_only_who_wants_to_shut_it() {
+    let (gate, stay) = (Gate::new(), Duration::from_secs(3));
+    let started = Instant::now();
+    let slowest = std::thread::scope(|scope| {
+        let inside = gate.pass();
+        let shut = scope.spawn(|| {
+            drop(gate.shut());
+            started.elapsed()
+        });
+        let mut slowest = Duration::ZERO;
+        while started.elapsed() < stay {
+            let asked = Instant::now();
+            drop(gate.pass());
+            slowest = slowest.max(asked.elapsed());
+        }
+        drop(inside);
+        let shut = shut.join().unwrap();
+        assert!(shut >= stay && shut < 2 * stay, "the gate was shut after {shut:?}");
+        slowest
+    });
+    assert!(slowest < Duration::from_secs(1), "passing took {slowest:?}");
+    drop(gate.pass());
+}
