@@ -11,6 +11,9 @@ impl Time {
         Self(millis)
     }
 
+    /// The last millisecond of the year 9999. What lies after it is a mistaken unit, and no calendar prints it alike.
+    pub const MAX_DATE: Self = Self(253_402_300_799_999);
+
     pub const fn millis(self) -> i64 {
         self.0
     }

@@ -70,7 +70,8 @@ pub unsafe extern "C" fn kms_get_parameters_for_import(
 }
 
 /// kms_import_key_material imports 32 bytes of material, wrapped as kms_get_parameters_for_import was told. `expires_s` is
-/// when it is to be refused, and then erased: Unix seconds, 0 for never. A key waiting for material is Enabled then.
+/// when it is to be refused, and then erased: Unix seconds, not after the year 9999, 0 for never. A key waiting for
+/// material is Enabled then.
 ///
 /// Only the identical material is ever accepted again, also after it was deleted or has expired. Fails with
 /// KMS_INVALID_KEY_MATERIAL, KMS_INVALID_IMPORT_TOKEN, KMS_EXPIRED_IMPORT_TOKEN, KMS_UNSUPPORTED_ORIGIN,

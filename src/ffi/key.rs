@@ -77,11 +77,13 @@ unsafe fn request(options: *const kms_create_key_options) -> Result<CreateKey> {
     })
 }
 
-/// A rotation policy; the interval is ignored while it is off.
+/// A rotation policy. An interval while it is off is a forgotten flag: the key would never rotate.
 pub fn policy(enable: i32, interval_s: i64) -> Result<Option<Interval>> {
-    match flag(enable, "enable")? {
-        true => Interval::from_seconds(interval_s).map(Some),
-        false => Ok(None),
+    match (flag(enable, "enable")?, interval_s) {
+        (true, _) => Interval::from_seconds(interval_s).map(Some),
+        (false, 0) => Ok(None),
+        (false, _) => Err(Status::InvalidArgument
+            .error("a rotation interval was given while automatic rotation is off; enable it, or pass 0")),
     }
 }
 

@@ -27,7 +27,7 @@ pub unsafe extern "C" fn kms_rotate(kms: *const kms_t, key: *const c_char, versi
 }
 
 /// kms_update_rotation_policy turns automatic rotation on (`enable` 1) with an interval of 1 to 315360000 seconds, or
-/// off (0; the interval is then ignored). The interval counts from the creation of the newest version; if that makes the
+/// off (0; the interval must then be 0). The interval counts from the creation of the newest version; if that makes the
 /// key overdue, it rotates before this returns.
 ///
 /// Fails with KMS_REJECTED_... unless the key is Enabled, also when turning rotation off; with

@@ -98,7 +98,7 @@ pub struct kms_create_key_options {
     pub description: *const c_char,
     /// 0 or 1.
     pub enable_automatic_rotation: i32,
-    /// Seconds, 1 to 315360000 (3650 days); ignored while automatic rotation is off.
+    /// Seconds, 1 to 315360000 (3650 days); must be 0 while automatic rotation is off.
     pub rotation_interval_s: i64,
 }
 

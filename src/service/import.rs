@@ -128,6 +128,9 @@ impl Core {
                 Err(Status::InvalidArgument
                     .error("the expiry is not in the future; pass Unix seconds after now, or none"))
             }
+            Some(date) if date > Time::MAX_DATE => Err(Status::InvalidArgument.error(
+                "the material would expire after the year 9999; check the unit of the date, or pass none for never",
+            )),
             _ => Ok(()),
         }
     }

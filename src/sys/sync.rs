@@ -242,6 +242,9 @@ impl Alarm {
     }
 }
 
+/// The stack of a thread, on which also functions of the program run: 2 MiB, of which the kernel provides what is used.
+const STACK: usize = 2 << 20;
+
 /// A named thread of ours.
 #[derive(Debug)]
 pub struct Thread(JoinHandle<()>);
@@ -250,7 +253,9 @@ impl Thread {
     /// Starts `body` with every signal blocked, so that the host's handlers run on the host's threads.
     pub fn start(name: &str, body: impl FnOnce() + Send + 'static) -> Result<Self> {
         let old = super::signal::block_all();
-        let started = std::thread::Builder::new().name(name.into()).spawn(|| {
+        // Else RUST_MIN_STACK in the host's environment decides.
+        let thread = std::thread::Builder::new().name(name.into()).stack_size(STACK);
+        let started = thread.spawn(|| {
             super::exit::this_thread_is_ours();
             body();
         });

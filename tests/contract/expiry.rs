@@ -190,6 +190,36 @@ fn importing_again_changes_or_resets_the_expiry() {
     }
 }
 
+/// Milliseconds in the place of seconds are the year 58,961.
+#[test]
+fn an_expiry_after_the_year_9999_is_an_invalid_argument() {
+    let kms = memory();
+    let id = kms.external_key();
+    let last = 253_402_300_799;
+    let import = |seconds: i64| {
+        let expires = Some(Time::from_millis(0).plus_seconds(seconds));
+        let text = format!(
+            r#"{{"KeyId": "{id}", "KeyMaterial": "{}", "KeyMaterialExpireUnix": {seconds}}}"#,
+            "YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE="
+        );
+        (
+            kms.import_raw_key_material(&id, &MATERIAL, expires).map_err(|e| e.status()),
+            kms.call("ImportRawKeyMaterial", &text).map(drop).map_err(|e| e.error.status()),
+        )
+    };
+    for seconds in [1_800_000_000_000, last + 1, i64::MAX / 1000, i64::MAX] {
+        let refused = Err(Status::InvalidArgument);
+        assert_eq!(import(seconds), (refused, refused), "{seconds}");
+    }
+    assert_eq!(kms.key(&id).state, KeyState::PendingImport);
+    assert_eq!(import(last).0, Ok(()));
+    let shown = kms.call("DescribeKey", &format!(r#"{{"KeyId": "{id}"}}"#)).unwrap();
+    assert!(shown.contains("9999-12-31T23:59:59Z"), "{shown}");
+    kms.clock.set(i64::MAX);
+    let shown = kms.call("CreateKey", "{}").unwrap();
+    assert!(shown.contains(r#""CreationDate":"9999-12-31T23:59:59Z""#), "{shown}");
+}
+
 #[test]
 fn an_expiry_in_the_past_is_an_invalid_argument() {
     let kms = memory();

@@ -29,9 +29,11 @@ pub fn base64(bytes: &[u8]) -> Result<Value> {
     done.map(Value::String).ok_or_else(|| Status::Internal.error("bytes could not be written as Base64"))
 }
 
-/// ISO 8601, UTC, whole seconds.
+/// ISO 8601, UTC, whole seconds; one beyond the years 1 to 9999, by a clock that is absurd, is the nearest in them.
 pub fn date(time: Time) -> Value {
-    let date = DateTime::from_timestamp_millis(time.millis()).unwrap_or_default();
+    const MIN_DATE: i64 = -62_135_596_800_000;
+    let shown = time.millis().clamp(MIN_DATE, Time::MAX_DATE.millis());
+    let date = DateTime::from_timestamp_millis(shown).unwrap_or_default();
     date.to_rfc3339_opts(SecondsFormat::Secs, true).into()
 }
 
