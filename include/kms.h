@@ -93,7 +93,7 @@
 #define KMS_BLOB_INFO_INIT \
     { (uint32_t)sizeof(kms_blob_info), 0, 0, 0, { 0 }, { 0 } }
 #define KMS_HEALTH_INFO_INIT \
-    { (uint32_t)sizeof(kms_health_info), 0, 0, 0, 0, 0, 0 }
+    { (uint32_t)sizeof(kms_health_info), 0, 0, 0, 0, 0, 0, 0 }
 
 // Size of a buffer for an id: a UUID of 36 characters and its NUL.
 #define KMS_ID_SIZE 37
@@ -192,6 +192,16 @@
 // links), or the kernel doesn't tell whether it is mounted as a single file. Use one path, and mount folders.
 #define KMS_HEALTH_PLACE_UNVERIFIED 256
 
+// The rotation thread could not be started, because the process or its user has too many. Calls rotate the overdue keys
+// that they use, kms_tick does what is due, and a call tries to start the thread again every 5 seconds.
+#define KMS_HEALTH_THREAD_NOT_STARTED 512
+
+// The rotation thread gave no sign of life for 10 seconds: a clock, a disk or another process holds it up.
+#define KMS_HEALTH_ROTATION_LATE 1024
+
+// The event callback is too slow: it was not told of `events_dropped` events.
+#define KMS_HEALTH_EVENTS_DROPPED 2048
+
 // The CPU has no quick instructions for AES-GCM or for random numbers, or OpenSSL is kept from using them. Encryption is
 // slower, and a copy of the running machine may repeat nonces: see docs/security.md, "Copies of a running machine".
 #define KMS_HEALTH_SLOW_CPU 4096
@@ -259,8 +269,13 @@ typedef struct kms_event {
     int64_t counted_ms;
 } kms_event;
 
-// Called with no lock of the library held, on the thread where the event happened: a caller's or the rotation thread.
-// It may call anything but kms_close.
+// Told of one event after the other, in order, with no lock of the library held. It may call anything but kms_close.
+//
+// With the rotation thread, events are told by a thread of their own, so a function that blocks holds up nothing but other
+// events. Up to 1024 wait; further ones are dropped, and kms_health counts them. kms_close waits up to 5 seconds until all
+// are told; then the rest is dropped. A function that still runs is left alone, so `user` must stay valid until it returns.
+// Without the rotation thread, or while no thread can be started, an event is told on the thread of the call that made it,
+// before that call returns. A forked child is told of its own events only.
 typedef void (*kms_event_fn)(void *user, const struct kms_event *event);
 
 // How to create a key; start from KMS_CREATE_KEY_OPTIONS_INIT.
@@ -272,7 +287,7 @@ typedef struct kms_create_key_options {
     const char *description;
     // 0 or 1.
     int32_t enable_automatic_rotation;
-    // Seconds, 1 to 315360000 (3650 days); ignored while automatic rotation is off.
+    // Seconds, 1 to 315360000 (3650 days); must be 0 while automatic rotation is off.
     int64_t rotation_interval_s;
 } kms_create_key_options;
 
@@ -390,6 +405,8 @@ typedef struct kms_health_info {
     uint64_t keys_cached;
     // Grows by one with every change of the keystore, by whatever process.
     uint64_t generation;
+    // Events that the callback was not told, because more than 1024 waited for it.
+    uint64_t events_dropped;
 } kms_health_info;
 
 // Shown one fault of the keystore at a time: a key's id, or NULL where it is about no single key, the status that uses
@@ -635,7 +652,8 @@ kms_status kms_options_set_anchor_callback(struct kms_options_t *options,
                                            kms_anchor_put_fn put,
                                            void *user);
 
-// kms_options_set_event_callback tells a function about rotations, destroyed keys, and clocks and disks that misbehave.
+// kms_options_set_event_callback tells a function about rotations, destroyed keys, and clocks and disks that misbehave. On
+// which thread, see kms_event_fn.
 KMS_MUST_USE
 kms_status kms_options_set_event_callback(struct kms_options_t *options,
                                           kms_event_fn callback,
@@ -937,7 +955,7 @@ kms_status kms_rotate(const struct kms_t *kms,
                       char *version_id);
 
 // kms_update_rotation_policy turns automatic rotation on (`enable` 1) with an interval of 1 to 315360000 seconds, or
-// off (0; the interval is then ignored). The interval counts from the creation of the newest version; if that makes the
+// off (0; the interval must then be 0). The interval counts from the creation of the newest version; if that makes the
 // key overdue, it rotates before this returns.
 //
 // Fails with KMS_REJECTED_... unless the key is Enabled, also when turning rotation off; with
@@ -1053,7 +1071,8 @@ kms_status kms_get_parameters_for_import(const struct kms_t *kms,
                                          int64_t *expires_ms);
 
 // kms_import_key_material imports 32 bytes of material, wrapped as kms_get_parameters_for_import was told. `expires_s` is
-// when it is to be refused, and then erased: Unix seconds, 0 for never. A key waiting for material is Enabled then.
+// when it is to be refused, and then erased: Unix seconds, not after the year 9999, 0 for never. A key waiting for
+// material is Enabled then.
 //
 // Only the identical material is ever accepted again, also after it was deleted or has expired. Fails with
 // KMS_INVALID_KEY_MATERIAL, KMS_INVALID_IMPORT_TOKEN, KMS_EXPIRED_IMPORT_TOKEN, KMS_UNSUPPORTED_ORIGIN,

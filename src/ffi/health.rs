@@ -5,9 +5,10 @@ use super::open::{handle, kms_t};
 use super::ptr;
 use super::status::kms_status;
 use super::types::{
-    KMS_HEALTH_CIPHERS_IN_ORDINARY_MEMORY, KMS_HEALTH_KEYSTORE_REPLACED, KMS_HEALTH_MEMORY_NOT_LOCKED,
-    KMS_HEALTH_NO_ROTATION_THREAD, KMS_HEALTH_NOT_MAPPED, KMS_HEALTH_PLACE_UNVERIFIED, KMS_HEALTH_READ_ONLY,
-    KMS_HEALTH_ROTATION_FAILING, KMS_HEALTH_SLOW_CPU, KMS_HEALTH_THREAD_STOPPED, kms_health_info,
+    KMS_HEALTH_CIPHERS_IN_ORDINARY_MEMORY, KMS_HEALTH_EVENTS_DROPPED, KMS_HEALTH_KEYSTORE_REPLACED,
+    KMS_HEALTH_MEMORY_NOT_LOCKED, KMS_HEALTH_NO_ROTATION_THREAD, KMS_HEALTH_NOT_MAPPED, KMS_HEALTH_PLACE_UNVERIFIED,
+    KMS_HEALTH_READ_ONLY, KMS_HEALTH_ROTATION_FAILING, KMS_HEALTH_ROTATION_LATE, KMS_HEALTH_SLOW_CPU,
+    KMS_HEALTH_THREAD_NOT_STARTED, KMS_HEALTH_THREAD_STOPPED, kms_health_info,
 };
 
 /// kms_health stores flags that weaken a promise, and counters, in `out`.
@@ -30,6 +31,9 @@ pub unsafe extern "C" fn kms_health(kms: *const kms_t, out: *mut kms_health_info
             (health.slow_cpu, KMS_HEALTH_SLOW_CPU),
             (health.place_unverified, KMS_HEALTH_PLACE_UNVERIFIED),
             (health.keystore_replaced, KMS_HEALTH_KEYSTORE_REPLACED),
+            (health.thread_not_started, KMS_HEALTH_THREAD_NOT_STARTED),
+            (health.rotation_late, KMS_HEALTH_ROTATION_LATE),
+            (health.events_dropped > 0, KMS_HEALTH_EVENTS_DROPPED),
         ];
         let info = kms_health_info {
             struct_size: size_of::<kms_health_info>() as u32,
@@ -39,6 +43,7 @@ pub unsafe extern "C" fn kms_health(kms: *const kms_t, out: *mut kms_health_info
             keys_destroyed: health.keys_destroyed,
             keys_cached: health.keys_cached,
             generation: health.generation,
+            events_dropped: health.events_dropped,
         };
         ptr::write_struct(out, "out", &info)
     })

@@ -293,7 +293,8 @@ pub unsafe extern "C" fn kms_options_set_anchor_callback(
     })
 }
 
-/// kms_options_set_event_callback tells a function about rotations, destroyed keys, and clocks and disks that misbehave.
+/// kms_options_set_event_callback tells a function about rotations, destroyed keys, and clocks and disks that misbehave. On
+/// which thread, see kms_event_fn.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_options_set_event_callback(

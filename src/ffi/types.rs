@@ -231,6 +231,13 @@ pub const KMS_HEALTH_KEYSTORE_REPLACED: u32 = 128;
 /// links), or the kernel doesn't tell whether it is mounted as a single file. Use one path, and mount folders.
 pub const KMS_HEALTH_PLACE_UNVERIFIED: u32 = 256;
 
+/// The rotation thread could not be started, because the process or its user has too many. Calls rotate the overdue keys
+/// that they use, kms_tick does what is due, and a call tries to start the thread again every 5 seconds.
+pub const KMS_HEALTH_THREAD_NOT_STARTED: u32 = 512;
+/// The rotation thread gave no sign of life for 10 seconds: a clock, a disk or another process holds it up.
+pub const KMS_HEALTH_ROTATION_LATE: u32 = 1024;
+/// The event callback is too slow: it was not told of `events_dropped` events.
+pub const KMS_HEALTH_EVENTS_DROPPED: u32 = 2048;
 /// The CPU has no quick instructions for AES-GCM or for random numbers, or OpenSSL is kept from using them. Encryption is
 /// slower, and a copy of the running machine may repeat nonces: see docs/security.md, "Copies of a running machine".
 pub const KMS_HEALTH_SLOW_CPU: u32 = 4096;
@@ -249,6 +256,8 @@ pub struct kms_health_info {
     pub keys_cached: u64,
     /// Grows by one with every change of the keystore, by whatever process.
     pub generation: u64,
+    /// Events that the callback was not told, because more than 1024 waited for it.
+    pub events_dropped: u64,
 }
 
 /// What opens a keystore: a root key of 32 bytes, given or from a file.
@@ -277,8 +286,13 @@ pub struct kms_root_slot {
     pub reserved: i32,
 }
 
-/// Called with no lock of the library held, on the thread where the event happened: a caller's or the rotation thread.
-/// It may call anything but kms_close.
+/// Told of one event after the other, in order, with no lock of the library held. It may call anything but kms_close.
+///
+/// With the rotation thread, events are told by a thread of their own, so a function that blocks holds up nothing but other
+/// events. Up to 1024 wait; further ones are dropped, and kms_health counts them. kms_close waits up to 5 seconds until all
+/// are told; then the rest is dropped. A function that still runs is left alone, so `user` must stay valid until it returns.
+/// Without the rotation thread, or while no thread can be started, an event is told on the thread of the call that made it,
+/// before that call returns. A forked child is told of its own events only.
 pub type kms_event_fn = Option<unsafe extern "C" fn(user: *mut c_void, event: *const kms_event)>;
 
 /// Tells the time in Unix milliseconds, UTC.

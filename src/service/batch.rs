@@ -145,13 +145,13 @@ pub(crate) struct Sealing<'a> {
 impl<'a> Sealing<'a> {
     fn new(core: &'a Core, mine: &'a mut ThreadState, key: Option<&'a [u8]>, at: usize) -> Self {
         let (own, key) = (key.is_none(), Cow::Borrowed(key.unwrap_or_default()));
-        Self { core, mine, key, own, at, may_rotate: !core.ticks, lost: None, plaintext: Zeroizing::default() }
+        Self { core, mine, key, own, at, may_rotate: !core.ticker.ticks(), lost: None, plaintext: Zeroizing::default() }
     }
 
     /// Seals the next record under the newest version of the key that it is under.
     fn turn_to(&mut self, key: KeyId) -> Result<()> {
         self.key = Cow::Owned(key.to_string().into_bytes());
-        (self.may_rotate, self.lost) = (!self.core.ticks, None);
+        (self.may_rotate, self.lost) = (!self.core.ticker.ticks(), None);
         self.at = self.core.ready_to_seal(self.mine, &self.key)?;
         Ok(())
     }

@@ -233,7 +233,7 @@ impl Core {
         context: &(impl Source + ?Sized),
         target: &mut impl SealTarget,
     ) -> Result<()> {
-        let mut may_rotate = !self.ticks;
+        let mut may_rotate = !self.ticker.ticks();
         loop {
             let tried = self.threads.with(|mine| {
                 mine.take_context_to_seal(context)?;
@@ -255,7 +255,7 @@ impl Core {
     /// Takes note of announced changes; entries with an older stamp are checked again.
     #[inline]
     fn refresh(&self, mine: &mut ThreadState) -> Result<()> {
-        if !self.ticks {
+        if !self.ticker.ticks() {
             self.poll_if_late()?;
         }
         let (word, epoch) = (self.store.word(), self.cache.epoch());
@@ -317,7 +317,7 @@ impl Core {
             return Err(Status::Internal.error("an Enabled key has no primary version"));
         };
         let stamp = mine.stamp;
-        let asks_clock = key.key.imported.is_some() || (!self.ticks && key.key.policy.is_some());
+        let asks_clock = key.key.imported.is_some() || (!self.ticker.ticks() && key.key.policy.is_some());
         if let Some(at) = mine.seals.find(name)
             && let Some(seal) = mine.seals.get(at)
             && seal.material.version == primary

@@ -64,6 +64,5 @@ impl Event {
     }
 }
 
-/// Called with no lock or transaction of ours held, on whatever thread made the event. It may call anything of the
-/// library but close.
+/// Called with no lock or transaction held; see [`super::Options::on_event`]. It may call anything of the library but close.
 pub type EventHandler = Arc<dyn Fn(&Event) + Send + Sync>;

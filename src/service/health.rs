@@ -41,10 +41,17 @@ pub struct Health {
     pub place_unverified: bool,
     /// No thread rotates: call `tick`.
     pub no_rotation_thread: bool,
+    /// The rotation thread could not be started, because the process or its user has too many. Calls rotate the overdue keys
+    /// that they use, and one of them tries again every 5 s.
+    pub thread_not_started: bool,
+    /// The rotation thread gave no sign of life for 10 s: a clock, a disk or another process holds it up.
+    pub rotation_late: bool,
     /// Of this handle since it was opened.
     pub rotations: u64,
     pub rotation_failures: u64,
     pub keys_destroyed: u64,
+    /// Events that the listener was not told, because it was too slow.
+    pub events_dropped: u64,
     pub keys_cached: u64,
     /// Grows by one with every change of the keystore, by whatever process.
     pub generation: u64,
@@ -66,7 +73,10 @@ impl Kms {
             read_only: core.store.is_read_only(),
             place_unverified: !core.store.is_only_path(),
             keystore_replaced: core.store.standing() != Standing::Here,
-            no_rotation_thread: !core.ticks,
+            no_rotation_thread: !core.ticker.is_wanted(),
+            thread_not_started: core.ticker.is_wanted() && !core.ticker.ticks(),
+            rotation_late: core.ticker.is_late(),
+            events_dropped: core.events.as_ref().map_or(0, |events| events.dropped()),
             rotations: counters.rotations.load(Ordering::Relaxed),
             rotation_failures: counters.rotation_failures.load(Ordering::Relaxed),
             keys_destroyed: counters.destroyed.load(Ordering::Relaxed),

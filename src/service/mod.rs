@@ -5,7 +5,7 @@
 //! * `batch`: many records in one call. `target`: where the results of calls go.
 //! * `cache`: keys in memory. `thread`: what each thread keeps for the hot path, in `slots`. `ticker`: the rotation clock.
 //! * `name`: what keys are called in arguments. `call`: all of it once more, by action names and JSON.
-//! * `event`, `health`, `verify`: what a keystore tells of itself.
+//! * `event`, `delivery`, `health`, `verify`: what a keystore tells of itself.
 
 mod alias;
 mod batch;
@@ -13,6 +13,7 @@ mod cache;
 mod call;
 mod crypt;
 mod data_key;
+mod delivery;
 mod event;
 mod health;
 mod import;
@@ -31,8 +32,8 @@ mod root;
 mod version;
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Weak};
 
 use crate::clock::Clock;
 use crate::domain::id::{KeyId, VersionId};
@@ -49,9 +50,10 @@ use crate::sys::stack;
 use crate::sys::sync::{Alarm, Lock};
 use crate::sys::waiting;
 use cache::{Cache, CachedKey, Material};
-use event::EventHandler;
+use delivery::Delivery;
 use name::{missing_version, not_found, version_not_found};
 use thread::ThreadState;
+use ticker::Ticker;
 
 pub use crate::crypto::context::Take;
 pub use crate::store::Fault;
@@ -76,11 +78,19 @@ pub struct Kms {
     process: PerProcess<Inner>,
 }
 
-/// What a handle is in one process. The ticker stops before the core goes.
+/// What a handle is in one process. Its threads end before the core goes.
 struct Inner {
-    _ticker: Option<ticker::Ticker>,
     core: Arc<Core>,
     options: Options,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.core.stop_ticker();
+        if let Some(events) = &self.core.events {
+            events.close();
+        }
+    }
 }
 
 /// The state that calls and the ticker share.
@@ -92,9 +102,10 @@ struct Core {
     store: Store,
     arena: Arc<Arena>,
     clock: Arc<dyn Clock>,
-    events: Option<EventHandler>,
-    /// Whether a thread rotates; otherwise calls rotate what they find overdue.
-    ticks: bool,
+    events: Option<Arc<Delivery>>,
+    me: Weak<Core>,
+    /// Where no thread rotates, calls rotate what they find overdue.
+    ticker: Ticker,
     alarm: Alarm,
     /// Wall time for which the ticker has set its alarm.
     wakes_at: AtomicI64,
@@ -148,7 +159,7 @@ impl Core {
     /// Sees to it that the cache covers all announced changes; returns what was announced.
     #[inline]
     fn fresh(&self) -> Result<u64> {
-        if !self.ticks {
+        if !self.ticker.ticks() {
             self.poll_if_late()?;
         }
         let word = self.store.word();
@@ -190,6 +201,7 @@ impl Core {
             return Ok(());
         }
         let _shield = Shield::raise();
+        self.start_ticker();
         match self.catch_up() {
             // The call is made again.
             Err(error) if waiting::refused() => {
@@ -296,8 +308,8 @@ impl Core {
     }
 
     fn emit(&self, event: &Event) {
-        if let Some(handler) = &self.events {
-            handler(event);
+        if let Some(events) = &self.events {
+            events.tell(event);
         }
     }
 }

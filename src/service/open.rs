@@ -1,11 +1,12 @@
 //! How a keystore is opened: the options, and what a handle is made of.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
 use super::cache::DEFAULT_KEYS;
+use super::delivery::Delivery;
 use super::event::{Event, EventHandler};
 use super::{Core, Inner, Kms};
 use crate::clock::{Clock, SystemClock};
@@ -143,7 +144,9 @@ impl Options {
         self
     }
 
-    /// Told about rotations and troubles; see [`Event`].
+    /// Told about rotations and troubles; see [`Event`]. With the rotation thread, a thread of its own tells one event after
+    /// the other; up to 1024 wait, and [`crate::Health`] counts those that are dropped. Closing waits up to 5 s for it. Without
+    /// the rotation thread, or while no thread can be started, the call that made an event tells it before it returns.
     pub fn on_event(mut self, handler: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.events = Some(Arc::new(handler));
         self
@@ -231,10 +234,10 @@ impl Inner {
         // A forked child needs the settings again, but never the root.
         options.roots.clear();
         let wanted = options.rotation_thread.unwrap_or(!options.clock.is_manual());
-        let ticks = wanted && !store.is_read_only();
-        let core = Arc::new(Core::new(store, arena, &options, ticks)?);
-        let ticker = if ticks { Some(super::ticker::Ticker::start(&core)?) } else { None };
-        Ok(Self { core, options, _ticker: ticker })
+        let wanted = wanted && !store.is_read_only();
+        let core = Arc::new_cyclic(|me| Core::new(store, arena, &options, wanted, me.clone()));
+        core.start_ticker();
+        Ok(Self { core, options })
     }
 
     /// The same handle for a forked child.
@@ -250,15 +253,16 @@ impl Inner {
 }
 
 impl Core {
-    fn new(store: Store, arena: Arc<Arena>, options: &Options, ticks: bool) -> Result<Self> {
-        Ok(Self {
+    fn new(store: Store, arena: Arc<Arena>, options: &Options, has_thread: bool, me: Weak<Self>) -> Self {
+        Self {
             cache: super::cache::Cache::new(options.cache_keys),
             store,
             arena,
             threads: crate::sys::per_thread::PerThread::new(),
             clock: Arc::clone(&options.clock),
-            events: options.events.clone(),
-            ticks,
+            events: options.events.clone().map(|listener| Delivery::to(listener, has_thread)),
+            me,
+            ticker: super::ticker::Ticker::new(has_thread),
             alarm: crate::sys::sync::Alarm::default(),
             wakes_at: std::sync::atomic::AtomicI64::new(i64::MAX),
             polled_at: std::sync::atomic::AtomicI64::new(crate::sys::clocks::coarse_ms()),
@@ -266,6 +270,6 @@ impl Core {
             counters: super::health::Counters::default(),
             damaged: crate::sys::sync::Lock::default(),
             place: crate::sys::sync::Lock::new((crate::store::Standing::Here, 0)),
-        })
+        }
     }
 }

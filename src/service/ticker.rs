@@ -1,8 +1,7 @@
 //! The rotation clock: one thread for each handle that sleeps until something is due.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Core;
@@ -10,12 +9,17 @@ use super::event::{Event, EventKind};
 use crate::domain::time::Time;
 use crate::error::{Result, Status};
 use crate::store;
-use crate::sys::sync::{Thread, Wake};
+use crate::sys::clocks;
+use crate::sys::sync::{Lock, Thread, Wake};
 
 /// The longest sleep: a wall clock that was set is noticed after it.
 const STEP_MS: i64 = 1000;
 /// The step of a manual clock, which gives no hint when it is moved.
 const MANUAL_STEP_MS: i64 = 20;
+/// A thread that gives no sign of life for so long is late: a clock, a disk or another process holds it up.
+const LATE_MS: i64 = 10_000;
+/// A start that failed is not tried again for this long.
+const START_AGAIN_MS: i64 = 5000;
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 
 /// How long a failing rotation is left alone: 1, 2, 4 ... 60 s.
@@ -36,40 +40,90 @@ impl Backoff {
     }
 }
 
-/// A running thread; stopped and joined on drop.
-pub struct Ticker {
-    core: Arc<Core>,
-    thread: Option<Thread>,
+/// The rotation thread of a handle, once it could be started.
+pub(super) struct Ticker {
+    wanted: bool,
+    thread: Lock<Option<Thread>>,
+    /// Whether it runs.
+    ticks: AtomicBool,
+    /// Coarse time before which a start that failed is not tried again.
+    start_after: AtomicI64,
+    /// Coarse time of the thread's last sign of life.
+    looked_at: AtomicI64,
 }
 
 impl Ticker {
-    pub fn start(core: &Arc<Core>) -> Result<Self> {
-        let (core, handle) = (Arc::clone(core), Arc::clone(core));
-        let thread = Thread::start("libkms", move || {
+    pub fn new(wanted: bool) -> Self {
+        Self {
+            wanted,
+            thread: Lock::default(),
+            ticks: AtomicBool::new(false),
+            start_after: AtomicI64::new(i64::MIN),
+            looked_at: AtomicI64::new(clocks::coarse_ms()),
+        }
+    }
+
+    pub fn is_wanted(&self) -> bool {
+        self.wanted
+    }
+
+    #[inline]
+    pub fn ticks(&self) -> bool {
+        self.ticks.load(Ordering::Relaxed)
+    }
+
+    pub fn is_late(&self) -> bool {
+        self.ticks() && clocks::coarse_ms() - self.looked_at.load(Ordering::Relaxed) > LATE_MS
+    }
+
+    fn looks(&self) {
+        self.looked_at.store(clocks::coarse_ms(), Ordering::Relaxed);
+    }
+}
+
+impl Core {
+    /// Starts the rotation thread, where one is wanted and doesn't run. A program may have as many threads as it is allowed:
+    /// then calls do the thread's work, and one of them comes here again.
+    pub(super) fn start_ticker(&self) {
+        let (ticker, now) = (&self.ticker, clocks::coarse_ms());
+        if !ticker.wanted || ticker.ticks() || now < ticker.start_after.load(Ordering::Relaxed) {
+            return;
+        }
+        let (Some(core), Ok(mut thread)) = (self.me.upgrade(), ticker.thread.lock()) else { return };
+        if thread.is_some() {
+            return;
+        }
+        ticker.looks();
+        let started = Thread::start("libkms", move || {
             if catch_unwind(AssertUnwindSafe(|| core.tick_until_stopped())).is_err() {
                 core.counters.thread_died.store(true, Ordering::Release);
                 core.cache.touch();
                 core.emit(&Event::new(EventKind::ThreadStopped, core.clock.wall()));
             }
-        })?;
-        Ok(Self { core: handle, thread: Some(thread) })
+        });
+        match started {
+            Ok(started) => {
+                *thread = Some(started);
+                ticker.ticks.store(true, Ordering::Relaxed);
+            }
+            Err(_) => ticker.start_after.store(now + START_AGAIN_MS, Ordering::Relaxed),
+        }
     }
-}
 
-impl Drop for Ticker {
-    fn drop(&mut self) {
-        self.core.alarm.stop();
-        self.core.store.hurry();
-        if let Some(thread) = self.thread.take() {
+    /// Stops the rotation thread, and waits for it.
+    pub(super) fn stop_ticker(&self) {
+        self.alarm.stop();
+        self.store.hurry();
+        let thread = self.ticker.thread.lock().ok().and_then(|mut thread| thread.take());
+        if let Some(thread) = thread {
             thread.join();
         }
     }
-}
 
-impl Core {
     fn tick_until_stopped(&self) {
         let mut backoff = Backoff::default();
         loop {
+            self.ticker.looks();
             // Other processes' changes are looked for also while rotations wait for the disk to recover.
             let done = self.catch_up().and_then(|()| if backoff.is_over() { self.pass().map(Some) } else { Ok(None) });
             let pause = match done {
@@ -101,7 +155,11 @@ impl Core {
         // Whoever sets an earlier time from here on wakes us.
         self.wakes_at.store(i64::MAX, Ordering::Relaxed);
         let now = self.clock.now();
-        self.run_due(&now, &|| self.alarm.stopped())?;
+        let stop = || {
+            self.ticker.looks();
+            self.alarm.stopped()
+        };
+        self.run_due(&now, &stop)?;
         let next = self.store.read(|view| view.next_look_after(now.wall))?;
         self.wakes_at.store(next.map_or(i64::MAX, Time::millis), Ordering::Relaxed);
         Ok(next)

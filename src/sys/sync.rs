@@ -266,17 +266,29 @@ impl Thread {
     /// Waits for the end of the thread; does nothing when called on the thread itself, or once `exit` has begun, when
     /// it may never end.
     pub fn join(self) {
+        self.join_within(Duration::MAX);
+    }
+
+    /// As `join`, but no longer than `limit`; false if the thread still runs, and is left to itself.
+    pub fn join_within(self, limit: Duration) -> bool {
         if self.0.thread().id() == std::thread::current().id() {
-            return;
+            return true;
         }
+        let started = Instant::now();
         let thread = self.0.into_pthread_t();
         // SAFETY: the thread was neither joined nor detached before; after success it isn't named again.
         let runs =
             || unsafe { libc::pthread_tryjoin_np(thread as libc::pthread_t, std::ptr::null_mut()) } == libc::EBUSY;
         // Asked again and again, because `exit` may begin in the midst of the waiting.
         while !super::exit::has_begun() && runs() {
+            if started.elapsed() >= limit {
+                // SAFETY: it was neither joined nor detached, and isn't named again.
+                unsafe { libc::pthread_detach(thread) };
+                return false;
+            }
             sleep(Duration::from_micros(200));
         }
+        true
     }
 }
 

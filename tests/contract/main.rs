@@ -20,6 +20,7 @@ mod import;
 mod imported;
 mod into;
 mod limits;
+mod listener;
 mod lists;
 mod matrix;
 mod matrix_json;

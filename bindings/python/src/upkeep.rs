@@ -25,6 +25,9 @@ impl Keystore {
         dict.set_item("keystore_replaced", health.keystore_replaced)?;
         dict.set_item("place_unverified", health.place_unverified)?;
         dict.set_item("no_rotation_thread", health.no_rotation_thread)?;
+        dict.set_item("thread_not_started", health.thread_not_started)?;
+        dict.set_item("rotation_late", health.rotation_late)?;
+        dict.set_item("events_dropped", health.events_dropped)?;
         dict.set_item("rotations", health.rotations)?;
         dict.set_item("rotation_failures", health.rotation_failures)?;
         dict.set_item("keys_destroyed", health.keys_destroyed)?;

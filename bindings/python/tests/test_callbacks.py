@@ -98,7 +98,7 @@ def test_events_tell_what_happened():
 def test_the_event_of_a_destruction_says_how_long_the_key_waited():
     events = []
     clock = ManualClock()
-    with libkms.open("memory:", root_key=bytes(32), clock=clock, on_event=events.append) as kms:
+    with libkms.open("memory:", root_key=bytes(range(32)), clock=clock, on_event=events.append) as kms:
         kms.schedule_key_deletion(kms.create_key().id, timedelta(days=7))
         for wait in (timedelta(days=7), timedelta(hours=1)):
             clock.advance(wait)
@@ -126,7 +126,7 @@ def test_an_interrupt_in_a_listener_comes_out_of_the_call():
     def listener(event):
         raise KeyboardInterrupt
 
-    with libkms.open("memory:", root_key=bytes(range(32)), on_event=listener) as kms:
+    with libkms.open("memory:", root_key=bytes(range(32)), rotation_thread=False, on_event=listener) as kms:
         key = kms.create_key()
         with pytest.raises(KeyboardInterrupt):
             kms.rotate(key.id)
@@ -143,9 +143,24 @@ def test_a_callback_may_use_the_keystore_but_not_close_it():
         except RuntimeError as error:
             seen.append(type(error))
 
-    with libkms.open("memory:", root_key=bytes(range(32)), on_event=listener) as kms:
+    with libkms.open("memory:", root_key=bytes(range(32)), rotation_thread=False, on_event=listener) as kms:
         kms.rotate(kms.create_key().id)
         assert seen == [b"text", RuntimeError] and not kms.closed
+
+
+def test_with_the_rotation_thread_a_listener_that_blocks_holds_up_no_call():
+    let_go, told = threading.Event(), []
+
+    def listener(event):
+        let_go.wait(30)
+        told.append((event.version_id, threading.current_thread() is not threading.main_thread()))
+
+    with libkms.open("memory:", root_key=bytes(range(32)), on_event=listener) as kms:
+        key = kms.create_key()
+        made = [kms.rotate(key.id) for _ in range(5)]
+        assert told == [] and kms.health().events_dropped == 0
+        let_go.set()
+    assert told == [(version_id, True) for version_id in made], "closing tells what waits, in order"
 
 
 class Root:

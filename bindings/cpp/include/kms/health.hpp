@@ -21,6 +21,10 @@ enum class health_flag : std::uint32_t {
     /// the path names another file or nothing: nothing is changed or encrypted until the keystore is back
     keystore_replaced = KMS_HEALTH_KEYSTORE_REPLACED,
     place_unverified = KMS_HEALTH_PLACE_UNVERIFIED,  ///< the file has several names: there may be a second path
+    /// too many threads: calls rotate the overdue keys that they use, and it is tried again every 5 s
+    thread_not_started = KMS_HEALTH_THREAD_NOT_STARTED,
+    rotation_late = KMS_HEALTH_ROTATION_LATE,    ///< a clock, a disk or another process holds up the rotation thread
+    events_dropped = KMS_HEALTH_EVENTS_DROPPED,  ///< the function of `options::on_event` is too slow
 };
 
 /// Counts are of this handle since it was opened.
@@ -31,6 +35,7 @@ struct health_info {
     std::uint64_t keys_destroyed;
     std::uint64_t keys_cached;  ///< keys in memory now
     std::uint64_t generation;   ///< grows by one with every change of the keystore, by whatever process
+    std::uint64_t events_dropped;  ///< events that `options::on_event` was not told, because it was too slow
 
     [[nodiscard]] bool has(health_flag flag) const noexcept { return (flags & static_cast<std::uint32_t>(flag)) != 0; }
 };
@@ -44,7 +49,8 @@ public:
     [[nodiscard]] health_info health() const {
         kms_health_info c = KMS_HEALTH_INFO_INIT;
         check(kms_health(static_cast<const Keystore &>(*this).native_handle(), &c));
-        return {c.flags, c.rotations, c.rotation_failures, c.keys_destroyed, c.keys_cached, c.generation};
+        return {c.flags, c.rotations, c.rotation_failures, c.keys_destroyed, c.keys_cached, c.generation,
+                c.events_dropped};
     }
 };
 

@@ -548,8 +548,9 @@ def open(
 
     `clock` tells the time as an aware datetime, for tests (see `libkms.testing`). It is asked often and from any thread;
     what it raises ends the call, which has then changed nothing. `on_event` is told of rotations, destroyed keys, and
-    clocks and disks that misbehave, on the thread where it happened; what it raises goes to `sys.unraisablehook`. Both may
-    use the keystore, but not close it.
+    clocks and disks that misbehave; what it raises goes to `sys.unraisablehook`. With the rotation thread, a thread of its
+    own tells it one event after the other, up to 1024 wait, and `close` waits for it up to 5 s. Without, it is told on the
+    thread of the call that made the event, before that call returns. Both may use the keystore, but not close it.
 
     Raises `KeystoreNotFound`, `WrongRootKey`, `RootKeyUnavailable`, `NotAKeystore`, `KeystoreTooNew`, `MissingParameter`
     without a root key, `InvalidArgument` with two, `AnchorUnavailable`.

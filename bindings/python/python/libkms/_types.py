@@ -258,9 +258,15 @@ class Health:
     """The path names another file or nothing: nothing is changed or encrypted until the keystore is back."""
     place_unverified: bool
     """The keystore may have a second path, through which a crash would damage it: its file has several names."""
+    thread_not_started: bool
+    """No thread could be started: calls rotate the overdue keys that they use, and it is tried again every 5 s."""
+    rotation_late: bool
+    """A clock, a disk or another process holds up the rotation thread."""
     rotations: int
     rotation_failures: int
     keys_destroyed: int
+    events_dropped: int
+    """Events that `on_event` was not told, because it was too slow."""
     keys_cached: int
     generation: int
     """Grows by one with every change of the keystore, by whatever process."""
