@@ -217,6 +217,7 @@ impl Kms {
             patience: options.busy_timeout,
             anchor: options.anchor.clone(),
             opened_ms: options.clock.wall().millis(),
+            given: None,
         };
         let arena = Arena::new();
         let place = settings.location.clone();

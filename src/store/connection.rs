@@ -89,14 +89,16 @@ impl Store {
         memory::headroom_of(memory::TRANSACTION)?;
         let deadline = Instant::now() + self.settings.patience;
         let mut displaced = false;
-        let begun = self.wait(deadline, || {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let mut lent = self.connection.lend(left)?.ok_or_else(busy)?;
-            let connection = lent.get()?;
-            let begun = self.try_begin(connection, kind);
-            drop_broken(connection, &begun);
-            displaced = connection.history.displaced;
-            begun.map(|()| lent)
+        let begun = self.check_given().and_then(|()| {
+            self.wait(deadline, || {
+                let left = deadline.saturating_duration_since(Instant::now());
+                let mut lent = self.connection.lend(left)?.ok_or_else(busy)?;
+                let connection = lent.get()?;
+                let begun = self.try_begin(connection, kind);
+                drop_broken(connection, &begun);
+                displaced = connection.history.displaced;
+                begun.map(|()| lent)
+            })
         });
         if begun.as_ref().is_err_and(|e| displaced || e.status() == Status::KeystoreReplaced) {
             self.note_place(true);

@@ -112,6 +112,8 @@ pub struct Settings {
     pub anchor: Option<Anchor>,
     /// The wall time of the open, for a keystore that is made.
     pub opened_ms: i64,
+    /// The path as the caller gave it, where it leads to `location` through a symbolic link.
+    pub given: Option<PathBuf>,
 }
 
 /// An open keystore. Shared by all threads; one transaction runs at a time.
@@ -191,8 +193,9 @@ impl Store {
                 };
                 // One name for all: the file beside the store must be the same for those who come by a symbolic link,
                 // and a program may change its folder. What isn't there is reported by the connection.
-                if let Ok(path) = path.canonicalize() {
-                    settings.location = Location::File(path);
+                if let (Ok(found), Ok(given)) = (path.canonicalize(), std::path::absolute(path)) {
+                    settings.given = Some(given).filter(|given| *given != found);
+                    settings.location = Location::File(found);
                 }
                 if let Some(Anchor::File(path)) = &mut settings.anchor
                     && let Ok(found) = path.canonicalize()
@@ -263,6 +266,23 @@ impl Store {
             _ => Standing::Here,
         };
         self.standing.store(standing as u8, Ordering::Relaxed);
+    }
+
+    /// That the path the caller gave still leads to the open keystore: a link in it may have been changed, as by a deploy.
+    fn check_given(&self) -> Result<()> {
+        let (Some(given), Location::File(open)) = (&self.settings.given, &self.settings.location) else {
+            return Ok(());
+        };
+        let found = given.canonicalize().ok();
+        if found.as_ref() == Some(open) {
+            return Ok(());
+        }
+        let leads = found.map_or("nowhere".to_owned(), |found| format!("to {}", found.display()));
+        Err(Status::KeystoreReplaced.error(format!(
+            "{} led to the keystore {} and now leads {leads}; close the handle and open it again",
+            given.display(),
+            open.display()
+        )))
     }
 
     /// The description of a keystore that is about to be changed: by our path, unless that is seen to be a second one.

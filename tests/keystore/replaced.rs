@@ -20,6 +20,10 @@ const KINDS: [&str; 3] = ["thread", "quiet", "read-only"];
 
 impl User {
     fn new(folder: &Folder, kind: &str) -> Self {
+        Self::at(&folder.store(), kind)
+    }
+
+    fn at(path: &str, kind: &str) -> Self {
         let told = Arc::new(Mutex::new(Vec::new()));
         let note = Arc::clone(&told);
         let options = match kind {
@@ -32,7 +36,7 @@ impl User {
                 note.lock().unwrap().push(event.status);
             }
         });
-        Self { kms: Kms::open(&folder.store(), &options).unwrap(), told }
+        Self { kms: Kms::open(path, &options).unwrap(), told }
     }
 
     fn told(&self) -> usize {
@@ -202,6 +206,69 @@ fn other_history(kind: &str, by_rename: bool, more: usize) {
     if kind != "read-only" {
         user.kms.rotate(&other).unwrap();
         assert_eq!(versions(&folder.open(), &other).len(), 3, "{what}");
+    }
+}
+
+/// SQLite keeps its pages while a count of changes and two sizes in the file's header stand still, and a copy that was
+/// changed as often has the same.
+#[test]
+fn a_copy_that_was_changed_as_often_is_not_taken_for_the_open_file() {
+    for kind in KINDS {
+        let folder = Folder::without_a_disk();
+        let ours = folder.create();
+        let (key, other) = (new_key(&ours, None), new_key(&ours, None));
+        let theirs = Folder::without_a_disk();
+        std::fs::copy(folder.store(), theirs.store()).unwrap();
+        let elsewhere = theirs.open();
+        elsewhere.disable_key(&key).unwrap();
+        let user = User::new(&folder, kind);
+        ours.disable_key(&other).unwrap();
+        user.kms.encrypt(&key, b"x", &[]).unwrap();
+        assert_eq!(changes_counted(&theirs.store()), changes_counted(&folder.store()), "the test needs equal headers");
+        put(Path::new(&theirs.store()), &folder.store(), false);
+        user.waits_for(&key, Some(Status::RejectedDisabled), &format!("{kind}: a disable is never seen"));
+        user.kms.encrypt(&other, b"x", &[]).unwrap();
+        assert_eq!(user.told(), 1, "{kind}");
+        ours.rotate(&other).unwrap();
+        folder.open().verify(|fault| panic!("{kind}: pages of two histories in one file: {fault:?}")).unwrap();
+    }
+}
+
+/// The bytes by which SQLite sees that a file has changed.
+fn changes_counted(store: &str) -> Vec<u8> {
+    std::fs::read(store).unwrap()[24..40].to_vec()
+}
+
+/// As by a deploy that moves a link from one release to the next.
+#[test]
+fn a_link_that_leads_elsewhere_stops_everything_until_it_leads_back() {
+    for kind in KINDS {
+        let folder = Folder::new();
+        let (one, two) = (folder.path("one"), folder.path("two"));
+        for release in [&one, &two] {
+            std::fs::create_dir(release).unwrap();
+        }
+        let link = |target: &Path| {
+            let beside = folder.path("current.tmp");
+            std::os::unix::fs::symlink(target, &beside).unwrap();
+            std::fs::rename(beside, folder.path("current")).unwrap();
+        };
+        let key = new_key(&folder.create(), None);
+        std::fs::rename(folder.store(), one.join("keys.db")).unwrap();
+        std::fs::copy(one.join("keys.db"), two.join("keys.db")).unwrap();
+        link(&one);
+        let path = folder.path("current").join("keys.db");
+        let user = User::at(path.to_str().unwrap(), kind);
+        user.kms.encrypt(&key, b"x", &[]).unwrap();
+        link(&two);
+        user.waits_for(&key, Some(Status::KeystoreReplaced), kind);
+        assert!(user.kms.health().unwrap().keystore_replaced, "{kind}");
+        assert_eq!(user.told(), 1, "{kind}");
+        if kind != "read-only" {
+            assert_eq!(status(user.kms.rotate(&key)), Some(Status::KeystoreReplaced), "{kind}");
+        }
+        link(&one);
+        user.waits_for(&key, None, kind);
     }
 }
 

@@ -72,6 +72,17 @@ impl LockFile {
             Ok(Self(serial))
         })
     }
+
+    /// Reads from the file itself, past the pages that SQLite keeps of it; returns how much was read.
+    pub fn read_at(&self, bytes: &mut [u8], at: u64) -> error::Result<usize> {
+        fork::gate(|| {
+            let table = TABLE.lock()?;
+            let epoch = fork::epoch();
+            let found = table.locks.iter().find(|l| l.serial == self.0 && l.epoch == epoch);
+            let read = found.map_or(Err(Error::from_raw_os_error(libc::EBADF)), |lock| lock.file.read_at(bytes, at));
+            read.map_err(|e| Status::KeystoreIo.error(format!("reading the keystore failed: {}", file::explain(&e))))
+        })
+    }
 }
 
 impl Drop for LockFile {

@@ -7,6 +7,7 @@ mod format;
 mod locks;
 mod rows;
 mod schema;
+mod stale;
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -43,6 +44,7 @@ pub struct Sqlite {
     format: Cell<i32>,
     /// The format, and SQLite's count of changes to the schema, when it was last compared.
     schema_seen: Option<(i32, i64)>,
+    description: Option<stale::Description>,
     /// Where the rows live; none for a database in memory.
     place: Option<Place>,
 }
@@ -51,7 +53,7 @@ struct Place {
     path: PathBuf,
     id: FileId,
     /// Dropped after the connection, whose locks are taken through it.
-    _locks: LockFile,
+    locks: LockFile,
 }
 
 impl Sqlite {
@@ -78,7 +80,7 @@ impl Sqlite {
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_MEMORY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )
         .map_err(|e| storage("open", &e))?;
-        let sqlite = Self { connection, format: Cell::new(FORMAT), schema_seen: None, place: None };
+        let sqlite = Self { connection, format: Cell::new(FORMAT), schema_seen: None, description: None, place: None };
         sqlite.prepare()?;
         sqlite.make_tables()?;
         Ok(sqlite)
@@ -91,8 +93,8 @@ impl Sqlite {
         let connection = Connection::open_with_flags(plain(path), flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
             .map_err(|e| storage("open", &e))?;
         locks::without_wal(&connection)?;
-        let place = Some(Place { path: path.to_owned(), id, _locks: locks });
-        let sqlite = Self { connection, format: Cell::new(0), schema_seen: None, place };
+        let place = Some(Place { path: path.to_owned(), id, locks });
+        let sqlite = Self { connection, format: Cell::new(0), schema_seen: None, description: None, place };
         sqlite.check_place()?;
         sqlite.prepare().map_err(|e| sqlite.explain(e))?;
         Ok(sqlite)
@@ -202,9 +204,10 @@ impl Sqlite {
         }
         if self.schema_seen != Some(schema) {
             self.check_schema()?;
+            self.description = Some(stale::Description::find(&self.connection)?);
             self.schema_seen = Some(schema);
         }
-        Ok(())
+        self.check_pages()
     }
 
     /// The error, or that the keystore is in a journal mode in which this SQLite opens nothing.

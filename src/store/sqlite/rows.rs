@@ -95,7 +95,7 @@ fn has(row: &Row<'_>, column: usize) -> bool {
 }
 
 /// Bytes of a fixed length; others come out as zeros, which no MAC fits, so that one bad row is one bad row.
-fn bytes<const N: usize>(row: &Row<'_>, at: usize) -> rusqlite::Result<[u8; N]> {
+pub(super) fn bytes<const N: usize>(row: &Row<'_>, at: usize) -> rusqlite::Result<[u8; N]> {
     Ok(row.get_ref(at)?.as_bytes_or_null().ok().flatten().and_then(|b| b.try_into().ok()).unwrap_or([0; N]))
 }
 

@@ -1,0 +1,64 @@
+//! Whether the pages that SQLite keeps in memory are those of the file.
+//!
+//! SQLite keeps them from one transaction to the next while 16 bytes of the file's header stand still: a count of changes
+//! and the sizes of the file and its free list (<https://www.sqlite.org/fileformat2.html> §1.3). A copy of the keystore that
+//! was changed elsewhere as often, and was then written over the open file, has the same 16 bytes. So the description's
+//! MAC, which covers all rows, is looked for in its page as the file has it.
+
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use super::Sqlite;
+use super::error::storage;
+use super::rows::bytes;
+use crate::error::{Result, Status};
+use crate::sys::{fault, memory};
+
+/// Where the description stands in the file.
+pub struct Description {
+    at: u64,
+    /// One page, read again in each transaction.
+    page: Vec<u8>,
+}
+
+impl Description {
+    pub fn find(connection: &Connection) -> Result<Self> {
+        let number =
+            |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(|e| storage(sql, &e));
+        let root = number("SELECT rootpage FROM sqlite_schema WHERE type = 'table' AND name = 'meta'")?;
+        let size = number("PRAGMA page_size")?.clamp(0, 65_536).unsigned_abs();
+        let at = root.checked_sub(1).map(i64::unsigned_abs).and_then(|pages| pages.checked_mul(size));
+        let at = at.ok_or_else(|| Status::KeystoreCorrupt.error("the keystore's tables were altered or damaged"))?;
+        Ok(Self { at, page: memory::zeroed(usize::try_from(size).unwrap_or_default())? })
+    }
+}
+
+impl Sqlite {
+    /// Fails with KeystoreReplaced if the file is not the one that SQLite's pages come from. The lock of the transaction
+    /// is held, so no other process writes meanwhile.
+    pub(super) fn check_pages(&mut self) -> Result<()> {
+        let (Some(place), Some(description)) = (&self.place, &mut self.description) else { return Ok(()) };
+        if fault::wanted("KMS_FAULT_PAGES_TRUSTED") {
+            return Ok(());
+        }
+        let found = self
+            .connection
+            .prepare_cached("SELECT mac FROM meta")
+            .and_then(|mut statement| statement.query_row([], bytes_of_first).optional())
+            .map_err(|e| storage("read", &e))?;
+        // A keystore that is being made has no description yet.
+        let Some(mac) = found else { return Ok(()) };
+        let read = place.locks.read_at(&mut description.page, description.at)?;
+        let found = description.page.get(..read).unwrap_or_default();
+        match found.windows(mac.len()).any(|bytes| bytes == mac) {
+            true => Ok(()),
+            false => Err(Status::KeystoreReplaced.error(format!(
+                "another file was written over the keystore {}; the next call reads it again",
+                place.path.display()
+            ))),
+        }
+    }
+}
+
+fn bytes_of_first(row: &Row<'_>) -> rusqlite::Result<[u8; 32]> {
+    bytes(row, 0)
+}
