@@ -18,7 +18,7 @@
 use zeroize::Zeroizing;
 
 use crate::crypto::openssl::Hmac;
-use crate::crypto::openssl::rsa::{PRIVATE_KEY, Padding, PrivateKey};
+use crate::crypto::openssl::rsa::{PRIVATE_KEY, Padding, PrivateKey, Unwrapped};
 use crate::crypto::row::{OVERHEAD, RowCipher};
 use crate::domain::id::KeyId;
 use crate::domain::time::Time;
@@ -102,13 +102,9 @@ impl Token {
         Ok(())
     }
 
-    /// The key material inside `wrapped`; `InvalidKeyMaterial` for anything but 32 bytes that were wrapped for this
-    /// token.
-    pub fn unwrap(&self, wrapped: &[u8]) -> Result<Zeroizing<[u8; 32]>> {
-        let opened = self.private_key.unwrap(self.padding, wrapped, 32)?;
-        let mut material = Zeroizing::new([0; 32]);
-        material.copy_from_slice(&opened);
-        Ok(material)
+    /// The key material inside `wrapped`; see [`PrivateKey::unwrap`] for what a wrong text gives.
+    pub fn unwrap(&self, wrapped: &[u8]) -> Result<Unwrapped> {
+        self.private_key.unwrap(self.padding, wrapped, 32)
     }
 }
 

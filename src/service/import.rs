@@ -6,7 +6,7 @@ use crate::crypto::import::{TOKEN, Token, material_digest};
 use crate::crypto::openssl;
 use crate::crypto::row::RowCipher;
 use crate::domain::deadline::Deadline;
-use crate::domain::id::VersionId;
+use crate::domain::id::{KeyId, VersionId};
 use crate::domain::key::{Key, Origin};
 use crate::domain::material::Imported;
 use crate::domain::state::{self, Operation};
@@ -14,7 +14,7 @@ use crate::domain::time::Time;
 use crate::error::{Result, Status};
 use crate::sys::{random, stack};
 
-use crate::crypto::openssl::rsa::NOT_UNWRAPPED;
+use crate::crypto::openssl::rsa::{NOT_UNWRAPPED, Unwrapped};
 
 pub use crate::crypto::openssl::rsa::Padding as Wrapping;
 
@@ -70,14 +70,16 @@ impl Kms {
         let core = self.core()?;
         core.check_expiry(expires)?;
         let id = Core::id_only(key_id)?;
+        core.store.check_writable()?;
         let found = core.key(&id)?;
         importable(&found.key)?;
         state::check(found.key.state_at(core.clock.wall()), Operation::ImportKeyMaterial)?;
         stack::swept(|| {
             let token = Token::open(&mut core.token_cipher()?, token)?;
             token.check(&id, core.clock.wall())?;
-            // The same answer as for a failed unwrap: what the padding hid must not show in which step refused it.
-            core.import(key_id, &*token.unwrap(wrapped)?, expires, NOT_UNWRAPPED)
+            // Unwrapped under the write lock, when all else is checked, and with the same answer for each fault: what the
+            // padding hid must not show in which step refused it.
+            core.import(&id, expires, NOT_UNWRAPPED, || token.unwrap(wrapped))
         })
     }
 
@@ -85,9 +87,9 @@ impl Kms {
     pub fn import_raw_key_material(&self, key_id: &str, material: &[u8], expires: Option<Time>) -> Result<()> {
         let core = self.core()?;
         core.check_expiry(expires)?;
-        Core::id_only(key_id)?;
+        let id = Core::id_only(key_id)?;
         let other = "the key had another material; import the identical one, or create another EXTERNAL key";
-        stack::swept(|| core.import(key_id, material, expires, other))
+        stack::swept(|| core.import(&id, expires, other, || Unwrapped::of_key(material)))
     }
 
     /// Erases imported material at once. The key stays and waits for the identical material.
@@ -135,17 +137,28 @@ impl Core {
         }
     }
 
-    /// `other`: what is said when it isn't the material that the key had.
-    fn import(&self, key_id: &str, material: &[u8], expires: Option<Time>, other: &'static str) -> Result<()> {
-        let id = Self::id_only(key_id)?;
+    /// `other`: what is said when it isn't the material that the key had. `material` is asked for last.
+    ///
+    /// Material whose padding was wrong is written and taken back in one transaction: a disk that is full, or an anchor
+    /// that is away, then answers as for material that is right.
+    fn import(
+        &self,
+        id: &KeyId,
+        expires: Option<Time>,
+        other: &'static str,
+        material: impl FnOnce() -> Result<Unwrapped>,
+    ) -> Result<()> {
         let invalid = |text: &'static str| Status::InvalidKeyMaterial.error(text);
         let digest_key = self.store.subkey("libkms import digest")?;
         let version = VersionId::from_random(random::array()?);
-        self.change_key(&id, |change, mut stored, now| {
+        let done = self.change_key(id, |change, mut stored, now| {
             importable(&stored.key)?;
             let state = state::after(stored.key.state_at(now.wall), Operation::ImportKeyMaterial, true)?;
-            let material: &[u8; 32] = material.try_into().map_err(|_| invalid("key material has exactly 32 bytes"))?;
-            let digest = material_digest(&digest_key, &id, material)?;
+            let found = material()?;
+            let material: &[u8; 32] =
+                found.message.as_slice().try_into().map_err(|_| invalid("key material has exactly 32 bytes"))?;
+            let digest = material_digest(&digest_key, id, material)?;
+            let before = stored.key.clone();
             let held = match stored.key.imported {
                 Some(held) if !openssl::equal(&held.digest, &digest) => {
                     return Err(invalid(other));
@@ -161,8 +174,15 @@ impl Core {
             if !held {
                 change.restore_material(&mut stored, material)?;
             }
-            Ok(Changed::one((), change.update(stored)?))
+            let mut stored = change.update(stored)?;
+            let right = found.is_right();
+            if !right {
+                change.erase_material(&mut stored)?;
+                stored.key = before;
+                stored = change.update(stored)?;
+            }
+            Ok(Changed::one(right, stored))
         })?;
-        Ok(())
+        if done.value { Ok(()) } else { Err(invalid(NOT_UNWRAPPED)) }
     }
 }

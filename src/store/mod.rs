@@ -441,7 +441,7 @@ impl Store {
         }
     }
 
-    fn check_writable(&self) -> Result<()> {
+    pub fn check_writable(&self) -> Result<()> {
         match self.settings.read_only {
             true => {
                 Err(self

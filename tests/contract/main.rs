@@ -17,6 +17,7 @@ mod error_codes;
 mod events;
 mod expiry;
 mod import;
+mod import_padding;
 mod imported;
 mod into;
 mod limits;

@@ -278,26 +278,31 @@ impl PrivateKey {
         self.0.public_der()
     }
 
-    /// The message of `len` bytes inside `wrapped`. Everything wrong with `wrapped`, a message of another length
-    /// included, is `InvalidKeyMaterial` with one text.
+    /// The message of `len` bytes inside `wrapped`. What is wrong with it apart from the padding of PKCS#1 v1.5, a message
+    /// of another length included, is `InvalidKeyMaterial` with one text.
     ///
-    /// The length is asked for because of PKCS#1 v1.5. A message whose padding is wrong is either reported, which lets
-    /// an attacker who may try many decrypt (Bleichenbacher 1998), or answered with random bytes of random length, as
-    /// OpenSSL does since 3.2: then one damaged text in about 250 passes for a key of 32 bytes, which the keystore would
-    /// take and hold its owner to. With a known length there is one question, "all of it is right", answered in
-    /// constant time and alike by every OpenSSL; and once a key has its material, a different one fails in the same
-    /// way, so the answer stays the same for all texts but its own.
-    pub fn unwrap(&self, padding: Padding, wrapped: &[u8], len: usize) -> Result<Zeroizing<Vec<u8>>> {
+    /// Wrong padding of PKCS#1 v1.5 is no error here. Reported at once, or by another step than other faults, it lets an
+    /// attacker who may try many texts decrypt (Bleichenbacher 1998). Random bytes then stand in for the message,
+    /// [`Unwrapped::is_right`] says so, and the caller does all the same work and refuses last. To take these bytes, as
+    /// implicit rejection alone does, is no way out: a keystore would hold its owner to them.
+    pub fn unwrap(&self, padding: Padding, wrapped: &[u8], len: usize) -> Result<Unwrapped> {
         // RFC 8017 §7.1.2 and §7.2.2, step 1; OpenSSL would take a shorter one for a small number.
-        if wrapped.len() != MODULUS {
+        if wrapped.len() != MODULUS || len > padding.max_message() {
             return Err(not_unwrapped());
         }
         let decrypted = self.decrypt(padding, wrapped)?;
-        let message = match padding {
-            Padding::Pkcs1V15 => pkcs1_message(&decrypted, len),
-            Padding::OaepSha1 | Padding::OaepSha256 => Some(decrypted.as_slice()).filter(|found| found.len() == len),
-        };
-        message.map(|message| Zeroizing::new(message.to_vec())).ok_or_else(not_unwrapped)
+        match padding {
+            Padding::Pkcs1V15 => {
+                let mut message = Zeroizing::new(vec![0; len]);
+                random::fill(&mut message)?;
+                let wrong = pkcs1_message(&decrypted, &mut message).ok_or_else(not_unwrapped)?;
+                Ok(Unwrapped { message, wrong })
+            }
+            Padding::OaepSha1 | Padding::OaepSha256 if decrypted.len() == len => {
+                Ok(Unwrapped { message: decrypted, wrong: 0 })
+            }
+            Padding::OaepSha1 | Padding::OaepSha256 => Err(not_unwrapped()),
+        }
     }
 
     /// RSADP, and the removal of OAEP; PKCS#1 v1.5 keeps its padding.
@@ -333,13 +338,36 @@ fn not_unwrapped() -> Error {
     Status::InvalidKeyMaterial.error(NOT_UNWRAPPED)
 }
 
-/// The last `len` bytes of an EME-PKCS1-v1_5 encoding, if 00 ‖ 02 ‖ nonzero bytes ‖ 00 precede them (RFC 8017 §7.2.2).
-/// Looks at every byte of the padding whatever it finds, and decides once.
-fn pkcs1_message(encoded: &[u8], len: usize) -> Option<&[u8]> {
-    if encoded.len() != MODULUS || len > MODULUS - PKCS1_OVERHEAD {
+/// A message that was unwrapped, or random bytes in the place of one whose padding was wrong.
+pub struct Unwrapped {
+    pub message: Zeroizing<Vec<u8>>,
+    /// Not 0: the padding was wrong.
+    wrong: u8,
+}
+
+impl Unwrapped {
+    /// A key that came in the clear. `InvalidKeyMaterial` for another length than 32 bytes.
+    pub fn of_key(key: &[u8]) -> Result<Self> {
+        if key.len() != 32 {
+            return Err(Status::InvalidKeyMaterial.error("key material has exactly 32 bytes"));
+        }
+        Ok(Self { message: Zeroizing::new(key.to_vec()), wrong: 0 })
+    }
+
+    /// Whether it is the message that was wrapped. To be asked last, when all other work is done.
+    pub fn is_right(&self) -> bool {
+        black_box(self.wrong) == 0
+    }
+}
+
+/// Puts the last bytes of an EME-PKCS1-v1_5 encoding into `message` if 00 ‖ 02 ‖ nonzero bytes ‖ 00 precede them (RFC 8017
+/// §7.2.2); returns 0 then. Looks at every byte whatever it finds, and takes no branch on it. `None` for an encoding or a
+/// message of an impossible length.
+fn pkcs1_message(encoded: &[u8], message: &mut [u8]) -> Option<u8> {
+    if encoded.len() != MODULUS || message.len() > MODULUS - PKCS1_OVERHEAD {
         return None;
     }
-    let (head, message) = encoded.split_at_checked(MODULUS - len)?;
+    let (head, found) = encoded.split_at_checked(MODULUS - message.len())?;
     let [first, second, padding @ .., separator] = head else { return None };
     let mut wrong = first | (second ^ 2) | separator;
     for &byte in padding {
@@ -347,7 +375,10 @@ fn pkcs1_message(encoded: &[u8], len: usize) -> Option<&[u8]> {
         wrong |= (u16::from(byte).wrapping_sub(1) >> 8) as u8;
         wrong = black_box(wrong);
     }
-    (wrong == 0).then_some(message)
+    // All ones if anything is wrong.
+    let mask = black_box((u16::from(wrong).wrapping_neg() >> 8) as u8);
+    message.iter_mut().zip(found).for_each(|(to, from)| *to = (*to & mask) | (from & !mask));
+    Some(wrong)
 }
 
 /// Somebody's public key, to wrap a key for.
