@@ -268,9 +268,20 @@ pub fn open(path: &CStr, flags: c_int, mode: u32) -> Result<c_int> {
                 Err(e) => break Err(e),
             }
         };
-        kept.into_iter().for_each(close);
+        kept.into_iter().filter(|number| is_placeholder(*number)).for_each(close);
         opened.and_then(|descriptor| moved_up(descriptor, 3))
     })
+}
+
+/// Whether a number below 3 still is the placeholder that was opened there. The host may open its standard streams again
+/// meanwhile, and `dup2` takes a number whoever has it.
+fn is_placeholder(number: c_int) -> bool {
+    if fault::wanted("KMS_FAULT_DESCRIPTORS_TRUSTED") {
+        return true;
+    }
+    // SAFETY: fcntl takes any number; the result is checked.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFL) };
+    flags >= 0 && flags & libc::O_PATH != 0 && facts(number).is_ok_and(|found| found.is_folder())
 }
 
 /// The descriptor at a number of at least `least`, moved there if it is lower.
@@ -278,10 +289,23 @@ pub fn moved_up(descriptor: c_int, least: c_int) -> Result<c_int> {
     if descriptor >= least || fault::wanted("KMS_FAULT_LOW_DESCRIPTORS") {
         return Ok(descriptor);
     }
-    // SAFETY: the caller owns the descriptor; the result is checked.
-    let moved = retried(|| unsafe { libc::fcntl(descriptor, libc::F_DUPFD_CLOEXEC, least) });
-    close(descriptor);
-    moved
+    let before = facts(descriptor)?.id;
+    // SAFETY: fcntl takes any number; the result is checked.
+    let moved = retried(|| unsafe { libc::fcntl(descriptor, libc::F_DUPFD_CLOEXEC, least) })?;
+    // The host may have put a file of its own at a low number meanwhile.
+    let is_ours = |number| facts(number).is_ok_and(|found| found.id == before);
+    match is_ours(moved) {
+        true => {
+            if is_ours(descriptor) {
+                close(descriptor);
+            }
+            Ok(moved)
+        }
+        false => {
+            close(moved);
+            Err(Error::from_raw_os_error(libc::EBADF))
+        }
+    }
 }
 
 fn close(descriptor: c_int) {

@@ -81,3 +81,15 @@ fn an_explanation_says_what_the_system_said() {
     let text = explain(&Error::from_raw_os_error(libc::EMFILE));
     assert!(text.contains("Too many open files") && text.contains("ulimit"), "{text}");
 }
+
+#[test]
+fn a_standard_stream_that_the_host_opened_again_is_no_placeholder() {
+    // SAFETY: a NUL-terminated path; the result is checked, and closed by its owner.
+    let placeholder = unsafe { std::fs::File::from_raw_fd(libc::open(c"/".as_ptr(), libc::O_PATH | libc::O_CLOEXEC)) };
+    assert!(is_placeholder(placeholder.as_raw_fd()));
+    let hosts = named(b"");
+    // SAFETY: both numbers are open.
+    unsafe { libc::dup2(hosts.as_file().as_raw_fd(), placeholder.as_raw_fd()) };
+    assert!(!is_placeholder(placeholder.as_raw_fd()));
+    assert!(!is_placeholder(-1));
+}
