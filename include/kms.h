@@ -62,10 +62,15 @@
  *            Handlers of pthread_atfork may use the library, in all three places.
  * Cancel     A thread that is cancelled (pthread_cancel) during a call ends after the call has returned: cancellation is
  *            disabled meanwhile, in callbacks too, where it must stay so. Asynchronous cancellation is not supported.
+ * Signals    The library installs one handler, for SIGBUS, when the first keystore in a file is opened. It claims faults on the
+ *            pages of PATH-gen alone, which another program may truncate, and passes all else to the action that it replaced.
+ *            A handler that the program installs later must chain to the one that it replaces, and a thread that calls the
+ *            library must not block SIGBUS. Otherwise truncating PATH-gen can end the process.
+ *            The library's own threads block every other signal.
  * Files      The library's descriptors are never 0 to 2 and are closed in a program that is executed. A program may close
  *            descriptors that it does not know (closefrom) between calls: the next call opens what it needs again. A call
  *            that runs meanwhile can fail with KMS_KEYSTORE_IO. Keystore, key file and anchor must belong to the process's
- *            user or to root. Never copy files over those of an open keystore: see docs/keystore-format.md.
+ *            user or to root. Don't copy files over those of an open keystore: see docs/keystore-format.md.
  * Misuse     Closing a handle twice, using it after, or closing it while a call on it runs is undefined.
  */
 

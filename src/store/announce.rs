@@ -1,7 +1,7 @@
 //! Announces changes to the other processes of the host: the generation in a small mapped file beside the store.
 //!
-//! The file is made complete under a temporary name and renamed into place while the store's write lock is held; it
-//! is never truncated. It holds no secret, and only says when to look at the store: a wrong value costs one look.
+//! The file is made complete under a temporary name and renamed into place while the store's write lock is held; the
+//! library never truncates it. It holds no secret, and only says when to look at the store: a wrong value costs one look.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -86,13 +86,18 @@ pub fn make(store: &Path, uuid: &[u8; 16], generation: u64) -> Result<()> {
 
 /// Tells a commit: first, by `publish`, this handle's own caches, then everybody. Where the caches say that they hold all
 /// that is committed, `announced` is told the word before ours.
-pub fn tell(word: &Word, publish: impl FnOnce() -> bool, announced: impl FnOnce(u64)) {
+/// False if the file was truncated, so that nobody was told.
+pub fn tell(word: &Word, publish: impl FnOnce() -> bool, announced: impl FnOnce(u64)) -> bool {
     let holds_all = publish();
     if fault::wanted(UNANNOUNCED) || fault::wanted(EARLY) {
-        return;
+        return true;
     }
     let before = word.count();
+    if word.is_lost() {
+        return false;
+    }
     if holds_all || fault::wanted("KMS_FAULT_GAP_UNNOTICED") {
         announced(before);
     }
+    true
 }

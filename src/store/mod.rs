@@ -477,7 +477,9 @@ impl Store {
             if committed.is_ok() || self.stands(connection, &meta) {
                 connection.history.committed(State::of(&meta));
                 self.seen.fetch_max(commit.after, Ordering::Relaxed);
-                announce::tell(&self.word, || publish(&value, commit), announced);
+                if !announce::tell(&self.word, || publish(&value, commit), announced) && self.map_word_again() {
+                    self.word.count();
+                }
             }
             committed.map(|()| (value, Some(State::of(&meta))))
         });
@@ -548,17 +550,21 @@ impl Store {
         })
     }
 
-    /// Finds the generation file again if its mapped one was removed; `make`: the write lock is held, so a missing one
+    /// Finds the generation file again if its mapped one was removed or truncated; `make`: the write lock is held, so a missing one
     /// may be made.
     fn keep_word_linked(&self, generation: i64, make: bool) {
         let Location::File(path) = &self.settings.location else { return };
         if announce::is_mapped(&self.word, path) {
             return;
         }
-        let map = || announce::map(&self.word, path, &self.uuid, !self.settings.read_only);
-        if !map() && make && announce::make(path, &self.uuid, generation.cast_unsigned()).is_ok() {
-            map();
+        if !self.map_word_again() && make && announce::make(path, &self.uuid, generation.cast_unsigned()).is_ok() {
+            self.map_word_again();
         }
+    }
+
+    fn map_word_again(&self) -> bool {
+        let Location::File(path) = &self.settings.location else { return false };
+        announce::map(&self.word, path, &self.uuid, !self.settings.read_only)
     }
 
     /// Lets no call wait any longer, because the handle closes.

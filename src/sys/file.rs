@@ -23,8 +23,13 @@ pub struct FileId {
 
 impl FileId {
     pub fn of(path: &Path) -> Result<Self> {
-        let found = std::fs::metadata(path)?;
-        Ok(Self { device: found.dev(), inode: found.ino() })
+        std::fs::metadata(path).map(|found| Self::from(&found))
+    }
+}
+
+impl From<&std::fs::Metadata> for FileId {
+    fn from(found: &std::fs::Metadata) -> Self {
+        Self { device: found.dev(), inode: found.ino() }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The operating system, as this library uses it.
 //!
+//! * `bus`: catches SIGBUS where a mapped file was truncated.
 //! * `clocks`: its clocks, and which boot of the machine this is.
 //! * `denied`: a system call that the kernel refuses to a test.
 //! * `exit`: keeps our threads out of the host's libcrypto once `exit` has begun.
@@ -16,13 +17,14 @@
 //! * `random`: bytes of the kernel, mixed with words of the CPU.
 //! * `secret`: keys in locked memory.
 //! * `shield`: no cancellation and no shut fork gate while a call runs.
-//! * `signal`: keeps signals off our threads.
+//! * `signal`: keeps signals off our threads, but SIGBUS.
 //! * `stack`: wipes copies of keys from the stack.
 //! * `sync`: locks, waiting and threads.
 //! * `vdso`: bytes of the kernel without a system call.
 //! * `waiting`: calls that are refused where they would wait.
 //! * `word`: a word that processes share.
 
+mod bus;
 pub mod clocks;
 #[cfg(test)]
 pub mod denied;

@@ -250,7 +250,7 @@ const STACK: usize = 2 << 20;
 pub struct Thread(JoinHandle<()>);
 
 impl Thread {
-    /// Starts `body` with every signal blocked, so that the host's handlers run on the host's threads.
+    /// Starts `body` with every signal but SIGBUS blocked, so that the host's handlers run on the host's threads.
     pub fn start(name: &str, body: impl FnOnce() + Send + 'static) -> Result<Self> {
         let old = super::signal::block_all();
         // Else RUST_MIN_STACK in the host's environment decides.

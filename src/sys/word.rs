@@ -2,10 +2,14 @@
 //!
 //! The word keeps its address for life: another file is mapped over the page, in one step that a reader never sees half
 //! of, so nothing is left behind however often the file is replaced. No descriptor stays open.
+//!
+//! Where another program truncates the file, the page becomes private and reads zeros (`bus`) until the file is mapped again.
 
 use std::path::Path;
 use std::ptr::NonNull;
+use std::sync::OnceLock;
 
+use super::bus::{self, Guarded};
 use super::fault;
 use super::file::{File, FileId};
 use super::sync::Lock;
@@ -13,7 +17,7 @@ use super::sync::atomic::{AtomicU64, Ordering};
 use crate::error::{Result, Status};
 
 /// Bytes of the file; the word is its 8 bytes at [`WORD_AT`], little-endian.
-pub const FILE_LEN: usize = 4096;
+pub const FILE_LEN: usize = bus::PAGE;
 pub const WORD_AT: usize = 64;
 
 /// The word's memory.
@@ -22,6 +26,8 @@ pub struct Word {
     page: NonNull<u8>,
     /// The file that is mapped there; none while the page is private.
     file: Lock<Option<FileId>>,
+    /// Set with the first file, under that lock.
+    guarded: OnceLock<Guarded>,
     /// In the page's place where a model checker must see each access.
     #[cfg(all(test, feature = "model"))]
     modelled: AtomicU64,
@@ -39,6 +45,7 @@ impl Word {
         let word = Self {
             page,
             file: Lock::new(None),
+            guarded: OnceLock::new(),
             #[cfg(all(test, feature = "model"))]
             modelled: AtomicU64::new(0),
         };
@@ -47,18 +54,21 @@ impl Word {
     }
 
     /// Maps a complete file of [`FILE_LEN`] bytes in place of what was mapped; the caller has checked what it holds.
-    ///
-    /// Nothing ever truncates such a file, or the next load would end the process with SIGBUS.
     pub fn share(&self, file: &File, writable: bool) -> Result<()> {
         let failed = || Status::KeystoreIo.error("the generation file can't be mapped");
         if file.facts().map_or(0, |facts| facts.len) < FILE_LEN as u64 {
             return Err(Status::KeystoreIo.error("the generation file is too short"));
         }
         let mut mapped = self.file.lock()?;
+        // Without protection the word stays private, and the store is polled.
+        if self.guarded.get().is_none() {
+            let _ = self.guarded.set(Guarded::register(self.page).ok_or_else(failed)?);
+        }
         // Somewhere else first: a file that can't be mapped must not cost the page.
         let tried = map(std::ptr::null_mut(), Some(file), writable).ok_or_else(failed)?;
         // SAFETY: just mapped, and nobody has its address.
         unsafe { libc::munmap(tried.cast(), FILE_LEN) };
+        self.guarded.get().inspect(|guarded| guarded.renew());
         *mapped = map(self.page.as_ptr(), Some(file), writable).map(|_| file.id());
         if mapped.is_none() {
             map(self.page.as_ptr(), None, true);
@@ -97,13 +107,23 @@ impl Word {
         }
     }
 
-    pub fn is_shared(&self) -> bool {
-        self.file.lock().is_ok_and(|file| file.is_some())
+    /// Whether the mapped file was truncated and its page became private: what is counted there reaches nobody.
+    pub fn is_lost(&self) -> bool {
+        self.guarded.get().is_some_and(Guarded::is_lost)
     }
 
-    /// Whether the file at `path` is the one that is mapped; with another one nobody else will find ours.
+    pub fn is_shared(&self) -> bool {
+        !self.is_lost() && self.file.lock().is_ok_and(|file| file.is_some())
+    }
+
+    /// Whether the file at `path` is the one that is mapped, and whole; with another one nobody else will find ours.
     pub fn is_at(&self, path: &Path) -> bool {
-        self.file.lock().is_ok_and(|file| file.is_some() && *file == FileId::of(path).ok())
+        // Loaded first: that is how a truncated file is noticed.
+        self.load();
+        let Ok(found) = std::fs::metadata(path) else { return false };
+        found.len() >= FILE_LEN as u64
+            && !self.is_lost()
+            && self.file.lock().is_ok_and(|file| *file == Some(FileId::from(&found)))
     }
 }
 
@@ -122,6 +142,7 @@ fn map(at: *mut u8, file: Option<&File>, writable: bool) -> Option<*mut u8> {
 
 impl Drop for Word {
     fn drop(&mut self) {
+        drop(self.guarded.take());
         // SAFETY: the page is ours and nobody holds a reference into it.
         unsafe { libc::munmap(self.page.as_ptr().cast(), FILE_LEN) };
     }

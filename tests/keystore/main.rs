@@ -34,6 +34,7 @@ mod serve;
 #[cfg(feature = "faults")]
 mod stalls;
 mod ticker;
+mod truncated;
 mod waiting;
 #[path = "../process/worker.rs"]
 #[allow(dead_code, reason = "each program uses a part of it")]

@@ -28,6 +28,10 @@ const ROLES: &[(&str, Role)] = &[
     ("close-beside", crate::descriptors::close_beside),
     ("open-as", crate::owners::open_as),
     ("under-refusals", crate::refusals::under_refusals),
+    ("use-always", crate::truncated::use_always),
+    ("chain-sigbus", crate::truncated::chain),
+    ("chain-sigbus-later", crate::truncated::chain_later),
+    ("truncate-in-children", crate::truncated::truncate_in_children),
     ("change-folder", crate::place::change_folder),
 ];
 
