@@ -229,3 +229,74 @@ fn slots_may_be_changed_by_several_handles_at_once() {
     assert_eq!(status(read_only.add_root_slot(&key(70), None)), Some(Status::KeystoreReadOnly));
     assert_eq!(ROOT, [7; 32]);
 }
+
+/// A slot of one keystore, or of another form, in the place of the slot of another, under the same callback.
+#[test]
+fn a_slot_of_another_keystore_or_form_opens_nothing() {
+    let wrapper: Arc<Counting> = Arc::default();
+    let options = Options::new().rotation_thread(false).root_callback(Arc::clone(&wrapper) as _);
+    let (one, other) = (Folder::new(), Folder::new());
+    drop(Kms::open(&one.store(), &options.clone().create(true)).unwrap());
+    drop(Kms::open(&other.store(), &options.clone().create(true)).unwrap());
+    let sqlite = one.sqlite();
+    let whole = std::fs::read(one.store()).unwrap();
+    sqlite.execute("ATTACH ? AS other", [other.store()]).unwrap();
+    for (craft, expected) in [
+        ("UPDATE slot SET wrapped = (SELECT wrapped FROM other.slot)", Status::RootKeyUnavailable),
+        // As if nothing were bound, as in format 1: what comes out is no key.
+        ("UPDATE slot SET kind = 3", Status::RootKeyUnavailable),
+        ("UPDATE slot SET kind = 4", Status::WrongRootKey),
+        ("UPDATE slot SET label = 'another'", Status::KeystoreCorrupt),
+        ("UPDATE slot SET created = created + 1", Status::KeystoreCorrupt),
+    ] {
+        sqlite.execute_batch(craft).unwrap();
+        assert_eq!(opens(&one, &options), Some(expected), "{craft}");
+        std::fs::write(one.store(), &whole).unwrap();
+    }
+    assert_eq!(opens(&one, &options), None);
+}
+
+/// A forked process's handle, and one whose slot was removed by another process, go on with what they have.
+#[test]
+fn a_handle_whose_slot_is_gone_keeps_working() {
+    let folder = Folder::new();
+    let (first, second) = (folder.create(), folder.open());
+    let id = new_key(&first, None);
+    second.change_root(&key(90)).unwrap();
+    let blob = first.encrypt(&id, b"x", &[]).unwrap();
+    first.rotate(&id).unwrap();
+    assert_eq!(&**first.decrypt(&blob, &[]).unwrap(), b"x");
+    assert!(first.list_root_slots().unwrap().iter().all(|slot| !slot.opened_this_handle));
+    first.add_root_slot(&quiet(), Some("back again")).unwrap();
+    assert_eq!(opens(&folder, &quiet()), None);
+    assert_eq!(opens(&folder, &key(90)), None);
+}
+
+/// Calls the library on the handle whose slot it is making.
+struct Reenters(std::sync::Mutex<Option<Arc<Kms>>>);
+
+impl kms::RootWrapper for Reenters {
+    fn wrap(&self, root: &[u8], aad: &[u8]) -> kms::Result<Vec<u8>> {
+        if let Some(kms) = self.0.lock().unwrap().take() {
+            new_key(&kms, None);
+            kms.add_root_slot(&key(91), None).unwrap();
+        }
+        Ok(crate::roots::toy_wrap(root, aad, 1))
+    }
+
+    fn unwrap(&self, wrapped: &[u8], aad: &[u8]) -> kms::Result<zeroize::Zeroizing<Vec<u8>>> {
+        crate::roots::toy_unwrap(wrapped, aad, 1)
+    }
+}
+
+#[test]
+fn a_root_callback_may_use_the_keystore() {
+    let folder = Folder::new();
+    let kms = Arc::new(folder.create());
+    let wrapper = Arc::new(Reenters(std::sync::Mutex::new(Some(Arc::clone(&kms)))));
+    let options = Options::new().rotation_thread(false).root_callback(wrapper as _);
+    kms.add_root_slot(&options, None).unwrap();
+    assert_eq!(kms.list_root_slots().unwrap().len(), 3);
+    assert_eq!(opens(&folder, &options), None);
+    assert_eq!(opens(&folder, &key(91)), None);
+}
