@@ -746,7 +746,7 @@ kms_status kms_disable_key(const struct kms_t *kms,
 // A clock can be wrong, so two conditions must hold before the key is destroyed. The waiting period must have been counted
 // by the clock of the machine's boot, which nobody can set: a reboot adds the time since the last look by the wall clock,
 // at most a day. Then the wall clock must show the key's date at two looks, at least an hour apart. A wrong clock can
-// delay a destruction, but not hasten it. A clock of kms_options_set_clock is believed in both.
+// delay a destruction, and hasten it by at most a day. A clock of kms_options_set_clock is believed in both.
 //
 // Fails with KMS_STATE_MODIFIED_FAILED if its deletion is pending already.
 KMS_MUST_USE

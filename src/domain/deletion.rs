@@ -2,7 +2,8 @@
 //!
 //! A wall clock can be wrong for weeks and then be corrected, so DeleteDate only means "not before". The waiting period is
 //! also counted by the boot clock, in the key's row, whenever the clock looks at the key. A reboot hides how long the
-//! machine was off: the first look after it adds what the wall clock says, at most a day and never a negative amount.
+//! machine was off: the first look after it adds what the wall clock says, at most a day and never a negative amount. Wall
+//! time is added once: only what lies beyond the latest that was counted to, however often the clock swings.
 
 use super::deadline::{Deadline, Verdict};
 use super::limits::DELETION_DAYS;
@@ -36,6 +37,8 @@ pub struct Waiting {
     pub counted_ms: i64,
     /// The look up to which that was counted.
     pub seen: Now,
+    /// The latest wall time that was counted to, by any look; what is counted by the boot clock moves it on.
+    pub latest: Time,
 }
 
 impl Deletion {
@@ -97,7 +100,7 @@ impl Deletion {
 
 impl Waiting {
     fn start(now: &Now, days: i32) -> Self {
-        Self { period_ms: i64::from(days) * DAY_MS, counted_ms: 0, seen: *now }
+        Self { period_ms: i64::from(days) * DAY_MS, counted_ms: 0, seen: *now, latest: now.wall }
     }
 
     fn left_ms(&self) -> i64 {
@@ -108,13 +111,17 @@ impl Waiting {
     fn passed_ms(&self, now: &Now) -> i64 {
         let passed = match self.seen.boot == now.boot {
             true => now.since_boot_ms.saturating_sub(self.seen.since_boot_ms),
-            false => now.wall.millis_since(self.seen.wall).min(DAY_MS),
+            false => now.wall.millis_since(self.latest).min(DAY_MS),
         };
         passed.max(0)
     }
 
     fn counted_up_to(&self, now: &Now) -> Self {
-        Self { counted_ms: self.counted_ms.saturating_add(self.passed_ms(now)), seen: *now, ..*self }
+        let passed = self.passed_ms(now);
+        let moved = Time::from_millis(self.latest.millis().saturating_add(passed));
+        // Within a boot the wall clock counts nothing, so a glitch of it must not put later gaps out of reach.
+        let latest = if self.seen.boot == now.boot { moved } else { moved.max(now.wall) };
+        Self { counted_ms: self.counted_ms.saturating_add(passed), seen: *now, latest, ..*self }
     }
 
     fn is_over(&self, now: &Now) -> bool {

@@ -93,7 +93,7 @@ pub struct KeyRow {
     /// Added by format 2: the wall time at which the waiting period of a deletion was last counted.
     pub counted_wall: Option<i64>,
     /// Added by format 2: that period, what was counted of it, and boot and boot clock then.
-    pub waiting: Option<[u8; 40]>,
+    pub waiting: Option<[u8; 48]>,
 }
 
 /// Another name of a key.

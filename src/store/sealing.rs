@@ -487,25 +487,32 @@ fn from_row(row: &KeyRow) -> Option<Stored> {
     })
 }
 
-/// Period and count in milliseconds, boot, boot clock in milliseconds.
-fn waiting_column(waiting: &Waiting) -> [u8; 40] {
-    let Waiting { period_ms, counted_ms, seen } = waiting;
-    let parts =
-        [&period_ms.to_be_bytes(), &counted_ms.to_be_bytes(), &seen.boot[..], &seen.since_boot_ms.to_be_bytes()];
-    let mut column = [0; 40];
+/// Period and count in milliseconds, boot, boot clock in milliseconds, latest wall time.
+fn waiting_column(waiting: &Waiting) -> [u8; 48] {
+    let Waiting { period_ms, counted_ms, seen, latest } = waiting;
+    let parts = [
+        &period_ms.to_be_bytes(),
+        &counted_ms.to_be_bytes(),
+        &seen.boot[..],
+        &seen.since_boot_ms.to_be_bytes(),
+        &latest.millis().to_be_bytes(),
+    ];
+    let mut column = [0; 48];
     column.iter_mut().zip(parts.concat()).for_each(|(to, from)| *to = from);
     column
 }
 
-fn waiting_of(wall: Time, column: &[u8; 40]) -> Option<Waiting> {
+fn waiting_of(wall: Time, column: &[u8; 48]) -> Option<Waiting> {
     let (period, rest) = column.split_first_chunk::<8>()?;
     let (counted, rest) = rest.split_first_chunk::<8>()?;
     let (boot, rest) = rest.split_first_chunk::<16>()?;
-    let since_boot_ms = i64::from_be_bytes(*rest.first_chunk::<8>()?);
+    let (since_boot, rest) = rest.split_first_chunk::<8>()?;
+    let since_boot_ms = i64::from_be_bytes(*since_boot);
     Some(Waiting {
         period_ms: i64::from_be_bytes(*period),
         counted_ms: i64::from_be_bytes(*counted),
         seen: Now { wall, boot: *boot, since_boot_ms },
+        latest: Time::from_millis(i64::from_be_bytes(*rest.first_chunk::<8>()?)),
     })
 }
 

@@ -43,6 +43,29 @@ fn a_reboot_adds_at_most_a_day_and_never_a_negative_amount() {
     }
 }
 
+/// As on a board without a battery, whose clock is right only once it has reached a time server.
+#[test]
+fn a_wall_clock_that_swings_between_boots_adds_at_most_a_day_in_all() {
+    let behind = at(-9000 * DAY_MS, BOOT, HOUR);
+    let mut deletion = Deletion::schedule(&behind, 7).unwrap();
+    for boot in 2..100 {
+        let wall = if boot % 2 == 0 { 0 } else { -9000 * DAY_MS };
+        deletion.count(&at(wall, [boot; 16], 1));
+    }
+    assert_eq!(deletion.waiting.unwrap().counted_ms, DAY_MS);
+}
+
+#[test]
+fn what_the_boot_clock_counted_is_not_counted_by_the_wall_clock_again() {
+    let mut deletion = Deletion::schedule(&at(0, BOOT, 0), 7).unwrap();
+    deletion.count(&at(HOUR, OTHER_BOOT, 1));
+    // A boot with a wall clock that is behind, then one with a right clock, ten hours later.
+    deletion.count(&at(-9000 * DAY_MS, [3; 16], 1));
+    deletion.count(&at(-9000 * DAY_MS + 10 * HOUR, [3; 16], 1 + 10 * HOUR));
+    deletion.count(&at(11 * HOUR, [4; 16], 1));
+    assert_eq!(deletion.waiting.unwrap().counted_ms, 11 * HOUR);
+}
+
 #[test]
 fn a_boot_clock_that_steps_back_neither_adds_nor_is_stored() {
     let start = at(0, BOOT, 10 * DAY_MS);
