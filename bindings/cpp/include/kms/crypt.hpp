@@ -21,7 +21,7 @@ struct blob_info {
     std::string version_id;
     std::int32_t algorithm;  ///< 1: XAES-256-GCM
     bool has_context;        ///< encrypted with a context
-    bool is_primary;         ///< the version is its key's primary now; else re-encrypting moves it there
+    bool is_primary;         ///< the version is the primary of `key_id` now; an alias may name another key by now
 };
 
 namespace detail {
