@@ -18,6 +18,7 @@ from sqlalchemy import (
     column,
     create_engine,
     delete,
+    desc,
     distinct,
     exists,
     func,
@@ -30,12 +31,13 @@ from sqlalchemy import (
     type_coerce,
     union,
     table,
+    tuple_,
     union_all,
     update,
 )
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, aliased, mapped_column
-from sqlalchemy.types import ARRAY, PickleType, TypeDecorator
+from sqlalchemy.types import ARRAY, JSON, PickleType, TypeDecorator
 
 import libkms
 from libkms.sqlalchemy import EncryptedBytes, EncryptedColumnError, EncryptedText, Progress, move_rows
@@ -158,6 +160,73 @@ def test_an_expression_is_refused_when_the_statement_is_compiled(engine, model, 
         refused += 1
     assert refused >= len(EXPRESSIONS) - 2, "SQLAlchemy itself refused more than was expected"
     assert card(engine, model) == "first"
+
+
+OTHER_TYPES = {
+    "a later row": lambda t: insert(t).values([{"id": 8, "card": "x"}, {"id": 9, "card": bindparam("b")}]),
+    "a later row as a tuple": lambda t: insert(t).values([(8, "n", "x", None), (9, "n", bindparam("b"), None)]),
+    "a later row with a value": lambda t: insert(t).values([{"id": 8, "card": "x"}, {"id": 9, "card": bindparam("c", "x")}]),
+    "all rows": lambda t: insert(t).values([{"id": n, "card": bindparam("b")} for n in (8, 9)]),
+    "its name in a condition": lambda t: update(t).values(card=bindparam("b")).where(t.c.name != bindparam("b")),
+    "its name in another column": lambda t: update(t).values(card=bindparam("b"), name=bindparam("b")),
+    "its name in a column before": lambda t: update(t).ordered_values((t.c.name, bindparam("b")), (t.c.card, bindparam("b"))),
+    "its name with a processor": lambda t: update(t)
+    .values(card=bindparam("b"))
+    .where(bindparam("b", type_=JSON).is_not(None)),
+    "its name without a type": lambda t: update(t).values(card=bindparam("b")).where(bindparam("b").is_not(None)),
+    "coerced on the left": lambda t: update(t).values({type_coerce(t.c.card, String): "x"}),
+    "coerced on the left of an insert": lambda t: insert(t).values({t.c.id: 9, type_coerce(t.c.card, LargeBinary): b"x"}),
+    "coerced on the left, ordered": lambda t: update(t).ordered_values((type_coerce(t.c.card, String), bindparam("b"))),
+    "a tuple on the left": lambda t: update(t).ordered_values(
+        (tuple_(t.c.name, t.c.card), select(t.c.name, t.c.name).where(t.c.id == 1).scalar_subquery())
+    ),
+    **{
+        f"upsert by {kind}": lambda t, key=key: sqlite.insert(t)
+        .values(id=1, card="y")
+        .on_conflict_do_update(index_elements=["id"], set_={key(t): "x"})
+        for kind, key in {
+            "a literal column": lambda t: literal_column("card"),
+            "a column of another type": lambda t: column("card", String),
+            "a name in other letters": lambda t: "CARD",
+        }.items()
+    },
+}
+
+
+@pytest.mark.filterwarnings("ignore:Additional column names")
+@pytest.mark.parametrize("way", OTHER_TYPES)
+def test_a_parameter_that_ends_up_with_another_type_is_refused(engine, model, way):
+    statement = OTHER_TYPES[way](model.__table__)
+    with engine.begin() as connection, pytest.raises(EncryptedColumnError) as caught:
+        connection.execute(statement, {"b": "x"} if "b" in statement.compile().params else {})
+    assert "type" in str(caught.value)
+    assert card(engine, model) == "first"
+
+
+def test_typed_parameters_in_later_rows_are_encrypted(engine, model):
+    kind = model.__table__.c.card.type
+    rows = [{"id": 7, "card": bindparam("a")}, {"id": 8, "card": bindparam("b", type_=kind)}, {"id": 9, "card": null()}]
+    with engine.begin() as connection:
+        connection.execute(insert(model.__table__).values(rows), {"a": "a", "b": "b"})
+        same = update(model.__table__).where(model.__table__.c.id == bindparam("c"))
+        connection.execute(same.values(card=bindparam("b", type_=kind), photo=None), {"b": "again", "c": 9})
+    assert [card(engine, model, id) for id in (7, 8, 9)] == ["a", "b", "again"]
+    assert str(update(model.__table__).values(card=None).compile(engine, compile_kwargs={"literal_binds": True}))
+
+
+def test_statements_inside_of_later_rows_are_watched(engine, model):
+    from sqlalchemy.dialects import postgresql
+
+    t = model.__table__
+    inner = update(t).values(card=literal("x")).returning(t.c.id).cte()
+    for inside in (select(inner.c.id).scalar_subquery(), select(func.length(t.c.card)).scalar_subquery()):
+        rows = [{"id": 8, "name": "a"}, {"id": 9, "name": inside}]
+        for outer in (
+            insert(t).values(rows),
+            postgresql.insert(t).values(id=1).on_conflict_do_update(index_elements=["id"], set_={"name": inside}),
+        ):
+            with pytest.raises(EncryptedColumnError):
+                outer.compile(dialect=postgresql.dialect())
 
 
 def test_the_error_says_what_to_write_and_shows_no_value(engine, model):
@@ -332,6 +401,28 @@ QUESTIONS = {
     "order by": lambda m: select(m.id).order_by(m.card),
     "order by name": lambda m: select(m.id, m.card).order_by("card"),
     "order by label": lambda m: select(m.card.label("c")).order_by("c"),
+    "order by a name's descent": lambda m: select(m.id, m.card).order_by(desc("card")),
+    "order by a name that isn't selected": lambda m: select(m.id).order_by("card"),
+    "order by nulls last": lambda m: select(m.id).order_by(desc("card").nulls_last()),
+    "order by text": lambda m: select(m.id, m.card).order_by(text("card")),
+    "order by longer text": lambda m: select(m.id).order_by(text('name, customer."card" COLLATE nocase DESC NULLS LAST')),
+    "order by position": lambda m: select(m.id, m.card).order_by(text("2 DESC")),
+    "order by literal column": lambda m: select(m.id).order_by(literal_column("card").desc()),
+    "order by text in a join": lambda m: select(m.id).join(m.archive, m.archive.id == m.id).order_by(text("archive.card")),
+    "order of a union": lambda m: union_all(select(m.card), select(m.card)).order_by(desc("card")),
+    "order of a query": lambda m: select(m).order_by(desc("card")),
+    "group by name": lambda m: select(func.count()).select_from(m).group_by("card"),
+    "group by text": lambda m: select(func.count()).select_from(m).group_by(text("card")),
+    "window by name": lambda m: select(m.id, func.row_number().over(order_by=desc("card"))),
+    "order inside of a function": lambda m: select(func.group_concat(m.name).within_group(m.card)),
+    "join": lambda m: select(m.id).join(m.archive, m.card == m.archive.card),
+    "join with itself": lambda m: (lambda a: select(m.id).join(a, m.card == a.card))(aliased(m)),
+    "unequal to another": lambda m: select(m.id).where(m.card != m.archive.card),
+    "in a select of ciphertexts": lambda m: select(m.id).where(m.name.in_(select(m.card))),
+    "equal to a subquery": lambda m: select(m.id).where(m.name == select(m.card).limit(1).scalar_subquery()),
+    "condition of an upsert": lambda m: sqlite.insert(m)
+    .values(id=1)
+    .on_conflict_do_update(index_elements=["id"], set_={"name": "x"}, where=m.card == m.card),
     "order by function": lambda m: select(m.id).order_by(func.lower(m.card)),
     "max": lambda m: select(func.max(m.card)),
     "min in having": lambda m: select(m.name).group_by(m.name).having(func.min(m.card) > "x"),
@@ -355,6 +446,17 @@ QUESTIONS = {
 def test_a_question_about_ciphertexts_is_refused_with_a_hint(engine, model, question):
     with pytest.raises(EncryptedColumnError, match="HMAC"), Session(engine) as session:
         session.execute(QUESTIONS[question](model))
+
+
+def test_names_and_texts_that_do_not_sort_by_ciphertexts_work(engine, model):
+    with Session(engine) as session:
+        for order in ("name", desc("name"), text("name DESC"), text("card IS NULL, id"), text("1"), text("customer.id")):
+            assert len(session.execute(select(model.id, model.name, model.card).order_by(order)).all()) == 2
+        assert len(session.execute(select(model.id, model.card).group_by("id", "card")).all()) == 2
+        assert len(session.execute(select(model).where(model.id.in_(select(model.id)))).all()) == 2
+        assert session.scalars(select(model.id).where(model.id == select(model.id).where(model.card.is_(None)).scalar_subquery())).one() == 2
+        named = select(model.name.label("card"), model.id).order_by(desc("card"))
+        assert [row.card for row in session.execute(named)] == ["two", "one"]
 
 
 @pytest.mark.parametrize(

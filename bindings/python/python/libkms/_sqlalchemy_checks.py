@@ -1,10 +1,12 @@
 """What SQLAlchemy must not do with an encrypted column, refused when a table is declared or a statement is compiled.
 
 A value reaches the database encrypted only as a parameter of the column's type. Any other expression would store what it
-computes as it is, so each expression is refused that isn't known to yield a ciphertext of this very column.
+computes as it is, so each expression is refused that isn't known to yield a ciphertext of this very column. A parameter
+counts by the type that the compiled statement has for it, whatever the expression says.
 """
 
 import functools
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -24,17 +26,20 @@ from sqlalchemy.sql.elements import (
     Grouping,
     Label,
     Null,
-    Over,
+    TextClause,
     TypeCoerce,
     UnaryExpression,
 )
 from sqlalchemy.sql.functions import FunctionElement
-from sqlalchemy.sql.selectable import CompoundSelect, ScalarSelect, Select, SelectBase, TableClause
+from sqlalchemy.sql.selectable import CompoundSelect, Exists, ScalarSelect, Select, SelectBase, TableClause, Values
 from sqlalchemy.sql.visitors import iterate
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from ._columns import LOOKUP
 from ._sqlalchemy_base import Ciphertext, Encrypted, EncryptedColumnError
+
+Types = dict[Any, list[TypeEngine[Any]]]
+"""The types that each parameter has in a compiled statement, also under the parameters that it was cloned from."""
 
 _SORTS: tuple[Any, ...] = (operators.desc_op, operators.asc_op, operators.nulls_first_op, operators.nulls_last_op)
 
@@ -44,6 +49,13 @@ def name(column: Any) -> str:
     return f"{table}.{column.name}" if table else str(getattr(column, "name", column))
 
 
+_NAME = re.compile(
+    r"""(?:.*\.)? ["`[]? (\w+) ["`\]]? (?:\s+collate\s+\S+)? (?:\s+(?:asc|desc))? (?:\s+nulls\s+(?:first|last))?""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""A column in the text of an ORDER BY."""
+
+
 def _is_encrypted(element: Any) -> bool:
     return isinstance(getattr(element, "type", None), Encrypted)
 
@@ -51,33 +63,55 @@ def _is_encrypted(element: Any) -> bool:
 # Values on their way into a column.
 
 
-def _carries(value: Any, kind: "Encrypted[Any]") -> bool:
+def _types(compiler: SQLCompiler) -> Types:
+    found: Types = {}
+    names: dict[str, list[TypeEngine[Any]]] = {}
+    for parameter, its_name in compiler.bind_names.items():
+        names.setdefault(its_name, []).append(parameter.type)
+        for same in parameter._cloned_set:
+            found.setdefault(same, []).append(parameter.type)
+    for its_name, kinds in names.items():
+        # SQLAlchemy converts the value of a name once, with the type of one of its parameters.
+        first = next((kind for kind in kinds if isinstance(kind, Encrypted)), None)
+        if first is not None and not all(map(first.is_same, kinds)):
+            raise EncryptedColumnError(
+                f"the parameter {its_name} has the type of an encrypted column and another one in the same statement; give "
+                f"them different names, or each the type: bindparam(name, type_=column.type)"
+            )
+    return found
+
+
+def _carries(value: Any, kind: "Encrypted[Any]", types: Types) -> bool:
     """Whether an expression yields a ciphertext of this type, or NULL."""
     match value:
         case Grouping() | Label():
-            return _carries(value.element, kind)
+            return _carries(value.element, kind, types)
         case Null():
             return True
         case BindParameter():
-            return kind.is_same(value.type)
+            found = [one for same in value._cloned_set for one in types.get(same, ())]
+            if not found and value.type._isnull and value.value is None and value.callable is None:
+                # Written into the statement, as NULL.
+                return True
+            return all(map(kind.is_same, found or [value.type]))
         case TypeCoerce():
             return isinstance(value.type, Ciphertext) or (
                 isinstance(value.clause, BindParameter) and kind.is_same(value.type)
             )
         case Case():
             results = [result for _, result in value.whens] + ([] if value.else_ is None else [value.else_])
-            return all(_carries(result, kind) for result in results)
+            return all(_carries(result, kind, types) for result in results)
         case FunctionElement():
-            return getattr(value, "name", "") == "coalesce" and all(_carries(part, kind) for part in value.clauses)
+            return getattr(value, "name", "") == "coalesce" and all(_carries(part, kind, types) for part in value.clauses)
         case ScalarSelect():
             columns = _columns_of(value.element)
-            return columns is not None and all(len(row) == 1 and _carries(row[0], kind) for row in columns)
+            return columns is not None and all(len(row) == 1 and _carries(row[0], kind, types) for row in columns)
         case ColumnClause() if isinstance(value.table, TableClause):
             return not value.is_literal and kind.is_same(value.type)
         case ColumnElement():
             # A column of a subquery or an alias: what it stands for.
             roots = value.base_columns
-            return value not in roots and all(_carries(root, kind) for root in roots)
+            return value not in roots and all(_carries(root, kind, types) for root in roots)
     return False
 
 
@@ -94,7 +128,7 @@ def _columns_of(select: Any) -> list[list[Any]] | None:
     return None
 
 
-def _check_value(column: Any, value: Any) -> None:
+def _check_value(column: Any, value: Any, types: Types) -> None:
     kind = column.type
     if not isinstance(value, ClauseElement):
         if hasattr(value, "__clause_element__"):
@@ -102,32 +136,44 @@ def _check_value(column: Any, value: Any) -> None:
         else:
             # A plain value, which becomes a parameter of the column's type; that checks it.
             return
-    if isinstance(value, BindParameter) and value.type._isnull:
-        return
-    if not _carries(value, kind):
+    if not _carries(value, kind, types):
         raise EncryptedColumnError(
             f"{name(column)} is encrypted, and this expression would be stored as it is: {type(value).__name__}; "
-            f"compute the value in the program and pass it itself, or inside an expression as literal(value, "
-            f"{name(column)}.type)"
+            f"compute the value in the program and pass it itself, or where that isn't possible as literal(value, "
+            f"{name(column)}.type) or bindparam(name, type_={name(column)}.type)"
         )
 
 
-def _assignments(table: Any, pairs: Iterable[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
-    """The encrypted columns among those that are assigned; a ciphertext in another column is refused at once."""
+def _assignments(
+    table: Any, pairs: Iterable[tuple[Any, Any]], exact: bool = False
+) -> Iterator[tuple[Any, Any]]:
+    """The encrypted columns among those that are assigned; a ciphertext in another column is refused at once.
+
+    `exact`: a column that is not named by its key or itself is written as it is, and its value isn't of the column's type.
+    """
+    own = set(table.c)
+    hidden = {part.casefold() for column in table.c if _is_encrypted(column) for part in (column.key, column.name)}
     for key, value in pairs:
         column = table.c.get(key) if isinstance(key, str) else key
-        if column is not None and not _is_encrypted(column) and not isinstance(key, str):
+        if not isinstance(key, str) and not exact and not _is_encrypted(column):
             column = table.c.get(getattr(key, "key", None), column)
+        if column not in own and (exact or not isinstance(column, (ColumnClause, type(None)))):
+            parts = [key] if isinstance(key, str) else [getattr(part, "name", None) for part in iterate(key)]
+            if any(isinstance(part, str) and part.casefold() in hidden for part in parts):
+                raise EncryptedColumnError(
+                    f"{table.name}: {key} would be stored as it is, because an encrypted column is named in a way that "
+                    f"hides its type; use the column's key or the column itself"
+                )
         if _is_encrypted(column):
             yield column, value
-        elif isinstance(value, ScalarSelect) and _is_encrypted(value) or _uses(value):
+        elif _uses(value):
             raise EncryptedColumnError(
                 f"{name(column)} isn't encrypted, and this expression would store a ciphertext in it; read the value and "
                 f"pass it, or take the ciphertext itself as type_coerce(column, LargeBinary)"
             )
 
 
-def _check_assignments(compiler: SQLCompiler, statement: Insert | Update, state: Any) -> None:
+def _check_assignments(compiler: SQLCompiler, statement: Insert | Update, state: Any, types: Types) -> None:
     table = statement.table
     if state is None or state.statement is not statement:
         if not any(map(_is_encrypted, table.c)):
@@ -141,7 +187,7 @@ def _check_assignments(compiler: SQLCompiler, statement: Insert | Update, state:
             if len(row) != len(statement._select_names):
                 row = [None] * len(statement._select_names)
             for column, value in _assignments(table, zip(statement._select_names, row)):
-                if value is None or not _carries(value, column.type):
+                if value is None or not _carries(value, column.type, types):
                     raise EncryptedColumnError(
                         f"{name(column)} is encrypted, and the select would store its column as it is; select that "
                         f"encrypted column itself, or read the values and insert them as parameters"
@@ -149,13 +195,16 @@ def _check_assignments(compiler: SQLCompiler, statement: Insert | Update, state:
         rows = []
     for row in rows:
         for column, value in _assignments(table, row.items()):
-            _check_value(column, value)
+            _check_value(column, value, types)
+    for column, value in _assignments(table, _conflict(statement), exact=True):
+        _check_value(column, value, types)
+
+
+def _conflict(statement: Any) -> Iterable[tuple[Any, Any]]:
+    """What an upsert assigns."""
     clause = getattr(statement, "_post_values_clause", None)
-    conflict = getattr(clause, "update_values_to_set", None) or getattr(clause, "update", None)
-    if conflict:
-        pairs = conflict.items() if isinstance(conflict, dict) else conflict
-        for column, value in _assignments(table, pairs):
-            _check_value(column, value)
+    pairs = getattr(clause, "update_values_to_set", None) or getattr(clause, "update", None) or ()
+    return pairs.items() if isinstance(pairs, dict) else pairs
 
 
 # Questions about ciphertexts.
@@ -167,8 +216,12 @@ def _uses(element: Any) -> bool:
         case TypeCoerce():
             # The program asks for the bytes themselves.
             return isinstance(element.type, Encrypted) and _uses(element.clause)
-        case BindParameter() | SelectBase() | ScalarSelect():
+        case BindParameter() | Exists() | SelectBase():
             return False
+        case ScalarSelect():
+            return _selects(element.element)
+        case ColumnClause():
+            return _is_encrypted(element)
         case BinaryExpression() if element.operator in (operators.is_, operators.is_not):
             return False
         case FunctionElement() if getattr(element, "name", "") == "count":
@@ -178,26 +231,80 @@ def _uses(element: Any) -> bool:
     return isinstance(element, ClauseElement) and any(map(_uses, element.get_children()))
 
 
+def _selects(select: Any) -> bool:
+    return any(_uses(column) for row in _columns_of(select) or () for column in row)
+
+
 def _refuse(what: str) -> None:
     raise EncryptedColumnError(f"{what} an encrypted column means nothing, as equal values differ there; {LOOKUP}")
 
 
+def _named(clause: Any, select: "Select[Any] | CompoundSelect[Any]") -> Iterator[Any]:
+    """The columns behind names and texts in a clause of a select, such as "card", desc("card"), text("card DESC") or "2"."""
+    if isinstance(clause, SelectBase | ScalarSelect):
+        return
+    text = None
+    if isinstance(clause, TextClause):
+        text = clause.text
+    elif clause.__visit_name__ == "textual_label_reference":
+        text = clause.element
+    elif isinstance(clause, ColumnClause) and clause.table is None:
+        text = clause.name
+    if text is None:
+        for part in clause.get_children():
+            yield from _named(part, select)
+        return
+    columns = list(select.selected_columns)
+    scope = columns.copy()
+    if isinstance(select, Select):
+        sources = [*select._iterate_from_elements(), *(join[0] for join in select._setup_joins)]
+        scope += [column for one in sources for part in one._from_objects for column in getattr(part, "c", ())]
+    for part in text.split(","):
+        matched = _NAME.fullmatch(part.strip())
+        found = matched[1] if matched else ""
+        if found.isdecimal():
+            yield from columns[int(found) - 1 : int(found)]
+        else:
+            is_it = (column for column in scope if found in (column.key, getattr(column, "name", None)))
+            yield from [column for column in [next(is_it, None)] if column is not None]
+
+
+def _with_named(clauses: Iterable[Any], select: "Select[Any] | CompoundSelect[Any]") -> list[Any]:
+    clauses = list(clauses)
+    return clauses + [column for clause in clauses for column in _named(clause, select)]
+
+
+def _check_order(select: "Select[Any] | CompoundSelect[Any]") -> None:
+    if any(map(_uses, _with_named(select._order_by_clauses, select))):
+        _refuse("sorting by")
+
+
 def _check_select(select: "Select[Any]") -> None:
     columns = list(select.selected_columns)
-    for clause in select._order_by_clauses:
-        text = getattr(clause, "element", None)
-        named = {column.key: column for column in columns}.get(text) if isinstance(text, str) else clause
-        if named is not None and _uses(named):
-            _refuse("sorting by")
-    if any(map(_uses, select._group_by_clauses)) and not _has_keys(select._group_by_clauses):
+    _check_order(select)
+    for element in _inside(select._raw_columns):
+        parts = [getattr(element, part, None) for part in ("order_by", "partition_by")]
+        if any(map(_uses, _with_named([part for part in parts if isinstance(part, ClauseElement)], select))):
+            _refuse("a window over or an order inside of a function by")
+    grouped = _with_named(select._group_by_clauses, select)
+    if any(map(_uses, grouped)) and not _has_keys(grouped):
         _refuse("grouping by")
-    if any(map(_uses, select._distinct_on)) or (
+    if any(map(_uses, _with_named(select._distinct_on, select))) or (
         select._distinct and any(map(_is_encrypted, columns)) and not _has_keys(columns)
     ):
         _refuse("DISTINCT of")
 
 
+def _inside(elements: Iterable[Any]) -> Iterator[Any]:
+    """The elements and what is inside of them, but for other selects."""
+    for element in elements:
+        if isinstance(element, ColumnElement) and not isinstance(element, (ColumnClause, ScalarSelect)):
+            yield element
+            yield from _inside(element.get_children())
+
+
 def _check_union(union: CompoundSelect[Any]) -> None:
+    _check_order(union)
     if not union.keyword.name.endswith("_ALL"):
         for columns in _columns_of(union) or []:
             if any(map(_is_encrypted, columns)) and not _has_keys(columns):
@@ -216,7 +323,7 @@ def _has_keys(columns: Iterable[Any]) -> bool:
     )
 
 
-def _check_expression(element: Any) -> None:
+def _check_expression(element: Any, types: Types) -> None:
     match element:
         case FunctionElement():
             called = getattr(element, "name", "")
@@ -224,11 +331,8 @@ def _check_expression(element: Any) -> None:
             if inside and called == "count":
                 inside = [part for part in inside if isinstance(part, UnaryExpression)]
             kind = inside[0].type if inside else None
-            if inside and not (called == "coalesce" and isinstance(kind, Encrypted) and _carries(element, kind)):
+            if inside and not (called == "coalesce" and isinstance(kind, Encrypted) and _carries(element, kind, types)):
                 _refuse(f"{called}() of")
-        case Over():
-            if any(part is not None and _uses(part) for part in (element.partition_by, element.order_by)):
-                _refuse("a window over")
         case UnaryExpression() if element.operator is operators.distinct_op or element.modifier in _SORTS:
             if _uses(element.element):
                 _refuse("sorting by or DISTINCT of")
@@ -236,9 +340,25 @@ def _check_expression(element: Any) -> None:
             if _uses(element.clause):
                 _refuse("a cast of")
         case BinaryExpression() if element.operator not in (operators.is_, operators.is_not):
-            sides = (element.left, element.right)
-            if any(map(_uses, sides)) and not all(map(_is_encrypted, sides)):
+            if any(_uses(side) or _selects(side) for side in (element.left, element.right)):
                 _refuse("a comparison with")
+
+
+def _everything(statement: Any) -> Iterator[Any]:
+    """A statement's elements, also those of the rows of a multi-row INSERT and of an upsert, which SQLAlchemy leaves out."""
+    for element in iterate(statement):
+        yield element
+        rows: list[Any] = []
+        if isinstance(element, Insert):
+            rows = [row.values() if isinstance(row, dict) else row for part in element._multi_values for row in part]
+            rows.append([value for _, value in _conflict(element)])
+            rows.append([getattr(element._post_values_clause, "update_whereclause", None)])
+        elif isinstance(element, Values):
+            rows = [row for part in element._data for row in part]
+        for row in rows:
+            for value in row:
+                if isinstance(value, ClauseElement):
+                    yield from _everything(value)
 
 
 def check_compiled(compiler: SQLCompiler) -> None:
@@ -246,15 +366,16 @@ def check_compiled(compiler: SQLCompiler) -> None:
     statement = getattr(compiler, "statement", None) if state is None else state.statement
     if not isinstance(statement, ClauseElement):
         return
-    for element in iterate(statement):
+    types = _types(compiler)
+    for element in _everything(statement):
         if isinstance(element, (Insert, Update)):
-            _check_assignments(compiler, element, state)
+            _check_assignments(compiler, element, state, types)
         elif isinstance(element, Select):
             _check_select(element)
         elif isinstance(element, CompoundSelect):
             _check_union(element)
         elif isinstance(element, ColumnElement):
-            _check_expression(element)
+            _check_expression(element, types)
 
 
 # Tables.

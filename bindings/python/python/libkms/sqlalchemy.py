@@ -9,9 +9,13 @@ The database sees ciphertexts, each different even for equal values. So an encry
 sorted, grouped, indexed or unique; `is_(None)` and `count` work. To find rows by a value, add a column with an HMAC of it.
 
 Values are encrypted as parameters of the column's type. Any other expression that would reach the column is refused when
-the statement is compiled: pass the value itself, or inside an expression `literal(value, Customer.card.type)`. SQL text
-that a program writes itself isn't seen here; what it stores without encrypting raises `MalformedCiphertext` when read.
-Importing this module adds these checks to every statement of SQLAlchemy that involves an encrypted column.
+the statement is compiled: pass the value itself, or inside an expression `literal(value, Customer.card.type)`. In the second
+and later rows of `values([...])` a parameter needs the type: `bindparam(name, type_=Customer.card.type)`.
+
+The checks go by the types that a statement's own `Table` or `table()` declares. A second definition of the table without the
+encrypted type, such as a lightweight `table()` in a migration, is outside of them, and so is SQL text that a program writes
+itself. What these store without encrypting raises `MalformedCiphertext` when read. Importing this module adds the checks to
+every statement of SQLAlchemy that involves an encrypted column.
 
 `move_rows` re-encrypts old rows under the newest version of the key that the column's alias names now.
 
