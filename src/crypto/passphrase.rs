@@ -22,18 +22,18 @@ pub const SALT: usize = 16;
 /// The least that a slot may cost, OWASP's minimum for Argon2id: 19 MiB, 2 passes, 1 lane.
 const MIN_MEMORY_KIB: u32 = 19 << 10;
 const MIN_PASSES: u32 = 2;
-/// Most memory that a keystore may ask for: 4 GiB.
-const MAX_MEMORY_KIB: u32 = 4 << 20;
+/// Most memory that a keystore may ask for: 1 GiB.
+const MAX_MEMORY_KIB: u32 = 1 << 20;
 const MAX_LANES: u32 = 64;
-/// Most memory times passes, of all slots together: 64 GiB, about a minute and a half on one core (0.7 GiB/s measured).
-pub const MAX_WORK_KIB: u64 = 64 << 20;
+/// Most memory times passes, of all slots together: 4 GiB, about six seconds on one core (0.7 GiB/s measured).
+pub const MAX_WORK_KIB: u64 = 4 << 20;
 
 impl Argon2Params {
     /// RFC 9106 §4, the second recommended option: 64 MiB, 3 passes, 4 lanes.
     pub const DEFAULT: Self = Self { memory_kib: 64 << 10, passes: 3, lanes: 4 };
 
     /// Refuses what the RFC doesn't define and what a hostile file would ask for: less than 19 MiB or 2 passes, more than
-    /// 4 GiB, more than 64 GiB in all passes, more than 64 lanes. Fails with `KeystoreCorrupt`.
+    /// 1 GiB, more than 4 GiB in all passes, more than 64 lanes. Fails with `KeystoreCorrupt`.
     pub fn check(&self) -> Result<()> {
         let defined = self.lanes >= 1 && self.memory_kib / 8 >= self.lanes;
         let cheap = self.memory_kib < MIN_MEMORY_KIB || self.passes < MIN_PASSES;

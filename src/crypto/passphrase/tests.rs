@@ -47,8 +47,9 @@ fn a_hostile_cost_is_refused_before_any_memory_is_taken() {
         (max, max, max),
         (64, max, 1),
         (1 << 20, 65, 4),
-        ((4 << 20) + 1, 1, 1),
-        (4 << 20, 1, 65),
+        ((1 << 20) + 1, 2, 1),
+        (1 << 20, 5, 4),
+        (1 << 20, 2, 65),
     ] {
         let params = Argon2Params { memory_kib, passes, lanes };
         assert_eq!(params.check().unwrap_err().status(), Status::KeystoreCorrupt, "{params:?}");
@@ -60,7 +61,7 @@ fn a_hostile_cost_is_refused_before_any_memory_is_taken() {
 #[test]
 fn reasonable_costs_are_allowed_and_encode_big_endian() {
     // OWASP's minimum, and the largest.
-    let most = Argon2Params { memory_kib: 4 << 20, passes: 16, lanes: 64 };
+    let most = Argon2Params { memory_kib: 1 << 20, passes: 4, lanes: 64 };
     for params in [Argon2Params::DEFAULT, most, Argon2Params { memory_kib: 19 << 10, passes: 2, lanes: 1 }] {
         params.check().unwrap();
         assert_eq!(Argon2Params::decode(&params.encode()).unwrap(), params);
