@@ -83,7 +83,7 @@ fn a_full_disk_costs_no_data_and_stops_no_encryption() {
                 std::fs::remove_file(mount.path().join(name)).ok();
             }
             prepared.copy_to(mount.path());
-            let kms = open(mount.path()).unwrap();
+            let kms = prepared.operation.open(mount.path()).unwrap();
             let keys = Keys::of(&kms);
             kms.encrypt(&keys["steady"], b"x", &[]).unwrap();
             mount.fill_up_to(free);
@@ -106,7 +106,7 @@ fn a_full_disk_costs_no_data_and_stops_no_encryption() {
                 done += 1;
             }
             drop(kms);
-            let kms = open(mount.path()).unwrap();
+            let kms = prepared.operation.open(mount.path()).unwrap();
             assert_eq!(**kms.decrypt(&sealed.unwrap(), &[]).unwrap(), *b"y", "{name}: a blob is lost");
             if result.is_ok() {
                 break;
