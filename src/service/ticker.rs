@@ -98,7 +98,10 @@ impl Core {
             if catch_unwind(AssertUnwindSafe(|| core.tick_until_stopped())).is_err() {
                 core.counters.thread_died.store(true, Ordering::Release);
                 core.cache.touch();
-                core.emit(&Event::new(EventKind::ThreadStopped, core.clock.wall()));
+                // It may be the clock that panics.
+                let told = catch_unwind(AssertUnwindSafe(|| core.clock.wall()));
+                let at = told.unwrap_or_else(|_| Time::from_millis(clocks::realtime_ms()));
+                core.emit(&Event::new(EventKind::ThreadStopped, at));
             }
         });
         match started {

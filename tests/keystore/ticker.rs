@@ -1,7 +1,7 @@
 //! The rotation clock: punctual, quick to close, and no burden on callers.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use kms::{EventKind, Kms, ManualClock, Options};
@@ -132,25 +132,52 @@ fn a_storm_of_rotations_goes_through_in_batches() {
     assert_eq!(versions(&kms, &key).len(), 2);
 }
 
+/// A clock that panics on the rotation thread once it is told to.
+struct Panicking(ManualClock, Arc<AtomicBool>);
+
+impl kms::Clock for Panicking {
+    fn wall(&self) -> kms::Time {
+        let ours = std::thread::current().name() == Some("libkms");
+        assert!(!(ours && self.1.load(Ordering::SeqCst)), "the clock panics, as this test wants");
+        self.0.wall()
+    }
+
+    fn now(&self) -> kms::domain::time::Now {
+        self.wall();
+        self.0.now()
+    }
+
+    fn is_manual(&self) -> bool {
+        true
+    }
+}
+
 #[test]
-fn a_panic_in_the_users_handler_poisons_the_handle() {
+fn a_panic_on_the_rotation_thread_poisons_the_handle_and_is_told() {
     let folder = Folder::new();
-    let clock = ManualClock::at(START_MS);
-    let options = with_thread().create(true).clock(clock.clone()).rotation_thread(true).on_event(|event| {
-        assert_ne!(event.kind, EventKind::Rotated, "the handler panics, as this test wants");
-    });
-    let kms = Kms::open(&folder.store(), &options).unwrap();
+    let (clock, panics, told) =
+        (ManualClock::at(START_MS), Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(vec![])));
+    let keep = told.clone();
+    let options = with_thread().create(true).clock(Panicking(clock.clone(), panics.clone())).rotation_thread(true);
+    let kms =
+        Kms::open(&folder.store(), &options.on_event(move |event| keep.lock().unwrap().push(event.kind))).unwrap();
     let key = new_key(&kms, Some(3600));
     clock.set(START_MS + HOUR_MS);
     let started = Instant::now();
+    while kms.describe_key(&key).unwrap().version_count() < 2 {
+        assert!(started.elapsed() < Duration::from_secs(5), "the thread doesn't rotate");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    panics.store(true, Ordering::SeqCst);
     let found = loop {
         match kms.encrypt(&key, b"x", &[]) {
             Err(error) => break error.status(),
-            Ok(_) => assert!(started.elapsed() < Duration::from_secs(5), "silence after a panic of the thread"),
+            Ok(_) => assert!(started.elapsed() < Duration::from_secs(10), "silence after a panic of the thread"),
         }
         std::thread::sleep(Duration::from_millis(5));
     };
     assert_eq!(found, kms::Status::Poisoned);
     drop(kms);
+    assert_eq!(told.lock().unwrap().last(), Some(&EventKind::ThreadStopped));
     assert_eq!(versions(&folder.open(), &key).len(), 2, "the rotation before the panic is lost");
 }
