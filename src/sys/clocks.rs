@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use super::{file, fork};
 
@@ -23,9 +24,39 @@ pub fn realtime_ms() -> i64 {
     millis(libc::CLOCK_REALTIME)
 }
 
-/// Milliseconds since boot, time asleep included.
+/// Milliseconds since boot, time asleep included, as the machine counts them. A time namespace, such as a container's, may
+/// show another boot clock, and all processes on a keystore must count alike.
 pub fn boottime_ms() -> i64 {
-    millis(libc::CLOCK_BOOTTIME)
+    millis(libc::CLOCK_BOOTTIME).saturating_sub(namespace_offset_ms())
+}
+
+/// Read once in each process: a child may be in another namespace.
+fn namespace_offset_ms() -> i64 {
+    static EPOCH: AtomicU64 = AtomicU64::new(0);
+    static OFFSET: AtomicI64 = AtomicI64::new(0);
+    let epoch = fork::epoch();
+    if EPOCH.load(Ordering::Acquire) != epoch {
+        OFFSET.store(read_offset().unwrap_or(0), Ordering::Relaxed);
+        EPOCH.store(epoch, Ordering::Release);
+    }
+    OFFSET.load(Ordering::Relaxed)
+}
+
+fn read_offset() -> Option<i64> {
+    // The offsets are those of children, which a process that has just made a namespace for them doesn't share.
+    let link = |name: &str| std::fs::read_link(Path::new("/proc/self/ns").join(name)).ok();
+    match link("time")? == link("time_for_children")? {
+        true => boot_offset_of(&file::read_text(Path::new("/proc/self/timens_offsets"))?),
+        false => None,
+    }
+}
+
+/// Lines of a clock's name, seconds and nanoseconds.
+fn boot_offset_of(text: &str) -> Option<i64> {
+    let mut fields = text.lines().find(|line| line.starts_with("boottime"))?.split_whitespace().skip(1);
+    let seconds: i64 = fields.next()?.parse().ok()?;
+    let nanoseconds: i64 = fields.next()?.parse().ok()?;
+    Some(seconds.saturating_mul(1000).saturating_add(nanoseconds / 1_000_000))
 }
 
 /// Milliseconds since some start, a few milliseconds coarse; read without a system call in about 3 ns.
@@ -58,3 +89,6 @@ pub fn boot_id() -> [u8; 16] {
         })
     })
 }
+
+#[cfg(test)]
+mod tests;
