@@ -340,6 +340,11 @@ def declared(**options):
         (953, lambda m, f: declared(meta={"unique_together": [("name", "card")]})),
         (953, lambda m, f: declared(meta={"constraints": [m.UniqueConstraint(fields=["card", "name"], name="c")]})),
         (953, lambda m, f: declared(meta={"constraints": [m.UniqueConstraint(f.Lower("card"), name="c")]})),
+        (953, lambda m, f: declared(meta={"constraints": [m.UniqueConstraint(fields=["name"], condition=m.Q(card="x"), name="c")]})),
+        (953, lambda m, f: declared(meta={"constraints": [checked(m, ~m.Q(name="a") | m.Q(card__contains="x"))]})),
+        (None, lambda m, f: declared(meta={"constraints": [checked(m, m.Q(name="a") | m.Q(card__isnull=False))]})),
+        (None, lambda m, f: declared(meta={"indexes": [m.Index(fields=["name"], condition=m.Q(card=None), name="i")]})),
+        (954, lambda m, f: declared(meta={"indexes": [m.Index(fields=["name"], condition=m.Q(card="x"), name="i")]})),
         (954, lambda m, f: declared(meta={"indexes": [m.Index(fields=["-card"], name="i")]})),
         (954, lambda m, f: declared(meta={"indexes": [m.Index(f.Lower("card").desc(), name="i")]})),
         (955, lambda m, f: declared(meta={"ordering": ["name", "-card"]})),
@@ -359,6 +364,34 @@ def test_system_checks_name_what_an_encrypted_field_cannot_be(shop, id, make):
     errors = [error for error in found.check(databases=["default"]) if error.id.startswith("fields.E95")]
     assert [error.id for error in errors] == ([] if id is None else [f"fields.E{id}"])
     assert all(error.hint for error in errors)
+
+
+def checked(models, condition):
+    try:
+        return models.CheckConstraint(condition=condition, name="c")
+    except TypeError:
+        return models.CheckConstraint(check=condition, name="c")
+
+
+def test_an_encrypted_field_is_not_the_output_of_a_generated_one(shop):
+    from django.db import models
+    from django.db.models.functions import Upper
+
+    from libkms.django import EncryptedTextField
+
+    if not hasattr(models, "GeneratedField"):
+        pytest.skip("Django before 5 has no GeneratedField")
+
+    class Generated(models.Model):
+        name = models.CharField(max_length=9)
+        card = models.GeneratedField(expression=Upper("name"), output_field=EncryptedTextField(), db_persist=True)
+
+        class Meta:
+            app_label = "refusals"
+
+    errors = Generated.check(databases=["default"])
+    assert [error.id for error in errors] == ["fields.E223"]
+    assert "fields.E956" in errors[0].msg and "without the keystore" in errors[0].msg
 
 
 @pytest.mark.parametrize("value", ["4111", 5, 1.5, b"\0", MAGIC])

@@ -193,6 +193,16 @@ def check_field(field: "EncryptedField") -> list[checks.CheckMessage]:
             id=f"fields.E{number}",
         )
 
+    if field.name is None:
+        # The output of a GeneratedField, or the base of an array.
+        return [
+            checks.Error(
+                "An encrypted field can't be inside of another field: the database would store it without the keystore.",
+                hint="Use an encrypted field of its own, and compute its value in the program.",
+                obj=field,
+                id="fields.E956",
+            )
+        ]
     meta = field.model._meta
     found = []
     if field.primary_key:
@@ -204,10 +214,13 @@ def check_field(field: "EncryptedField") -> list[checks.CheckMessage]:
     if any(field.name in names for names in meta.unique_together):
         found.append(error(953, "unique_together"))
     for constraint in meta.constraints:
-        if isinstance(constraint, UniqueConstraint) and field.name in _names(constraint):
+        names = _names(constraint) if isinstance(constraint, UniqueConstraint) else set()
+        # A CheckConstraint has `check` before Django 5.1.
+        condition = getattr(constraint, "condition", None) or getattr(constraint, "check", None)
+        if field.name in names | set(_compared(condition)):
             found.append(error(953, f"the constraint {constraint.name}"))
     for index in meta.indexes:
-        if field.name in _names(index):
+        if field.name in _names(index) | set(_compared(index.condition)):
             found.append(error(954, f"the index {index.name}"))
     if any(field.name in _names_in(item) for item in meta.ordering or ()):
         found.append(error(955, "Meta.ordering"))
@@ -231,6 +244,17 @@ def _names(part: Index | UniqueConstraint) -> set[str]:
     for expression in part.expressions:
         names |= _names_in(expression)
     return names
+
+
+def _compared(condition: Any) -> Iterator[str]:
+    """The fields that a condition asks for more than whether they are NULL."""
+    for child in getattr(condition, "children", ()):
+        if isinstance(child, tuple):
+            name, *lookups = child[0].split("__")
+            if lookups != ["isnull"] and not (child[1] is None and lookups in ([], ["exact"])):
+                yield name
+        else:
+            yield from _compared(child)
 
 
 def _names_in(item: Any) -> set[str]:
