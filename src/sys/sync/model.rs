@@ -1,7 +1,7 @@
 //! Every order in which the threads of these programs can run, weak memory included, is tried by loom.
 
-use loom::cell::UnsafeCell;
 use loom::sync::Arc;
+use loom::sync::atomic::Ordering;
 use loom::thread;
 
 use super::*;
