@@ -3,7 +3,7 @@
 # The stages of each run, in order; one alone: make test STAGE=clippy
 TEST = fmt clippy header rust msrv cross release headers c misuse exports abi instructions cpp examples install deb demo decoder \
        system python
-NIGHTLY = miri asan tsan loom fuzz
+NIGHTLY = miri asan tsan loom fuzz foreign
 LONG = long
 
 # Where `make install` puts things; each may be given.
