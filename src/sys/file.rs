@@ -227,6 +227,35 @@ impl File {
         }
     }
 
+    /// Takes a write lock on the whole file for this open file description; false if another one has a lock.
+    pub fn try_hold(&self) -> Result<bool> {
+        match self.ofd(libc::F_OFD_SETLK, libc::F_WRLCK) {
+            Ok(_) => Ok(true),
+            Err(e) if matches!(e.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Gives up what [`File::try_hold`] took.
+    pub fn release(&self) -> Result<()> {
+        self.ofd(libc::F_OFD_SETLK, libc::F_UNLCK).map(drop)
+    }
+
+    /// Whether another open file description has the lock of [`File::try_hold`].
+    pub fn is_held_elsewhere(&self) -> Result<bool> {
+        Ok(self.ofd(libc::F_OFD_GETLK, libc::F_RDLCK)?.l_type != libc::F_UNLCK as libc::c_short)
+    }
+
+    fn ofd(&self, command: c_int, kind: c_int) -> Result<libc::flock> {
+        let descriptor = self.verified()?;
+        // SAFETY: flock is plain data for which all zeroes is valid: from the start, of any length. fcntl takes any number.
+        unsafe {
+            let mut lock: libc::flock = std::mem::zeroed();
+            lock.l_type = kind as libc::c_short;
+            checked(libc::fcntl(descriptor, command, &raw mut lock)).map(|()| lock)
+        }
+    }
+
     /// Takes the exclusive lock of flock(2); false if another process has it.
     pub fn try_lock(&self) -> Result<bool> {
         let descriptor = self.verified()?;

@@ -12,6 +12,7 @@ mod edited;
 mod folder;
 mod fork;
 mod forks;
+mod journals;
 #[cfg(feature = "faults")]
 mod locks;
 #[cfg(feature = "faults")]

@@ -14,6 +14,8 @@ const ROLES: &[(&str, Role)] = &[
     #[cfg(feature = "faults")]
     ("make-everything", crate::machine_copies::make_everything),
     ("mix", crate::mixed::mix),
+    ("replace-beside-writer", crate::journals::replace_beside_writer),
+    ("create-always", crate::journals::create_always),
     ("uri", crate::second_path::uri),
     #[cfg(feature = "faults")]
     ("stall", crate::stalls::stall),

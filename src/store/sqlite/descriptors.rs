@@ -12,6 +12,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{self, Status};
+use crate::sys::fault;
 use crate::sys::file::{self, File, FileId};
 use crate::sys::fork::{self, ClosedInChild};
 use crate::sys::sync::GlobalLock;
@@ -34,8 +35,22 @@ struct Lock {
 struct Opened {
     epoch: u64,
     file: File,
+    /// Empty for what is no file of a keystore.
+    path: Vec<u8>,
+    journal: Option<Journal>,
     /// The serial of the lock descriptor of the keystore that this is the file, or the journal, of.
     lock: Option<u64>,
+}
+
+/// A keystore's journal that is open for writing.
+///
+/// SQLite finds a journal by its name, and takes it for a crashed writer's while nobody has a lock on the file beside it.
+/// A file that was moved there during another's transaction would be destroyed by the pages of the other. So who writes
+/// a journal holds a lock on the journal itself.
+#[derive(Debug)]
+struct Journal {
+    held: bool,
+    _closed_in_child: ClosedInChild,
 }
 
 #[derive(Debug)]
@@ -46,6 +61,8 @@ struct Table {
 
 /// Touched only inside the fork gate, so a child never finds it locked.
 static TABLE: GlobalLock<Table> = GlobalLock::new(Table { locks: Vec::new(), opened: Vec::new() });
+/// What SQLite appends to a database's path.
+pub const JOURNAL: &[u8] = b"-journal";
 static NEXT_SERIAL: AtomicU64 = AtomicU64::new(1);
 
 impl LockFile {
@@ -131,10 +148,13 @@ pub enum Use {
     },
     /// The host closed it, or its lock descriptor.
     Lost,
+    /// It is a journal that the writer of another file holds.
+    Busy,
 }
 
-/// Enters a descriptor that was just opened at `path`. `marked`: SQLite leaves its offset alone. Returns its number.
-pub fn enter(path: &CStr, mut descriptor: c_int, marked: bool) -> Result<c_int> {
+/// Enters a descriptor that was just opened at `path`. `marked`: SQLite leaves its offset alone. Returns its number, or
+/// EBUSY where it is a journal that the writer of another file holds.
+pub fn enter(path: &CStr, mut descriptor: c_int, is_writable: bool, marked: bool) -> Result<c_int> {
     fork::gate(|| {
         let Ok(mut table) = TABLE.lock() else { return Err(Error::from_raw_os_error(libc::EIO)) };
         let epoch = fork::epoch();
@@ -143,10 +163,8 @@ pub fn enter(path: &CStr, mut descriptor: c_int, marked: bool) -> Result<c_int> 
             descriptor = file::moved_up(descriptor, descriptor.saturating_add(1))?;
         }
         let file = if marked { File::marked(descriptor) } else { File::unmarked(descriptor) }?;
-        let keystore = match path.to_bytes().strip_suffix(b"-journal") {
-            Some(keystore) => std::fs::metadata(OsStr::from_bytes(keystore)).ok(),
-            None => None,
-        };
+        let journal_of = path.to_bytes().strip_suffix(JOURNAL);
+        let keystore = journal_of.and_then(|keystore| std::fs::metadata(OsStr::from_bytes(keystore)).ok());
         let id = match &keystore {
             Some(keystore) => {
                 let found = file.facts()?;
@@ -157,11 +175,56 @@ pub fn enter(path: &CStr, mut descriptor: c_int, marked: bool) -> Result<c_int> 
             }
             None => file.id(),
         };
+        // By the path too: the keystore may have been moved away since SQLite opened it.
+        let beside = journal_of.and_then(|path| table.opened.iter().rev().find(|o| o.path == path && o.epoch == epoch));
         let lock = table.locks.iter().rev().find(|l| l.file.id() == id && l.epoch == epoch).map(|l| l.serial);
-        table.opened.try_reserve(1).map_err(|_| Error::from_raw_os_error(libc::ENOMEM))?;
-        table.opened.push(Opened { epoch, file, lock });
+        let lock = lock.or(beside.and_then(|o| o.lock));
+        let journal = match beside {
+            Some(_) => journal(&file, is_writable)?,
+            None => None,
+        };
+        let no_memory = |_| Error::from_raw_os_error(libc::ENOMEM);
+        let mut kept = Vec::new();
+        if lock.is_some() && journal_of.is_none() {
+            kept.try_reserve_exact(path.to_bytes().len()).map_err(no_memory)?;
+            kept.extend_from_slice(path.to_bytes());
+        }
+        table.opened.try_reserve(1).map_err(no_memory)?;
+        table.opened.push(Opened { epoch, file, path: kept, journal, lock });
         Ok(descriptor)
     })
+}
+
+/// Takes the lock of a keystore's journal, or only looks for another's where SQLite only reads.
+fn journal(file: &File, is_writable: bool) -> Result<Option<Journal>> {
+    if !file.facts()?.is_regular() {
+        return Err(Error::from_raw_os_error(libc::ENXIO));
+    }
+    if fault::wanted("KMS_FAULT_JOURNAL_UNLOCKED") {
+        return Ok(None);
+    }
+    if if is_writable { !file.try_hold()? } else { file.is_held_elsewhere()? } {
+        return Err(Error::from_raw_os_error(libc::EBUSY));
+    }
+    if !is_writable {
+        return Ok(None);
+    }
+    let closed = ClosedInChild::register(file).map_err(|_| Error::from_raw_os_error(libc::EMFILE))?;
+    Ok(Some(Journal { held: true, _closed_in_child: closed }))
+}
+
+/// SQLite emptied a file. If it is a journal, the transaction is over, and SQLite lets the next writer begin before it
+/// closes the journal.
+pub fn emptied(descriptor: c_int) {
+    fork::gate(|| {
+        let Ok(mut table) = TABLE.lock() else { return };
+        let epoch = fork::epoch();
+        if let Some(opened) = table.opened.iter_mut().find(|o| o.is(descriptor, epoch))
+            && let Some(journal) = &mut opened.journal
+        {
+            journal.held = opened.file.release().is_err();
+        }
+    });
 }
 
 /// Closes a descriptor, if it still is what it was; false if it was never entered.
@@ -170,7 +233,12 @@ pub fn leave(descriptor: c_int) -> bool {
         let Ok(mut table) = TABLE.lock() else { return true };
         let epoch = fork::epoch();
         let Some(index) = table.opened.iter().position(|o| o.is(descriptor, epoch)) else { return false };
-        if let Some(serial) = table.opened.swap_remove(index).lock {
+        let opened = table.opened.swap_remove(index);
+        if opened.journal.is_some() {
+            // A child that was just forked may not have closed it yet. Where this fails, the close below does it.
+            let _ = opened.file.release();
+        }
+        if let Some(serial) = opened.lock {
             table.drop_unused(serial);
         }
         true
@@ -182,6 +250,8 @@ pub fn leave(descriptor: c_int) -> bool {
 pub enum Check {
     /// By its mark: for what is done many times in a transaction, between two closer looks.
     Mark,
+    /// As by its mark; and a journal whose lock was released is locked again.
+    Write,
     Identity,
     /// The other files of its keystore must be intact too.
     Together,
@@ -190,15 +260,27 @@ pub enum Check {
 /// What `descriptor` is now.
 pub fn look_up(descriptor: c_int, check: Check) -> Use {
     fork::gate(|| {
-        let Ok(table) = TABLE.lock() else { return Use::Lost };
+        let Ok(mut table) = TABLE.lock() else { return Use::Lost };
+        let table = &mut *table;
         let epoch = fork::epoch();
-        let Some(opened) = table.opened.iter().find(|o| o.is(descriptor, epoch)) else { return Use::Unknown };
+        let Some(opened) = table.opened.iter_mut().find(|o| o.is(descriptor, epoch)) else { return Use::Unknown };
         let is_intact = |file: &File| match check {
-            Check::Mark => file.identity().is_marked_at(file.number()),
+            Check::Mark | Check::Write => file.identity().is_marked_at(file.number()),
             Check::Identity | Check::Together => file.verified().is_ok(),
         };
         if !is_intact(&opened.file) {
             return Use::Lost;
+        }
+        if let (Check::Write, Some(journal)) = (check, &mut opened.journal)
+            && !journal.held
+        {
+            match opened.file.try_hold() {
+                Ok(held) => journal.held = held,
+                Err(_) => return Use::Lost,
+            }
+            if !journal.held {
+                return Use::Busy;
+            }
         }
         let Some(serial) = opened.lock else { return Use::Intact { lock: None } };
         let lock = table.locks.iter().find(|l| l.serial == serial && l.epoch == epoch);

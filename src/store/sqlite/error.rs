@@ -24,6 +24,9 @@ pub fn storage(what: &str, error: &rusqlite::Error) -> Error {
         // A column of another type than the schema's.
         _ => return Status::KeystoreCorrupt.error(format!("the keystore is damaged: unexpected data ({what})")),
     };
+    if is_journal_held(code.extended_code) {
+        return Status::KeystoreBusy.error("the keystore's journal is in use by the writer of another file; try again");
+    }
     let detail = format!("SQLite code {}", code.extended_code);
     let said = || match locks::take_failure() {
         Some(failure) => file::explain(&failure),
@@ -63,4 +66,17 @@ pub fn storage(what: &str, error: &rusqlite::Error) -> Error {
         ErrorCode::OutOfMemory => crate::sys::memory::out_of_memory(),
         _ => Status::Internal.error(format!("the keystore's database refused a statement ({detail}: {what})")),
     }
+}
+
+/// Whether the journal's lock is behind this code (`descriptors.rs`). For a read-only connection the journal only is one
+/// that it may not play back.
+fn is_journal_held(code: i32) -> bool {
+    let may_be = matches!(code & 0xff, ffi::SQLITE_CANTOPEN)
+        || matches!(code, ffi::SQLITE_READONLY_ROLLBACK | ffi::SQLITE_IOERR_WRITE);
+    let is_held = may_be && locks::last_failure() == Some(libc::EBUSY);
+    if is_held {
+        // It explains no later error.
+        locks::take_failure();
+    }
+    is_held
 }

@@ -89,6 +89,7 @@ fn check_header_once(path: &Path) -> Result<()> {
         return Err(format::not_ours());
     }
     check_owner(path, found.owner)?;
+    check_journal_kind(path)?;
     refuse_network(path)?;
     let mut header = [0; 100];
     let len = file.read_at(&mut header, 0).map_err(unreachable)?;
@@ -130,6 +131,18 @@ pub(super) fn check_journal_mode(path: &Path) -> Result<()> {
     check_journal_bytes(path, header.get(..len).unwrap_or_default())
 }
 
+/// That the journal is no FIFO, folder or device, which SQLite would wait for or fail on without its name.
+pub(super) fn check_journal_kind(path: &Path) -> Result<()> {
+    let journal = journal_of(path);
+    match std::fs::metadata(&journal) {
+        Ok(found) if !found.is_file() => Err(Status::KeystoreIo.error(format!(
+            "{} is not a regular file, so the keystore can't have its journal there; move it away",
+            journal.display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
 fn check_journal_bytes(path: &Path, header: &[u8]) -> Result<()> {
     // The versions of the format for writing and for reading: 1 is a rollback journal, 2 a write-ahead log.
     match header.get(18..20) {
@@ -152,6 +165,7 @@ fn journal_of(path: &Path) -> PathBuf {
 
 /// That no journal of a former file waits at a path where there is no file: SQLite would play it into the next one.
 pub fn check_no_leftover(path: &Path) -> Result<()> {
+    check_journal_kind(path)?;
     for suffix in ["-journal", "-wal"] {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);

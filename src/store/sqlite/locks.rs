@@ -33,6 +33,11 @@ pub fn take_failure() -> Option<Error> {
     Some(FAILED.with(|failed| failed.replace(0))).filter(|code| *code != 0).map(Error::from_raw_os_error)
 }
 
+/// The same, which stays to be taken.
+pub fn last_failure() -> Option<c_int> {
+    Some(FAILED.with(Cell::get)).filter(|code| *code != 0)
+}
+
 fn failed(error: &Error) -> c_int {
     let code = error.raw_os_error().unwrap_or(libc::EIO);
     FAILED.with(|failed| failed.set(code));
@@ -45,6 +50,7 @@ fn failed(error: &Error) -> c_int {
 fn on_intact(descriptor: c_int, check: Check, call: impl FnOnce() -> isize) -> isize {
     let result = match descriptors::look_up(descriptor, check) {
         Use::Lost => return failed(&Error::from_raw_os_error(libc::EBADF)) as isize,
+        Use::Busy => return failed(&Error::from_raw_os_error(libc::EBUSY)) as isize,
         Use::Unknown | Use::Intact { .. } => call(),
     };
     if result < 0 {
@@ -65,10 +71,21 @@ fn posix_locks_wanted() -> bool {
 unsafe extern "C" fn open(path: *const c_char, flags: c_int, mode: c_int) -> c_int {
     // SAFETY: SQLite passes a NUL-terminated path.
     let path = unsafe { CStr::from_ptr(path) };
-    let opened = file::open(path, flags, mode.cast_unsigned());
-    match opened.and_then(|descriptor| descriptors::enter(path, descriptor, reads_by_offset())) {
+    // Whoever put a FIFO where the journal belongs is not waited for.
+    let at_once = if path.to_bytes().ends_with(descriptors::JOURNAL) { libc::O_NONBLOCK } else { 0 };
+    let is_writable = flags & libc::O_ACCMODE != libc::O_RDONLY;
+    let opened = file::open(path, flags | at_once, mode.cast_unsigned());
+    match opened.and_then(|descriptor| descriptors::enter(path, descriptor, is_writable, reads_by_offset())) {
         Ok(descriptor) => descriptor,
-        Err(e) => failed(&e),
+        Err(e) => {
+            let result = failed(&e);
+            if e.raw_os_error() == Some(libc::EBUSY) {
+                // The one error after which SQLite doesn't try to open the journal for reading instead.
+                // SAFETY: the address of this thread's errno, where SQLite finds it.
+                unsafe { *libc::__errno_location() = libc::EISDIR };
+            }
+            result
+        }
     }
 }
 
@@ -93,19 +110,23 @@ unsafe extern "C" fn pread(descriptor: c_int, bytes: *mut c_void, len: usize, at
 
 unsafe extern "C" fn write(descriptor: c_int, bytes: *const c_void, len: usize) -> isize {
     // SAFETY: passed on as it came.
-    on_intact(descriptor, Check::Mark, || unsafe { libc::write(descriptor, bytes, len) })
+    on_intact(descriptor, Check::Write, || unsafe { libc::write(descriptor, bytes, len) })
 }
 
 unsafe extern "C" fn pwrite(descriptor: c_int, bytes: *const c_void, len: usize, at: libc::off_t) -> isize {
     // SAFETY: passed on as it came.
-    on_intact(descriptor, Check::Mark, || unsafe { libc::pwrite(descriptor, bytes, len, at) })
+    on_intact(descriptor, Check::Write, || unsafe { libc::pwrite(descriptor, bytes, len, at) })
 }
 
 /// Stands in for ftruncate(2). Truncating the journal is what commits: what went to a file that was closed before it was
 /// synced must not be taken for durable.
 unsafe extern "C" fn ftruncate(descriptor: c_int, len: libc::off_t) -> c_int {
     // SAFETY: passed on as it came.
-    on_intact(descriptor, Check::Together, || unsafe { libc::ftruncate(descriptor, len) } as isize) as c_int
+    let result = on_intact(descriptor, Check::Together, || unsafe { libc::ftruncate(descriptor, len) } as isize);
+    if result == 0 && len == 0 {
+        descriptors::emptied(descriptor);
+    }
+    result as c_int
 }
 
 unsafe extern "C" fn fchmod(descriptor: c_int, mode: libc::mode_t) -> c_int {
@@ -139,7 +160,7 @@ unsafe extern "C" fn fcntl(descriptor: c_int, command: c_int, argument: *mut c_v
             }
         }
         (Some(libc::F_OFD_SETLK), Use::Lost) if is_unlock(argument) => 0,
-        (_, Use::Lost) => return failed(&Error::from_raw_os_error(libc::EBADF)),
+        (_, Use::Lost | Use::Busy) => return failed(&Error::from_raw_os_error(libc::EBADF)),
         // SAFETY: passed on as it came.
         _ => unsafe { libc::fcntl(descriptor, command, argument) },
     };
@@ -158,7 +179,7 @@ fn is_unlock(lock: *const c_void) -> bool {
 /// Stands in for fstat(2).
 unsafe extern "C" fn fstat(descriptor: c_int, found: *mut libc::stat) -> c_int {
     let serial = match descriptors::look_up(descriptor, Check::Mark) {
-        Use::Lost => return failed(&Error::from_raw_os_error(libc::EBADF)),
+        Use::Lost | Use::Busy => return failed(&Error::from_raw_os_error(libc::EBADF)),
         Use::Intact { lock: Some((serial, _)) } => serial << 1 | 1,
         Use::Unknown | Use::Intact { lock: None } => fork::epoch() << 1,
     };

@@ -210,11 +210,12 @@ impl Sqlite {
         self.check_pages()
     }
 
-    /// The error, or that the keystore is in a journal mode in which this SQLite opens nothing.
+    /// The error, or what is wrong with the journal: its kind of file, or a mode in which this SQLite opens nothing.
     fn explain(&self, error: crate::error::Error) -> crate::error::Error {
         match &self.place {
             Some(place) if error.status() == Status::KeystoreIo => {
-                file::check_journal_mode(&place.path).err().unwrap_or(error)
+                let found = file::check_journal_kind(&place.path).and_then(|()| file::check_journal_mode(&place.path));
+                found.err().unwrap_or(error)
             }
             _ => error,
         }
