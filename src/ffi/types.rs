@@ -375,7 +375,7 @@ sized! {
     kms_key_metadata: 160,
     kms_key_version: 64,
     kms_blob_info: 92,
-    kms_health_info: 48,
+    kms_health_info: 56,
 }
 
 /// The id as text in a C array.

@@ -180,7 +180,7 @@ impl Options {
 /// A copy of a passphrase, unless it is too long.
 pub(crate) fn passphrase_of(bytes: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
     if bytes.len() > limits::PASSPHRASE_BYTES {
-        return Err(Status::LimitExceeded.error("a passphrase has at most 1 MiB"));
+        return Err(Status::LimitExceeded.error("the passphrase is above 1 MiB; use a shorter one, or a key file"));
     }
     memory::copy(bytes).map(Zeroizing::new)
 }

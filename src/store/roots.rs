@@ -80,9 +80,8 @@ impl Store {
     ) -> Result<SlotId> {
         let label = new.label.unwrap_or_default();
         if label.len() > LABEL_BYTES {
-            return Err(
-                Status::LimitExceeded.error(format!("the label of a root slot has at most {LABEL_BYTES} bytes"))
-            );
+            return Err(Status::LimitExceeded
+                .error(format!("the label of the root slot is above {LABEL_BYTES} bytes; use a shorter one")));
         }
         if label.contains('\0') {
             return Err(Status::InvalidArgument.error("the label of a root slot contains NUL"));

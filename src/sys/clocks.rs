@@ -44,7 +44,7 @@ fn namespace_offset_ms() -> i64 {
 
 fn read_offset() -> Option<i64> {
     // The offsets are those of children, which a process that has just made a namespace for them doesn't share.
-    let link = |name: &str| std::fs::read_link(Path::new("/proc/self/ns").join(name)).ok();
+    let link = |name: &str| file::link_target(&Path::new("/proc/self/ns").join(name));
     match link("time")? == link("time_for_children")? {
         true => boot_offset_of(&file::read_text(Path::new("/proc/self/timens_offsets"))?),
         false => None,

@@ -428,6 +428,11 @@ pub fn explain(error: &Error) -> String {
     format!("{error}; {step}")
 }
 
+/// What a symbolic link names; it is not followed.
+pub fn link_target(path: &Path) -> Option<std::path::PathBuf> {
+    std::fs::read_link(path).ok()
+}
+
 /// The content of a small text file of the kernel.
 pub fn read_text(path: &Path) -> Option<String> {
     let mut bytes = [0; 256];

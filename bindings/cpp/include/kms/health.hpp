@@ -19,7 +19,7 @@ enum class health_flag : std::uint32_t {
     ciphers_in_ordinary_memory = KMS_HEALTH_CIPHERS_IN_ORDINARY_MEMORY,
     slow_cpu = KMS_HEALTH_SLOW_CPU,  ///< no quick instructions for AES-GCM or random numbers
     /// the path names another file or nothing: nothing is changed or encrypted until the keystore is back
-    keystore_replaced = KMS_HEALTH_KEYSTORE_REPLACED,
+    file_replaced = KMS_HEALTH_KEYSTORE_REPLACED,
     place_unverified = KMS_HEALTH_PLACE_UNVERIFIED,  ///< the file has several names: there may be a second path
     /// too many threads: calls rotate the overdue keys that they use, and it is tried again every 5 s
     thread_not_started = KMS_HEALTH_THREAD_NOT_STARTED,

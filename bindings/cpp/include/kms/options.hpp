@@ -28,7 +28,7 @@ enum class event_kind : std::int32_t {
     key_damaged = KMS_EVENT_KEY_DAMAGED,              ///< a key's row is damaged or was altered
     thread_stopped = KMS_EVENT_THREAD_STOPPED,        ///< every further call fails with `poisoned`
     material_expired = KMS_EVENT_MATERIAL_EXPIRED,    ///< imported material was erased
-    keystore_replaced = KMS_EVENT_KEYSTORE_REPLACED,  ///< the file was replaced, removed or overwritten with another history
+    file_replaced = KMS_EVENT_KEYSTORE_REPLACED,  ///< the file was replaced, removed or overwritten with another history
 };
 
 /// Something that happened to the keys; its texts are valid during the callback only.
