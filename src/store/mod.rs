@@ -419,11 +419,13 @@ impl Store {
         let result = fork::gate(|| {
             let Connection { backend, sealing, nodes, versions, history } = &mut *connection;
             let backend = backend.get()?;
-            let found = backend.meta()?;
-            let result = sealing.check_meta(&found).and_then(|meta| {
+            // Whatever fails, the transaction ends: its lock would keep everybody else out.
+            let result = backend.meta().and_then(|found| {
+                let meta = sealing.check_meta(&found)?;
                 self.see(history, &found)?;
                 self.keep_word_linked(meta.generation, false);
-                body(&mut View::new(Rows { backend, sealing }, (nodes, versions), meta, found.mac, history.breaks))
+                let rows = Rows { backend: &mut *backend, sealing };
+                body(&mut View::new(rows, (nodes, versions), meta, found.mac, history.breaks))
             });
             backend.rollback();
             result
@@ -532,13 +534,14 @@ impl Store {
         fork::gate(|| {
             let Connection { backend, sealing, nodes, versions, history } = connection;
             let backend = backend.get()?;
-            let found = backend.meta()?;
-            let checked = sealing.check_meta(&found).and_then(|meta| State::of(&found).check(anchored).map(|()| meta));
-            let result = checked.and_then(|meta| {
+            let result = backend.meta().and_then(|found| {
+                let meta = sealing.check_meta(&found)?;
+                State::of(&found).check(anchored)?;
                 self.see(history, &found)?;
                 self.keep_word_linked(meta.generation, true);
                 let meta = self.take_place(meta)?;
-                let view = View::new(Rows { backend, sealing }, (nodes, versions), meta, found.mac, history.breaks);
+                let rows = Rows { backend: &mut *backend, sealing };
+                let view = View::new(rows, (nodes, versions), meta, found.mac, history.breaks);
                 let mut change = Change::new(view);
                 let value = body(&mut change)?;
                 Ok((value, change.seal_meta()?))

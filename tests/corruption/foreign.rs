@@ -43,6 +43,42 @@ fn a_trigger_is_refused_whatever_its_name() {
     }
 }
 
+/// Who puts the keystore right must get its lock.
+#[test]
+fn a_description_that_cannot_be_read_keeps_no_lock() {
+    let sample = sample();
+    let place = Place::new();
+    for sql in ["DELETE FROM meta", "UPDATE meta SET keys = zeroblob(17 << 20)"] {
+        place.put(&sample.bytes);
+        let kms = place.open().unwrap();
+        let key = &sample.keys[0].id;
+        kms.describe_key(key).unwrap();
+        let other = place.sqlite();
+        other.execute_batch("CREATE TEMP TABLE kept AS SELECT * FROM meta").unwrap();
+        other.execute_batch(sql).unwrap();
+        for _ in 0..2 {
+            let [rotated, created, disabled, _] = changes(&kms, key);
+            assert_eq!([rotated, created, disabled], [Some(Status::KeystoreCorrupt); 3], "{sql}");
+        }
+        other.execute_batch("DELETE FROM meta; INSERT INTO meta SELECT * FROM kept").expect(sql);
+        assert_eq!(changes(&kms, key), [None; 4], "{sql}: what was put right is still refused");
+    }
+}
+
+/// Another program may choose the page size.
+#[test]
+fn a_keystore_of_any_page_size_opens() {
+    let sample = sample();
+    let place = Place::new();
+    for size in [512, 1024, 8192, 65_536] {
+        place.put(&sample.bytes);
+        place.sqlite().execute_batch(&format!("PRAGMA page_size = {size}; VACUUM")).unwrap();
+        let kms = place.open().unwrap();
+        kms.verify(|fault| panic!("{size}: {fault:?}")).unwrap();
+        assert_eq!(changes(&kms, &sample.keys[0].id), [None; 4], "{size}");
+    }
+}
+
 #[test]
 fn a_schema_that_changes_under_an_open_handle_is_refused() {
     let sample = sample();

@@ -5,13 +5,19 @@
 //! was changed elsewhere as often, and was then written over the open file, has the same 16 bytes. So the description's
 //! MAC, which covers all rows, is looked for in its page as the file has it.
 
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension};
 
 use super::Sqlite;
 use super::error::storage;
 use super::rows::bytes;
 use crate::error::{Result, Status};
 use crate::sys::{fault, memory};
+
+/// The page size of a keystore that the library made.
+const PAGE: usize = 4096;
+
+/// Up to so many bytes of the trees' roots, the row fits into one page. A keystore has more from 1.5 billion keys on.
+const LARGEST_ROOTS: usize = 3072;
 
 /// Where the description stands in the file.
 pub struct Description {
@@ -37,16 +43,26 @@ impl Sqlite {
     /// is held, so no other process writes meanwhile.
     pub(super) fn check_pages(&mut self) -> Result<()> {
         let (Some(place), Some(description)) = (&self.place, &mut self.description) else { return Ok(()) };
+        // In pages smaller than the library makes, which another program's VACUUM can choose, the row is not in one page.
+        if description.page.len() < PAGE {
+            return Ok(());
+        }
         if fault::wanted("KMS_FAULT_PAGES_TRUSTED") {
             return Ok(());
         }
         let found = self
             .connection
-            .prepare_cached("SELECT mac FROM meta")
-            .and_then(|mut statement| statement.query_row([], bytes_of_first).optional())
+            .prepare_cached("SELECT mac, length(keys) + length(ids) + length(aliases) FROM meta")
+            .and_then(|mut statement| {
+                statement.query_row([], |row| Ok((bytes(row, 0)?, row.get::<_, i64>(1)?))).optional()
+            })
             .map_err(|e| storage("read", &e))?;
         // A keystore that is being made has no description yet.
-        let Some(mac) = found else { return Ok(()) };
+        let Some((mac, roots)) = found else { return Ok(()) };
+        let mac: [u8; 32] = mac;
+        if usize::try_from(roots).unwrap_or(usize::MAX) > LARGEST_ROOTS {
+            return Ok(());
+        }
         let read = place.locks.read_at(&mut description.page, description.at)?;
         let found = description.page.get(..read).unwrap_or_default();
         match found.windows(mac.len()).any(|bytes| bytes == mac) {
@@ -57,8 +73,4 @@ impl Sqlite {
             ))),
         }
     }
-}
-
-fn bytes_of_first(row: &Row<'_>) -> rusqlite::Result<[u8; 32]> {
-    bytes(row, 0)
 }
