@@ -105,7 +105,7 @@ fn a_removed_keystore_stops_encryption_until_it_is_back() {
                 std::fs::rename(folder.store(), &aside).unwrap();
                 let took = user.waits_for(&key, Some(Status::KeystoreReplaced), kind);
                 println!("{kind}: noticed after {took:?}");
-                user.is_told(1, &format!("{kind}"));
+                user.is_told(1, kind);
                 assert!(user.kms.health().unwrap().keystore_replaced, "{kind}");
                 assert_eq!(&**user.kms.decrypt(&blob, &[]).unwrap(), b"kept", "{kind}: keys in memory decrypt");
                 if kind != "read-only" {
@@ -115,7 +115,7 @@ fn a_removed_keystore_stops_encryption_until_it_is_back() {
                 std::fs::rename(&aside, folder.store()).unwrap();
                 user.waits_for(&key, None, kind);
                 assert!(!user.kms.health().unwrap().keystore_replaced, "{kind}");
-                user.is_told(1, &format!("{kind}"));
+                user.is_told(1, kind);
             });
         }
     });
@@ -156,7 +156,7 @@ fn what_is_no_newer_keystore_stops_everything_until_the_keystore_is_back() {
                     drop(kms);
                     replace(&folder, &copy);
                     user.waits_for(&key, Some(Status::KeystoreReplaced), &what);
-                    user.is_told(1, &format!("{what}"));
+                    user.is_told(1, &what);
                     assert!(user.kms.health().unwrap().keystore_replaced, "{what}");
                     let opened = status(user.kms.decrypt(&blob, &[]));
                     assert_eq!(opened, Some(Status::KeystoreReplaced), "{what}: a key in memory is believed");
@@ -212,7 +212,7 @@ fn other_history(kind: &str, by_rename: bool, more: usize) {
     assert_ne!(under_ours, newest);
     assert_eq!(user.primary(&other), newest, "{what}: encrypted under a version that the file lacks");
     // With so many changes nothing shows whether they follow on ours: then nothing that was known is used.
-    user.is_told(usize::from(more < 30), &format!("{what}"));
+    user.is_told(usize::from(more < 30), &what);
     assert!(!user.kms.health().unwrap().keystore_replaced, "{what}");
     if kind != "read-only" {
         user.kms.rotate(&other).unwrap();
@@ -239,7 +239,7 @@ fn a_copy_that_was_changed_as_often_is_not_taken_for_the_open_file() {
         put(Path::new(&theirs.store()), &folder.store(), false);
         user.waits_for(&key, Some(Status::RejectedDisabled), &format!("{kind}: a disable is never seen"));
         user.kms.encrypt(&other, b"x", &[]).unwrap();
-        user.is_told(1, &format!("{kind}"));
+        user.is_told(1, kind);
         ours.rotate(&other).unwrap();
         folder.open().verify(|fault| panic!("{kind}: pages of two histories in one file: {fault:?}")).unwrap();
     }
@@ -274,7 +274,7 @@ fn a_link_that_leads_elsewhere_stops_everything_until_it_leads_back() {
         link(&two);
         user.waits_for(&key, Some(Status::KeystoreReplaced), kind);
         assert!(user.kms.health().unwrap().keystore_replaced, "{kind}");
-        user.is_told(1, &format!("{kind}"));
+        user.is_told(1, kind);
         if kind != "read-only" {
             assert_eq!(status(user.kms.rotate(&key)), Some(Status::KeystoreReplaced), "{kind}");
         }
