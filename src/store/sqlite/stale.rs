@@ -22,6 +22,8 @@ const LARGEST_ROOTS: usize = 3072;
 /// Where the description stands in the file.
 pub struct Description {
     at: u64,
+    /// Where in its page the MAC was last: it rarely moves.
+    mac_at: usize,
     /// One page, read again in each transaction.
     page: Vec<u8>,
 }
@@ -34,7 +36,7 @@ impl Description {
         let size = number("PRAGMA page_size")?.clamp(0, 65_536).unsigned_abs();
         let at = root.checked_sub(1).map(i64::unsigned_abs).and_then(|pages| pages.checked_mul(size));
         let at = at.ok_or_else(|| Status::KeystoreCorrupt.error("the keystore's tables were altered or damaged"))?;
-        Ok(Self { at, page: memory::zeroed(usize::try_from(size).unwrap_or_default())? })
+        Ok(Self { at, mac_at: 0, page: memory::zeroed(usize::try_from(size).unwrap_or_default())? })
     }
 }
 
@@ -65,7 +67,11 @@ impl Sqlite {
         }
         let read = place.locks.read_at(&mut description.page, description.at)?;
         let found = description.page.get(..read).unwrap_or_default();
-        match found.windows(mac.len()).any(|bytes| bytes == mac) {
+        let is_at = |at: usize| found.get(at..).is_some_and(|rest| rest.starts_with(&mac));
+        if !is_at(description.mac_at) {
+            description.mac_at = (0..found.len()).find(|at| is_at(*at)).unwrap_or(found.len());
+        }
+        match description.mac_at < found.len() {
             true => Ok(()),
             false => Err(Status::KeystoreReplaced.error(format!(
                 "another file was written over the keystore {}; the next call reads it again",
