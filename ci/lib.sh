@@ -167,6 +167,8 @@ run_c_programs() {
     shift
     [ -n "$(ls tests/c/*.c 2>/dev/null)" ] || die "tests/c holds no program"
     for source in tests/c/*.c; do
+        # Its children end beside a rotation thread, and valgrind takes what threads hold at a fork for leaks of the child.
+        [ "$kind" != valgrind ] || [ "$source" != tests/c/crowded.c ] || continue
         program=$ROOT/target/c/$kind/$(basename "$source" .c)
         attempt "$kind: compile $source" compile_c "$source" "$program" "$library" "$@"
         [ ! -x "$program" ] || attempt "$kind: $source" in_empty_folder ${wrapper[@]+"${wrapper[@]}"} "$program"
