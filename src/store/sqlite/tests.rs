@@ -27,7 +27,7 @@ fn each_result_code_has_its_status() {
         (ffi::SQLITE_IOERR_FSYNC, Status::KeystoreIo),
         (ffi::SQLITE_IOERR_SHORT_READ, Status::KeystoreIo),
         (ffi::SQLITE_IOERR_LOCK, Status::KeystoreIo),
-        (ffi::SQLITE_NOMEM, Status::Internal),
+        (ffi::SQLITE_NOMEM, Status::OutOfMemory),
         (ffi::SQLITE_MISUSE, Status::Internal),
     ];
     for (code, status) in expected {
