@@ -6,6 +6,7 @@
 
 use std::ffi::{CStr, c_char, c_int};
 
+#[cfg(feature = "vendored")]
 use crate::sys::fault;
 
 unsafe extern "C" {
@@ -17,14 +18,15 @@ const CPU_SETTINGS: c_int = 1008;
 
 /// Takes back what the environment has changed. Called before a cipher is fetched, and once.
 pub fn forget_environment() {
-    if fault::wanted("KMS_FAULT_CIPHER_ENVIRONMENT") {
-        return;
-    }
     #[cfg(feature = "vendored")]
-    if !knows_capabilities() {
-        return;
+    if knows_capabilities() && !fault::wanted("KMS_FAULT_CIPHER_ENVIRONMENT") {
+        set_again();
     }
-    #[cfg(all(feature = "vendored", target_arch = "x86_64"))]
+}
+
+#[cfg(feature = "vendored")]
+fn set_again() {
+    #[cfg(target_arch = "x86_64")]
     // SAFETY: `knows_capabilities` confirmed the release whose array has this length. The function fills an array as long
     // as libcrypto's own, whose first two words are its result, as in OPENSSL_cpuid_setup (crypto/cpuid.c). Words are
     // only changed where the environment has changed them; libcrypto itself reads them without a lock.
@@ -39,7 +41,7 @@ pub fn forget_environment() {
             known.write(found);
         }
     }
-    #[cfg(all(feature = "vendored", target_arch = "aarch64"))]
+    #[cfg(target_arch = "aarch64")]
     // SAFETY: one word, which libcrypto itself reads without a lock.
     unsafe {
         let known = &raw mut OPENSSL_armcap_P;
