@@ -1179,11 +1179,13 @@ void kms_string_free(char *string);
 KMS_MUST_USE kms_status kms_health(const struct kms_t *kms, struct kms_health_info *out);
 
 // kms_verify looks at every row of the keystore: that it is authentic, the newest copy and found by each index, that
-// none is missing and none was added, and that all key material can be unsealed. KMS_OK only if all is well;
-// KMS_KEYSTORE_CORRUPT after showing each fault to `visit`, which may be NULL.
+// none is missing and none was added, and that all key material can be unsealed. At last it checks that each page of the
+// file belongs to one table or index, or is free. KMS_OK only if all is well; KMS_KEYSTORE_CORRUPT after showing each
+// fault to `visit`, which may be NULL.
 //
-// It may run beside everything else: it reads for a few milliseconds at a time. What another process makes meanwhile
-// may be left out. No lock is held while `visit` runs.
+// It may run beside everything else: it reads rows for a few milliseconds at a time. What another process makes meanwhile
+// may be left out. Changes wait for the check of the pages, which takes below 1 s for 100,000 keys. A fork waits for a
+// small part of it. No lock is held while `visit` runs.
 KMS_MUST_USE
 kms_status kms_verify(const struct kms_t *kms,
                       kms_visit_fault_fn visit,
@@ -1192,6 +1194,9 @@ kms_status kms_verify(const struct kms_t *kms,
 // kms_backup writes a snapshot of the keystore to a new file at `path`: complete and synced, or not at all. A file that is
 // there is never replaced (KMS_KEYSTORE_IO). Until all is read, a fork waits, and so do, no longer than the busy timeout, other
 // calls that change the keystore or need it on this handle.
+//
+// The pages of the copy are checked as by kms_verify: of a keystore whose pages contradict each other no copy is left
+// (KMS_KEYSTORE_CORRUPT). The rows are not: run kms_verify for them.
 //
 // The copy is a keystore, opened by what opens this one now. To restore it, copy it to the keystore's path while no
 // handle is open, and remove PATH-journal: one that a crash left would be taken for the copy's and damage it. What was

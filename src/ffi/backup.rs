@@ -12,6 +12,9 @@ use crate::error::Status;
 /// there is never replaced (KMS_KEYSTORE_IO). Until all is read, a fork waits, and so do, no longer than the busy timeout, other
 /// calls that change the keystore or need it on this handle.
 ///
+/// The pages of the copy are checked as by kms_verify: of a keystore whose pages contradict each other no copy is left
+/// (KMS_KEYSTORE_CORRUPT). The rows are not: run kms_verify for them.
+///
 /// The copy is a keystore, opened by what opens this one now. To restore it, copy it to the keystore's path while no
 /// handle is open, and remove PATH-journal: one that a crash left would be taken for the copy's and damage it. What was
 /// encrypted under versions made since can't be decrypted then.

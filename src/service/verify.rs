@@ -9,10 +9,11 @@ use crate::sys::{stack, sync};
 
 impl Kms {
     /// Checks the whole keystore: that each row is authentic, is the newest copy, is found by each index, that none is
-    /// missing and none was added, and that all material can be unsealed. Ok only if all is well.
+    /// missing and none was added, and that all material can be unsealed. At last checks that each page of the file
+    /// belongs to one table or index, or is free. Ok only if all is well.
     ///
-    /// It may run beside everything else: it reads for a few milliseconds at a time. `visit` is told each fault, and
-    /// ends the walk by returning false; no lock is held while it runs.
+    /// It may run beside everything else: it reads rows for a few milliseconds at a time, and changes wait for the check of
+    /// the pages. `visit` is told each fault, and ends the walk by returning false; no lock is held while it runs.
     pub fn verify(&self, mut visit: impl FnMut(&Fault) -> bool) -> Result<()> {
         let core = self.core()?;
         let mut audit = Audit::default();
@@ -27,6 +28,14 @@ impl Kms {
             }
             // SQLite has no queue: without a pause no writer would get the lock.
             sync::sleep(Duration::from_micros(200));
+        }
+        match core.store.check_pages_owned() {
+            Err(error) if error.status() == Status::KeystoreCorrupt => {
+                let fault = Fault { key: None, error };
+                visit(&fault);
+                first.get_or_insert(fault);
+            }
+            done => done?,
         }
         verdict(first)
     }

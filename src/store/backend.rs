@@ -198,6 +198,9 @@ pub trait Backend: Send {
     /// Forgets what it read of the file, so that all of it is read, and looked at, again.
     fn forget(&mut self) -> Result<()>;
 
+    /// That each page of the file belongs to one table or index, or is free. Takes seconds for a million keys; called outside
+    /// of the fork gate, which it leaves now and then.
+    fn check_pages_owned(&mut self) -> Result<()>;
     /// That nothing is there which no other call reads.
     fn check_nothing_else(&mut self) -> Result<()>;
 

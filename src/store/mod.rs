@@ -15,6 +15,7 @@ mod anchor;
 mod announce;
 mod audit;
 mod backend;
+mod backup;
 mod connection;
 mod create;
 mod history;
@@ -29,7 +30,7 @@ mod tree;
 mod versions;
 
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -47,7 +48,7 @@ use crate::sys::word::Word;
 use anchor::State;
 use backend::{Backend, MetaRow, Transaction};
 use connection::{Connection, Gated, Unwinding, connect, drop_broken, read_waiting, wait};
-use create::{NewRoot, Placed};
+use create::NewRoot;
 use history::{History, Step};
 use sealing::{Meta, Sealing};
 use sqlite::Sqlite;
@@ -497,34 +498,6 @@ impl Store {
         Ok(value)
     }
 
-    /// Writes a snapshot of the keystore to a new file at `path`, complete or not at all.
-    pub fn backup(&self, path: &Path) -> Result<()> {
-        let placed = create::place_new(path, |temporary| match &self.settings.location {
-            Location::Memory => {
-                let (mut lent, _) = self.begin(Transaction::Read)?;
-                copy(lent.get()?.backend.get()?, temporary)
-            }
-            // On a connection of its own, so that this handle's other calls don't wait for the backup's disk.
-            Location::File(_) => {
-                check_epoch(self.epoch)?;
-                let mut sealing = fork::gate(|| Sealing::new(self.root.expose(), self.uuid))?;
-                let deadline = Instant::now() + self.settings.patience;
-                let mut source = self.wait(deadline, || self.reconnect(&mut sealing))?;
-                let backend = source.get()?;
-                self.wait(deadline, || fork::gate(|| backend.begin(Transaction::Read)))?;
-                let same = fork::gate(|| backend.meta().and_then(|found| self.check_same(&found, &mut sealing)));
-                same.and_then(|()| copy(backend, temporary))
-            }
-        })?;
-        match placed {
-            Placed::New => Ok(()),
-            Placed::Taken => Err(Status::KeystoreIo.error(format!(
-                "{} exists already, and a backup replaces no file; choose another path",
-                shown_path(path)
-            ))),
-        }
-    }
-
     fn change<R>(
         &self,
         connection: &mut Connection,
@@ -573,19 +546,6 @@ impl Store {
     /// Lets no call wait any longer, because the handle closes.
     pub fn hurry(&self) {
         self.closing.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Copies what the transaction that has begun sees, and reads the copy as anybody would who restores it. Ends the transaction.
-fn copy(backend: &mut dyn Backend, path: &Path) -> Result<()> {
-    let found = fork::gate(|| backend.meta());
-    let copied = found.and_then(|found| backend.copy_to(path).map(|()| found));
-    fork::gate(|| backend.rollback());
-    let found = copied?;
-    let mut copy = Gated(Some(Box::new(fork::gate(|| Sqlite::open(path, true))?)));
-    match read_waiting(copy.get()?, Duration::ZERO, |b| b.meta())? == found {
-        true => Ok(()),
-        false => Err(Status::KeystoreIo.error("the backup does not read as it was written; try another disk")),
     }
 }
 

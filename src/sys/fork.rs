@@ -61,6 +61,8 @@ thread_local! {
     static DEPTH: Cell<u32> = const { Cell::new(0) };
     /// Never dropped with its thread: a function registered by `atexit` may fork, and runs after that.
     static SHUT: RefCell<Option<ManuallyDrop<ShutGate>>> = const { RefCell::new(None) };
+    /// The pass of a [`long_gate`]; likewise.
+    static LONG: RefCell<Option<ManuallyDrop<Passed>>> = const { RefCell::new(None) };
 }
 
 /// A number that differs between a process and the process it was forked from. One atomic load.
@@ -230,23 +232,66 @@ pub fn gate<R>(body: impl FnOnce() -> R) -> R {
     if !cfg!(miri) {
         word();
     }
-    struct Leave;
-    impl Drop for Leave {
-        fn drop(&mut self) {
-            DEPTH.with(|depth| depth.set(depth.get() - 1));
-        }
-    }
     let outermost = DEPTH.with(|depth| depth.replace(depth.get() + 1)) == 0;
     let _leave = Leave;
     let _pass = outermost.then(pass);
     body()
 }
 
+struct Leave;
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        DEPTH.with(|depth| depth.set(depth.get() - 1));
+    }
+}
+
+/// As [`gate`], for a call of seconds that runs [`let_forks_by`] again and again. Inside of another gate forks wait for
+/// all of it.
+pub fn long_gate<R>(body: impl FnOnce() -> R) -> R {
+    struct End;
+    impl Drop for End {
+        fn drop(&mut self) {
+            leave_long();
+        }
+    }
+    if DEPTH.with(Cell::get) != 0 {
+        return gate(body);
+    }
+    if !cfg!(miri) {
+        word();
+    }
+    DEPTH.with(|depth| depth.set(1));
+    let _leave = Leave;
+    let _end = End;
+    enter_long();
+    body()
+}
+
+/// Lets a fork that waits for the [`long_gate`] of this thread happen now.
+pub fn let_forks_by() {
+    if leave_long() {
+        enter_long();
+    }
+}
+
+fn enter_long() {
+    let passed = ManuallyDrop::new(pass());
+    LONG.with(|cell| *cell.borrow_mut() = Some(passed));
+}
+
+fn leave_long() -> bool {
+    let passed = LONG.with(|cell| cell.borrow_mut().take());
+    passed.map(ManuallyDrop::into_inner).is_some()
+}
+
+/// Dropped in this order, so that no fork finds a stay begun.
+type Passed = (exit::Stay, Pass);
+
 /// The way through the gate, open until it is dropped; never for a thread of ours once `exit` has begun.
-fn pass() -> (exit::Stay, Pass) {
+fn pass() -> Passed {
     let pass = GATE.pass();
     match exit::Stay::begin() {
-        // Dropped in this order, so that no fork finds a stay begun.
         Some(stay) => (stay, pass),
         None => {
             drop(pass);

@@ -7,6 +7,7 @@ mod aliased;
 mod anchor;
 mod bytes;
 mod foreign;
+mod free;
 mod golden;
 mod hidden;
 mod order;

@@ -23,6 +23,7 @@ pub fn stall(arguments: &[String]) {
             let started = Instant::now();
             match arguments[2].as_str() {
                 "backup" => slow.backup(format!("{}.copy", arguments[0])).unwrap(),
+                "check" => slow.verify(|fault| panic!("{fault:?}")).unwrap(),
                 _ => (0..12).for_each(|_| assert!(slow.rotate(&key).is_ok())),
             }
             done.store(true, Ordering::Relaxed);
@@ -56,11 +57,15 @@ pub fn stall(arguments: &[String]) {
 
 #[test]
 fn a_slow_disk_holds_up_nobody_else() {
-    for (what, fault) in [("backup", "KMS_FAULT_SLOW_BACKUP"), ("commit", "KMS_FAULT_SLOW_COMMIT")] {
+    for (what, fault, keys) in [
+        ("backup", "KMS_FAULT_SLOW_BACKUP", 8000),
+        ("commit", "KMS_FAULT_SLOW_COMMIT", 8000),
+        ("check", "KMS_FAULT_SLOW_CHECK", 20),
+    ] {
         let (slow, quick) = (Folder::without_a_disk(), Folder::without_a_disk());
         new_key(&quick.create(), None);
         let kms = slow.create();
-        (0..8).for_each(|_| drop(kms.create_keys(&kms::CreateKey::default(), 1000).unwrap()));
+        (0..keys / 20).for_each(|_| drop(kms.create_keys(&kms::CreateKey::default(), 20).unwrap()));
         drop(kms);
         let told = Worker::start_with("stall", &[&slow.store(), &quick.store(), what], &[(fault, "1")]).finish();
         let [took, fork, call]: [u64; 3] =

@@ -258,6 +258,10 @@ impl Backend for Sqlite {
         self.run("PRAGMA shrink_memory")
     }
 
+    fn check_pages_owned(&mut self) -> Result<()> {
+        Self::check_pages_owned(self)
+    }
+
     fn check_nothing_else(&mut self) -> Result<()> {
         Self::check_nothing_else(self)
     }

@@ -6,6 +6,7 @@ use super::Sqlite;
 use super::error::storage;
 use super::format::expected;
 use crate::error::{Error, Result, Status};
+use crate::sys::{fault, fork};
 
 pub type Schema = Vec<String>;
 
@@ -20,6 +21,9 @@ const STRAYS: &str = "SELECT (SELECT count(*) FROM meta) != 1
     OR EXISTS(SELECT 1 FROM key WHERE row < 1) OR EXISTS(SELECT 1 FROM material WHERE key_row < 1)
     OR EXISTS(SELECT 1 FROM tag WHERE key_row < 1) OR EXISTS(SELECT 1 FROM alias WHERE name = '')
     OR EXISTS(SELECT 1 FROM node WHERE number < 1)";
+
+/// Pages, or steps of SQLite's machine, after which its check of a file lets a fork happen: a fraction of a millisecond.
+const PAGES_BETWEEN_FORKS: std::ffi::c_int = 100;
 
 impl Sqlite {
     /// SQLite's count of changes to the schema, which every program that changes it counts on.
@@ -56,6 +60,27 @@ impl Sqlite {
         match strays.map_err(|e| storage("verify", &e))? {
             false => Ok(()),
             true => Err(altered("rows that no key has stand in the keystore")),
+        }
+    }
+
+    /// That each page belongs to one table or index, or is free: SQLite overwrites what the list of free pages names, and
+    /// no walk over the rows reads that list.
+    pub(super) fn check_pages_owned(&mut self) -> Result<()> {
+        let go_on = || {
+            fault::stall("KMS_FAULT_SLOW_CHECK");
+            fork::let_forks_by();
+            false
+        };
+        let connection = &mut self.connection;
+        let found = fork::long_gate(|| {
+            connection.progress_handler(PAGES_BETWEEN_FORKS, Some(go_on))?;
+            let found = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
+            connection.progress_handler(0, None::<fn() -> bool>)?;
+            found
+        });
+        match found.map_err(|e| storage("verify", &e))?.as_str() {
+            "ok" => Ok(()),
+            _ => Err(altered("pages of the keystore's file belong to two tables or to none, or are damaged")),
         }
     }
 }

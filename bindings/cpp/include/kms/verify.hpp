@@ -24,8 +24,8 @@ namespace detail {
 template <class Keystore>
 class verify_calls {
 public:
-    /// All faults; none: every row is authentic and in its place, and all key material can be unsealed. May run beside
-    /// everything else.
+    /// All faults; none: every row is authentic and in its place, all key material can be unsealed, and each page
+    /// of the file belongs to one table or index, or is free. May run beside everything else.
     [[nodiscard]] std::vector<fault> verify() const {
         struct found {
             std::vector<fault> faults;

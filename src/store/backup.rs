@@ -1,0 +1,68 @@
+//! What reads the whole file, on a connection of its own so that the handle's other calls don't wait: a backup, and the check
+//! of the file's pages.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::backend::{Backend, Transaction};
+use super::connection::{Gated, read_waiting};
+use super::create::{self, Placed};
+use super::sealing::Sealing;
+use super::sqlite::Sqlite;
+use super::{Location, Store, check_epoch};
+use crate::error::{Result, Status, shown_path};
+use crate::sys::fork;
+
+impl Store {
+    /// Writes a snapshot of the keystore to a new file at `path`, complete or not at all.
+    pub fn backup(&self, path: &Path) -> Result<()> {
+        let placed = create::place_new(path, |temporary| match &self.settings.location {
+            Location::Memory => {
+                let (mut lent, _) = self.begin(Transaction::Read)?;
+                copy(lent.get()?.backend.get()?, temporary)
+            }
+            Location::File(_) => self.apart(|backend| copy(backend, temporary)),
+        })?;
+        match placed {
+            Placed::New => Ok(()),
+            Placed::Taken => Err(Status::KeystoreIo.error(format!(
+                "{} exists already, and a backup replaces no file; choose another path",
+                shown_path(path)
+            ))),
+        }
+    }
+
+    /// That each page of the file belongs to one table or index, or is free.
+    pub fn check_pages_owned(&self) -> Result<()> {
+        match &self.settings.location {
+            // No file can have been damaged.
+            Location::Memory => Ok(()),
+            Location::File(_) => self.apart(|backend| backend.check_pages_owned()).map_err(|error| self.named(error)),
+        }
+    }
+
+    /// Runs `body`, outside of the fork gate, in a read transaction on a new connection.
+    fn apart<R>(&self, body: impl FnOnce(&mut dyn Backend) -> Result<R>) -> Result<R> {
+        check_epoch(self.epoch)?;
+        let mut sealing = fork::gate(|| Sealing::new(self.root.expose(), self.uuid))?;
+        let deadline = Instant::now() + self.settings.patience;
+        let mut connection = self.wait(deadline, || self.reconnect(&mut sealing))?;
+        let backend = connection.get()?;
+        self.wait(deadline, || fork::gate(|| backend.begin(Transaction::Read)))?;
+        fork::gate(|| backend.meta().and_then(|found| self.check_same(&found, &mut sealing)))?;
+        body(backend)
+    }
+}
+
+/// Copies what the transaction that has begun sees, and reads the copy as anybody would who restores it. Ends the transaction.
+fn copy(backend: &mut dyn Backend, path: &Path) -> Result<()> {
+    let found = fork::gate(|| backend.meta());
+    let copied = found.and_then(|found| backend.copy_to(path).map(|()| found));
+    fork::gate(|| backend.rollback());
+    let found = copied?;
+    let mut copy = Gated(Some(Box::new(fork::gate(|| Sqlite::open(path, true))?)));
+    if read_waiting(copy.get()?, Duration::ZERO, |b| b.meta())? != found {
+        return Err(Status::KeystoreIo.error("the backup does not read as it was written; try another disk"));
+    }
+    copy.get()?.check_pages_owned()
+}
