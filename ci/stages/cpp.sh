@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The C++ headers: each compiles alone, they use all of kms.h and define no macro; their tests pass under ASAN and UBSan with g++ and clang++.
+# The C++ headers: each compiles alone, they use all of kms.h and define no macro; their tests pass under ASAN and UBSan, with g++ as C++17 and clang++ as C++20.
 . "$(dirname "$0")/../lib.sh"
 need g++:g++ clang++:clang python3:python3
 need clang-sanitizers:"libclang-rt-$(clang -dumpversion | cut -d. -f1)-dev"
@@ -52,6 +52,7 @@ readme() {
 attempt "the README's lines compile and run" readme
 attempt "each header alone" alone g++
 attempt "all of them as C++20" newer c++20
+attempt "all of them as C++23" newer c++23
 
 # All tests are one program: kms.hpp is included in each of its files, and must link.
 compile() {
@@ -71,8 +72,10 @@ run() {
     [ "$status" = 0 ] || { say "FAILED: tests with $1"; ATTEMPTS_FAILED=1; }
 }
 for compiler in g++ clang++; do
-    # UBSan once: it finds the same with either, and doubles what g++ needs.
+    # UBSan once: it finds the same with either, and doubles what g++ needs. So with the later language version: what a literal
+    # or a temporary turns into depends on it.
     [ "$compiler" = g++ ] || SANITIZE+=(-fsanitize=undefined -fno-sanitize-recover=all)
+    [ "$compiler" = g++ ] || STRICT+=(-std=c++20)
     attempt "$compiler: the tests compile without a warning" compile "$compiler"
     [ ! -x "$out/$compiler/tests" ] || attempt "$compiler: AddressSanitizer is there" is_sanitized "$compiler" __asan_init
     [ "$compiler" = g++ ] || attempt "$compiler: UBSan is there" is_sanitized "$compiler" __ubsan_handle

@@ -5,14 +5,17 @@
 #include <cstddef>
 #include <cstdlib>
 #include <new>
+#if __has_include(<span>) && __cplusplus >= 202002L
+#include <span>
+#endif
 
 static_assert(std::is_same_v<decltype(std::declval<kms::keystore &>().encrypt("", "")), kms::bytes>);
 static_assert(std::is_same_v<decltype(std::declval<kms::keystore &>().decrypt("")), kms::secret_bytes>);
 static_assert(!std::is_convertible_v<kms::secret_bytes, kms::bytes>, "a secret must not turn into bytes that stay");
-static_assert(!std::is_convertible_v<std::vector<int>, kms::bytes_view>, "an int is no byte");
-static_assert(!std::is_convertible_v<std::vector<bool>, kms::bytes_view>);
+static_assert(!std::is_convertible_v<std::vector<int> &, kms::bytes_view> && !std::is_convertible_v<std::vector<int>, kms::bytes_argument>,
+              "an int is no byte");
+static_assert(!std::is_convertible_v<std::vector<bool> &, kms::bytes_view> && !std::is_convertible_v<std::vector<bool>, kms::bytes_argument>);
 static_assert(!std::is_convertible_v<const std::string &, kms::bytes_span>, "what is const must not be written to");
-
 
 // A buffer of char doesn't say whether it holds a text or bytes, nor where they end.
 static_assert(!std::is_convertible_v<char (&)[8], kms::bytes_view>, "cut at its NUL, or read past its end");
@@ -22,18 +25,46 @@ static_assert(std::is_convertible_v<const char (&)[8], kms::bytes_view> && std::
 static_assert(std::is_convertible_v<char *, kms::bytes_view> && std::is_convertible_v<std::array<char, 8> &, kms::bytes_view>);
 static_assert(std::is_convertible_v<char (&)[8], kms::bytes_span>, "an output's size is its own");
 
+static_assert(!std::is_constructible_v<kms::bytes_view, char (&&)[8]> && !std::is_constructible_v<kms::bytes_view, const char (&&)[8]>,
+              "a member of a temporary is no literal");
+static_assert(!std::is_convertible_v<char (&&)[8], kms::bytes_argument> && !std::is_convertible_v<char (&)[8], kms::bytes_argument>);
+static_assert(!std::is_constructible_v<kms::bytes_argument, std::nullptr_t>);
+#ifdef __cpp_char8_t
+static_assert(!std::is_convertible_v<char8_t (&)[8], kms::bytes_view> && !std::is_convertible_v<char8_t (&&)[8], kms::bytes_argument>);
+#endif
+
 // What a view is made of must live on.
 template <class T, class = void>
 constexpr bool reads_as_text = false;
 template <class T>
 constexpr bool reads_as_text<T, std::void_t<decltype(kms::as_text(std::declval<T>()))>> = true;
+template <class T, class = void>
+constexpr bool reads_as_text_in_braces = false;
+template <class T>
+constexpr bool reads_as_text_in_braces<T, std::void_t<decltype(kms::as_text({std::declval<T>()}))>> = true;
+template <class T>
+constexpr bool is_viewed = std::is_constructible_v<kms::bytes_view, T> && std::is_convertible_v<T, kms::bytes_view> &&
+                           std::is_assignable_v<kms::bytes_view &, T> && std::is_constructible_v<kms::batch_record, T>;
+template <class T>
+constexpr bool is_not_viewed = !std::is_constructible_v<kms::bytes_view, T> && !std::is_convertible_v<T, kms::bytes_view> &&
+                               !std::is_assignable_v<kms::bytes_view &, T> && !std::is_constructible_v<kms::batch_record, T> &&
+                               !reads_as_text<T> && !reads_as_text_in_braces<T>;
 static_assert(reads_as_text<kms::secret_bytes &> && reads_as_text<const kms::bytes &> && reads_as_text<kms::bytes_view>);
-static_assert(!reads_as_text<kms::secret_bytes> && !reads_as_text<kms::bytes> && !reads_as_text<std::string>);
-static_assert(!reads_as_text<const kms::secret_bytes> && !reads_as_text<char (&)[8]>);
-static_assert(!std::is_constructible_v<kms::batch_record, kms::bytes> && !std::is_constructible_v<kms::batch_record, std::string>);
-static_assert(std::is_constructible_v<kms::batch_record, kms::bytes &> && std::is_constructible_v<kms::batch_record, const char (&)[4]>);
+static_assert(reads_as_text_in_braces<kms::secret_bytes &> && !reads_as_text<char (&)[8]>);
+static_assert(is_not_viewed<kms::secret_bytes> && is_not_viewed<const kms::secret_bytes> && is_not_viewed<kms::bytes>);
+static_assert(is_not_viewed<std::string> && is_not_viewed<std::array<char, 8>> && is_not_viewed<std::vector<std::byte>>);
+static_assert(is_not_viewed<unsigned char[8]> && is_not_viewed<kms::bytes_argument>);
+static_assert(is_viewed<kms::bytes &> && is_viewed<const std::string &> && is_viewed<const char (&)[4]> && is_viewed<const char *>);
+static_assert(is_viewed<std::string_view> && is_viewed<kms::bytes_view> && is_viewed<const kms::bytes_view &>);
 
-static std::size_t size_of(kms::bytes_view view) { return view.size(); }
+// A call returns before its temporaries go.
+template <class T>
+constexpr bool is_passed = std::is_convertible_v<T, kms::bytes_argument>;
+static_assert(is_passed<kms::secret_bytes> && is_passed<const kms::secret_bytes> && is_passed<std::string> && is_passed<const kms::bytes &>);
+static_assert(is_passed<std::array<char, 8>> && is_passed<unsigned char[8]> && is_passed<std::string_view> && is_passed<kms::bytes_view>);
+static_assert(!std::is_copy_constructible_v<kms::bytes_argument> && !std::is_copy_assignable_v<kms::bytes_argument>);
+
+static std::size_t size_of(const kms::bytes_argument &given) { return given.size(); }
 
 TEST(every_range_of_bytes_goes_in) {
     const char array_of_text[] = "abc";
@@ -53,6 +84,34 @@ TEST(every_range_of_bytes_goes_in) {
     CHECK(size_of({}) == 0);
     const kms::bytes ab{'a', 'b'};
     CHECK(kms::as_text(ab) == "ab" && kms::as_text({ab.data(), 1}) == "a" && kms::as_text("abc") == "abc");
+}
+
+TEST(a_literal_in_utf_8_is_a_text_in_every_language_version) {
+    CHECK(size_of(u8"4111") == 4 && size_of(u8"") == 0 && size_of(u8"\u20ac") == 3);
+    CHECK(kms::as_text(u8"4111") == "4111");
+    const auto *pointer = u8"4111";
+    CHECK(size_of(pointer) == 4);
+    CHECK_THROWS(kms::invalid_argument, size_of(u8"a\0c"));
+    const auto ks = in_memory();
+    CHECK(text_of(ks.decrypt(ks.encrypt(ks.create_key(), u8"4111"))) == "4111");
+}
+
+#ifdef __cpp_lib_span
+TEST(a_span_is_a_view_and_may_be_a_temporary) {
+    char buffer[4] = {'a', 'b', 'c', 0};
+    static_assert(is_viewed<std::span<char>> && is_viewed<std::span<const std::byte>> && is_viewed<std::u8string_view>);
+    static_assert(is_not_viewed<std::u8string> && is_passed<std::u8string>);
+    CHECK(kms::bytes_view(std::span<char>(buffer)).size() == 4 && size_of(std::span<const char>(buffer)) == 4);
+}
+#endif
+
+TEST(a_constant_member_of_char_loses_one_nul_at_its_end) {
+    struct {
+        const char text[4] = {'4', '1', '1', 0};
+        const char binary[4] = {1, 0, 2, 0};
+    } const record;
+    CHECK(size_of(record.text) == 3 && size_of({record.text, sizeof record.text}) == 4);
+    CHECK_THROWS(kms::invalid_argument, size_of(record.binary));
 }
 
 TEST(a_constant_of_char_is_taken_whole_or_not_at_all) {

@@ -258,6 +258,42 @@ constexpr bool lists<Keystore, std::void_t<decltype(std::declval<Keystore>().key
 static_assert(lists<kms::keystore &> && lists<const kms::keystore &>);
 static_assert(!lists<kms::keystore>, "for (auto &key : open(...).keys()) would walk a closed keystore");
 
+TEST(a_list_never_reads_a_closed_keystore) {
+    auto ks = in_memory();
+    const auto id = ks.create_key();
+    for (std::size_t i = 0; i < kms::list<kms::key_metadata>::page_size; ++i) {
+        ks.create_alias(id, "alias/" + std::to_string(i));
+        ks.rotate(ks.create_key());
+        ks.rotate(id);
+    }
+    const auto keys = ks.keys();
+    const auto aliases = ks.aliases();
+    const auto versions = ks.key_versions(id);
+    std::size_t seen = 0;
+    CHECK_THROWS(kms::invalid_argument, [&] {
+        for (const auto &key : keys) {
+            ++seen;
+            CHECK(key.key_id.size() == kms::id_length);
+            ks.close();
+        }
+    }());
+    CHECK(seen == kms::list<kms::key_metadata>::page_size);
+    CHECK_THROWS(kms::invalid_argument, keys.begin());
+    CHECK_THROWS(kms::invalid_argument, aliases.begin());
+    CHECK_THROWS(kms::invalid_argument, versions.begin());
+    CHECK_THROWS(kms::invalid_argument, ks.keys().begin());
+}
+
+TEST(a_list_follows_a_keystore_that_is_moved) {
+    auto first = in_memory();
+    static_cast<void>(first.create_key());
+    const auto keys = first.keys();
+    auto second = std::move(first);
+    CHECK(std::distance(keys.begin(), keys.end()) == 1);
+    second = in_memory();
+    CHECK_THROWS(kms::invalid_argument, keys.begin());
+}
+
 TEST(an_empty_callback_is_refused_where_it_is_given) {
     kms::options options;
     CHECK_THROWS(kms::invalid_argument, options.on_event(nullptr));

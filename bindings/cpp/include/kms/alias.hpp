@@ -42,14 +42,15 @@ public:
 
 private:
     const kms_t *raw() const noexcept { return static_cast<const Keystore &>(*this).native_handle(); }
+    list_source source() const noexcept { return static_cast<const Keystore &>(*this).source_of_lists(); }
 
     list<alias> aliases_of(std::optional<std::string> key_id) const {
-        return list<alias>([kms = raw(), key_id = std::move(key_id)](const alias *after, list<alias>::page &page) {
+        return list<alias>([source = source(), key_id = std::move(key_id)](const alias *after, list<alias>::page &page) {
             const auto visit = [](void *user, const char *name, const char *key) {
                 return static_cast<list<alias>::page *>(user)->add([&] { return alias{name, key}; });
             };
-            return kms_list_aliases(kms, key_id ? key_id->c_str() : nullptr, after == nullptr ? nullptr : after->name.c_str(),
-                                    list<alias>::page_size, visit, &page);
+            return kms_list_aliases(source.open().get(), key_id ? key_id->c_str() : nullptr,
+                                    after == nullptr ? nullptr : after->name.c_str(), list<alias>::page_size, visit, &page);
         });
     }
 };

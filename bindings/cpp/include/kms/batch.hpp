@@ -13,7 +13,7 @@
 
 namespace kms {
 
-/// One record of a batch on its way in; what it views must live until the call returns.
+/// One record of a batch on its way in. It views its input, which must live until the call returns.
 struct batch_record {
     bytes_view input;  ///< the plaintext or the ciphertext
     kms::context context = {};
@@ -21,9 +21,6 @@ struct batch_record {
 
     batch_record(bytes_view in, kms::context with = {}, kms::context destination = {})
         : input(in), context(std::move(with)), destination_context(std::move(destination)) {}
-    /// The record only looks at its input, which must live until the call.
-    template <class Owner, class = std::enable_if_t<detail::is_temporary_owner<Owner> && !std::is_same_v<std::decay_t<Owner>, bytes_view>>>
-    batch_record(Owner &&, kms::context = {}, kms::context = {}) = delete;
 };
 
 /// What became of one record.

@@ -32,7 +32,7 @@ template <class Keystore>
 class crypt_calls {
 public:
     /// Encrypts under the primary version of `key`; at most 1 GiB.
-    [[nodiscard]] bytes encrypt(std::string_view key, bytes_view plaintext, const context &with = {}) const {
+    [[nodiscard]] bytes encrypt(std::string_view key, const bytes_argument &plaintext, const context &with = {}) const {
         bytes blob(plaintext.size() + KMS_MAX_OVERHEAD);
         blob.resize(encrypt_into(key, plaintext, blob, with));
         return blob;
@@ -40,7 +40,7 @@ public:
 
     /// Encrypts into `out`, which may be where the plaintext is, and gives the size. Needs room for `max_overhead` bytes
     /// more than the plaintext, or fails with `buffer_too_small`.
-    std::size_t encrypt_into(std::string_view key, bytes_view plaintext, bytes_span out, const context &with = {}) const {
+    std::size_t encrypt_into(std::string_view key, const bytes_argument &plaintext, bytes_span out, const context &with = {}) const {
         const auto entries = with.entries();
         std::size_t size = 0;
         check(kms_encrypt(raw(), c_text(key), plaintext.data(), plaintext.size(), entries.data(), entries.size(),
@@ -49,14 +49,14 @@ public:
     }
 
     /// Decrypts under the very version that encrypted. What this gives is wiped when it is freed.
-    [[nodiscard]] secret_bytes decrypt(bytes_view blob, const context &with = {}) const {
+    [[nodiscard]] secret_bytes decrypt(const bytes_argument &blob, const context &with = {}) const {
         secret_bytes plaintext(blob.size());
         plaintext.resize(decrypt_into(blob, plaintext, with));
         return plaintext;
     }
 
     /// Decrypts into `out`, which may be where the blob is, and gives the size. After a failure `out` holds no plaintext.
-    std::size_t decrypt_into(bytes_view blob, bytes_span out, const context &with = {}) const {
+    std::size_t decrypt_into(const bytes_argument &blob, bytes_span out, const context &with = {}) const {
         const auto entries = with.entries();
         std::size_t size = 0;
         check(kms_decrypt(raw(), blob.data(), blob.size(), entries.data(), entries.size(), writable(out), out.size(), &size));
@@ -65,13 +65,13 @@ public:
 
     /// Moves a blob to the newest version of `destination_key`, a key id or "alias/NAME"; without one, of the key that it is
     /// under. The plaintext doesn't leave the library.
-    [[nodiscard]] bytes reencrypt(bytes_view blob, std::optional<std::string_view> destination_key = std::nullopt,
+    [[nodiscard]] bytes reencrypt(const bytes_argument &blob, std::optional<std::string_view> destination_key = std::nullopt,
                                   const context &with = {}) const {
         return reencrypt(blob, with, destination_key, with);
     }
 
     /// The same, to another context.
-    [[nodiscard]] bytes reencrypt(bytes_view blob, const context &source, std::optional<std::string_view> destination_key,
+    [[nodiscard]] bytes reencrypt(const bytes_argument &blob, const context &source, std::optional<std::string_view> destination_key,
                                   const context &destination) const {
         const c_text name(destination_key.value_or(""));
         const auto source_entries = source.entries();
@@ -86,7 +86,7 @@ public:
     }
 
     /// Which key and version a blob is under. Nothing is decrypted or authenticated.
-    [[nodiscard]] blob_info inspect(bytes_view blob) const {
+    [[nodiscard]] blob_info inspect(const bytes_argument &blob) const {
         kms_blob_info c = KMS_BLOB_INFO_INIT;
         check(kms_inspect(raw(), blob.data(), blob.size(), &c));
         return {c.key_id, c.version_id, c.algorithm, c.context_type != 0, c.is_primary != 0};

@@ -51,7 +51,7 @@ public:
 
     /// A data key that leaves only wrapped: `public_key` is a SubjectPublicKeyInfo of RSA-2048, in DER.
     [[nodiscard]] exported_data_key generate_and_export_data_key(std::string_view key, std::size_t number_of_bytes,
-                                                                 bytes_view public_key, wrapping how,
+                                                                 const bytes_argument &public_key, wrapping how,
                                                                  const context &with = {}) const {
         const auto entries = with.entries();
         const c_text name(key);
@@ -72,7 +72,8 @@ public:
     }
 
     /// Decrypts a data key and wraps it with an RSA-2048 public key, without showing it.
-    [[nodiscard]] bytes export_data_key(bytes_view blob, bytes_view public_key, wrapping how, const context &with = {}) const {
+    [[nodiscard]] bytes export_data_key(const bytes_argument &blob, const bytes_argument &public_key, wrapping how,
+                                        const context &with = {}) const {
         const auto entries = with.entries();
         bytes exported;
         std::size_t size = 0;

@@ -45,13 +45,14 @@ public:
     }
 
     /// Imports 32 wrapped bytes. Only the identical material is ever accepted again.
-    void import_key_material(std::string_view key_id, bytes_view wrapped, bytes_view token, expiry expires = {}) const {
+    void import_key_material(std::string_view key_id, const bytes_argument &wrapped, const bytes_argument &token,
+                             expiry expires = {}) const {
         check(kms_import_key_material(raw(), c_text(key_id), wrapped.data(), wrapped.size(), token.data(), token.size(),
                                       to_s(expires)));
     }
 
     /// Imports 32 bytes that this program has in the clear.
-    void import_raw_key_material(std::string_view key_id, bytes_view material, expiry expires = {}) const {
+    void import_raw_key_material(std::string_view key_id, const bytes_argument &material, expiry expires = {}) const {
         check(kms_import_raw_key_material(raw(), c_text(key_id), material.data(), material.size(), to_s(expires)));
     }
 

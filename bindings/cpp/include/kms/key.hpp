@@ -145,12 +145,12 @@ public:
     /// All keys, in the order of their ids.
     [[nodiscard]] list<key_metadata> keys() const && = delete;  // the list reads on while it is walked
     [[nodiscard]] list<key_metadata> keys() const & {
-        return list<key_metadata>([kms = raw()](const key_metadata *after, list<key_metadata>::page &page) {
+        return list<key_metadata>([source = source()](const key_metadata *after, list<key_metadata>::page &page) {
             const auto visit = [](void *user, const kms_key_metadata *key) {
                 return static_cast<list<key_metadata>::page *>(user)->add([&] { return from_c(*key); });
             };
-            return kms_list_keys(kms, after == nullptr ? nullptr : after->key_id.c_str(), list<key_metadata>::page_size,
-                                 visit, &page);
+            return kms_list_keys(source.open().get(), after == nullptr ? nullptr : after->key_id.c_str(),
+                                 list<key_metadata>::page_size, visit, &page);
         });
     }
 
@@ -193,6 +193,7 @@ public:
 
 private:
     const kms_t *raw() const noexcept { return static_cast<const Keystore &>(*this).native_handle(); }
+    list_source source() const noexcept { return static_cast<const Keystore &>(*this).source_of_lists(); }
 
     static kms_create_key_options to_c(const create_key_options &options, const char *description) noexcept {
         kms_create_key_options c = KMS_CREATE_KEY_OPTIONS_INIT;

@@ -48,7 +48,7 @@ public:
     [[nodiscard]] static keystore open(std::string_view location, const options &how) {
         kms_t *opened = nullptr;
         with_root(how, [&] { return kms_open(detail::c_text(location), how.native_handle(), &opened); });
-        return keystore(handle(opened), how.callbacks_);
+        return keystore(handle(opened, close_handle()), how.callbacks_);
     }
 
     /// Makes the root of `how` the only one that opens the keystore: all root slots are replaced. Open handles keep working.
@@ -82,7 +82,7 @@ public:
     ~keystore() = default;
 
     /// Stops the rotation thread and wipes all key material; the destructor does the same. No other call may be running. A
-    /// call on a closed or moved-from keystore throws `invalid_argument`.
+    /// call on a closed or moved-from keystore throws `invalid_argument`, and so does a list that must read on.
     void close() noexcept { handle_.reset(); }
     [[nodiscard]] bool is_open() const noexcept { return handle_ != nullptr; }
 
@@ -104,10 +104,16 @@ private:
         detail::check(returned);
     }
 
+    friend class detail::key_calls<keystore>;
+    friend class detail::alias_calls<keystore>;
+    friend class detail::version_calls<keystore>;
+    [[nodiscard]] detail::list_source source_of_lists() const noexcept { return detail::list_source(handle_); }
+
     struct close_handle {
         void operator()(kms_t *open) const noexcept { kms_close(open); }
     };
-    using handle = std::unique_ptr<kms_t, close_handle>;
+    /// Shared with a list while it reads a page, and with nobody else.
+    using handle = std::shared_ptr<kms_t>;
 
     keystore(handle owned, detail::callbacks callbacks) : callbacks_(std::move(callbacks)), handle_(std::move(owned)) {}
 

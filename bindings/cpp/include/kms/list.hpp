@@ -15,9 +15,34 @@
 
 namespace kms {
 
-/// What `for (const auto &item : keystore.keys())` walks over. It must not outlive its keystore; items that come or go
-/// meanwhile may or may not be seen. Where the keystore has damaged items, the others are seen first, and the end of the
-/// list throws.
+namespace detail {
+
+/// The handle of a keystore, as a list holds it: closing the keystore closes it all the same.
+class list_source {
+public:
+    explicit list_source(const std::shared_ptr<kms_t> &open) noexcept : handle_(open), was_open_(open != nullptr) {}
+
+    /// Open until the call that it is made for returns.
+    [[nodiscard]] std::shared_ptr<kms_t> open() const {
+        std::shared_ptr<kms_t> handle = handle_.lock();
+        if (!handle) {
+            throw invalid_argument(was_open_ ? "the keystore was closed while its list was read" : "the keystore is closed");
+        }
+        return handle;
+    }
+
+private:
+    std::weak_ptr<kms_t> handle_;
+    bool was_open_;
+};
+
+}  // namespace detail
+
+/// What `for (const auto &item : keystore.keys())` walks over. Items that come or go meanwhile may or may not be seen. Where
+/// the keystore has damaged items, the others are seen first, and the end of the list throws.
+///
+/// A list may outlive its keystore. After `close`, it still has the items of the page that was read, at most `page_size`;
+/// reading the next page, or starting over, throws `invalid_argument`.
 template <class Item>
 class list {
 public:

@@ -168,11 +168,11 @@ public:
     }
 
     /// Exactly 32 bytes, not all zero.
-    options &root_key(bytes_view key) & { return set(kms_options_set_root_key(raw(), key.data(), key.size())); }
+    options &root_key(const bytes_argument &key) & { return set(kms_options_set_root_key(raw(), key.data(), key.size())); }
     /// A regular file of exactly 32 bytes that only its owner (this user or root) and its group can read. With `create`, it is made together with the keystore.
     options &root_key_file(std::string_view path) & { return set(kms_options_set_root_key_file(raw(), detail::c_text(path))); }
     /// Any bytes; opening then takes a fraction of a second.
-    options &root_passphrase(bytes_view passphrase) & {
+    options &root_passphrase(const bytes_argument &passphrase) & {
         return set(kms_options_set_root_passphrase(raw(), passphrase.data(), passphrase.size()));
     }
     /// Functions that wrap and unwrap the root key with a key that stays in an HSM, a TPM or a cloud KMS: of the key or what
@@ -238,9 +238,9 @@ public:
     }
 
     // The same on a temporary, so that it can be moved on: `auto options = kms::options{}.create(true);`
-    options &&root_key(bytes_view key) && { return std::move(root_key(key)); }
+    options &&root_key(const bytes_argument &key) && { return std::move(root_key(key)); }
     options &&root_key_file(std::string_view path) && { return std::move(root_key_file(path)); }
-    options &&root_passphrase(bytes_view passphrase) && { return std::move(root_passphrase(passphrase)); }
+    options &&root_passphrase(const bytes_argument &passphrase) && { return std::move(root_passphrase(passphrase)); }
     options &&root_callback(std::function<bytes(bytes_view, bytes_view)> wrap,
                            std::function<secret_bytes(bytes_view, bytes_view)> unwrap) && {
         return std::move(root_callback(std::move(wrap), std::move(unwrap)));
