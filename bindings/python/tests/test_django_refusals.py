@@ -205,7 +205,7 @@ def test_a_value_of_another_type_is_refused(model, field, value):
 
 
 def test_what_carries_ciphertexts_of_the_field_works(model):
-    from django.db.models import Case, Count, F, OuterRef, Subquery, Value, When
+    from django.db.models import Case, Count, Exists, F, OuterRef, Subquery, Value, When
     from django.db.models.functions import Coalesce
     from django.utils.translation import gettext_lazy
 
@@ -249,12 +249,26 @@ def test_what_carries_ciphertexts_of_the_field_works(model):
     assert model.order.objects.values_list("client__card", flat=True).first() == "defaults"
     assert model.objects.defer("card").get(pk=1).card == "defaults"
     assert model.objects.only("card").get(pk=1).name == "one"
+    both = model.objects.filter(pk__lt=3)
+    assert model.objects.values("pk", "card").union(both.values("pk", "card")).count() == 3
+    assert model.objects.values("card").union(both.values("card"), all=True).count() == 5
+    assert {row.card for row in model.objects.union(both)} == {"defaults", None, "lazy"}
+    assert [row["pk"] for row in model.objects.values("pk", "card").union(both.values("pk", "card")).order_by("-pk")] == [3, 2, 1]
+    assert model.objects.filter(pk__in=both).count() == model.objects.filter(pk__in=both.values("pk")).count() == 2
+    assert model.order.objects.filter(client__in=model.objects.all()).count() == 2
+    assert model.order.objects.exclude(client__card=None).count() == 2
+    assert model.objects.filter(Exists(model.objects.filter(pk=OuterRef("pk"), card__isnull=False))).count() == 2
+    assert model.order.objects.annotate(card=Subquery(own_card)).filter(card__isnull=False).order_by("pk").count() == 2
+    named = model.objects.filter(pk=OuterRef("pk")).annotate(x=F("card")).values("name")
+    assert model.objects.filter(name__in=model.objects.values("name")).update(name=Subquery(named)) == 3
+    assert model.objects.extra(order_by=["-refusals_client.name", "id"]).first().pk == 2
+    assert model.objects.extra(select={"note": "1"}).extra(order_by=["note", "pk"]).first().pk == 1
     assert model.objects.order_by(Case(When(card__isnull=True, then=1), default=0), "name").count() == 3
     assert model().note == "none" and model.objects.raw("select * from refusals_client where id = 1")[0].card == "defaults"
 
 
 def questions(model):
-    from django.db.models import Count, Exists, F, Max, Min, OuterRef, Q, Subquery, Value, Window
+    from django.db.models import Case, Count, Exists, F, Max, Min, OuterRef, Q, Subquery, Value, When, Window
     from django.db.models.functions import Length, Lower, Rank, Concat
     from django.db.models.lookups import Exact
 
@@ -295,6 +309,39 @@ def questions(model):
         "partition": lambda: objects.annotate(x=Window(Rank(), partition_by=[F("card")])),
         "order in a subquery": lambda: objects.filter(pk__in=model.objects.order_by("card").values("pk")[:1]),
         "subquery": lambda: objects.annotate(x=Subquery(model.objects.values(y=Max("card"))[:1])),
+        "union": lambda: objects.values("card").union(objects.values("card")),
+        "union of annotations": lambda: objects.values(c=F("card")).union(objects.values(c=F("card"))),
+        "values of a union": lambda: objects.union(objects.filter(pk=1)).values("card"),
+        "union inside of a union": lambda: objects.values("name").union(objects.values("card").union(objects.values("card")), all=True),
+        "intersection": lambda: objects.values("card").intersection(objects.values("card")),
+        "difference": lambda: objects.values("card").difference(objects.values("card")),
+        "count of a union": lambda: objects.values("card").union(objects.values("card")).count(),
+        "union in a subquery": lambda: objects.filter(pk__in=objects.values("card").union(objects.values("name"))),
+        "order of a union": lambda: objects.values("card").union(objects.values("card"), all=True).order_by("card"),
+        "order of a union of annotations": lambda: objects.values(c=F("card")).union(objects.values(c=F("card")), all=True).order_by("c"),
+        "in a select of ciphertexts": lambda: objects.filter(name__in=objects.values("card")),
+        "not in a select of ciphertexts": lambda: objects.exclude(name__in=objects.values_list("card", flat=True)),
+        "in a select from elsewhere": lambda: model.order.objects.filter(total__in=objects.values("card")),
+        "in a select of annotations": lambda: objects.filter(name__in=objects.values(c=F("card"))),
+        "equal to a subquery": lambda: objects.filter(name=Subquery(objects.values("card")[:1])),
+        "equal to a query": lambda: objects.filter(name=objects.values("card")[:1]),
+        "equal to an annotated subquery": lambda: objects.annotate(c=Subquery(objects.values("card")[:1])).filter(name=F("c")),
+        "order by a subquery": lambda: model.order.objects.order_by(Subquery(objects.values("card")[:1])),
+        "order by an annotated subquery": lambda: model.order.objects.annotate(c=Subquery(objects.values("card")[:1])).order_by("c"),
+        "max of a subquery": lambda: model.order.objects.annotate(c=Subquery(objects.values("card")[:1])).aggregate(Max("c")),
+        "function of a subquery": lambda: model.order.objects.annotate(x=Lower(Subquery(objects.values("card")[:1]))),
+        "condition of an annotation": lambda: model.order.objects.annotate(
+            x=Case(When(total__in=objects.values("card"), then=1), default=0)
+        ),
+        "extra order_by": lambda: objects.extra(order_by=["card"]),
+        "extra order_by descending": lambda: objects.extra(order_by=["name", "-card"]),
+        "extra order_by of a table": lambda: objects.values("pk").extra(order_by=["-refusals_client.card"]),
+        "subquery in another field": lambda: objects.update(name=Subquery(objects.values("card")[:1])),
+        "query in another field": lambda: objects.update(name=objects.values("card")[:1]),
+        "subquery in a case": lambda: objects.update(name=Case(When(pk=1, then=Subquery(objects.values("card")[:1])), default=Value("x"))),
+        "subquery of a new row": lambda: objects.create(name=Subquery(objects.values("card")[:1])),
+        "subquery of new rows": lambda: objects.bulk_create([model(), model(name=Lower(Subquery(objects.values("card")[:1])))]),
+        "deleted by a subquery": lambda: objects.filter(name__in=objects.values("card")).delete(),
         "stored in another field": lambda: objects.update(name=F("card")),
         "stored in another field by a function": lambda: objects.update(name=Lower("card")),
         "in_bulk": lambda: objects.in_bulk(["x"], field_name="card"),
@@ -342,6 +389,14 @@ def declared(**options):
         (953, lambda m, f: declared(meta={"constraints": [m.UniqueConstraint(f.Lower("card"), name="c")]})),
         (953, lambda m, f: declared(meta={"constraints": [m.UniqueConstraint(fields=["name"], condition=m.Q(card="x"), name="c")]})),
         (953, lambda m, f: declared(meta={"constraints": [checked(m, ~m.Q(name="a") | m.Q(card__contains="x"))]})),
+        (953, lambda m, f: declared(meta={"constraints": [checked(m, m.Q(name=m.F("card")))]})),
+        (953, lambda m, f: declared(meta={"constraints": [checked(m, exact(m.F("card"), "x"))]})),
+        (953, lambda m, f: declared(meta={"constraints": [checked(m, m.Q(exact(m.F("card"), "x")))]})),
+        (957, lambda m, f: declared(default=5)),
+        (957, lambda m, f: declared(default=b"x")),
+        (None, lambda m, f: declared(default=gettext_lazy("x"))),
+        (None, lambda m, f: declared(default=lambda: 5)),
+        (None, lambda m, f: declared(null=True, default=None)),
         (None, lambda m, f: declared(meta={"constraints": [checked(m, m.Q(name="a") | m.Q(card__isnull=False))]})),
         (None, lambda m, f: declared(meta={"indexes": [m.Index(fields=["name"], condition=m.Q(card=None), name="i")]})),
         (954, lambda m, f: declared(meta={"indexes": [m.Index(fields=["name"], condition=m.Q(card="x"), name="i")]})),
@@ -364,6 +419,18 @@ def test_system_checks_name_what_an_encrypted_field_cannot_be(shop, id, make):
     errors = [error for error in found.check(databases=["default"]) if error.id.startswith("fields.E95")]
     assert [error.id for error in errors] == ([] if id is None else [f"fields.E{id}"])
     assert all(error.hint for error in errors)
+
+
+def exact(left, right):
+    from django.db.models.lookups import Exact
+
+    return Exact(left, right)
+
+
+def gettext_lazy(text):
+    from django.utils.translation import gettext_lazy
+
+    return gettext_lazy(text)
 
 
 def checked(models, condition):

@@ -1,15 +1,18 @@
 """What Django must not do with an encrypted field: in a query FieldError, in a model a system check."""
 
+import functools
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from django.core import checks
 from django.core.exceptions import FieldError
 from django.db.models import Count, F, Index, Subquery, UniqueConstraint
-from django.db.models.expressions import Case, Col, ExpressionWrapper, Ref, Value, When
+from django.db.models.expressions import Case, Col, Exists, ExpressionWrapper, Ref, Value, When
 from django.db.models.functions import Cast, Coalesce
 from django.db.models.lookups import Exact, IsNull
 from django.db.models.sql import Query, UpdateQuery
+from django.db.models.sql.compiler import SQLCompiler
+from django.db.models.sql.subqueries import InsertQuery
 
 from ._columns import LOOKUP
 
@@ -42,9 +45,8 @@ def carries(value: Any, field: "EncryptedField") -> bool:
             # What bulk_update makes of its values where the database needs it.
             return bool(_output(value) == field) and carries(value.get_source_expressions()[0], field)
         case Subquery():
-            query = value.query
-            columns = [*query.select, *query.annotation_select.values()]
-            return not query.combinator and len(columns) == 1 and carries(columns[0], field)
+            selects = _columns(value.query)
+            return len(selects) == 1 and len(selects[0]) == 1 and carries(selects[0][0], field)
     return False
 
 
@@ -79,9 +81,61 @@ class EncryptedCol(Col):
     def as_sql(self, compiler: Any, connection: Any) -> Any:
         if not getattr(compiler, "_libkms_checked", False):
             compiler._libkms_checked = True
-            for what, field in _misuses(compiler.query):
-                raise refuse(field, what)
+            _check_query(compiler.query)
         return super().as_sql(compiler, connection)
+
+
+def _check_query(query: Any) -> None:
+    for what, field in _misuses(query):
+        raise refuse(field, what)
+
+
+def install() -> None:
+    """Watch the queries that may use an encrypted column without compiling it themselves, but in a part with a compiler of
+    its own. Compilers of all databases are subclasses."""
+    original = SQLCompiler.__init__
+
+    @functools.wraps(original)
+    def checked(self: SQLCompiler, query: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, query, *args, **kwargs)
+        if isinstance(query, Query) and (
+            query.combinator or query.extra_order_by or any(map(_has_subquery, _expressions(query)))
+        ):
+            _check_query(query)
+
+    SQLCompiler.__init__ = checked  # type: ignore[method-assign]
+
+
+def _expressions(query: Any) -> Iterator[Any]:
+    yield from query.annotations.values()
+    yield query.where
+    yield from query.order_by
+    for _, value in _assigned(query):
+        yield value
+
+
+def _has_subquery(expression: Any) -> bool:
+    if isinstance(expression, (Subquery, Query)):
+        return True
+    parts = getattr(expression, "children", None)
+    if parts is None and hasattr(expression, "get_source_expressions"):
+        parts = expression.get_source_expressions()
+    return any(map(_has_subquery, parts or ()))
+
+
+def _columns(query: Any) -> list[list[Any]]:
+    """The columns of a query, or of each part of a combined one; none where it selects all fields of its model."""
+    if not query.combinator:
+        return [[*query.select, *query.annotation_select.values()]]
+    found = []
+    for part in query.combined_queries:
+        # As the compiler does; `selected` came with Django 5.2.
+        name = "selected" if hasattr(query, "selected") else "values_select"
+        if getattr(query, name) and not getattr(part, name):
+            part = part.clone()
+            part.set_values(getattr(query, name))
+        found += _columns(part)
+    return found
 
 
 def _inside(expression: Any, plain: bool = False) -> Iterator["EncryptedField"]:
@@ -90,7 +144,13 @@ def _inside(expression: Any, plain: bool = False) -> Iterator["EncryptedField"]:
         if not plain:
             yield _target(expression)
         return
-    if isinstance(expression, (Subquery, Query)) or not hasattr(expression, "get_source_expressions"):
+    if isinstance(expression, (Subquery, Query)):
+        query = expression.query if isinstance(expression, Subquery) else expression
+        if not plain and not isinstance(expression, Exists):
+            for column in (column for columns in _columns(query) for column in columns):
+                yield from _inside(column)
+        return
+    if not hasattr(expression, "get_source_expressions"):
         return
     sources = [source for source in expression.get_source_expressions() if source is not None]
     match expression:
@@ -123,12 +183,16 @@ def _misuses(query: Any) -> Iterator[tuple[str, "EncryptedField"]]:
     for item in _ordering(query):
         for field in _named(query, item):
             yield "sorting by it", field
-    assignments = getattr(query, "values") if isinstance(query, UpdateQuery) else ()
-    for assigned, _, value in assignments:
-        if hasattr(value, "resolve_expression"):
+    for assigned, value in _assigned(query):
+        resolved = value
+        if isinstance(query, UpdateQuery):
             resolved = value.resolve_expression(query.clone(), allow_joins=False, for_save=True)
-            for field in _inside(resolved, isinstance(getattr(assigned, "cached_col", None), EncryptedCol)):
-                yield f"its ciphertext in {assigned.name}", field
+        for field in _inside(resolved, isinstance(getattr(assigned, "cached_col", None), EncryptedCol)):
+            yield f"its ciphertext in {assigned.name}", field
+    if query.combinator and not query.combinator_all:
+        for part in _columns(query):
+            for field in _without_key(part):
+                yield f"{query.combinator.upper()}{' without ALL' * (query.combinator == 'union')} of it", field
     columns = [*query.select, *query.annotation_select.values()]
     if query.distinct_fields:
         for name in query.distinct_fields:
@@ -142,9 +206,19 @@ def _misuses(query: Any) -> Iterator[tuple[str, "EncryptedField"]]:
             yield "grouping by it", field
 
 
+def _assigned(query: Any) -> Iterator[tuple[Any, Any]]:
+    """The fields that an UPDATE or INSERT assigns expressions to."""
+    pairs: Iterable[tuple[Any, Any]] = ()
+    if isinstance(query, UpdateQuery):
+        pairs = ((field, value) for field, _, value in getattr(query, "values"))
+    elif isinstance(query, InsertQuery):
+        pairs = ((field, vars(row).get(field.attname)) for row in getattr(query, "objs") for field in query.fields)
+    return ((field, value) for field, value in pairs if hasattr(value, "resolve_expression"))
+
+
 def _ordering(query: Any) -> Iterable[Any]:
     if query.extra_order_by:
-        return ()
+        return query.extra_order_by  # type: ignore[no-any-return]
     found: Iterable[Any] = query.order_by
     if not found and query.default_ordering and query.get_meta():
         found = query.get_meta().ordering or ()
@@ -159,6 +233,14 @@ def _named(query: Any, item: Any) -> Iterator["EncryptedField"]:
     name = str(item).lstrip("-+")
     if name in query.annotations:
         yield from _inside(query.annotations[name])
+        return
+    table, _, column = name.rpartition(".")
+    if table:
+        # Of extra(order_by=...), with the names of the database.
+        named = (getattr(field, "cached_col", None) for field in query.get_meta().concrete_fields)
+        yield from (_target(col) for col in named if isinstance(col, EncryptedCol) and col.target.column == column.strip('`"'))
+        return
+    if name in query.extra:
         return
     try:
         field = query.names_to_path(name.split("__"), query.get_meta())[1]
@@ -227,6 +309,17 @@ def check_field(field: "EncryptedField") -> list[checks.CheckMessage]:
     latest = [meta.get_latest_by] if isinstance(meta.get_latest_by, str) else meta.get_latest_by or ()
     if any(field.name in _names_in(item) for item in latest):
         found.append(error(955, "Meta.get_latest_by"))
+    default = field.get_prep_value(field.default) if field.has_default() else None
+    if not (default is None or callable(default) or isinstance(default, field.accepts)):
+        expected = " or ".join(kind.__name__ for kind in field.accepts)
+        found.append(
+            checks.Error(
+                f"The default of an encrypted field must be {expected}, not {type(default).__name__}.",
+                hint="Convert the default, or use a function that returns the value.",
+                obj=field,
+                id="fields.E957",
+            )
+        )
     if getattr(field, "has_db_default", bool)():
         found.append(
             checks.Error(
@@ -253,8 +346,11 @@ def _compared(condition: Any) -> Iterator[str]:
             name, *lookups = child[0].split("__")
             if lookups != ["isnull"] and not (child[1] is None and lookups in ([], ["exact"])):
                 yield name
+            yield from _names_in(child[1]) if hasattr(child[1], "resolve_expression") else ()
         else:
             yield from _compared(child)
+    if not hasattr(condition, "children") and not isinstance(condition, IsNull) and condition is not None:
+        yield from _names_in(condition)
 
 
 def _names_in(item: Any) -> set[str]:

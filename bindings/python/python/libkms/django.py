@@ -15,10 +15,11 @@ Before `db_table` or `db_column` changes, or the field's name, give the field a 
 name, with `ReencryptField` in the migration.
 
 The database sees ciphertexts, each different even for equal values. So a field can't be compared with a value, sorted,
-grouped, indexed or unique: queries raise FieldError and system checks report fields.E950 to E956; `isnull` and `Count` work.
+grouped, indexed or unique: queries raise FieldError and system checks report fields.E950 to E957; `isnull` and `Count` work.
 To find rows by a value, add a column with an HMAC of it. An expression that would reach the field without being encrypted
-raises FieldError. SQL text that a program writes itself isn't seen here; what it stores without encrypting raises
-`MalformedCiphertext` when read.
+raises FieldError. SQL text that a program writes itself (`raw`, `RawSQL`, `extra`) isn't checked; what it stores without
+encrypting raises `MalformedCiphertext` when read. Importing this module adds the checks to every query of Django that uses an
+encrypted field.
 
 `move_rows` re-encrypts old rows under the newest version of the key that the field's alias names now.
 """
@@ -34,7 +35,7 @@ from django.db.migrations.operations.base import Operation
 from django.utils.functional import Promise
 
 from ._columns import context_of, decrypt, key_name, of_type
-from ._django_checks import EncryptedCol, OnlyNull, check_expression, check_field, refuse
+from ._django_checks import EncryptedCol, OnlyNull, check_expression, check_field, install, refuse
 from ._keystore import Keystore, open
 from ._moving import Background, Context, Progress, ProgressCallback, Row, Stopped, move
 from ._types import KeyName
@@ -202,6 +203,9 @@ class EncryptedTextField(EncryptedField):
     def value_to_string(self, obj: Any) -> str:
         value = self.value_from_object(obj)
         return "" if value is None else str(value)
+
+
+install()
 
 
 def move_rows(
