@@ -1,4 +1,4 @@
-"""What SQLAlchemy must not do with an encrypted column, refused when a table is declared or a statement is compiled.
+"""What SQLAlchemy must not do with an encrypted column, refused when a statement is compiled.
 
 A value reaches the database encrypted only as a parameter of the column's type. Any other expression would store what it
 computes as it is, so each expression is refused that isn't known to yield a ciphertext of this very column. A parameter
@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from sqlalchemy import Column, Constraint, Index, PrimaryKeyConstraint, Table, UniqueConstraint, event
+from sqlalchemy import Column, Table
 from sqlalchemy.exc import CompileError
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -33,7 +33,7 @@ from sqlalchemy.sql.elements import (
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.selectable import CompoundSelect, Exists, ScalarSelect, Select, SelectBase, TableClause, Values
 from sqlalchemy.sql.visitors import iterate
-from sqlalchemy.types import TypeDecorator, TypeEngine
+from sqlalchemy.types import TypeEngine
 
 from ._columns import LOOKUP
 from ._sqlalchemy_base import Ciphertext, Encrypted, EncryptedColumnError
@@ -166,7 +166,7 @@ def _assignments(
                 )
         if _is_encrypted(column):
             yield column, value
-        elif _uses(value):
+        elif uses(value):
             raise EncryptedColumnError(
                 f"{name(column)} isn't encrypted, and this expression would store a ciphertext in it; read the value and "
                 f"pass it, or take the ciphertext itself as type_coerce(column, LargeBinary)"
@@ -210,12 +210,12 @@ def _conflict(statement: Any) -> Iterable[tuple[Any, Any]]:
 # Questions about ciphertexts.
 
 
-def _uses(element: Any) -> bool:
+def uses(element: Any) -> bool:
     """Whether an expression's value depends on a ciphertext."""
     match element:
         case TypeCoerce():
             # The program asks for the bytes themselves.
-            return isinstance(element.type, Encrypted) and _uses(element.clause)
+            return isinstance(element.type, Encrypted) and uses(element.clause)
         case BindParameter() | Exists() | SelectBase():
             return False
         case ScalarSelect():
@@ -228,14 +228,14 @@ def _uses(element: Any) -> bool:
             return False
         case ColumnElement() if _is_encrypted(element):
             return True
-    return isinstance(element, ClauseElement) and any(map(_uses, element.get_children()))
+    return isinstance(element, ClauseElement) and any(map(uses, element.get_children()))
 
 
 def _selects(select: Any) -> bool:
-    return any(_uses(column) for row in _columns_of(select) or () for column in row)
+    return any(uses(column) for row in _columns_of(select) or () for column in row)
 
 
-def _refuse(what: str) -> None:
+def refuse(what: str) -> None:
     raise EncryptedColumnError(f"{what} an encrypted column means nothing, as equal values differ there; {LOOKUP}")
 
 
@@ -275,8 +275,8 @@ def _with_named(clauses: Iterable[Any], select: "Select[Any] | CompoundSelect[An
 
 
 def _check_order(select: "Select[Any] | CompoundSelect[Any]") -> None:
-    if any(map(_uses, _with_named(select._order_by_clauses, select))):
-        _refuse("sorting by")
+    if any(map(uses, _with_named(select._order_by_clauses, select))):
+        refuse("sorting by")
 
 
 def _check_select(select: "Select[Any]") -> None:
@@ -284,15 +284,15 @@ def _check_select(select: "Select[Any]") -> None:
     _check_order(select)
     for element in _inside(select._raw_columns):
         parts = [getattr(element, part, None) for part in ("order_by", "partition_by")]
-        if any(map(_uses, _with_named([part for part in parts if isinstance(part, ClauseElement)], select))):
-            _refuse("a window over or an order inside of a function by")
+        if any(map(uses, _with_named([part for part in parts if isinstance(part, ClauseElement)], select))):
+            refuse("a window over or an order inside of a function by")
     grouped = _with_named(select._group_by_clauses, select)
-    if any(map(_uses, grouped)) and not _has_keys(grouped):
-        _refuse("grouping by")
-    if any(map(_uses, _with_named(select._distinct_on, select))) or (
+    if any(map(uses, grouped)) and not _has_keys(grouped):
+        refuse("grouping by")
+    if any(map(uses, _with_named(select._distinct_on, select))) or (
         select._distinct and any(map(_is_encrypted, columns)) and not _has_keys(columns)
     ):
-        _refuse("DISTINCT of")
+        refuse("DISTINCT of")
 
 
 def _inside(elements: Iterable[Any]) -> Iterator[Any]:
@@ -308,7 +308,7 @@ def _check_union(union: CompoundSelect[Any]) -> None:
     if not union.keyword.name.endswith("_ALL"):
         for columns in _columns_of(union) or []:
             if any(map(_is_encrypted, columns)) and not _has_keys(columns):
-                _refuse(f"{union.keyword.name} (without ALL) of")
+                refuse(f"{union.keyword.name} (without ALL) of")
 
 
 def _has_keys(columns: Iterable[Any]) -> bool:
@@ -327,21 +327,21 @@ def _check_expression(element: Any, types: Types) -> None:
     match element:
         case FunctionElement():
             called = getattr(element, "name", "")
-            inside = [part for part in element.clauses if _uses(part)]
+            inside = [part for part in element.clauses if uses(part)]
             if inside and called == "count":
                 inside = [part for part in inside if isinstance(part, UnaryExpression)]
             kind = inside[0].type if inside else None
             if inside and not (called == "coalesce" and isinstance(kind, Encrypted) and _carries(element, kind, types)):
-                _refuse(f"{called}() of")
+                refuse(f"{called}() of")
         case UnaryExpression() if element.operator is operators.distinct_op or element.modifier in _SORTS:
-            if _uses(element.element):
-                _refuse("sorting by or DISTINCT of")
+            if uses(element.element):
+                refuse("sorting by or DISTINCT of")
         case Cast():
-            if _uses(element.clause):
-                _refuse("a cast of")
+            if uses(element.clause):
+                refuse("a cast of")
         case BinaryExpression() if element.operator not in (operators.is_, operators.is_not):
-            if any(_uses(side) or _selects(side) for side in (element.left, element.right)):
-                _refuse("a comparison with")
+            if any(uses(side) or _selects(side) for side in (element.left, element.right)):
+                refuse("a comparison with")
 
 
 def _everything(statement: Any) -> Iterator[Any]:
@@ -378,59 +378,8 @@ def check_compiled(compiler: SQLCompiler) -> None:
             _check_expression(element, types)
 
 
-# Tables.
-
-
-def _inside_of(kind: Any) -> Iterator[Any]:
-    """Other types that a type uses: its variants for some dialects, what it decorates, what it is an array of."""
-    parts = [*getattr(kind, "_variant_mapping", {}).values(), getattr(kind, "item_type", None)]
-    if isinstance(kind, TypeDecorator):
-        parts.append(kind.impl_instance)
-    for part in parts:
-        if part is not None:
-            yield part
-            yield from _inside_of(part)
-
-
-def _check_column(column: "Column[Any]", table: Any) -> None:
-    if not isinstance(table, Table):
-        return
-    inside = list(_inside_of(column.type))
-    if not isinstance(column.type, Encrypted):
-        if any(isinstance(part, Encrypted) for part in inside):
-            raise EncryptedColumnError(
-                f"{table.name}.{column.name}: an encrypted type inside of another type doesn't protect the column; use "
-                f"EncryptedText or EncryptedBytes itself, or a subclass"
-            )
-        return
-    if column.type._variant_mapping:
-        raise EncryptedColumnError(f"{table.name}.{column.name} is encrypted, and a variant of its type wouldn't be")
-    column.type = column.type.placed(f"{table.name}.{column.name}")
-    if column.primary_key or column.unique or column.index or column.foreign_keys:
-        _refuse(f"{table.name}.{column.name}: a primary key, a unique or foreign key or an index of")
-    made = (column.server_default, column.server_onupdate, column.computed, column.identity)
-    defaults = (column.default, column.onupdate)
-    if any(part is not None for part in made) or any(part is not None and part.is_clause_element for part in defaults):
-        raise EncryptedColumnError(
-            f"{table.name}.{column.name} is encrypted, and the database would store its default as it is; "
-            f"use default= or onupdate= with a value or a Python function"
-        )
-
-
-def _check_parts(parts: Iterable[Any]) -> None:
-    for part in parts:
-        if isinstance(part, (Index, UniqueConstraint, PrimaryKeyConstraint)):
-            elements = part.expressions if isinstance(part, Index) else part.columns
-            if any(map(_uses, elements)):
-                _refuse(f"a unique key or an index ({part.name or 'without a name'}) of")
-
-
-def _before_create(table: Table, *_: Any, **__: Any) -> None:
-    _check_parts([*table.constraints, *table.indexes])
-
-
 def install() -> None:
-    """Watches all tables and statements. Compilers of all dialects are subclasses, and statements compile once."""
+    """Watch all statements. Compilers of all dialects are subclasses, and statements compile once."""
     original = SQLCompiler.__init__
 
     @functools.wraps(original)
@@ -445,7 +394,3 @@ def install() -> None:
         check_compiled(self)
 
     SQLCompiler.__init__ = checked  # type: ignore[method-assign]
-    event.listen(Column, "after_parent_attach", _check_column)
-    event.listen(Table, "before_create", _before_create)
-    for kind in (Index, Constraint):
-        event.listen(kind, "after_parent_attach", lambda part, parent: _check_parts([part]))

@@ -40,10 +40,10 @@ from typing import Any
 from sqlalchemy import Column, Engine, Table, and_, func, select, tuple_, type_coerce, update
 from sqlalchemy.orm import InstrumentedAttribute
 
+from . import _sqlalchemy_checks, _sqlalchemy_tables
 from ._columns import context_of
 from ._moving import Background, Progress, ProgressCallback, Row, Stopped, move
 from ._sqlalchemy_base import Ciphertext, Encrypted, EncryptedColumnError, KeystoreSource
-from ._sqlalchemy_checks import install
 
 __all__ = [
     "Background",
@@ -83,7 +83,8 @@ class EncryptedText(Encrypted[str]):
         return value.decode()
 
 
-install()
+_sqlalchemy_checks.install()
+_sqlalchemy_tables.install()
 
 
 def move_rows(
