@@ -15,7 +15,7 @@ use pyo3::prelude::*;
 
 use crate::error::raise;
 
-/// Bytes of input from which on the GIL is let go: see `docs/python.md` for the measurement.
+/// Bytes of input from which on the GIL is let go: see `docs/internals/python.md` for the measurement.
 static RELEASE_FROM: AtomicUsize = AtomicUsize::new(1 << 20);
 
 /// What a thread is in the middle of.
