@@ -1,4 +1,4 @@
-/// libkms in C++17: a key management service that lives inside a program.
+/// libkms in C++17: an embedded key management service.
 ///
 ///     auto keystore = kms::keystore::open("keys.db", kms::options{}.root_key_file("root.key").create(true));
 ///     auto id = keystore.create_key(kms::create_key_options{}.rotate_every(std::chrono::hours(24 * 90)));
