@@ -49,7 +49,7 @@ extern "C" fn before_main() {
     if std::env::var_os("KMS_TEST_UNPRIVILEGED").is_some() && unsafe { libc::geteuid() } == 0 {
         give_up_root();
     }
-    role::play(ROLES, crate::folder::choose(60, 600));
+    role::play(ROLES, crate::folder::choose(300, 900));
 }
 
 fn give_up_root() {

@@ -198,7 +198,7 @@ fn source(old: &str) -> String {
     let mut list = String::from("///\n");
     for action in ACTIONS {
         let functions = if action.functions.is_empty() { "-".to_owned() } else { action.functions.join(", ") };
-        writeln!(list, "///     {:<32}{functions}", action.name).unwrap();
+        writeln!(list, "///   {:<32}{functions}", action.name).unwrap();
     }
     format!("{head}{FIRST}{list}{LAST}{tail}")
 }
