@@ -3,7 +3,7 @@
 use super::deletion::Deletion;
 use super::id::{KeyId, VersionId};
 use super::material::Imported;
-use super::rotation::{Interval, Rotation};
+use super::rotation::{Interval, Rotation, Schedule};
 use super::state::KeyState;
 use super::time::Time;
 use super::version::Version;
@@ -112,6 +112,17 @@ impl Key {
     /// The creation time of the newest version (LastRotationDate).
     pub fn last_rotation(&self) -> Option<Time> {
         self.primary.map(|primary| primary.created)
+    }
+
+    /// What decides when this key rotates.
+    pub fn schedule(&self) -> Schedule {
+        let (policy, future_noticed) = (self.policy, self.future_noticed);
+        Schedule { policy, enabled: self.state == KeyState::Enabled, last: self.last_rotation(), future_noticed }
+    }
+
+    /// NextRotationDate, when the next rotation is carried out. Reported while rotation is Enabled or Suspended.
+    pub fn next_rotation(&self) -> Option<Time> {
+        self.schedule().next()
     }
 
     /// When the clock must next look at this key.

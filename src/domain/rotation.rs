@@ -10,7 +10,6 @@
 
 use std::fmt;
 
-use super::key::Key;
 use super::limits::INTERVAL_SECONDS;
 use super::state::KeyState;
 use super::time::Time;
@@ -95,25 +94,37 @@ pub enum Finding {
     NoteVoid,
 }
 
-impl Key {
+/// What decides when a key rotates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Schedule {
+    pub policy: Option<Interval>,
+    /// Only an Enabled key rotates.
+    pub enabled: bool,
+    /// The creation time of the newest version (LastRotationDate).
+    pub last: Option<Time>,
+    /// When a LastRotationDate that lies in the future was noticed.
+    pub future_noticed: Option<Time>,
+}
+
+impl Schedule {
     /// NextRotationDate, when the next rotation is carried out: LastRotationDate + RotationInterval, or one interval after a
     /// future date was noticed. Reported while rotation is Enabled or Suspended; may lie in the past while Suspended.
-    pub fn next_rotation(&self) -> Option<Time> {
-        let next = self.scheduled()?;
+    pub fn next(&self) -> Option<Time> {
+        let next = self.after_last()?;
         Some(match self.future_noticed {
             Some(noticed) => next.min(noticed.plus_seconds(self.policy?.seconds())),
             None => next,
         })
     }
 
-    fn scheduled(&self) -> Option<Time> {
-        Some(self.last_rotation()?.plus_seconds(self.policy?.seconds()))
+    fn after_last(&self) -> Option<Time> {
+        Some(self.last?.plus_seconds(self.policy?.seconds()))
     }
 
-    /// What a look at `now` makes of [`Key::future_noticed`]: it is set when the newest version lies in the future, and
+    /// What a look at `now` makes of `future_noticed`: it is set when the newest version lies in the future, and
     /// forgotten when it was set by a wrong clock.
     pub fn future_noticed_at(&self, now: Time) -> Option<Time> {
-        let (Some(interval), Some(last)) = (self.policy, self.last_rotation()) else { return self.future_noticed };
+        let (Some(interval), Some(last)) = (self.policy, self.last) else { return self.future_noticed };
         match self.future_noticed {
             None if last > now => Some(now),
             Some(noticed) if last <= now && last.millis_since(noticed) >= interval.seconds().saturating_mul(1000) => {
@@ -124,17 +135,17 @@ impl Key {
     }
 
     /// Looks at the schedule at `now`. Only an Enabled key with a policy can be due.
-    pub fn look_at_rotation(&self, now: Time) -> Finding {
-        if self.state != KeyState::Enabled || self.policy.is_none() {
+    pub fn look(&self, now: Time) -> Finding {
+        if !self.enabled || self.policy.is_none() {
             return Finding::NotDue;
         }
         let is_due = |next: Option<Time>| next.is_some_and(|next| next <= now);
         match (self.future_noticed, self.future_noticed_at(now)) {
             (None, Some(_)) => Finding::FutureLast,
             // The schedule counts from the newest version again, and may be overdue by that.
-            (Some(_), None) if !is_due(self.scheduled()) => Finding::NoteVoid,
+            (Some(_), None) if !is_due(self.after_last()) => Finding::NoteVoid,
             (Some(_), None) => Finding::Due,
-            _ if is_due(self.next_rotation()) => Finding::Due,
+            _ if is_due(self.next()) => Finding::Due,
             _ => Finding::NotDue,
         }
     }

@@ -376,7 +376,7 @@ impl Core {
     /// Whether the clock finds something to do about the key's rotation, unless a try has just failed.
     fn is_overdue(&self, key: &Key) -> bool {
         key.policy.is_some()
-            && key.look_at_rotation(self.clock.wall()) != Finding::NotDue
+            && key.schedule().look(self.clock.wall()) != Finding::NotDue
             && clocks::coarse_ms() >= self.retry_after.load(Ordering::Relaxed)
     }
 

@@ -199,7 +199,7 @@ impl Core {
         if key.imported.is_some() || key.policy.is_some() {
             let now = self.clock.wall();
             key.state = key.state_at(now);
-            key.future_noticed = key.future_noticed_at(now);
+            key.future_noticed = key.schedule().future_noticed_at(now);
         }
         key
     }

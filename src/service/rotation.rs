@@ -66,7 +66,7 @@ impl Kms {
             state::check(stored.key.state_at(now.wall), Operation::UpdateRotationPolicy)?;
             let unchanged = stored.key.policy == rotate_every;
             stored.key.policy = rotate_every;
-            if unchanged && stored.key.look_at_rotation(now.wall) == Finding::NotDue {
+            if unchanged && stored.key.schedule().look(now.wall) == Finding::NotDue {
                 return Ok(Changed::none(None));
             }
             core.store_and_rotate(change, stored, now.wall)
@@ -149,7 +149,7 @@ fn look(change: &mut Change<'_>, mut stored: Stored, now: &Now) -> Result<Looked
     if changed {
         return Ok(Looked::Noted(change.update(stored)?, told));
     }
-    Ok(match stored.key.look_at_rotation(now.wall) {
+    Ok(match stored.key.schedule().look(now.wall) {
         Finding::NotDue => Looked::Nothing,
         Finding::Due => Looked::Rotated(new_version(change, stored, now.wall)?),
         Finding::FutureLast => {
@@ -204,7 +204,7 @@ impl Core {
         mut stored: Stored,
         now: Time,
     ) -> Result<Changed<Option<VersionId>>> {
-        match stored.key.look_at_rotation(now) {
+        match stored.key.schedule().look(now) {
             Finding::Due => {
                 let stored = new_version(change, stored, now)?;
                 return self.rotated(change, stored, |version| version);
