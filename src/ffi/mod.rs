@@ -30,6 +30,7 @@ mod status;
 mod types;
 
 mod guard;
+mod last_error;
 mod out;
 mod ptr;
 

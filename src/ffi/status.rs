@@ -4,7 +4,7 @@
 
 use std::ffi::{CStr, c_char};
 
-use super::guard;
+use super::last_error;
 use crate::error::Status;
 
 /// The outcome of a call: KMS_OK, or why it failed. Grouped by hundreds: 1xx arguments, 2xx existence, 3xx state and
@@ -117,7 +117,7 @@ fn names(status: kms_status) -> (&'static CStr, &'static CStr) {
 /// `buf` may be NULL when `cap` is 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kms_last_error(buf: *mut c_char, cap: usize) -> usize {
-    guard::with_last_error(|text| {
+    last_error::with(|text| {
         // SAFETY: the caller gives `cap` writable bytes at `buf`.
         unsafe { super::ptr::write_text(buf, cap, text) };
         text.len()

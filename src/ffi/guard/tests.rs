@@ -12,7 +12,7 @@ impl Drop for Bomb {
 #[test]
 fn a_panic_becomes_a_status_with_a_text() {
     assert_eq!(guard(|| panic!("inside")), Status::Internal as i32);
-    with_last_error(|text| {
+    last_error::with(|text| {
         assert!(text.contains("bug") && !text.contains("inside"), "{text}");
         0
     });
@@ -23,12 +23,12 @@ fn a_panic_becomes_a_status_with_a_text() {
 #[test]
 fn success_clears_the_text_and_failure_sets_it() {
     assert_eq!(guard(|| Err(Status::KeyNotFound.error("gone"))), 200);
-    with_last_error(|text| {
+    last_error::with(|text| {
         assert_eq!(text, "gone");
         0
     });
     assert_eq!(guard(|| Ok(())), KMS_OK);
-    with_last_error(|text| {
+    last_error::with(|text| {
         assert_eq!(text, "");
         0
     });
@@ -38,7 +38,7 @@ fn success_clears_the_text_and_failure_sets_it() {
 fn the_text_belongs_to_its_thread() {
     let _ = guard(|| Err(Status::KeyNotFound.error("mine")));
     std::thread::spawn(|| {
-        with_last_error(|text| {
+        last_error::with(|text| {
             assert_eq!(text, "");
             0
         })
@@ -55,9 +55,12 @@ fn a_success_clears_its_own_text_whatever_other_threads_do() {
     });
     let _ = guard(|| Err(Status::KeyNotFound.error("mine")));
     other.join().unwrap();
-    assert!(FAILED.load(Ordering::Relaxed) > 0, "a standing failure isn't counted, so a success wouldn't clear it");
+    assert!(
+        last_error::FAILED.load(std::sync::atomic::Ordering::Relaxed) > 0,
+        "a standing failure isn't counted, so a success wouldn't clear it"
+    );
     assert_eq!(guard(|| Ok(())), KMS_OK);
-    with_last_error(|text| {
+    last_error::with(|text| {
         assert_eq!(text, "");
         0
     });
