@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use super::event::{Event, EventHandler};
 use crate::sys::fork;
-use crate::sys::sync::{Alarm, Lock, Thread, Wake};
+use crate::sys::sync::{Alarm, Lock, Wake};
+use crate::sys::thread::Thread;
 
 /// Events that wait for the listener; what comes then is dropped, and counted.
 const CAPACITY: usize = 1024;

@@ -10,7 +10,8 @@ use crate::domain::time::Time;
 use crate::error::{Result, Status};
 use crate::store;
 use crate::sys::clocks;
-use crate::sys::sync::{Lock, Thread, Wake};
+use crate::sys::sync::{Lock, Wake};
+use crate::sys::thread::Thread;
 
 /// The longest sleep: a wall clock that was set is noticed after it.
 const STEP_MS: i64 = 1000;

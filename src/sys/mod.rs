@@ -19,7 +19,8 @@
 //! * `shield`: no cancellation and no shut fork gate while a call runs.
 //! * `signal`: keeps signals off our threads, but SIGBUS.
 //! * `stack`: wipes copies of keys from the stack.
-//! * `sync`: locks, waiting and threads.
+//! * `sync`: locks and waiting.
+//! * `thread`: the library's own threads.
 //! * `vdso`: bytes of the kernel without a system call.
 //! * `waiting`: calls that are refused where they would wait.
 //! * `word`: a word that processes share.
@@ -45,6 +46,7 @@ pub mod shield;
 mod signal;
 pub mod stack;
 pub mod sync;
+pub mod thread;
 mod vdso;
 pub mod waiting;
 pub mod word;

@@ -1,14 +1,12 @@
-//! Locks, waiting and threads: the only file that names lock types, so that a model checker can be swapped in.
+//! Locks and waiting: the only file that names lock types, so that a model checker can be swapped in.
 //!
 //! Everything here is std's: its futex locks keep no process-wide table that a forked child could hang on. Built with
 //! the feature `model`, unit tests run on loom's locks and atomics instead (ci/stages/loom.sh); statics keep std's.
 
 use std::collections::VecDeque;
-use std::os::unix::thread::JoinHandleExt;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 #[cfg(all(test, feature = "model"))]
@@ -239,56 +237,6 @@ impl Alarm {
 
     pub fn stopped(&self) -> bool {
         self.state.lock().map_or(true, |state| state.stopped)
-    }
-}
-
-/// The stack of a thread, on which also functions of the program run: 2 MiB, of which the kernel provides what is used.
-const STACK: usize = 2 << 20;
-
-/// A named thread of ours.
-#[derive(Debug)]
-pub struct Thread(JoinHandle<()>);
-
-impl Thread {
-    /// Starts `body` with every signal but SIGBUS blocked, so that the host's handlers run on the host's threads.
-    pub fn start(name: &str, body: impl FnOnce() + Send + 'static) -> Result<Self> {
-        let old = super::signal::block_all();
-        // Else RUST_MIN_STACK in the host's environment decides.
-        let thread = std::thread::Builder::new().name(name.into()).stack_size(STACK);
-        let started = thread.spawn(|| {
-            super::exit::this_thread_is_ours();
-            body();
-        });
-        super::signal::restore(&old);
-        started.map(Self).map_err(|e| Status::Internal.error(format!("a thread could not be started: {}", e.kind())))
-    }
-
-    /// Waits for the end of the thread; does nothing when called on the thread itself, or once `exit` has begun, when
-    /// it may never end.
-    pub fn join(self) {
-        self.join_within(Duration::MAX);
-    }
-
-    /// As `join`, but no longer than `limit`; false if the thread still runs, and is left to itself.
-    pub fn join_within(self, limit: Duration) -> bool {
-        if self.0.thread().id() == std::thread::current().id() {
-            return true;
-        }
-        let started = Instant::now();
-        let thread = self.0.into_pthread_t();
-        // SAFETY: the thread was neither joined nor detached before; after success it isn't named again.
-        let runs =
-            || unsafe { libc::pthread_tryjoin_np(thread as libc::pthread_t, std::ptr::null_mut()) } == libc::EBUSY;
-        // Asked again and again, because `exit` may begin in the midst of the waiting.
-        while !super::exit::has_begun() && runs() {
-            if started.elapsed() >= limit {
-                // SAFETY: it was neither joined nor detached, and isn't named again.
-                unsafe { libc::pthread_detach(thread) };
-                return false;
-            }
-            sleep(Duration::from_micros(200));
-        }
-        true
     }
 }
 

@@ -19,6 +19,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 const UNSAFE: &[&str] = &["ffi/", "sys/", "crypto/openssl.rs", "crypto/openssl/", "store/sqlite/locks.rs"];
 const OPENSSL: &[&str] = &["crypto/openssl.rs", "crypto/openssl/"];
 const LOCKS: &[&str] = &["sys/sync.rs"];
+const THREADS: &[&str] = &["sys/sync.rs", "sys/thread.rs"];
 
 /// Where files are opened; the vectors and the system call filter are tests.
 const DESCRIPTORS: &[&str] = &["sys/file.rs", "crypto/vectors.rs", "sys/denied.rs"];
@@ -79,7 +80,10 @@ pub fn check(name: &str, source: &str) -> Vec<String> {
             ["crate", other, ..] if is_layer(other) && other != layer && !may_import.contains(&other) => {
                 complain(path.line, format!("{layer} may not import {other} ({text})"));
             }
-            ["std", "thread", ..] | ["std", "sync"] if !stands_in(name, LOCKS) => {
+            ["std", "thread", ..] if !stands_in(name, THREADS) => {
+                complain(path.line, format!("{text} outside sys/thread.rs"));
+            }
+            ["std", "sync"] if !stands_in(name, LOCKS) => {
                 complain(path.line, format!("{text} outside sys/sync.rs"));
             }
             ["std", "sync", item, ..] if !NOT_LOCKS.contains(&item) && !stands_in(name, LOCKS) => {
@@ -177,8 +181,10 @@ mod tests {
     }
 
     #[test]
-    fn locks_and_threads_are_named_in_one_file() {
+    fn locks_and_threads_are_named_in_their_files() {
         fine("sys/sync.rs", "pub use std::sync::{Condvar, Mutex}; use std::thread;");
+        fine("sys/thread.rs", "use std::thread::JoinHandle;");
+        refused("sys/thread.rs", "use std::sync::Mutex;");
         fine("service/cache.rs", "use std::sync::{Arc, OnceLock, atomic::{AtomicU64, Ordering}}; std::thread_local!{}");
         refused("service/cache.rs", "use std::sync::{Arc, Mutex};");
         refused("service/cache.rs", "use std::sync;");

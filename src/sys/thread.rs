@@ -1,0 +1,59 @@
+//! The library's own threads.
+
+use std::os::unix::thread::JoinHandleExt;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::sync::sleep;
+use super::{exit, signal};
+use crate::error::{Result, Status};
+
+/// The stack of a thread, on which also functions of the program run: 2 MiB, of which the kernel provides what is used.
+const STACK: usize = 2 << 20;
+
+/// A named thread of ours.
+#[derive(Debug)]
+pub struct Thread(JoinHandle<()>);
+
+impl Thread {
+    /// Starts `body` with every signal but SIGBUS blocked, so that the host's handlers run on the host's threads.
+    pub fn start(name: &str, body: impl FnOnce() + Send + 'static) -> Result<Self> {
+        let old = signal::block_all();
+        // Else RUST_MIN_STACK in the host's environment decides.
+        let thread = std::thread::Builder::new().name(name.into()).stack_size(STACK);
+        let started = thread.spawn(|| {
+            exit::this_thread_is_ours();
+            body();
+        });
+        signal::restore(&old);
+        started.map(Self).map_err(|e| Status::Internal.error(format!("a thread could not be started: {}", e.kind())))
+    }
+
+    /// Waits for the end of the thread; does nothing when called on the thread itself, or once `exit` has begun, when
+    /// it may never end.
+    pub fn join(self) {
+        self.join_within(Duration::MAX);
+    }
+
+    /// As `join`, but no longer than `limit`; false if the thread still runs, and is left to itself.
+    pub fn join_within(self, limit: Duration) -> bool {
+        if self.0.thread().id() == std::thread::current().id() {
+            return true;
+        }
+        let started = Instant::now();
+        let thread = self.0.into_pthread_t();
+        // SAFETY: the thread was neither joined nor detached before; after success it isn't named again.
+        let runs =
+            || unsafe { libc::pthread_tryjoin_np(thread as libc::pthread_t, std::ptr::null_mut()) } == libc::EBUSY;
+        // Asked again and again, because `exit` may begin in the midst of the waiting.
+        while !exit::has_begun() && runs() {
+            if started.elapsed() >= limit {
+                // SAFETY: it was neither joined nor detached, and isn't named again.
+                unsafe { libc::pthread_detach(thread) };
+                return false;
+            }
+            sleep(Duration::from_micros(200));
+        }
+        true
+    }
+}
