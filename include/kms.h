@@ -1,7 +1,7 @@
-/* libkms: a key management service that lives inside a program.
+/* libkms: an embedded key management service.
  *
- * A program opens a keystore, creates customer master keys (CMKs), encrypts under them, and never thinks about rotation
- * again: a clock inside the library makes new key versions on schedule, and everything ever encrypted stays readable.
+ * A program opens a keystore, creates customer master keys (CMKs), and encrypts under them. The library rotates each key on
+ * its schedule, and every old ciphertext stays readable.
  *
  *     kms_options_t *options = kms_options_new();
  *     kms_options_set_root_key_file(options, "root.key");         // made with the keystore if neither is there
@@ -14,64 +14,68 @@
  *     kms_decrypt(kms, blob, blob_len, NULL, 0, text, sizeof text, &text_len);
  *     kms_close(kms);
  *
- * What holds for every function here, said once:
+ * The following holds for every function:
  *
- * Status     Functions return KMS_OK (0) or why they failed. Branch on the status; kms_last_error has a text for people.
- *            Treat a status that you don't know as a failure. A call that fails has changed nothing (see Keystore).
- * Threads    A kms_t may be used by all threads at once, without locks of yours. Options are for one thread at a time.
+ * Status     Functions return KMS_OK (0) or the reason of the failure. Branch on the status; kms_last_error has a text
+ *            for people. Treat an unknown status as a failure. A call that fails has changed nothing (exceptions: see
+ *            Keystore).
+ * Threads    All threads may use one kms_t at once, without locks. Options are for one thread at a time.
  *            kms_last_error is about the calling thread.
- * Text       Key ids, aliases, paths, descriptions: UTF-8, ended by NUL.
+ * Text       Key ids, aliases, paths and descriptions are UTF-8, terminated by NUL.
  * Data       A pointer and a length. (NULL, 0) is empty; NULL with another length is KMS_INVALID_ARGUMENT.
- * NULL       Where a text doesn't say that a pointer may be NULL, NULL is KMS_INVALID_ARGUMENT. A pointer that isn't aligned
- *            for its type is KMS_INVALID_ARGUMENT too, or is used as it is.
- * Output     You bring the buffer: `out`, `out_cap`, `out_len`. With `out` NULL, the call returns KMS_OK and the exact size
- *            in `*out_len`, after the same checks of arguments, existence and state, and does nothing else. If `out_cap`
- *            is too small: KMS_BUFFER_TOO_SMALL, the size in `*out_len`, `out` untouched. After any other failure
- *            `*out_len` is 0 and `out` holds no plaintext: it is untouched, or zeroed where more than 4096 bytes turned out
- *            not to be authentic, or where a plaintext that it overlapped could not be encrypted (KMS_INTERNAL,
- *            KMS_RANDOM_FAILED).
- * Structs    Begin with `struct_size`; start from the INIT macro, which sets it. Then a program works with later versions
- *            of the library, whose structs may be longer. A size below that of this release or above 4096, or bytes
- *            beyond the library's own struct that are not zero, are KMS_INVALID_ARGUMENT.
- * Flags      int32_t: 0 or 1; anything else is KMS_INVALID_ARGUMENT, as is an unknown value of an enumeration.
- * Keys       `key` is a key id or "alias/NAME"; `key_id` is a key id only (an alias there: KMS_UNSUPPORTED_ALIAS). Wherever an
- *            id or an alias is accepted, so is its resource name: "acs:kms:local:libkms:key/ID" or
- *            "acs:kms:local:libkms:alias/NAME". A text that can't be an id is the id of no key: KMS_KEY_NOT_FOUND; an empty
- *            one is KMS_INVALID_ARGUMENT.
- * Service    Keys, states, rotation and status codes follow Alibaba Cloud KMS (API 2016-01-20, "classic CMK"), which these texts
- *            call the service. kms_call has its operations by its names: kms_rotate is CreateKeyVersion.
- * Order      Arguments are checked first, then whether the key exists, then its kind, then its state.
- * Limits     Too long a plaintext, context or description is KMS_LIMIT_EXCEEDED; any other number out of its range is
- *            KMS_INVALID_ARGUMENT.
+ * NULL       Unless documented otherwise, a NULL pointer is KMS_INVALID_ARGUMENT. A pointer that is not aligned for
+ *            its type is KMS_INVALID_ARGUMENT too, or is used as it is.
+ * Output     Callers bring the buffer: `out`, `out_cap`, `out_len`. With `out` NULL, the call returns KMS_OK and the
+ *            exact size in `*out_len`, after the same checks of arguments, existence and state, and does nothing else.
+ *            If `out_cap` is too small, the call returns KMS_BUFFER_TOO_SMALL and the size in `*out_len`, and `out` is
+ *            untouched. After any other failure `*out_len` is 0 and `out` holds no plaintext. `out` is then untouched,
+ *            with two exceptions in which it is zeroed: more than 4096 bytes turned out not to be authentic, or a
+ *            plaintext that it overlapped could not be encrypted (KMS_INTERNAL, KMS_RANDOM_FAILED).
+ * Structs    Begin with `struct_size`; start from the INIT macro, which sets it. Then a program works with later
+ *            versions of the library, whose structs may be longer. KMS_INVALID_ARGUMENT: a size below that of this
+ *            release or above 4096, or bytes beyond the library's own struct that are not zero.
+ * Flags      int32_t: 0 or 1. Any other value is KMS_INVALID_ARGUMENT, as is an unknown value of an enumeration.
+ * Keys       `key` is a key id or "alias/NAME"; `key_id` is a key id only (an alias there: KMS_UNSUPPORTED_ALIAS).
+ *            Where an id or an alias is accepted, so is its resource name: "acs:kms:local:libkms:key/ID" or
+ *            "acs:kms:local:libkms:alias/NAME". A text that cannot be an id is the id of no key: KMS_KEY_NOT_FOUND. An
+ *            empty one is KMS_INVALID_ARGUMENT.
+ * Service    Keys, states, rotation and status codes follow Alibaba Cloud KMS (API 2016-01-20, "classic CMK"), called
+ *            the service here. kms_call has its operations by its names: kms_rotate is CreateKeyVersion.
+ * Order      Arguments are checked first, then the existence of the key, then its kind, then its state.
+ * Limits     A plaintext, context or description that is too long is KMS_LIMIT_EXCEEDED. Any other number out of its
+ *            range is KMS_INVALID_ARGUMENT.
  * Keystore   A call that reads or changes the keystore can also fail with KMS_KEYSTORE_IO, KMS_KEYSTORE_BUSY,
- *            KMS_KEYSTORE_CORRUPT or KMS_KEYSTORE_REPLACED; one that changes it, on a handle that was opened read-only,
- *            with KMS_KEYSTORE_READ_ONLY, before anything else about the key is looked at.
- *            With an anchor, changes can also fail with KMS_ANCHOR_UNAVAILABLE and KMS_KEYSTORE_ROLLED_BACK. After
- *            KMS_KEYSTORE_IO or KMS_ANCHOR_UNAVAILABLE a change may have been made all the same: look before you repeat it.
- * Memory     What a caller or a file makes large is refused with KMS_OUT_OF_MEMORY where it can't be had, and limits are
- *            checked before anything is copied. Small allocations end the process where they fail, as in any Rust code;
- *            so each call first makes sure that 60 KiB can be had, and each transaction and each thread's first call
- *            2 MiB, and fails with KMS_OUT_OF_MEMORY otherwise. Only another thread that takes just this memory meanwhile,
- *            or a kernel that kills instead of refusing (overcommit), is stronger.
- * Stack      A call needs 128 KiB of stack at most, besides what a callback of yours takes.
- * Callbacks  Run with no lock of the library held, and may call anything but kms_close on their own handle. They must not
- *            throw or longjmp. A child that was forked in one must not return from it.
- * fork       A child may go on with its parent's handle, and close it: it makes its own connection, randomness and rotation
- *            thread on first use. A "memory:" keystore answers KMS_FORKED there. Don't fork in a signal handler that may
- *            have interrupted a call of the library.
- *            Handlers of pthread_atfork may use the library, in all three places.
- * Cancel     A thread that is cancelled (pthread_cancel) during a call ends after the call has returned: cancellation is
- *            disabled meanwhile, in callbacks too, where it must stay so. Asynchronous cancellation is not supported.
- * Signals    The library installs one handler, for SIGBUS, when the first keystore in a file is opened. It claims faults on the
- *            pages of PATH-gen alone, which another program may truncate, and passes all else to the action that it replaced.
- *            A handler that the program installs later must chain to the one that it replaces, and a thread that calls the
- *            library must not block SIGBUS. Otherwise truncating PATH-gen can end the process.
- *            The library's own threads block every other signal.
- * Files      The library's descriptors are never 0 to 2 and are closed in a program that is executed. A program may close
- *            descriptors that it does not know (closefrom) between calls: the next call opens what it needs again. A call
- *            that runs meanwhile can fail with KMS_KEYSTORE_IO. Keystore, key file and anchor must belong to the process's
- *            user or to root. Don't copy files over those of an open keystore: see docs/keystore-format.md.
- * Misuse     Closing a handle twice, using it after, or closing it while a call on it runs is undefined.
+ *            KMS_KEYSTORE_CORRUPT or KMS_KEYSTORE_REPLACED. On a handle that was opened read-only, a change fails with
+ *            KMS_KEYSTORE_READ_ONLY, before anything else about the key is checked. With an anchor, changes can also
+ *            fail with KMS_ANCHOR_UNAVAILABLE and KMS_KEYSTORE_ROLLED_BACK. After KMS_KEYSTORE_IO or
+ *            KMS_ANCHOR_UNAVAILABLE a change may stand all the same: read the keystore before you repeat it.
+ * Memory     An allocation whose size a caller or a file chooses fails with KMS_OUT_OF_MEMORY, and limits are checked
+ *            before anything is copied. A failed small allocation ends the process, as in any Rust code. So each call
+ *            first makes sure that 60 KiB are available, and each transaction and each thread's first call 2 MiB;
+ *            otherwise it fails with KMS_OUT_OF_MEMORY. Two things can still end the process: another thread that
+ *            takes this memory meanwhile, and a kernel that kills instead of refusing (overcommit).
+ * Stack      A call needs at most 128 KiB of stack, besides what the program's callbacks take.
+ * Callbacks  Run with no lock of the library held, and may call anything but kms_close on their own handle. They must
+ *            not throw or longjmp. A child that was forked in one must not return from it.
+ * fork       A child may use its parent's handle, and close it. It makes its own connection, randomness and rotation
+ *            thread on first use. A "memory:" keystore returns KMS_FORKED there. Do not fork in a signal handler that
+ *            may have interrupted a call of the library. Handlers of pthread_atfork may use the library, in all three
+ *            places.
+ * Cancel     A thread that is cancelled (pthread_cancel) during a call ends after the call has returned. Cancellation
+ *            is disabled meanwhile, in callbacks too, which must not enable it. Asynchronous cancellation is not
+ *            supported.
+ * Signals    The library installs one handler, for SIGBUS, when the first keystore in a file is opened. It claims
+ *            faults on the pages of PATH-gen alone, which another program may truncate, and passes all others to the
+ *            action that it replaced. A handler that the program installs later must chain to the one that it
+ *            replaces, and a thread that calls the library must not block SIGBUS. Otherwise truncating PATH-gen can
+ *            end the process. The library's own threads block every other signal.
+ * Files      The library's descriptors are never 0 to 2 and are closed in an executed program. Between calls, a
+ *            program may close descriptors that it does not know (closefrom): the next call opens what it needs again.
+ *            A call that runs meanwhile can fail with KMS_KEYSTORE_IO. Keystore, key file and anchor must belong to
+ *            the process's user or to root. Do not copy files over those of an open keystore: see
+ *            docs/keystore-format.md.
+ * Misuse     Closing a handle twice, using it afterwards, or closing it while a call on it runs is undefined
+ *            behaviour.
  */
 
 #ifndef KMS_H
