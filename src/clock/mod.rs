@@ -28,7 +28,8 @@ impl Clock for SystemClock {
     }
 
     fn now(&self) -> Now {
-        Now { wall: self.wall(), boot: clocks::boot_id(), since_boot_ms: clocks::boottime_ms() }
+        let (boot, since_boot_ms) = clocks::boot();
+        Now { wall: self.wall(), boot, since_boot_ms }
     }
 
     fn is_manual(&self) -> bool {

@@ -1,8 +1,8 @@
 //! The operating system's clocks, and which boot of the machine this is.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use super::{file, fork};
 
@@ -24,31 +24,45 @@ pub fn realtime_ms() -> i64 {
     millis(libc::CLOCK_REALTIME)
 }
 
-/// Milliseconds since boot, time asleep included, as the machine counts them. A time namespace, such as a container's, may
-/// show another boot clock, and all processes on a keystore must count alike.
-pub fn boottime_ms() -> i64 {
-    millis(libc::CLOCK_BOOTTIME).saturating_sub(namespace_offset_ms())
-}
-
-/// Read once in each process: a child may be in another namespace.
-fn namespace_offset_ms() -> i64 {
-    static EPOCH: AtomicU64 = AtomicU64::new(0);
-    static OFFSET: AtomicI64 = AtomicI64::new(0);
-    let epoch = fork::epoch();
-    if EPOCH.load(Ordering::Acquire) != epoch {
-        OFFSET.store(read_offset().unwrap_or(0), Ordering::Relaxed);
-        EPOCH.store(epoch, Ordering::Release);
+/// Which boot this is, and milliseconds since it began, time asleep included.
+///
+/// All processes on a keystore must count alike, so the offset of a time namespace, such as a container's, is taken out. A
+/// process may join another namespace at any moment (setns(2)), or be in one whose offset it can't read, because
+/// /proc/self/timens_offsets is that of its children. A clock whose offset isn't known is that of another boot.
+pub fn boot() -> ([u8; 16], i64) {
+    let shown = || millis(libc::CLOCK_BOOTTIME);
+    // Without the links there are no time namespaces (before Linux 5.6, or without /proc).
+    let Some(namespace) = file::link_target(Path::new("/proc/self/ns/time")) else { return (boot_id(), shown()) };
+    for _ in 0..4 {
+        let (offset, time) = (offset_in(&namespace), shown());
+        // The process may have moved meanwhile.
+        if file::link_target(Path::new("/proc/self/ns/time")).as_ref() == Some(&namespace) {
+            return match offset {
+                Some(offset) => (boot_id(), time.saturating_sub(offset)),
+                None => (boot_of(&namespace), time),
+            };
+        }
     }
-    OFFSET.load(Ordering::Relaxed)
+    (boot_of(&namespace), shown())
 }
 
-fn read_offset() -> Option<i64> {
-    // The offsets are those of children, which a process that has just made a namespace for them doesn't share.
-    let link = |name: &str| file::link_target(&Path::new("/proc/self/ns").join(name));
-    match link("time")? == link("time_for_children")? {
+/// By how much the boot clock is shifted in a time namespace, where the process can know.
+fn offset_in(namespace: &Path) -> Option<i64> {
+    match file::link_target(Path::new("/proc/self/ns/time_for_children"))? == namespace {
         true => boot_offset_of(&file::read_text(Path::new("/proc/self/timens_offsets"))?),
         false => None,
     }
+}
+
+/// The boot that is counted in a namespace whose offset is unknown.
+fn boot_of(namespace: &Path) -> [u8; 16] {
+    let mut id = boot_id();
+    for (at, byte) in namespace.as_os_str().as_bytes().iter().enumerate() {
+        if let Some(mixed) = id.get_mut(at % 16) {
+            *mixed = mixed.rotate_left(3) ^ byte;
+        }
+    }
+    id
 }
 
 /// Lines of a clock's name, seconds and nanoseconds.
@@ -77,7 +91,7 @@ pub fn nanoseconds() -> u64 {
 
 /// The kernel's id of this boot. Where it can't be read, all boots count as one: the boot clock starts again with each, and
 /// a step back of it counts nothing, so this only delays a destruction.
-pub fn boot_id() -> [u8; 16] {
+fn boot_id() -> [u8; 16] {
     static ID: OnceLock<[u8; 16]> = OnceLock::new();
     // Inside the gate: a child of a fork in the midst of it would wait for ever.
     fork::gate(|| {
