@@ -165,6 +165,20 @@ fn a_root_key_of_zeros_is_refused_everywhere() {
 
 /// A file with many slots of low cost, and one with guesses for slots: the same answer, at once.
 #[test]
+fn a_label_that_the_library_never_wrote_is_noticed() {
+    let folder = Folder::new();
+    drop(folder.create());
+    let honest = std::fs::read(folder.store()).unwrap();
+    for label in ["CAST(zeroblob(300) AS TEXT)", "CAST(zeroblob(15000000) AS TEXT)", "CAST(x'ff' AS TEXT)", "'x'", "''"]
+    {
+        folder.sqlite().execute_batch(&format!("UPDATE slot SET label = {label}")).unwrap();
+        assert_eq!(opens(&folder, &quiet()), Some(Status::KeystoreCorrupt), "{label}");
+        std::fs::write(folder.store(), &honest).unwrap();
+    }
+    assert_eq!(opens(&folder, &quiet()), None);
+}
+
+#[test]
 fn crafted_slots_cost_nothing_and_tell_nothing() {
     let folder = Folder::new();
     drop(Kms::open(&folder.store(), &passphrase("right").create(true)).unwrap());

@@ -122,6 +122,9 @@ fn blob(row: &Row<'_>, at: usize) -> rusqlite::Result<Vec<u8>> {
     memory::copy(row.get_ref(at)?.as_blob()?).map_err(short_of_memory)
 }
 
+/// Stands for a label that the library never wrote: it refuses NUL in one.
+const NO_LABEL: &str = "\0";
+
 fn slot_row(row: &Row<'_>) -> rusqlite::Result<SlotRow> {
     // What is longer than any slot comes out empty, which no MAC fits.
     let bounded = |at: usize, most: usize| {
@@ -129,10 +132,12 @@ fn slot_row(row: &Row<'_>) -> rusqlite::Result<SlotRow> {
         memory::copy(bytes.unwrap_or_default()).map_err(short_of_memory)
     };
     let label = |at: usize| match row.get_ref(at)? {
+        ValueRef::Null => Ok(None),
         ValueRef::Text(text) if text.len() <= LABEL_BYTES => {
-            std::str::from_utf8(text).ok().map(memory::text).transpose().map_err(short_of_memory)
+            memory::text(std::str::from_utf8(text).unwrap_or(NO_LABEL)).map(Some).map_err(short_of_memory)
         }
-        _ => Ok(None),
+        // What can be no label must fit no MAC, as what is missing would.
+        _ => memory::text(NO_LABEL).map(Some).map_err(short_of_memory),
     };
     Ok(SlotRow {
         row: row.get(0)?,
