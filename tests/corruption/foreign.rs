@@ -90,6 +90,7 @@ fn a_schema_that_changes_under_an_open_handle_is_refused() {
         ("CREATE TABLE sqliteXstat1(x)", "DROP TABLE sqliteXstat1"),
         ("CREATE INDEX i ON key(state)", "DROP INDEX i"),
         ("PRAGMA user_version = 1", "PRAGMA user_version = 2"),
+        ("PRAGMA application_id = 0", "PRAGMA application_id = 1802335083"),
     ] {
         place.put(&sample.bytes);
         let (kms, reader) = (place.open().unwrap(), Kms::open(&place.store(), &quiet().read_only(true)).unwrap());

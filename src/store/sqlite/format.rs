@@ -32,6 +32,12 @@ pub fn not_ours() -> Error {
     Status::NotAKeystore.error("the file is not a libkms keystore; check the path")
 }
 
+fn unmarked() -> Error {
+    Status::KeystoreCorrupt.error(format!(
+        "another program changed the keystore's application_id; run: sqlite3 KEYSTORE 'PRAGMA application_id = {APPLICATION_ID}'"
+    ))
+}
+
 /// What the formats after `from` add, up to `to`; 0: all tables.
 fn added(from: i32, to: i32) -> String {
     let number = |format: i32| usize::try_from(format).unwrap_or_default();
@@ -48,9 +54,13 @@ impl Sqlite {
             .map_err(|e| storage("create", &e))
     }
 
-    /// Reads the format of the transaction's snapshot, which another process may have raised since the last.
+    /// Reads the format of the transaction's snapshot, which another process may have raised since the last. The mark that
+    /// makes the file a keystore may be gone as well, and then nobody could open it again.
     pub(super) fn read_format(&self) -> Result<()> {
-        self.format.set(user_version(&self.connection)?);
+        if header_number(&self.connection, "PRAGMA application_id")? != APPLICATION_ID {
+            return Err(unmarked());
+        }
+        self.format.set(header_number(&self.connection, "PRAGMA user_version")?);
         check(self.format.get())
     }
 
@@ -65,8 +75,9 @@ impl Sqlite {
     }
 }
 
-fn user_version(connection: &Connection) -> Result<i32> {
-    let found = connection.prepare_cached("PRAGMA user_version").and_then(|mut s| s.query_row([], |row| row.get(0)));
+/// A number of the file's header.
+fn header_number(connection: &Connection, sql: &str) -> Result<i32> {
+    let found = connection.prepare_cached(sql).and_then(|mut s| s.query_row([], |row| row.get(0)));
     found.map_err(|e| storage("read", &e))
 }
 
