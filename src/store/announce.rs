@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::error::{Result, Status};
 use crate::sys::file::{self, File};
 use crate::sys::word::{FILE_LEN, WORD_AT, Word};
-use crate::sys::{fault, random, sync};
+use crate::sys::{fault, filesystem, random, sync};
 
 const MAGIC: &[u8; 16] = b"libkms generatn\0";
 
@@ -45,6 +45,10 @@ pub fn map(word: &Word, store: &Path, uuid: &[u8; 16], writable: bool) -> bool {
 
 fn try_map(word: &Word, store: &Path, uuid: &[u8; 16], writable: bool) -> Option<()> {
     let path = path_of(store);
+    if !writable && filesystem::is_overlay(&path) {
+        // A mapping stays on the lower layer's file after a writer's change has copied it up, so nobody would be heard.
+        return None;
+    }
     let file = if writable { File::open_writable(&path) } else { File::open(&path) }.ok()?;
     let mut head = [0; 32];
     file.read_at(&mut head, 0).ok()?;

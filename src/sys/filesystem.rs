@@ -15,16 +15,24 @@ pub fn is_mount_point(path: &Path) -> Option<bool> {
     (done == 0 && found.stx_attributes_mask & MOUNT_ROOT != 0).then_some(found.stx_attributes & MOUNT_ROOT != 0)
 }
 
-/// The name of the network file system that `path` is on, if it is. FUSE is taken for local.
-pub fn network(path: &CStr) -> Option<&'static str> {
+/// The number of the file system that `path` is on (linux/magic.h and the file systems' own headers); 32 bits in the kernel.
+fn magic(path: &CStr) -> Option<u32> {
     // SAFETY: statfs is plain data for which all zeroes is valid.
     let mut found: libc::statfs = unsafe { std::mem::zeroed() };
     // SAFETY: a NUL-terminated path and a buffer of the right type.
-    if unsafe { libc::statfs(path.as_ptr(), &mut found) } != 0 {
-        return None;
-    }
-    // Magic numbers of linux/magic.h and of the file systems' own headers; 32 bits in the kernel.
-    match found.f_type as u32 {
+    let done = unsafe { libc::statfs(path.as_ptr(), &mut found) };
+    (done == 0).then_some(found.f_type as u32)
+}
+
+/// Whether `path` is on overlayfs, as in a container's image.
+pub fn is_overlay(path: &Path) -> bool {
+    let path = CString::new(path.as_os_str().as_bytes()).ok();
+    path.and_then(|path| magic(&path)) == Some(0x794c_7630)
+}
+
+/// The name of the network file system that `path` is on, if it is. FUSE is taken for local.
+pub fn network(path: &CStr) -> Option<&'static str> {
+    match magic(path)? {
         0x6969 => Some("NFS"),
         0x517b => Some("SMB"),
         0xff53_4d42 => Some("CIFS"),
