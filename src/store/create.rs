@@ -5,6 +5,7 @@
 //! waits complete, under a name that only its key leads to, before the key file appears: whoever finds a creation that
 //! was cut off between the two links finishes it.
 
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use super::sealing::Sealing;
 use super::slot;
 use super::sqlite::{self, Sqlite};
 use crate::crypto::kdf;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result, Status, shown_path};
 use crate::sys::file::{self, File, FileId};
 use crate::sys::{fault, fork, random, sync};
 
@@ -32,6 +33,9 @@ pub struct NewRoot<'a> {
 /// key where it was made here, so that a root that was just tried need not unwrap it once more.
 pub fn create(path: &Path, new: &NewRoot<'_>, patience: Duration) -> Result<Option<Zeroizing<[u8; 32]>>> {
     sqlite::check_no_leftover(path)?;
+    if !sqlite::exists(path)? {
+        check_no_companion(path)?;
+    }
     match new.root {
         Root::File(key_path) => create_with_key_file(path, key_path, new.created, patience).map(|()| None),
         _ if sqlite::exists(path)? => Ok(None),
@@ -198,9 +202,30 @@ pub enum Placed {
     Taken,
 }
 
+/// That the name is not kept for a file that belongs to another keystore, which would be replaced, or take this one for its
+/// journal.
+fn check_no_companion(path: &Path) -> Result<()> {
+    let Some(name) = path.file_name().map(OsStrExt::as_bytes).filter(|name| !name.is_empty()) else {
+        return Err(Status::InvalidArgument.error(format!("{} names no file; pass a path to one", shown_path(path))));
+    };
+    for suffix in ["-gen", "-journal", "-wal", "-shm"] {
+        let Some(stem) = name.strip_suffix(suffix.as_bytes()).filter(|stem| !stem.is_empty()) else { continue };
+        let owner = path.with_file_name(OsStr::from_bytes(stem));
+        if sqlite::exists(&owner)? {
+            return Err(Status::KeystoreIo.error(format!(
+                "{} is a name that belongs to {}; choose another path",
+                shown_path(path),
+                shown_path(&owner)
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// A new keystore at `path`, made under a temporary name by `fill`, complete or not at all. Never replaces a file.
 pub fn place_new(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<Placed> {
     sqlite::check_no_leftover(path)?;
+    check_no_companion(path)?;
     let temporary = temporary_name(path)?;
     let made = fill(&temporary).and_then(|()| {
         sync_file(&temporary)

@@ -50,6 +50,32 @@ fn a_backup_replaces_nothing() {
 }
 
 #[test]
+fn a_backup_takes_no_name_that_belongs_to_a_keystore() {
+    let folder = Folder::new();
+    let kms = folder.create();
+    new_key(&kms, None);
+    std::fs::remove_file(folder.path("keys.db-gen")).unwrap();
+    std::fs::remove_file(folder.path("keys.db-journal")).unwrap();
+    for suffix in ["-gen", "-journal", "-wal", "-shm"] {
+        let name = folder.path(&format!("keys.db{suffix}"));
+        let made = [
+            kms.backup(&name),
+            Kms::open("memory:", &quiet()).unwrap().backup(&name),
+            Kms::open(name.to_str().unwrap(), &quiet().create(true)).map(drop),
+        ];
+        for answer in made {
+            let error = answer.unwrap_err();
+            assert_eq!(error.status(), Status::KeystoreIo, "{error}");
+            assert!(error.to_string().contains(&format!("keys.db{suffix} is a name that belongs to")), "{error}");
+        }
+        assert!(!name.exists());
+        kms.backup(folder.path(&format!("other{suffix}"))).unwrap();
+    }
+    assert_eq!(status(kms.backup("")), Some(Status::InvalidArgument));
+    kms.rotate(&key_ids(&kms)[0]).unwrap();
+}
+
+#[test]
 fn a_backup_that_fails_does_not_cost_a_keystore_in_memory() {
     let folder = Folder::new();
     let kms = Kms::open("memory:", &Options::new().root_key(&ROOT)).unwrap();
