@@ -4,10 +4,10 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::backend::{Backend, MetaRow, Transaction};
+use super::backend::{Backend, MetaRow, SlotRow, Transaction};
 use super::history::History;
 use super::sealing::Sealing;
-use super::sqlite::Sqlite;
+use super::sqlite::{self, Sqlite};
 use super::tree::Nodes;
 use super::versions::Versions;
 use super::{Location, Settings, Store, check_epoch};
@@ -128,13 +128,16 @@ impl Store {
 
     /// A new connection to the very store that was open: same uuid, and not before the last commit of ours.
     pub(super) fn reconnect(&self, sealing: &mut Sealing) -> Result<Gated> {
-        let mut backend = connect_once(&self.settings).map_err(|e| match e.status() {
+        // The rotation thread may use libcrypto inside the gate only.
+        let mut is_ours = |found: &MetaRow, _: &[SlotRow]| {
+            found.uuid != self.uuid || fork::gate(|| sealing.check_meta(found)).is_ok()
+        };
+        let mut backend = connect_once(&self.settings, &mut is_ours).map_err(|e| match e.status() {
             Status::KeystoreNotFound | Status::NotAKeystore => Status::KeystoreReplaced
                 .error("the keystore is no longer at its path; move it back, or close the handle"),
             _ => e,
         })?;
         let found = read_waiting(backend.get()?, Duration::ZERO, |b| b.meta())?;
-        // The rotation thread may use libcrypto inside the gate only.
         fork::gate(|| self.check_same(&found, sealing))?;
         Ok(backend)
     }
@@ -176,16 +179,25 @@ fn busy() -> Error {
 }
 
 /// A connection; waits for a writer that is just committing.
-pub(super) fn connect(settings: &Settings) -> Result<Gated> {
+pub(super) fn connect(settings: &Settings, is_ours: &mut IsOurs<'_>) -> Result<Gated> {
     let deadline = Instant::now() + settings.patience;
-    wait(|| Instant::now() >= deadline, &mut || connect_once(settings))
+    wait(|| Instant::now() >= deadline, &mut || connect_once(settings, is_ours))
 }
 
-fn connect_once(settings: &Settings) -> Result<Gated> {
-    match &settings.location {
-        Location::Memory => Err(Status::Internal.error("a keystore in memory has one connection only")),
-        Location::File(path) => Ok(Gated(Some(Box::new(fork::gate(|| Sqlite::open(path, settings.read_only))?)))),
+/// Whether a description is authentic under the handle's root key, or another keystore's.
+pub(super) type IsOurs<'a> = dyn FnMut(&MetaRow, &[SlotRow]) -> bool + 'a;
+
+fn connect_once(settings: &Settings, is_ours: &mut IsOurs<'_>) -> Result<Gated> {
+    let Location::File(path) = &settings.location else {
+        return Err(Status::Internal.error("a keystore in memory has one connection only"));
+    };
+    // Before SQLite plays a journal of another file into this one.
+    if let Some(doubt) = fork::gate(|| sqlite::Doubt::at(path))
+        && is_ours(&doubt.meta, &doubt.slots)
+    {
+        fork::gate(|| doubt.refuse(path))?;
     }
+    Ok(Gated(Some(Box::new(fork::gate(|| Sqlite::open(path, settings.read_only))?))))
 }
 
 /// Tries `step` until it is not BUSY or it is time to give up; sleeps outside of the fork gate.

@@ -69,6 +69,11 @@ fn step(known: &State, found: &State, recent: Option<&[u8]>) -> Step {
     }
 }
 
+/// Whether a description that names `recent` comes right after the one with this MAC.
+pub fn names_first(recent: &[u8], mac: &[u8; 32]) -> bool {
+    recent.first_chunk::<NAME>().is_some_and(|name| mac.starts_with(name))
+}
+
 /// What the description after `meta`, whose MAC is `mac`, names.
 pub fn next(meta: &Meta, mac: &[u8; 32]) -> Vec<u8> {
     let older = meta.recent.as_deref().unwrap_or_default();

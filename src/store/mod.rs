@@ -46,7 +46,7 @@ use crate::sys::sync::Pool;
 use crate::sys::waiting;
 use crate::sys::word::Word;
 use anchor::State;
-use backend::{Backend, MetaRow, Transaction};
+use backend::{Backend, MetaRow, SlotRow, Transaction};
 use connection::{Connection, Gated, Unwinding, connect, drop_broken, read_waiting, wait};
 use create::NewRoot;
 use history::{History, Step};
@@ -165,7 +165,19 @@ pub struct Commit {
 
 impl Store {
     /// Opens (or creates) the store. Runs the root's callback or Argon2 with no lock held.
-    pub fn open(mut settings: Settings, root: &Root, arena: &Arc<Arena>) -> Result<Self> {
+    pub fn open(settings: Settings, root: &Root, arena: &Arc<Arena>) -> Result<Self> {
+        let location = settings.location.clone();
+        let opened = Self::try_open(settings, root, arena);
+        match (&opened, &location) {
+            // Half a change that a crash cut off looks like damage.
+            (Err(error), Location::File(path)) if error.status() == Status::KeystoreCorrupt => {
+                fork::gate(|| sqlite::check_not_left(path)).and(opened)
+            }
+            _ => opened,
+        }
+    }
+
+    fn try_open(mut settings: Settings, root: &Root, arena: &Arc<Arena>) -> Result<Self> {
         let epoch = fork::epoch();
         let new = NewRoot { root, created: settings.opened_ms };
         let (mut backend, root_key) = match &settings.location {
@@ -203,7 +215,9 @@ impl Store {
                 {
                     *path = found;
                 }
-                (connect(&settings)?, made)
+                let mut is_ours =
+                    |found: &MetaRow, slots: &[SlotRow]| roots::unlock(root, found, slots, &settings.location).is_ok();
+                (connect(&settings, &mut is_ours)?, made)
             }
         };
         let (found, slots) = read_waiting(backend.get()?, settings.patience, |b| Ok((b.meta()?, b.slots()?)))?;
@@ -220,9 +234,11 @@ impl Store {
             return Err(Status::Forked.error("a memory: keystore does not survive a fork; open a file in the child"));
         }
         let epoch = fork::epoch();
-        let mut backend = connect(&self.settings)?;
+        let mut sealing = Sealing::new(self.root.expose(), self.uuid)?;
+        let mut backend =
+            connect(&self.settings, &mut |found, _| found.uuid != self.uuid || sealing.check_meta(found).is_ok())?;
         let found = read_waiting(backend.get()?, self.settings.patience, |b| b.meta())?;
-        self.check_same(&found, &mut Sealing::new(self.root.expose(), self.uuid)?)?;
+        self.check_same(&found, &mut sealing)?;
         let mut root_key = Zeroizing::new(*self.root.expose());
         Self::assemble(self.settings.clone(), backend, self.uuid, &mut root_key, self.opened_by, arena, epoch)
     }
@@ -251,9 +267,14 @@ impl Store {
         let newer = self.check_newer(found.generation);
         self.note_place(newer.is_err());
         newer?;
-        if history.see(State::of(found), found.recent.as_deref()) == Step::Other {
-            self.turns.fetch_add(1, Ordering::Relaxed);
+        let displaced = history.displaced;
+        match history.see(State::of(found), found.recent.as_deref()) {
+            Step::Other => {}
+            // Of another file that may go on from the one before or not, the handle's user should know.
+            Step::Unknown if displaced => {}
+            _ => return Ok(()),
         }
+        self.turns.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
@@ -333,7 +354,12 @@ impl Store {
         let meta = sealing.check_meta(&found)?;
         sealing.check_slots(&meta, &slots)?;
         let only_path = match &settings.location {
-            Location::File(path) => place::check(path, meta.place.as_deref())?,
+            Location::File(path) => {
+                if meta.place.as_deref() != Some(path.as_os_str().as_bytes()) {
+                    fork::gate(|| sqlite::check_not_left(path))?;
+                }
+                place::check(path, meta.place.as_deref())?
+            }
             Location::Memory => true,
         };
         let word = map_word(&settings, backend.get()?, &meta)?;

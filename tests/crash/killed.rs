@@ -46,7 +46,7 @@ pub fn kill_each(arguments: &[String]) {
 }
 
 /// Whether the child was killed by the fault, and whether it had acknowledged.
-fn die_at(operation: &Operation, folder: &tempfile::TempDir, plan: Plan) -> (bool, bool) {
+pub fn die_at(operation: &Operation, folder: &tempfile::TempDir, plan: Plan) -> (bool, bool) {
     let acknowledged = shared_flag();
     // SAFETY: this process has one thread; the library promises to work in the child.
     match unsafe { libc::fork() } {

@@ -7,6 +7,7 @@ mod disk;
 mod errors;
 mod full;
 mod killed;
+mod left;
 mod power;
 #[path = "../process/role.rs"]
 mod role;

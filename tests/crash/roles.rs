@@ -2,8 +2,11 @@
 
 use crate::role::{self, Role};
 
-const ROLES: &[(&str, Role)] =
-    &[("kill-each", crate::killed::kill_each), ("die-after-lock", crate::killed::die_after_lock)];
+const ROLES: &[(&str, Role)] = &[
+    ("kill-each", crate::killed::kill_each),
+    ("die-after-lock", crate::killed::die_after_lock),
+    ("leave-each", crate::left::leave_each),
+];
 
 #[used]
 #[unsafe(link_section = ".init_array")]

@@ -190,6 +190,64 @@ fn a_journal_of_a_former_file_is_refused_by_name() {
     }
 }
 
+#[test]
+fn a_write_ahead_log_beside_a_keystore_is_named() {
+    let folder = Folder::new();
+    drop(folder.create());
+    let log = folder.path("keys.db-wal");
+    std::fs::write(&log, b"another program's").unwrap();
+    for options in [quiet(), quiet().create(true), quiet().read_only(true)] {
+        let error = Kms::open(&folder.store(), &options).err().unwrap();
+        assert_eq!(error.status(), Status::KeystoreIo, "{error}");
+        assert!(error.to_string().contains(&format!("{} is beside the keystore", log.display())), "{error}");
+    }
+    std::fs::remove_file(log).unwrap();
+    new_key(&folder.open(), None);
+}
+
+/// On overlayfs a file that is first written to becomes another file, which a mapping made before doesn't see.
+#[test]
+fn a_read_only_handle_on_a_layer_of_an_image_sees_changes() {
+    std::thread::spawn(|| {
+        let (image, merged) = (Folder::new(), Folder::new());
+        let key = new_key(&image.create(), None);
+        if !may_mount() {
+            return;
+        }
+        let (upper, work) = (Folder::without_a_disk(), "work");
+        for name in ["upper", work] {
+            std::fs::create_dir(upper.path(name)).unwrap();
+        }
+        let layers = format!(
+            "lowerdir={},upperdir={},workdir={}",
+            image.path("").display(),
+            upper.path("upper").display(),
+            upper.path(work).display()
+        );
+        let [name, target, layers] =
+            ["overlay", merged.path("").to_str().unwrap(), &layers].map(|text| CString::new(text).unwrap());
+        let data = layers.as_ptr().cast();
+        // SAFETY: C strings.
+        if unsafe { libc::mount(name.as_ptr(), target.as_ptr(), name.as_ptr(), 0, data) } != 0 {
+            println!("not tried: no overlayfs ({})", std::io::Error::last_os_error());
+            return;
+        }
+        let reader = Kms::open(&merged.store(), &quiet().read_only(true)).unwrap();
+        assert!(reader.health().unwrap().not_mapped);
+        reader.encrypt(&key, b"x", &[]).unwrap();
+        merged.open().disable_key(&key).unwrap();
+        let started = std::time::Instant::now();
+        while reader.encrypt(&key, b"x", &[]).is_ok() {
+            assert!(started.elapsed().as_secs() < 3, "the change is never seen");
+        }
+        drop(reader);
+        // SAFETY: a C string.
+        unsafe { libc::umount2(target.as_ptr(), libc::MNT_DETACH) };
+    })
+    .join()
+    .unwrap();
+}
+
 /// SQLite reads `file:` at the start of a name as a URI, which may choose other locks or another file.
 #[test]
 fn a_path_is_never_taken_for_a_uri() {

@@ -11,6 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::journal;
 use crate::error::{self, Status};
 use crate::sys::fault;
 use crate::sys::file::{self, File, FileId};
@@ -61,8 +62,6 @@ struct Table {
 
 /// Touched only inside the fork gate, so a child never finds it locked.
 static TABLE: GlobalLock<Table> = GlobalLock::new(Table { locks: Vec::new(), opened: Vec::new() });
-/// What SQLite appends to a database's path.
-pub const JOURNAL: &[u8] = b"-journal";
 static NEXT_SERIAL: AtomicU64 = AtomicU64::new(1);
 
 impl LockFile {
@@ -145,6 +144,7 @@ pub enum Use {
     Intact {
         /// The serial and the number of the descriptor that its locks are taken through.
         lock: Option<(u64, c_int)>,
+        is_journal: bool,
     },
     /// The host closed it, or its lock descriptor.
     Lost,
@@ -163,7 +163,7 @@ pub fn enter(path: &CStr, mut descriptor: c_int, is_writable: bool, marked: bool
             descriptor = file::moved_up(descriptor, descriptor.saturating_add(1))?;
         }
         let file = if marked { File::marked(descriptor) } else { File::unmarked(descriptor) }?;
-        let journal_of = path.to_bytes().strip_suffix(JOURNAL);
+        let journal_of = journal::keystore_of(path);
         let keystore = journal_of.and_then(|keystore| std::fs::metadata(OsStr::from_bytes(keystore)).ok());
         let id = match &keystore {
             Some(keystore) => {
@@ -180,7 +180,7 @@ pub fn enter(path: &CStr, mut descriptor: c_int, is_writable: bool, marked: bool
         let lock = table.locks.iter().rev().find(|l| l.file.id() == id && l.epoch == epoch).map(|l| l.serial);
         let lock = lock.or(beside.and_then(|o| o.lock));
         let journal = match beside {
-            Some(_) => journal(&file, is_writable)?,
+            Some(_) => lock_journal(&file, is_writable)?,
             None => None,
         };
         let no_memory = |_| Error::from_raw_os_error(libc::ENOMEM);
@@ -196,7 +196,7 @@ pub fn enter(path: &CStr, mut descriptor: c_int, is_writable: bool, marked: bool
 }
 
 /// Takes the lock of a keystore's journal, or only looks for another's where SQLite only reads.
-fn journal(file: &File, is_writable: bool) -> Result<Option<Journal>> {
+fn lock_journal(file: &File, is_writable: bool) -> Result<Option<Journal>> {
     if !file.facts()?.is_regular() {
         return Err(Error::from_raw_os_error(libc::ENXIO));
     }
@@ -282,13 +282,14 @@ pub fn look_up(descriptor: c_int, check: Check) -> Use {
                 return Use::Busy;
             }
         }
-        let Some(serial) = opened.lock else { return Use::Intact { lock: None } };
+        let is_journal = opened.journal.is_some();
+        let Some(serial) = opened.lock else { return Use::Intact { lock: None, is_journal } };
         let lock = table.locks.iter().find(|l| l.serial == serial && l.epoch == epoch);
         let Some(lock) = lock.filter(|l| is_intact(&l.file)) else { return Use::Lost };
         let of_same = |o: &&Opened| o.lock == Some(serial) && o.epoch == epoch;
         if check == Check::Together && table.opened.iter().filter(of_same).any(|o| o.file.verified().is_err()) {
             return Use::Lost;
         }
-        Use::Intact { lock: Some((serial, lock.file.number())) }
+        Use::Intact { lock: Some((serial, lock.file.number())), is_journal }
     })
 }

@@ -3,11 +3,10 @@
 use std::ffi::CString;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use super::{APPLICATION_ID, format};
+use super::{APPLICATION_ID, format, journal};
 use crate::error::{Error, Result, Status};
 use crate::sys::file::{self, File, FileId};
 use crate::sys::{filesystem, sync};
@@ -89,7 +88,7 @@ fn check_header_once(path: &Path) -> Result<()> {
         return Err(format::not_ours());
     }
     check_owner(path, found.owner)?;
-    check_journal_kind(path)?;
+    journal::check_kind(path)?;
     refuse_network(path)?;
     let mut header = [0; 100];
     let len = file.read_at(&mut header, 0).map_err(unreachable)?;
@@ -117,7 +116,7 @@ fn check_header_once(path: &Path) -> Result<()> {
         size => u64::from(size),
     };
     let len = file.facts().map_err(unreachable)?.len;
-    if word(24)? == word(92)? && len < page_size * u64::from(word(28)?) && !journal_waits(path) {
+    if word(24)? == word(92)? && len < page_size * u64::from(word(28)?) && !journal::waits(path) {
         return Err(truncated());
     }
     Ok(())
@@ -129,18 +128,6 @@ pub(super) fn check_journal_mode(path: &Path) -> Result<()> {
     let read = File::open(path).and_then(|file| file.read_at(&mut header, 0));
     let len = read.map_err(|e| unreachable_file(path, &e))?;
     check_journal_bytes(path, header.get(..len).unwrap_or_default())
-}
-
-/// That the journal is no FIFO, folder or device, which SQLite would wait for or fail on without its name.
-pub(super) fn check_journal_kind(path: &Path) -> Result<()> {
-    let journal = journal_of(path);
-    match std::fs::metadata(&journal) {
-        Ok(found) if !found.is_file() => Err(Status::KeystoreIo.error(format!(
-            "{} is not a regular file, so the keystore can't have its journal there; move it away",
-            journal.display()
-        ))),
-        _ => Ok(()),
-    }
 }
 
 fn check_journal_bytes(path: &Path, header: &[u8]) -> Result<()> {
@@ -157,33 +144,6 @@ fn check_journal_bytes(path: &Path, header: &[u8]) -> Result<()> {
     }
 }
 
-fn journal_of(path: &Path) -> PathBuf {
-    let mut journal = path.as_os_str().to_owned();
-    journal.push("-journal");
-    PathBuf::from(journal)
-}
-
-/// That no journal of a former file waits at a path where there is no file: SQLite would play it into the next one.
-pub fn check_no_leftover(path: &Path) -> Result<()> {
-    check_journal_kind(path)?;
-    for suffix in ["-journal", "-wal"] {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        if std::fs::symlink_metadata(&name).is_ok_and(|found| found.len() > 0) && !exists(path)? {
-            return Err(Status::KeystoreIo.error(format!(
-                "{} is left of a file that was at {} and would destroy a new one; put that file back, or move the journal away",
-                Path::new(&name).display(),
-                path.display()
-            )));
-        }
-    }
-    Ok(())
-}
-
-fn journal_waits(path: &Path) -> bool {
-    std::fs::metadata(journal_of(path)).is_ok_and(|m| m.len() > 0)
-}
-
 /// That neither the keystore nor a journal that will be rolled back into it is somebody else's, who could write it at any
 /// moment. The keystore's own user may have left the journal.
 fn check_owner(path: &Path, owner: u32) -> Result<()> {
@@ -197,9 +157,8 @@ fn check_owner(path: &Path, owner: u32) -> Result<()> {
     if !file::is_trusted_owner(owner) {
         return refuse(path, owner);
     }
-    let journal = journal_of(path);
-    match std::fs::metadata(&journal) {
-        Ok(found) if found.len() > 0 && !file::is_trusted_owner(found.uid()) => refuse(&journal, found.uid()),
+    match journal::owner(path) {
+        Some(owner) if !file::is_trusted_owner(owner) => refuse(&journal::of(path), owner),
         _ => Ok(()),
     }
 }

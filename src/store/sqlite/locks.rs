@@ -20,6 +20,7 @@ use std::sync::OnceLock;
 use rusqlite::{Connection, ffi};
 
 use super::descriptors::{self, Check, Use};
+use super::journal;
 use crate::error::{Result, Status};
 use crate::sys::{fault, file, fork};
 
@@ -48,10 +49,16 @@ fn failed(error: &Error) -> c_int {
 
 /// Runs a system call on a descriptor that still is the file SQLite opened.
 fn on_intact(descriptor: c_int, check: Check, call: impl FnOnce() -> isize) -> isize {
+    on_known(descriptor, check, |_| call())
+}
+
+/// The same; the call is told whether the file is a keystore's journal.
+fn on_known(descriptor: c_int, check: Check, call: impl FnOnce(bool) -> isize) -> isize {
     let result = match descriptors::look_up(descriptor, check) {
         Use::Lost => return failed(&Error::from_raw_os_error(libc::EBADF)) as isize,
         Use::Busy => return failed(&Error::from_raw_os_error(libc::EBUSY)) as isize,
-        Use::Unknown | Use::Intact { .. } => call(),
+        Use::Unknown => call(false),
+        Use::Intact { is_journal, .. } => call(is_journal),
     };
     if result < 0 {
         failed(&Error::last_os_error());
@@ -72,7 +79,7 @@ unsafe extern "C" fn open(path: *const c_char, flags: c_int, mode: c_int) -> c_i
     // SAFETY: SQLite passes a NUL-terminated path.
     let path = unsafe { CStr::from_ptr(path) };
     // Whoever put a FIFO where the journal belongs is not waited for.
-    let at_once = if path.to_bytes().ends_with(descriptors::JOURNAL) { libc::O_NONBLOCK } else { 0 };
+    let at_once = if path.to_bytes().ends_with(journal::SUFFIX) { libc::O_NONBLOCK } else { 0 };
     let is_writable = flags & libc::O_ACCMODE != libc::O_RDONLY;
     let opened = file::open(path, flags | at_once, mode.cast_unsigned());
     match opened.and_then(|descriptor| descriptors::enter(path, descriptor, is_writable, reads_by_offset())) {
@@ -109,13 +116,33 @@ unsafe extern "C" fn pread(descriptor: c_int, bytes: *mut c_void, len: usize, at
 }
 
 unsafe extern "C" fn write(descriptor: c_int, bytes: *const c_void, len: usize) -> isize {
-    // SAFETY: passed on as it came.
-    on_intact(descriptor, Check::Write, || unsafe { libc::write(descriptor, bytes, len) })
+    on_known(descriptor, Check::Write, |is_journal| {
+        // SAFETY: SQLite passes `len` bytes.
+        let header = if is_journal { unsafe { marked(bytes, len) } } else { None };
+        let bytes = header.as_ref().map_or(bytes, |header| header.as_ptr().cast());
+        // SAFETY: passed on as it came, or as many bytes of the marked header.
+        unsafe { libc::write(descriptor, bytes, len) }
+    })
 }
 
 unsafe extern "C" fn pwrite(descriptor: c_int, bytes: *const c_void, len: usize, at: libc::off_t) -> isize {
-    // SAFETY: passed on as it came.
-    on_intact(descriptor, Check::Write, || unsafe { libc::pwrite(descriptor, bytes, len, at) })
+    on_known(descriptor, Check::Write, |is_journal| {
+        // SAFETY: SQLite passes `len` bytes.
+        let header = if is_journal { unsafe { marked(bytes, len) } } else { None };
+        let bytes = header.as_ref().map_or(bytes, |header| header.as_ptr().cast());
+        // SAFETY: passed on as it came, or as many bytes of the marked header.
+        unsafe { libc::pwrite(descriptor, bytes, len, at) }
+    })
+}
+
+/// What is written into a journal instead of its header.
+///
+/// # Safety
+///
+/// `bytes` points to `len` bytes.
+unsafe fn marked(bytes: *const c_void, len: usize) -> Option<[u8; journal::HEADER]> {
+    // SAFETY: the caller vouches for it.
+    journal::marked(unsafe { std::slice::from_raw_parts(bytes.cast(), len) })
 }
 
 /// Stands in for ftruncate(2). Truncating the journal is what commits: what went to a file that was closed before it was
@@ -151,7 +178,7 @@ unsafe extern "C" fn fcntl(descriptor: c_int, command: c_int, argument: *mut c_v
     };
     let found = descriptors::look_up(descriptor, Check::Identity);
     let result = match (ofd, found) {
-        (Some(ofd), Use::Intact { lock: Some((_, shared)) }) if !posix_locks_wanted() => {
+        (Some(ofd), Use::Intact { lock: Some((_, shared)), .. }) if !posix_locks_wanted() => {
             let lock = argument.cast::<libc::flock>();
             // SAFETY: for these two commands SQLite passes a `struct flock` of its own; OFD locks want a zero pid.
             unsafe {
@@ -180,8 +207,8 @@ fn is_unlock(lock: *const c_void) -> bool {
 unsafe extern "C" fn fstat(descriptor: c_int, found: *mut libc::stat) -> c_int {
     let serial = match descriptors::look_up(descriptor, Check::Mark) {
         Use::Lost | Use::Busy => return failed(&Error::from_raw_os_error(libc::EBADF)),
-        Use::Intact { lock: Some((serial, _)) } => serial << 1 | 1,
-        Use::Unknown | Use::Intact { lock: None } => fork::epoch() << 1,
+        Use::Intact { lock: Some((serial, _)), .. } => serial << 1 | 1,
+        Use::Unknown | Use::Intact { lock: None, .. } => fork::epoch() << 1,
     };
     // SAFETY: passed on as it came.
     let result = unsafe { libc::fstat(descriptor, found) };

@@ -4,6 +4,7 @@ mod descriptors;
 mod error;
 mod file;
 mod format;
+mod journal;
 mod locks;
 mod rows;
 mod schema;
@@ -25,7 +26,8 @@ use descriptors::LockFile;
 use error::storage;
 use format::FORMAT;
 
-pub use file::{check_no_leftover, exists, not_made};
+pub use file::{exists, not_made};
+pub use journal::{Doubt, check_no_leftover, check_not_left};
 
 /// "kmsk", so that `file` and we know a keystore from other databases.
 const APPLICATION_ID: i32 = 0x6b6d_736b;
@@ -88,6 +90,7 @@ impl Sqlite {
 
     fn connect(path: &Path, flags: OpenFlags) -> Result<Self> {
         locks::replace_system_calls()?;
+        journal::belongs_to(None);
         let id = file::identify(path)?;
         let locks = LockFile::of(path, id)?;
         let connection = Connection::open_with_flags(plain(path), flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
@@ -103,17 +106,7 @@ impl Sqlite {
     fn prepare(&self) -> Result<()> {
         self.connection.set_prepared_statement_cache_capacity(64);
         self.connection.busy_timeout(std::time::Duration::ZERO).map_err(|e| storage("open", &e))?;
-        for (setting, on) in [
-            // Else each statement that a partial index could serve is prepared again for each value it is given.
-            (DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true),
-            // Nothing that stands in a file runs in our transactions, also before its schema is compared.
-            (DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false),
-            (DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false),
-            (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
-            (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
-        ] {
-            self.connection.set_db_config(setting, on).map_err(|e| storage("open", &e))?;
-        }
+        harden(&self.connection)?;
         self.connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, LARGEST_VALUE).map_err(|e| storage("open", &e))?;
         self.connection
             .execute_batch(
@@ -214,7 +207,9 @@ impl Sqlite {
     fn explain(&self, error: crate::error::Error) -> crate::error::Error {
         match &self.place {
             Some(place) if error.status() == Status::KeystoreIo => {
-                let found = file::check_journal_kind(&place.path).and_then(|()| file::check_journal_mode(&place.path));
+                let found = journal::check_kind(&place.path)
+                    .and_then(|()| journal::check_no_log(&place.path))
+                    .and_then(|()| file::check_journal_mode(&place.path));
                 found.err().unwrap_or(error)
             }
             _ => error,
@@ -227,6 +222,21 @@ impl Sqlite {
         while rows.next().map_err(|e| storage(sql, &e))?.is_some() {}
         Ok(())
     }
+}
+
+/// That nothing in a file runs in our transactions, also before its schema is compared.
+fn harden(connection: &Connection) -> Result<()> {
+    for (setting, on) in [
+        // Else each statement that a partial index could serve is prepared again for each value it is given.
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false),
+        (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
+        (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
+    ] {
+        connection.set_db_config(setting, on).map_err(|e| storage("open", &e))?;
+    }
+    Ok(())
 }
 
 /// A path that SQLite takes for nothing but a path: `file:` begins a URI, which chooses locks and more.

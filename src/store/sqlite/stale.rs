@@ -7,9 +7,9 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::Sqlite;
 use super::error::storage;
 use super::rows::bytes;
+use super::{Sqlite, journal};
 use crate::error::{Result, Status};
 use crate::sys::{fault, memory};
 
@@ -44,6 +44,7 @@ impl Sqlite {
     /// Fails with KeystoreReplaced if the file is not the one that SQLite's pages come from. The lock of the transaction
     /// is held, so no other process writes meanwhile.
     pub(super) fn check_pages(&mut self) -> Result<()> {
+        journal::belongs_to(None);
         let (Some(place), Some(description)) = (&self.place, &mut self.description) else { return Ok(()) };
         // In pages smaller than the library makes, which another program's VACUUM can choose, the row is not in one page.
         if description.page.len() < PAGE {
@@ -62,6 +63,7 @@ impl Sqlite {
         // A keystore that is being made has no description yet.
         let Some((mac, roots)) = found else { return Ok(()) };
         let mac: [u8; 32] = mac;
+        journal::belongs_to(Some(mac));
         if usize::try_from(roots).unwrap_or(usize::MAX) > LARGEST_ROOTS {
             return Ok(());
         }
