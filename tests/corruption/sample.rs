@@ -259,6 +259,11 @@ pub fn faults(kms: &Kms) -> (Vec<(Option<String>, String)>, Option<Status>) {
     (found, done.err().map(|error| error.status()))
 }
 
+/// The step through the cases of a test: each one is tried with `KMS_FULL=1`, otherwise one of six.
+pub fn step() -> usize {
+    if long() || std::env::var_os("KMS_FULL").is_some_and(|value| value != "0") { 1 } else { 6 }
+}
+
 /// Whether the run is to try everything.
 pub fn long() -> bool {
     std::env::var_os("KMS_LONG").is_some_and(|value| value != "0")
