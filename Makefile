@@ -1,59 +1,65 @@
-# What can be made here; each target is one script of ci/, which installs what it needs.
+# What can be made here; each target is a script, mostly a stage of ci/stages.
 
-# The stages of each run, in order; one alone: make test STAGE=clippy
-TEST = fmt clippy header rust msrv cross release headers c misuse exports abi instructions cpp examples install deb demo decoder \
-       system python
-NIGHTLY = miri asan tsan loom fuzz foreign
-LONG = long
+# Every change must pass TEST; the slow rest is ALL, and what needs nightly Rust NIGHTLY. One alone: make test STAGE=lint
+TEST = lint header rust c exports cpp python demo
+ALL = release abi instructions misuse valgrind clang examples install deb system msrv campaigns wheel foreign deny
+NIGHTLY = miri asan tsan loom fuzz
 
 # Where `make install` puts things; each may be given.
 PREFIX = /usr/local
 PLACES = PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' $(foreach name,LIBDIR INCLUDEDIR MANDIR STRIP,$(if $(filter-out undefined default,$(origin $(name))),$(name)='$($(name))'))
 
-.PHONY: help demo build install uninstall deb test test-nightly test-long fuzz header actions abi bench clean
+.PHONY: help deps demo build install uninstall deb test test-all test-nightly test-long fuzz header actions abi bench clean
 .NOTPARALLEL:
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 
+deps: ## install the Debian packages that the tests use, as root; ALL=1 for those of `make test-all` too
+	@ci/deps $(if $(filter command line,$(origin ALL)),all)
+
 demo: ## build the library and run examples/quickstart.c; FILE=path encrypts a file of yours
-	@FILE='$(FILE)' ci/stage demo
+	@KMS_INSTALL=1 FILE='$(FILE)' ci/stage demo
 
 build: ## target/release/libkms.so, with OpenSSL built in
 	@ci/stage release
 
 install: ## put what `make build` made below PREFIX (/usr/local); DESTDIR=folder for packagers
-	@$(PLACES) ci/install
+	@$(PLACES) packaging/install
 
 uninstall: ## take it away again
-	@$(PLACES) ci/install --remove
+	@$(PLACES) packaging/install --remove
 
 deb: ## target/deb/libkms0_*.deb and libkms-dev_*.deb
-	@ci/deb
+	@packaging/deb
 
-test: ## every check on stable Rust; STAGE=name runs one (ci/stage lists them)
-	@ci/all $(or $(STAGE),$(TEST))
+test: ## what every change must pass; STAGE=name runs one stage (ci/stage lists them)
+	@KMS_INSTALL=1 KMS_TABLE=1 ci/stage $(or $(STAGE),$(TEST))
+
+test-all: ## the slow rest: release library, valgrind, packages, other platforms, whole campaigns
+	@KMS_INSTALL=1 KMS_TABLE=1 ci/stage $(or $(STAGE),$(ALL))
 
 test-nightly: ## Miri, the sanitizers, loom and short fuzzing, on nightly Rust where needed
-	@ci/all $(or $(STAGE),$(NIGHTLY))
+	@KMS_INSTALL=1 KMS_TABLE=1 ci/stage $(or $(STAGE),$(NIGHTLY))
 
-test-long: ## the tests that count, with large counts; KMS_LONG=10 makes them ten times larger
-	@ci/all $(or $(STAGE),$(LONG))
+test-long: ## the campaigns with large counts; KMS_LONG=10 makes them ten times larger
+	@KMS_LONG='$(or $(KMS_LONG),1)' KMS_TABLE=1 ci/stage campaigns
 
 fuzz: ## fuzz each target for SECONDS (300); TARGET=name fuzzes one of fuzz/targets
-	@ci/fuzz $(if $(filter-out environment default undefined,$(origin SECONDS)),$(SECONDS),300) $(TARGET)
+	@FUZZ_SECONDS=$(if $(filter-out environment default undefined,$(origin SECONDS)),$(SECONDS),300) TARGET='$(TARGET)' ci/stage fuzz
 
-actions: ## write docs/actions.md and the list in kms_call's text from src/service/call/table.rs
-	@ci/actions
+actions: ## write docs/actions.md and the list in kms_call's text from src/service/call/table.rs, then the header
+	@KMS_UPDATE_ACTIONS=1 ci/cargo test --quiet --locked --lib the_documents_have_the_table
+	@ci/cargo run --quiet --locked --package xtask -- header
 
 header: ## write include/kms.h from src/ffi
-	@ci/header
+	@ci/cargo run --quiet --locked --package xtask -- header
 
 abi: ## record the ABI in ci/abi/libkms.abi, after a change that is meant
-	@ci/abi/record
+	@KMS_RECORD=1 ci/stage abi
 
 bench: ## measure all beside what it is compared with; GROUP=name measures one group, QUICK=1 shows that it works
-	@GROUP='$(GROUP)' QUICK='$(QUICK)' ci/bench
+	@GROUP='$(GROUP)' QUICK='$(QUICK)' benches/run
 
 clean: ## remove everything that was built
 	@rm -rf target

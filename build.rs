@@ -1,5 +1,4 @@
-//! Gives `libkms.so` its SONAME, and refuses a shared libcrypto in place of the one that `vendored` stands for; with the
-//! feature `header`, compares `include/kms.h` with the code or writes it.
+//! Gives `libkms.so` its SONAME, and refuses a shared libcrypto in place of the one that `vendored` stands for.
 
 use std::path::PathBuf;
 
@@ -12,8 +11,6 @@ fn main() {
     if std::env::var_os("CARGO_FEATURE_CAPI").is_some() {
         shared_library();
     }
-    #[cfg(feature = "header")]
-    header::check_or_write();
 }
 
 /// With `vendored` the library takes libcrypto for its own: it gives it memory that is locked and wiped, and leaves it
@@ -82,46 +79,4 @@ fn fail(text: std::fmt::Arguments) -> ! {
 /// A variable that cargo sets for every build script.
 fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|error| fail(format_args!("cargo did not set {name}: {error}")))
-}
-
-#[cfg(feature = "header")]
-mod header {
-    use std::fs;
-    use std::path::{Path, PathBuf};
-
-    const UPDATE: &str = "KMS_UPDATE_HEADER";
-
-    pub fn check_or_write() {
-        let root = PathBuf::from(super::variable("CARGO_MANIFEST_DIR"));
-        let header = root.join("include/kms.h");
-        for input in ["cbindgen.toml", "include/kms.h", "src/ffi"] {
-            println!("cargo:rerun-if-changed={input}");
-        }
-        println!("cargo:rerun-if-env-changed={UPDATE}");
-
-        let wanted = generate(&root);
-        if std::env::var_os(UPDATE).is_some_and(|value| value == "1") {
-            fs::create_dir_all(root.join("include"))
-                .and_then(|()| fs::write(&header, wanted))
-                .unwrap_or_else(|error| super::fail(format_args!("cannot write {}: {error}", header.display())));
-        } else if fs::read(&header).unwrap_or_default() != wanted {
-            super::fail(format_args!(
-                "include/kms.h differs from src/ffi; to update it: {UPDATE}=1 cargo build --features header"
-            ));
-        }
-    }
-
-    /// The header has the order of the `mod` lines of `src/ffi/mod.rs`; nothing outside `src/ffi` is looked at.
-    fn generate(root: &Path) -> Vec<u8> {
-        let config = cbindgen::Config::from_file(root.join("cbindgen.toml"))
-            .unwrap_or_else(|error| super::fail(format_args!("cbindgen.toml: {error}")));
-        let bindings = cbindgen::Builder::new()
-            .with_config(config)
-            .with_src(root.join("src/ffi/mod.rs"))
-            .generate()
-            .unwrap_or_else(|error| super::fail(format_args!("cbindgen cannot read src/ffi: {error}")));
-        let mut header = Vec::new();
-        bindings.write(&mut header);
-        header
-    }
 }

@@ -11,29 +11,38 @@ export CARGO_TERM_COLOR=never
 
 ROOT=$PWD
 LIBRARY=target/release/libkms.so
+SANITIZE=(-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+VALGRIND=(valgrind --quiet --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite --trace-children=no --fair-sched=try)
 OPENSSL_PREBUILT=$ROOT/target/openssl
 MSRV=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
 HOST_TARGET=x86_64-unknown-linux-gnu
+# For builds that don't share target/ci: SQLite in 7 seconds in place of 20.
+SQLITE_QUICKLY=profile.dev.package.libsqlite3-sys.opt-level=0
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "error: $*"; exit 1; }
 
-# need TOOL:PACKAGE...: installs the Debian packages of the tools that are missing, or names the command that does.
+# need TOOL:PACKAGE...: ends with the command that installs the Debian packages whose tools are missing. `make test`, `make
+# test-all`, `make test-nightly` and `make demo` set KMS_INSTALL, and then root on Debian gets them.
 need() {
     local pair missing=()
     for pair in "$@"; do
         has "${pair%%:*}" || missing+=("${pair#*:}")
     done
     [ ${#missing[@]} -gt 0 ] || return 0
-    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-        die "missing: ${missing[*]}; type: sudo apt-get update && sudo apt-get install -y ${missing[*]}"
+    if [ -z "${KMS_INSTALL:-}" ] || [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+        die "missing: ${missing[*]}; type: sudo make deps, or sudo apt-get install -y ${missing[*]}"
     fi
-    say "installing: ${missing[*]}"
-    apt-get -q update </dev/null >&2
-    DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends "${missing[@]}" </dev/null >&2
+    say "root on Debian: installing ${missing[*]}"
+    install_packages "${missing[@]}"
     for pair in "$@"; do
         has "${pair%%:*}" || die "package ${pair#*:} is installed, but ${pair%%:*} is still not found"
     done
+}
+
+install_packages() {
+    apt-get -q update </dev/null >&2
+    DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends "$@" </dev/null >&2
 }
 
 # A name is a program; `openssl.pc` is a pkg-config module; the others are what OpenSSL's Configure and the tests import.
@@ -77,29 +86,105 @@ need_target() {
     rustup target add "$1" >&2 </dev/null || die "missing: Rust's standard library for $1; type: rustup target add $1"
 }
 
-# The other platforms, with Debian's compilers for them. On musl only a dynamic C runtime makes a shared library.
-CROSS_TARGETS="aarch64-unknown-linux-gnu x86_64-unknown-linux-musl"
-cross_flags() {
-    export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
-    export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS="-D warnings"
-    export CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_LINKER=musl-gcc
-    export CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUSTFLAGS="-D warnings -C target-feature=-crt-static"
+# Everything but the release build links an OpenSSL that is built once, into target/openssl, from the sources that the crate
+# `openssl-src` of Cargo.lock carries.
+use_prebuilt_openssl() {
+    local wanted ours stamp=$OPENSSL_PREBUILT/version
+    wanted=$(openssl_version Cargo.lock)
+    ours=$(openssl_version tools/openssl-build/Cargo.lock)
+    [ "$wanted" = "$ours" ] ||
+        die "Cargo.lock has openssl-src $wanted, tools/openssl-build $ours: change the version there and run cargo update in it"
+    export OPENSSL_NO_VENDOR=1 OPENSSL_STATIC=1 OPENSSL_DIR=$OPENSSL_PREBUILT/install
+    [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || return 0
+    need_cargo
+    say "building OpenSSL (openssl-src $wanted) into target/openssl"
+    rm -rf "$OPENSSL_PREBUILT"
+    mkdir -p "$OPENSSL_PREBUILT"
+    if ! CARGO_MAKEFLAGS=-j$(nproc) cargo run --quiet --locked --manifest-path tools/openssl-build/Cargo.toml \
+        --target-dir target/openssl-build -- "$OPENSSL_PREBUILT" >"$OPENSSL_PREBUILT/log" 2>&1 </dev/null; then
+        tail -40 "$OPENSSL_PREBUILT/log" >&2
+        die "OpenSSL did not build; all of it: target/openssl/log"
+    fi
+    echo "$wanted" >"$stamp"
+}
+openssl_version() { awk '$1 == "name" { found = $3 == "\"openssl-src\"" } found && $1 == "version" { gsub("\"", "", $3); print $3 }' "$1"; }
+
+# The build that tests share: its dependencies are compiled once, in target/ci, by the same flags. Faults are compiled in.
+use_test_build() {
+    need_cargo
+    use_prebuilt_openssl
+    export CARGO_TARGET_DIR=$ROOT/target/ci RUSTFLAGS="--cfg kms_faults"
 }
 
-# Everything but the one release build links an OpenSSL that is built once, into target/openssl.
-use_prebuilt_openssl() {
-    ci/openssl
-    export OPENSSL_NO_VENDOR=1 OPENSSL_STATIC=1 OPENSSL_DIR=$OPENSSL_PREBUILT/install
+# LIBRARY is target/dev/libkms.so, the library of the test build. A copy: cargo gives the library of another feature set,
+# which bindings/python asks for, the same place in target/ci.
+build_dev() {
+    use_test_build
+    cargo build --quiet --locked
+    if ! nm -D --defined-only target/ci/debug/libkms.so | grep -q ' kms_open$'; then
+        touch build.rs
+        cargo build --quiet --locked
+    fi
+    LIBRARY=target/dev/libkms.so
+    mkdir -p target/dev
+    cmp -s target/ci/debug/libkms.so "$LIBRARY" || cp target/ci/debug/libkms.so "$LIBRARY"
+    ln -sf libkms.so target/dev/libkms.so.0
 }
 
 # The package's version: of the .so, of the packages.
 package_version() { sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -1; }
 
-# The library as `cargo build --release` makes it, with OpenSSL from source.
+# LIBRARY is target/release/libkms.so, as `cargo build --release` makes it, with OpenSSL from source.
 build_release() {
     need_cargo
+    LIBRARY=target/release/libkms.so
     cargo build --release --locked
 }
+
+# The Python of the tests, in target/python-venv.
+use_python() {
+    local requirements=bindings/python/requirements-test.txt tools=$ROOT/target/python-venv
+    need python3:python3 venv:python3-venv
+    if ! cmp -s "$requirements" "$tools/requirements.txt"; then
+        rm -rf "$tools"
+        python3 -m venv "$tools"
+        "$tools/bin/python" -m pip install --quiet --disable-pip-version-check --no-input -r "$requirements" </dev/null
+        cp "$requirements" "$tools/requirements.txt"
+    fi
+    export PATH=$tools/bin:$PATH
+}
+
+# make_python_environment FOLDER: FRESH is a Python that finds the package in FOLDER, and the tools of the tests.
+make_python_environment() {
+    FRESH=$ROOT/target/python-fresh
+    rm -rf "$FRESH"
+    python3 -m venv --without-pip "$FRESH"
+    printf '%s\n' "$1" "$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
+        >"$("$FRESH/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tools.pth"
+}
+python_types() { (cd bindings/python && python -m mypy --python-executable "$FRESH/bin/python" -p libkms); }
+python_stub() { (cd "$(mktemp -d)" && "$FRESH/bin/python" -m mypy.stubtest libkms --allowlist "$ROOT/bindings/python/stubtest-allowlist.txt"); }
+python_tests() {
+    local results status=0
+    results=$(mktemp)
+    "$FRESH/bin/python" -m pytest "$@" -q --rootdir bindings/python -c bindings/python/pyproject.toml \
+        </dev/null 2>&1 | tee "$results" || status=$?
+    count "$(grep -oE '[0-9]+ passed' "$results" | tail -1 | grep -oE '[0-9]+' || echo 0)" \
+        "$(grep -oE '[0-9]+ (failed|error)' "$results" | awk '{ n += $1 } END { print n + 0 }')"
+    rm -f "$results"
+    [ "$status" = 0 ] || die "tests of bindings/python failed"
+}
+
+# no_path_of_this_machine STRINGS, no_fault_switch STRINGS: of what is shipped. Tests switch protections off in builds with
+# --cfg kms_faults.
+no_path_of_this_machine() {
+    local path
+    while read -r path; do
+        ! grep -F -- "$path" "$1" || return 1
+    done < <(printf '%s/\n' "$ROOT" "$(realpath target)" "${CARGO_HOME:-$HOME/.cargo}" "${RUSTUP_HOME:-$HOME/.rustup}" "$HOME" \
+        /home /root /registry/src /target/release | grep -vx '//*')
+}
+no_fault_switch() { ! grep KMS_FAULT "$1"; }
 
 # count PASSED FAILED: what a stage tried; the totals of the run are the sum. A stage that counts nothing counts as one.
 count() { [ -z "${KMS_COUNTS:-}" ] || echo "$1 $2" >>"$KMS_COUNTS"; }
@@ -156,23 +241,24 @@ in_empty_folder() {
     return "$status"
 }
 
-# run_c_programs KIND LIBRARY [WRAPPER...] -- FLAG...: compiles and runs every program of tests/c.
-run_c_programs() {
-    local kind=$1 library=$2 source program wrapper=() more
+# run_c_program KIND SOURCE [WRAPPER...] -- FLAG...: compiles and runs one program of tests/c with LIBRARY.
+run_c_program() {
+    local kind=$1 source=$2 program wrapper=()
+    program=$ROOT/target/c/$kind/$(basename "$source" .c)
     shift 2
     while [ "$1" != -- ]; do
         wrapper+=("$1")
         shift
     done
     shift
-    [ -n "$(ls tests/c/*.c 2>/dev/null)" ] || die "tests/c holds no program"
-    for source in tests/c/*.c; do
-        more=()
-        # Its children end beside a rotation thread, and valgrind takes what threads hold at a fork for leaks of the child. So
-        # accesses are checked there, but no leaks.
-        [ "$kind" != valgrind ] || [ "$source" != tests/c/crowded.c ] || more=(--leak-check=no)
-        program=$ROOT/target/c/$kind/$(basename "$source" .c)
-        attempt "$kind: compile $source" compile_c "$source" "$program" "$library" "$@"
-        [ ! -x "$program" ] || attempt "$kind: $source" in_empty_folder ${wrapper[@]+"${wrapper[@]}"} ${more[@]+"${more[@]}"} "$program"
-    done
+    attempt "$kind: compile $source" compile_c "$source" "$program" "$LIBRARY" "$@"
+    [ ! -x "$program" ] || attempt "$kind: $source" in_empty_folder ${wrapper[@]+"${wrapper[@]}"} "$program"
+}
+
+# must_fail STATUS COMMAND...: the tool finds the fault that the program has.
+must_fail() {
+    local wanted=$1 status=0
+    shift
+    "$@" || status=$?
+    [ "$status" = "$wanted" ] || { say "exit $status, not $wanted: $*"; return 1; }
 }

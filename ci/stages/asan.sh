@@ -17,5 +17,5 @@ count 1 0
 export CFLAGS_x86_64_unknown_linux_gnu=-fno-sanitize=address
 # AddressSanitizer maps memory itself, and so can't run the test that takes mmap away from its thread.
 # With --target, build scripts and procedural macros are left alone.
-RUSTFLAGS=-Zsanitizer=address count_cargo cargo +nightly test --locked --lib --target "$HOST_TARGET" -- \
+RUSTFLAGS=-Zsanitizer=address count_cargo cargo +nightly test --config "$SQLITE_QUICKLY" --locked --lib --target "$HOST_TARGET" -- \
     --skip service::thread::tests::an_entry_that_found_no_memory_is_not_found_either

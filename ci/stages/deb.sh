@@ -3,7 +3,7 @@
 . "$(dirname "$0")/../lib.sh"
 need gcc:gcc dpkg-deb:dpkg pkg-config:pkg-config
 build_release
-COMPRESSION='-Zgzip -z1' ci/deb
+COMPRESSION='-Zgzip -z1' packaging/deb
 
 packages=(libkms0 libkms-dev)
 version=$(package_version)

@@ -2,7 +2,7 @@
 # examples/quickstart.c runs from an empty folder; FILE=path gives it a file to encrypt.
 . "$(dirname "$0")/../lib.sh"
 need gcc:gcc
-build_release
+build_dev
 file=${FILE:+$(realpath "$FILE")}
 compile_c examples/quickstart.c target/demo/quickstart "$LIBRARY"
 folder=$(mktemp -d)

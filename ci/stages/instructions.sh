@@ -51,13 +51,13 @@ compare() {
     say "$1 $2 B: $found instructions, $3 recorded"
     [ $((found * 100)) -le $(($3 * 105)) ] || { say "the hot path has become longer"; return 1; }
     [ $((found * 100)) -ge $(($3 * 95)) ] ||
-        { say "the hot path has become shorter; record it: KMS_RECORD=1 make test STAGE=instructions"; return 1; }
+        { say "the hot path has become shorter; record it: KMS_RECORD=1 make test-all STAGE=instructions"; return 1; }
 }
 
 toolchain | sed 's/^/made with /' >"$work/ours"
 if ! diff <(grep '^made with' "$RECORD") "$work/ours" >"$work/other"; then
     say "recorded with other tools, which may count differently; if nothing else has changed, record again:"
-    say "KMS_RECORD=1 make test STAGE=instructions"
+    say "KMS_RECORD=1 make test-all STAGE=instructions"
     cat "$work/other" >&2
 fi
 recorded=0

@@ -3,5 +3,5 @@
 . "$(dirname "$0")/../lib.sh"
 need_cargo
 use_prebuilt_openssl
-export CARGO_TARGET_DIR=target/ci
-count_cargo timeout 600 cargo test --locked --lib --features model model::
+export CARGO_TARGET_DIR=target/loom RUSTFLAGS="--cfg kms_model"
+count_cargo timeout 900 cargo test --config "$SQLITE_QUICKLY" --locked --lib model::

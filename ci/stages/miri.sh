@@ -6,5 +6,5 @@ need_toolchain nightly miri rust-src
 use_prebuilt_openssl
 export CARGO_TARGET_DIR=target/miri
 for module in ffi::ptr crypto::openssl; do
-    count_cargo cargo +nightly miri test --locked --lib "$module"
+    count_cargo cargo +nightly miri test --config "$SQLITE_QUICKLY" --locked --lib "$module"
 done

@@ -4,4 +4,4 @@
 need_cargo
 need_toolchain "$MSRV"
 use_prebuilt_openssl
-CARGO_TARGET_DIR=target/msrv cargo "+$MSRV" check --locked
+CARGO_TARGET_DIR=target/msrv cargo "+$MSRV" check --locked --config "$SQLITE_QUICKLY"

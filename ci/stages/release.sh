@@ -1,5 +1,19 @@
 #!/usr/bin/env bash
-# `cargo build --release` makes the library, OpenSSL from source included.
+# `cargo build --release` makes the library, OpenSSL from source included; it exports what it must, holds no fault switch and
+# names no path of this machine.
 . "$(dirname "$0")/../lib.sh"
 build_release
 [ -f "$LIBRARY" ] || die "$LIBRARY is missing"
+bash ci/stages/exports.sh release
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+strings -a "$LIBRARY" >"$work/strings"
+[ -s "$work/strings" ] || die "no strings in $LIBRARY"
+
+# First, that a switch would be seen.
+must_not_pass() { ! "$@"; }
+grep -rhoE 'KMS_FAULT_[A-Z_]+' src | head -1 >"$work/switch"
+attempt "no path of this machine" no_path_of_this_machine "$work/strings"
+attempt "proof: a fault switch is seen" must_not_pass no_fault_switch "$work/switch"
+attempt "no fault switch is compiled in" no_fault_switch "$work/strings"
+all_passed

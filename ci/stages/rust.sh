@@ -1,7 +1,5 @@
 #!/usr/bin/env bash
-# All Rust tests: unit, integration, documentation.
+# All Rust tests: unit, integration, documentation. Campaigns (crash, corruption, model) are short here.
 . "$(dirname "$0")/../lib.sh"
-need_cargo
-use_prebuilt_openssl
-export CARGO_TARGET_DIR=target/ci
-count_cargo cargo test --locked --no-fail-fast --features faults
+use_test_build
+count_cargo cargo test --locked --no-fail-fast

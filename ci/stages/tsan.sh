@@ -12,12 +12,12 @@ mkdir -p target/tsan/c
 RUNTIME=$(rustc +nightly --print sysroot)/lib/rustlib/$HOST_TARGET/lib/librustc-nightly_rt.tsan.a
 ARCHIVE=target/tsan/$HOST_TARGET/debug/libkms.a
 
-# compile_racy SOURCE OUTPUT ARCHIVE...: a C program instrumented by gcc; the runtime is Rust's, there can be only one.
+# compile_racy SOURCE OUTPUT ARCHIVE|FLAG...: a C program instrumented by gcc; the runtime is Rust's, there can be only one.
 compile_racy() {
     local source=$1 output=$2
     shift 2
     gcc -std=c99 -Wall -Wextra -Wpedantic -Werror -g -O1 -pthread -fsanitize=thread -Iinclude -Itests/c \
-        -c -o "$output.o" "$source"
+        -Ddata_race -c -o "$output.o" "$source"
     gcc -pthread -o "$output" "$output.o" "$@" -Wl,--whole-archive "$RUNTIME" -Wl,--no-whole-archive -ldl -lm -lrt
 }
 
@@ -30,8 +30,8 @@ sees() {
 rustc +nightly -Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer --target "$HOST_TARGET" \
     -o target/tsan/data_race ci/proof/data_race.rs
 attempt "proof: ThreadSanitizer sees the race of data_race.rs" sees target/tsan/data_race
-compile_racy ci/proof/data_race.c target/tsan/c/data_race
-attempt "proof: ThreadSanitizer sees the race of data_race.c" sees target/tsan/c/data_race
+compile_racy ci/proof/fault.c target/tsan/c/data_race
+attempt "proof: ThreadSanitizer sees the race of fault.c" sees target/tsan/c/data_race
 all_passed
 
 # Higher levels of optimization only make the build longer.

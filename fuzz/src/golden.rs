@@ -19,7 +19,7 @@ impl Known {
     }
 }
 
-/// Below TMPDIR, which ci/fuzz sets to memory and removes: what is tried here is not the disk.
+/// Below TMPDIR, which ci/stages/fuzz.sh sets to memory and removes: what is tried here is not the disk.
 pub fn folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("a temporary folder can be made")
 }

@@ -231,7 +231,7 @@ impl Source for [Entry<'_>] {
     }
 }
 
-/// What an [`Asked`] context gives its entries to.
+/// What an `Asked` context gives its entries to.
 pub type Take<'a> = &'a mut dyn FnMut(&[Entry<'_>]) -> Result<()>;
 
 /// A context that is asked for when its message's turn has come.

@@ -394,5 +394,5 @@ impl<K: Clone + Eq + Hash, V: Kept> Bounded<K, V> {
     }
 }
 
-#[cfg(all(test, feature = "model"))]
+#[cfg(all(test, kms_model))]
 mod model;

@@ -56,7 +56,7 @@ use tree::{Nodes, Rows};
 use versions::Versions;
 
 pub use anchor::{Anchor, AnchorStore};
-#[cfg(all(test, feature = "model"))]
+#[cfg(all(test, kms_model))]
 pub use announce::tell;
 pub use audit::{Audit, Fault};
 pub use backend::DueRow;

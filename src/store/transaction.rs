@@ -601,13 +601,13 @@ pub(super) fn versions_altered(id: &KeyId) -> Error {
 }
 
 /// Believes rows that are authentic though they may be old or gone, for the tests that show why they are not believed.
-#[cfg(feature = "faults")]
+#[cfg(kms_faults)]
 pub(super) fn unchecked() -> bool {
     static WANTED: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
     *WANTED.get_or_init(|| std::env::var_os("KMS_FAULT_UNCHECKED").is_some())
 }
 
-#[cfg(not(feature = "faults"))]
+#[cfg(not(kms_faults))]
 pub(super) const fn unchecked() -> bool {
     false
 }

@@ -1,12 +1,12 @@
 //! Protections that tests switch off by an environment variable, to show that they would notice.
 
-/// Whether the protection behind this name is off; never without the feature `faults`.
-#[cfg(any(feature = "faults", all(test, feature = "model")))]
+/// Whether the protection behind this name is off; never in a build without `--cfg kms_faults`.
+#[cfg(any(kms_faults, all(test, kms_model)))]
 pub fn wanted(name: &str) -> bool {
     std::env::var_os(name).is_some()
 }
 
-#[cfg(not(any(feature = "faults", all(test, feature = "model"))))]
+#[cfg(not(any(kms_faults, all(test, kms_model))))]
 pub const fn wanted(_: &str) -> bool {
     false
 }
@@ -28,7 +28,7 @@ pub fn wipe(key: &mut [u8]) {
 
 /// Whether a test of a model fails with the protection behind `name` off, and says `why`. In a process of its own, which a
 /// deadlock found by loom aborts.
-#[cfg(all(test, feature = "model"))]
+#[cfg(all(test, kms_model))]
 pub fn breaks(name: &str, test: &str, why: &str) -> bool {
     let told = std::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", test])

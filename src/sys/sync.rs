@@ -1,7 +1,7 @@
 //! Locks and waiting: the only file that names lock types, so that a model checker can be swapped in.
 //!
 //! Everything here is std's: its futex locks keep no process-wide table that a forked child could hang on. Built with
-//! the feature `model`, unit tests run on loom's locks and atomics instead (ci/stages/loom.sh); statics keep std's.
+//! `--cfg kms_model`, unit tests run on loom's locks and atomics instead (ci/stages/loom.sh); statics keep std's.
 
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicU32;
@@ -9,13 +9,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
 use std::time::{Duration, Instant};
 
-#[cfg(all(test, feature = "model"))]
+#[cfg(all(test, kms_model))]
 pub use loom::sync::atomic;
-#[cfg(all(test, feature = "model"))]
+#[cfg(all(test, kms_model))]
 use loom::sync::{Condvar, Mutex, MutexGuard};
-#[cfg(not(all(test, feature = "model")))]
+#[cfg(not(all(test, kms_model)))]
 pub use std::sync::atomic;
-#[cfg(not(all(test, feature = "model")))]
+#[cfg(not(all(test, kms_model)))]
 use std::sync::{Condvar, Mutex, MutexGuard};
 
 use super::fault;
@@ -30,12 +30,12 @@ fn poisoned<T>(_: T) -> Error {
 pub struct Lock<T>(Mutex<T>);
 
 impl<T> Lock<T> {
-    #[cfg(not(all(test, feature = "model")))]
+    #[cfg(not(all(test, kms_model)))]
     pub const fn new(value: T) -> Self {
         Self(Mutex::new(value))
     }
 
-    #[cfg(all(test, feature = "model"))]
+    #[cfg(all(test, kms_model))]
     pub fn new(value: T) -> Self {
         Self(Mutex::new(value))
     }
@@ -46,14 +46,14 @@ impl<T> Lock<T> {
 }
 
 /// A [`Lock`] for a static, which outlives every model.
-#[cfg(not(all(test, feature = "model")))]
+#[cfg(not(all(test, kms_model)))]
 pub use Lock as GlobalLock;
 
-#[cfg(all(test, feature = "model"))]
+#[cfg(all(test, kms_model))]
 #[derive(Debug)]
 pub struct GlobalLock<T>(std::sync::Mutex<T>);
 
-#[cfg(all(test, feature = "model"))]
+#[cfg(all(test, kms_model))]
 impl<T> GlobalLock<T> {
     pub const fn new(value: T) -> Self {
         Self(std::sync::Mutex::new(value))
@@ -249,7 +249,7 @@ pub fn sleep(time: Duration) {
     std::thread::sleep(time);
 }
 
-#[cfg(all(test, feature = "model"))]
+#[cfg(all(test, kms_model))]
 mod model;
-#[cfg(all(test, not(feature = "model")))]
+#[cfg(all(test, not(kms_model)))]
 mod tests;

@@ -29,7 +29,7 @@ pub struct Word {
     /// Set with the first file, under that lock.
     guarded: OnceLock<Guarded>,
     /// In the page's place where a model checker must see each access.
-    #[cfg(all(test, feature = "model"))]
+    #[cfg(all(test, kms_model))]
     modelled: AtomicU64,
 }
 
@@ -46,7 +46,7 @@ impl Word {
             page,
             file: Lock::new(None),
             guarded: OnceLock::new(),
-            #[cfg(all(test, feature = "model"))]
+            #[cfg(all(test, kms_model))]
             modelled: AtomicU64::new(0),
         };
         word.atomic().store(value.to_le(), Ordering::Release);
@@ -79,10 +79,10 @@ impl Word {
 
     #[inline]
     fn atomic(&self) -> &AtomicU64 {
-        #[cfg(all(test, feature = "model"))]
+        #[cfg(all(test, kms_model))]
         return &self.modelled;
         // SAFETY: the page is FILE_LEN bytes long and aligned, so the word is inside and aligned.
-        #[cfg(not(all(test, feature = "model")))]
+        #[cfg(not(all(test, kms_model)))]
         unsafe {
             &*self.page.as_ptr().add(WORD_AT).cast::<AtomicU64>()
         }

@@ -1,7 +1,8 @@
 //! Keystores that were damaged or altered: each change is noticed or harmless, no plaintext is ever a wrong one, keys
 //! that it isn't about go on working, and `verify` names the key.
 //!
-//! `KMS_LONG=1` tries every byte and every length; otherwise a part of them, the same in each run.
+//! `KMS_LONG=1` tries every byte and every length, `KMS_FULL=1` a part of them; otherwise a sixth of that part, the same in
+//! each run.
 
 mod aliased;
 mod anchor;
@@ -12,7 +13,7 @@ mod golden;
 mod hidden;
 mod order;
 mod pages;
-#[cfg(feature = "faults")]
+#[cfg(kms_faults)]
 mod protection;
 mod rows;
 mod sample;

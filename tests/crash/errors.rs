@@ -263,7 +263,7 @@ fn the_clock_goes_on_after_the_disk_failed_and_tells_of_it() {
     println!("{} faults; rotated again within {:?}", recovered.len(), recovered.iter().max().unwrap());
 }
 
-#[cfg(feature = "faults")]
+#[cfg(kms_faults)]
 #[test]
 fn a_connection_kept_after_a_failed_sync_would_be_noticed() {
     let told = std::process::Command::new(std::env::current_exe().unwrap())

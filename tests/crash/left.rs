@@ -104,7 +104,7 @@ fn a_dead_writers_journal_destroys_no_file_and_is_missed_by_its_own() {
 }
 
 /// The test above can fail.
-#[cfg(feature = "faults")]
+#[cfg(kms_faults)]
 #[test]
 fn an_unmarked_journal_would_destroy_the_file() {
     let [_, _, destroyed] = left(&[("KMS_FAULT_JOURNAL_UNMARKED", "1")])[..] else { panic!("counts") };

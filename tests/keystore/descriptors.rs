@@ -111,7 +111,7 @@ fn a_log_line_to_a_closed_descriptor_reaches_none_of_our_files() {
     }
 }
 
-#[cfg(feature = "faults")]
+#[cfg(kms_faults)]
 #[test]
 fn without_the_rule_a_log_line_destroys_the_keystore() {
     assert!(!whole_after("2", Some("KMS_FAULT_LOW_DESCRIPTORS")), "the test above notices nothing");
@@ -270,7 +270,7 @@ fn a_host_that_closes_all_descriptors_loses_nothing_and_keeps_its_own_files() {
     }
 }
 
-#[cfg(feature = "faults")]
+#[cfg(kms_faults)]
 #[test]
 fn without_the_check_a_host_that_closes_all_descriptors_is_harmed() {
     let harmed = std::panic::catch_unwind(|| {

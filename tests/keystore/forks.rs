@@ -218,7 +218,7 @@ fn children_forked_from_the_midst_of_every_call_work_and_repeat_no_nonce() {
 }
 
 /// The test above can fail: without the gate a child finds locks taken for ever.
-#[cfg(feature = "faults")]
+#[cfg(kms_faults)]
 #[test]
 fn without_the_fork_gate_children_hang() {
     for _ in 0..5 {
@@ -293,7 +293,7 @@ fn process_one_of_a_namespace_and_its_child_of_the_same_number_repeat_no_nonce()
 }
 
 /// The tests above can fail: where a fork goes unnoticed, nonces repeat.
-#[cfg(feature = "faults")]
+#[cfg(kms_faults)]
 #[test]
 fn nonces_repeat_where_a_fork_goes_unnoticed() {
     let told = clones("clone", 10, &[("KMS_FAULT_FORK_UNNOTICED", "1")]);

@@ -76,7 +76,7 @@ fn a_live_writers_journal_is_not_played_into_the_file_that_replaced_its_own() {
 }
 
 /// The test above can fail.
-#[cfg(feature = "faults")]
+#[cfg(kms_faults)]
 #[test]
 fn an_unlocked_journal_would_destroy_the_file() {
     let told = replaced_beside_writer(&[("KMS_FAULT_JOURNAL_UNLOCKED", "1")]);

@@ -1,7 +1,7 @@
 //! The keystore's promises, tried through the public API with real files, processes, forks and crashes.
 //!
 //! `KMS_LONG=1` makes the counts those of a long run; `KMS_TEST_SCALE=10` makes the long ones ten times longer.
-//! `--features faults` adds those that need a fault.
+//! A build with `--cfg kms_faults` adds those that need a fault.
 
 mod backup;
 mod cache;
@@ -13,9 +13,9 @@ mod folder;
 mod fork;
 mod forks;
 mod journals;
-#[cfg(feature = "faults")]
+#[cfg(kms_faults)]
 mod locks;
-#[cfg(feature = "faults")]
+#[cfg(kms_faults)]
 mod machine_copies;
 mod mixed;
 mod opening;
@@ -32,7 +32,7 @@ mod root_slots;
 mod roots;
 mod second_path;
 mod serve;
-#[cfg(feature = "faults")]
+#[cfg(kms_faults)]
 mod stalls;
 mod ticker;
 mod truncated;

@@ -213,7 +213,7 @@ fn dates_run_forwards(kms: &Kms, key: &str) {
     assert!(dates.windows(2).all(|pair| pair[0] >= pair[1]), "a newer version is older: {dates:?}");
 }
 
-#[cfg(feature = "faults")]
+#[cfg(kms_faults)]
 #[test]
 fn a_writer_killed_before_it_announces_is_seen_within_a_second() {
     for (kind, limit) in [("ticker", 3000), ("quiet", 3000)] {
@@ -243,7 +243,7 @@ fn a_writer_killed_before_it_announces_is_seen_within_a_second() {
     }
 }
 
-#[cfg(feature = "faults")]
+#[cfg(kms_faults)]
 #[test]
 fn a_change_on_top_of_an_unannounced_one_counts_for_its_own_process_at_once() {
     let folder = Folder::new();

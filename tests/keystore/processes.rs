@@ -163,7 +163,7 @@ fn opening_waits_for_a_writer_that_is_committing() {
 }
 
 /// Of so many changes of another process, how many the calls of a third did not see that began after the answer.
-#[cfg(feature = "faults")]
+#[cfg(kms_faults)]
 fn unseen(rounds: usize, environment: &[(&str, &str)]) -> usize {
     let folder = Folder::new();
     let key = new_key(&folder.create(), None);
@@ -195,7 +195,7 @@ fn unseen(rounds: usize, environment: &[(&str, &str)]) -> usize {
     unseen
 }
 
-#[cfg(feature = "faults")]
+#[cfg(kms_faults)]
 #[test]
 fn a_change_announced_before_its_commit_or_not_at_all_would_be_noticed() {
     assert_eq!(unseen(20, &[]), 0, "a change that was acknowledged is not seen by the next call");

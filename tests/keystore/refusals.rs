@@ -96,7 +96,7 @@ fn a_file_system_without_hard_links_can_have_keystores() {
     assert!(folder.snapshot().is_empty(), "left behind: {:?}", folder.snapshot().keys());
 }
 
-#[cfg(feature = "faults")]
+#[cfg(kms_faults)]
 #[test]
 fn without_the_second_way_it_has_none() {
     let folder = Folder::new();

@@ -11,13 +11,13 @@ const ROLES: &[(&str, Role)] = &[
     ("fork", crate::fork::fork_often),
     ("storm", crate::forks::storm),
     ("cloned", crate::forks::cloned),
-    #[cfg(feature = "faults")]
+    #[cfg(kms_faults)]
     ("make-everything", crate::machine_copies::make_everything),
     ("mix", crate::mixed::mix),
     ("replace-beside-writer", crate::journals::replace_beside_writer),
     ("create-always", crate::journals::create_always),
     ("uri", crate::second_path::uri),
-    #[cfg(feature = "faults")]
+    #[cfg(kms_faults)]
     ("stall", crate::stalls::stall),
     ("fork-beside-opening", crate::fork::fork_beside_opening),
     ("fork-at-exit", crate::fork::fork_at_exit),

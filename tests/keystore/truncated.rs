@@ -313,7 +313,7 @@ fn a_forked_child_outlives_a_truncated_file_too() {
     Worker::start("truncate-in-children", &[folder.path("").to_str().unwrap()]).finish();
 }
 
-#[cfg(feature = "faults")]
+#[cfg(kms_faults)]
 #[test]
 fn without_the_handler_a_truncated_file_ends_the_process() {
     let folder = Folder::without_a_disk();

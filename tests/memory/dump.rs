@@ -45,7 +45,7 @@ fn a_core_dump_of_an_open_handle_holds_no_key() {
     assert!(keys.is_empty(), "a dump holds keys: {keys:?}");
 }
 
-#[cfg(feature = "faults")]
+#[cfg(kms_faults)]
 #[test]
 fn without_the_advice_a_core_dump_holds_keys() {
     let Some(name) = name() else { return };

@@ -123,14 +123,14 @@ fn deleted_material_is_in_no_handle_after_its_next_call() {
     assert!(left.is_empty(), "deleted material is still in memory:{}", told(&left));
 }
 
-#[cfg(feature = "faults")]
+#[cfg(kms_faults)]
 #[test]
 fn without_wiping_deleted_material_stays() {
     let left = after_deletion(&[("KMS_FAULT_UNWIPED", "1")]);
     assert!(!left.is_empty(), "nothing is left without wiping either, so the other test proves nothing");
 }
 
-#[cfg(feature = "faults")]
+#[cfg(kms_faults)]
 #[test]
 fn with_the_stack_not_swept_keys_are_left() {
     let folder = tempfile::tempdir().unwrap();
@@ -141,7 +141,7 @@ fn with_the_stack_not_swept_keys_are_left() {
     assert!(!left.is_empty(), "nothing is left on the stack either, so the other tests prove nothing");
 }
 
-#[cfg(feature = "faults")]
+#[cfg(kms_faults)]
 #[test]
 fn without_the_advice_a_dump_would_hold_keys() {
     let folder = tempfile::tempdir().unwrap();

@@ -6,7 +6,7 @@ use crate::evp::Libcrypto;
 use crate::kms::Library;
 use crate::measure::Effort;
 
-/// Where ci/bench puts the library, in its folder.
+/// Where benches/run puts the library, in its folder.
 pub const LIBRARY: &str = "release/libkms.so";
 
 pub struct Bench {
@@ -23,7 +23,7 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// `folder` holds what ci/bench has built.
+    /// `folder` holds what benches/run has built.
     pub fn new(folder: &Path, effort: Effort) -> Result<Self, String> {
         let data = folder.join("data");
         std::fs::create_dir_all(&data).map_err(|e| format!("{}: {e}", data.display()))?;

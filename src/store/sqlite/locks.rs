@@ -69,7 +69,7 @@ fn on_known(descriptor: c_int, check: Check, call: impl FnOnce(bool) -> isize) -
 /// Leaves SQLite's own locks in place, for the test that shows why they are replaced.
 fn posix_locks_wanted() -> bool {
     static WANTED: OnceLock<bool> = OnceLock::new();
-    cfg!(feature = "faults") && *WANTED.get_or_init(|| fault::wanted("KMS_FAULT_POSIX_LOCKS"))
+    cfg!(kms_faults) && *WANTED.get_or_init(|| fault::wanted("KMS_FAULT_POSIX_LOCKS"))
 }
 
 /// Stands in for open(2).

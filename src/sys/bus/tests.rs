@@ -1,6 +1,6 @@
-#[cfg(not(feature = "model"))]
+#[cfg(not(kms_model))]
 use super::super::file::File;
-#[cfg(not(feature = "model"))]
+#[cfg(not(kms_model))]
 use super::super::word::Word;
 use super::*;
 
@@ -15,7 +15,7 @@ fn a_slot_is_free_again_once_its_page_is_gone() {
 }
 
 /// A file whose word is 7.
-#[cfg(not(feature = "model"))]
+#[cfg(not(kms_model))]
 fn file_of_a_word() -> (tempfile::NamedTempFile, Vec<u8>) {
     let mut content = vec![0; PAGE];
     content[64] = 7;
@@ -24,7 +24,7 @@ fn file_of_a_word() -> (tempfile::NamedTempFile, Vec<u8>) {
     (file, content)
 }
 
-#[cfg(not(feature = "model"))]
+#[cfg(not(kms_model))]
 #[test]
 fn a_word_of_a_truncated_file_reads_zero_and_can_be_shared_again() {
     let (file, content) = file_of_a_word();
@@ -46,7 +46,7 @@ fn a_word_of_a_truncated_file_reads_zero_and_can_be_shared_again() {
     assert_eq!((word.load(), word.is_at(file.path()), word.is_lost()), (7, false, false));
 }
 
-#[cfg(not(feature = "model"))]
+#[cfg(not(kms_model))]
 #[test]
 fn a_lost_word_keeps_errno() {
     let (file, _) = file_of_a_word();
@@ -62,7 +62,7 @@ fn a_lost_word_keeps_errno() {
     assert_eq!((errno, word.is_lost()), (4321, true));
 }
 
-#[cfg(not(feature = "model"))]
+#[cfg(not(kms_model))]
 #[test]
 fn threads_that_load_while_the_file_is_truncated_and_written_read_a_word_of_it_or_zero() {
     let (file, content) = file_of_a_word();

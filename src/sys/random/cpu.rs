@@ -90,7 +90,7 @@ fn measure(draw: impl Fn() -> Option<u64>) -> Speed {
 
 #[inline]
 fn draw() -> Option<u64> {
-    if cfg!(feature = "faults") && CONSTANT.load(Ordering::Relaxed) {
+    if cfg!(kms_faults) && CONSTANT.load(Ordering::Relaxed) {
         return Some(0x5555_5555_5555_5555);
     }
     instruction::draw()

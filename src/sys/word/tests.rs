@@ -1,7 +1,7 @@
 use super::*;
 use std::io::Write;
 
-#[cfg(not(feature = "model"))]
+#[cfg(not(kms_model))]
 #[test]
 fn a_shared_word_is_seen_through_every_mapping() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
@@ -31,7 +31,7 @@ fn a_short_file_is_never_mapped() {
 }
 
 /// How often the memory of this process is mapped from files in `folder`, and how many descriptors are open on them.
-#[cfg(not(feature = "model"))]
+#[cfg(not(kms_model))]
 fn kept_of(folder: &Path) -> (usize, usize) {
     let name = folder.to_str().unwrap();
     let mapped = std::fs::read_to_string("/proc/self/maps").unwrap().lines().filter(|l| l.contains(name)).count();
@@ -39,7 +39,7 @@ fn kept_of(folder: &Path) -> (usize, usize) {
     (mapped, links.filter(|target| target.starts_with(folder)).count())
 }
 
-#[cfg(not(feature = "model"))]
+#[cfg(not(kms_model))]
 #[test]
 fn a_word_that_is_shared_anew_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();

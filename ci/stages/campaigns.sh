@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# The campaigns of the Rust tests at their full counts; KMS_LONG=10 makes them ten times longer still (make test-long).
+. "$(dirname "$0")/../lib.sh"
+use_test_build
+export KMS_FULL=1
+if [ -n "${KMS_LONG:-}" ]; then
+    # The keystore's long counts, and the model's, have variables of their own.
+    export KMS_TEST_SCALE=${KMS_TEST_SCALE:-$KMS_LONG} KMS_MODEL_SEQUENCES=${KMS_MODEL_SEQUENCES:-$((100000 * KMS_LONG))}
+fi
+
+# campaign TARGET [FILTER]: each ends within two hours for each unit of KMS_LONG, or has failed.
+campaign() {
+    local target=$1
+    shift
+    count_cargo timeout $((7200 * ${KMS_LONG:-1})) cargo test --locked --no-fail-fast --test "$target" -- "$@" --nocapture
+}
+campaign crash
+campaign corruption
+campaign model
+[ -z "${KMS_LONG:-}" ] || campaign keystore
+[ -z "${KMS_LONG:-}" ] || campaign contract clock::
