@@ -123,8 +123,8 @@ static int32_t show_version(void *user, const kms_key_version *version) {
     char date[32];
     (void)user;
     strftime(date, sizeof date, "%H:%M:%S", gmtime(&seconds));
-    printf("    version %2llu  %s  made %s.%03d UTC%s\n", (unsigned long long)version->number, version->version_id,
-           date, (int)(version->creation_date_ms % 1000), version->is_primary ? "  <- primary" : "");
+    printf("    version %2llu  %s  made %s.%03d UTC%s\n", (unsigned long long)version->number, version->version_id, date,
+           (int)(version->creation_date_ms % 1000), version->is_primary ? "  <- primary" : "");
     return 0;
 }
 
@@ -154,8 +154,8 @@ static int read_everything(const char *dir, char **files, int count) {
         }
         free(expected.data);
     }
-    printf("    process %ld decrypted %d ciphertexts, %d of them under old versions: all equal byte for byte\n",
-           (long)getpid(), count * ROUNDS, old);
+    printf("    process %ld decrypted %d ciphertexts, %d of them under old versions: all equal byte for byte\n", (long)getpid(),
+           count * ROUNDS, old);
     kms_close(kms);
     return 0;
 }
@@ -220,8 +220,7 @@ int main(int argc, char **argv) {
             original = read_file(files[file]);
             blob = encrypt(kms, key_id, original, &context);
             before = inspect(kms, blob);
-            printf("    %-40.40s %9zu bytes -> %9zu  under %.8s...\n", files[file], original.len, blob.len,
-                   before.version_id);
+            printf("    %-40.40s %9zu bytes -> %9zu  under %.8s...\n", files[file], original.len, blob.len, before.version_id);
             blob_path(path, dir, file, round);
             write_file(path, blob);
             free(original.data);
@@ -250,8 +249,8 @@ int main(int argc, char **argv) {
     if (moved.data == NULL) {
         fail("out of memory");
     }
-    must(kms_reencrypt(kms, blob.data, blob.len, &context, 1, key_id, &context, 1, moved.data,
-                       blob.len + KMS_MAX_OVERHEAD, &moved.len),
+    must(kms_reencrypt(kms, blob.data, blob.len, &context, 1, key_id, &context, 1, moved.data, blob.len + KMS_MAX_OVERHEAD,
+                       &moved.len),
          "re-encrypt");
     after = inspect(kms, moved);
     plaintext = decrypt(kms, moved, &context);

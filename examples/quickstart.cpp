@@ -17,8 +17,8 @@ int main(int argc, char **argv) {
         const auto options = kms::options{}.root_key_file(dir + "/root.key").create(true);
         const auto keystore = kms::keystore::open(dir + "/keys.db", options);
 
-        const auto id = keystore.create_key(
-            kms::create_key_options{}.description("orders").rotate_every(std::chrono::hours(90 * 24)));
+        const auto id =
+            keystore.create_key(kms::create_key_options{}.description("orders").rotate_every(std::chrono::hours(90 * 24)));
         try {
             keystore.create_alias(id, "alias/orders");
         } catch (const kms::alias_already_exists &) {  // by an earlier run in this folder
@@ -31,7 +31,8 @@ int main(int argc, char **argv) {
             keystore.rotate(id);  // by itself every 90 days
         }
         for (const auto &version : keystore.key_versions(id)) {
-            std::cout << "version " << version.number << "  " << version.version_id << (version.is_primary ? "  <- primary\n" : "\n");
+            std::cout << "version " << version.number << "  " << version.version_id
+                      << (version.is_primary ? "  <- primary\n" : "\n");
         }
         for (auto &record : records) {
             if (!keystore.inspect(record).is_primary) {

@@ -44,8 +44,8 @@ static kms_status wrap(void *user, const uint8_t *input, size_t input_len, const
     return done ? KMS_OK : KMS_INTERNAL;
 }
 
-static kms_status unwrap(void *user, const uint8_t *input, size_t input_len, const uint8_t *aad, size_t aad_len,
-                         uint8_t *out, size_t out_cap, size_t *out_len) {
+static kms_status unwrap(void *user, const uint8_t *input, size_t input_len, const uint8_t *aad, size_t aad_len, uint8_t *out,
+                         size_t out_cap, size_t *out_len) {
     EVP_CIPHER_CTX *gcm = EVP_CIPHER_CTX_new();
     uint8_t tag[TAG];
     int len = 0, done = 0;
@@ -54,8 +54,7 @@ static kms_status unwrap(void *user, const uint8_t *input, size_t input_len, con
         done = EVP_DecryptInit_ex(gcm, EVP_aes_256_gcm(), NULL, user, input) == 1 &&
                EVP_DecryptUpdate(gcm, NULL, &len, aad, (int)aad_len) == 1 &&
                EVP_DecryptUpdate(gcm, out, &len, input + NONCE, KEY) == 1 &&
-               EVP_CIPHER_CTX_ctrl(gcm, EVP_CTRL_GCM_SET_TAG, TAG, tag) == 1 &&
-               EVP_DecryptFinal_ex(gcm, out + len, &len) == 1;
+               EVP_CIPHER_CTX_ctrl(gcm, EVP_CTRL_GCM_SET_TAG, TAG, tag) == 1 && EVP_DecryptFinal_ex(gcm, out + len, &len) == 1;
     }
     EVP_CIPHER_CTX_free(gcm);
     if (!done) {

@@ -29,17 +29,11 @@ static void use(const char *text) {
     calls++;
 }
 
-static void prepare(void) {
-    use("in prepare");
-}
+static void prepare(void) { use("in prepare"); }
 
-static void parent(void) {
-    use("in the parent");
-}
+static void parent(void) { use("in the parent"); }
 
-static void child(void) {
-    use("in the child");
-}
+static void child(void) { use("in the child"); }
 
 /* Changes, so that threads wait at the fork with the connection and the cache's locks in their hands. */
 static void *work(void *user) {

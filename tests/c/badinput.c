@@ -40,9 +40,8 @@ static void null_options_are_refused_everywhere(void) {
     kms_options_free(NULL);
 }
 
-static kms_status never_called(void *user, const uint8_t *input, size_t input_len, const uint8_t *aad,
-                               size_t aad_len, uint8_t *out, size_t out_cap,
-                               size_t *out_len) {
+static kms_status never_called(void *user, const uint8_t *input, size_t input_len, const uint8_t *aad, size_t aad_len,
+                               uint8_t *out, size_t out_cap, size_t *out_len) {
     (void)user;
     (void)input;
     (void)input_len;
@@ -247,9 +246,16 @@ static void bad_keys_are_refused_by_every_function(void) {
 
 /* A text that can be no id: KMS_INVALID_ARGUMENT or KMS_KEY_NOT_FOUND, but the same from every function. */
 static void texts_that_are_no_id_are_refused_alike(void) {
-    static const char *const texts[] = {"", " ", "key", "00000000-0000-4000-8000-00000000000",
-                                        "00000000-0000-4000-8000-0000000000000", "00000000_0000_4000_8000_000000000000",
-                                        "0000000g-0000-4000-8000-000000000000", "\xC3\xA9", "%s%n", "' OR 1=1 --"};
+    static const char *const texts[] = {"",
+                                        " ",
+                                        "key",
+                                        "00000000-0000-4000-8000-00000000000",
+                                        "00000000-0000-4000-8000-0000000000000",
+                                        "00000000_0000_4000_8000_000000000000",
+                                        "0000000g-0000-4000-8000-000000000000",
+                                        "\xC3\xA9",
+                                        "%s%n",
+                                        "' OR 1=1 --"};
     static char long_text[20001];
     kms_key_metadata metadata = KMS_KEY_METADATA_INIT;
     size_t i;
@@ -266,9 +272,8 @@ static void texts_that_are_no_id_are_refused_alike(void) {
 
 static void bad_contexts_are_refused(void) {
     const kms_context_entry bad[][2] = {
-        {{"", "value"}, {"k", "v"}}, {{"k", "v"}, {"k", "v"}}, {{"k", "1"}, {"k", "2"}},
-        {{NULL, "v"}, {"k", "v"}},   {{"k", NULL}, {"l", "v"}}, {{"\xFF", "v"}, {"k", "v"}},
-        {{"k", "\xC3"}, {"l", "v"}}, {{"k", "v"}, {"", ""}},
+        {{"", "value"}, {"k", "v"}}, {{"k", "v"}, {"k", "v"}},    {{"k", "1"}, {"k", "2"}},    {{NULL, "v"}, {"k", "v"}},
+        {{"k", NULL}, {"l", "v"}},   {{"\xFF", "v"}, {"k", "v"}}, {{"k", "\xC3"}, {"l", "v"}}, {{"k", "v"}, {"", ""}},
     };
     size_t i, len;
     set_up();
@@ -431,8 +436,10 @@ static void flags_and_enumerations_take_known_values_only(void) {
 
 /* What a blob of which one byte is wrong must answer. */
 static kms_status wanted_for(size_t at) {
-    return at < 8 ? KMS_MALFORMED_CIPHERTEXT : at < 24 ? KMS_KEY_NOT_FOUND : at < 40 ? KMS_KEY_VERSION_NOT_FOUND
-                                                                                   : KMS_AUTHENTICATION_FAILED;
+    return at < 8    ? KMS_MALFORMED_CIPHERTEXT
+           : at < 24 ? KMS_KEY_NOT_FOUND
+           : at < 40 ? KMS_KEY_VERSION_NOT_FOUND
+                     : KMS_AUTHENTICATION_FAILED;
 }
 
 static void every_flipped_bit_is_noticed(void) {
@@ -510,8 +517,7 @@ static void a_data_key_refuses_bad_sizes(void) {
     set_up();
     for (i = 0; i < 4; i++) {
         REFUSED(kms_generate_data_key(kms, id.text, sizes[i], NULL, 0, out, out + 64, 2000, &len), KMS_INVALID_ARGUMENT);
-        REFUSED(kms_generate_data_key(kms, no_such_id, sizes[i], NULL, 0, out, out + 64, 2000, &len),
-                KMS_INVALID_ARGUMENT);
+        REFUSED(kms_generate_data_key(kms, no_such_id, sizes[i], NULL, 0, out, out + 64, 2000, &len), KMS_INVALID_ARGUMENT);
     }
     intact();
 }

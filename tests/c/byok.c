@@ -69,15 +69,14 @@ static void a_token_is_for_its_key_and_for_keys_of_outside_only(void) {
     make_external(kms, key);
     make_external(kms, second);
     REQUIRE_OK(kms_create_key(kms, NULL, own));
-    CHECK_OK(kms_get_parameters_for_import(kms, key, KMS_WRAPPING_OAEP_SHA_256, NULL, 0, &public_key_len, NULL, 0,
-                                           &token_len, NULL));
+    CHECK_OK(kms_get_parameters_for_import(kms, key, KMS_WRAPPING_OAEP_SHA_256, NULL, 0, &public_key_len, NULL, 0, &token_len,
+                                           NULL));
     CHECK(public_key_len > 256 && public_key_len <= sizeof public_key && token_len <= sizeof token);
     REQUIRE_OK(kms_get_parameters_for_import(kms, key, KMS_WRAPPING_OAEP_SHA_256, public_key, sizeof public_key,
                                              &public_key_len, token, sizeof token, &token_len, &expires_ms));
     CHECK(expires_ms > 0);
     CHECK_STATUS(kms_import_key_material(kms, key, wrapped, sizeof wrapped, token, token_len, 0), KMS_INVALID_KEY_MATERIAL);
-    CHECK_STATUS(kms_import_key_material(kms, second, wrapped, sizeof wrapped, token, token_len, 0),
-                 KMS_INVALID_IMPORT_TOKEN);
+    CHECK_STATUS(kms_import_key_material(kms, second, wrapped, sizeof wrapped, token, token_len, 0), KMS_INVALID_IMPORT_TOKEN);
     token[100] ^= 1;
     CHECK_STATUS(kms_import_key_material(kms, key, wrapped, sizeof wrapped, token, token_len, 0), KMS_INVALID_IMPORT_TOKEN);
     CHECK_STATUS(kms_import_raw_key_material(kms, own, material, 32, 0), KMS_UNSUPPORTED_ORIGIN);
@@ -96,15 +95,14 @@ static void a_data_key_goes_out_wrapped_only(void) {
     /* Any RSA-2048 public key will do; this one is at hand. */
     REQUIRE_OK(kms_get_parameters_for_import(kms, external, KMS_WRAPPING_OAEP_SHA_1, public_key, sizeof public_key,
                                              &public_key_len, token, sizeof token, &token_len, NULL));
-    CHECK_OK(kms_generate_and_export_data_key(kms, key, 32, NULL, 0, public_key, public_key_len,
-                                              KMS_WRAPPING_OAEP_SHA_256, blob, sizeof blob, &blob_len, exported,
-                                              sizeof exported, &exported_len));
+    CHECK_OK(kms_generate_and_export_data_key(kms, key, 32, NULL, 0, public_key, public_key_len, KMS_WRAPPING_OAEP_SHA_256,
+                                              blob, sizeof blob, &blob_len, exported, sizeof exported, &exported_len));
     CHECK(blob_len == 112 && exported_len == 256);
-    CHECK_OK(kms_export_data_key(kms, blob, blob_len, NULL, 0, public_key, public_key_len, KMS_WRAPPING_OAEP_SHA_256,
-                                 again, sizeof again, &again_len));
+    CHECK_OK(kms_export_data_key(kms, blob, blob_len, NULL, 0, public_key, public_key_len, KMS_WRAPPING_OAEP_SHA_256, again,
+                                 sizeof again, &again_len));
     CHECK(again_len == 256 && memcmp(again, exported, 256) != 0);
-    CHECK_STATUS(kms_export_data_key(kms, blob, blob_len, NULL, 0, public_key, public_key_len - 1,
-                                     KMS_WRAPPING_OAEP_SHA_256, again, sizeof again, &again_len),
+    CHECK_STATUS(kms_export_data_key(kms, blob, blob_len, NULL, 0, public_key, public_key_len - 1, KMS_WRAPPING_OAEP_SHA_256,
+                                     again, sizeof again, &again_len),
                  KMS_INVALID_ARGUMENT);
     kms_close(kms);
 }

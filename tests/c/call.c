@@ -31,8 +31,7 @@ static void a_program_of_strings_encrypts_and_decrypts(void) {
     CHECK(strstr(response, "\"RotationInterval\":\"604800s\"") != NULL);
     kms_string_free(response);
 
-    snprintf(request, sizeof request,
-             "{\"KeyId\":\"%s\",\"Plaintext\":\"aGVsbG8=\",\"EncryptionContext\":{\"a\":\"b\"}}", key);
+    snprintf(request, sizeof request, "{\"KeyId\":\"%s\",\"Plaintext\":\"aGVsbG8=\",\"EncryptionContext\":{\"a\":\"b\"}}", key);
     response = call(kms, "Encrypt", request, KMS_OK);
     field(response, "CiphertextBlob", blob, sizeof blob);
     kms_string_free(response);

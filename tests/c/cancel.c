@@ -9,9 +9,7 @@ enum { ROUNDS = 40 };
 
 #if defined(__SANITIZE_ADDRESS__)
 /* A cancelled thread leaves AddressSanitizer's marks on its stack, and its own end of the thread then trips over them. */
-const char *__asan_default_options(void) {
-    return "use_sigaltstack=0";
-}
+const char *__asan_default_options(void) { return "use_sigaltstack=0"; }
 #endif
 
 static kms_t *kms;
@@ -39,19 +37,25 @@ static void *work(void *user) {
         size_t len, token_len;
         int seen = 0;
         switch (what % 5) {
-            case 0: CHECK_OK(kms_rotate(kms, id.text, NULL)); break;
-            case 1: CHECK_OK(kms_update_key_description(kms, id.text, seen++ % 2 ? "one" : "other")); break;
-            case 2: CHECK_OK(kms_list_keys(kms, NULL, 100, visit, &seen)); break;
-            case 3: {
-                small_blob more = encrypt_text(kms, id.text, "a text");
-                CHECK(opens_as(kms, &more, "a text"));
-                break;
-            }
-            default: {
-                key_id external = new_external_key(kms);
-                CHECK_OK(kms_get_parameters_for_import(kms, external.text, KMS_WRAPPING_OAEP_SHA_256, out, sizeof out, &len, token,
-                                                       sizeof token, &token_len, NULL));
-            }
+        case 0:
+            CHECK_OK(kms_rotate(kms, id.text, NULL));
+            break;
+        case 1:
+            CHECK_OK(kms_update_key_description(kms, id.text, seen++ % 2 ? "one" : "other"));
+            break;
+        case 2:
+            CHECK_OK(kms_list_keys(kms, NULL, 100, visit, &seen));
+            break;
+        case 3: {
+            small_blob more = encrypt_text(kms, id.text, "a text");
+            CHECK(opens_as(kms, &more, "a text"));
+            break;
+        }
+        default: {
+            key_id external = new_external_key(kms);
+            CHECK_OK(kms_get_parameters_for_import(kms, external.text, KMS_WRAPPING_OAEP_SHA_256, out, sizeof out, &len, token,
+                                                   sizeof token, &token_len, NULL));
+        }
         }
         pthread_testcancel();
     }

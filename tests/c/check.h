@@ -22,8 +22,8 @@ static inline int check_status(const char *file, int line, const char *call, kms
     }
     kms_last_error(detail, sizeof detail);
     check_report(file, line, call);
-    fprintf(stderr, "    wanted %s (%d), got %s (%d): %s\n", kms_status_name(wanted), (int)wanted,
-            kms_status_name(got), (int)got, got == KMS_OK ? "" : detail);
+    fprintf(stderr, "    wanted %s (%d), got %s (%d): %s\n", kms_status_name(wanted), (int)wanted, kms_status_name(got),
+            (int)got, got == KMS_OK ? "" : detail);
     return 0;
 }
 
@@ -40,9 +40,9 @@ static inline int check_number(const char *file, int line, const char *call, lon
 #define CHECK(condition) ((condition) ? (void)0 : check_report(__FILE__, __LINE__, #condition))
 #define CHECK_STATUS(call, wanted) check_status(__FILE__, __LINE__, #call, (call), (wanted))
 #define CHECK_OK(call) CHECK_STATUS(call, KMS_OK)
-#define CHECK_NUMBER(value, wanted) \
+#define CHECK_NUMBER(value, wanted)                                                                                            \
     check_number(__FILE__, __LINE__, #value " == " #wanted, (long long)(value), (long long)(wanted))
-#define CHECK_TEXT(value, wanted) \
+#define CHECK_TEXT(value, wanted)                                                                                              \
     (strcmp((value), (wanted)) == 0 ? (void)0 : check_report(__FILE__, __LINE__, #value " is " #wanted))
 #define REQUIRE_OK(call) (CHECK_OK(call) ? (void)0 : exit(1))
 #define REQUIRE(condition) ((condition) ? (void)0 : (check_report(__FILE__, __LINE__, #condition), exit(1)))
@@ -99,9 +99,7 @@ static inline kms_t *open_file(const char *location, manual_clock *clock) {
     return kms;
 }
 
-static inline kms_t *open_memory(manual_clock *clock) {
-    return open_file("memory:", clock);
-}
+static inline kms_t *open_memory(manual_clock *clock) { return open_file("memory:", clock); }
 
 typedef struct key_id {
     char text[KMS_ID_SIZE];
@@ -144,9 +142,7 @@ static inline kms_health_info health(const kms_t *kms) {
 
 static const char no_such_id[] = "00000000-0000-4000-8000-000000000000";
 
-static inline const uint8_t *bytes(const char *text) {
-    return (const uint8_t *)text;
-}
+static inline const uint8_t *bytes(const char *text) { return (const uint8_t *)text; }
 
 /* A small ciphertext of a text without its NUL. */
 typedef struct small_blob {

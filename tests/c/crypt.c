@@ -6,9 +6,9 @@
 enum { OVERHEAD = 80 };
 
 static void every_size_comes_back_80_bytes_longer_in_between(void) {
-    static const size_t sizes[] = {0,   1,    15,   16,   17,   31,   32,    33,    63,    64,    65,     127,    128,
-                                   255, 1000, 4015, 4016, 4017, 4095, 4096,  4097,  8191,  16384, 65535,  65536,  65537,
-                                   (1 << 20) + 3};
+    static const size_t sizes[] = {0,    1,    15,   16,   17,    31,    32,    33,    63,
+                                   64,   65,   127,  128,  255,   1000,  4015,  4016,  4017,
+                                   4095, 4096, 4097, 8191, 16384, 65535, 65536, 65537, (1 << 20) + 3};
     kms_t *kms = open_memory(NULL);
     key_id id = new_key(kms);
     size_t i, k;
@@ -228,9 +228,9 @@ static void the_destination_may_be_an_alias_or_the_blobs_own_key(void) {
     CHECK_TEXT(info.key_id, from.text);
     CHECK_TEXT(info.version_id, version);
     CHECK(opens_as(kms, &moved, "moved"));
-    CHECK_STATUS(kms_reencrypt(kms, blob.data, blob.len, NULL, 0, "alias/none", NULL, 0, moved.data, sizeof moved.data,
-                               &moved.len),
-                 KMS_ALIAS_NOT_FOUND);
+    CHECK_STATUS(
+        kms_reencrypt(kms, blob.data, blob.len, NULL, 0, "alias/none", NULL, 0, moved.data, sizeof moved.data, &moved.len),
+        KMS_ALIAS_NOT_FOUND);
     kms_close(kms);
 }
 

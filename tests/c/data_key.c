@@ -93,8 +93,7 @@ static void a_failure_gives_neither_form(void) {
     CHECK_NUMBER(len, 0);
     CHECK_OK(kms_disable_key(kms, id.text));
     len = 9;
-    CHECK_STATUS(kms_generate_data_key(kms, id.text, 32, NULL, 0, plain, blob, sizeof blob, &len),
-                 KMS_REJECTED_DISABLED);
+    CHECK_STATUS(kms_generate_data_key(kms, id.text, 32, NULL, 0, plain, blob, sizeof blob, &len), KMS_REJECTED_DISABLED);
     CHECK_NUMBER(len, 0);
     CHECK(all_are(plain, sizeof plain, '#'));
     CHECK(all_are(blob, sizeof blob, '#'));
@@ -109,8 +108,7 @@ static void overlapping_forms_are_refused(void) {
     memset(both, '#', sizeof both);
     for (offset = 0; offset < 32; offset++) {
         len = 9;
-        CHECK_STATUS(kms_generate_data_key(kms, id.text, 32, NULL, 0, both, both + offset, 112, &len),
-                     KMS_INVALID_ARGUMENT);
+        CHECK_STATUS(kms_generate_data_key(kms, id.text, 32, NULL, 0, both, both + offset, 112, &len), KMS_INVALID_ARGUMENT);
         CHECK_NUMBER(len, 0);
     }
     CHECK(all_are(both, sizeof both, '#'));

@@ -61,9 +61,7 @@ static kms_t *open_logged_at(const char *location, manual_clock *clock, event_lo
     return kms;
 }
 
-static kms_t *open_logged(manual_clock *clock, event_log *log) {
-    return open_logged_at("memory:", clock, log);
-}
+static kms_t *open_logged(manual_clock *clock, event_log *log) { return open_logged_at("memory:", clock, log); }
 
 static void a_rotation_is_told_once_with_its_new_version(void) {
     manual_clock clock = {NEW_YEAR_2025};

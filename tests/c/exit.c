@@ -50,9 +50,7 @@ static void linger(void) {
 }
 
 /* Each look at it is an hour later, so that the rotation threads never run out of work. */
-static int64_t running_clock(void *now) {
-    return __atomic_add_fetch((int64_t *)now, HOUR, __ATOMIC_SEQ_CST);
-}
+static int64_t running_clock(void *now) { return __atomic_add_fetch((int64_t *)now, HOUR, __ATOMIC_SEQ_CST); }
 
 static int64_t now_ms = NEW_YEAR_2025;
 

@@ -123,13 +123,9 @@ static void parent_and_child_go_on(int rotation_thread, const char *path) {
     kms_close(f.kms);
 }
 
-static void a_child_encrypts_decrypts_and_rotates(void) {
-    parent_and_child_go_on(0, "fork.db");
-}
+static void a_child_encrypts_decrypts_and_rotates(void) { parent_and_child_go_on(0, "fork.db"); }
 
-static void a_child_goes_on_beside_the_rotation_thread(void) {
-    parent_and_child_go_on(1, "fork-thread.db");
-}
+static void a_child_goes_on_beside_the_rotation_thread(void) { parent_and_child_go_on(1, "fork-thread.db"); }
 
 static void close_the_handle(const family *f, child_report *report) {
     (void)report;
@@ -224,8 +220,8 @@ static kms_status wrap(void *user, const uint8_t *input, size_t input_len, const
     return KMS_OK;
 }
 
-static kms_status unwrap(void *user, const uint8_t *input, size_t input_len, const uint8_t *aad, size_t aad_len,
-                         uint8_t *out, size_t out_cap, size_t *out_len) {
+static kms_status unwrap(void *user, const uint8_t *input, size_t input_len, const uint8_t *aad, size_t aad_len, uint8_t *out,
+                         size_t out_cap, size_t *out_len) {
     (void)user;
     callbacks++;
     if (input_len < aad_len || input_len - aad_len > out_cap || memcmp(input, aad, aad_len) != 0) {

@@ -13,11 +13,9 @@ static void a_new_handle_has_counted_nothing(void) {
     CHECK_NUMBER(info.rotation_failures, 0);
     CHECK_NUMBER(info.keys_destroyed, 0);
     CHECK_NUMBER(info.keys_cached, 0);
-    CHECK((info.flags & ~(uint32_t)(KMS_HEALTH_MEMORY_NOT_LOCKED | KMS_HEALTH_NOT_MAPPED |
-                                    KMS_HEALTH_ROTATION_FAILING | KMS_HEALTH_READ_ONLY |
-                                    KMS_HEALTH_NO_ROTATION_THREAD |
-                                    KMS_HEALTH_CIPHERS_IN_ORDINARY_MEMORY |
-                                    KMS_HEALTH_SLOW_CPU)) == 0);
+    CHECK((info.flags & ~(uint32_t)(KMS_HEALTH_MEMORY_NOT_LOCKED | KMS_HEALTH_NOT_MAPPED | KMS_HEALTH_ROTATION_FAILING |
+                                    KMS_HEALTH_READ_ONLY | KMS_HEALTH_NO_ROTATION_THREAD |
+                                    KMS_HEALTH_CIPHERS_IN_ORDINARY_MEMORY | KMS_HEALTH_SLOW_CPU)) == 0);
     CHECK((info.flags & (KMS_HEALTH_ROTATION_FAILING | KMS_HEALTH_READ_ONLY)) == 0);
     kms_close(kms);
 }
@@ -95,7 +93,8 @@ static uint32_t slow_cpu_flag_once(const char *capabilities) {
 static uint32_t slow_cpu_flag_under(const char *capabilities) {
     int tries = 5;
     while (tries-- > 0) {
-        if (slow_cpu_flag_once(capabilities) == 0) return 0;
+        if (slow_cpu_flag_once(capabilities) == 0)
+            return 0;
     }
     return KMS_HEALTH_SLOW_CPU;
 }

@@ -69,8 +69,7 @@ static void an_external_key_waits_for_its_import(void) {
     CHECK_NUMBER(key.version_count, 0);
     CHECK_TEXT(key.primary_version_id, "");
     CHECK_STATUS(kms_encrypt(kms, id.text, bytes("x"), 1, NULL, 0, out, sizeof out, &len), KMS_REJECTED_PENDING_IMPORT);
-    CHECK_STATUS(kms_generate_data_key(kms, id.text, 32, NULL, 0, NULL, out, sizeof out, &len),
-                 KMS_REJECTED_PENDING_IMPORT);
+    CHECK_STATUS(kms_generate_data_key(kms, id.text, 32, NULL, 0, NULL, out, sizeof out, &len), KMS_REJECTED_PENDING_IMPORT);
     CHECK_STATUS(kms_disable_key(kms, id.text), KMS_STATE_MODIFIED_FAILED);
     CHECK_STATUS(kms_enable_key(kms, id.text), KMS_STATE_MODIFIED_FAILED);
     CHECK_STATUS(kms_cancel_key_deletion(kms, id.text), KMS_STATE_MODIFIED_FAILED);
@@ -136,8 +135,7 @@ static void deletion_is_scheduled_once_and_can_be_cancelled(void) {
     CHECK_STATUS(kms_enable_key(kms, id.text), KMS_STATE_MODIFIED_FAILED);
     CHECK_STATUS(kms_disable_key(kms, id.text), KMS_STATE_MODIFIED_FAILED);
     CHECK_STATUS(kms_rotate(kms, id.text, NULL), KMS_REJECTED_PENDING_DELETION);
-    CHECK_STATUS(kms_encrypt(kms, id.text, bytes("x"), 1, NULL, 0, out, sizeof out, &len),
-                 KMS_REJECTED_PENDING_DELETION);
+    CHECK_STATUS(kms_encrypt(kms, id.text, bytes("x"), 1, NULL, 0, out, sizeof out, &len), KMS_REJECTED_PENDING_DELETION);
     CHECK_STATUS(kms_decrypt(kms, blob.data, blob.len, NULL, 0, out, sizeof out, &len), KMS_REJECTED_PENDING_DELETION);
     CHECK_OK(kms_cancel_key_deletion(kms, id.text));
     CHECK_NUMBER(describe(kms, id.text).state, KMS_STATE_ENABLED);
@@ -223,8 +221,7 @@ static void an_unknown_alias_is_not_found(void) {
     size_t len;
     CHECK_STATUS(kms_describe_key(kms, "alias/nobody", &metadata), KMS_ALIAS_NOT_FOUND);
     CHECK_STATUS(kms_encrypt(kms, "alias/nobody", bytes("x"), 1, NULL, 0, out, sizeof out, &len), KMS_ALIAS_NOT_FOUND);
-    CHECK_STATUS(kms_generate_data_key(kms, "alias/nobody", 16, NULL, 0, NULL, out, sizeof out, &len),
-                 KMS_ALIAS_NOT_FOUND);
+    CHECK_STATUS(kms_generate_data_key(kms, "alias/nobody", 16, NULL, 0, NULL, out, sizeof out, &len), KMS_ALIAS_NOT_FOUND);
     CHECK_STATUS(kms_rotate(kms, "alias/nobody", NULL), KMS_ALIAS_NOT_FOUND);
     CHECK_STATUS(kms_list_key_versions(kms, "alias/nobody", 0, 9, no_version, NULL), KMS_ALIAS_NOT_FOUND);
     kms_close(kms);

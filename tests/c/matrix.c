@@ -14,8 +14,7 @@
 #define FAILED KMS_STATE_MODIFIED_FAILED
 #define KIND KMS_UNSUPPORTED_OPERATION
 
-static const int32_t columns[] = {KMS_STATE_ENABLED, KMS_STATE_DISABLED, KMS_STATE_PENDING_DELETION,
-                                  KMS_STATE_PENDING_IMPORT};
+static const int32_t columns[] = {KMS_STATE_ENABLED, KMS_STATE_DISABLED, KMS_STATE_PENDING_DELETION, KMS_STATE_PENDING_IMPORT};
 
 /* One key in the state of a column, with what operations need of it; all of it was made while it was Enabled. */
 typedef struct subject {
@@ -91,15 +90,13 @@ static kms_status create_alias(const subject *s) {
     return kms_create_alias(s->kms, s->id, alias);
 }
 static kms_status delete_alias(const subject *s) { return kms_delete_alias(s->kms, s->alias); }
-static int32_t pass_alias(void *user, const char *alias, const char *id) {
-    return user != NULL || alias == NULL || id == NULL;
-}
+static int32_t pass_alias(void *user, const char *alias, const char *id) { return user != NULL || alias == NULL || id == NULL; }
 static kms_status list_aliases(const subject *s) { return kms_list_aliases(s->kms, NULL, NULL, 100, pass_alias, NULL); }
 static kms_status update_alias(const subject *s) { return kms_update_alias(s->kms, s->id, s->other_alias); }
 static kms_status get_parameters_for_import(const subject *s) {
     size_t public_key_len, token_len;
-    return kms_get_parameters_for_import(s->kms, s->id, KMS_WRAPPING_OAEP_SHA_1, NULL, 0, &public_key_len, NULL, 0,
-                                         &token_len, NULL);
+    return kms_get_parameters_for_import(s->kms, s->id, KMS_WRAPPING_OAEP_SHA_1, NULL, 0, &public_key_len, NULL, 0, &token_len,
+                                         NULL);
 }
 static kms_status import_key_material(const subject *s) {
     if (s->wrapped_len == 0) {
@@ -112,12 +109,9 @@ static kms_status re_encrypt_source(const subject *s) {
     return kms_reencrypt(s->kms, s->blob.data, s->blob.len, NULL, 0, s->other, NULL, 0, out, sizeof out, &out_len);
 }
 static kms_status re_encrypt_destination(const subject *s) {
-    return kms_reencrypt(s->kms, s->other_blob.data, s->other_blob.len, NULL, 0, s->id, NULL, 0, out, sizeof out,
-                         &out_len);
+    return kms_reencrypt(s->kms, s->other_blob.data, s->other_blob.len, NULL, 0, s->id, NULL, 0, out, sizeof out, &out_len);
 }
-static kms_status set_deletion_protection(const subject *s) {
-    return kms_set_deletion_protection(s->kms, s->id, 1, "audit");
-}
+static kms_status set_deletion_protection(const subject *s) { return kms_set_deletion_protection(s->kms, s->id, 1, "audit"); }
 static kms_status list_aliases_by_key_id(const subject *s) {
     return kms_list_aliases(s->kms, s->id, NULL, 100, pass_alias, NULL);
 }
@@ -143,18 +137,20 @@ static const row matrix[] = {
     {"Encrypt", encrypt, "{" KEY ",\"Plaintext\":\"eA==\"}", {OK, DISABLED, PENDING, IMPORT}},
     {"Decrypt", decrypt, "{\"CiphertextBlob\":\"@blob@\"}", {OK, DISABLED, PENDING, IMPORT}},
     {"GenerateDataKey", generate_data_key, "{" KEY "}", {OK, DISABLED, PENDING, IMPORT}},
-    {"GenerateDataKeyWithoutPlaintext", generate_data_key_without_plaintext, "{" KEY ",\"NumberOfBytes\":64}",
+    {"GenerateDataKeyWithoutPlaintext",
+     generate_data_key_without_plaintext,
+     "{" KEY ",\"NumberOfBytes\":64}",
      {OK, DISABLED, PENDING, IMPORT}},
     {"CreateKeyVersion", create_key_version, "{" KEY "}", {OK, DISABLED, PENDING, KIND}},
-    {"UpdateRotationPolicy", rotation_on, "{" KEY ",\"EnableAutomaticRotation\":true,\"RotationInterval\":\"7d\"}",
+    {"UpdateRotationPolicy",
+     rotation_on,
+     "{" KEY ",\"EnableAutomaticRotation\":true,\"RotationInterval\":\"7d\"}",
      {OK, DISABLED, PENDING, KIND}},
     {"UpdateRotationPolicy", rotation_off, "{" KEY ",\"EnableAutomaticRotation\":false}", {OK, DISABLED, PENDING, KIND}},
     {"DescribeKeyVersion", describe_key_version, "{" KEY ",\"KeyVersionId\":\"@version@\"}", {OK, OK, OK, OK}},
     {"ListKeyVersions", list_key_versions, "{" KEY "}", {OK, OK, OK, OK}},
-    {"UpdateKeyDescription", update_key_description, "{" KEY ",\"Description\":\"what it is for\"}",
-     {OK, OK, PENDING, OK}},
-    {"TagResource", tag_resource, "{" KEY ",\"Tags\":[{\"TagKey\":\"team\",\"TagValue\":\"orders\"}]}",
-     {OK, OK, PENDING, OK}},
+    {"UpdateKeyDescription", update_key_description, "{" KEY ",\"Description\":\"what it is for\"}", {OK, OK, PENDING, OK}},
+    {"TagResource", tag_resource, "{" KEY ",\"Tags\":[{\"TagKey\":\"team\",\"TagValue\":\"orders\"}]}", {OK, OK, PENDING, OK}},
     {"UntagResource", untag_resource, "{" KEY ",\"TagKeys\":[\"team\"]}", {OK, OK, PENDING, OK}},
     {"ListResourceTags", list_resource_tags, "{" KEY "}", {OK, OK, OK, OK}},
     {"EnableKey", enable_key, "{" KEY "}", {OK, OK, FAILED, FAILED}},
@@ -167,19 +163,25 @@ static const row matrix[] = {
     /* Only the key that it is moved to counts. */
     {"UpdateAlias", update_alias, "{" KEY ",\"AliasName\":\"@other_alias@\"}", {OK, OK, PENDING, OK}},
     /* Not in the service's matrix: see docs/contract.md. */
-    {"ReEncrypt", re_encrypt_source, "{\"CiphertextBlob\":\"@blob@\",\"DestinationKeyId\":\"@other@\"}",
+    {"ReEncrypt",
+     re_encrypt_source,
+     "{\"CiphertextBlob\":\"@blob@\",\"DestinationKeyId\":\"@other@\"}",
      {OK, DISABLED, PENDING, IMPORT}},
-    {"ReEncrypt", re_encrypt_destination, "{\"CiphertextBlob\":\"@other_blob@\",\"DestinationKeyId\":\"@id@\"}",
+    {"ReEncrypt",
+     re_encrypt_destination,
+     "{\"CiphertextBlob\":\"@other_blob@\",\"DestinationKeyId\":\"@id@\"}",
      {OK, DISABLED, PENDING, IMPORT}},
-    {"SetDeletionProtection", set_deletion_protection, "{" KEY ",\"EnableDeletionProtection\":true}",
-     {OK, OK, PENDING, OK}},
+    {"SetDeletionProtection", set_deletion_protection, "{" KEY ",\"EnableDeletionProtection\":true}", {OK, OK, PENDING, OK}},
     {"ListAliasesByKeyId", list_aliases_by_key_id, "{" KEY "}", {OK, OK, OK, OK}},
 };
 
 static const row external_matrix[] = {
-    {"GetParametersForImport", get_parameters_for_import,
-     "{" KEY ",\"WrappingKeySpec\":\"RSA_2048\",\"WrappingAlgorithm\":\"RSAES_OAEP_SHA_256\"}", {OK, OK, OK, OK}},
-    {"ImportKeyMaterial", import_key_material,
+    {"GetParametersForImport",
+     get_parameters_for_import,
+     "{" KEY ",\"WrappingKeySpec\":\"RSA_2048\",\"WrappingAlgorithm\":\"RSAES_OAEP_SHA_256\"}",
+     {OK, OK, OK, OK}},
+    {"ImportKeyMaterial",
+     import_key_material,
      "{" KEY ",\"EncryptedKeyMaterial\":\"@wrapped@\",\"ImportToken\":\"@token@\",\"KeyMaterialExpireUnix\":0}",
      {OK, OK, FAILED, OK}},
     {"DeleteKeyMaterial", delete_key_material, "{" KEY "}", {OK, OK, OK, OK}},
@@ -208,8 +210,8 @@ static size_t base64(char *text, const uint8_t *data, size_t len) {
 static size_t put(char *text, const char *name, size_t name_len, const subject *s) {
     const struct {
         const char *name, *text;
-    } texts[] = {{"id", s->id},       {"version", s->version}, {"other", s->other},
-                 {"alias", s->alias}, {"other_alias", s->other_alias}};
+    } texts[] = {
+        {"id", s->id}, {"version", s->version}, {"other", s->other}, {"alias", s->alias}, {"other_alias", s->other_alias}};
     const struct {
         const char *name;
         const uint8_t *data;
@@ -338,8 +340,8 @@ static int same(const kms_key_metadata *a, const kms_key_metadata *b) {
            a->version_count == b->version_count && a->rotation_interval_s == b->rotation_interval_s &&
            a->creation_date_ms == b->creation_date_ms && a->last_rotation_date_ms == b->last_rotation_date_ms &&
            a->next_rotation_date_ms == b->next_rotation_date_ms && a->delete_date_ms == b->delete_date_ms &&
-           a->material_expire_date_ms == b->material_expire_date_ms &&
-           a->deletion_protection == b->deletion_protection && a->service_managed == b->service_managed;
+           a->material_expire_date_ms == b->material_expire_date_ms && a->deletion_protection == b->deletion_protection &&
+           a->service_managed == b->service_managed;
 }
 
 /* One cell. A refused operation leaves the key, and the whole keystore, as it was. */

@@ -19,17 +19,24 @@ int main(void) {
     kms_options_t *options = kms_options_new();
     kms_t *kms = NULL;
 
-    if (options == NULL) return 1;
-    if (kms_options_set_root_key_file(options, "root.key") != KMS_OK) return failed("root key");
-    if (kms_options_set_create(options, 1) != KMS_OK) return failed("create");
-    if (kms_open("keys.db", options, &kms) != KMS_OK) return failed("open");
+    if (options == NULL)
+        return 1;
+    if (kms_options_set_root_key_file(options, "root.key") != KMS_OK)
+        return failed("root key");
+    if (kms_options_set_create(options, 1) != KMS_OK)
+        return failed("create");
+    if (kms_open("keys.db", options, &kms) != KMS_OK)
+        return failed("open");
     kms_options_free(options);
 
-    if (kms_create_key(kms, NULL, key) != KMS_OK) return failed("create key");
+    if (kms_create_key(kms, NULL, key) != KMS_OK)
+        return failed("create key");
     if (kms_encrypt(kms, key, (const uint8_t *)secret, sizeof secret, context, 1, blob, sizeof blob, &blob_len) != KMS_OK)
         return failed("encrypt");
-    if (kms_rotate(kms, key, NULL) != KMS_OK) return failed("rotate");
-    if (kms_decrypt(kms, blob, blob_len, context, 1, plain, sizeof plain, &plain_len) != KMS_OK) return failed("decrypt");
+    if (kms_rotate(kms, key, NULL) != KMS_OK)
+        return failed("rotate");
+    if (kms_decrypt(kms, blob, blob_len, context, 1, plain, sizeof plain, &plain_len) != KMS_OK)
+        return failed("decrypt");
     kms_close(kms);
     return plain_len == sizeof secret && memcmp(plain, secret, plain_len) == 0 ? 0 : 1;
 }

@@ -240,8 +240,8 @@ typedef struct hsm {
 } hsm;
 
 /* A toy: what is bound comes before the key, and all is turned. */
-static kms_status wrap(void *user, const uint8_t *input, size_t input_len, const uint8_t *aad, size_t aad_len,
-                       uint8_t *out, size_t out_cap, size_t *out_len) {
+static kms_status wrap(void *user, const uint8_t *input, size_t input_len, const uint8_t *aad, size_t aad_len, uint8_t *out,
+                       size_t out_cap, size_t *out_len) {
     hsm *h = user;
     size_t i;
     h->wraps++;
@@ -256,8 +256,8 @@ static kms_status wrap(void *user, const uint8_t *input, size_t input_len, const
     return KMS_OK;
 }
 
-static kms_status unwrap(void *user, const uint8_t *input, size_t input_len, const uint8_t *aad, size_t aad_len,
-                         uint8_t *out, size_t out_cap, size_t *out_len) {
+static kms_status unwrap(void *user, const uint8_t *input, size_t input_len, const uint8_t *aad, size_t aad_len, uint8_t *out,
+                         size_t out_cap, size_t *out_len) {
     hsm *h = user;
     kms_status status = KMS_OK;
     size_t i;

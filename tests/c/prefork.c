@@ -88,9 +88,8 @@ static void *encrypts(void *unused) {
     uint8_t blob[1 + KMS_MAX_OVERHEAD];
     size_t len;
     (void)unused;
-    return kms_encrypt(shared, shared_key, (const uint8_t *)"x", 1, NULL, 0, blob, sizeof blob, &len) == KMS_OK
-               ? shared_key
-               : NULL;
+    return kms_encrypt(shared, shared_key, (const uint8_t *)"x", 1, NULL, 0, blob, sizeof blob, &len) == KMS_OK ? shared_key
+                                                                                                                : NULL;
 }
 
 static void *starts_and_ends_threads(void *unused) {
@@ -107,8 +106,8 @@ static int encrypts_in_a_new_thread(void *unused) {
     pthread_t thread;
     void *fine = NULL;
     (void)unused;
-    return encrypts(NULL) != NULL && pthread_create(&thread, NULL, encrypts, NULL) == 0 &&
-           pthread_join(thread, &fine) == 0 && fine != NULL;
+    return encrypts(NULL) != NULL && pthread_create(&thread, NULL, encrypts, NULL) == 0 && pthread_join(thread, &fine) == 0 &&
+           fine != NULL;
 }
 
 static void a_child_forked_while_threads_end_works_in_new_threads(void) {

@@ -296,9 +296,7 @@ static void a_glitch_of_the_clock_stops_rotation_for_one_interval_only(void) {
     kms_close(kms);
 }
 
-static int64_t absurd_time(void *user) {
-    return *(int64_t *)user;
-}
+static int64_t absurd_time(void *user) { return *(int64_t *)user; }
 
 static void an_absurd_clock_is_survived(void) {
     static const int64_t times[] = {0, 1, -1, INT64_MAX, INT64_MIN, INT64_MAX / 2, NEW_YEAR_2025};

@@ -7,7 +7,8 @@ static const struct {
     kms_status status;
     const char *name, *code; /* code NULL: one of our own */
 } statuses[] = {
-#define STATUS(name, code) {name, #name, code}
+#define STATUS(name, code)                                                                                                     \
+    { name, #name, code }
     STATUS(KMS_OK, NULL),
     STATUS(KMS_INVALID_ARGUMENT, "InvalidParameter"),
     STATUS(KMS_MISSING_PARAMETER, "MissingParameter"),

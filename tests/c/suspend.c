@@ -20,9 +20,7 @@ int clock_gettime(clockid_t clock, struct timespec *now) {
     return (int)failed;
 }
 
-static void sleep_for(int64_t seconds) {
-    __atomic_add_fetch(&slept_s, seconds, __ATOMIC_SEQ_CST);
-}
+static void sleep_for(int64_t seconds) { __atomic_add_fetch(&slept_s, seconds, __ATOMIC_SEQ_CST); }
 
 static void pause_ms(long ms) {
     struct timespec time;
@@ -112,9 +110,7 @@ static void a_key_outlives_the_first_waking_after_its_date(void) {
     kms_close(kms);
 }
 
-static int has_two_versions(const kms_t *kms, const key_id *key) {
-    return describe(kms, key->text).version_count == 2;
-}
+static int has_two_versions(const kms_t *kms, const key_id *key) { return describe(kms, key->text).version_count == 2; }
 
 static void handles_opened_before_and_after_a_sleep_make_one_version(void) {
     kms_t *kms = open_with_thread("both.db"), *later;

@@ -11,9 +11,7 @@ typedef struct worker {
     small_blob blobs[ROUNDS];
 } worker;
 
-static void text_of(char *out, size_t cap, int thread, int round) {
-    snprintf(out, cap, "thread %d round %d", thread, round);
-}
+static void text_of(char *out, size_t cap, int thread, int round) { snprintf(out, cap, "thread %d round %d", thread, round); }
 
 static void *work(void *user) {
     worker *w = user;

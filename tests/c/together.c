@@ -158,14 +158,30 @@ static void *work(void *user) {
         size_t rotated = 0;
         w->blobs[round] = encrypt_text(w->kms, key, "kept");
         switch ((w->number + round) % KINDS) {
-        case 0: in_batches(w->kms, key); break;
-        case 1: a_large_one(w->kms, key); break;
-        case 2: another_handle(w); break;
-        case 3: named(w->kms, key, w->number, round); break;
-        case 4: looked_at(w->kms, key); break;
-        case 5: made(w->kms); break;
-        case 6: CHECK_OK(kms_rotate(w->kms, key, NULL)); break;
-        default: CHECK_OK(kms_tick(w->kms, &rotated)); break;
+        case 0:
+            in_batches(w->kms, key);
+            break;
+        case 1:
+            a_large_one(w->kms, key);
+            break;
+        case 2:
+            another_handle(w);
+            break;
+        case 3:
+            named(w->kms, key, w->number, round);
+            break;
+        case 4:
+            looked_at(w->kms, key);
+            break;
+        case 5:
+            made(w->kms);
+            break;
+        case 6:
+            CHECK_OK(kms_rotate(w->kms, key, NULL));
+            break;
+        default:
+            CHECK_OK(kms_tick(w->kms, &rotated));
+            break;
         }
         if (w->number == 0) { /* one thread, or another's switch would be taken for its own */
             switched(w->kms, w->switched);
@@ -218,13 +234,9 @@ static void share(const char *location, const char *other) {
     kms_close(kms);
 }
 
-static void sixteen_threads_in_every_kind_of_call_share_a_keystore_in_memory(void) {
-    share("memory:", NULL);
-}
+static void sixteen_threads_in_every_kind_of_call_share_a_keystore_in_memory(void) { share("memory:", NULL); }
 
-static void sixteen_threads_in_every_kind_of_call_share_a_keystore_on_disk(void) {
-    share("together.db", "together.db");
-}
+static void sixteen_threads_in_every_kind_of_call_share_a_keystore_on_disk(void) { share("together.db", "together.db"); }
 
 int main(void) {
     RUN(sixteen_threads_in_every_kind_of_call_share_a_keystore_in_memory);

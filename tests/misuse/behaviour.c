@@ -59,7 +59,8 @@ void option_callbacks(const function *f) {
             here.generation = 0;
             if (kms_create_key(other.kms, NULL, key.text) == KMS_OK && kms_rotate(other.kms, key.text, NULL) == KMS_OK) {
                 small_blob blob;
-                if (kms_encrypt(other.kms, key.text, bytes("x"), 1, NULL, 0, blob.data, sizeof blob.data, &blob.len) == KMS_OK &&
+                if (kms_encrypt(other.kms, key.text, bytes("x"), 1, NULL, 0, blob.data, sizeof blob.data, &blob.len) ==
+                        KMS_OK &&
                     !opens_as(other.kms, &blob, "x")) {
                     broken("what was encrypted does not open");
                 }

@@ -47,8 +47,8 @@ static int behaves(void) {
 }
 
 /* Wraps and unwraps: what is bound comes first, and a second call of the same takes it off. */
-static kms_status wrap(void *user, const uint8_t *in, size_t len, const uint8_t *aad, size_t aad_len, uint8_t *out,
-                       size_t cap, size_t *out_len) {
+static kms_status wrap(void *user, const uint8_t *in, size_t len, const uint8_t *aad, size_t aad_len, uint8_t *out, size_t cap,
+                       size_t *out_len) {
     (void)user;
     if (!behaves() || cap < len + aad_len) {
         return KMS_KEYSTORE_IO;
@@ -77,9 +77,7 @@ static int64_t clock_now(void *user) {
 static uint8_t anchored[256];
 static size_t anchored_len;
 
-void forget_anchor(void) {
-    anchored_len = 0;
-}
+void forget_anchor(void) { anchored_len = 0; }
 
 static kms_status anchor_get(void *user, uint8_t *out, size_t cap, size_t *out_len) {
     (void)user;
@@ -147,9 +145,9 @@ static int32_t on_fault(void *user, const char *key, kms_status status, const ch
 }
 
 void (*visitor_of(const char *type))(void) {
-#define IS(name, function)            \
-    if (strcmp(type, name) == 0) {    \
-        return (void (*)(void))function; \
+#define IS(name, function)                                                                                                     \
+    if (strcmp(type, name) == 0) {                                                                                             \
+        return (void (*)(void))function;                                                                                       \
     }
     IS("kms_wrap_fn", wrap)
     IS("kms_clock_fn", clock_now)

@@ -1,5 +1,5 @@
 /* Misuses every function of kms.h in every way that the header's types allow: a status, no crash, no hang, no write
- * outside of the buffers given, and the handle works afterwards. The table of functions is generated: see ci/misuse. */
+ * outside of the buffers given, and the handle works afterwards. The table of functions is generated: see tests/misuse/generate. */
 #define _GNU_SOURCE
 #include "misuse.h"
 #include <sys/mman.h>

@@ -51,14 +51,8 @@ static void *take(const void *data, size_t len) {
     return r->at;
 }
 
-void *put(const void *data, size_t len) {
-    return take(data, len);
-}
+void *put(const void *data, size_t len) { return take(data, len); }
 
-void *put_text(const char *text) {
-    return take(text, strlen(text) + 1);
-}
+void *put_text(const char *text) { return take(text, strlen(text) + 1); }
 
-void *room_for(size_t len) {
-    return take(NULL, len);
-}
+void *room_for(size_t len) { return take(NULL, len); }

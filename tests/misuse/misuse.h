@@ -40,9 +40,9 @@ typedef struct field {
 typedef struct param {
     const char *name;
     kind kind;
-    int partner;  /* of a pointer: its length, -1 none; of a length: its pointer */
-    int nullable; /* NULL is not refused as such */
-    size_t size;  /* of what it points to, or of an element */
+    int partner;    /* of a pointer: its length, -1 none; of a length: its pointer */
+    int nullable;   /* NULL is not refused as such */
+    size_t size;    /* of what it points to, or of an element */
     int32_t beyond; /* of a choice: the first number after the last */
     const field *fields;
     int field_count;
@@ -121,7 +121,7 @@ typedef enum behaviour { WELL, FAIL, REENTER, LONG } behaviour;
 extern behaviour how;
 extern world *callback_world; /* on whose handle they call */
 extern int callbacks_run;
-void forget_anchor(void); /* what the anchor's callbacks keep */
+void forget_anchor(void);                   /* what the anchor's callbacks keep */
 void (*visitor_of(const char *type))(void); /* the callback for a callback type of the header */
 
 /* trial.c */
@@ -131,10 +131,10 @@ typedef enum expected { ANY, NOT_OK, INVALID, TOO_SMALL, OK } expected;
 extern struct progress {
     int number, broken, misused;
     char name[256];
-} *progress;
+} * progress;
 
 extern int go_on_at, quick; /* quick: the trials that are worth their time under valgrind */
-extern slot given[PARAMS]; /* the arguments of the call */
+extern slot given[PARAMS];  /* the arguments of the call */
 void broken(const char *text);
 int begin(const function *, const char *name, const char *change);
 /* `shared`: arguments lie in each other's memory, so what they hold afterwards says nothing. */

@@ -11,8 +11,8 @@
 enum { KIB = 1024, MIB = 1024 * 1024, LARGE = 64 * MIB, MANY = 4 * MIB };
 
 /* What a child may take above what it has. */
-static const size_t limits[] = {0,       32 * KIB, 64 * KIB,    100 * KIB, 160 * KIB, 256 * KIB, 768 * KIB,
-                                3 * MIB / 2, 2 * MIB + 64 * KIB, 3 * MIB, 4 * MIB + 64 * KIB, 8 * MIB, 80 * MIB};
+static const size_t limits[] = {0,           32 * KIB,           64 * KIB, 100 * KIB,          160 * KIB, 256 * KIB, 768 * KIB,
+                                3 * MIB / 2, 2 * MIB + 64 * KIB, 3 * MIB,  4 * MIB + 64 * KIB, 8 * MIB,   80 * MIB};
 static const size_t large_limits[] = {MIB, 4 * MIB, 32 * MIB, 66 * MIB, 90 * MIB, 134 * MIB, 220 * MIB, 450 * MIB};
 
 static int short_of_memory; /* children that were refused for want of it */
@@ -146,12 +146,12 @@ static void *pages(size_t len) {
     return found;
 }
 
-#define CALL(name, expression) \
-    static kms_status name(void *unused) { \
-        size_t len = 0; \
-        (void)unused; \
-        (void)len; \
-        return expression; \
+#define CALL(name, expression)                                                                                                 \
+    static kms_status name(void *unused) {                                                                                     \
+        size_t len = 0;                                                                                                        \
+        (void)unused;                                                                                                          \
+        (void)len;                                                                                                             \
+        return expression;                                                                                                     \
     }
 #define KEY here.key.text
 #define BATCH records, sizeof *records
@@ -197,7 +197,8 @@ CALL(many_keys, kms_create_keys(here.kms, NULL, 1000, (char *)room))
 static kms_status long_description_of_new(void *many) {
     kms_create_key_options options = KMS_CREATE_KEY_OPTIONS_INIT;
     options.description = many != NULL ? text + LARGE - 8192 : text;
-    return many != NULL ? kms_create_keys(here.kms, &options, 1000, (char *)room) : kms_create_key(here.kms, &options, (char *)room);
+    return many != NULL ? kms_create_keys(here.kms, &options, 1000, (char *)room)
+                        : kms_create_key(here.kms, &options, (char *)room);
 }
 
 static kms_status open_passphrase(void *unused) {
@@ -217,15 +218,46 @@ typedef struct trial {
     const char *name;
     kms_status (*call)(void *);
 } trial;
-#define TRIAL(name) {#name, name}
+#define TRIAL(name)                                                                                                            \
+    { #name, name }
 static const trial trials[] = {
-    TRIAL(seal_large), TRIAL(seal_in_place), TRIAL(open_large), TRIAL(open_in_place), TRIAL(move_large), TRIAL(move_in_place),
-    TRIAL(inspect_large), TRIAL(batch_open), TRIAL(batch_move), TRIAL(batch_seal), TRIAL(seal_context), TRIAL(open_context),
-    TRIAL(long_context), TRIAL(export_context), TRIAL(export_large), TRIAL(many_tags), TRIAL(many_names),
-    TRIAL(long_description), TRIAL(long_reason), TRIAL(long_name), TRIAL(long_alias), TRIAL(long_alias_used),
-    TRIAL(long_alias_moved), TRIAL(long_alias_after), TRIAL(long_key), TRIAL(long_version), TRIAL(long_path),
-    TRIAL(long_wrapped), TRIAL(long_raw), TRIAL(long_passphrase), TRIAL(long_key_file), TRIAL(long_anchor_file),
-    TRIAL(long_location), TRIAL(long_action), TRIAL(long_request), TRIAL(many_keys), TRIAL(long_description_of_new),
+    TRIAL(seal_large),
+    TRIAL(seal_in_place),
+    TRIAL(open_large),
+    TRIAL(open_in_place),
+    TRIAL(move_large),
+    TRIAL(move_in_place),
+    TRIAL(inspect_large),
+    TRIAL(batch_open),
+    TRIAL(batch_move),
+    TRIAL(batch_seal),
+    TRIAL(seal_context),
+    TRIAL(open_context),
+    TRIAL(long_context),
+    TRIAL(export_context),
+    TRIAL(export_large),
+    TRIAL(many_tags),
+    TRIAL(many_names),
+    TRIAL(long_description),
+    TRIAL(long_reason),
+    TRIAL(long_name),
+    TRIAL(long_alias),
+    TRIAL(long_alias_used),
+    TRIAL(long_alias_moved),
+    TRIAL(long_alias_after),
+    TRIAL(long_key),
+    TRIAL(long_version),
+    TRIAL(long_path),
+    TRIAL(long_wrapped),
+    TRIAL(long_raw),
+    TRIAL(long_passphrase),
+    TRIAL(long_key_file),
+    TRIAL(long_anchor_file),
+    TRIAL(long_location),
+    TRIAL(long_action),
+    TRIAL(long_request),
+    TRIAL(many_keys),
+    TRIAL(long_description_of_new),
 };
 
 static void what_is_large(void) {

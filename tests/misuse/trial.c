@@ -45,9 +45,9 @@ void finish(const function *f, expected wanted, int shared) {
         fprintf(stderr, "%d: %s\n", (int)status, text);
         broken("a status that no argument can bring about");
     }
-    if (f->result == STATUS && ((wanted == OK && status != KMS_OK) || (wanted == NOT_OK && status == KMS_OK) ||
-                                (wanted == INVALID && status != KMS_INVALID_ARGUMENT) ||
-                                (wanted == TOO_SMALL && status != KMS_BUFFER_TOO_SMALL))) {
+    if (f->result == STATUS &&
+        ((wanted == OK && status != KMS_OK) || (wanted == NOT_OK && status == KMS_OK) ||
+         (wanted == INVALID && status != KMS_INVALID_ARGUMENT) || (wanted == TOO_SMALL && status != KMS_BUFFER_TOO_SMALL))) {
         char text[512];
         kms_last_error(text, sizeof text);
         fprintf(stderr, "%s: %s\n", kms_status_name(status), status == KMS_OK ? "" : text);

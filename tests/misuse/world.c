@@ -64,10 +64,10 @@ void make_world(world *w, const char *location) {
         REQUIRE_OK(kms_list_root_slots(w->kms, keep_slot, w->slot_id));
     }
     w->blob.len = w->data_key.len = w->wrapped_len = 0;
-    REQUIRE_OK(kms_encrypt(w->kms, w->key.text, bytes("a text"), 6, &context, 1, w->blob.data, sizeof w->blob.data,
-                           &w->blob.len));
-    REQUIRE_OK(kms_generate_data_key(w->kms, w->key.text, 32, &context, 1, NULL, w->data_key.data,
-                                     sizeof w->data_key.data, &w->data_key.len));
+    REQUIRE_OK(
+        kms_encrypt(w->kms, w->key.text, bytes("a text"), 6, &context, 1, w->blob.data, sizeof w->blob.data, &w->blob.len));
+    REQUIRE_OK(kms_generate_data_key(w->kms, w->key.text, 32, &context, 1, NULL, w->data_key.data, sizeof w->data_key.data,
+                                     &w->data_key.len));
     REQUIRE_OK(kms_schedule_key_deletion(w->kms, w->disabled.text, 7));
     /* RSA keys take long to make: one is enough for all that only wraps with it. */
     w->token_len = 0;
@@ -93,11 +93,10 @@ static void make_token(world *w) {
     if (w->token_len != 0) {
         return;
     }
-    REQUIRE_OK(kms_get_parameters_for_import(w->kms, w->external.text, KMS_WRAPPING_OAEP_SHA_256, public_key,
-                                             sizeof public_key, &len, w->token, sizeof w->token, &w->token_len, &expires));
-    REQUIRE_OK(kms_generate_and_export_data_key(w->kms, w->key.text, 32, NULL, 0, public_key, len,
-                                                KMS_WRAPPING_OAEP_SHA_256, blob, sizeof blob, &blob_len, w->wrapped,
-                                                sizeof w->wrapped, &w->wrapped_len));
+    REQUIRE_OK(kms_get_parameters_for_import(w->kms, w->external.text, KMS_WRAPPING_OAEP_SHA_256, public_key, sizeof public_key,
+                                             &len, w->token, sizeof w->token, &w->token_len, &expires));
+    REQUIRE_OK(kms_generate_and_export_data_key(w->kms, w->key.text, 32, NULL, 0, public_key, len, KMS_WRAPPING_OAEP_SHA_256,
+                                                blob, sizeof blob, &blob_len, w->wrapped, sizeof w->wrapped, &w->wrapped_len));
 }
 
 /* What some functions need first. A key that is enabled needn't be disabled: the call is the same. */

@@ -12,25 +12,31 @@
 static_assert(std::is_same_v<decltype(std::declval<kms::keystore &>().encrypt("", "")), kms::bytes>);
 static_assert(std::is_same_v<decltype(std::declval<kms::keystore &>().decrypt("")), kms::secret_bytes>);
 static_assert(!std::is_convertible_v<kms::secret_bytes, kms::bytes>, "a secret must not turn into bytes that stay");
-static_assert(!std::is_convertible_v<std::vector<int> &, kms::bytes_view> && !std::is_convertible_v<std::vector<int>, kms::bytes_argument>,
+static_assert(!std::is_convertible_v<std::vector<int> &, kms::bytes_view> &&
+                  !std::is_convertible_v<std::vector<int>, kms::bytes_argument>,
               "an int is no byte");
-static_assert(!std::is_convertible_v<std::vector<bool> &, kms::bytes_view> && !std::is_convertible_v<std::vector<bool>, kms::bytes_argument>);
+static_assert(!std::is_convertible_v<std::vector<bool> &, kms::bytes_view> &&
+              !std::is_convertible_v<std::vector<bool>, kms::bytes_argument>);
 static_assert(!std::is_convertible_v<const std::string &, kms::bytes_span>, "what is const must not be written to");
 
 // A buffer of char doesn't say whether it holds a text or bytes, nor where they end.
 static_assert(!std::is_convertible_v<char (&)[8], kms::bytes_view>, "cut at its NUL, or read past its end");
 static_assert(!std::is_constructible_v<kms::bytes_view, char (&)[8]>);
 static_assert(!std::is_constructible_v<kms::bytes_view, std::nullptr_t>);
-static_assert(std::is_convertible_v<const char (&)[8], kms::bytes_view> && std::is_convertible_v<const char *, kms::bytes_view>);
+static_assert(std::is_convertible_v<const char (&)[8], kms::bytes_view> &&
+              std::is_convertible_v<const char *, kms::bytes_view>);
 static_assert(std::is_convertible_v<char *, kms::bytes_view> && std::is_convertible_v<std::array<char, 8> &, kms::bytes_view>);
 static_assert(std::is_convertible_v<char (&)[8], kms::bytes_span>, "an output's size is its own");
 
-static_assert(!std::is_constructible_v<kms::bytes_view, char (&&)[8]> && !std::is_constructible_v<kms::bytes_view, const char (&&)[8]>,
+static_assert(!std::is_constructible_v<kms::bytes_view, char (&&)[8]> &&
+                  !std::is_constructible_v<kms::bytes_view, const char (&&)[8]>,
               "a member of a temporary is no literal");
-static_assert(!std::is_convertible_v<char (&&)[8], kms::bytes_argument> && !std::is_convertible_v<char (&)[8], kms::bytes_argument>);
+static_assert(!std::is_convertible_v<char (&&)[8], kms::bytes_argument> &&
+              !std::is_convertible_v<char (&)[8], kms::bytes_argument>);
 static_assert(!std::is_constructible_v<kms::bytes_argument, std::nullptr_t>);
 #ifdef __cpp_char8_t
-static_assert(!std::is_convertible_v<char8_t (&)[8], kms::bytes_view> && !std::is_convertible_v<char8_t (&&)[8], kms::bytes_argument>);
+static_assert(!std::is_convertible_v<char8_t (&)[8], kms::bytes_view> &&
+              !std::is_convertible_v<char8_t (&&)[8], kms::bytes_argument>);
 #endif
 
 // What a view is made of must live on.
@@ -43,8 +49,8 @@ constexpr bool reads_as_text_in_braces = false;
 template <class T>
 constexpr bool reads_as_text_in_braces<T, std::void_t<decltype(kms::as_text({std::declval<T>()}))>> = true;
 template <class T>
-constexpr bool is_viewed = std::is_constructible_v<kms::bytes_view, T> && std::is_convertible_v<T, kms::bytes_view> &&
-                           std::is_assignable_v<kms::bytes_view &, T> && std::is_constructible_v<kms::batch_record, T>;
+constexpr bool is_viewed = std::is_constructible_v<kms::bytes_view, T> &&std::is_convertible_v<T, kms::bytes_view>
+    &&std::is_assignable_v<kms::bytes_view &, T> &&std::is_constructible_v<kms::batch_record, T>;
 template <class T>
 constexpr bool is_not_viewed = !std::is_constructible_v<kms::bytes_view, T> && !std::is_convertible_v<T, kms::bytes_view> &&
                                !std::is_assignable_v<kms::bytes_view &, T> && !std::is_constructible_v<kms::batch_record, T> &&
@@ -54,14 +60,17 @@ static_assert(reads_as_text_in_braces<kms::secret_bytes &> && !reads_as_text<cha
 static_assert(is_not_viewed<kms::secret_bytes> && is_not_viewed<const kms::secret_bytes> && is_not_viewed<kms::bytes>);
 static_assert(is_not_viewed<std::string> && is_not_viewed<std::array<char, 8>> && is_not_viewed<std::vector<std::byte>>);
 static_assert(is_not_viewed<unsigned char[8]> && is_not_viewed<kms::bytes_argument>);
-static_assert(is_viewed<kms::bytes &> && is_viewed<const std::string &> && is_viewed<const char (&)[4]> && is_viewed<const char *>);
+static_assert(is_viewed<kms::bytes &> && is_viewed<const std::string &> && is_viewed<const char (&)[4]> &&
+              is_viewed<const char *>);
 static_assert(is_viewed<std::string_view> && is_viewed<kms::bytes_view> && is_viewed<const kms::bytes_view &>);
 
 // A call returns before its temporaries go.
 template <class T>
 constexpr bool is_passed = std::is_convertible_v<T, kms::bytes_argument>;
-static_assert(is_passed<kms::secret_bytes> && is_passed<const kms::secret_bytes> && is_passed<std::string> && is_passed<const kms::bytes &>);
-static_assert(is_passed<std::array<char, 8>> && is_passed<unsigned char[8]> && is_passed<std::string_view> && is_passed<kms::bytes_view>);
+static_assert(is_passed<kms::secret_bytes> && is_passed<const kms::secret_bytes> && is_passed<std::string> &&
+              is_passed<const kms::bytes &>);
+static_assert(is_passed<std::array<char, 8>> && is_passed<unsigned char[8]> && is_passed<std::string_view> &&
+              is_passed<kms::bytes_view>);
 static_assert(!std::is_copy_constructible_v<kms::bytes_argument> && !std::is_copy_assignable_v<kms::bytes_argument>);
 
 static std::size_t size_of(const kms::bytes_argument &given) { return given.size(); }

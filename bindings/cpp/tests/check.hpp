@@ -31,12 +31,13 @@ inline bool check(bool kept, const char *file, int line, const char *text) {
     return kept;
 }
 
-#define TEST(promise)                                                                        \
-    static void promise();                                                                   \
-    static const bool promise##_registered = (tests().push_back({#promise, promise}), true); \
+#define TEST(promise)                                                                                                          \
+    static void promise();                                                                                                     \
+    static const bool promise##_registered = (tests().push_back({#promise, promise}), true);                                   \
     static void promise()
 #define CHECK(...) check(static_cast<bool>(__VA_ARGS__), __FILE__, __LINE__, #__VA_ARGS__)
-#define CHECK_THROWS(type, ...) check(throws<type>([&] { static_cast<void>(__VA_ARGS__); }), __FILE__, __LINE__, #__VA_ARGS__ " throws " #type)
+#define CHECK_THROWS(type, ...)                                                                                                \
+    check(throws<type>([&] { static_cast<void>(__VA_ARGS__); }), __FILE__, __LINE__, #__VA_ARGS__ " throws " #type)
 
 /// Whether exactly this type is thrown.
 template <class Exception>
@@ -71,7 +72,9 @@ struct manual_clock {
     }
 };
 
-inline kms::keystore in_memory() { return kms::keystore::open("memory:", kms::options{}.root_key(root_key).rotation_thread(false)); }
+inline kms::keystore in_memory() {
+    return kms::keystore::open("memory:", kms::options{}.root_key(root_key).rotation_thread(false));
+}
 
 inline kms::keystore in_memory(manual_clock &clock) {
     return kms::keystore::open("memory:", kms::options{}.root_key(root_key).clock(clock.reader()));

@@ -26,7 +26,8 @@ TEST(a_keystore_stays_when_its_object_goes) {
         id = ks.create_key();
         blob = ks.encrypt(id, "kept");
     }
-    CHECK_THROWS(kms::wrong_root_key, kms::keystore::open("again.db", kms::options{}.root_key("another key of exactly 32 bytes!")));
+    CHECK_THROWS(kms::wrong_root_key,
+                 kms::keystore::open("again.db", kms::options{}.root_key("another key of exactly 32 bytes!")));
     const auto ks = kms::keystore::open("again.db", kms::options{}.root_key(root_key).read_only(true));
     CHECK(text_of(ks.decrypt(blob)) == "kept");
     CHECK_THROWS(kms::keystore_read_only, ks.rotate(id));
@@ -118,10 +119,11 @@ TEST(what_a_wrapping_function_throws_comes_out_of_open) {
     struct hsm_is_away : std::runtime_error {
         using std::runtime_error::runtime_error;
     };
-    const auto options = kms::options{}
-                             .root_callback([](kms::bytes_view, kms::bytes_view) -> kms::bytes { throw hsm_is_away("no answer"); },
-                                            [](kms::bytes_view, kms::bytes_view) { return kms::secret_bytes(); })
-                             .create(true);
+    const auto options =
+        kms::options{}
+            .root_callback([](kms::bytes_view, kms::bytes_view) -> kms::bytes { throw hsm_is_away("no answer"); },
+                           [](kms::bytes_view, kms::bytes_view) { return kms::secret_bytes(); })
+            .create(true);
     CHECK_THROWS(hsm_is_away, kms::keystore::open("away.db", options));
     const auto too_long = [](kms::bytes_view, kms::bytes_view) { return kms::bytes(1 << 20); };
     const auto nothing = [](kms::bytes_view, kms::bytes_view) { return kms::secret_bytes(); };
@@ -132,12 +134,13 @@ TEST(what_a_wrapping_function_throws_comes_out_of_open) {
 TEST(events_tell_what_happened) {
     std::vector<std::pair<kms::event_kind, std::string>> seen;
     manual_clock clock;
-    auto ks = kms::keystore::open("memory:", kms::options{}.root_key(root_key).clock(clock.reader()).on_event([&](const kms::event &e) {
-        seen.emplace_back(e.kind, e.key_id);
-        CHECK(e.counted.count() == 0);
-        CHECK(e.time == clock.now && e.status == kms::status::ok && e.version_id.size() == kms::id_length);
-        throw std::runtime_error("an event must not cross C");
-    }));
+    auto ks = kms::keystore::open(
+        "memory:", kms::options{}.root_key(root_key).clock(clock.reader()).on_event([&](const kms::event &e) {
+            seen.emplace_back(e.kind, e.key_id);
+            CHECK(e.counted.count() == 0);
+            CHECK(e.time == clock.now && e.status == kms::status::ok && e.version_id.size() == kms::id_length);
+            throw std::runtime_error("an event must not cross C");
+        }));
     const auto id = ks.create_key();
     ks.rotate(id);
     CHECK(seen.size() == 1 && seen[0].first == kms::event_kind::rotated && seen[0].second == id);

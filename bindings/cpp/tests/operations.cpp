@@ -5,7 +5,8 @@
 #include <map>
 #include <set>
 
-static_assert(std::is_same_v<std::iterator_traits<kms::list<kms::alias>::iterator>::iterator_category, std::input_iterator_tag>);
+static_assert(
+    std::is_same_v<std::iterator_traits<kms::list<kms::alias>::iterator>::iterator_category, std::input_iterator_tag>);
 
 TEST(a_key_is_described_as_it_was_made) {
     manual_clock clock;
@@ -303,7 +304,8 @@ TEST(an_empty_callback_is_refused_where_it_is_given) {
 }
 
 TEST(a_clock_that_always_throws_stands_at_the_systems_time) {
-    const auto ks = kms::keystore::open("memory:", kms::options{}.root_key(root_key).clock([]() -> kms::time_point { throw 1; }));
+    const auto ks =
+        kms::keystore::open("memory:", kms::options{}.root_key(root_key).clock([]() -> kms::time_point { throw 1; }));
     const auto id = ks.create_key();
     CHECK(std::chrono::abs(ks.describe_key(id).creation_date - std::chrono::system_clock::now()) < 1h);
 }

@@ -11,7 +11,7 @@ struct constant {
 };
 
 // Made from kms.h by ci/stages/cpp.sh: CONSTANT(KMS_INVALID_ARGUMENT, invalid_argument) and so on.
-#define CONSTANT(macro, value) \
+#define CONSTANT(macro, value)                                                                                                 \
     static_assert(static_cast<kms_status>(kms::status::value) == macro, #macro " has another number");
 #include "statuses.inc"
 #undef CONSTANT
@@ -46,11 +46,11 @@ TEST(no_status_of_the_library_is_missing) {
 
 TEST(every_status_has_an_exception_of_its_own) {
     std::set<std::string> types;
-#define CONSTANT(macro, value) \
-    if (macro != KMS_OK) {                                                                \
-        const auto wanted = static_cast<kms::status>(macro);                              \
-        CHECK_THROWS(kms::failure<kms::status::value>, kms::detail::raise(wanted, "why")); \
-        types.insert(typeid(kms::failure<kms::status::value>).name());                     \
+#define CONSTANT(macro, value)                                                                                                 \
+    if (macro != KMS_OK) {                                                                                                     \
+        const auto wanted = static_cast<kms::status>(macro);                                                                   \
+        CHECK_THROWS(kms::failure<kms::status::value>, kms::detail::raise(wanted, "why"));                                     \
+        types.insert(typeid(kms::failure<kms::status::value>).name());                                                         \
     }
 #include "statuses.inc"
 #undef CONSTANT

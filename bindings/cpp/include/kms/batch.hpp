@@ -71,9 +71,8 @@ public:
 
     /// Decrypts each under the version that it names; the keys may differ.
     [[nodiscard]] std::vector<batch_outcome<secret_bytes>> decrypt_batch(const std::vector<batch_record> &records) const {
-        return run<secret_bytes>(records, 1, [&](kms_batch_record *c, std::size_t count) {
-            return kms_decrypt_batch(raw(), c, sizeof *c, count);
-        });
+        return run<secret_bytes>(
+            records, 1, [&](kms_batch_record *c, std::size_t count) { return kms_decrypt_batch(raw(), c, sizeof *c, count); });
     }
 
     /// Moves ciphertexts to the primary version of `destination_key`, a key id or "alias/NAME", all of them to the same;

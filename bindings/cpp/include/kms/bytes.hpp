@@ -52,8 +52,9 @@ inline constexpr bool is_std_array<T, std::void_t<decltype(std::tuple_size<T>::v
 /// A view of bytes that somebody else owns, such as a `std::string_view` or a span: copying is trivial, and a constant one
 /// grants what a variable one does.
 template <class T>
-inline constexpr bool is_view = std::is_trivially_copyable_v<T> && std::is_copy_constructible_v<T> && !is_std_array<T> &&
-                                std::is_same_v<decltype(std::declval<T &>().data()), decltype(std::declval<const T &>().data())>;
+inline constexpr bool is_view =
+    std::is_trivially_copyable_v<T> &&std::is_copy_constructible_v<T> && !is_std_array<T> &&
+    std::is_same_v<decltype(std::declval<T &>().data()), decltype(std::declval<const T &>().data())>;
 
 /// Whether an argument of type `T &&` is a temporary that takes its bytes along when it goes.
 template <class T, class = void>

@@ -40,11 +40,12 @@ public:
 
     /// Encrypts into `out`, which may be where the plaintext is, and gives the size. Needs room for `max_overhead` bytes
     /// more than the plaintext, or fails with `buffer_too_small`.
-    std::size_t encrypt_into(std::string_view key, const bytes_argument &plaintext, bytes_span out, const context &with = {}) const {
+    std::size_t encrypt_into(std::string_view key, const bytes_argument &plaintext, bytes_span out,
+                             const context &with = {}) const {
         const auto entries = with.entries();
         std::size_t size = 0;
-        check(kms_encrypt(raw(), c_text(key), plaintext.data(), plaintext.size(), entries.data(), entries.size(),
-                          writable(out), out.size(), &size));
+        check(kms_encrypt(raw(), c_text(key), plaintext.data(), plaintext.size(), entries.data(), entries.size(), writable(out),
+                          out.size(), &size));
         return size;
     }
 
@@ -71,16 +72,16 @@ public:
     }
 
     /// The same, to another context.
-    [[nodiscard]] bytes reencrypt(const bytes_argument &blob, const context &source, std::optional<std::string_view> destination_key,
-                                  const context &destination) const {
+    [[nodiscard]] bytes reencrypt(const bytes_argument &blob, const context &source,
+                                  std::optional<std::string_view> destination_key, const context &destination) const {
         const c_text name(destination_key.value_or(""));
         const auto source_entries = source.entries();
         const auto destination_entries = destination.entries();
         bytes moved(blob.size() + KMS_MAX_OVERHEAD);
         std::size_t size = 0;
         check(kms_reencrypt(raw(), blob.data(), blob.size(), source_entries.data(), source_entries.size(),
-                            destination_key ? static_cast<const char *>(name) : nullptr, destination_entries.data(), destination_entries.size(),
-                            moved.data(), moved.size(), &size));
+                            destination_key ? static_cast<const char *>(name) : nullptr, destination_entries.data(),
+                            destination_entries.size(), moved.data(), moved.size(), &size));
         moved.resize(size);
         return moved;
     }

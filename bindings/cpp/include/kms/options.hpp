@@ -20,15 +20,15 @@
 namespace kms {
 
 enum class event_kind : std::int32_t {
-    rotated = KMS_EVENT_ROTATED,                      ///< a key has a new version, which is its primary now
-    rotation_failed = KMS_EVENT_ROTATION_FAILED,      ///< it could not be stored, and is tried again
-    key_destroyed = KMS_EVENT_KEY_DESTROYED,          ///< a key and all its material are gone
-    deletion_sighted = KMS_EVENT_DELETION_SIGHTED,    ///< a waiting period is over; the key goes in an hour at the earliest
-    clock_suspect = KMS_EVENT_CLOCK_SUSPECT,          ///< a version was created in the future: a clock is or was wrong
-    key_damaged = KMS_EVENT_KEY_DAMAGED,              ///< a key's row is damaged or was altered
-    thread_stopped = KMS_EVENT_THREAD_STOPPED,        ///< every further call fails with `poisoned`
-    material_expired = KMS_EVENT_MATERIAL_EXPIRED,    ///< imported material was erased
-    file_replaced = KMS_EVENT_KEYSTORE_REPLACED,  ///< the file was replaced, removed or overwritten with another history
+    rotated = KMS_EVENT_ROTATED,                    ///< a key has a new version, which is its primary now
+    rotation_failed = KMS_EVENT_ROTATION_FAILED,    ///< it could not be stored, and is tried again
+    key_destroyed = KMS_EVENT_KEY_DESTROYED,        ///< a key and all its material are gone
+    deletion_sighted = KMS_EVENT_DELETION_SIGHTED,  ///< a waiting period is over; the key goes in an hour at the earliest
+    clock_suspect = KMS_EVENT_CLOCK_SUSPECT,        ///< a version was created in the future: a clock is or was wrong
+    key_damaged = KMS_EVENT_KEY_DAMAGED,            ///< a key's row is damaged or was altered
+    thread_stopped = KMS_EVENT_THREAD_STOPPED,      ///< every further call fails with `poisoned`
+    material_expired = KMS_EVENT_MATERIAL_EXPIRED,  ///< imported material was erased
+    file_replaced = KMS_EVENT_KEYSTORE_REPLACED,    ///< the file was replaced, removed or overwritten with another history
 };
 
 /// Something that happened to the keys; its texts are valid during the callback only.
@@ -58,10 +58,9 @@ struct event_callback {
 
     static void run(void *user, const kms_event *c) noexcept {
         try {
-            static_cast<event_callback *>(user)->call({static_cast<event_kind>(c->kind), static_cast<status>(c->status),
-                                                       c->key_id == nullptr ? "" : c->key_id,
-                                                       c->version_id == nullptr ? "" : c->version_id, from_ms(c->time_ms),
-                                                       std::chrono::milliseconds{c->counted_ms}});
+            static_cast<event_callback *>(user)->call(
+                {static_cast<event_kind>(c->kind), static_cast<status>(c->status), c->key_id == nullptr ? "" : c->key_id,
+                 c->version_id == nullptr ? "" : c->version_id, from_ms(c->time_ms), std::chrono::milliseconds{c->counted_ms}});
         } catch (...) {  // nobody is there to take it
         }
     }
@@ -69,7 +68,8 @@ struct event_callback {
 
 struct clock_callback {
     std::function<time_point()> call;
-    std::atomic<std::int64_t> last_ms{to_ms(std::chrono::time_point_cast<time_point::duration>(std::chrono::system_clock::now()))};
+    std::atomic<std::int64_t> last_ms{
+        to_ms(std::chrono::time_point_cast<time_point::duration>(std::chrono::system_clock::now()))};
 
     /// A clock that throws stands still.
     static std::int64_t run(void *user) noexcept {
@@ -88,8 +88,7 @@ struct root_callback {
     std::exception_ptr thrown;  // by the last call; `keystore::open` throws it on
 
     template <class Function>
-    kms_status run(const Function &function, bytes_view input, bytes_view aad, bytes_span out,
-                   std::size_t *out_len) noexcept {
+    kms_status run(const Function &function, bytes_view input, bytes_view aad, bytes_span out, std::size_t *out_len) noexcept {
         try {
             thrown = nullptr;
             const auto made = function(input, aad);
@@ -112,8 +111,7 @@ struct root_callback {
         return self.run(self.wrap, {in, in_len}, {aad, aad_len}, {out, out_cap}, out_len);
     }
     static kms_status run_unwrap(void *user, const std::uint8_t *in, std::size_t in_len, const std::uint8_t *aad,
-                                 std::size_t aad_len, std::uint8_t *out, std::size_t out_cap,
-                                 std::size_t *out_len) noexcept {
+                                 std::size_t aad_len, std::uint8_t *out, std::size_t out_cap, std::size_t *out_len) noexcept {
         auto &self = *static_cast<root_callback *>(user);
         return self.run(self.unwrap, {in, in_len}, {aad, aad_len}, {out, out_cap}, out_len);
     }
@@ -242,7 +240,7 @@ public:
     options &&root_key_file(std::string_view path) && { return std::move(root_key_file(path)); }
     options &&root_passphrase(const bytes_argument &passphrase) && { return std::move(root_passphrase(passphrase)); }
     options &&root_callback(std::function<bytes(bytes_view, bytes_view)> wrap,
-                           std::function<secret_bytes(bytes_view, bytes_view)> unwrap) && {
+                            std::function<secret_bytes(bytes_view, bytes_view)> unwrap) && {
         return std::move(root_callback(std::move(wrap), std::move(unwrap)));
     }
     options &&anchor_file(std::string_view path) && { return std::move(anchor_file(path)); }

@@ -72,14 +72,10 @@ enum class status : kms_status {
 };
 
 /// The constant's name, such as "KMS_REJECTED_DISABLED"; of any number.
-[[nodiscard]] inline std::string_view name(status value) noexcept {
-    return kms_status_name(static_cast<kms_status>(value));
-}
+[[nodiscard]] inline std::string_view name(status value) noexcept { return kms_status_name(static_cast<kms_status>(value)); }
 
 /// The service's code, such as "Rejected.Disabled", or ours in the same style; of any number.
-[[nodiscard]] inline std::string_view code(status value) noexcept {
-    return kms_status_code(static_cast<kms_status>(value));
-}
+[[nodiscard]] inline std::string_view code(status value) noexcept { return kms_status_code(static_cast<kms_status>(value)); }
 
 /// Why a call failed. `what()` is for people and logs, and never holds plaintext or key bytes; branch on the type or
 /// on `status()`.
@@ -225,28 +221,37 @@ struct failures {
             return;
         }
         switch (hundreds(why)) {
-            case 1: return act(argument_error(why, text));
-            case 2: return act(existence_error(why, text));
-            case 3: return act(state_error(why, text));
-            case 4: return act(crypto_error(why, text));
-            case 5: return act(keystore_error(why, text));
-            case 9: return act(internal_error(why, text));
-            default: return act(error(why, text));
+        case 1:
+            return act(argument_error(why, text));
+        case 2:
+            return act(existence_error(why, text));
+        case 3:
+            return act(state_error(why, text));
+        case 4:
+            return act(crypto_error(why, text));
+        case 5:
+            return act(keystore_error(why, text));
+        case 9:
+            return act(internal_error(why, text));
+        default:
+            return act(error(why, text));
         }
     }
 };
 
-using all_failures = failures<
-    status::invalid_argument, status::missing_parameter, status::buffer_too_small, status::unknown_action,
-    status::unsupported_alias, status::limit_exceeded, status::batch_partial, status::key_not_found, status::key_version_not_found,
-    status::alias_not_found, status::alias_already_exists, status::rejected_disabled, status::rejected_pending_deletion,
-    status::rejected_pending_import, status::state_modified_failed, status::unsupported_operation,
-    status::unsupported_origin, status::deletion_protected, status::malformed_ciphertext, status::authentication_failed,
-    status::invalid_key_material, status::invalid_import_token, status::expired_import_token, status::wrong_root_key,
-    status::not_a_keystore, status::keystore_too_new, status::keystore_corrupt, status::keystore_io,
-    status::keystore_read_only, status::keystore_busy, status::keystore_not_found, status::keystore_replaced,
-    status::root_key_unavailable, status::keystore_rolled_back, status::anchor_unavailable, status::keystore_second_path, status::root_slot_not_found, status::root_slot_exists, status::internal, status::poisoned, status::forked, status::random_failed,
-    status::out_of_memory>;
+using all_failures =
+    failures<status::invalid_argument, status::missing_parameter, status::buffer_too_small, status::unknown_action,
+             status::unsupported_alias, status::limit_exceeded, status::batch_partial, status::key_not_found,
+             status::key_version_not_found, status::alias_not_found, status::alias_already_exists, status::rejected_disabled,
+             status::rejected_pending_deletion, status::rejected_pending_import, status::state_modified_failed,
+             status::unsupported_operation, status::unsupported_origin, status::deletion_protected,
+             status::malformed_ciphertext, status::authentication_failed, status::invalid_key_material,
+             status::invalid_import_token, status::expired_import_token, status::wrong_root_key, status::not_a_keystore,
+             status::keystore_too_new, status::keystore_corrupt, status::keystore_io, status::keystore_read_only,
+             status::keystore_busy, status::keystore_not_found, status::keystore_replaced, status::root_key_unavailable,
+             status::keystore_rolled_back, status::anchor_unavailable, status::keystore_second_path,
+             status::root_slot_not_found, status::root_slot_exists, status::internal, status::poisoned, status::forked,
+             status::random_failed, status::out_of_memory>;
 
 /// The text of this thread's last failed call.
 inline std::string last_error() {

@@ -36,17 +36,18 @@ public:
     }
 
     /// All versions of a key, newest first.
-    [[nodiscard]] list<key_version> key_versions(std::string_view key) const && = delete;  // the list reads on while it is walked
+    [[nodiscard]] list<key_version>
+    key_versions(std::string_view key) const && = delete;  // the list reads on while it is walked
     [[nodiscard]] list<key_version> key_versions(std::string_view key) const & {
         refuse_nul(key);
-        return list<key_version>([source = source(), key = std::string(key)](const key_version *after,
-                                                                              list<key_version>::page &page) {
-            const auto visit = [](void *user, const kms_key_version *version) {
-                return static_cast<list<key_version>::page *>(user)->add([&] { return from_c(*version); });
-            };
-            return kms_list_key_versions(source.open().get(), key.c_str(), after == nullptr ? 0 : after->number,
-                                         list<key_version>::page_size, visit, &page);
-        });
+        return list<key_version>(
+            [source = source(), key = std::string(key)](const key_version *after, list<key_version>::page &page) {
+                const auto visit = [](void *user, const kms_key_version *version) {
+                    return static_cast<list<key_version>::page *>(user)->add([&] { return from_c(*version); });
+                };
+                return kms_list_key_versions(source.open().get(), key.c_str(), after == nullptr ? 0 : after->number,
+                                             list<key_version>::page_size, visit, &page);
+            });
     }
 
 private:
