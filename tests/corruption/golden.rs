@@ -9,14 +9,24 @@ use sha3::{Digest, Sha3_256};
 use crate::sample::{Place, faults, sample};
 
 /// Each format's folder, and the SHA3-256 of its files: what a user has can't be made anew, and neither can these.
-const FORMATS: &[(&str, &[(&str, &str)])] = &[(
-    "format-1",
-    &[
-        ("key.db", "16e9375510be073fe4aafdd014ff376c1b4bd18b9c656a4bc2375ca96e574cbb"),
-        ("passphrase.db", "e65e0b286c8be1b08149e57135703f529a034dbfbcaf5a5db4fff8b75df29d61"),
-        ("expected.json", "9cfe895613aeba68b0a5ddc3731c6b5d8b0adc644a1321261b272fe3ac3726fd"),
-    ],
-)];
+const FORMATS: &[(&str, &[(&str, &str)])] = &[
+    (
+        "format-1",
+        &[
+            ("key.db", "16e9375510be073fe4aafdd014ff376c1b4bd18b9c656a4bc2375ca96e574cbb"),
+            ("passphrase.db", "e65e0b286c8be1b08149e57135703f529a034dbfbcaf5a5db4fff8b75df29d61"),
+            ("expected.json", "9cfe895613aeba68b0a5ddc3731c6b5d8b0adc644a1321261b272fe3ac3726fd"),
+        ],
+    ),
+    (
+        "format-2",
+        &[
+            ("key.db", "d32d73e82fb269d6d1b6481e5bf8b6520c8256fa05046c13a4abc3fde451a058"),
+            ("passphrase.db", "ba38975a1205d7df0116c6599a911161690541b374c159c548297452e3dbfb1e"),
+            ("expected.json", "070fa3d3325f50c546493a63228caf336a59a167669e4aae28d4f82b6bb42884"),
+        ],
+    ),
+];
 
 /// The format that the library writes.
 const NEWEST: i32 = 2;
