@@ -24,6 +24,7 @@ pub fn add_methods(py: Python<'_>) -> PyResult<()> {
 struct Encrypt;
 
 impl Method for Encrypt {
+    type Class = Keystore;
     const NAME: &'static CStr = c"encrypt";
     const DOC: &'static CStr = cr#"encrypt($self, key, plaintext, context=None)
 --
@@ -65,6 +66,7 @@ stored, and decrypt needs the same. Raises `KeyNotFound`, `AliasNotFound`, `Reje
 struct Decrypt;
 
 impl Method for Decrypt {
+    type Class = Keystore;
     const NAME: &'static CStr = c"decrypt";
     const DOC: &'static CStr = cr#"decrypt($self, blob, context=None)
 --

@@ -12,13 +12,13 @@ use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::pyclass::boolean_struct::True;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
-use pyo3::{Borrowed, PyTypeInfo};
+use pyo3::{Borrowed, PyClass, PyTypeInfo};
 use smallvec::SmallVec;
 use zeroize::Zeroizing;
 
 use crate::guard::Failure;
-use crate::keystore::Keystore;
 
 #[cfg(Py_GIL_DISABLED)]
 compile_error!("libkms counts on the GIL; there is no build for free-threaded Python");
@@ -314,15 +314,16 @@ impl<T: End> Drop for Loan<'_, '_, T> {
     }
 }
 
-/// A method of `Keystore` that is called with its arguments where the interpreter has them.
+/// A method of a class that is called with its arguments where the interpreter has them.
 ///
 /// PyO3 doesn't count these calls as attached: an object that is dropped as a `Py` waits for the next call that is.
 pub trait Method {
+    type Class: PyClass<Frozen = True> + Sync;
     const NAME: &'static CStr;
     /// The signature, "--" and the docstring, as CPython takes them apart.
     const DOC: &'static CStr;
 
-    fn call<'py>(keystore: &Keystore, arguments: Arguments<'_, 'py>) -> PyResult<Bound<'py, PyBytes>>;
+    fn call<'py>(this: &Self::Class, arguments: Arguments<'_, 'py>) -> PyResult<Bound<'py, PyBytes>>;
 }
 
 /// Makes it an attribute of the class.
@@ -336,10 +337,10 @@ pub fn add_method<M: Method>(py: Python<'_>) -> PyResult<()> {
     }));
     // SAFETY: a class, and a definition that stays; the descriptor checks at each call that `self` is of this class.
     let method = unsafe {
-        let method = ffi::PyDescr_NewMethod(Keystore::type_object_raw(py), definition);
+        let method = ffi::PyDescr_NewMethod(M::Class::type_object_raw(py), definition);
         Bound::from_owned_ptr_or_err(py, method)?
     };
-    Keystore::type_object(py).setattr(PyString::from_bytes(py, M::NAME.to_bytes())?, method)
+    M::Class::type_object(py).setattr(PyString::from_bytes(py, M::NAME.to_bytes())?, method)
 }
 
 unsafe extern "C" fn enter<M: Method>(
@@ -349,11 +350,11 @@ unsafe extern "C" fn enter<M: Method>(
     names: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
     // SAFETY: the interpreter calls with the GIL held. The caller keeps everything that is given until we return; `this` is
-    // a `Keystore`, as the descriptor checked, and `names` a tuple or null.
+    // of the class, as the descriptor checked, and `names` a tuple or null.
     let (py, this, names) = unsafe {
         let py = Python::assume_attached();
         let names = Borrowed::from_ptr_or_opt(py, names).map(|names| names.cast_unchecked::<PyTuple>());
-        (py, Bound::ref_from_ptr(py, &this).cast_unchecked::<Keystore>(), names)
+        (py, Bound::ref_from_ptr(py, &this).cast_unchecked::<M::Class>(), names)
     };
     let arguments = Arguments { py, first, positional: positional.unsigned_abs(), names };
     let called = catch_unwind(AssertUnwindSafe(|| M::call(this.get(), arguments)));
