@@ -127,6 +127,13 @@ impl Keystore {
     pub fn in_use<'py>(&self, py: Python<'py>) -> PyResult<Loan<'_, 'py, Kms>> {
         self.kms.lend(py).ok_or_else(|| closed(py))
     }
+
+    /// One call that lets the GIL go.
+    pub fn call<R: Send>(&self, py: Python<'_>, body: impl FnOnce(&Kms) -> kms::Result<R> + Send) -> PyResult<R> {
+        let kms = self.in_use(py)?;
+        let kms: &Kms = &kms;
+        detached(py, || body(kms))
+    }
 }
 
 #[cold]

@@ -1,7 +1,8 @@
 //! `libkms._libkms`: the compiled half of the Python package. It converts and calls; what users see is in `python/libkms`.
 //!
-//! * `keystore`: the class, opening and closing. `crypt`, `batch`: ciphertexts. `manage`: everything about keys.
-//! * `upkeep`: the keystore as a whole: its condition, its copies, its root key.
+//! * `keystore`: the class, opening and closing. `crypt`, `batch`: ciphertexts.
+//! * `key`, `version`, `rotation`, `alias`, `tag`, `import`: keys. `call`: all of it by action names and JSON.
+//! * `health`, `verify`, `backup`, `root`: the keystore as a whole.
 //! * `arguments`, `buffer`, `context`: what callers give. `raw`: the only file with `unsafe`.
 //! * `callback`: Python functions that the library calls. `guard`: what stands between a call and an exception.
 //! * `error`: statuses as exceptions. `clock`: the manual clock.
@@ -12,6 +13,17 @@
 #![deny(unsafe_code, unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 
 mod arguments;
+mod root;
+mod backup;
+mod verify;
+mod health;
+mod call;
+mod import;
+mod tag;
+mod alias;
+mod rotation;
+mod version;
+mod key;
 mod batch;
 mod buffer;
 mod callback;
@@ -21,10 +33,8 @@ mod crypt;
 mod error;
 mod guard;
 mod keystore;
-mod manage;
 #[allow(unsafe_code, reason = "the one place for it")]
 mod raw;
-mod upkeep;
 
 use pyo3::prelude::*;
 

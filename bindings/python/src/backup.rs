@@ -1,0 +1,24 @@
+//! A copy of the keystore.
+
+use std::path::PathBuf;
+
+use pyo3::prelude::*;
+
+use crate::keystore::Keystore;
+
+#[pymethods]
+impl Keystore {
+    /// Writes a snapshot of the keystore to a new file at `path`: complete and synced, or not at all.
+    ///
+    /// A file that is there is never replaced (`KeystoreIO`). Calls that change the keystore wait meanwhile. The copy is a
+    /// keystore, opened by what opens this one now. To restore it, copy it to the keystore's path while nobody has that
+    /// open; what was encrypted under versions made since can't be decrypted then.
+    ///
+    /// >>> kms.backup(folder / "copy.db")
+    /// >>> with libkms.open(folder / "copy.db", root_key=bytes(range(32))) as copy:
+    /// ...     copy.describe_key(key.id) == key
+    /// True
+    fn backup(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+        self.call(py, |kms| kms.backup(path))
+    }
+}

@@ -1,0 +1,35 @@
+//! The condition of a keystore.
+
+use kms::Kms;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::keystore::Keystore;
+
+#[pymethods]
+impl Keystore {
+    /// The fields of `libkms.Health`.
+    fn _health<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let health = self.call(py, Kms::health)?;
+        let dict = PyDict::new(py);
+        dict.set_item("memory_not_locked", health.memory_not_locked)?;
+        dict.set_item("not_mapped", health.not_mapped)?;
+        dict.set_item("rotation_failing", health.rotation_failing)?;
+        dict.set_item("thread_stopped", health.thread_stopped)?;
+        dict.set_item("ciphers_in_ordinary_memory", health.ciphers_in_ordinary_memory)?;
+        dict.set_item("slow_cpu", health.slow_cpu)?;
+        dict.set_item("read_only", health.read_only)?;
+        dict.set_item("keystore_replaced", health.keystore_replaced)?;
+        dict.set_item("place_unverified", health.place_unverified)?;
+        dict.set_item("no_rotation_thread", health.no_rotation_thread)?;
+        dict.set_item("thread_not_started", health.thread_not_started)?;
+        dict.set_item("rotation_late", health.rotation_late)?;
+        dict.set_item("events_dropped", health.events_dropped)?;
+        dict.set_item("rotations", health.rotations)?;
+        dict.set_item("rotation_failures", health.rotation_failures)?;
+        dict.set_item("keys_destroyed", health.keys_destroyed)?;
+        dict.set_item("keys_cached", health.keys_cached)?;
+        dict.set_item("generation", health.generation)?;
+        Ok(dict)
+    }
+}
