@@ -146,7 +146,7 @@
 // Kinds of events. A key has a new version, which is its primary now.
 #define KMS_EVENT_ROTATED 1
 
-// A due rotation could not be stored. Encryption goes on under the old primary, and it is tried again.
+// A due rotation could not be stored. Encryption continues under the old primary, and the rotation is tried again.
 #define KMS_EVENT_ROTATION_FAILED 2
 
 // A key and all its material are gone.
@@ -177,7 +177,7 @@
 // Other processes' changes are seen within 100 ms instead of at the next call.
 #define KMS_HEALTH_NOT_MAPPED 2
 
-// The rotation thread's last pass failed; it goes on trying.
+// The rotation thread's last pass failed; it tries again.
 #define KMS_HEALTH_ROTATION_FAILING 4
 
 // The keystore was opened read-only: nothing rotates.
@@ -198,7 +198,7 @@
 #define KMS_HEALTH_KEYSTORE_REPLACED 128
 
 // The keystore may be in use through a second path, where a crash would damage it: its file has several names (hard
-// links), or the kernel doesn't tell whether it is mounted as a single file. Use one path, and mount folders.
+// links), or the kernel does not report whether it is mounted as a single file. Use one path, and mount folders.
 #define KMS_HEALTH_PLACE_UNVERIFIED 256
 
 // The rotation thread could not be started, because the process or its user has too many. Calls rotate the overdue keys
@@ -208,7 +208,7 @@
 // The rotation thread gave no sign of life for 10 seconds: a clock, a disk or another process holds it up.
 #define KMS_HEALTH_ROTATION_LATE 1024
 
-// The event callback is too slow: it was not told of `events_dropped` events.
+// The event callback is too slow: it did not receive `events_dropped` events.
 #define KMS_HEALTH_EVENTS_DROPPED 2048
 
 // The CPU has no quick instructions for AES-GCM or for random numbers, or OpenSSL is kept from using them. Encryption is
@@ -278,13 +278,13 @@ typedef struct kms_event {
     int64_t counted_ms;
 } kms_event;
 
-// Told of one event after the other, in order, with no lock of the library held. It may call anything but kms_close.
+// Receives one event after the other, in order, with no lock of the library held. It may call anything but kms_close.
 //
-// With the rotation thread, events are told by a thread of their own, so a function that blocks holds up nothing but other
-// events. Up to 1024 wait; further ones are dropped, and kms_health counts them. kms_close waits up to 5 seconds until all
-// are told; then the rest is dropped. A function that still runs is left alone, so `user` must stay valid until it returns.
-// Without the rotation thread, or while no thread can be started, an event is told on the thread of the call that made it,
-// before that call returns. A forked child is told of its own events only.
+// With the rotation thread, a separate thread delivers the events, so a function that blocks delays only other events. Up
+// to 1024 wait; further ones are dropped, and kms_health counts them. kms_close waits up to 5 seconds for their delivery;
+// then it drops the rest. It does not end a function that still runs, so `user` must stay valid until that returns. Without
+// the rotation thread, or while no thread can be started, the thread of the call that made an event delivers it, before
+// that call returns. A forked child receives its own events only.
 typedef void (*kms_event_fn)(void *user, const struct kms_event *event);
 
 // How to create a key; start from KMS_CREATE_KEY_OPTIONS_INIT.
@@ -414,7 +414,7 @@ typedef struct kms_health_info {
     uint64_t keys_cached;
     // Grows by one with every change of the keystore, by whatever process.
     uint64_t generation;
-    // Events that the callback was not told, because more than 1024 waited for it.
+    // Events that the callback did not receive, because more than 1024 waited for it.
     uint64_t events_dropped;
 } kms_health_info;
 
@@ -505,7 +505,7 @@ typedef int32_t (*kms_visit_root_slot_fn)(void *user, const struct kms_root_slot
 
 #define KMS_KEYSTORE_TOO_NEW 502
 
-// Something in the keystore was changed or damaged. Keys that are not named in the text go on working.
+// Something in the keystore was changed or damaged. Keys that the text does not name still work.
 #define KMS_KEYSTORE_CORRUPT 503
 
 #define KMS_KEYSTORE_IO 504
@@ -592,8 +592,8 @@ kms_status kms_options_set_root_passphrase(struct kms_options_t *options,
 // a cloud KMS.
 //
 // Both must use authenticated symmetric encryption that binds `aad`: an AEAD such as AES-256-GCM. Never use public-key
-// encryption, such as RSA-OAEP: whoever can write the keystore's file could encrypt a root key of their own with the
-// public key, and the program would open their keystore as yours. Where the device takes no additional data, encrypt
+// encryption, such as RSA-OAEP: an attacker who can write the keystore's file could encrypt a root key of their own with
+// the public key, and the program would open their keystore. Where the device takes no additional data, encrypt
 // `aad` before the key, and compare it after decryption.
 //
 // `wrap` is called when a slot is made: by kms_open that creates, kms_change_root and kms_add_root_slot. `unwrap` then
@@ -630,13 +630,12 @@ kms_status kms_options_set_busy_timeout_ms(struct kms_options_t *options,
                                            int64_t timeout_ms);
 
 // kms_options_set_cache_keys sets how many keys, and how many key versions, are kept in memory; at least 1, 32768 by
-// default. Each thread also keeps so many that are ready to encrypt, and so many that are ready to decrypt.
+// default. Each thread also keeps as many keys ready to encrypt, and as many ready to decrypt.
 KMS_MUST_USE
 kms_status kms_options_set_cache_keys(struct kms_options_t *options,
                                       size_t keys);
 
-// kms_options_set_clock lets a function tell the time, for tests: a program can see what five years of rotations do in
-// a millisecond. It turns the rotation thread off unless kms_options_set_rotation_thread turns it on.
+// kms_options_set_clock sets a function as the clock, for tests: five years of rotations take a millisecond. It turns the rotation thread off unless kms_options_set_rotation_thread turns it on.
 KMS_MUST_USE
 kms_status kms_options_set_clock(struct kms_options_t *options,
                                  kms_clock_fn clock,
@@ -661,18 +660,18 @@ kms_status kms_options_set_anchor_callback(struct kms_options_t *options,
                                            kms_anchor_put_fn put,
                                            void *user);
 
-// kms_options_set_event_callback tells a function about rotations, destroyed keys, and clocks and disks that misbehave. On
-// which thread, see kms_event_fn.
+// kms_options_set_event_callback sets a function that receives events: rotations, destroyed keys, and failures of clocks
+// and disks. kms_event_fn states on which thread.
 KMS_MUST_USE
 kms_status kms_options_set_event_callback(struct kms_options_t *options,
                                           kms_event_fn callback,
                                           void *user);
 
-// kms_version gives the library's version, such as "0.1.0".
+// kms_version returns the library's version, such as "0.1.0".
 KMS_MUST_USE const char *kms_version(void);
 
 // kms_open opens the keystore at `location` and stores its handle in `out`, or NULL on failure. `location` is a path,
-// "sqlite:PATH", or "memory:" for a keystore that lives as long as its handle and is always made anew.
+// "sqlite:PATH", or "memory:" for a keystore that lives as long as its handle and is new at each open.
 //
 // Fails with KMS_KEYSTORE_NOT_FOUND, KMS_NOT_A_KEYSTORE, KMS_KEYSTORE_TOO_NEW, KMS_KEYSTORE_CORRUPT,
 // KMS_WRONG_ROOT_KEY, KMS_ROOT_KEY_UNAVAILABLE, KMS_KEYSTORE_IO or KMS_KEYSTORE_BUSY, and then has changed nothing;
@@ -715,7 +714,7 @@ kms_status kms_describe_key(const struct kms_t *kms,
                             struct kms_key_metadata *out);
 
 // kms_list_keys shows at most `limit` keys to `visit`, in the order of their ids, beginning after `after_key_id`
-// (NULL: from the start), until `visit` returns another value than 0. To continue a list, give the last id seen.
+// (NULL: from the start), until `visit` returns another value than 0. To continue a list, pass the last id seen.
 //
 // Fails with KMS_KEY_NOT_FOUND if `after_key_id` can't be an id; a key of that id need not exist any more.
 //
@@ -745,12 +744,12 @@ kms_status kms_disable_key(const struct kms_t *kms,
                            const char *key_id);
 
 // kms_schedule_key_deletion starts a waiting period of 7 to 366 days, after which the key and everything encrypted
-// under it are lost for ever. Until then kms_cancel_key_deletion takes it back.
+// under it are lost. Until then kms_cancel_key_deletion cancels the deletion.
 //
 // A clock can be wrong, so two conditions must hold before the key is destroyed. The waiting period must have been counted
-// by the clock of the machine's boot, which nobody can set: a reboot adds the time since the last look by the wall clock,
-// at most a day. Then the wall clock must show the key's date at two looks, at least an hour apart. A wrong clock can
-// delay a destruction, and hasten it by at most a day. A clock of kms_options_set_clock is believed in both.
+// by the clock of the machine's boot, which nobody can set: a reboot adds the time since the last pass by the wall clock,
+// at most a day. Then two passes, at least an hour apart, must find by the wall clock that the key's date is reached. A wrong clock can
+// delay a destruction, and hasten it by at most a day. A clock of kms_options_set_clock counts as both.
 //
 // Fails with KMS_STATE_MODIFIED_FAILED if its deletion is pending already.
 KMS_MUST_USE
@@ -849,7 +848,7 @@ kms_status kms_reencrypt(const struct kms_t *kms,
                          size_t out_cap,
                          size_t *out_len);
 
-// kms_inspect tells which key and version a ciphertext is under, and whether that version is still the primary.
+// kms_inspect returns which key and version a ciphertext is under, and whether that version is still the primary.
 // Nothing is decrypted or authenticated.
 //
 // Works in every state of the key. Fails with KMS_MALFORMED_CIPHERTEXT, KMS_KEY_NOT_FOUND or
@@ -901,7 +900,7 @@ kms_status kms_reencrypt_batch(const struct kms_t *kms,
                                size_t count);
 
 // kms_generate_data_key makes a random key of `number_of_bytes` (1 to 1024) for the program to encrypt with itself, and
-// encrypts it under the primary version of `key`. Store `blob` beside your data; kms_decrypt gives the key back.
+// encrypts it under the primary version of `key`. Store `blob` beside your data; kms_decrypt returns the key.
 //
 // `plaintext` has room for `number_of_bytes`, or is NULL: then only the encrypted form is given. With `blob` NULL the
 // size of the encrypted form is stored and no key is made. The two buffers must not overlap. Fails as kms_encrypt does.
@@ -983,7 +982,7 @@ kms_status kms_tick(const struct kms_t *kms,
 
 // kms_list_key_versions shows at most `limit` versions of `key` (a key id or "alias/NAME") to `visit`, newest first,
 // with numbers below `before_number` (0: from the newest), until `visit` returns another value than 0. To continue a
-// list, give the last number seen.
+// list, pass the last number seen.
 //
 // Works in every state of the key. No lock is held while `visit` runs.
 KMS_MUST_USE
@@ -1012,8 +1011,8 @@ kms_status kms_create_alias(const struct kms_t *kms,
                             const char *key_id,
                             const char *alias);
 
-// kms_update_alias moves an alias to another key: who encrypts by the alias uses that key from the next call on, and old
-// ciphertexts go on decrypting under theirs.
+// kms_update_alias moves an alias to another key. Encryption by the alias uses that key from the next call on; old
+// ciphertexts still decrypt under theirs.
 //
 // Fails with KMS_ALIAS_NOT_FOUND, with KMS_REJECTED_PENDING_DELETION while the new key's deletion is pending.
 KMS_MUST_USE
@@ -1061,9 +1060,9 @@ kms_status kms_list_resource_tags(const struct kms_t *kms,
                                   kms_visit_tag_fn visit,
                                   void *user);
 
-// kms_get_parameters_for_import gives what is needed to import material into an EXTERNAL key from elsewhere: a public
-// key (RSA-2048, a SubjectPublicKeyInfo in DER) to wrap the 32 bytes with, and a token to give back with them. Both are
-// good for this key, several times, for 24 hours; `*expires_ms` is when that ends, unless `expires_ms` is NULL.
+// kms_get_parameters_for_import returns the parameters for an import into an EXTERNAL key: a public key (RSA-2048, a
+// SubjectPublicKeyInfo in DER) that wraps the 32 bytes, and a token to pass with them. Both are valid for this key,
+// several times, for 24 hours; `*expires_ms` is when that ends, unless `expires_ms` is NULL.
 //
 // Each output follows the rule for outputs; both buffers must be large enough, 512 and 2048 bytes are. Works in every
 // state of the key. Fails with KMS_UNSUPPORTED_ORIGIN.
@@ -1079,7 +1078,7 @@ kms_status kms_get_parameters_for_import(const struct kms_t *kms,
                                          size_t *token_len,
                                          int64_t *expires_ms);
 
-// kms_import_key_material imports 32 bytes of material, wrapped as kms_get_parameters_for_import was told. `expires_s` is
+// kms_import_key_material imports 32 bytes of material, wrapped as kms_get_parameters_for_import was asked to. `expires_s` is
 // when it is to be refused, and then erased: Unix seconds, not after the year 9999, 0 for never. A key waiting for
 // material is Enabled then.
 //
@@ -1182,8 +1181,8 @@ void kms_string_free(char *string);
 // kms_health stores flags that weaken a promise, and counters, in `out`.
 KMS_MUST_USE kms_status kms_health(const struct kms_t *kms, struct kms_health_info *out);
 
-// kms_verify looks at every row of the keystore: that it is authentic, the newest copy and found by each index, that
-// none is missing and none was added, and that all key material can be unsealed. At last it checks that each page of the
+// kms_verify checks every row of the keystore: that it is authentic, the newest copy and found by each index, that
+// none is missing and none was added, and that all key material can be unsealed. Finally it checks that each page of the
 // file belongs to one table or index, or is free. KMS_OK only if all is well; KMS_KEYSTORE_CORRUPT after showing each
 // fault to `visit`, which may be NULL.
 //
@@ -1252,13 +1251,13 @@ kms_status kms_list_root_slots(const struct kms_t *kms,
                                kms_visit_root_slot_fn visit,
                                void *user);
 
-// kms_status_name gives the constant's name, such as "KMS_REJECTED_DISABLED". Never NULL, whatever the number; valid
-// for ever.
+// kms_status_name returns the constant's name, such as "KMS_REJECTED_DISABLED". It is never NULL, for any number, and
+// always valid.
 KMS_MUST_USE
 const char *kms_status_name(kms_status status);
 
-// kms_status_code gives the service's code, such as "Rejected.Disabled", or ours in the same style where the service
-// has none. Never NULL, whatever the number; valid for ever.
+// kms_status_code returns the service's code, such as "Rejected.Disabled", or one in the same style where the service
+// has none. It is never NULL, for any number, and always valid.
 KMS_MUST_USE
 const char *kms_status_code(kms_status status);
 
@@ -1270,10 +1269,10 @@ const char *kms_status_code(kms_status status);
 size_t kms_last_error(char *buf,
                       size_t cap);
 
-// kms_id_size gives KMS_ID_SIZE, for languages without C's macros.
+// kms_id_size returns KMS_ID_SIZE, for languages without C's macros.
 KMS_MUST_USE size_t kms_id_size(void);
 
-// kms_max_overhead gives KMS_MAX_OVERHEAD, for languages without C's macros.
+// kms_max_overhead returns KMS_MAX_OVERHEAD, for languages without C's macros.
 KMS_MUST_USE size_t kms_max_overhead(void);
 
 #ifdef __cplusplus

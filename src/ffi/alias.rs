@@ -29,8 +29,8 @@ pub unsafe extern "C" fn kms_create_alias(
     })
 }
 
-/// kms_update_alias moves an alias to another key: who encrypts by the alias uses that key from the next call on, and old
-/// ciphertexts go on decrypting under theirs.
+/// kms_update_alias moves an alias to another key. Encryption by the alias uses that key from the next call on; old
+/// ciphertexts still decrypt under theirs.
 ///
 /// Fails with KMS_ALIAS_NOT_FOUND, with KMS_REJECTED_PENDING_DELETION while the new key's deletion is pending.
 #[unsafe(no_mangle)]

@@ -187,7 +187,7 @@ pub unsafe extern "C" fn kms_reencrypt(
     })
 }
 
-/// kms_inspect tells which key and version a ciphertext is under, and whether that version is still the primary.
+/// kms_inspect returns which key and version a ciphertext is under, and whether that version is still the primary.
 /// Nothing is decrypted or authenticated.
 ///
 /// Works in every state of the key. Fails with KMS_MALFORMED_CIPHERTEXT, KMS_KEY_NOT_FOUND or

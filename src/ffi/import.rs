@@ -27,9 +27,9 @@ fn expiry(unix_s: i64) -> Option<Time> {
     (unix_s != 0).then(|| Time::from_millis(0).plus_seconds(unix_s))
 }
 
-/// kms_get_parameters_for_import gives what is needed to import material into an EXTERNAL key from elsewhere: a public
-/// key (RSA-2048, a SubjectPublicKeyInfo in DER) to wrap the 32 bytes with, and a token to give back with them. Both are
-/// good for this key, several times, for 24 hours; `*expires_ms` is when that ends, unless `expires_ms` is NULL.
+/// kms_get_parameters_for_import returns the parameters for an import into an EXTERNAL key: a public key (RSA-2048, a
+/// SubjectPublicKeyInfo in DER) that wraps the 32 bytes, and a token to pass with them. Both are valid for this key,
+/// several times, for 24 hours; `*expires_ms` is when that ends, unless `expires_ms` is NULL.
 ///
 /// Each output follows the rule for outputs; both buffers must be large enough, 512 and 2048 bytes are. Works in every
 /// state of the key. Fails with KMS_UNSUPPORTED_ORIGIN.
@@ -69,7 +69,7 @@ pub unsafe extern "C" fn kms_get_parameters_for_import(
     })
 }
 
-/// kms_import_key_material imports 32 bytes of material, wrapped as kms_get_parameters_for_import was told. `expires_s` is
+/// kms_import_key_material imports 32 bytes of material, wrapped as kms_get_parameters_for_import was asked to. `expires_s` is
 /// when it is to be refused, and then erased: Unix seconds, not after the year 9999, 0 for never. A key waiting for
 /// material is Enabled then.
 ///

@@ -128,7 +128,7 @@ fn metadata(key: &Key) -> kms_key_metadata {
 }
 
 /// kms_list_keys shows at most `limit` keys to `visit`, in the order of their ids, beginning after `after_key_id`
-/// (NULL: from the start), until `visit` returns another value than 0. To continue a list, give the last id seen.
+/// (NULL: from the start), until `visit` returns another value than 0. To continue a list, pass the last id seen.
 ///
 /// Fails with KMS_KEY_NOT_FOUND if `after_key_id` can't be an id; a key of that id need not exist any more.
 ///
@@ -175,12 +175,12 @@ pub unsafe extern "C" fn kms_disable_key(kms: *const kms_t, key_id: *const c_cha
 }
 
 /// kms_schedule_key_deletion starts a waiting period of 7 to 366 days, after which the key and everything encrypted
-/// under it are lost for ever. Until then kms_cancel_key_deletion takes it back.
+/// under it are lost. Until then kms_cancel_key_deletion cancels the deletion.
 ///
 /// A clock can be wrong, so two conditions must hold before the key is destroyed. The waiting period must have been counted
-/// by the clock of the machine's boot, which nobody can set: a reboot adds the time since the last look by the wall clock,
-/// at most a day. Then the wall clock must show the key's date at two looks, at least an hour apart. A wrong clock can
-/// delay a destruction, and hasten it by at most a day. A clock of kms_options_set_clock is believed in both.
+/// by the clock of the machine's boot, which nobody can set: a reboot adds the time since the last pass by the wall clock,
+/// at most a day. Then two passes, at least an hour apart, must find by the wall clock that the key's date is reached. A wrong clock can
+/// delay a destruction, and hasten it by at most a day. A clock of kms_options_set_clock counts as both.
 ///
 /// Fails with KMS_STATE_MODIFIED_FAILED if its deletion is pending already.
 #[unsafe(no_mangle)]

@@ -26,7 +26,7 @@ pub unsafe fn handle<'a>(kms: *const kms_t) -> Result<&'a Kms> {
     Ok(&unsafe { ptr::shared(kms, "kms") }?.kms)
 }
 
-/// kms_version gives the library's version, such as "0.1.0".
+/// kms_version returns the library's version, such as "0.1.0".
 #[unsafe(no_mangle)]
 #[must_use]
 pub extern "C" fn kms_version() -> *const c_char {
@@ -35,7 +35,7 @@ pub extern "C" fn kms_version() -> *const c_char {
 }
 
 /// kms_open opens the keystore at `location` and stores its handle in `out`, or NULL on failure. `location` is a path,
-/// "sqlite:PATH", or "memory:" for a keystore that lives as long as its handle and is always made anew.
+/// "sqlite:PATH", or "memory:" for a keystore that lives as long as its handle and is new at each open.
 ///
 /// Fails with KMS_KEYSTORE_NOT_FOUND, KMS_NOT_A_KEYSTORE, KMS_KEYSTORE_TOO_NEW, KMS_KEYSTORE_CORRUPT,
 /// KMS_WRONG_ROOT_KEY, KMS_ROOT_KEY_UNAVAILABLE, KMS_KEYSTORE_IO or KMS_KEYSTORE_BUSY, and then has changed nothing;

@@ -141,8 +141,8 @@ pub unsafe extern "C" fn kms_options_set_root_passphrase(
 /// a cloud KMS.
 ///
 /// Both must use authenticated symmetric encryption that binds `aad`: an AEAD such as AES-256-GCM. Never use public-key
-/// encryption, such as RSA-OAEP: whoever can write the keystore's file could encrypt a root key of their own with the
-/// public key, and the program would open their keystore as yours. Where the device takes no additional data, encrypt
+/// encryption, such as RSA-OAEP: an attacker who can write the keystore's file could encrypt a root key of their own with
+/// the public key, and the program would open their keystore. Where the device takes no additional data, encrypt
 /// `aad` before the key, and compare it after decryption.
 ///
 /// `wrap` is called when a slot is made: by kms_open that creates, kms_change_root and kms_add_root_slot. `unwrap` then
@@ -217,7 +217,7 @@ pub unsafe extern "C" fn kms_options_set_busy_timeout_ms(options: *mut kms_optio
 }
 
 /// kms_options_set_cache_keys sets how many keys, and how many key versions, are kept in memory; at least 1, 32768 by
-/// default. Each thread also keeps so many that are ready to encrypt, and so many that are ready to decrypt.
+/// default. Each thread also keeps as many keys ready to encrypt, and as many ready to decrypt.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_options_set_cache_keys(options: *mut kms_options_t, keys: usize) -> kms_status {
@@ -230,8 +230,7 @@ pub unsafe extern "C" fn kms_options_set_cache_keys(options: *mut kms_options_t,
     })
 }
 
-/// kms_options_set_clock lets a function tell the time, for tests: a program can see what five years of rotations do in
-/// a millisecond. It turns the rotation thread off unless kms_options_set_rotation_thread turns it on.
+/// kms_options_set_clock sets a function as the clock, for tests: five years of rotations take a millisecond. It turns the rotation thread off unless kms_options_set_rotation_thread turns it on.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_options_set_clock(
@@ -293,8 +292,8 @@ pub unsafe extern "C" fn kms_options_set_anchor_callback(
     })
 }
 
-/// kms_options_set_event_callback tells a function about rotations, destroyed keys, and clocks and disks that misbehave. On
-/// which thread, see kms_event_fn.
+/// kms_options_set_event_callback sets a function that receives events: rotations, destroyed keys, and failures of clocks
+/// and disks. kms_event_fn states on which thread.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_options_set_event_callback(

@@ -51,7 +51,7 @@ pub const KMS_EXPIRED_IMPORT_TOKEN: kms_status = 404;
 pub const KMS_WRONG_ROOT_KEY: kms_status = 500;
 pub const KMS_NOT_A_KEYSTORE: kms_status = 501;
 pub const KMS_KEYSTORE_TOO_NEW: kms_status = 502;
-/// Something in the keystore was changed or damaged. Keys that are not named in the text go on working.
+/// Something in the keystore was changed or damaged. Keys that the text does not name still work.
 pub const KMS_KEYSTORE_CORRUPT: kms_status = 503;
 pub const KMS_KEYSTORE_IO: kms_status = 504;
 pub const KMS_KEYSTORE_READ_ONLY: kms_status = 505;
@@ -86,16 +86,16 @@ pub const KMS_RANDOM_FAILED: kms_status = 903;
 /// too.
 pub const KMS_OUT_OF_MEMORY: kms_status = 904;
 
-/// kms_status_name gives the constant's name, such as "KMS_REJECTED_DISABLED". Never NULL, whatever the number; valid
-/// for ever.
+/// kms_status_name returns the constant's name, such as "KMS_REJECTED_DISABLED". It is never NULL, for any number, and
+/// always valid.
 #[unsafe(no_mangle)]
 #[must_use]
 pub extern "C" fn kms_status_name(status: kms_status) -> *const c_char {
     names(status).0.as_ptr()
 }
 
-/// kms_status_code gives the service's code, such as "Rejected.Disabled", or ours in the same style where the service
-/// has none. Never NULL, whatever the number; valid for ever.
+/// kms_status_code returns the service's code, such as "Rejected.Disabled", or one in the same style where the service
+/// has none. It is never NULL, for any number, and always valid.
 #[unsafe(no_mangle)]
 #[must_use]
 pub extern "C" fn kms_status_code(status: kms_status) -> *const c_char {

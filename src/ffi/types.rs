@@ -15,14 +15,14 @@ pub const KMS_MAX_OVERHEAD: usize = 112;
 const _: () = assert!(KMS_ID_SIZE == TEXT_LEN + 1);
 const _: () = assert!(KMS_MAX_OVERHEAD >= crate::crypto::blob::OVERHEAD + 32);
 
-/// kms_id_size gives KMS_ID_SIZE, for languages without C's macros.
+/// kms_id_size returns KMS_ID_SIZE, for languages without C's macros.
 #[unsafe(no_mangle)]
 #[must_use]
 pub extern "C" fn kms_id_size() -> usize {
     KMS_ID_SIZE
 }
 
-/// kms_max_overhead gives KMS_MAX_OVERHEAD, for languages without C's macros.
+/// kms_max_overhead returns KMS_MAX_OVERHEAD, for languages without C's macros.
 #[unsafe(no_mangle)]
 #[must_use]
 pub extern "C" fn kms_max_overhead() -> usize {
@@ -173,7 +173,7 @@ pub const KMS_WRAPPING_OAEP_SHA_256: i32 = 3;
 
 /// Kinds of events. A key has a new version, which is its primary now.
 pub const KMS_EVENT_ROTATED: i32 = 1;
-/// A due rotation could not be stored. Encryption goes on under the old primary, and it is tried again.
+/// A due rotation could not be stored. Encryption continues under the old primary, and the rotation is tried again.
 pub const KMS_EVENT_ROTATION_FAILED: i32 = 2;
 /// A key and all its material are gone.
 pub const KMS_EVENT_KEY_DESTROYED: i32 = 3;
@@ -213,7 +213,7 @@ pub struct kms_event {
 pub const KMS_HEALTH_MEMORY_NOT_LOCKED: u32 = 1;
 /// Other processes' changes are seen within 100 ms instead of at the next call.
 pub const KMS_HEALTH_NOT_MAPPED: u32 = 2;
-/// The rotation thread's last pass failed; it goes on trying.
+/// The rotation thread's last pass failed; it tries again.
 pub const KMS_HEALTH_ROTATION_FAILING: u32 = 4;
 /// The keystore was opened read-only: nothing rotates.
 pub const KMS_HEALTH_READ_ONLY: u32 = 8;
@@ -228,7 +228,7 @@ pub const KMS_HEALTH_CIPHERS_IN_ORDINARY_MEMORY: u32 = 64;
 /// KMS_KEYSTORE_REPLACED until the keystore is back at its path.
 pub const KMS_HEALTH_KEYSTORE_REPLACED: u32 = 128;
 /// The keystore may be in use through a second path, where a crash would damage it: its file has several names (hard
-/// links), or the kernel doesn't tell whether it is mounted as a single file. Use one path, and mount folders.
+/// links), or the kernel does not report whether it is mounted as a single file. Use one path, and mount folders.
 pub const KMS_HEALTH_PLACE_UNVERIFIED: u32 = 256;
 
 /// The rotation thread could not be started, because the process or its user has too many. Calls rotate the overdue keys
@@ -236,7 +236,7 @@ pub const KMS_HEALTH_PLACE_UNVERIFIED: u32 = 256;
 pub const KMS_HEALTH_THREAD_NOT_STARTED: u32 = 512;
 /// The rotation thread gave no sign of life for 10 seconds: a clock, a disk or another process holds it up.
 pub const KMS_HEALTH_ROTATION_LATE: u32 = 1024;
-/// The event callback is too slow: it was not told of `events_dropped` events.
+/// The event callback is too slow: it did not receive `events_dropped` events.
 pub const KMS_HEALTH_EVENTS_DROPPED: u32 = 2048;
 /// The CPU has no quick instructions for AES-GCM or for random numbers, or OpenSSL is kept from using them. Encryption is
 /// slower, and a copy of the running machine may repeat nonces: see docs/security.md, "Copies of a running machine".
@@ -256,7 +256,7 @@ pub struct kms_health_info {
     pub keys_cached: u64,
     /// Grows by one with every change of the keystore, by whatever process.
     pub generation: u64,
-    /// Events that the callback was not told, because more than 1024 waited for it.
+    /// Events that the callback did not receive, because more than 1024 waited for it.
     pub events_dropped: u64,
 }
 
@@ -286,13 +286,13 @@ pub struct kms_root_slot {
     pub reserved: i32,
 }
 
-/// Told of one event after the other, in order, with no lock of the library held. It may call anything but kms_close.
+/// Receives one event after the other, in order, with no lock of the library held. It may call anything but kms_close.
 ///
-/// With the rotation thread, events are told by a thread of their own, so a function that blocks holds up nothing but other
-/// events. Up to 1024 wait; further ones are dropped, and kms_health counts them. kms_close waits up to 5 seconds until all
-/// are told; then the rest is dropped. A function that still runs is left alone, so `user` must stay valid until it returns.
-/// Without the rotation thread, or while no thread can be started, an event is told on the thread of the call that made it,
-/// before that call returns. A forked child is told of its own events only.
+/// With the rotation thread, a separate thread delivers the events, so a function that blocks delays only other events. Up
+/// to 1024 wait; further ones are dropped, and kms_health counts them. kms_close waits up to 5 seconds for their delivery;
+/// then it drops the rest. It does not end a function that still runs, so `user` must stay valid until that returns. Without
+/// the rotation thread, or while no thread can be started, the thread of the call that made an event delivers it, before
+/// that call returns. A forked child receives its own events only.
 pub type kms_event_fn = Option<unsafe extern "C" fn(user: *mut c_void, event: *const kms_event)>;
 
 /// Tells the time in Unix milliseconds, UTC.

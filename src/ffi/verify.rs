@@ -7,8 +7,8 @@ use super::open::{handle, kms_t};
 use super::status::kms_status;
 use super::types::{id_text, kms_visit_fault_fn};
 
-/// kms_verify looks at every row of the keystore: that it is authentic, the newest copy and found by each index, that
-/// none is missing and none was added, and that all key material can be unsealed. At last it checks that each page of the
+/// kms_verify checks every row of the keystore: that it is authentic, the newest copy and found by each index, that
+/// none is missing and none was added, and that all key material can be unsealed. Finally it checks that each page of the
 /// file belongs to one table or index, or is free. KMS_OK only if all is well; KMS_KEYSTORE_CORRUPT after showing each
 /// fault to `visit`, which may be NULL.
 ///

@@ -12,7 +12,7 @@ use crate::error::Status;
 
 /// kms_list_key_versions shows at most `limit` versions of `key` (a key id or "alias/NAME") to `visit`, newest first,
 /// with numbers below `before_number` (0: from the newest), until `visit` returns another value than 0. To continue a
-/// list, give the last number seen.
+/// list, pass the last number seen.
 ///
 /// Works in every state of the key. No lock is held while `visit` runs.
 #[unsafe(no_mangle)]
