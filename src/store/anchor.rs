@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::backend::MetaRow;
-use super::transaction::unchecked;
+use super::unchecked::unchecked;
 use crate::crypto::kdf;
 use crate::crypto::openssl::{self, Hmac};
 use crate::error::{Error, Result, Status};

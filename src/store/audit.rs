@@ -8,9 +8,10 @@ mod index;
 use std::collections::HashSet;
 
 use super::backend::{KeyIndex, KeyRow, Owned, VersionEntry};
+use super::digest::Digest;
 use super::sealing::{Chain, NO_VERSIONS, Stored};
 use super::transaction::{View, gone, row_digest, row_name, versions_altered};
-use super::tree::{Digest, Tree};
+use super::tree::Tree;
 use crate::domain::id::KeyId;
 use crate::error::{Error, Result, Status};
 

@@ -3,7 +3,9 @@
 //! * `root`: what opens a store. `slot`: how it wraps the root key. `roots`: the slots of an open store. `create`: how a store comes to be.
 //! * `sealing`: rows to domain types and back, with their secrets. `transaction`: what a transaction can do.
 //! * `audit`: looks at every row.
+//! * `digest`: how the trees name their rows and nodes.
 //! * `tree`: which rows are there, and which copy of each is the newest.
+//! * `unchecked`: switches the trees off, for tests.
 //! * `place`: whether a keystore is used through one path.
 //! * `history`: whether what is read goes on from what was read before.
 //! * `versions`: which versions keys don't have.
@@ -18,6 +20,7 @@ mod backend;
 mod backup;
 mod connection;
 mod create;
+mod digest;
 mod history;
 mod place;
 mod root;
@@ -27,6 +30,7 @@ mod slot;
 mod sqlite;
 mod transaction;
 mod tree;
+mod unchecked;
 mod versions;
 
 use std::os::unix::ffi::OsStrExt;

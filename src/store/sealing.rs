@@ -5,7 +5,7 @@
 use zeroize::Zeroizing;
 
 use super::backend::{AliasRow, KeyRow, MaterialRow, MetaRow, SLOTS, SlotRow, TagRow};
-use super::tree::{Digest, Roots};
+use super::digest::{Digest, Roots, digest_of};
 use crate::crypto::kdf;
 use crate::crypto::openssl::{self, Hmac};
 use crate::crypto::row::RowCipher;
@@ -290,13 +290,6 @@ impl Sealing {
         columns.bytes(&row.version).number(row.algorithm).number(row.created);
         columns.0
     }
-}
-
-/// What stands for an authenticated row in its tree.
-pub fn digest_of(mac: &[u8; 32]) -> Digest {
-    let mut digest = Digest::default();
-    digest.iter_mut().zip(mac).for_each(|(to, from)| *to = *from);
-    digest
 }
 
 fn altered(what: &str, id: &[u8; 16]) -> Error {

@@ -6,9 +6,11 @@ use zeroize::Zeroizing;
 
 use super::Commit;
 use super::backend::{AliasRow, DueRow, KeyRow, MaterialRow, MetaRow, SLOTS, SlotRow, TagRow};
+use super::digest::{Digest, digest_of};
 use super::history;
-use super::sealing::{Meta, NO_VERSIONS, Stored, digest_of, signed};
-use super::tree::{Digest, Nodes, Rows, Tree};
+use super::sealing::{Meta, NO_VERSIONS, Stored, signed};
+use super::tree::{Nodes, Rows, Tree};
+use super::unchecked::unchecked;
 use super::versions::{self, Versions};
 use crate::domain::id::{KeyId, SlotId, VersionId};
 use crate::domain::key::Key;
@@ -598,18 +600,6 @@ fn impossible() -> Error {
 pub(super) fn versions_altered(id: &KeyId) -> Error {
     Status::KeystoreCorrupt
         .error(format!("versions of key {id} are gone from the keystore or were put back; restore it from a backup"))
-}
-
-/// Believes rows that are authentic though they may be old or gone, for the tests that show why they are not believed.
-#[cfg(kms_faults)]
-pub(super) fn unchecked() -> bool {
-    static WANTED: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-    *WANTED.get_or_init(|| std::env::var_os("KMS_FAULT_UNCHECKED").is_some())
-}
-
-#[cfg(not(kms_faults))]
-pub(super) const fn unchecked() -> bool {
-    false
 }
 
 #[cfg(test)]

@@ -12,11 +12,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::backend::Backend;
+use super::digest::{Digest, Roots, TREES};
 use super::sealing::Sealing;
 use crate::error::{Error, Result, Status};
-
-/// A truncated MAC of a node or of a row, or a row number.
-pub type Digest = [u8; 16];
 
 /// Checked nodes that are kept, of at most 1088 bytes where names are short.
 const KEPT: usize = if cfg!(test) { 24 } else { 2048 };
@@ -33,7 +31,6 @@ pub enum Tree {
     Aliases,
 }
 
-pub const TREES: usize = 3;
 const ALL: [Tree; TREES] = [Tree::Keys, Tree::Ids, Tree::Aliases];
 
 impl Tree {
@@ -227,9 +224,6 @@ fn end(digest: &Digest, len: usize) -> Result<&[u8]> {
 
 /// A name of a tree and its digest.
 pub type Entry = (Vec<u8>, Digest);
-
-/// The contents of the trees' roots; empty where a tree is.
-pub type Roots = [Vec<u8>; TREES];
 
 struct Kept {
     digest: Digest,
