@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Kms;
 use crate::error::{Error, Result, Status};
-use crate::store::{Audit, Fault};
+use crate::store::{Fault, Verifier};
 use crate::sys::{stack, sync};
 
 impl Kms {
@@ -16,9 +16,9 @@ impl Kms {
     /// the pages. `visit` is told each fault, and ends the walk by returning false; no lock is held while it runs.
     pub fn verify(&self, mut visit: impl FnMut(&Fault) -> bool) -> Result<()> {
         let core = self.core()?;
-        let mut audit = Audit::default();
+        let mut verifier = Verifier::default();
         let mut first = None;
-        while let Some(faults) = stack::swept(|| core.store.read(|view| audit.step(view)))? {
+        while let Some(faults) = stack::swept(|| core.store.read(|view| verifier.step(view)))? {
             for fault in faults {
                 let go_on = visit(&fault);
                 first.get_or_insert(fault);

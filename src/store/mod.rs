@@ -2,7 +2,7 @@
 //!
 //! * `root`: what opens a store. `slot`: how it wraps the root key. `roots`: the slots of an open store. `create`: how a store comes to be.
 //! * `sealing`: rows to domain types and back, with their secrets. `transaction`: what a transaction can do.
-//! * `audit`: looks at every row.
+//! * `verify`: checks every row.
 //! * `digest`: how the trees name their rows and nodes.
 //! * `tree`: which rows are there, and which copy of each is the newest.
 //! * `unchecked`: switches the trees off, for tests.
@@ -15,7 +15,7 @@
 
 mod anchor;
 mod announce;
-mod audit;
+mod verify;
 mod backend;
 mod backup;
 mod connection;
@@ -62,7 +62,6 @@ use versions::Versions;
 pub use anchor::{Anchor, AnchorStore};
 #[cfg(all(test, kms_model))]
 pub use announce::tell;
-pub use audit::{Audit, Fault};
 pub use backend::DueRow;
 #[cfg(feature = "capi")]
 pub use backend::WRAPPED_MAX;
@@ -71,6 +70,7 @@ pub use roots::{NewSlot, RootSlot};
 pub use sealing::Stored;
 pub use slot::RootKind;
 pub use transaction::{Change, View};
+pub use verify::{Fault, Verifier};
 
 /// Where the rows are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,10 +2,10 @@
 
 use super::super::backend::{KeyIndex, VersionEntry};
 use super::super::transaction::View;
-use super::{Audit, Fault, ROWS, Stage, in_order};
+use super::{Fault, ROWS, Stage, Verifier, in_order};
 use crate::error::{Error, Result, Status};
 
-impl Audit {
+impl Verifier {
     /// That an index of keys has no entry that it shouldn't have, and is in order.
     pub(super) fn index(
         &mut self,

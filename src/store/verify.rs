@@ -39,9 +39,9 @@ impl Fault {
     }
 }
 
-/// How far an audit has come.
+/// How far a verification has come.
 #[derive(Default)]
-pub struct Audit {
+pub struct Verifier {
     stage: Stage,
     /// Faults found in this step.
     faults: Vec<Fault>,
@@ -85,7 +85,7 @@ struct Aliases {
     seen: HashSet<Digest>,
 }
 
-impl Audit {
+impl Verifier {
     /// One step; what it found to be wrong, `None` at the end. Fails only where the keystore can't be read for now.
     pub fn step(&mut self, view: &mut View<'_>) -> Result<Option<Vec<Fault>>> {
         // SQLite looks at a page's cells once, when it reads the page; and what is in memory says nothing of the file.
