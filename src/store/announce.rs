@@ -105,3 +105,8 @@ pub fn tell(word: &Word, publish: impl FnOnce() -> bool, announced: impl FnOnce(
     }
     true
 }
+
+/// How often a store must be looked at for changes that were not announced.
+pub fn poll_interval_ms(mapped: bool) -> i64 {
+    if mapped { 1000 } else { 100 }
+}

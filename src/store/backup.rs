@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use super::backend::{Backend, Transaction};
 use super::connection::{Gated, read_waiting};
 use super::create::{self, Placed};
+use super::handle::{Store, check_epoch};
 use super::sealing::Sealing;
+use super::settings::Location;
 use super::sqlite::Sqlite;
-use super::{Location, Store, check_epoch};
 use crate::error::{Result, Status, shown_path};
 use crate::sys::fork;
 

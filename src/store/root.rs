@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::Location;
+use super::settings::Location;
 use super::slot::{Opener, exact};
 use crate::error::{Error, Result, Status, shown_path};
 use crate::sys::file::{self, Facts, File};

@@ -4,7 +4,6 @@ use std::ops::{Deref, DerefMut};
 
 use zeroize::Zeroizing;
 
-use super::Commit;
 use super::backend::{AliasRow, DueRow, KeyRow, MaterialRow, MetaRow, SLOTS, SlotRow, TagRow};
 use super::digest::{Digest, digest_of};
 use super::history;
@@ -19,6 +18,17 @@ use crate::domain::version::Version;
 use crate::error::{Error, Result, Status};
 
 type Material = Zeroizing<[u8; 32]>;
+
+/// What a committed change says about generations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Commit {
+    /// As [`View::history`].
+    pub history: u64,
+    pub before: i64,
+    pub after: i64,
+    pub destroyed: i64,
+    pub renamed: i64,
+}
 
 /// Rows that are read at a time.
 const PAGE: usize = 256;

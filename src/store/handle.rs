@@ -1,0 +1,106 @@
+//! The open keystore, as all its threads share it.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::time::Instant;
+
+use zeroize::Zeroizing;
+
+use super::anchor::State;
+use super::connection::Connection;
+use super::settings::{Location, Settings};
+use crate::crypto::kdf;
+use crate::domain::id::SlotId;
+use crate::error::{Error, Result, Status};
+use crate::sys::fork;
+use crate::sys::secret::Secret;
+use crate::sys::sync::Pool;
+use crate::sys::word::Word;
+
+/// An open keystore. Shared by all threads; one transaction runs at a time.
+pub struct Store {
+    pub(super) settings: Settings,
+    pub(super) uuid: [u8; 16],
+    pub(super) root: Secret,
+    /// The slot that opened it.
+    pub(super) opened_by: SlotId,
+    pub(super) connection: Pool<Connection>,
+    pub(super) word: Word,
+    /// The newest generation that was seen; a reopened store may not lie before it.
+    pub(super) seen: AtomicI64,
+    /// What stands at the keystore's path.
+    pub(super) standing: AtomicU8,
+    /// Whether it is certain that the keystore has no other path.
+    pub(super) only_path: AtomicBool,
+    /// Counts the times that another history of the keystore was found there.
+    pub(super) turns: AtomicU64,
+    /// Set when the handle closes: nothing waits for other processes any more.
+    pub(super) closing: AtomicBool,
+    /// The process that opened it.
+    pub(super) epoch: u64,
+}
+
+impl Store {
+    /// What the anchor says, where there is one. May run a callback: no lock may be held.
+    pub(super) fn anchored(&self) -> Result<Option<State>> {
+        match &self.settings.anchor {
+            Some(anchor) => anchor.read(self.root.expose(), self.uuid),
+            None => Ok(None),
+        }
+    }
+
+    pub(super) fn raise_anchor(&self, state: &State) -> Result<()> {
+        let Some(anchor) = &self.settings.anchor else { return Ok(()) };
+        self.wait(Instant::now() + self.settings.patience, || anchor.raise(self.root.expose(), self.uuid, state))
+    }
+
+    /// A key for one purpose, derived from the root key.
+    pub fn subkey(&self, label: &str) -> Result<Zeroizing<[u8; 32]>> {
+        kdf::derive(self.root.expose(), label, &self.uuid)
+    }
+
+    pub fn is_read_only(&self) -> bool {
+        self.settings.read_only
+    }
+
+    /// The announced generation: changes whenever any process on this host has committed a change.
+    #[inline]
+    pub fn word(&self) -> u64 {
+        self.word.load()
+    }
+
+    /// Whether other processes' changes are seen at once; otherwise the store must be polled.
+    pub fn is_mapped(&self) -> bool {
+        self.settings.location == Location::Memory || self.word.is_shared()
+    }
+
+    /// Names the keystore in an error about it.
+    #[cold]
+    pub(super) fn named(&self, error: Error) -> Error {
+        match &self.settings.location {
+            Location::File(path) => error.of_keystore(path),
+            Location::Memory => error,
+        }
+    }
+
+    pub fn check_writable(&self) -> Result<()> {
+        match self.settings.read_only {
+            true => {
+                Err(self
+                    .named(Status::KeystoreReadOnly.error("the keystore was opened read-only; open it for writing")))
+            }
+            false => Ok(()),
+        }
+    }
+
+    /// Lets no call wait any longer, because the handle closes.
+    pub fn hurry(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+    }
+}
+
+pub(super) fn check_epoch(epoch: u64) -> Result<()> {
+    if epoch == fork::epoch() {
+        return Ok(());
+    }
+    Err(Status::Forked.error("this call started in the parent process; make a new call on the handle in the child"))
+}

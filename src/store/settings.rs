@@ -1,0 +1,56 @@
+//! Which keystore is opened, and how.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::anchor::Anchor;
+use crate::error::{Result, Status, shown_path};
+
+/// Where the rows are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    Memory,
+    File(PathBuf),
+}
+
+impl std::fmt::Display for Location {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Memory => f.write_str("the keystore in memory"),
+            Self::File(path) => write!(f, "the keystore {}", shown_path(path)),
+        }
+    }
+}
+
+impl Location {
+    /// `memory:`, `sqlite:PATH` or a bare path.
+    pub fn parse(text: &str) -> Result<Self> {
+        let invalid = |text: &'static str| Status::InvalidArgument.error(text);
+        if text == "memory:" {
+            return Ok(Self::Memory);
+        }
+        let path = text.strip_prefix("sqlite:");
+        if path.is_none() && (text.starts_with("memory:") || text.contains("://")) {
+            return Err(invalid("the location names an unknown kind of keystore; pass a path, sqlite:PATH or memory:"));
+        }
+        match path.unwrap_or(text) {
+            "" => Err(invalid("the location is empty; pass a path, sqlite:PATH or memory:")),
+            path if path.contains('\0') => Err(invalid("the location contains NUL; pass a path without")),
+            path => Ok(Self::File(PathBuf::from(path))),
+        }
+    }
+}
+
+/// How a store is to be opened.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub location: Location,
+    pub create: bool,
+    pub read_only: bool,
+    pub patience: Duration,
+    pub anchor: Option<Anchor>,
+    /// The wall time of the open, for a keystore that is made.
+    pub opened_ms: i64,
+    /// The path as the caller gave it, where it leads to `location` through a symbolic link.
+    pub given: Option<PathBuf>,
+}

@@ -1,0 +1,123 @@
+//! What stands at the keystore's path: the keystore that is open, another one, or nothing.
+
+use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::Ordering;
+
+use super::anchor::State;
+use super::backend::MetaRow;
+use super::handle::Store;
+use super::history::{History, Step};
+use super::sealing::{Meta, Sealing};
+use super::settings::Location;
+use super::{place, sqlite};
+use crate::error::{Result, Status};
+
+/// What stands at a keystore's path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Standing {
+    /// The keystore that is open.
+    Here,
+    /// Nothing: it was moved away or removed.
+    Nothing,
+    /// Another file, or an older copy.
+    Another,
+}
+
+impl Store {
+    /// That a store found at our path is the very one that was open: same uuid, and not before what was seen of it.
+    pub(super) fn check_same(&self, found: &MetaRow, sealing: &mut Sealing) -> Result<()> {
+        if found.uuid != self.uuid {
+            return Err(Status::KeystoreReplaced
+                .error("another keystore is at this path now; close the handle and open it again"));
+        }
+        self.check_newer(sealing.check_meta(found)?.generation)
+    }
+
+    /// That what was read is not older than what was seen before. Also the very file that is open may have been written
+    /// over with an older copy.
+    pub(super) fn check_newer(&self, generation: i64) -> Result<()> {
+        if self.seen.fetch_max(generation, Ordering::Relaxed) > generation {
+            return Err(Status::KeystoreReplaced
+                .error("an older copy of the keystore is at this path now; close the handle and open it again"));
+        }
+        Ok(())
+    }
+
+    /// Takes note of the description that a transaction finds.
+    pub(super) fn see(&self, history: &mut History, found: &MetaRow) -> Result<()> {
+        let newer = self.check_newer(found.generation);
+        self.note_place(newer.is_err());
+        newer?;
+        let displaced = history.displaced;
+        match history.see(State::of(found), found.recent.as_deref()) {
+            Step::Other => {}
+            // Of another file that may go on from the one before or not, the handle's user should know.
+            Step::Unknown if displaced => {}
+            _ => return Ok(()),
+        }
+        self.turns.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Keeps whether the keystore was found at its path.
+    pub(super) fn note_place(&self, replaced: bool) {
+        let standing = match (replaced, &self.settings.location) {
+            (true, Location::File(path)) => match sqlite::exists(path) {
+                Ok(true) => Standing::Another,
+                _ => Standing::Nothing,
+            },
+            _ => Standing::Here,
+        };
+        self.standing.store(standing as u8, Ordering::Relaxed);
+    }
+
+    /// That the path the caller gave still leads to the open keystore: a link in it may have been changed, as by a deploy.
+    pub(super) fn check_given(&self) -> Result<()> {
+        let (Some(given), Location::File(open)) = (&self.settings.given, &self.settings.location) else {
+            return Ok(());
+        };
+        let found = given.canonicalize().ok();
+        if found.as_ref() == Some(open) {
+            return Ok(());
+        }
+        let leads = found.map_or("nowhere".to_owned(), |found| format!("to {}", found.display()));
+        Err(Status::KeystoreReplaced.error(format!(
+            "{} led to the keystore {} and now leads {leads}; close the handle and open it again",
+            given.display(),
+            open.display()
+        )))
+    }
+
+    /// The description of a keystore that is about to be changed: by our path, unless that is seen to be a second one.
+    pub(super) fn take_place(&self, meta: Meta) -> Result<Meta> {
+        let Location::File(path) = &self.settings.location else { return Ok(meta) };
+        let ours = path.as_os_str().as_bytes();
+        if meta.place.as_deref() == Some(ours) {
+            return Ok(meta);
+        }
+        place::check(path, meta.place.as_deref())?;
+        // From now on this is the path that others are compared with.
+        self.only_path.store(place::check(path, Some(ours))?, Ordering::Relaxed);
+        Ok(Meta { place: Some(ours.to_vec()), ..meta })
+    }
+
+    /// Whether it is certain that the keystore has no other path.
+    pub fn is_only_path(&self) -> bool {
+        self.only_path.load(Ordering::Relaxed)
+    }
+
+    /// What stood at the keystore's path when it was last asked.
+    pub fn standing(&self) -> Standing {
+        match self.standing.load(Ordering::Relaxed) {
+            here if here == Standing::Here as u8 => Standing::Here,
+            nothing if nothing == Standing::Nothing as u8 => Standing::Nothing,
+            _ => Standing::Another,
+        }
+    }
+
+    /// How often another history of the keystore was found in its place, and taken for it.
+    pub fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
+    }
+}

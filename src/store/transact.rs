@@ -1,0 +1,233 @@
+//! Runs transactions: lends the connection with one begun, and announces what was committed.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::anchor::State;
+use super::announce;
+use super::backend::{MetaRow, SlotRow, Transaction};
+use super::connection::{Connection, Gated, Unwinding, busy, connect_once, drop_broken, read_waiting, wait};
+use super::handle::{Store, check_epoch};
+use super::sealing::Sealing;
+use super::settings::Location;
+use super::transaction::{Change, Commit, View};
+use super::tree::Rows;
+use crate::error::{Error, Result, Status};
+use crate::sys::sync::Lent;
+use crate::sys::{fault, fork, memory, waiting};
+
+impl Store {
+    /// Runs `body` on a consistent snapshot.
+    pub fn read<R>(&self, body: impl FnOnce(&mut View<'_>) -> Result<R>) -> Result<R> {
+        let (mut lent, _) = self.begin(Transaction::Read).map_err(|error| self.named(error))?;
+        let guard = Unwinding(lent.get()?);
+        let connection = &mut *guard.0;
+        let result = fork::gate(|| {
+            let Connection { backend, sealing, nodes, versions, history } = &mut *connection;
+            let backend = backend.get()?;
+            // Whatever fails, the transaction ends: its lock would keep everybody else out.
+            let result = backend.meta().and_then(|found| {
+                let meta = sealing.check_meta(&found)?;
+                self.see(history, &found)?;
+                self.keep_word_linked(meta.generation, false);
+                let rows = Rows { backend: &mut *backend, sealing };
+                body(&mut View::new(rows, (nodes, versions), meta, found.mac, history.breaks))
+            });
+            backend.rollback();
+            result
+        });
+        drop_broken(connection, &result);
+        result.map_err(|error| self.named(error))
+    }
+
+    /// Runs `body` in a write transaction: all of it is durable when this returns Ok, none of it otherwise.
+    ///
+    /// A body that changes nothing commits nothing. `publish` runs after the commit and before anybody else is told,
+    /// for the caller's own caches; it must be quick. If it says that they hold all that is committed, `announced` is told
+    /// the word before ours.
+    pub fn write<R>(
+        &self,
+        body: impl FnOnce(&mut Change<'_>) -> Result<R>,
+        publish: impl FnOnce(&R, Commit) -> bool,
+        announced: impl FnOnce(u64),
+    ) -> Result<R> {
+        self.check_writable()?;
+        // The anchor may be waited for, too.
+        waiting::allowed()?;
+        let anchored = self.anchored()?;
+        let (mut lent, deadline) = self.begin(Transaction::Write).map_err(|error| self.named(error))?;
+        let guard = Unwinding(lent.get()?);
+        let connection = &mut *guard.0;
+        let result = self.change(connection, anchored, body).and_then(|(value, sealed)| {
+            let Some((commit, meta)) = sealed else { return Ok((value, None)) };
+            announce::tell_early(&self.word);
+            let committed = self.commit(connection, deadline);
+            drop_broken(connection, &committed);
+            if committed.is_ok() || self.stands(connection, &meta) {
+                connection.history.committed(State::of(&meta));
+                self.seen.fetch_max(commit.after, Ordering::Relaxed);
+                if !announce::tell(&self.word, || publish(&value, commit), announced) && self.map_word_again() {
+                    self.word.count();
+                }
+            }
+            committed.map(|()| (value, Some(State::of(&meta))))
+        });
+        drop_broken(connection, &result);
+        drop(guard);
+        drop(lent);
+        let (value, state) = result.map_err(|error| self.named(error))?;
+        if let Some(state) = state {
+            self.raise_anchor(&state).map_err(|e| {
+                Status::AnchorUnavailable.error(format!("the change was made, but could not be anchored: {e}"))
+            })?;
+        }
+        Ok(value)
+    }
+
+    pub(super) fn change<R>(
+        &self,
+        connection: &mut Connection,
+        anchored: Option<State>,
+        body: impl FnOnce(&mut Change<'_>) -> Result<R>,
+    ) -> Result<(R, Option<(Commit, MetaRow)>)> {
+        fork::gate(|| {
+            let Connection { backend, sealing, nodes, versions, history } = connection;
+            let backend = backend.get()?;
+            let result = backend.meta().and_then(|found| {
+                let meta = sealing.check_meta(&found)?;
+                State::of(&found).check(anchored)?;
+                self.see(history, &found)?;
+                self.keep_word_linked(meta.generation, true);
+                let meta = self.take_place(meta)?;
+                let rows = Rows { backend: &mut *backend, sealing };
+                let view = View::new(rows, (nodes, versions), meta, found.mac, history.breaks);
+                let mut change = Change::new(view);
+                let value = body(&mut change)?;
+                Ok((value, change.seal_meta()?))
+            });
+            if !matches!(result, Ok((_, Some(_)))) {
+                backend.rollback();
+            }
+            result
+        })
+    }
+
+    /// Finds the generation file again if its mapped one was removed or truncated; `make`: the write lock is held, so a missing one
+    /// may be made.
+    pub(super) fn keep_word_linked(&self, generation: i64, make: bool) {
+        let Location::File(path) = &self.settings.location else { return };
+        if announce::is_mapped(&self.word, path) {
+            return;
+        }
+        if !self.map_word_again() && make && announce::make(path, &self.uuid, generation.cast_unsigned()).is_ok() {
+            self.map_word_again();
+        }
+    }
+
+    pub(super) fn map_word_again(&self) -> bool {
+        let Location::File(path) = &self.settings.location else { return false };
+        announce::map(&self.word, path, &self.uuid, !self.settings.read_only)
+    }
+
+    pub(super) fn wait<R>(&self, deadline: Instant, mut step: impl FnMut() -> Result<R>) -> Result<R> {
+        wait(|| Instant::now() >= deadline || self.closing.load(Ordering::Relaxed), &mut step)
+    }
+
+    pub(super) fn commit(&self, connection: &mut Connection, deadline: Instant) -> Result<()> {
+        let backend = connection.backend.get()?;
+        let mut commit = || {
+            fault::stall("KMS_FAULT_SLOW_COMMIT");
+            backend.commit()
+        };
+        let done = self.wait(deadline, || fork::gate(&mut commit));
+        if done.is_err() {
+            fork::gate(|| backend.rollback());
+        }
+        done
+    }
+
+    /// The connection inside a new transaction, and until when its user may wait for other processes.
+    ///
+    /// Between two tries the connection goes back: a reader doesn't wait behind a writer that another process keeps
+    /// waiting, and all waiting together ends at one deadline.
+    pub(super) fn begin(&self, kind: Transaction) -> Result<(Lent<'_, Connection>, Instant)> {
+        waiting::allowed()?;
+        // A child that returns from a callback is still inside its parent's call.
+        check_epoch(self.epoch)?;
+        memory::headroom_of(memory::TRANSACTION)?;
+        let deadline = Instant::now() + self.settings.patience;
+        let mut displaced = false;
+        let begun = self.check_given().and_then(|()| {
+            self.wait(deadline, || {
+                let left = deadline.saturating_duration_since(Instant::now());
+                let mut lent = self.connection.lend(left)?.ok_or_else(busy)?;
+                let connection = lent.get()?;
+                let begun = self.try_begin(connection, kind);
+                drop_broken(connection, &begun);
+                displaced = connection.history.displaced;
+                begun.map(|()| lent)
+            })
+        });
+        if begun.as_ref().is_err_and(|e| displaced || e.status() == Status::KeystoreReplaced) {
+            self.note_place(true);
+        }
+        Ok((begun?, deadline))
+    }
+
+    /// One try; makes the connection anew if it was dropped.
+    fn try_begin(&self, connection: &mut Connection, kind: Transaction) -> Result<()> {
+        let is_new = connection.backend.0.is_none();
+        if is_new {
+            connection.backend = self.reconnect(&mut connection.sealing)?;
+        }
+        let backend = connection.backend.get()?;
+        match fork::gate(|| backend.begin(kind)) {
+            // One that was opened while the disk could not be written stays read-only, and one whose file was replaced may
+            // find the same keystore, or a newer one, at its path. One whose descriptors the host closed is of no more use;
+            // nothing was begun, so a new one may.
+            Err(e) if !is_new && (may_be_lost(&e) || e.status() == Status::KeystoreReplaced) => {
+                connection.backend.let_go();
+                connection.history.displaced |= e.status() == Status::KeystoreReplaced;
+                self.try_begin(connection, kind)
+            }
+            done => done,
+        }
+    }
+
+    /// A new connection to the very store that was open: same uuid, and not before the last commit of ours.
+    pub(super) fn reconnect(&self, sealing: &mut Sealing) -> Result<Gated> {
+        // The rotation thread may use libcrypto inside the gate only.
+        let mut is_ours = |found: &MetaRow, _: &[SlotRow]| {
+            found.uuid != self.uuid || fork::gate(|| sealing.check_meta(found)).is_ok()
+        };
+        let mut backend = connect_once(&self.settings, &mut is_ours).map_err(|e| match e.status() {
+            Status::KeystoreNotFound | Status::NotAKeystore => Status::KeystoreReplaced
+                .error("the keystore is no longer at its path; move it back, or close the handle"),
+            _ => e,
+        })?;
+        let found = read_waiting(backend.get()?, Duration::ZERO, |b| b.meta())?;
+        fork::gate(|| self.check_same(&found, sealing))?;
+        Ok(backend)
+    }
+
+    /// After an I/O error of a commit: whether the change is in the store all the same. The caller is told the error
+    /// either way, because the disk may not have it, but nobody may go on with what it replaced. Where another process has
+    /// changed the store since, its change is there to be seen, and with it ours, if that stands.
+    pub(super) fn stands(&self, connection: &mut Connection, committed: &MetaRow) -> bool {
+        if connection.backend.0.is_some() {
+            return false;
+        }
+        let Ok(mut backend) = self.reconnect(&mut connection.sealing) else { return false };
+        let found = backend.get().and_then(|b| read_waiting(b, Duration::ZERO, |b| b.meta()));
+        connection.backend = backend;
+        found.is_ok_and(|found| found == *committed)
+    }
+}
+
+fn may_be_lost(error: &Error) -> bool {
+    match error.status() {
+        Status::KeystoreReadOnly => true,
+        Status::KeystoreIo => !fault::wanted("KMS_FAULT_NOT_REOPENED"),
+        _ => false,
+    }
+}
