@@ -74,9 +74,10 @@ fn open(folder: &Path) -> kms::Result<Kms> {
 #[test]
 fn a_full_disk_costs_no_data_and_stops_no_encryption() {
     let Some(mount) = Mount::of(512 << 10) else { return };
-    let (mut refused, mut done) = (0, 0);
+    let (mut tried, mut refused, mut done) = (0, 0, 0);
     for operation in operations().into_iter().filter(|operation| operation.at == T0 && operation.start == Start::Open) {
         let prepared = Prepared::new(operation);
+        tried += 1;
         for free in 0..40 {
             std::fs::remove_file(mount.filler()).ok();
             for name in ["keys.db", "keys.db-journal", "keys.db-gen"] {
@@ -114,7 +115,7 @@ fn a_full_disk_costs_no_data_and_stops_no_encryption() {
         }
     }
     println!("{refused} changes refused by a full disk, {done} with just enough room");
-    assert!(refused > 20 && done > 10, "the disk was hardly full");
+    assert!(refused > tried && 2 * done > tried, "the disk was hardly full for {tried} operations");
 }
 
 #[test]
