@@ -10,7 +10,8 @@ count_cargo cargo test --locked --lib --no-default-features --features capi
 touch build.rs
 cargo build --locked --no-default-features --features capi
 mkdir -p target/system
-cp target/ci/debug/libkms.so target/system/libkms.so
+mv target/ci/debug/libkms.so target/system/libkms.so
+rm target/ci/debug/deps/libkms.so
 ln -sf libkms.so target/system/libkms.so.0
 readelf -d target/system/libkms.so | grep -q 'NEEDED.*libcrypto' || die "libcrypto is not the system's"
 LIBRARY=target/system/libkms.so
