@@ -209,6 +209,21 @@ attempt() {
 ATTEMPTS_FAILED=0
 all_passed() { [ "$ATTEMPTS_FAILED" = 0 ]; }
 
+# together COMMAND...: makes attempts in the background, one more at a time than there are processors, since most programs
+# also wait. `finish_together` waits for all of them.
+TOGETHER=''
+together() {
+    [ -n "$TOGETHER" ] || TOGETHER=$(mktemp -d)
+    while [ "$(jobs -rp | wc -l)" -gt "$(nproc)" ]; do sleep 0.1; done
+    { "$@" && all_passed || touch "$TOGETHER/failed"; } &
+}
+finish_together() {
+    wait
+    [ ! -e "$TOGETHER/failed" ] || ATTEMPTS_FAILED=1
+    rm -rf "$TOGETHER"
+    TOGETHER=''
+}
+
 # count_cargo COMMAND...: runs `cargo test` or `cargo miri test`, shows its output, counts its results; none at all is a failure.
 count_cargo() {
     local log status=0

@@ -17,7 +17,8 @@ done
 all_passed
 
 for source in tests/c/*.c; do
-    run_c_program plain "$source" --
-    case $SANITIZED in *" $(basename "$source" .c) "*) run_c_program sanitized "$source" -- "${SANITIZE[@]}" ;; esac
+    together run_c_program plain "$source" --
+    case $SANITIZED in *" $(basename "$source" .c) "*) together run_c_program sanitized "$source" -- "${SANITIZE[@]}" ;; esac
 done
+finish_together
 all_passed

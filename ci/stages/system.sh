@@ -16,8 +16,9 @@ ln -sf libkms.so target/system/libkms.so.0
 readelf -d target/system/libkms.so | grep -q 'NEEDED.*libcrypto' || die "libcrypto is not the system's"
 LIBRARY=target/system/libkms.so
 for source in tests/c/*.c; do
-    run_c_program system "$source" --
+    together run_c_program system "$source" --
 done
+finish_together
 fails_without_the_exit_gate() {
     ! KMS_FAULT_NO_EXIT_GATE=1 KMS_EXIT_RUNS=6 in_empty_folder "$ROOT/target/c/system/exit"
 }

@@ -12,11 +12,12 @@ done
 all_passed
 
 for source in tests/c/*.c; do
-    run_c_program sanitized "$source" -- "${SANITIZE[@]}"
+    together run_c_program sanitized "$source" -- "${SANITIZE[@]}"
     # The children of crowded.c end beside a rotation thread, and valgrind takes what threads hold at a fork for leaks of the
     # child. So accesses are checked there, but no leaks.
     more=()
     [ "$source" != tests/c/crowded.c ] || more=(--leak-check=no)
-    run_c_program valgrind "$source" "${VALGRIND[@]}" ${more[@]+"${more[@]}"} --
+    together run_c_program valgrind "$source" "${VALGRIND[@]}" ${more[@]+"${more[@]}"} --
 done
+finish_together
 all_passed
