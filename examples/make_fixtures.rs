@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use kms::{CreateKey, Interval, Kms, ManualClock, Options};
+use kms::{CreateKey, Interval, Keystore, ManualClock, Options};
 use serde_json::{Value, json};
 
 const ROOT_KEY: &[u8; 32] = b"libkms TEST root key, not secret";
@@ -18,7 +18,7 @@ fn hex(bytes: &[u8]) -> String {
 /// One keystore and what it must say for ever.
 fn make(path: &Path, options: Options) -> kms::Result<Value> {
     let clock = ManualClock::at(1_700_000_000_000);
-    let kms = Kms::open(&path.display().to_string(), &options.create(true).clock(clock.clone()))?;
+    let kms = Keystore::open(&path.display().to_string(), &options.create(true).clock(clock.clone()))?;
     let mut keys = Vec::new();
     for number in 0..4 {
         let request = CreateKey {

@@ -1,20 +1,20 @@
 //! libkms: an embedded key management service.
 //!
-//! A [`Kms`] is an open keystore. It makes customer master keys, encrypts under them, and rotates them on schedule;
+//! A [`Keystore`] is an open keystore. It makes customer master keys, encrypts under them, and rotates them on schedule;
 //! everything ever encrypted stays readable.
 //!
 //! ```
-//! use kms::{CreateKey, Interval, Kms, ManualClock, Options};
+//! use kms::{CreateKey, Interval, Keystore, ManualClock, Options};
 //!
 //! # fn main() -> kms::Result<()> {
 //! let clock = ManualClock::at(0);
-//! let kms = Kms::open("memory:", &Options::new().root_key(&[7; 32]).clock(clock.clone()))?;
-//! let key = kms.create_key(&CreateKey { rotate_every: Some(Interval::parse("90d")?), ..Default::default() })?;
-//! let old = kms.encrypt(&key.to_string(), b"4111 1111", &[("tenant", "42")])?;
+//! let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]).clock(clock.clone()))?;
+//! let key = keystore.create_key(&CreateKey { rotate_every: Some(Interval::parse("90d")?), ..Default::default() })?;
+//! let old = keystore.encrypt(&key.to_string(), b"4111 1111", &[("tenant", "42")])?;
 //!
 //! clock.advance_seconds(5 * 365 * 86_400);
-//! assert_eq!(kms.tick()?.rotated, 1);
-//! assert_eq!(&**kms.decrypt(&old, &[("tenant", "42")])?, b"4111 1111");
+//! assert_eq!(keystore.tick()?.rotated, 1);
+//! assert_eq!(&**keystore.decrypt(&old, &[("tenant", "42")])?, b"4111 1111");
 //! # Ok(())
 //! # }
 //! ```
@@ -66,7 +66,7 @@ pub use domain::time::Time;
 pub use domain::version::Version;
 pub use error::{Error, Result, Status};
 pub use service::{
-    BlobInfo, CallFailed, CreateKey, Event, EventKind, Fault, Health, ImportParameters, Kms, Moved, Options, Record,
-    Take, Ticked, Wrapping, waiting_again, without_waiting,
+    BlobInfo, CallFailed, CreateKey, Event, EventKind, Fault, Health, ImportParameters, Keystore, Moved, Options,
+    Record, Take, Ticked, Wrapping, waiting_again, without_waiting,
 };
 pub use store::{AnchorStore, RootKind, RootSlot, RootWrapper};

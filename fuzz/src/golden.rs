@@ -1,6 +1,6 @@
 //! The golden keystore of tests/fixtures: the same keys, versions and ciphertexts in every run, so that a finding repeats.
 
-use kms::{KeyState, Kms, ManualClock, Options};
+use kms::{KeyState, Keystore, ManualClock, Options};
 use serde_json::Value;
 
 pub const FILE: &[u8] = include_bytes!("../../tests/fixtures/format-1/key.db");
@@ -53,11 +53,11 @@ pub fn known() -> Vec<Known> {
 }
 
 /// A copy that lives as long as the process, with every key Enabled.
-pub fn open() -> Kms {
+pub fn open() -> Keystore {
     let folder = folder();
     let path = folder.path().join("keys.db");
     std::fs::write(&path, FILE).expect("the copy can be written");
-    let kms = Kms::open(path.to_str().expect("a path in UTF-8"), &options()).expect("the golden keystore opens");
+    let kms = Keystore::open(path.to_str().expect("a path in UTF-8"), &options()).expect("the golden keystore opens");
     for known in known() {
         if kms.describe_key(&known.key).expect("a golden key").state == KeyState::Disabled {
             kms.enable_key(&known.key).expect("a Disabled key can be enabled");

@@ -1,11 +1,11 @@
 //! A keystore in memory that is made anew after some hundred executions, before its keys slow it down.
 
-use kms::{Kms, ManualClock, Options};
+use kms::{Keystore, ManualClock, Options};
 
 pub const BEGINNING: i64 = 1_700_000_000_000;
 
 pub struct Memory {
-    pub kms: Kms,
+    pub kms: Keystore,
     pub clock: ManualClock,
     executions: u32,
 }
@@ -14,7 +14,7 @@ impl Memory {
     pub fn new() -> Self {
         let clock = ManualClock::at(BEGINNING);
         let options = Options::new().root_key(&[7; 32]).clock(clock.clone());
-        Self { kms: Kms::open("memory:", &options).expect("a keystore in memory opens"), clock, executions: 0 }
+        Self { kms: Keystore::open("memory:", &options).expect("a keystore in memory opens"), clock, executions: 0 }
     }
 
     /// Whether it has served `enough` executions; counts this one.

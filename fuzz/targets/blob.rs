@@ -3,13 +3,13 @@
 
 use std::sync::LazyLock;
 
-use kms::{Kms, Record};
+use kms::{Keystore, Record};
 use libfuzzer_sys::fuzz_target;
 use libkms_fuzz::blameless;
 use libkms_fuzz::edit::{Edit, apply};
 use libkms_fuzz::golden::{self, Known};
 
-static STATE: LazyLock<(Kms, Vec<Known>)> = LazyLock::new(|| (golden::open(), golden::known()));
+static STATE: LazyLock<(Keystore, Vec<Known>)> = LazyLock::new(|| (golden::open(), golden::known()));
 
 /// The first byte chooses the context, the second whether the rest is a ciphertext or how to change a known one.
 fn input(bytes: &[u8], known: &[Known]) -> Option<(u8, Vec<u8>)> {

@@ -9,7 +9,7 @@ use std::cell::RefCell;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use kms::{CreateKey, KeyId, Kms, Origin, Wrapping};
+use kms::{CreateKey, KeyId, Keystore, Origin, Wrapping};
 use libfuzzer_sys::fuzz_target;
 use libkms_fuzz::blameless;
 use libkms_fuzz::memory::{BEGINNING, Memory};
@@ -26,7 +26,7 @@ struct State {
     blob: Vec<u8>,
 }
 
-fn made(kms: &Kms, origin: Origin) -> KeyId {
+fn made(kms: &Keystore, origin: Origin) -> KeyId {
     kms.create_key(&CreateKey { origin: Some(origin), ..Default::default() }).expect("a key can be made")
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::sync::LazyLock;
 
 use arbitrary::{Arbitrary, Unstructured};
-use kms::{Kms, Options};
+use kms::{Keystore, Options};
 use libfuzzer_sys::{Corpus, fuzz_target};
 use libkms_fuzz::edit::{Edit, apply};
 use libkms_fuzz::golden::{self, Known};
@@ -88,7 +88,7 @@ fuzz_target!(|bytes: &[u8]| -> Corpus {
     fs::write(&path, &file).expect("the file can be written");
 
     let options = options.clone().read_only(how & 2 == 2);
-    let Ok(kms) = Kms::open(path.to_str().expect("a path in UTF-8"), &options) else {
+    let Ok(kms) = Keystore::open(path.to_str().expect("a path in UTF-8"), &options) else {
         return Corpus::Keep;
     };
     let verified = kms.verify(|_| true);

@@ -7,21 +7,21 @@ use super::options::{copied, kms_options_t};
 use super::ptr;
 use super::status::kms_status;
 use crate::error::Result;
-use crate::service::Kms;
+use crate::service::Keystore;
 
 /// An open keystore. Thread-safe: share one between all threads. `const` on it means that it may be shared.
 pub struct kms_t {
-    kms: Kms,
+    kms: Keystore,
 }
 
 impl kms_t {
-    pub fn of(kms: Kms) -> Self {
+    pub fn of(kms: Keystore) -> Self {
         Self { kms }
     }
 }
 
 /// SAFETY: as for `ptr::shared`.
-pub unsafe fn handle<'a>(kms: *const kms_t) -> Result<&'a Kms> {
+pub unsafe fn handle<'a>(kms: *const kms_t) -> Result<&'a Keystore> {
     // SAFETY: the caller's promise.
     Ok(&unsafe { ptr::shared(kms, "kms") }?.kms)
 }
@@ -51,7 +51,7 @@ pub unsafe extern "C" fn kms_open(
     guard(|| unsafe {
         let out = ptr::exclusive(out, "out")?;
         *out = std::ptr::null_mut();
-        let kms = Kms::open(ptr::path(location, "location")?, &copied(options)?)?;
+        let kms = Keystore::open(ptr::path(location, "location")?, &copied(options)?)?;
         *out = Box::into_raw(Box::new(kms_t::of(kms)));
         Ok(())
     })

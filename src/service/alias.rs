@@ -1,7 +1,7 @@
 //! Aliases: make, move, delete and list other names of keys.
 
 use super::name::{alias_not_found, not_found};
-use super::{Changed, Core, Kms};
+use super::{Changed, Core, Keystore};
 use crate::domain::id::KeyId;
 use crate::domain::state::{self, Operation};
 use crate::domain::{alias, arn};
@@ -10,7 +10,7 @@ use crate::error::{Error, Result, Status, shown};
 /// Aliases read in one transaction.
 const PAGE: usize = 256;
 
-impl Kms {
+impl Keystore {
     /// Makes `alias/NAME` another name of a key.
     pub fn create_alias(&self, key_id: &str, alias: &str) -> Result<()> {
         let alias = arn::alias(alias);

@@ -10,7 +10,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::crypt::Tried;
 use super::target::{OpenTarget, SealTarget, VecOpen, VecSeal};
 use super::thread::ThreadState;
-use super::{Core, Kms, check_plaintext_len};
+use super::{Core, Keystore, check_plaintext_len};
 use crate::crypto::blob::{Blob, OVERHEAD};
 use crate::crypto::context::{Context, Source};
 use crate::crypto::xaes::Input;
@@ -53,10 +53,10 @@ impl Place for Vec<u8> {
     }
 }
 
-impl Kms {
+impl Keystore {
     /// Encrypts each record under the same version of `key`, its primary, also when the key rotates meanwhile.
     ///
-    /// Fails as a whole where [`Kms::encrypt`] would for the key; otherwise each record has a result of its own.
+    /// Fails as a whole where [`Keystore::encrypt`] would for the key; otherwise each record has a result of its own.
     pub fn encrypt_batch(&self, key: &str, records: &[Record<'_>]) -> Result<Vec<Result<Vec<u8>>>> {
         let seal = |sealing: &mut Sealing<'_>, record: &Record<'_>| {
             let mut target = VecSeal { plaintext: record.data, out: Vec::new() };
@@ -81,7 +81,7 @@ impl Kms {
     }
 
     /// Moves each ciphertext to the same version of `destination`, its primary; with `None`, to the newest version of the
-    /// key that it is under. Unlike in [`Kms::reencrypt`], a destination is checked first, once.
+    /// key that it is under. Unlike in [`Keystore::reencrypt`], a destination is checked first, once.
     pub fn reencrypt_batch(&self, destination: Option<&str>, records: &[Moved<'_>]) -> Result<Vec<Result<Vec<u8>>>> {
         let reseal = |sealing: &mut Sealing<'_>, record: &Moved<'_>| {
             let source = Context::new(record.source_context.iter().copied())?;

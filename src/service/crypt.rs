@@ -12,7 +12,7 @@ use super::cache::{CachedKey, Material};
 use super::name::{check_not_empty, is_alias};
 use super::target::{Given, OpenTarget, SealTarget, VecOpen, VecSeal, no_room};
 use super::thread::{Open, SMALL, Seal, ThreadState, lost, shared};
-use super::{Core, Kms, check_plaintext_len};
+use super::{Core, Keystore, check_plaintext_len};
 use crate::crypto::blob::{self, Algorithm, Blob, ContextType, HEADER, Header, OVERHEAD, TAG};
 use crate::crypto::context::{Asked, Context, Source, Take};
 use crate::crypto::xaes::Input;
@@ -36,7 +36,7 @@ pub struct BlobInfo {
     pub is_primary: bool,
 }
 
-impl Kms {
+impl Keystore {
     /// Encrypts under the primary version of `key`, a key id or `alias/NAME`. The ciphertext is 80 bytes longer.
     pub fn encrypt(&self, key: &str, plaintext: &[u8], context: &[(&str, &str)]) -> Result<Vec<u8>> {
         let mut target = VecSeal { plaintext, out: Vec::new() };
@@ -51,7 +51,7 @@ impl Kms {
         Ok(target.0)
     }
 
-    /// As [`Kms::encrypt`], into memory that `give` is asked for once, when all else is checked: told the exact size, it
+    /// As [`Keystore::encrypt`], into memory that `give` is asked for once, when all else is checked: told the exact size, it
     /// gives so many bytes.
     pub fn encrypt_into<M: AsMut<[u8]>>(
         &self,
@@ -65,7 +65,7 @@ impl Kms {
         target.filled()
     }
 
-    /// As [`Kms::decrypt`], into memory that `give` is asked for as in [`Kms::encrypt_into`]. After a failure it holds no
+    /// As [`Keystore::decrypt`], into memory that `give` is asked for as in [`Keystore::encrypt_into`]. After a failure it holds no
     /// plaintext.
     pub fn decrypt_into<M: AsMut<[u8]>>(
         &self,
@@ -78,7 +78,7 @@ impl Kms {
         target.filled()
     }
 
-    /// As [`Kms::encrypt_into`], for a caller whose context isn't at hand as a slice: `context` is asked for it, and gives
+    /// As [`Keystore::encrypt_into`], for a caller whose context isn't at hand as a slice: `context` is asked for it, and gives
     /// it to what it is called with, which copies it. Asked before anything else of the caller's is called, and again if
     /// the key has to rotate first.
     pub fn encrypt_asking<M: AsMut<[u8]>>(
@@ -93,7 +93,7 @@ impl Kms {
         target.filled()
     }
 
-    /// As [`Kms::decrypt_into`], with a context as for [`Kms::encrypt_asking`].
+    /// As [`Keystore::decrypt_into`], with a context as for [`Keystore::encrypt_asking`].
     pub fn decrypt_asking<M: AsMut<[u8]>>(
         &self,
         blob: &[u8],

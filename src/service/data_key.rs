@@ -4,7 +4,7 @@ use zeroize::Zeroizing;
 
 use super::import::Wrapping;
 use super::target::SealTarget;
-use super::{Core, Kms};
+use super::{Core, Keystore};
 use crate::crypto::blob::Blob;
 use crate::crypto::context::Context;
 use crate::crypto::openssl::rsa::PublicKey;
@@ -76,7 +76,7 @@ impl<F: FnMut(usize) -> Result<bool>> DataKeyTarget for Room<'_, F> {
 /// Bytes that RSA-2048 makes of whatever it wraps.
 const WRAPPED: usize = 256;
 
-impl Kms {
+impl Keystore {
     /// A data key of 1 to 1024 bytes: the bytes themselves, and their ciphertext under the primary version of `key`.
     pub fn generate_data_key(
         &self,

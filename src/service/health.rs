@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::Kms;
+use super::Keystore;
 use crate::crypto::openssl::{self, Memory};
 use crate::error::Result;
 use crate::store::Standing;
@@ -57,7 +57,7 @@ pub struct Health {
     pub generation: u64,
 }
 
-impl Kms {
+impl Keystore {
     pub fn health(&self) -> Result<Health> {
         let core = self.living_or_dead()?;
         // A keystore in trouble is what this call is for.

@@ -1,7 +1,7 @@
 //! Importing key material (BYOK): parameters, import, expiry, deletion.
 
 use super::rotation::without_material;
-use super::{Changed, Core, Kms};
+use super::{Changed, Core, Keystore};
 use crate::crypto::import::{TOKEN, Token, material_digest};
 use crate::crypto::openssl;
 use crate::crypto::row::RowCipher;
@@ -23,7 +23,7 @@ const TOKEN_SECONDS: i64 = 24 * 3600;
 /// Bytes of a SubjectPublicKeyInfo of RSA-2048 with exponent 65537.
 const PUBLIC_KEY: usize = 294;
 
-/// What an import needs: see [`Kms::get_parameters_for_import`].
+/// What an import needs: see [`Keystore::get_parameters_for_import`].
 #[derive(Debug, Clone)]
 pub struct ImportParameters {
     /// RSA-2048, a SubjectPublicKeyInfo in DER: wrap the 32 bytes of material with it.
@@ -33,7 +33,7 @@ pub struct ImportParameters {
     pub expires: Time,
 }
 
-impl Kms {
+impl Keystore {
     /// A fresh public key and token for importing material into an EXTERNAL key.
     pub fn get_parameters_for_import(&self, key_id: &str, wrapping: Wrapping) -> Result<ImportParameters> {
         let made = self.get_parameters_for_import_to(key_id, wrapping, |_, _| Ok(true))?;

@@ -1,7 +1,7 @@
 //! Customer master keys: create, describe, list, enable, disable, schedule and cancel their deletion.
 
 use super::name::not_found;
-use super::{Changed, Core, Kms};
+use super::{Changed, Core, Keystore};
 use crate::domain::deletion::{self, Deletion};
 use crate::domain::id::{KeyId, VersionId};
 use crate::domain::key::{Creator, Key, Origin};
@@ -29,7 +29,7 @@ const KEY_BYTES: usize = 4096;
 /// Keys read in one transaction while listing.
 const PAGE: usize = 256;
 
-impl Kms {
+impl Keystore {
     /// Makes a key; Enabled with its first version, or PendingImport for an EXTERNAL one.
     pub fn create_key(&self, request: &CreateKey) -> Result<KeyId> {
         let made = self.core()?.create_keys(request, 1)?;

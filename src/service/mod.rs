@@ -74,7 +74,7 @@ pub use rotation::Ticked;
 pub use target::{OpenTarget, SealTarget};
 
 /// An open keystore. Share it between threads; after a fork, parent and child each go on with their own state.
-pub struct Kms {
+pub struct Keystore {
     process: PerProcess<Inner>,
 }
 
@@ -132,7 +132,7 @@ pub fn waiting_again<R>(function: impl FnOnce() -> R) -> R {
     waiting::again(function)
 }
 
-impl Kms {
+impl Keystore {
     #[inline]
     fn core(&self) -> Result<&Core> {
         let core = self.living_or_dead()?;

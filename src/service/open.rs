@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::cache::DEFAULT_KEYS;
 use super::delivery::Delivery;
 use super::event::{Event, EventHandler};
-use super::{Core, Inner, Kms};
+use super::{Core, Inner, Keystore};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::limits;
 use crate::error::{Error, Result, Status};
@@ -17,7 +17,7 @@ use crate::sys::fork::PerProcess;
 use crate::sys::secret::{Arena, KEY_LEN};
 use crate::sys::{memory, stack, waiting};
 
-/// Options of [`Kms::open`]. Exactly one root setter must be called.
+/// Options of [`Keystore::open`]. Exactly one root setter must be called.
 #[derive(Clone)]
 pub struct Options {
     roots: Vec<Root>,
@@ -119,7 +119,7 @@ impl Options {
         self
     }
 
-    /// Whether a thread of the library rotates keys; on unless a clock is set. Without it, call [`Kms::tick`].
+    /// Whether a thread of the library rotates keys; on unless a clock is set. Without it, call [`Keystore::tick`].
     pub fn rotation_thread(mut self, on: bool) -> Self {
         self.rotation_thread = Some(on);
         self
@@ -191,7 +191,7 @@ impl Options {
     }
 }
 
-impl Kms {
+impl Keystore {
     /// Opens the keystore at `location`: a path, `sqlite:PATH` or `memory:`.
     pub fn open(location: &str, options: &Options) -> Result<Self> {
         stack::swept(|| Self::open_unswept(location, options))

@@ -1,12 +1,12 @@
 //! The roots that open a keystore.
 
-use super::{Kms, Options};
+use super::{Keystore, Options};
 use crate::domain::id::SlotId;
 use crate::error::{Result, Status};
 use crate::store::{NewSlot, RootSlot};
 use crate::sys::stack;
 
-impl Kms {
+impl Keystore {
     /// Makes the root of `new` the only one that opens the keystore: all root slots are replaced, and open handles go on.
     ///
     /// Of the options, the root counts, and `create` for a root key file that isn't there. Copies made before are still

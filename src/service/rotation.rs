@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::cache::Material;
 use super::event::{Event, EventKind};
-use super::{Changed, Core, Done, Kms};
+use super::{Changed, Core, Done, Keystore};
 use crate::domain::deadline::Verdict;
 use crate::domain::id::{KeyId, VersionId};
 use crate::domain::rotation::{Finding, Interval};
@@ -41,7 +41,7 @@ pub struct Ticked {
     pub damaged: usize,
 }
 
-impl Kms {
+impl Keystore {
     /// Makes a new version of a key and promotes it to primary, whether or not a policy is on; the service calls this
     /// CreateKeyVersion. The schedule restarts. `key` is a key id or `alias/NAME`.
     pub fn rotate(&self, key: &str) -> Result<VersionId> {

@@ -1,13 +1,13 @@
 //! Tags of keys: set, remove and list.
 
 use super::name::not_found;
-use super::{Changed, Core, Kms};
+use super::{Changed, Core, Keystore};
 use crate::domain::state::{self, Operation};
 use crate::domain::tag;
 use crate::error::{Result, Status};
 use crate::sys::memory;
 
-impl Kms {
+impl Keystore {
     /// Sets tags; a name that the key has already gets the new value. At most ten on a key.
     pub fn tag_resource(&self, key_id: &str, tags: &[(&str, &str)]) -> Result<()> {
         for (name, value) in tags {

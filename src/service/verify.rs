@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::Kms;
+use super::Keystore;
 use crate::error::{Error, Result, Status};
 use crate::store::{Fault, Verifier};
 use crate::sys::{stack, sync};
 
-impl Kms {
+impl Keystore {
     /// Checks the whole keystore: that each row is authentic, is the newest copy, is found by each index, that none is
     /// missing and none was added, and that all material can be unsealed. At last checks that each page of the file
     /// belongs to one table or index, or is free. Ok only if all is well.

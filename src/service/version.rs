@@ -1,6 +1,6 @@
 //! Key versions: list them, newest first.
 
-use super::Kms;
+use super::Keystore;
 use super::name::{missing_version, not_found, version_not_found};
 use crate::domain::id::{KeyId, VersionId};
 use crate::domain::key::Origin;
@@ -10,7 +10,7 @@ use crate::error::{Error, Result, Status};
 /// Versions read in one transaction.
 const PAGE: usize = 256;
 
-impl Kms {
+impl Keystore {
     /// Shows at most `limit` versions of a key, newest first, below version number `before` or from the newest, until
     /// `visit` returns false. No lock is held while it runs. `key` is a key id or `alias/NAME`.
     pub fn list_key_versions(

@@ -6,11 +6,11 @@ use super::imported::*;
 use super::support::*;
 
 /// Names and keys in the order in which they are listed.
-fn listed(kms: &Keystore, of: Option<&str>) -> Vec<(String, String)> {
+fn listed(kms: &TestKeystore, of: Option<&str>) -> Vec<(String, String)> {
     page(kms, of, None, usize::MAX)
 }
 
-fn page(kms: &Keystore, of: Option<&str>, after: Option<&str>, limit: usize) -> Vec<(String, String)> {
+fn page(kms: &TestKeystore, of: Option<&str>, after: Option<&str>, limit: usize) -> Vec<(String, String)> {
     let mut all = Vec::new();
     kms.list_aliases(of, after, limit, |name, id| {
         all.push((name.to_owned(), id.to_string()));
@@ -262,7 +262,8 @@ fn another_handle_sees_a_moved_alias_on_its_next_call() {
     let (one, two) = (open(&path, &clock, |o| o), open(&path, &clock, |o| o));
     let (first, second) = (one.plain_key(), one.plain_key());
     one.create_alias(&first, "alias/app").unwrap();
-    let under = |kms: &Keystore| kms.inspect(&kms.encrypt("alias/app", b"x", &[]).unwrap()).unwrap().key.to_string();
+    let under =
+        |kms: &TestKeystore| kms.inspect(&kms.encrypt("alias/app", b"x", &[]).unwrap()).unwrap().key.to_string();
     assert_eq!(under(&two), first);
     one.update_alias(&second, "alias/app").unwrap();
     assert_eq!(under(&two), second);

@@ -1,10 +1,10 @@
 //! Arguments: what an id, a name or a size may be, and that parameters come before existence, origin and state.
 
-use kms::{CreateKey, KeyId, Kms, Result, Status, Wrapping};
+use kms::{CreateKey, KeyId, Keystore, Result, Status, Wrapping};
 
 use super::support::*;
 
-type Call = (&'static str, fn(&Kms, &str) -> Result<()>);
+type Call = (&'static str, fn(&Keystore, &str) -> Result<()>);
 
 /// Operations whose key may be an id or an alias.
 const BY_ID_OR_ALIAS: &[Call] = &[

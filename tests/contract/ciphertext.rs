@@ -115,7 +115,7 @@ fn a_version_of_another_key_is_an_error() {
 }
 
 /// What decrypt, re-encrypt and inspect say to a blob that none of them may accept.
-fn all_readers(kms: &Keystore, destination: &str, blob: &[u8], context: &[(&str, &str)]) -> [Status; 3] {
+fn all_readers(kms: &TestKeystore, destination: &str, blob: &[u8], context: &[(&str, &str)]) -> [Status; 3] {
     let moved = kms.reencrypt(blob, context, Some(destination), &[]);
     [refused(kms.decrypt(blob, context)), refused(moved), refused(kms.inspect(blob))]
 }

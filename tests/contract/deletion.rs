@@ -4,7 +4,7 @@ use kms::{EventKind, KeyState, Status};
 
 use super::support::*;
 
-fn shown(kms: &Keystore) -> usize {
+fn shown(kms: &TestKeystore) -> usize {
     let mut keys = 0;
     kms.list_keys(None, usize::MAX, |_| {
         keys += 1;

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use kms::domain::time::Now;
-use kms::{Clock, CreateKey, Event, EventKind, Kms, Options, Status, Time};
+use kms::{Clock, CreateKey, Event, EventKind, Keystore, Options, Status, Time};
 
 use super::support::*;
 
@@ -58,17 +58,17 @@ fn options(machine: &Machine) -> Options {
     Options::new().root_key(&ROOT).create(true).clock(machine.clone())
 }
 
-fn opened(machine: &Machine) -> Kms {
-    Kms::open("memory:", &options(machine)).unwrap()
+fn opened(machine: &Machine) -> Keystore {
+    Keystore::open("memory:", &options(machine)).unwrap()
 }
 
-fn doomed(kms: &Kms, days: i32) -> String {
+fn doomed(kms: &Keystore, days: i32) -> String {
     let id = kms.create_key(&CreateKey::default()).unwrap().to_string();
     kms.schedule_key_deletion(&id, days).unwrap();
     id
 }
 
-fn is_there(kms: &Kms, id: &str) -> bool {
+fn is_there(kms: &Keystore, id: &str) -> bool {
     match kms.describe_key(id) {
         Ok(_) => true,
         Err(error) => {
@@ -79,7 +79,7 @@ fn is_there(kms: &Kms, id: &str) -> bool {
 }
 
 /// How long the key lives while the clock looks each `step`, after `wrong` is set in the place of the right time.
-fn lives_hours(machine: &Machine, kms: &Kms, id: &str, step: i64, limit: i64) -> i64 {
+fn lives_hours(machine: &Machine, kms: &Keystore, id: &str, step: i64, limit: i64) -> i64 {
     let mut hours = 0;
     while is_there(kms, id) {
         assert!(hours < limit, "still there after {limit} hours");
@@ -167,13 +167,13 @@ fn counting_costs_one_change_an_hour() {
 fn a_machine_that_is_off_at_night_counts_the_nights() {
     let machine = Machine::showing(T0);
     let (_folder, path) = place();
-    let id = doomed(&Kms::open(&path, &options(&machine)).unwrap(), 7);
+    let id = doomed(&Keystore::open(&path, &options(&machine)).unwrap(), 7);
     let mut days = 0;
     'days: loop {
         // On for eight hours, with a program that runs for a moment each hour.
         for _ in 0..8 {
             machine.pass(HOUR_MS);
-            let kms = Kms::open(&path, &options(&machine)).unwrap();
+            let kms = Keystore::open(&path, &options(&machine)).unwrap();
             kms.tick().unwrap();
             if !is_there(&kms, &id) {
                 break 'days;
@@ -190,11 +190,11 @@ fn a_machine_that_is_off_at_night_counts_the_nights() {
 fn a_machine_that_is_on_for_minutes_a_day_destroys_the_key_in_the_end() {
     let machine = Machine::showing(T0);
     let (_folder, path) = place();
-    let id = doomed(&Kms::open(&path, &options(&machine)).unwrap(), 7);
+    let id = doomed(&Keystore::open(&path, &options(&machine)).unwrap(), 7);
     let mut days = 0;
     loop {
         machine.pass(70 * 60_000);
-        let kms = Kms::open(&path, &options(&machine)).unwrap();
+        let kms = Keystore::open(&path, &options(&machine)).unwrap();
         kms.tick().unwrap();
         if !is_there(&kms, &id) {
             break;
@@ -250,7 +250,7 @@ fn a_machine_without_a_clock_of_its_own_counts_what_it_is_on() {
 fn several_handles_do_not_count_twice() {
     let machine = Machine::showing(T0 - 30 * DAY_MS);
     let (_folder, path) = place();
-    let handles: Vec<Kms> = (0..4).map(|_| Kms::open(&path, &options(&machine)).unwrap()).collect();
+    let handles: Vec<Keystore> = (0..4).map(|_| Keystore::open(&path, &options(&machine)).unwrap()).collect();
     let id = doomed(&handles[0], 7);
     machine.set_wall(T0);
     let mut hours = 0;
@@ -269,15 +269,15 @@ fn several_handles_do_not_count_twice() {
 fn a_process_that_looks_once_a_week_counts_the_whole_week() {
     let machine = Machine::showing(T0);
     let (_folder, path) = place();
-    let id = doomed(&Kms::open(&path, &options(&machine)).unwrap(), 14);
+    let id = doomed(&Keystore::open(&path, &options(&machine)).unwrap(), 14);
     for week in 1..=2 {
         machine.pass(7 * DAY_MS);
-        let kms = Kms::open(&path, &options(&machine)).unwrap();
+        let kms = Keystore::open(&path, &options(&machine)).unwrap();
         kms.tick().unwrap();
         assert!(is_there(&kms, &id), "week {week}");
     }
     machine.pass(HOUR_MS);
-    let kms = Kms::open(&path, &options(&machine)).unwrap();
+    let kms = Keystore::open(&path, &options(&machine)).unwrap();
     kms.tick().unwrap();
     assert!(!is_there(&kms, &id));
 }
@@ -302,7 +302,7 @@ fn the_event_of_a_destruction_says_how_long_was_counted() {
     let told: Told = Told::default();
     let keep = told.clone();
     let heard = move |event: &Event| keep.lock().unwrap().push(event.clone());
-    let kms = Kms::open("memory:", &options(&machine).on_event(heard)).unwrap();
+    let kms = Keystore::open("memory:", &options(&machine).on_event(heard)).unwrap();
     let id = doomed(&kms, 7);
     machine.set_wall(T0);
     lives_hours(&machine, &kms, &id, HOUR_MS, 1000);

@@ -24,7 +24,7 @@ fn found(folder: &tempfile::TempDir, sought: &[Vec<u8>]) -> usize {
 }
 
 /// A key with `versions` versions, one of which is the first.
-fn rotated(kms: &Keystore, versions: usize) -> String {
+fn rotated(kms: &TestKeystore, versions: usize) -> String {
     let id = kms.plain_key();
     for _ in 1..versions {
         kms.rotate(&id).unwrap();
@@ -32,7 +32,7 @@ fn rotated(kms: &Keystore, versions: usize) -> String {
     id
 }
 
-fn destroy(kms: &Keystore, ids: &[&String]) {
+fn destroy(kms: &TestKeystore, ids: &[&String]) {
     for id in ids {
         kms.schedule_key_deletion(id, 7).unwrap();
     }

@@ -5,19 +5,19 @@ use kms::{KeyId, ManualClock, Options, Result, Status};
 use super::imported::*;
 use super::support::*;
 
-type Row = (Status, &'static str, &'static str, fn(&Keystore) -> Result<()>);
+type Row = (Status, &'static str, &'static str, fn(&TestKeystore) -> Result<()>);
 
 fn unknown() -> String {
     KeyId::from_random([5; 16]).to_string()
 }
 
-fn disabled(kms: &Keystore) -> String {
+fn disabled(kms: &TestKeystore) -> String {
     let id = kms.plain_key();
     kms.disable_key(&id).unwrap();
     id
 }
 
-fn pending(kms: &Keystore) -> String {
+fn pending(kms: &TestKeystore) -> String {
     let id = kms.plain_key();
     kms.schedule_key_deletion(&id, 7).unwrap();
     id
@@ -99,7 +99,7 @@ const PRODUCED: &[Row] = &[
     (Status::WrongRootKey, "Keystore.WrongRootKey", "opening with another root key", |_| {
         let (_folder, path) = place();
         drop(open(&path, &ManualClock::at(T0), |o| o));
-        kms::Kms::open(&path, &Options::new().root_key(&[8; 32])).map(drop)
+        kms::Keystore::open(&path, &Options::new().root_key(&[8; 32])).map(drop)
     }),
     (Status::NotAKeystore, "Keystore.NotAKeystore", "opening a file that is no keystore", |_| {
         let (_folder, path) = place();
@@ -115,7 +115,7 @@ const PRODUCED: &[Row] = &[
     }),
 ];
 
-fn json(kms: &Keystore, action: &str, request: &str) -> Result<()> {
+fn json(kms: &TestKeystore, action: &str, request: &str) -> Result<()> {
     kms.call(action, request).map(drop).map_err(|failed| failed.error)
 }
 

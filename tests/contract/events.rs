@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, OnceLock};
 
-use kms::{EventKind, Kms, ManualClock, Options};
+use kms::{EventKind, Keystore, ManualClock, Options};
 
 use super::support::*;
 
@@ -89,7 +89,7 @@ fn the_generation_grows_by_one_with_every_write_and_not_with_reads() {
 #[test]
 fn a_handler_may_call_the_keystore() {
     let clock = ManualClock::at(T0);
-    let (slot, seen) = (Arc::new(OnceLock::<Arc<Kms>>::new()), Arc::new(Mutex::new(Vec::new())));
+    let (slot, seen) = (Arc::new(OnceLock::<Arc<Keystore>>::new()), Arc::new(Mutex::new(Vec::new())));
     let (in_slot, in_seen) = (slot.clone(), seen.clone());
     let options = Options::new().root_key(&ROOT).create(true).clock(clock.clone()).on_event(move |event| {
         let kms = in_slot.get().unwrap();
@@ -99,7 +99,7 @@ fn a_handler_may_call_the_keystore() {
         in_seen.lock().unwrap().push((kms.inspect(&blob).unwrap().version, event.version.unwrap()));
         kms.create_key(&kms::CreateKey::default()).unwrap();
     });
-    let kms = Arc::new(Kms::open("memory:", &options).unwrap());
+    let kms = Arc::new(Keystore::open("memory:", &options).unwrap());
     slot.set(kms.clone()).ok().unwrap();
     let request = kms::CreateKey { rotate_every: Some(seconds(DAY)), ..Default::default() };
     let id = kms.create_key(&request).unwrap().to_string();

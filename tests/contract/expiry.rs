@@ -10,7 +10,7 @@ fn at(ms: i64) -> Option<Time> {
 }
 
 /// Each use of a key that expires, named first; then a ciphertext of its, another key, and one of that.
-type Use = (&'static str, fn(&Keystore, &str, &[u8], &str, &[u8]) -> Result<()>);
+type Use = (&'static str, fn(&TestKeystore, &str, &[u8], &str, &[u8]) -> Result<()>);
 
 // None of them changes the keystore: a change would make every thread look again.
 const USES: [Use; 6] = [

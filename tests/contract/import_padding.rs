@@ -19,7 +19,7 @@ fn texts(public_key: &[u8]) -> [Vec<u8>; 3] {
 }
 
 /// What the keystore says of each text.
-fn answers(kms: &kms::Kms, id: &str, texts: &[Vec<u8>; 3], token: &[u8]) -> Vec<(Status, String)> {
+fn answers(kms: &kms::Keystore, id: &str, texts: &[Vec<u8>; 3], token: &[u8]) -> Vec<(Status, String)> {
     let answer = |text: &Vec<u8>| {
         let error = kms.import_key_material(id, text, token, None).expect_err("imported");
         (error.status(), error.to_string())

@@ -12,7 +12,7 @@ pub const MATERIAL: [u8; 32] = *b"imported material, 32 bytes long";
 
 pub const WRAPPINGS: [Wrapping; 3] = [Wrapping::Pkcs1V15, Wrapping::OaepSha1, Wrapping::OaepSha256];
 
-impl Keystore {
+impl TestKeystore {
     /// An EXTERNAL key that has its material and is Enabled.
     pub fn imported_key(&self) -> String {
         let id = self.external_key();

@@ -5,13 +5,13 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use kms::{CreateKey, Event, Kms, ManualClock, Options};
+use kms::{CreateKey, Event, Keystore, ManualClock, Options};
 
 use super::support::*;
 
 /// A listener that waits in its first call until it is let go.
 struct Blocked {
-    kms: Kms,
+    kms: Keystore,
     told: Arc<AtomicUsize>,
     let_go: Sender<()>,
 }
@@ -24,14 +24,14 @@ fn blocked(options: Options) -> Blocked {
         count.fetch_add(1, Ordering::SeqCst);
         let _ = wait.lock().unwrap().recv();
     });
-    Blocked { kms: Kms::open("memory:", &options).unwrap(), told, let_go }
+    Blocked { kms: Keystore::open("memory:", &options).unwrap(), told, let_go }
 }
 
 fn with_thread() -> Options {
     Options::new().root_key(&ROOT)
 }
 
-fn plain(kms: &Kms) -> String {
+fn plain(kms: &Keystore) -> String {
     kms.create_key(&CreateKey::default()).unwrap().to_string()
 }
 
@@ -94,7 +94,7 @@ fn closing_tells_what_waits_in_order() {
         std::thread::sleep(Duration::from_millis(2));
         keep.lock().unwrap().push(event.clone());
     });
-    let kms = Kms::open("memory:", &options).unwrap();
+    let kms = Keystore::open("memory:", &options).unwrap();
     let id = plain(&kms);
     let made: Vec<_> = (0..100).map(|_| kms.rotate(&id).unwrap()).collect();
     drop(kms);
@@ -104,7 +104,7 @@ fn closing_tells_what_waits_in_order() {
 
 #[test]
 fn a_listener_may_use_the_keystore_and_panic() {
-    let handle: Arc<Mutex<Option<Arc<Kms>>>> = Arc::default();
+    let handle: Arc<Mutex<Option<Arc<Keystore>>>> = Arc::default();
     let (used, own, panicked) = (handle.clone(), Arc::new(AtomicUsize::new(0)), AtomicBool::new(false));
     let count = Arc::clone(&own);
     let options = with_thread().on_event(move |event: &Event| {
@@ -118,7 +118,7 @@ fn a_listener_may_use_the_keystore_and_panic() {
             std::panic::resume_unwind(Box::new("a listener's own panic"));
         }
     });
-    let kms = Arc::new(Kms::open("memory:", &options).unwrap());
+    let kms = Arc::new(Keystore::open("memory:", &options).unwrap());
     *handle.lock().unwrap() = Some(Arc::clone(&kms));
     let id = plain(&kms);
     kms.rotate(&id).unwrap();
@@ -136,7 +136,7 @@ fn without_the_rotation_thread_an_event_is_told_before_its_call_returns() {
         assert_eq!(std::thread::current().id(), here);
         count.fetch_add(1, Ordering::SeqCst);
     });
-    let kms = Kms::open("memory:", &options).unwrap();
+    let kms = Keystore::open("memory:", &options).unwrap();
     kms.rotate(&plain(&kms)).unwrap();
     assert_eq!(told.load(Ordering::SeqCst), 1);
 }
@@ -163,7 +163,7 @@ fn a_rotation_thread_that_is_held_up_shows_in_health() {
     }
     let stuck = Arc::new(AtomicBool::new(false));
     let clock = Clock(ManualClock::at(T0), Arc::clone(&stuck));
-    let kms = Kms::open("memory:", &with_thread().clock(clock).rotation_thread(true)).unwrap();
+    let kms = Keystore::open("memory:", &with_thread().clock(clock).rotation_thread(true)).unwrap();
     let late = || kms.health().unwrap().rotation_late;
     assert!(!late());
     stuck.store(true, Ordering::SeqCst);

@@ -4,7 +4,7 @@ use kms::{KeyId, Status};
 
 use super::support::*;
 
-fn ids(kms: &Keystore, after: Option<&str>, limit: usize) -> Vec<String> {
+fn ids(kms: &TestKeystore, after: Option<&str>, limit: usize) -> Vec<String> {
     let mut found = Vec::new();
     kms.list_keys(after, limit, |key| {
         found.push(key.id.to_string());

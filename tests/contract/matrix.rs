@@ -4,7 +4,7 @@
 //! EXTERNAL key in every column, the others one made by the library, except that only an EXTERNAL key can be
 //! PendingImport. Kind is checked before state, so rotation refuses that key for its origin.
 
-use kms::{CreateKey, Key, KeyState, Kms, Status, VersionId};
+use kms::{CreateKey, Key, KeyState, Keystore, Status, VersionId};
 
 use super::imported::*;
 use super::support::*;
@@ -53,7 +53,7 @@ pub enum Operation {
 /// One way to call the library.
 pub trait Driver {
     /// Carries out `operation` on the subject: its status if it was refused.
-    fn perform(&self, kms: &Kms, operation: Operation, subject: &Subject) -> Result<(), Status>;
+    fn perform(&self, kms: &Keystore, operation: Operation, subject: &Subject) -> Result<(), Status>;
 }
 
 /// One key in the state of a column, with what operations need of it; all of it was made while it was Enabled.
@@ -144,7 +144,7 @@ fn after(operation: Operation, before: KeyState) -> KeyState {
 }
 
 /// A key in `state`; a PendingImport one is one whose material was deleted, so that it has a ciphertext.
-fn subject(kms: &Keystore, made: Made, state: KeyState) -> Subject {
+fn subject(kms: &TestKeystore, made: Made, state: KeyState) -> Subject {
     let external = made == Made::External || state == KeyState::PendingImport;
     let id = if external { kms.imported_key() } else { kms.rotating_key(365 * DAY) };
     let other = kms.plain_key();
@@ -167,7 +167,7 @@ fn subject(kms: &Keystore, made: Made, state: KeyState) -> Subject {
 /// All that can be seen of a key: itself, its versions, tags and aliases.
 type Seen = (Key, Vec<kms::Version>, Vec<(String, String)>, Vec<String>);
 
-fn seen(kms: &Keystore, id: &str) -> Seen {
+fn seen(kms: &TestKeystore, id: &str) -> Seen {
     let mut aliases = Vec::new();
     let of_key = kms.list_aliases(Some(id), None, usize::MAX, |name, _| {
         aliases.push(name.to_owned());
@@ -177,7 +177,7 @@ fn seen(kms: &Keystore, id: &str) -> Seen {
     (kms.key(id), kms.versions(id), kms.list_resource_tags(id).unwrap(), aliases)
 }
 
-fn check(kms: &Keystore, driver: &impl Driver, operation: Operation, subject: &Subject, expected: Option<Status>) {
+fn check(kms: &TestKeystore, driver: &impl Driver, operation: Operation, subject: &Subject, expected: Option<Status>) {
     let before = seen(kms, &subject.id);
     let state = before.0.state;
     let got = driver.perform(kms, operation, subject).err();
@@ -222,7 +222,7 @@ pub fn kind_is_checked_before_state(driver: &impl Driver) {
 struct Rust;
 
 impl Driver for Rust {
-    fn perform(&self, kms: &Kms, operation: Operation, s: &Subject) -> Result<(), Status> {
+    fn perform(&self, kms: &Keystore, operation: Operation, s: &Subject) -> Result<(), Status> {
         let (id, version) = (s.id.as_str(), s.version.to_string());
         let done = match operation {
             Operation::CreateKey => kms.create_key(&CreateKey::default()).map(drop),

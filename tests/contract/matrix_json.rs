@@ -2,16 +2,16 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use kms::{Kms, Status};
+use kms::{Keystore, Status};
 use serde_json::{Value, json};
 
 use super::imported::*;
 use super::matrix::{Driver, Operation, Subject, each_row_holds, kind_is_checked_before_state};
 
-/// Calls through [`Kms::call`].
+/// Calls through [`Keystore::call`].
 struct Json;
 
-fn call(kms: &Kms, action: &str, request: Value) -> Result<Value, Status> {
+fn call(kms: &Keystore, action: &str, request: Value) -> Result<Value, Status> {
     match kms.call(action, &request.to_string()) {
         Ok(response) => Ok(serde_json::from_str(&response).unwrap()),
         Err(failed) => {
@@ -23,7 +23,7 @@ fn call(kms: &Kms, action: &str, request: Value) -> Result<Value, Status> {
 }
 
 /// The import of a client: parameters, wrapping, and then the import itself, whose status it is.
-fn import(kms: &Kms, id: &str) -> Result<Value, Status> {
+fn import(kms: &Keystore, id: &str) -> Result<Value, Status> {
     let wanted = json!({"KeyId": id, "WrappingKeySpec": "RSA_2048", "WrappingAlgorithm": "RSAES_OAEP_SHA_256"});
     let parameters = call(kms, "GetParametersForImport", wanted)?;
     let public_key = STANDARD.decode(parameters["PublicKey"].as_str().unwrap()).unwrap();
@@ -36,7 +36,7 @@ fn import(kms: &Kms, id: &str) -> Result<Value, Status> {
 }
 
 impl Driver for Json {
-    fn perform(&self, kms: &Kms, operation: Operation, s: &Subject) -> Result<(), Status> {
+    fn perform(&self, kms: &Keystore, operation: Operation, s: &Subject) -> Result<(), Status> {
         let id = s.id.as_str();
         let key = json!({"KeyId": id});
         let (blob, other_blob) = (STANDARD.encode(&s.blob), STANDARD.encode(&s.other_blob));

@@ -1,6 +1,6 @@
 //! A later handle on the same file finds everything, and only the right root key opens it.
 
-use kms::{Kms, ManualClock, Options, Status};
+use kms::{Keystore, ManualClock, Options, Status};
 
 use super::support::*;
 
@@ -81,7 +81,7 @@ fn another_root_key_opens_nothing_and_changes_nothing() {
     drop(first);
     let bytes = std::fs::read(&path).unwrap();
     let options = Options::new().root_key(&[8; 32]).create(true).clock(clock.clone());
-    assert_eq!(refused(Kms::open(&path, &options)), Status::WrongRootKey);
+    assert_eq!(refused(Keystore::open(&path, &options)), Status::WrongRootKey);
     assert_eq!(std::fs::read(&path).unwrap(), bytes, "something was written before the root key was checked");
     assert_eq!(open(&path, &clock, |o| o).decrypt(&blob, &[]).unwrap().as_slice(), b"x");
 }

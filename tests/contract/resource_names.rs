@@ -1,13 +1,13 @@
 //! Resource names (ARNs): what the library prints is accepted wherever an id or an alias is.
 
-use kms::{Kms, Moved, Result, Status};
+use kms::{Keystore, Moved, Result, Status};
 
 use super::imported::*;
 use super::support::*;
 
 const ARN: &str = "acs:kms:local:libkms:";
 
-type Call = fn(&Keystore, &str) -> Result<()>;
+type Call = fn(&TestKeystore, &str) -> Result<()>;
 
 /// Every call that takes a key id, and whether it also takes an alias.
 const CALLS: [(bool, Call); 25] = [
@@ -140,7 +140,7 @@ fn what_names_no_key_is_not_repeated_in_the_text() {
     }
 }
 
-fn call(kms: &Kms, action: &str, request: &serde_json::Value) -> serde_json::Value {
+fn call(kms: &Keystore, action: &str, request: &serde_json::Value) -> serde_json::Value {
     let done = kms.call(action, &request.to_string()).unwrap_or_else(|failed| panic!("{action}: {}", failed.body));
     serde_json::from_str(&done).unwrap()
 }

@@ -129,7 +129,7 @@ fn a_key_that_is_not_enabled_is_suspended_and_keeps_its_policy() {
 /// Scenario 2: back in Enabled the policy is active again, next is last + interval, and the schedule resumes.
 #[test]
 fn a_key_that_returns_to_enabled_resumes_its_schedule() {
-    type Step = fn(&Keystore, &str);
+    type Step = fn(&TestKeystore, &str);
     let back: [(Step, Step); 2] = [
         (|kms, id| kms.disable_key(id).unwrap(), |kms, id| kms.enable_key(id).unwrap()),
         (|kms, id| kms.schedule_key_deletion(id, 366).unwrap(), |kms, id| kms.cancel_key_deletion(id).unwrap()),

@@ -84,7 +84,7 @@ fn a_service_keys_name_follows_the_rules_of_aliases() {
 fn two_handles_make_one_service_key() {
     let (_folder, path) = place();
     let clock = kms::ManualClock::at(T0);
-    let handles: Vec<Keystore> = (0..8).map(|_| open(&path, &clock, |o| o)).collect();
+    let handles: Vec<TestKeystore> = (0..8).map(|_| open(&path, &clock, |o| o)).collect();
     let made: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> =
             handles.iter().map(|kms| scope.spawn(|| kms.create_service_key("disk").unwrap())).collect();

@@ -13,7 +13,7 @@ type Row = (&'static str, fn(&Subject<'_>) -> Result<()>, [Option<Status>; 4]);
 
 /// One key in the state of a column, and a blob made under it while it was Enabled.
 struct Subject<'a> {
-    kms: &'a Keystore,
+    kms: &'a TestKeystore,
     id: &'a str,
     blob: Option<&'a [u8]>,
     /// An Enabled key, and a blob of its.
@@ -79,7 +79,7 @@ const COLUMNS: [KeyState; 4] =
     [KeyState::Enabled, KeyState::Disabled, KeyState::PendingDeletion, KeyState::PendingImport];
 
 /// A new key brought to `state`, and a blob of it where one can exist.
-fn key_in(kms: &Keystore, state: KeyState) -> (String, Option<Vec<u8>>) {
+fn key_in(kms: &TestKeystore, state: KeyState) -> (String, Option<Vec<u8>>) {
     if state == KeyState::PendingImport {
         return (kms.external_key(), None);
     }

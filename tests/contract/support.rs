@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kms::{
-    CreateKey, Event, EventKind, Interval, Key, Kms, ManualClock, Options, Origin, Result, Status, Version, VersionId,
+    CreateKey, Event, EventKind, Interval, Key, Keystore, ManualClock, Options, Origin, Result, Status, Version,
+    VersionId,
 };
 
 /// Where the manual clocks start: 2023-11-14, in Unix milliseconds.
@@ -17,36 +18,36 @@ pub const ROOT: [u8; 32] = [7; 32];
 pub type Told = Arc<Mutex<Vec<Event>>>;
 
 /// An open keystore; derefs to its handle.
-pub struct Keystore {
-    pub kms: Kms,
+pub struct TestKeystore {
+    pub kms: Keystore,
     pub clock: ManualClock,
     pub told: Told,
 }
 
-impl std::ops::Deref for Keystore {
-    type Target = Kms;
-    fn deref(&self) -> &Kms {
+impl std::ops::Deref for TestKeystore {
+    type Target = Keystore;
+    fn deref(&self) -> &Keystore {
         &self.kms
     }
 }
 
 /// A fresh keystore in memory, at T0.
-pub fn memory() -> Keystore {
+pub fn memory() -> TestKeystore {
     open("memory:", &ManualClock::at(T0), |options| options)
 }
 
 /// A keystore at a place, with options of the caller's on top.
-pub fn open(location: &str, clock: &ManualClock, more: impl FnOnce(Options) -> Options) -> Keystore {
+pub fn open(location: &str, clock: &ManualClock, more: impl FnOnce(Options) -> Options) -> TestKeystore {
     try_open(location, clock, more).unwrap()
 }
 
-pub fn try_open(location: &str, clock: &ManualClock, more: impl FnOnce(Options) -> Options) -> Result<Keystore> {
+pub fn try_open(location: &str, clock: &ManualClock, more: impl FnOnce(Options) -> Options) -> Result<TestKeystore> {
     let told = Told::default();
     let keep = told.clone();
     let options = Options::new().root_key(&ROOT).create(true).clock(clock.clone());
     let options = options.on_event(move |event| keep.lock().unwrap().push(event.clone()));
-    let kms = Kms::open(location, &more(options))?;
-    Ok(Keystore { kms, clock: clock.clone(), told })
+    let kms = Keystore::open(location, &more(options))?;
+    Ok(TestKeystore { kms, clock: clock.clone(), told })
 }
 
 /// A folder of its own for a keystore file, and that file's path.
@@ -56,7 +57,7 @@ pub fn place() -> (tempfile::TempDir, String) {
     (folder, path)
 }
 
-impl Keystore {
+impl TestKeystore {
     /// A key without a policy.
     pub fn plain_key(&self) -> String {
         self.kms.create_key(&CreateKey::default()).unwrap().to_string()

@@ -4,7 +4,7 @@ use kms::{KeyId, Status};
 
 use super::support::*;
 
-fn tags(kms: &Keystore, id: &str) -> Vec<(String, String)> {
+fn tags(kms: &TestKeystore, id: &str) -> Vec<(String, String)> {
     kms.list_resource_tags(id).unwrap()
 }
 

@@ -1,6 +1,6 @@
 //! Error texts name the key, the alias or the keystore, and the next step; never more than a line of them.
 
-use kms::{CreateKey, Error, Kms, Options, Origin, Result, Status};
+use kms::{CreateKey, Error, Keystore, Options, Origin, Result, Status};
 
 use super::support::*;
 
@@ -79,14 +79,14 @@ fn a_refused_state_names_the_key() {
 fn an_error_of_the_keystore_names_its_path() {
     let (_folder, path) = place();
     let options = Options::new().root_key(&ROOT).create(true);
-    let id = Kms::open(&path, &options).unwrap().create_key(&CreateKey::default()).unwrap().to_string();
-    let reader = Kms::open(&path, &Options::new().root_key(&ROOT).read_only(true)).unwrap();
+    let id = Keystore::open(&path, &options).unwrap().create_key(&CreateKey::default()).unwrap().to_string();
+    let reader = Keystore::open(&path, &Options::new().root_key(&ROOT).read_only(true)).unwrap();
     let read_only = text_of(reader.disable_key(&id), Status::KeystoreReadOnly);
-    let wrong = text_of(Kms::open(&path, &Options::new().root_key(&[8; 32])).map(drop), Status::WrongRootKey);
+    let wrong = text_of(Keystore::open(&path, &Options::new().root_key(&[8; 32])).map(drop), Status::WrongRootKey);
     let occupied = text_of(reader.backup(&path), Status::KeystoreIo);
     let foreign = path.clone() + ".txt";
     std::fs::write(&foreign, "no keystore, but some text").unwrap();
-    let not = text_of(Kms::open(&foreign, &Options::new().root_key(&ROOT)).map(drop), Status::NotAKeystore);
+    let not = text_of(Keystore::open(&foreign, &Options::new().root_key(&ROOT)).map(drop), Status::NotAKeystore);
     for text in [&read_only, &wrong, &occupied, &not] {
         assert_eq!(text.matches(&path).count(), 1, "{text}");
     }

@@ -2,16 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use kms::{CreateKey, EventKind, Kms, ManualClock, Options};
+use kms::{CreateKey, EventKind, Keystore, ManualClock, Options};
 
 use super::support::*;
 use super::unstorable::WriteLock;
 
-fn with_thread(location: &str) -> Kms {
-    Kms::open(location, &Options::new().root_key(&ROOT).create(true)).unwrap()
+fn with_thread(location: &str) -> Keystore {
+    Keystore::open(location, &Options::new().root_key(&ROOT).create(true)).unwrap()
 }
 
-fn every_second(kms: &Kms) -> String {
+fn every_second(kms: &Keystore) -> String {
     let request = CreateKey { rotate_every: Some(seconds(1)), ..CreateKey::default() };
     kms.create_key(&request).unwrap().to_string()
 }
@@ -112,7 +112,7 @@ fn closing_does_not_wait_for_the_next_rotation() {
 #[test]
 fn without_the_thread_nothing_happens_by_itself() {
     let options = Options::new().root_key(&ROOT).create(true).rotation_thread(false);
-    let kms = Kms::open("memory:", &options).unwrap();
+    let kms = Keystore::open("memory:", &options).unwrap();
     assert!(kms.health().unwrap().no_rotation_thread);
     let id = every_second(&kms);
     std::thread::sleep(Duration::from_millis(2200));
@@ -144,7 +144,7 @@ fn a_locked_keystore_delays_the_thread_but_not_encryption() {
     let keep = told.clone();
     let options = Options::new().root_key(&ROOT).create(true).busy_timeout(Duration::from_millis(1500));
     let options = options.on_event(move |event| keep.lock().unwrap().push(event.clone()));
-    let kms = Kms::open(&path, &options).unwrap();
+    let kms = Keystore::open(&path, &options).unwrap();
     let id = every_second(&kms);
     kms.encrypt(&id, b"x", &[]).unwrap();
     let lock = WriteLock::take(&path);

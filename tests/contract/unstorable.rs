@@ -34,7 +34,7 @@ impl WriteLock {
     }
 }
 
-fn impatient(path: &str, clock: &ManualClock) -> Keystore {
+fn impatient(path: &str, clock: &ManualClock) -> TestKeystore {
     open(path, clock, |options| options.busy_timeout(Duration::from_millis(100)))
 }
 
@@ -110,7 +110,7 @@ fn a_policy_that_cannot_be_stored_is_an_error_and_changes_nothing() {
 }
 
 /// A file with an overdue key: its writer, a read-only handle, the key, and the version that is primary.
-fn overdue_for_a_reader(path: &str) -> (Keystore, Keystore, String, kms::VersionId) {
+fn overdue_for_a_reader(path: &str) -> (TestKeystore, TestKeystore, String, kms::VersionId) {
     let clock = ManualClock::at(T0);
     let writer = open(path, &clock, |o| o);
     let id = writer.rotating_key(DAY);

@@ -1,6 +1,6 @@
 //! A keystore of a few keys with aliases, and what each alias may say after somebody's damage.
 
-use kms::{CreateKey, Kms, ManualClock, Status};
+use kms::{CreateKey, Keystore, ManualClock, Status};
 
 use crate::sample::{Place, T0, faults, quiet};
 
@@ -15,7 +15,7 @@ pub struct Aliased {
 /// One alias for each number of `keys`, which it names: `alias/a`, `alias/b` and so on.
 pub fn aliased(keys: &[usize]) -> Aliased {
     let place = Place::new();
-    let kms = Kms::open(&place.store(), &quiet().create(true).clock(ManualClock::at(T0))).unwrap();
+    let kms = Keystore::open(&place.store(), &quiet().create(true).clock(ManualClock::at(T0))).unwrap();
     let ids: Vec<String> = (0..=*keys.iter().max().unwrap()).map(|_| new_key(&kms)).collect();
     let names = keys.iter().zip('a'..).map(|(key, letter)| (format!("alias/{letter}"), *key));
     let aliases: Vec<(String, usize)> = names.collect();
@@ -26,17 +26,17 @@ pub fn aliased(keys: &[usize]) -> Aliased {
     Aliased { bytes: place.bytes(), keys: ids, aliases }
 }
 
-pub fn new_key(kms: &Kms) -> String {
+pub fn new_key(kms: &Keystore) -> String {
     kms.create_key(&CreateKey::default()).unwrap().to_string()
 }
 
-pub fn opened(place: &Place) -> (Kms, ManualClock) {
+pub fn opened(place: &Place) -> (Keystore, ManualClock) {
     let clock = ManualClock::at(T0 + 50_000);
-    (Kms::open(&place.store(), &quiet().clock(clock.clone())).unwrap(), clock)
+    (Keystore::open(&place.store(), &quiet().clock(clock.clone())).unwrap(), clock)
 }
 
 /// Destroys a key, as far as damage lets it be done.
-pub fn destroy(kms: &Kms, clock: &ManualClock, id: &str) -> Result<(), Status> {
+pub fn destroy(kms: &Keystore, clock: &ManualClock, id: &str) -> Result<(), Status> {
     let scheduled = kms.schedule_key_deletion(id, 7);
     clock.advance_seconds(8 * 86_400);
     let sighted = kms.tick();
@@ -46,7 +46,7 @@ pub fn destroy(kms: &Kms, clock: &ManualClock, id: &str) -> Result<(), Status> {
 }
 
 /// What an alias names, for those who look at it and for those who use it.
-fn named(kms: &Kms, alias: &str) -> [Result<String, Status>; 2] {
+fn named(kms: &Keystore, alias: &str) -> [Result<String, Status>; 2] {
     let described = kms.describe_key(alias).map(|key| key.id.to_string());
     let used = kms.encrypt(alias, b"text", &[]).and_then(|blob| kms.inspect(&blob)).map(|blob| blob.key.to_string());
     [described, used].map(|answer| answer.map_err(|error| error.status()))
@@ -54,7 +54,7 @@ fn named(kms: &Kms, alias: &str) -> [Result<String, Status>; 2] {
 
 /// Holds each alias to the key that it names, `None` where it is gone. Returns how many are errors; `verify` must find
 /// them.
-pub fn held(kms: &Kms, expected: &[(&str, Option<&str>)], what: &str) -> usize {
+pub fn held(kms: &Keystore, expected: &[(&str, Option<&str>)], what: &str) -> usize {
     let mut failed = 0;
     for (alias, key) in expected {
         for answer in named(kms, alias) {

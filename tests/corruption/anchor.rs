@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use kms::{AnchorStore, CreateKey, Kms, Options, Status};
+use kms::{AnchorStore, CreateKey, Keystore, Options, Status};
 
 use crate::sample::{Place, quiet};
 
@@ -14,14 +14,14 @@ fn said<T>(result: kms::Result<T>) -> Option<Status> {
     result.err().map(|error| error.status())
 }
 
-fn new_key(kms: &Kms) -> String {
+fn new_key(kms: &Keystore) -> String {
     kms.create_key(&CreateKey::default()).unwrap().to_string()
 }
 
 #[test]
 fn an_older_copy_of_the_whole_keystore_is_refused() {
     let place = Place::new();
-    let kms = Kms::open(&place.store(), &anchored(&place)).unwrap();
+    let kms = Keystore::open(&place.store(), &anchored(&place)).unwrap();
     let key = new_key(&kms);
     let mut copies = Vec::new();
     for _ in 0..4 {
@@ -33,34 +33,34 @@ fn an_older_copy_of_the_whole_keystore_is_refused() {
     drop(kms);
     for copy in &copies {
         place.put(copy);
-        assert_eq!(said(Kms::open(&place.store(), &anchored(&place))), Some(Status::KeystoreRolledBack));
+        assert_eq!(said(Keystore::open(&place.store(), &anchored(&place))), Some(Status::KeystoreRolledBack));
         let read_only = anchored(&place).create(false).read_only(true);
-        assert_eq!(said(Kms::open(&place.store(), &read_only)), Some(Status::KeystoreRolledBack));
+        assert_eq!(said(Keystore::open(&place.store(), &read_only)), Some(Status::KeystoreRolledBack));
     }
     place.put(&newest);
-    drop(Kms::open(&place.store(), &anchored(&place)).unwrap());
+    drop(Keystore::open(&place.store(), &anchored(&place)).unwrap());
     // A lost keystore is not made anew.
     std::fs::remove_file(place.store()).unwrap();
-    assert_eq!(said(Kms::open(&place.store(), &anchored(&place))), Some(Status::KeystoreRolledBack));
+    assert_eq!(said(Keystore::open(&place.store(), &anchored(&place))), Some(Status::KeystoreRolledBack));
     assert!(!place.path("keys.db").exists(), "a keystore was made in the place of a lost one");
 }
 
 #[test]
 fn an_older_copy_that_was_changed_to_the_same_generation_is_refused() {
     let place = Place::new();
-    let kms = Kms::open(&place.store(), &anchored(&place)).unwrap();
+    let kms = Keystore::open(&place.store(), &anchored(&place)).unwrap();
     let older = place.bytes();
     let key = new_key(&kms);
     drop(kms);
     place.put(&older);
-    new_key(&Kms::open(&place.store(), &quiet()).unwrap());
-    assert_eq!(said(Kms::open(&place.store(), &anchored(&place))), Some(Status::KeystoreRolledBack), "{key}");
+    new_key(&Keystore::open(&place.store(), &quiet()).unwrap());
+    assert_eq!(said(Keystore::open(&place.store(), &anchored(&place))), Some(Status::KeystoreRolledBack), "{key}");
 }
 
 #[test]
 fn an_older_copy_under_an_open_handle_is_not_written() {
     let place = Place::new();
-    let kms = Kms::open(&place.store(), &anchored(&place)).unwrap();
+    let kms = Keystore::open(&place.store(), &anchored(&place)).unwrap();
     let key = new_key(&kms);
     let older = place.bytes();
     kms.disable_key(&key).unwrap();
@@ -77,13 +77,13 @@ fn an_older_copy_under_an_open_handle_is_not_written() {
 #[test]
 fn an_anchor_that_lags_locks_nobody_out() {
     let place = Place::new();
-    let kms = Kms::open(&place.store(), &anchored(&place)).unwrap();
+    let kms = Keystore::open(&place.store(), &anchored(&place)).unwrap();
     let key = new_key(&kms);
     let behind = std::fs::read(place.path("anchor")).unwrap();
     kms.disable_key(&key).unwrap();
     drop(kms);
     std::fs::write(place.path("anchor"), &behind).unwrap();
-    let kms = Kms::open(&place.store(), &anchored(&place)).unwrap();
+    let kms = Keystore::open(&place.store(), &anchored(&place)).unwrap();
     assert!(std::fs::read(place.path("anchor")).unwrap() != behind, "opening did not raise the anchor");
     kms.enable_key(&key).unwrap();
 }
@@ -92,7 +92,7 @@ fn an_anchor_that_lags_locks_nobody_out() {
 #[test]
 fn a_torn_anchor_is_still_one() {
     let place = Place::new();
-    let kms = Kms::open(&place.store(), &anchored(&place)).unwrap();
+    let kms = Keystore::open(&place.store(), &anchored(&place)).unwrap();
     let key = new_key(&kms);
     let older = place.bytes();
     kms.disable_key(&key).unwrap();
@@ -104,11 +104,11 @@ fn a_torn_anchor_is_still_one() {
             let mut torn = whole.clone();
             torn[place_of_record + len..place_of_record + 104].fill(0);
             std::fs::write(place.path("anchor"), &torn).unwrap();
-            drop(Kms::open(&place.store(), &anchored(&place)).unwrap());
+            drop(Keystore::open(&place.store(), &anchored(&place)).unwrap());
             let kept = place.bytes();
             std::fs::write(place.path("anchor"), &torn).unwrap();
             place.put(&older);
-            assert_eq!(said(Kms::open(&place.store(), &anchored(&place))), Some(Status::KeystoreRolledBack));
+            assert_eq!(said(Keystore::open(&place.store(), &anchored(&place))), Some(Status::KeystoreRolledBack));
             place.put(&kept);
         }
     }
@@ -117,27 +117,31 @@ fn a_torn_anchor_is_still_one() {
 #[test]
 fn a_missing_damaged_or_foreign_anchor_is_not_passed_over() {
     let place = Place::new();
-    let kms = Kms::open(&place.store(), &anchored(&place)).unwrap();
+    let kms = Keystore::open(&place.store(), &anchored(&place)).unwrap();
     new_key(&kms);
     let anchor = std::fs::read(place.path("anchor")).unwrap();
     std::fs::rename(place.path("anchor"), place.path("away")).unwrap();
     assert_eq!(said(kms.create_key(&CreateKey::default())), Some(Status::AnchorUnavailable));
     drop(kms);
-    assert_eq!(said(Kms::open(&place.store(), &anchored(&place))), Some(Status::AnchorUnavailable));
+    assert_eq!(said(Keystore::open(&place.store(), &anchored(&place))), Some(Status::AnchorUnavailable));
     for at in 0..104 {
         let mut damaged = anchor.clone();
         damaged[at] ^= 1;
         damaged.truncate(4000);
         std::fs::write(place.path("anchor"), &damaged).unwrap();
-        assert_eq!(said(Kms::open(&place.store(), &anchored(&place))), Some(Status::AnchorUnavailable), "byte {at}");
+        assert_eq!(
+            said(Keystore::open(&place.store(), &anchored(&place))),
+            Some(Status::AnchorUnavailable),
+            "byte {at}"
+        );
     }
     let other = Place::new();
-    drop(Kms::open(&other.store(), &anchored(&other)).unwrap());
+    drop(Keystore::open(&other.store(), &anchored(&other)).unwrap());
     std::fs::copy(other.path("anchor"), place.path("anchor")).unwrap();
-    assert_eq!(said(Kms::open(&place.store(), &anchored(&place))), Some(Status::AnchorUnavailable));
+    assert_eq!(said(Keystore::open(&place.store(), &anchored(&place))), Some(Status::AnchorUnavailable));
     // Emptied on purpose, it takes over what is there.
     std::fs::write(place.path("anchor"), b"").unwrap();
-    new_key(&Kms::open(&place.store(), &anchored(&place)).unwrap());
+    new_key(&Keystore::open(&place.store(), &anchored(&place)).unwrap());
 }
 
 #[test]
@@ -145,7 +149,7 @@ fn a_failed_anchor_is_told_and_mended_by_the_next_change() {
     let place = Place::new();
     let store = Arc::new(Kept::default());
     let options = quiet().create(true).anchor_callback(Arc::clone(&store) as _);
-    let kms = Kms::open(&place.store(), &options).unwrap();
+    let kms = Keystore::open(&place.store(), &options).unwrap();
     let older = place.bytes();
     let key = new_key(&kms);
     *store.fails.lock().unwrap() = true;
@@ -155,7 +159,7 @@ fn a_failed_anchor_is_told_and_mended_by_the_next_change() {
     kms.enable_key(&key).unwrap();
     drop(kms);
     place.put(&older);
-    assert_eq!(said(Kms::open(&place.store(), &options)), Some(Status::KeystoreRolledBack));
+    assert_eq!(said(Keystore::open(&place.store(), &options)), Some(Status::KeystoreRolledBack));
 }
 
 #[derive(Default)]
@@ -181,11 +185,11 @@ impl AnchorStore for Kept {
 #[test]
 fn several_handles_share_one_anchor() {
     let place = Place::new();
-    let key = new_key(&Kms::open(&place.store(), &anchored(&place)).unwrap());
+    let key = new_key(&Keystore::open(&place.store(), &anchored(&place)).unwrap());
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                let kms = Kms::open(&place.store(), &anchored(&place)).unwrap();
+                let kms = Keystore::open(&place.store(), &anchored(&place)).unwrap();
                 for _ in 0..25 {
                     kms.rotate(&key).unwrap();
                 }
@@ -193,11 +197,11 @@ fn several_handles_share_one_anchor() {
         }
     });
     let newest = place.bytes();
-    let kms = Kms::open(&place.store(), &anchored(&place)).unwrap();
+    let kms = Keystore::open(&place.store(), &anchored(&place)).unwrap();
     kms.rotate(&key).unwrap();
     drop(kms);
     place.put(&newest);
-    assert_eq!(said(Kms::open(&place.store(), &anchored(&place))), Some(Status::KeystoreRolledBack));
+    assert_eq!(said(Keystore::open(&place.store(), &anchored(&place))), Some(Status::KeystoreRolledBack));
 }
 
 /// Kept by the caller, who does something else first when asked.
@@ -221,12 +225,12 @@ impl AnchorStore for Meddling {
 fn a_change_beside_an_opening_is_no_rollback() {
     let place = Place::new();
     let kept = Arc::new(Kept::default());
-    let writer = Kms::open(&place.store(), &quiet().create(true).anchor_callback(Arc::clone(&kept) as _)).unwrap();
+    let writer = Keystore::open(&place.store(), &quiet().create(true).anchor_callback(Arc::clone(&kept) as _)).unwrap();
     let key = new_key(&writer);
     let id = key.clone();
     let meddle = Box::new(move || _ = writer.rotate(&id).unwrap());
     let beside = quiet().anchor_callback(Arc::new(Meddling { kept, meddle }));
-    let kms = Kms::open(&place.store(), &beside).unwrap();
+    let kms = Keystore::open(&place.store(), &beside).unwrap();
     kms.disable_key(&key).unwrap();
 }
 
@@ -236,7 +240,7 @@ fn another_creator_who_was_faster_is_no_rollback() {
     let kept = Arc::new(Kept::default());
     let faster = quiet().create(true).anchor_callback(Arc::clone(&kept) as _);
     let store = place.store();
-    let meddle = Box::new(move || drop(Kms::open(&store, &faster).unwrap()));
+    let meddle = Box::new(move || drop(Keystore::open(&store, &faster).unwrap()));
     let slower = quiet().create(true).anchor_callback(Arc::new(Meddling { kept, meddle }));
-    new_key(&Kms::open(&place.store(), &slower).unwrap());
+    new_key(&Keystore::open(&place.store(), &slower).unwrap());
 }

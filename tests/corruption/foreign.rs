@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use kms::{Kms, Status};
+use kms::{Keystore, Status};
 
 use crate::sample::{Place, faults, quiet, sample};
 
@@ -22,7 +22,7 @@ fn triggers(name: &str) -> [String; 3] {
     ]
 }
 
-fn changes(kms: &Kms, key: &str) -> [Option<Status>; 4] {
+fn changes(kms: &Keystore, key: &str) -> [Option<Status>; 4] {
     let status = |result: kms::Result<()>| result.err().map(|error| error.status());
     [
         status(kms.rotate(key).map(drop)),
@@ -93,7 +93,7 @@ fn a_schema_that_changes_under_an_open_handle_is_refused() {
         ("PRAGMA application_id = 0", "PRAGMA application_id = 1802335083"),
     ] {
         place.put(&sample.bytes);
-        let (kms, reader) = (place.open().unwrap(), Kms::open(&place.store(), &quiet().read_only(true)).unwrap());
+        let (kms, reader) = (place.open().unwrap(), Keystore::open(&place.store(), &quiet().read_only(true)).unwrap());
         let key = &sample.keys[0].id;
         kms.describe_key(key).unwrap();
         place.sqlite().execute_batch(sql).unwrap();
@@ -209,7 +209,7 @@ fn a_write_ahead_log_is_refused() {
     let sample = sample();
     let place = Place::new();
     place.put(&sample.bytes);
-    let (kms, reader) = (place.open().unwrap(), Kms::open(&place.store(), &quiet().read_only(true)).unwrap());
+    let (kms, reader) = (place.open().unwrap(), Keystore::open(&place.store(), &quiet().read_only(true)).unwrap());
     let key = &sample.keys[0].id;
     assert_eq!(changes(&kms, key), [None; 4]);
     kms.enable_key(key).unwrap();
@@ -229,7 +229,7 @@ fn a_write_ahead_log_is_refused() {
         refused(reader.describe_key(unread).map(drop), "describe, read-only");
         refused(kms.backup(place.path("copy.db")), "backup");
         refused(place.open().map(drop), "open");
-        refused(Kms::open(&place.store(), &quiet().read_only(true)).map(drop), "open read-only");
+        refused(Keystore::open(&place.store(), &quiet().read_only(true)).map(drop), "open read-only");
         if round == 0 {
             // A log with something in it.
             host.execute_batch("PRAGMA user_version = 2").unwrap();

@@ -1,14 +1,14 @@
 //! The list of free pages, damaged: SQLite overwrites what it names at the next growth.
 
-use kms::{CreateKey, Kms, Options, Status};
+use kms::{CreateKey, Keystore, Options, Status};
 
 use crate::bytes::page_size;
 use crate::pages::pages;
 use crate::sample::{Place, faults, quiet};
 
 /// A keystore whose `material` has several pages.
-fn filled(place: &Place) -> Kms {
-    let kms = Kms::open(&place.store(), &quiet().create(true)).unwrap();
+fn filled(place: &Place) -> Keystore {
+    let kms = Keystore::open(&place.store(), &quiet().create(true)).unwrap();
     for _ in 0..100 {
         kms.create_key(&CreateKey::default()).unwrap();
     }
@@ -89,5 +89,5 @@ fn free_pages_are_no_fault() {
     let copy = place.path("copy.db");
     kms.backup(&copy).unwrap();
     let root = Options::new().root_key(&crate::sample::ROOT).rotation_thread(false);
-    assert_eq!(faults(&Kms::open(copy.to_str().unwrap(), &root.read_only(true)).unwrap()), (vec![], None));
+    assert_eq!(faults(&Keystore::open(copy.to_str().unwrap(), &root.read_only(true)).unwrap()), (vec![], None));
 }

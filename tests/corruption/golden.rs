@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use kms::{CreateKey, KeyState, Kms, ManualClock, Options, Status};
+use kms::{CreateKey, KeyState, Keystore, ManualClock, Options, Status};
 use serde_json::Value;
 use sha3::{Digest, Sha3_256};
 
@@ -44,16 +44,17 @@ fn format_1() -> (Place, Options) {
     (place, options_of("key.db", expected["root_key"].as_str().unwrap(), ""))
 }
 
-fn new_key(kms: &Kms) -> String {
+fn new_key(kms: &Keystore) -> String {
     kms.create_key(&CreateKey::default()).unwrap().to_string()
 }
 
 #[test]
 fn the_first_change_upgrades_a_keystore_for_every_open_handle() {
     let (place, options) = format_1();
-    let reader = Kms::open(&place.store(), &options.clone().read_only(true)).unwrap();
-    let (first, second) = (Kms::open(&place.store(), &options).unwrap(), Kms::open(&place.store(), &options).unwrap());
-    let count = |kms: &Kms| {
+    let reader = Keystore::open(&place.store(), &options.clone().read_only(true)).unwrap();
+    let (first, second) =
+        (Keystore::open(&place.store(), &options).unwrap(), Keystore::open(&place.store(), &options).unwrap());
+    let count = |kms: &Keystore| {
         let mut keys = 0;
         kms.list_keys(None, usize::MAX, |_| {
             keys += 1;
@@ -84,9 +85,9 @@ fn tables(place: &Place) -> Vec<String> {
 #[test]
 fn an_upgraded_keystore_has_the_tables_of_a_new_one() {
     let (place, options) = format_1();
-    new_key(&Kms::open(&place.store(), &options).unwrap());
+    new_key(&Keystore::open(&place.store(), &options).unwrap());
     let new = Place::new();
-    drop(Kms::open(&new.store(), &options.create(true)).unwrap());
+    drop(Keystore::open(&new.store(), &options.create(true)).unwrap());
     assert_eq!(format_of(&new), NEWEST);
     assert_eq!(tables(&place), tables(&new));
 }
@@ -95,7 +96,7 @@ fn an_upgraded_keystore_has_the_tables_of_a_new_one() {
 fn a_change_that_is_refused_upgrades_nothing() {
     let (place, options) = format_1();
     let before = place.bytes();
-    let kms = Kms::open(&place.store(), &options).unwrap();
+    let kms = Keystore::open(&place.store(), &options).unwrap();
     kms.tick().unwrap();
     assert!(kms.enable_key("3f1c2f9e-0000-4000-8000-000000000000").is_err());
     assert!(kms.create_alias("3f1c2f9e-0000-4000-8000-000000000000", "alias/none").is_err());
@@ -106,11 +107,11 @@ fn a_change_that_is_refused_upgrades_nothing() {
 #[test]
 fn a_backup_has_the_format_of_its_keystore() {
     let (place, options) = format_1();
-    let kms = Kms::open(&place.store(), &options).unwrap();
+    let kms = Keystore::open(&place.store(), &options).unwrap();
     let copy = Place::new();
     kms.backup(copy.path("keys.db")).unwrap();
     assert_eq!(format_of(&copy), 1);
-    let id = new_key(&Kms::open(&copy.store(), &options).unwrap());
+    let id = new_key(&Keystore::open(&copy.store(), &options).unwrap());
     assert_eq!(format_of(&copy), NEWEST);
     assert_eq!(format_of(&place), 1);
     assert_eq!(kms.describe_key(&id).map_err(|e| e.status()).map(drop), Err(Status::KeyNotFound));
@@ -120,13 +121,13 @@ fn a_backup_has_the_format_of_its_keystore() {
 #[test]
 fn tables_of_another_format_are_refused() {
     let (place, options) = format_1();
-    let opened = |options: &Options| Kms::open(&place.store(), options).map(drop).map_err(|e| e.status());
+    let opened = |options: &Options| Keystore::open(&place.store(), options).map(drop).map_err(|e| e.status());
     place.sqlite().execute_batch("PRAGMA user_version = 2").unwrap();
     assert_eq!(opened(&options), Err(Status::KeystoreCorrupt));
     let (new, options) = (Place::new(), options.create(true));
-    drop(Kms::open(&new.store(), &options).unwrap());
+    drop(Keystore::open(&new.store(), &options).unwrap());
     new.sqlite().execute_batch("PRAGMA user_version = 1").unwrap();
-    let opened = Kms::open(&new.store(), &options).map(drop).map_err(|e| e.status());
+    let opened = Keystore::open(&new.store(), &options).map(drop).map_err(|e| e.status());
     assert_eq!(opened, Err(Status::KeystoreCorrupt));
 }
 
@@ -181,14 +182,14 @@ fn every_format_opens_for_ever() {
             let options = options.clock(ManualClock::at(1_700_001_000_000));
             let before = place.bytes();
             for options in [options.clone().read_only(true), options] {
-                let kms = Kms::open(&place.store(), &options).unwrap();
+                let kms = Keystore::open(&place.store(), &options).unwrap();
                 assert_eq!(faults(&kms), (vec![], None), "{format}/{name}");
                 for key in expected[name].as_array().unwrap() {
                     check(&kms, key, &format!("{format}/{name}"));
                 }
             }
             assert!(place.bytes() == before, "{format}/{name} was changed by reading it");
-            let kms = Kms::open(&place.store(), &Options::clone(&options_of(name, root, passphrase))).unwrap();
+            let kms = Keystore::open(&place.store(), &Options::clone(&options_of(name, root, passphrase))).unwrap();
             for key in expected[name].as_array().unwrap() {
                 let id = key["id"].as_str().unwrap();
                 kms.enable_key(id).unwrap();
@@ -209,7 +210,7 @@ fn options_of(name: &str, root: &str, passphrase: &str) -> Options {
     options.clock(ManualClock::at(1_700_002_000_000))
 }
 
-fn check(kms: &Kms, key: &Value, what: &str) {
+fn check(kms: &Keystore, key: &Value, what: &str) {
     let id = key["id"].as_str().unwrap();
     let found = kms.describe_key(key["alias"].as_str().unwrap()).unwrap();
     assert_eq!(found.id.to_string(), id, "{what}");

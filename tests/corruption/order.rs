@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, OnceLock, mpsc};
 use std::time::Duration;
 
-use kms::{CreateKey, Interval, Kms, ManualClock, Origin, Status, Time};
+use kms::{CreateKey, Interval, Keystore, ManualClock, Origin, Status, Time};
 
 use crate::aliased::{aliased, destroy, held, new_key, opened};
 use crate::bytes::{Outcome, in_parallel, judge};
@@ -113,7 +113,7 @@ fn a_key_never_shows_or_takes_along_another_keys_alias() {
 #[test]
 fn a_tag_is_set_and_removed_as_it_is_said_whatever_the_order_of_rows() {
     let place = Place::new();
-    let kms = Kms::open(&place.store(), &quiet().create(true)).unwrap();
+    let kms = Keystore::open(&place.store(), &quiet().create(true)).unwrap();
     let keys: Vec<String> = (0..3).map(|_| new_key(&kms)).collect();
     // Enough rows that a search for one of a key's tags may be led elsewhere than the search for the first of them.
     let some = |names: &[&'static str]| names.iter().map(|name| (*name, "1")).collect::<Vec<_>>();
@@ -186,7 +186,7 @@ fn make() -> Sample {
     let place = Place::new();
     let day = 86_400;
     let clock = ManualClock::at(T0 - 9 * day * 1000);
-    let kms = Kms::open(&place.store(), &quiet().create(true).clock(clock.clone())).unwrap();
+    let kms = Keystore::open(&place.store(), &quiet().create(true).clock(clock.clone())).unwrap();
     let ids: Vec<String> = (0..=CHANGED)
         .map(|number| {
             let external = matches!(number, 8 | 9).then_some(Origin::External);
@@ -243,7 +243,7 @@ fn make() -> Sample {
 fn judge_changes(sample: &Sample, place: &Place, (page, order): &(&Page, Vec<usize>), doomed: usize, what: &str) {
     place.put(&page.ordered(&sample.bytes, order));
     let clock = ManualClock::at(T0 + 50_000);
-    let Ok(kms) = Kms::open(&place.store(), &quiet().clock(clock.clone())) else { return };
+    let Ok(kms) = Keystore::open(&place.store(), &quiet().clock(clock.clone())) else { return };
     let id = &sample.keys[CHANGED].id;
     let changes: [(&str, kms::Result<()>); 6] = [
         ("rotating", kms.rotate(id).map(drop)),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use kms::{CreateKey, Fault, Interval, Kms, ManualClock, Options, Result, Status};
+use kms::{CreateKey, Fault, Interval, Keystore, ManualClock, Options, Result, Status};
 
 pub const ROOT: [u8; 32] = [7; 32];
 pub const T0: i64 = 1_700_000_000_000;
@@ -41,8 +41,8 @@ impl Place {
         rusqlite::Connection::open(self.store()).unwrap()
     }
 
-    pub fn open(&self) -> Result<Kms> {
-        Kms::open(&self.store(), &quiet())
+    pub fn open(&self) -> Result<Keystore> {
+        Keystore::open(&self.store(), &quiet())
     }
 }
 
@@ -63,7 +63,7 @@ pub struct Kept {
 
 impl Kept {
     /// A key as it is now; `blobs` were made under it, each with its plaintext.
-    pub fn of(kms: &Kms, id: &str, blobs: Vec<(Vec<u8>, String)>) -> Self {
+    pub fn of(kms: &Keystore, id: &str, blobs: Vec<(Vec<u8>, String)>) -> Self {
         let aliases: Vec<String> = aliases(kms, Some(id)).unwrap().into_iter().map(|(name, _)| name).collect();
         Self {
             id: id.to_owned(),
@@ -94,7 +94,7 @@ pub fn sample() -> &'static Sample {
 fn make() -> Sample {
     let place = Place::new();
     let clock = ManualClock::at(T0);
-    let kms = Kms::open(&place.store(), &quiet().create(true).clock(clock.clone())).unwrap();
+    let kms = Keystore::open(&place.store(), &quiet().create(true).clock(clock.clone())).unwrap();
     let mut older = Vec::new();
     let mut step = || {
         clock.advance_seconds(1);
@@ -149,7 +149,7 @@ fn make() -> Sample {
 }
 
 /// Aliases and their keys in the order in which they are shown, of one key or of all.
-fn aliases(kms: &Kms, key: Option<&str>) -> Result<Vec<(String, String)>> {
+fn aliases(kms: &Keystore, key: Option<&str>) -> Result<Vec<(String, String)>> {
     let mut found = Vec::new();
     kms.list_aliases(key, None, usize::MAX, |name, id| {
         found.push((name.to_owned(), id.to_string()));
@@ -158,7 +158,7 @@ fn aliases(kms: &Kms, key: Option<&str>) -> Result<Vec<(String, String)>> {
     Ok(found)
 }
 
-fn versions(kms: &Kms, key: &str) -> Result<Vec<String>> {
+fn versions(kms: &Keystore, key: &str) -> Result<Vec<String>> {
     let mut found = Vec::new();
     kms.list_key_versions(key, None, usize::MAX, |version, primary| {
         found.push(format!("{version:?} {primary}"));
@@ -181,7 +181,7 @@ impl Sample {
     }
 
     /// Everything that can be asked of key `number`; a wrong answer is a broken promise, a refusal is returned.
-    pub fn failures_of(&self, kms: &Kms, number: usize) -> Vec<Failure> {
+    pub fn failures_of(&self, kms: &Keystore, number: usize) -> Vec<Failure> {
         let kept = &self.keys[number];
         let mut failures = Vec::new();
         let mut note = |what, result: Result<bool>| match result {
@@ -214,7 +214,7 @@ impl Sample {
         failures
     }
 
-    pub fn failures(&self, kms: &Kms) -> Vec<Failure> {
+    pub fn failures(&self, kms: &Keystore) -> Vec<Failure> {
         let mut all: Vec<Failure> = (0..self.keys.len()).flat_map(|number| self.failures_of(kms, number)).collect();
         let mut listed = Vec::new();
         let list = kms.list_keys(None, usize::MAX, |key| {
@@ -250,7 +250,7 @@ fn unlisted(listed: Result<Vec<(String, String)>>, expected: &[(String, String)]
 }
 
 /// What `verify` tells: each fault's key and text, and its own status.
-pub fn faults(kms: &Kms) -> (Vec<(Option<String>, String)>, Option<Status>) {
+pub fn faults(kms: &Keystore) -> (Vec<(Option<String>, String)>, Option<Status>) {
     let mut found = Vec::new();
     let done = kms.verify(|fault: &Fault| {
         found.push((fault.key.map(|id| id.to_string()), fault.error.to_string()));

@@ -3,14 +3,14 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use kms::{CreateKey, Kms, Origin, Status};
+use kms::{CreateKey, Keystore, Origin, Status};
 
 use crate::sample::{Place, faults, quiet, sample};
 
 #[test]
 fn a_keystore_that_changes_meanwhile_is_whole() {
     let place = Place::new();
-    let kms = Kms::open(&place.store(), &quiet().create(true)).unwrap();
+    let kms = Keystore::open(&place.store(), &quiet().create(true)).unwrap();
     let keys: Vec<String> = (0..300).map(|_| kms.create_key(&CreateKey::default()).unwrap().to_string()).collect();
     let done = AtomicBool::new(false);
     let mut slowest = Duration::ZERO;
@@ -44,7 +44,7 @@ fn a_keystore_that_changes_meanwhile_is_whole() {
 #[test]
 fn many_versions_are_walked_in_steps() {
     let place = Place::new();
-    let kms = Kms::open(&place.store(), &quiet().create(true)).unwrap();
+    let kms = Keystore::open(&place.store(), &quiet().create(true)).unwrap();
     let key = kms.create_key(&CreateKey::default()).unwrap().to_string();
     for _ in 0..1100 {
         kms.rotate(&key).unwrap();
@@ -75,7 +75,7 @@ fn the_visitor_ends_the_walk() {
 
 #[test]
 fn material_that_is_taken_away_and_brought_back_is_whole() {
-    let kms = Kms::open("memory:", &quiet()).unwrap();
+    let kms = Keystore::open("memory:", &quiet()).unwrap();
     let many = kms.create_key(&CreateKey::default()).unwrap().to_string();
     // With the next key's version, as many rows as one step of the walk looks at.
     for _ in 0..510 {

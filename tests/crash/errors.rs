@@ -5,7 +5,7 @@ use std::ffi::c_int;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use kms::{Event, EventKind, Kms, ManualClock, Options, Status};
+use kms::{Event, EventKind, Keystore, ManualClock, Options, Status};
 
 use crate::calls::{Entry, Kind, Plan, Watch};
 use crate::scene::{
@@ -201,7 +201,7 @@ fn after_a_failed_sync_the_store_is_opened_anew_before_the_next_write() {
 
 type Told = Arc<Mutex<Vec<Event>>>;
 
-fn with_thread(folder: &std::path::Path, clock: &ManualClock) -> (Kms, Told) {
+fn with_thread(folder: &std::path::Path, clock: &ManualClock) -> (Keystore, Told) {
     let told = Told::default();
     let keep = Arc::clone(&told);
     let options = Options::new()
@@ -210,7 +210,7 @@ fn with_thread(folder: &std::path::Path, clock: &ManualClock) -> (Kms, Told) {
         .rotation_thread(true)
         .busy_timeout(Duration::from_millis(200))
         .on_event(move |event| keep.lock().unwrap().push(event.clone()));
-    (Kms::open(folder.join("keys.db").to_str().unwrap(), &options).unwrap(), told)
+    (Keystore::open(folder.join("keys.db").to_str().unwrap(), &options).unwrap(), told)
 }
 
 fn count(told: &Told, kind: EventKind) -> usize {

@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
-use kms::{Kms, ManualClock, Options, Status};
+use kms::{Keystore, ManualClock, Options, Status};
 
 use crate::scene::{Keys, Prepared, ROOT, Start, T0, operation, operations, status};
 
@@ -66,9 +66,9 @@ fn mount(folder: &Path, flags: libc::c_ulong, data: &str) -> std::io::Result<()>
     if done == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
-fn open(folder: &Path) -> kms::Result<Kms> {
+fn open(folder: &Path) -> kms::Result<Keystore> {
     let options = Options::new().root_key(&ROOT).clock(ManualClock::at(T0));
-    Kms::open(folder.join("keys.db").to_str().unwrap(), &options)
+    Keystore::open(folder.join("keys.db").to_str().unwrap(), &options)
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn a_disk_that_turns_read_only_costs_no_data_and_stops_no_encryption() {
     );
     assert_eq!(prepared.violation(&prepared.look(&kms), false), None);
     let path = mount.path().join("keys.db");
-    let reader = Kms::open(path.to_str().unwrap(), &options.read_only(true)).unwrap();
+    let reader = Keystore::open(path.to_str().unwrap(), &options.read_only(true)).unwrap();
     assert_eq!(**reader.decrypt(&sealed, &[]).unwrap(), *b"y");
     // Handles of one process lock through one descriptor, which is for reading only as long as it is open.
     drop(reader);

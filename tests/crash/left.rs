@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use kms::{CreateKey, Kms, Options, Status};
+use kms::{CreateKey, Keystore, Options, Status};
 
 use crate::calls::{Plan, When};
 use crate::killed::die_at;
@@ -19,7 +19,7 @@ fn journal_of(store: &Path) -> PathBuf {
 
 /// How many faults `verify` finds in a keystore that must open.
 fn faults(store: &Path) -> usize {
-    let kms = Kms::open(store.to_str().unwrap(), &options()).unwrap();
+    let kms = Keystore::open(store.to_str().unwrap(), &options()).unwrap();
     let mut faults = 0;
     let _ = kms.verify(|_| {
         faults += 1;
@@ -30,7 +30,7 @@ fn faults(store: &Path) -> usize {
 
 /// The text of a refusal that names the journal; none where the keystore opens.
 fn refused(store: &Path) -> Option<String> {
-    let error = Kms::open(store.to_str().unwrap(), &options()).err()?;
+    let error = Keystore::open(store.to_str().unwrap(), &options()).err()?;
     assert_eq!(error.status(), Status::KeystoreIo, "{error}");
     Some(error.to_string())
 }
@@ -42,7 +42,7 @@ pub fn leave_each(_: &[String]) {
     prepared.copy_to(scene.path());
     let newer = scene.path().join("newer.db");
     {
-        let kms = Kms::open(scene.path().join("keys.db").to_str().unwrap(), &options()).unwrap();
+        let kms = Keystore::open(scene.path().join("keys.db").to_str().unwrap(), &options()).unwrap();
         for _ in 0..3 {
             kms.create_key(&CreateKey::default()).unwrap();
         }
@@ -53,7 +53,7 @@ pub fn leave_each(_: &[String]) {
         let folder = prepared.copy();
         let store = folder.path().join("keys.db");
         // Its place is recorded by a change.
-        Kms::open(store.to_str().unwrap(), &options()).unwrap().create_key(&CreateKey::default()).unwrap();
+        Keystore::open(store.to_str().unwrap(), &options()).unwrap().create_key(&CreateKey::default()).unwrap();
         let (killed, _) =
             die_at(&prepared.operation, &folder, Plan::Kill { at: point, when: When::Before, only: None });
         if !killed {
@@ -70,7 +70,7 @@ pub fn leave_each(_: &[String]) {
             std::fs::remove_file(journal_of(&store)).unwrap();
             replaced += 1;
         }
-        destroyed += usize::from(Kms::open(store.to_str().unwrap(), &options()).is_err() || faults(&store) > 0);
+        destroyed += usize::from(Keystore::open(store.to_str().unwrap(), &options()).is_err() || faults(&store) > 0);
 
         // The crash once more, at the path that the keystore has recorded.
         for entry in std::fs::read_dir(folder.path()).unwrap() {
@@ -85,7 +85,7 @@ pub fn leave_each(_: &[String]) {
             std::fs::rename(journal_of(&from), journal_of(&to)).unwrap();
             moved += 1;
         }
-        destroyed += usize::from(Kms::open(to.to_str().unwrap(), &options()).is_err() || faults(&to) > 0);
+        destroyed += usize::from(Keystore::open(to.to_str().unwrap(), &options()).is_err() || faults(&to) > 0);
     }
     println!("{replaced} {moved} {destroyed}");
 }

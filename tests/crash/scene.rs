@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use kms::{CreateKey, Interval, KeyState, Kms, ManualClock, Options, Origin, Result, Status, Time};
+use kms::{CreateKey, Interval, KeyState, Keystore, ManualClock, Options, Origin, Result, Status, Time};
 
 pub const ROOT: [u8; 32] = [7; 32];
 /// A keystore of format 1, and its root key.
@@ -40,8 +40,8 @@ pub struct Operation {
     pub atomic: Atomic,
     /// Where the clock stands during `act`.
     pub at: i64,
-    pub prepare: fn(&Kms, &ManualClock, &Keys) -> Result<()>,
-    pub act: fn(&Kms, &Keys) -> Result<()>,
+    pub prepare: fn(&Keystore, &ManualClock, &Keys) -> Result<()>,
+    pub act: fn(&Keystore, &Keys) -> Result<()>,
     pub start: Start,
     /// Whether the keystore has format 1, so that the first change also upgrades it.
     pub older: bool,
@@ -70,7 +70,7 @@ impl std::ops::Index<&str> for Keys {
 }
 
 impl Keys {
-    pub fn of(kms: &Kms) -> Self {
+    pub fn of(kms: &Keystore) -> Self {
         let mut found = BTreeMap::new();
         kms.list_keys(None, usize::MAX, |key| {
             // The golden keystore of format 1 has none of this name; any key that encrypts will do.
@@ -85,11 +85,11 @@ impl Keys {
     }
 }
 
-fn nothing(_: &Kms, _: &ManualClock, _: &Keys) -> Result<()> {
+fn nothing(_: &Keystore, _: &ManualClock, _: &Keys) -> Result<()> {
     Ok(())
 }
 
-fn made(kms: &Kms, request: CreateKey) -> Result<()> {
+fn made(kms: &Keystore, request: CreateKey) -> Result<()> {
     kms.create_key(&request).map(drop)
 }
 
@@ -97,7 +97,7 @@ fn hourly() -> Option<Interval> {
     Some(Interval::from_seconds(3600).unwrap())
 }
 
-fn one(name: &'static str, act: fn(&Kms, &Keys) -> Result<()>) -> Operation {
+fn one(name: &'static str, act: fn(&Keystore, &Keys) -> Result<()>) -> Operation {
     Operation {
         name,
         atomic: Atomic::Whole,
@@ -111,7 +111,7 @@ fn one(name: &'static str, act: fn(&Kms, &Keys) -> Result<()>) -> Operation {
 }
 
 /// What the clock does, and puts off when it can't.
-fn later(name: &'static str, act: fn(&Kms, &Keys) -> Result<()>) -> Operation {
+fn later(name: &'static str, act: fn(&Keystore, &Keys) -> Result<()>) -> Operation {
     Operation { promises: false, ..one(name, act) }
 }
 
@@ -217,8 +217,8 @@ impl Operation {
         options.clock(ManualClock::at(self.at)).busy_timeout(Duration::from_millis(200))
     }
 
-    pub fn open(&self, folder: &Path) -> Result<Kms> {
-        Kms::open(folder.join("keys.db").to_str().unwrap(), &self.options(folder))
+    pub fn open(&self, folder: &Path) -> Result<Keystore> {
+        Keystore::open(folder.join("keys.db").to_str().unwrap(), &self.options(folder))
     }
 }
 
@@ -252,7 +252,7 @@ fn scene() -> &'static Scene {
     SCENE.get_or_init(|| {
         let folder = folder();
         let options = Options::new().root_key(&ROOT).create(true).clock(ManualClock::at(T0));
-        let kms = Kms::open(folder.path().join("keys.db").to_str().unwrap(), &options).unwrap();
+        let kms = Keystore::open(folder.path().join("keys.db").to_str().unwrap(), &options).unwrap();
         for name in ["plain", "hourly", "disabled", "doomed", "imported", "waiting", "steady"] {
             let origin = matches!(name, "imported" | "waiting").then_some(Origin::External);
             let rotate_every = if name == "hourly" { hourly() } else { None };
@@ -306,7 +306,7 @@ impl Prepared {
                 false => copy(scene().folder.path(), folder.path()),
             }
             let options = operation.options(folder.path()).clock(clock.clone());
-            let kms = Kms::open(folder.path().join("keys.db").to_str().unwrap(), &options).unwrap();
+            let kms = Keystore::open(folder.path().join("keys.db").to_str().unwrap(), &options).unwrap();
             (operation.prepare)(&kms, &clock, &Keys::of(&kms)).unwrap();
             known = ids(&kms);
         }
@@ -352,7 +352,7 @@ impl Prepared {
         Ok(seen)
     }
 
-    pub fn look(&self, kms: &Kms) -> Result<Seen> {
+    pub fn look(&self, kms: &Keystore) -> Result<Seen> {
         let mut seen: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let mut keys = Vec::new();
         kms.list_keys(None, usize::MAX, |key| {
@@ -435,7 +435,7 @@ impl Prepared {
 }
 
 /// All key and version ids.
-fn ids(kms: &Kms) -> Vec<String> {
+fn ids(kms: &Keystore) -> Vec<String> {
     let mut keys = Vec::new();
     kms.list_keys(None, usize::MAX, |key| {
         keys.push(key.id.to_string());

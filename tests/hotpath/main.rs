@@ -124,7 +124,7 @@ fn closing_a_handle_wipes_every_threads_contexts() {
 fn memory_functions_that_the_program_gave_to_libcrypto_are_told() {
     memory::watch_libcrypto();
     let options = kms::Options::new().root_key(&[9; 32]).create(true);
-    let health = kms::Kms::open("memory:", &options).unwrap().health().unwrap();
+    let health = kms::Keystore::open("memory:", &options).unwrap().health().unwrap();
     assert!(health.ciphers_in_ordinary_memory, "keys lie in the program's memory for libcrypto, and nobody is told");
 }
 

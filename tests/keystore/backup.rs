@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use kms::{Kms, Options, Status};
+use kms::{Keystore, Options, Status};
 
 use crate::folder::{Folder, ROOT, key_ids, new_key, quiet, status, versions};
 
@@ -60,8 +60,8 @@ fn a_backup_takes_no_name_that_belongs_to_a_keystore() {
         let name = folder.path(&format!("keys.db{suffix}"));
         let made = [
             kms.backup(&name),
-            Kms::open("memory:", &quiet()).unwrap().backup(&name),
-            Kms::open(name.to_str().unwrap(), &quiet().create(true)).map(drop),
+            Keystore::open("memory:", &quiet()).unwrap().backup(&name),
+            Keystore::open(name.to_str().unwrap(), &quiet().create(true)).map(drop),
         ];
         for answer in made {
             let error = answer.unwrap_err();
@@ -78,7 +78,7 @@ fn a_backup_takes_no_name_that_belongs_to_a_keystore() {
 #[test]
 fn a_backup_that_fails_does_not_cost_a_keystore_in_memory() {
     let folder = Folder::new();
-    let kms = Kms::open("memory:", &Options::new().root_key(&ROOT)).unwrap();
+    let kms = Keystore::open("memory:", &Options::new().root_key(&ROOT)).unwrap();
     let key = new_key(&kms, None);
     assert_eq!(status(kms.backup(folder.path("no/such/folder"))), Some(Status::KeystoreIo));
     kms.rotate(&key).unwrap();
@@ -105,7 +105,7 @@ fn a_backup_is_of_one_moment() {
         for number in 0..10 {
             let path = folder.path(&format!("backup-{number}.db"));
             kms.backup(&path).unwrap();
-            let copy = Kms::open(path.to_str().unwrap(), &quiet().read_only(true)).unwrap();
+            let copy = Keystore::open(path.to_str().unwrap(), &quiet().read_only(true)).unwrap();
             copy.verify(|fault| panic!("{fault:?}")).unwrap();
         }
         done.store(true, Ordering::Relaxed);
@@ -115,7 +115,7 @@ fn a_backup_is_of_one_moment() {
 #[test]
 fn a_keystore_in_memory_can_be_kept() {
     let folder = Folder::new();
-    let kms = Kms::open("memory:", &quiet()).unwrap();
+    let kms = Keystore::open("memory:", &quiet()).unwrap();
     let key = new_key(&kms, None);
     let blob = kms.encrypt(&key, b"kept", &[]).unwrap();
     kms.backup(folder.store()).unwrap();
@@ -143,15 +143,15 @@ fn a_changed_root_alone_opens_the_keystore() {
     let blob = kms.encrypt(&key, b"kept", &[]).unwrap();
     drop(kms);
     for pair in roots.windows(2) {
-        let kms = Kms::open(&folder.store(), &by(&pair[0])).unwrap();
+        let kms = Keystore::open(&folder.store(), &by(&pair[0])).unwrap();
         kms.change_root(&pair[1]).unwrap();
         kms.rotate(&key).unwrap();
         drop(kms);
-        let kms = Kms::open(&folder.store(), &by(&pair[1])).unwrap();
+        let kms = Keystore::open(&folder.store(), &by(&pair[1])).unwrap();
         assert_eq!(&**kms.decrypt(&blob, &[]).unwrap(), b"kept");
         kms.verify(|fault| panic!("{fault:?}")).unwrap();
         drop(kms);
-        let refused = status(Kms::open(&folder.store(), &by(&pair[0]).create(false)));
+        let refused = status(Keystore::open(&folder.store(), &by(&pair[0]).create(false)));
         assert_eq!(refused, Some(Status::WrongRootKey), "the old root still opens the keystore");
     }
 }
@@ -169,7 +169,7 @@ fn an_old_slot_that_is_put_back_is_refused() {
     sqlite.execute_batch("INSERT INTO slot SELECT 7, kind, parameters, wrapped, created, label FROM old.slot").unwrap();
     drop(sqlite);
     for root in [ROOT, [9; 32]] {
-        let opened = Kms::open(&folder.store(), &Options::new().root_key(&root).rotation_thread(false));
+        let opened = Keystore::open(&folder.store(), &Options::new().root_key(&root).rotation_thread(false));
         assert_eq!(status(opened), Some(Status::KeystoreCorrupt));
     }
 }
@@ -197,7 +197,7 @@ fn a_root_that_could_not_open_the_keystore_is_refused() {
     assert_eq!(refused(Options::new()), Some(Status::MissingParameter));
     assert_eq!(refused(Options::new().root_key_file(folder.path("none"))), Some(Status::RootKeyUnavailable));
     assert!(folder.snapshot() == before, "a refused root changed something");
-    let read_only = Kms::open(&folder.store(), &quiet().read_only(true)).unwrap();
+    let read_only = Keystore::open(&folder.store(), &quiet().read_only(true)).unwrap();
     assert_eq!(status(read_only.change_root(&Options::new().root_key(&[9; 32]))), Some(Status::KeystoreReadOnly));
     let key_file = Options::new().root_key_file(folder.path("new.key")).create(true);
     assert_eq!(status(read_only.change_root(&key_file)), Some(Status::KeystoreReadOnly));

@@ -6,7 +6,7 @@ use crate::folder::{Folder, new_key, quiet};
 fn more_keys_than_the_cache_holds_all_work() {
     let folder = Folder::without_a_disk();
     drop(folder.create());
-    let kms = kms::Kms::open(&folder.store(), &quiet().cache_keys(10)).unwrap();
+    let kms = kms::Keystore::open(&folder.store(), &quiet().cache_keys(10)).unwrap();
     let keys: Vec<String> = (0..1000).map(|_| new_key(&kms, None)).collect();
     let blobs: Vec<Vec<u8>> = keys.iter().map(|key| kms.encrypt(key, key.as_bytes(), &[]).unwrap()).collect();
     for key in keys.iter().step_by(3) {

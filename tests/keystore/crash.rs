@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kms::Kms;
+use kms::Keystore;
 
 use crate::folder::{Folder, new_key, quiet, scaled, status, versions};
 use crate::other_sqlite::with_other_sqlite;
@@ -12,7 +12,7 @@ use crate::worker::{Worker, heard};
 /// and close the file behind the library's back all the while. Tells each change once it is acknowledged.
 pub fn change(arguments: &[String]) {
     let (store, count) = (arguments[0].clone(), arguments[1].parse::<usize>().unwrap());
-    let kms = Kms::open(&store, &quiet()).unwrap();
+    let kms = Keystore::open(&store, &quiet()).unwrap();
     let key = match arguments[2].as_str() {
         "-" => new_key(&kms, None),
         key => key.to_owned(),
@@ -55,7 +55,7 @@ pub fn unhex(text: &str) -> Vec<u8> {
 }
 
 /// Checks what [`change`] told of; how many changes were acknowledged, kept and failed.
-pub fn check_acknowledged(kms: &Kms, lines: &[String]) -> (usize, usize, usize) {
+pub fn check_acknowledged(kms: &Keystore, lines: &[String]) -> (usize, usize, usize) {
     let (mut acknowledged, mut kept, mut failed) = (0, 0, 0);
     for line in lines {
         match *line.split(' ').collect::<Vec<_>>() {

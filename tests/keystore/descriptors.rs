@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use kms::{CreateKey, Kms, Options, Status};
+use kms::{CreateKey, Keystore, Options, Status};
 
 use crate::child::{fork, wait_for};
 use crate::folder::{Folder, key_ids, new_key, quiet, status, versions};
@@ -55,8 +55,8 @@ pub fn low(arguments: &[String]) {
     let store = folder.join("keys.db");
     let store = store.to_str().unwrap();
     log_beside(&closed, || {
-        let kms = Kms::open(store, &options(folder).create(true)).unwrap();
-        let reader = Kms::open(store, &options(folder).read_only(true)).unwrap();
+        let kms = Keystore::open(store, &options(folder).create(true)).unwrap();
+        let reader = Keystore::open(store, &options(folder).read_only(true)).unwrap();
         for round in 0..5 {
             let key = new_key(&kms, None);
             kms.rotate(&key).unwrap();
@@ -87,7 +87,7 @@ fn whole_after(closed: &str, fault: Option<&str>) -> bool {
         command.status().unwrap().success()
     };
     let ran = run() && run();
-    let whole = Kms::open(&folder.store(), &options(&path)).is_ok_and(|kms| {
+    let whole = Keystore::open(&folder.store(), &options(&path)).is_ok_and(|kms| {
         let keys = kms.verify(|fault| {
             println!("{fault:?}");
             true
@@ -99,7 +99,7 @@ fn whole_after(closed: &str, fault: Option<&str>) -> bool {
     let backups: Vec<PathBuf> = backups.filter(|p| p.to_str().unwrap().contains("backup")).collect();
     let restores = |backup: &PathBuf| {
         let options = Options::new().root_key_file(path.join("root.key")).rotation_thread(false);
-        Kms::open(backup.to_str().unwrap(), &options).is_ok_and(|kms| kms.verify(|_| true).is_ok())
+        Keystore::open(backup.to_str().unwrap(), &options).is_ok_and(|kms| kms.verify(|_| true).is_ok())
     };
     ran && whole && backups.len() == 10 && backups.iter().all(restores)
 }
@@ -165,7 +165,7 @@ pub fn become_daemon(arguments: &[String]) {
     let [folder, same, read_only] = arguments else { panic!("three arguments") };
     let (folder, same) = (Path::new(folder), same == "same");
     let store = folder.join("keys.db");
-    let kms = Kms::open(store.to_str().unwrap(), &options(folder).read_only(read_only == "reads")).unwrap();
+    let kms = Keystore::open(store.to_str().unwrap(), &options(folder).read_only(read_only == "reads")).unwrap();
     let mut seen = 0;
     while let Some(word) = heard() {
         if word == "close" {
@@ -188,7 +188,7 @@ pub fn fork_then_close(arguments: &[String]) {
     let [folder] = arguments else { panic!("one argument") };
     let folder = Path::new(folder);
     let store = folder.join("keys.db");
-    let kms = Kms::open(store.to_str().unwrap(), &options(folder).rotation_thread(true).create(true)).unwrap();
+    let kms = Keystore::open(store.to_str().unwrap(), &options(folder).rotation_thread(true).create(true)).unwrap();
     let key = new_key(&kms, None);
     let daemon = fork(|| {
         let daemon = fork(|| {
@@ -213,7 +213,7 @@ fn a_daemon_goes_on_with_the_handle_that_was_opened_before_it_closed_all_descrip
     Worker::start("fork-then-close", &[folder.path("").to_str().unwrap()]).finish();
 }
 
-fn use_it(kms: &Kms, reads: bool, seen: &mut usize) -> String {
+fn use_it(kms: &Keystore, reads: bool, seen: &mut usize) -> String {
     if reads {
         let mut count = 0;
         return match kms.list_keys(None, usize::MAX, |_| {
@@ -238,7 +238,7 @@ fn use_it(kms: &Kms, reads: bool, seen: &mut usize) -> String {
 fn lost_beside(same: &str, reads: &str, fault: Option<&str>) -> (usize, Vec<String>) {
     let folder = Folder::without_a_disk();
     let path = folder.path("");
-    let kms = Kms::open(&folder.store(), &options(&path).create(true)).unwrap();
+    let kms = Keystore::open(&folder.store(), &options(&path).create(true)).unwrap();
     let environment: Vec<(&str, &str)> = fault.map(|name| (name, "1")).into_iter().collect();
     let mut daemon = Worker::start_with("become-daemon", &[path.to_str().unwrap(), same, reads], &environment);
     let mut acknowledged = BTreeSet::new();
@@ -254,7 +254,7 @@ fn lost_beside(same: &str, reads: &str, fault: Option<&str>) -> (usize, Vec<Stri
     }
     daemon.end();
     drop(kms);
-    let kms = Kms::open(&folder.store(), &options(&path)).unwrap();
+    let kms = Keystore::open(&folder.store(), &options(&path)).unwrap();
     kms.verify(|fault| panic!("{fault:?}")).unwrap();
     let kept: BTreeSet<String> = key_ids(&kms).into_iter().collect();
     (acknowledged.difference(&kept).count(), refused)
@@ -283,7 +283,7 @@ fn without_the_check_a_host_that_closes_all_descriptors_is_harmed() {
 /// Closes all descriptors again and again beside calls that are just running.
 pub fn close_beside(arguments: &[String]) {
     let [folder] = arguments else { panic!("one argument") };
-    let kms = Kms::open(&format!("{folder}/keys.db"), &quiet()).unwrap();
+    let kms = Keystore::open(&format!("{folder}/keys.db"), &quiet()).unwrap();
     let until = Instant::now() + Duration::from_millis(1500);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -324,7 +324,7 @@ fn no_acknowledged_change_is_lost_where_descriptors_are_closed_within_a_call() {
 /// Encrypts all the time, whatever becomes of the keystore, for a second.
 pub fn encrypt_always(arguments: &[String]) {
     let [store, key] = arguments else { panic!("two arguments") };
-    let kms = Kms::open(store, &quiet()).unwrap();
+    let kms = Keystore::open(store, &quiet()).unwrap();
     let until = Instant::now() + Duration::from_secs(1);
     kms.encrypt(key, b"x", &[]).unwrap();
     println!("begun");
@@ -345,7 +345,7 @@ fn a_copy_that_replaces_files_by_name_ends_no_process() {
         std::fs::create_dir(folder.path("live")).unwrap();
         let store = folder.path("live/keys.db");
         let store = store.to_str().unwrap();
-        let key = new_key(&Kms::open(store, &quiet().create(true)).unwrap(), None);
+        let key = new_key(&Keystore::open(store, &quiet().create(true)).unwrap(), None);
         let mut worker = Worker::start("encrypt-always", &[store, &key]);
         assert_eq!(worker.hear(), "begun");
         for _ in 0..5 {

@@ -1,6 +1,6 @@
 //! Rows edited behind the library's back are refused, and hurt no other key.
 
-use kms::{Kms, Status};
+use kms::{Keystore, Status};
 use rusqlite::types::Value;
 
 use crate::folder::{Folder, new_key, quiet, status, versions};
@@ -32,7 +32,7 @@ fn row_of(sqlite: &rusqlite::Connection, key: &str) -> i64 {
 
 impl Victims {
     /// What using key `number` says, each way; a plaintext must be the right one.
-    fn uses(&self, kms: &Kms, number: usize) -> Vec<Option<Status>> {
+    fn uses(&self, kms: &Keystore, number: usize) -> Vec<Option<Status>> {
         let (key, blobs) = &self.keys[number];
         let mut found = vec![status(kms.encrypt(key, b"x", &[])), status(kms.describe_key(key))];
         for (blob, age) in blobs.iter().zip(["old", "new"]) {
@@ -47,7 +47,7 @@ impl Victims {
 
     /// Nothing but the right plaintext or an error; the third key is unharmed.
     fn check(&self, what: &str) -> Vec<Option<Status>> {
-        let kms = Kms::open(&self.folder.store(), &quiet()).unwrap();
+        let kms = Keystore::open(&self.folder.store(), &quiet()).unwrap();
         let mut found = self.uses(&kms, 0);
         found.extend(self.uses(&kms, 1));
         assert_eq!(self.uses(&kms, 2), [None; 4], "{what}: another key is harmed");
@@ -229,7 +229,7 @@ fn an_altered_description_is_refused_at_open() {
     ] {
         let victims = victims();
         victims.folder.sqlite().execute_batch(sql).unwrap();
-        let found = status(Kms::open(&victims.folder.store(), &quiet()));
+        let found = status(Keystore::open(&victims.folder.store(), &quiet()));
         assert!(matches!(found, Some(Status::WrongRootKey | Status::KeystoreCorrupt)), "{sql}: {found:?}");
     }
 }
@@ -253,7 +253,7 @@ fn one_damaged_key_does_not_stop_the_others_from_rotating() {
     let victims = victims();
     let clock = kms::ManualClock::at(4_000_000_000_000);
     victims.folder.sqlite().execute_batch("UPDATE key SET description = 'x' WHERE row = 1").unwrap();
-    let kms = Kms::open(&victims.folder.store(), &quiet().clock(clock)).unwrap();
+    let kms = Keystore::open(&victims.folder.store(), &quiet().clock(clock)).unwrap();
     let ticked = kms.tick().unwrap();
     assert_eq!((ticked.rotated, ticked.damaged), (2, 1));
     assert_eq!(versions(&kms, &victims.keys[2].0).len(), 3);

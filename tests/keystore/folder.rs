@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kms::{CreateKey, Interval, Kms, Options, Result, Status};
+use kms::{CreateKey, Interval, Keystore, Options, Result, Status};
 
 pub const ROOT: [u8; 32] = [7; 32];
 
@@ -31,12 +31,12 @@ impl Folder {
     }
 
     /// Makes (or opens) the keystore under [`ROOT`], without a rotation thread.
-    pub fn create(&self) -> Kms {
-        Kms::open(&self.store(), &quiet().create(true)).unwrap()
+    pub fn create(&self) -> Keystore {
+        Keystore::open(&self.store(), &quiet().create(true)).unwrap()
     }
 
-    pub fn open(&self) -> Kms {
-        Kms::open(&self.store(), &quiet()).unwrap()
+    pub fn open(&self) -> Keystore {
+        Keystore::open(&self.store(), &quiet()).unwrap()
     }
 
     /// The host's own SQLite on the keystore's file.
@@ -67,12 +67,12 @@ pub fn seconds(seconds: i64) -> Interval {
     Interval::from_seconds(seconds).unwrap()
 }
 
-pub fn new_key(kms: &Kms, rotate_every_s: Option<i64>) -> String {
+pub fn new_key(kms: &Keystore, rotate_every_s: Option<i64>) -> String {
     let request = CreateKey { rotate_every: rotate_every_s.map(seconds), ..CreateKey::default() };
     kms.create_key(&request).unwrap().to_string()
 }
 
-pub fn key_ids(kms: &Kms) -> Vec<String> {
+pub fn key_ids(kms: &Keystore) -> Vec<String> {
     let mut ids = Vec::new();
     kms.list_keys(None, usize::MAX, |key| {
         ids.push(key.id.to_string());
@@ -83,7 +83,7 @@ pub fn key_ids(kms: &Kms) -> Vec<String> {
 }
 
 /// A key's version ids, newest first; exactly the first must be the primary.
-pub fn versions(kms: &Kms, key: &str) -> Vec<String> {
+pub fn versions(kms: &Keystore, key: &str) -> Vec<String> {
     let (mut ids, mut primaries, mut numbers) = (Vec::new(), Vec::new(), Vec::new());
     kms.list_key_versions(key, None, usize::MAX, |version, primary| {
         ids.push(version.id.to_string());

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use kms::{Kms, Options, Status};
+use kms::{Keystore, Options, Status};
 
 use crate::child::{fork, wait_for};
 use crate::folder::{Folder, key_ids, new_key, quiet, scaled, status, versions};
@@ -31,7 +31,7 @@ fn nonce(blob: &[u8]) -> [u8; 24] {
 pub fn fork_often(arguments: &[String]) {
     let wrapper: Arc<Counting> = Arc::default();
     let options = Options::new().root_callback(Arc::clone(&wrapper) as _).create(true);
-    let kms = Arc::new(Kms::open(&arguments[0], &options).unwrap());
+    let kms = Arc::new(Keystore::open(&arguments[0], &options).unwrap());
     let keys: Vec<String> = (0..4).map(|_| new_key(&kms, Some(1))).collect();
     let unwraps = wrapper.unwraps.load(Ordering::SeqCst);
     let stop = Arc::new(AtomicBool::new(false));
@@ -113,7 +113,7 @@ pub fn fork_at_exit(arguments: &[String]) {
         let child = fork(|| true);
         println!("{}", wait_for(child));
     }
-    let kms = Kms::open(&arguments[0], &quiet().create(true)).unwrap();
+    let kms = Keystore::open(&arguments[0], &quiet().create(true)).unwrap();
     let key = new_key(&kms, None);
     assert_eq!(wait_for(fork(|| kms.encrypt(&key, b"x", &[]).is_ok())), 0);
     // SAFETY: a function that may run at exit.
@@ -128,7 +128,7 @@ fn a_function_run_at_exit_may_fork() {
 
 /// Role. A `memory:` keystore and its child.
 pub fn fork_memory(_: &[String]) {
-    let kms = Kms::open("memory:", &quiet()).unwrap();
+    let kms = Keystore::open("memory:", &quiet()).unwrap();
     let key = new_key(&kms, None);
     let blob = kms.encrypt(&key, b"x", &[]).unwrap();
     let forked = || {
@@ -155,7 +155,7 @@ fn a_keystore_in_memory_says_so_in_a_child() {
 
 /// Role. Argument: the store. Leaves an idle child behind, then writes until it is killed.
 pub fn leave_child(arguments: &[String]) {
-    let kms = Kms::open(&arguments[0], &quiet()).unwrap();
+    let kms = Keystore::open(&arguments[0], &quiet()).unwrap();
     let key = key_ids(&kms)[0].clone();
     let writing = Arc::new(kms);
     let also = Arc::clone(&writing);
@@ -200,7 +200,7 @@ fn an_idle_child_does_not_keep_its_dead_parents_lock() {
 pub fn fork_beside_opening(arguments: &[String]) {
     let path = |name: String| format!("{}/{name}.db", arguments[0]);
     let use_one = |path: &str| {
-        let kms = Kms::open(path, &quiet().create(true)).unwrap();
+        let kms = Keystore::open(path, &quiet().create(true)).unwrap();
         let key = new_key(&kms, None);
         kms.encrypt(&key, b"x", &[]).is_ok()
     };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use kms::{Kms, Options};
+use kms::{Keystore, Options};
 
 use crate::child::wait_for;
 use crate::folder::{Folder, ROOT, choose, key_ids, new_key, quiet, seconds, versions};
@@ -62,7 +62,7 @@ fn raw_clone(flags: i32) -> i64 {
 }
 
 /// What each child does: opens its parent's blob, encrypts, rotates if so told, and encrypts again. Returns its blobs.
-fn use_all(kms: &Kms, key: &str, before: &[u8], rotates: bool) -> Vec<u8> {
+fn use_all(kms: &Keystore, key: &str, before: &[u8], rotates: bool) -> Vec<u8> {
     assert_eq!(&**kms.decrypt(before, &[]).unwrap(), b"older");
     let mut blobs = Vec::new();
     for number in 0..BLOBS {
@@ -96,7 +96,7 @@ impl Seen {
 }
 
 /// One thread's kind of work; errors of one thread must not be hidden, so each unwraps.
-fn work(kms: &Kms, kind: usize, number: usize, store: &str, keys: &[String], blobs: &mut Vec<Vec<u8>>) {
+fn work(kms: &Keystore, kind: usize, number: usize, store: &str, keys: &[String], blobs: &mut Vec<Vec<u8>>) {
     let (key, own) = (&keys[0], &keys[kind]);
     let alias = format!("alias/thread-{kind}");
     let blob = kms.encrypt(key, b"older", &[]).unwrap();
@@ -125,7 +125,7 @@ fn work(kms: &Kms, kind: usize, number: usize, store: &str, keys: &[String], blo
             kms.update_rotation_policy(own, Some(seconds(1 + number as i64 % 2))).unwrap();
         }
         6 => {
-            let other = Kms::open(store, &Options::new().root_key(&ROOT)).unwrap();
+            let other = Keystore::open(store, &Options::new().root_key(&ROOT)).unwrap();
             other.encrypt(own, b"older", &[]).unwrap();
         }
         _ => {
@@ -142,7 +142,7 @@ fn work(kms: &Kms, kind: usize, number: usize, store: &str, keys: &[String], blo
 pub fn storm(arguments: &[String]) {
     let (store, count, patience) =
         (&arguments[0], arguments[1].parse::<usize>().unwrap(), arguments[2].parse().unwrap());
-    let kms = Arc::new(Kms::open(store, &Options::new().root_key(&ROOT).create(true)).unwrap());
+    let kms = Arc::new(Keystore::open(store, &Options::new().root_key(&ROOT).create(true)).unwrap());
     let keys: Vec<String> = (0..8).map(|_| new_key(&kms, Some(1))).collect();
     let before = kms.encrypt(&keys[0], b"older", &[]).unwrap();
     let stop = Arc::new(AtomicBool::new(false));
@@ -202,7 +202,7 @@ fn forks(count: usize, patience: u32, environment: &[(&str, &str)]) -> String {
     let arguments = [&folder.store(), &*count.to_string(), &*patience.to_string()];
     let told = Worker::start_with("storm", &arguments, environment).drain().join(" ");
     println!("{environment:?}: {told}");
-    let kms = Kms::open(&folder.store(), &quiet()).unwrap();
+    let kms = Keystore::open(&folder.store(), &quiet()).unwrap();
     for key in key_ids(&kms) {
         versions(&kms, &key);
     }
@@ -236,7 +236,7 @@ pub fn cloned(arguments: &[String]) {
     let flags = if kind == "namespace" { libc::CLONE_NEWPID } else { 0 };
     let options = quiet().create(true);
     let run = || {
-        let kms = Kms::open(store, &options).unwrap();
+        let kms = Keystore::open(store, &options).unwrap();
         let key = new_key(&kms, None);
         let before = kms.encrypt(&key, b"older", &[]).unwrap();
         let mut seen = Seen::default();

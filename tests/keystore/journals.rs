@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use kms::{CreateKey, Kms, Status};
+use kms::{CreateKey, Keystore, Status};
 
 use crate::folder::{Folder, choose, new_key, quiet, status};
 use crate::worker::Worker;
@@ -29,7 +29,7 @@ fn with_newer_copy() -> (Folder, std::path::PathBuf) {
 /// Opens what is at the path and verifies it; what was found.
 fn verified(store: &str) -> String {
     let mut faults = 0;
-    let kms = match Kms::open(store, &quiet()) {
+    let kms = match Keystore::open(store, &quiet()) {
         Ok(kms) => kms,
         Err(error) => return format!("{:?}", error.status()),
     };
@@ -43,7 +43,7 @@ fn verified(store: &str) -> String {
 /// Role. Arguments: the store, and the copy that is moved there during a transaction of another connection.
 pub fn replace_beside_writer(arguments: &[String]) {
     let [store, copy] = arguments else { panic!("arguments") };
-    let kms = Kms::open(store, &quiet()).unwrap();
+    let kms = Keystore::open(store, &quiet()).unwrap();
     let writer = rusqlite::Connection::open(store).unwrap();
     writer
         .execute_batch(
@@ -56,8 +56,8 @@ pub fn replace_beside_writer(arguments: &[String]) {
     std::fs::rename(copy, store).unwrap();
     let before = std::fs::read(store).unwrap();
     let short = || quiet().busy_timeout(Duration::from_millis(50));
-    println!("{:?}", status(Kms::open(store, &short())));
-    println!("{:?}", status(Kms::open(store, &short().read_only(true))));
+    println!("{:?}", status(Keystore::open(store, &short())));
+    println!("{:?}", status(Keystore::open(store, &short().read_only(true))));
     println!("{}", std::fs::read(store).unwrap() == before);
     writer.execute_batch("ROLLBACK").unwrap();
     drop((writer, kms));
@@ -93,7 +93,7 @@ pub fn create_always(arguments: &[String]) {
     });
     let mut first = true;
     loop {
-        let Ok(kms) = Kms::open(&arguments[0], &quiet()) else { continue };
+        let Ok(kms) = Keystore::open(&arguments[0], &quiet()) else { continue };
         while kms.create_key(&CreateKey::default()).is_ok() {
             if std::mem::take(&mut first) {
                 println!("created");
@@ -146,12 +146,12 @@ fn a_journal_that_is_no_file_is_refused_by_name() {
             assert!(error.to_string().contains("keys.db-journal is not a regular file"), "{kind}, {what}: {error}");
         };
         named("an open handle", open.create_key(&CreateKey::default()).unwrap_err());
-        named("open", Kms::open(&folder.store(), &quiet()).err().unwrap());
-        named("read-only", Kms::open(&folder.store(), &quiet().read_only(true)).err().unwrap());
-        named("create where one is", Kms::open(&folder.store(), &quiet().create(true)).err().unwrap());
+        named("open", Keystore::open(&folder.store(), &quiet()).err().unwrap());
+        named("read-only", Keystore::open(&folder.store(), &quiet().read_only(true)).err().unwrap());
+        named("create where one is", Keystore::open(&folder.store(), &quiet().create(true)).err().unwrap());
         drop(open);
         std::fs::remove_file(folder.store()).unwrap();
-        named("create", Kms::open(&folder.store(), &quiet().create(true)).err().unwrap());
+        named("create", Keystore::open(&folder.store(), &quiet().create(true)).err().unwrap());
         assert!(!Path::new(&folder.store()).exists(), "{kind}");
     }
 }

@@ -18,7 +18,7 @@ fn changes_beside_a_meddling_host(count: usize, environment: &[(&str, &str)]) ->
     }
     let told: Vec<Vec<String>> = workers.into_iter().map(Worker::drain).collect();
     let broken = told.iter().filter(|lines| lines.len() < count).count();
-    let Ok(kms) = kms::Kms::open(&folder.store(), &crate::folder::quiet()) else { return (1, 0, 0, broken) };
+    let Ok(kms) = kms::Keystore::open(&folder.store(), &crate::folder::quiet()) else { return (1, 0, 0, broken) };
     let mut sum = (0, 0, 0, broken);
     for lines in &told {
         let (acknowledged, kept, failed) = check_acknowledged(&kms, lines);

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use kms::{CreateKey, Kms, Options, Origin, Wrapping};
+use kms::{CreateKey, Keystore, Options, Origin, Wrapping};
 
 use crate::folder::Folder;
 use crate::worker::Worker;
@@ -28,7 +28,8 @@ fn say(name: &str, value: &[u8]) {
 pub fn make_everything(arguments: &[String]) {
     let [folder] = arguments else { panic!("a folder") };
     let (store, key_file) = (format!("{folder}/keys.db"), format!("{folder}/root.key"));
-    let kms = Kms::open(&store, &Options::new().root_key_file(&key_file).create(true).rotation_thread(false)).unwrap();
+    let kms =
+        Keystore::open(&store, &Options::new().root_key_file(&key_file).create(true).rotation_thread(false)).unwrap();
     say("root key", &std::fs::read(&key_file).unwrap());
     let key = kms.create_key(&CreateKey::default()).unwrap().to_string();
     say("key id", key.as_bytes());

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use kms::{KeyState, Kms, Options};
+use kms::{KeyState, Keystore, Options};
 
 use crate::crash::{hex, unhex};
 use crate::folder::{Folder, ROOT, choose, key_ids, new_key, quiet, seconds, versions};
@@ -36,7 +36,7 @@ impl Log {
 pub fn mix(arguments: &[String]) {
     let [store, log, name, shared @ ..] = arguments else { panic!("arguments") };
     let mut log = Log(std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap());
-    let kms = Kms::open(store, &Options::new().root_key(&ROOT)).unwrap();
+    let kms = Keystore::open(store, &Options::new().root_key(&ROOT)).unwrap();
     let own = new_key(&kms, None);
     log.line(&format!("created {own}"));
     let alias = format!("alias/{name}");
@@ -86,7 +86,7 @@ pub fn mix(arguments: &[String]) {
 }
 
 /// What is stored, as a log line would say it.
-fn stored(kms: &Kms, what: &str, of: &str) -> String {
+fn stored(kms: &Keystore, what: &str, of: &str) -> String {
     match what {
         "state" => match kms.describe_key(of).unwrap().state {
             KeyState::Enabled => "Enabled".into(),
@@ -112,7 +112,7 @@ struct Found {
 }
 
 /// Holds every line of one log against the keystore.
-fn check(kms: &Kms, log: &str, versions: &HashMap<String, Vec<String>>, found: &mut Found) {
+fn check(kms: &Keystore, log: &str, versions: &HashMap<String, Vec<String>>, found: &mut Found) {
     let mut last: HashMap<(String, String), (String, Option<String>)> = HashMap::new();
     for line in log.lines() {
         let words: Vec<&str> = line.split(' ').collect();
@@ -186,7 +186,7 @@ fn eight_processes_lose_nothing_while_one_of_them_is_killed_every_second() {
     for mut worker in workers {
         worker.kill_only();
     }
-    let kms = Kms::open(&folder.store(), &quiet()).unwrap();
+    let kms = Keystore::open(&folder.store(), &quiet()).unwrap();
     let all: HashMap<String, Vec<String>> =
         key_ids(&kms).into_iter().map(|key| (key.clone(), versions(&kms, &key))).collect();
     let mut found = Found::default();
@@ -203,7 +203,7 @@ fn eight_processes_lose_nothing_while_one_of_them_is_killed_every_second() {
 }
 
 /// Processes take turns, also in time.
-fn dates_run_forwards(kms: &Kms, key: &str) {
+fn dates_run_forwards(kms: &Keystore, key: &str) {
     let mut dates = Vec::new();
     kms.list_key_versions(key, None, usize::MAX, |version, _| {
         dates.push(version.created.millis());

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use kms::{Kms, Options, RootWrapper, Status};
+use kms::{Keystore, Options, RootWrapper, Status};
 
 use crate::folder::{Folder, ROOT, new_key, quiet, status};
 use crate::roots::{toy_unwrap, toy_wrap};
@@ -13,7 +13,7 @@ fn refused(prepare: impl FnOnce(&Folder), options: &Options) -> Option<Status> {
     new_key(&folder.create(), None);
     prepare(&folder);
     let before = folder.snapshot();
-    let found = status(Kms::open(&folder.store(), options));
+    let found = status(Keystore::open(&folder.store(), options));
     assert!(folder.snapshot() == before, "a refused open changed the folder: {found:?}");
     found
 }
@@ -107,9 +107,9 @@ fn a_wrong_root_key_is_refused() {
         (callback(5), callback(6), Status::RootKeyUnavailable),
     ] {
         let folder = Folder::new();
-        drop(Kms::open(&folder.store(), &right.create(true)).unwrap());
+        drop(Keystore::open(&folder.store(), &right.create(true)).unwrap());
         let before = folder.snapshot();
-        assert_eq!(status(Kms::open(&folder.store(), &wrong)), Some(expected));
+        assert_eq!(status(Keystore::open(&folder.store(), &wrong)), Some(expected));
         assert!(folder.snapshot() == before, "a wrong root key changed the folder");
     }
 }
@@ -118,23 +118,23 @@ fn a_wrong_root_key_is_refused() {
 fn key_file_and_store_belong_together() {
     let by_file = |folder: &Folder| Options::new().root_key_file(folder.path("root.key")).rotation_thread(false);
     let folder = Folder::new();
-    drop(Kms::open(&folder.store(), &by_file(&folder).create(true)).unwrap());
+    drop(Keystore::open(&folder.store(), &by_file(&folder).create(true)).unwrap());
     let key = std::fs::read(folder.path("root.key")).unwrap();
     assert_eq!(key.len(), 32);
     for name in ["root.key", "keys.db", "keys.db-gen"] {
         assert_eq!(std::fs::metadata(folder.path(name)).unwrap().mode() & 0o777, 0o600, "{name}");
     }
     assert_eq!(folder.snapshot().len(), 3, "something was left behind: {:?}", folder.snapshot().keys());
-    drop(Kms::open(&folder.store(), &by_file(&folder).create(true)).unwrap());
+    drop(Keystore::open(&folder.store(), &by_file(&folder).create(true)).unwrap());
     assert_eq!(std::fs::read(folder.path("root.key")).unwrap(), key, "`create` made the key file anew");
 
     let spoilt = |spoil: &dyn Fn(&Folder), expected: Status| {
         for create in [false, true] {
             let folder = Folder::new();
-            drop(Kms::open(&folder.store(), &by_file(&folder).create(true)).unwrap());
+            drop(Keystore::open(&folder.store(), &by_file(&folder).create(true)).unwrap());
             spoil(&folder);
             let before = folder.snapshot();
-            assert_eq!(status(Kms::open(&folder.store(), &by_file(&folder).create(create))), Some(expected));
+            assert_eq!(status(Keystore::open(&folder.store(), &by_file(&folder).create(create))), Some(expected));
             assert!(folder.snapshot() == before, "a refused open changed the folder: {expected:?}");
         }
     };
@@ -165,17 +165,17 @@ fn options_that_contradict_are_refused() {
 fn where_nothing_is_nothing_is_made() {
     let folder = Folder::new();
     for options in [quiet(), quiet().read_only(true), Options::new().root_key_file(folder.path("root.key"))] {
-        assert_eq!(status(Kms::open(&folder.store(), &options)), Some(Status::KeystoreNotFound));
+        assert_eq!(status(Keystore::open(&folder.store(), &options)), Some(Status::KeystoreNotFound));
         assert!(folder.snapshot().is_empty(), "an open without `create` made something");
     }
     let inside = folder.path("no/such/folder.db");
-    assert_eq!(status(Kms::open(inside.to_str().unwrap(), &quiet())), Some(Status::KeystoreNotFound));
+    assert_eq!(status(Keystore::open(inside.to_str().unwrap(), &quiet())), Some(Status::KeystoreNotFound));
     let no_key = Options::new().root_key_file(folder.path("no/such/root.key")).create(true);
     for (store, options, expected) in [
         (inside.to_str().unwrap(), quiet().create(true), Status::KeystoreIo),
         (&folder.store(), no_key, Status::RootKeyUnavailable),
     ] {
-        let error = Kms::open(store, &options).err().expect("made where there is no folder");
+        let error = Keystore::open(store, &options).err().expect("made where there is no folder");
         assert_eq!(error.status(), expected);
         assert!(error.to_string().contains("its folder is not there; make it"), "{error}");
     }

@@ -3,7 +3,7 @@
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 
-use kms::{CreateKey, Kms, Options};
+use kms::{CreateKey, Keystore, Options};
 
 use crate::folder::Folder;
 use crate::roles::UNPRIVILEGED;
@@ -16,7 +16,7 @@ pub fn open_as(arguments: &[String]) {
     let [folder] = arguments else { panic!("one argument") };
     let path = |name: &str| format!("{folder}/{name}");
     let options = Options::new().root_key_file(path("root.key")).anchor_file(path("anchor")).rotation_thread(false);
-    match Kms::open(&path("keys.db"), &options).and_then(|kms| kms.create_key(&CreateKey::default())) {
+    match Keystore::open(&path("keys.db"), &options).and_then(|kms| kms.create_key(&CreateKey::default())) {
         Ok(_) => println!("changed"),
         Err(e) => println!("{:?}: {e}", e.status()),
     }
@@ -27,7 +27,7 @@ fn heard(prepare: impl Fn(&dyn Fn(&str, u32, u32))) -> String {
     let folder = Folder::new();
     let path = folder.path("");
     let options = Options::new().root_key_file(path.join("root.key")).anchor_file(path.join("anchor"));
-    drop(Kms::open(&folder.store(), &options.rotation_thread(false).create(true)).unwrap());
+    drop(Keystore::open(&folder.store(), &options.rotation_thread(false).create(true)).unwrap());
     let set = |name: &str, owner: u32, mode: u32| {
         let path = folder.path(name);
         chown(&path, Some(owner), Some(UNPRIVILEGED)).unwrap();
@@ -96,10 +96,10 @@ fn a_path_of_another_kind_is_named() {
     ] {
         let folder = Folder::new();
         let options = Options::new().root_key_file(folder.path("root.key")).anchor_file(folder.path("anchor"));
-        drop(Kms::open(&folder.store(), &options.clone().create(true)).unwrap());
+        drop(Keystore::open(&folder.store(), &options.clone().create(true)).unwrap());
         std::fs::remove_file(folder.path(name)).unwrap();
         make(&folder.path(name));
-        let text = Kms::open(&folder.store(), &options).err().map(|e| e.to_string()).unwrap_or_default();
+        let text = Keystore::open(&folder.store(), &options).err().map(|e| e.to_string()).unwrap_or_default();
         assert!(text.contains(says), "{name}: {text}");
     }
 }
@@ -113,6 +113,6 @@ fn make_fifo(path: &Path) {
 #[test]
 fn what_is_not_there_is_named_with_the_next_step() {
     let folder = Folder::new();
-    let text = Kms::open(&folder.store(), &crate::folder::quiet()).err().unwrap().to_string();
+    let text = Keystore::open(&folder.store(), &crate::folder::quiet()).err().unwrap().to_string();
     assert_eq!(text, format!("no keystore at {}; pass create to make one", folder.store()));
 }

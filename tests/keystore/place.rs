@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use kms::{Kms, Options, Status};
+use kms::{Keystore, Options, Status};
 
 use crate::folder::{Folder, ROOT, new_key, quiet, status, versions};
 use crate::roles::UNPRIVILEGED;
@@ -76,7 +76,7 @@ fn an_older_copy_in_the_keystores_own_file_is_refused() {
     let folder = Folder::new();
     let kms = folder.create();
     let (key, unread) = (new_key(&kms, None), new_key(&kms, None));
-    let reader = Kms::open(&folder.store(), &quiet().read_only(true)).unwrap();
+    let reader = Keystore::open(&folder.store(), &quiet().read_only(true)).unwrap();
     let older = std::fs::read(folder.store()).unwrap();
     kms.disable_key(&key).unwrap();
     assert_eq!(status(reader.encrypt(&key, b"x", &[])), Some(Status::RejectedDisabled));
@@ -94,7 +94,7 @@ fn an_older_copy_in_the_keystores_own_file_is_refused() {
 /// Role. Argument: the folder of the keystore, opened by its bare name; then the process goes elsewhere.
 pub fn change_folder(arguments: &[String]) {
     std::env::set_current_dir(&arguments[0]).unwrap();
-    let kms = Kms::open("keys.db", &quiet().create(true).anchor_file("anchor")).unwrap();
+    let kms = Keystore::open("keys.db", &quiet().create(true).anchor_file("anchor")).unwrap();
     std::env::set_current_dir("/").unwrap();
     let key = new_key(&kms, None);
     kms.rotate(&key).unwrap();
@@ -115,7 +115,7 @@ fn a_symbolic_link_leads_to_the_same_keystore() {
     let key = new_key(&kms, None);
     let link = folder.path("link.db");
     std::os::unix::fs::symlink(folder.store(), &link).unwrap();
-    let by_link = Kms::open(link.to_str().unwrap(), &quiet()).unwrap();
+    let by_link = Keystore::open(link.to_str().unwrap(), &quiet()).unwrap();
     by_link.encrypt(&key, b"x", &[]).unwrap();
     for _ in 0..20 {
         kms.disable_key(&key).unwrap();
@@ -301,7 +301,7 @@ fn a_read_only_handle_writes_nothing() {
     let folder = Folder::new();
     let key = new_key(&folder.create(), Some(1));
     let before = folder.snapshot();
-    let kms = Kms::open(&folder.store(), &Options::new().root_key(&ROOT).read_only(true)).unwrap();
+    let kms = Keystore::open(&folder.store(), &Options::new().root_key(&ROOT).read_only(true)).unwrap();
     std::thread::sleep(Duration::from_millis(1100));
     kms.encrypt(&key, b"x", &[]).unwrap();
     assert_eq!(status(kms.rotate(&key)), Some(Status::KeystoreReadOnly));

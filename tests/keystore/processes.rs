@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use kms::{Kms, ManualClock, Options};
+use kms::{Keystore, ManualClock, Options};
 
 use crate::folder::{Folder, ROOT, choose, key_ids, new_key, quiet, scaled, versions};
 use crate::worker::{Worker, heard};
@@ -13,7 +13,7 @@ const START_MS: i64 = 1_900_000_000_000;
 pub fn rotate_due(arguments: &[String]) {
     let clock = ManualClock::at(START_MS);
     let options = Options::new().root_key(&ROOT).clock(clock.clone()).rotation_thread(true);
-    let kms = Kms::open(&arguments[0], &options).unwrap();
+    let kms = Keystore::open(&arguments[0], &options).unwrap();
     println!("open");
     while let Some(now) = heard() {
         clock.set(now.parse().unwrap());
@@ -40,7 +40,7 @@ pub fn rotate_due(arguments: &[String]) {
 fn each_due_rotation_happens_exactly_once() {
     for (processes, count) in [(2, scaled(200)), (4, choose(1000, 10_000))] {
         let folder = Folder::without_a_disk();
-        let kms = Kms::open(&folder.store(), &quiet().create(true).clock(ManualClock::at(START_MS))).unwrap();
+        let kms = Keystore::open(&folder.store(), &quiet().create(true).clock(ManualClock::at(START_MS))).unwrap();
         for _ in 0..count {
             new_key(&kms, Some(3600));
         }
@@ -105,7 +105,7 @@ pub fn create_together(arguments: &[String]) {
         Some(path) => Options::new().root_key_file(path),
         None => Options::new().root_key(&ROOT),
     };
-    let kms = Kms::open(&arguments[0], &root.create(true)).unwrap();
+    let kms = Keystore::open(&arguments[0], &root.create(true)).unwrap();
     println!("{}", new_key(&kms, None));
     heard();
     println!("{}", key_ids(&kms).join(" "));
@@ -151,8 +151,8 @@ fn opening_waits_for_a_writer_that_is_committing() {
     let until = Instant::now() + Duration::from_millis(1500);
     let mut opened = 0;
     while Instant::now() < until {
-        let kms =
-            Kms::open(&folder.store(), &quiet()).unwrap_or_else(|e| panic!("open {opened}: {:?}: {e}", e.status()));
+        let kms = Keystore::open(&folder.store(), &quiet())
+            .unwrap_or_else(|e| panic!("open {opened}: {:?}: {e}", e.status()));
         kms.describe_key(&key).unwrap();
         opened += 1;
     }

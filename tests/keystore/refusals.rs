@@ -1,6 +1,6 @@
 //! What the operating system refuses: there is another way, or the text says what the system said and what to do.
 
-use kms::{CreateKey, Kms, Options};
+use kms::{CreateKey, Keystore, Options};
 
 use crate::folder::{Folder, quiet};
 use crate::worker::{Worker, heard};
@@ -57,7 +57,7 @@ pub fn under_refusals(arguments: &[String]) {
     before.split(',').for_each(refuse_by_name);
     let path = |name: &str| format!("{folder}/{name}");
     let options = Options::new().root_key_file(path("root.key")).rotation_thread(false).create(true);
-    let opened = Kms::open(&path("keys.db"), &options);
+    let opened = Keystore::open(&path("keys.db"), &options);
     after.split(',').for_each(refuse_by_name);
     match opened.and_then(|kms| kms.create_key(&CreateKey::default())) {
         Ok(_) => println!("made"),
@@ -142,17 +142,17 @@ fn a_failed_creation_leaves_nothing() {
     ];
     for (what, options) in broken {
         for options in [options.clone(), options.anchor_file(&anchor)] {
-            assert!(Kms::open(&folder.store(), &options.rotation_thread(false).create(true)).is_err(), "{what}");
+            assert!(Keystore::open(&folder.store(), &options.rotation_thread(false).create(true)).is_err(), "{what}");
             assert!(folder.snapshot().is_empty(), "{what}: left behind: {:?}", folder.snapshot().keys());
         }
     }
     let elsewhere = folder.path("no such folder/anchor");
-    assert!(Kms::open(&folder.store(), &quiet().anchor_file(&elsewhere).create(true)).is_err());
+    assert!(Keystore::open(&folder.store(), &quiet().anchor_file(&elsewhere).create(true)).is_err());
     assert!(folder.snapshot().is_empty(), "the anchor's folder is missing: {:?}", folder.snapshot().keys());
     // An empty anchor that the user made stays.
     std::fs::write(&anchor, []).unwrap();
     let options = Options::new().root_key_file(&far).anchor_file(&anchor).rotation_thread(false).create(true);
-    assert!(Kms::open(&folder.store(), &options).is_err());
+    assert!(Keystore::open(&folder.store(), &options).is_err());
     assert_eq!(folder.snapshot().len(), 1, "the user's anchor was removed");
 }
 
@@ -165,7 +165,7 @@ fn a_root_that_was_not_changed_leaves_no_key_file() {
     let before = folder.snapshot().len();
     let path = folder.path("new.key");
     drop(kms);
-    let kms = Kms::open(&folder.store(), &quiet().busy_timeout(std::time::Duration::from_millis(50))).unwrap();
+    let kms = Keystore::open(&folder.store(), &quiet().busy_timeout(std::time::Duration::from_millis(50))).unwrap();
     let refused = kms.change_root(&Options::new().root_key_file(&path).create(true));
     assert_eq!(crate::folder::status(refused), Some(kms::Status::KeystoreBusy));
     assert!(!path.exists(), "a key file that opens nothing is left");

@@ -5,13 +5,13 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use kms::{EventKind, Kms, Options, Status};
+use kms::{EventKind, Keystore, Options, Status};
 
 use crate::folder::{Folder, ROOT, new_key, quiet, status, versions};
 
 /// A handle that only encrypts and decrypts, and what it was told.
 struct User {
-    kms: Kms,
+    kms: Keystore,
     told: Arc<Mutex<Vec<Option<Status>>>>,
 }
 
@@ -36,7 +36,7 @@ impl User {
                 note.lock().unwrap().push(event.status);
             }
         });
-        Self { kms: Kms::open(path, &options).unwrap(), told }
+        Self { kms: Keystore::open(path, &options).unwrap(), told }
     }
 
     /// Events come from a thread of their own.
@@ -346,7 +346,7 @@ fn the_hot_journal_of_the_file_in_its_place_is_left_alone() {
             user.waits_for(&key, Some(Status::KeystoreReplaced), kind);
         }
         drop(user);
-        let opened = Kms::open(&folder.store(), &quiet()).unwrap();
+        let opened = Keystore::open(&folder.store(), &quiet()).unwrap();
         opened.verify(|fault| panic!("{kind}: {fault:?}")).unwrap();
         opened.encrypt(&their_key, b"x", &[]).unwrap();
         assert!(std::fs::read(folder.store()).unwrap() != before, "{kind}: there was nothing to play back");

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kms::{Kms, Options, RootKind, Status};
+use kms::{Keystore, Options, RootKind, Status};
 
 use crate::folder::{Folder, ROOT, new_key, quiet, status};
 use crate::roots::Counting;
@@ -16,7 +16,7 @@ fn passphrase(text: &str) -> Options {
 }
 
 fn opens(folder: &Folder, options: &Options) -> Option<Status> {
-    status(Kms::open(&folder.store(), options))
+    status(Keystore::open(&folder.store(), options))
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn each_of_several_roots_opens_the_keystore() {
     drop(kms);
     for (at, root) in roots.iter().enumerate() {
         for root in [root.clone().create(false), root.clone().create(false).read_only(true)] {
-            let kms = Kms::open(&folder.store(), &root).unwrap();
+            let kms = Keystore::open(&folder.store(), &root).unwrap();
             assert_eq!(&**kms.decrypt(&blob, &[]).unwrap(), b"kept");
             let opened: Vec<bool> = kms.list_root_slots().unwrap().iter().map(|slot| slot.opened_this_handle).collect();
             assert!(opened.iter().enumerate().all(|(slot, opened)| *opened == (slot == at + 1)), "{opened:?}");
@@ -84,7 +84,7 @@ fn a_removed_root_opens_nothing_and_the_last_stays() {
     assert_eq!(opens(&folder, &quiet()), Some(Status::WrongRootKey));
     assert_eq!(opens(&folder, &passphrase("recovery")), None);
     // A copy made before is opened by what opened it then.
-    drop(Kms::open(folder.path("old.db").to_str().unwrap(), &quiet()).unwrap());
+    drop(Keystore::open(folder.path("old.db").to_str().unwrap(), &quiet()).unwrap());
     // The slot that was removed, put back from that copy.
     let sqlite = folder.sqlite();
     sqlite.execute("ATTACH ? AS old", [folder.path("old.db").to_str().unwrap()]).unwrap();
@@ -122,7 +122,7 @@ fn a_keystore_has_at_most_eight_slots() {
 fn a_root_that_opens_the_keystore_is_not_taken_again() {
     let folder = Folder::new();
     let file = Options::new().rotation_thread(false).root_key_file(folder.path("root.key")).create(true);
-    let kms = Kms::open(&folder.store(), &file).unwrap();
+    let kms = Keystore::open(&folder.store(), &file).unwrap();
     kms.add_root_slot(&passphrase("recovery"), None).unwrap();
     let before = folder.snapshot();
     let the_file = std::fs::read(folder.path("root.key")).unwrap();
@@ -149,7 +149,7 @@ fn a_root_key_of_zeros_is_refused_everywhere() {
     std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let by_file = Options::new().root_key_file(&file);
     for (root, expected) in [(zeros, Status::InvalidArgument), (by_file, Status::RootKeyUnavailable)] {
-        assert!(Kms::open(&folder.store(), &root.clone().create(true)).is_err());
+        assert!(Keystore::open(&folder.store(), &root.clone().create(true)).is_err());
         assert!(!folder.path("keys.db").exists(), "a keystore was made under a key of zeros");
         let elsewhere = Folder::new();
         let kms = elsewhere.create();
@@ -181,9 +181,9 @@ fn a_label_that_the_library_never_wrote_is_noticed() {
 #[test]
 fn crafted_slots_cost_nothing_and_tell_nothing() {
     let folder = Folder::new();
-    drop(Kms::open(&folder.store(), &passphrase("right").create(true)).unwrap());
+    drop(Keystore::open(&folder.store(), &passphrase("right").create(true)).unwrap());
     let text = |options: &Options| {
-        let error = Kms::open(&folder.store(), options).err().expect("opened");
+        let error = Keystore::open(&folder.store(), options).err().expect("opened");
         assert_eq!(error.status(), Status::WrongRootKey);
         error.to_string()
     };
@@ -237,7 +237,7 @@ fn slots_may_be_changed_by_several_handles_at_once() {
     for byte in 60..66 {
         assert_eq!(opens(&folder, &key(byte)), None, "{byte}");
     }
-    let read_only = Kms::open(&folder.store(), &quiet().read_only(true)).unwrap();
+    let read_only = Keystore::open(&folder.store(), &quiet().read_only(true)).unwrap();
     let slot = read_only.list_root_slots().unwrap()[6].id.to_string();
     assert_eq!(status(read_only.remove_root_slot(&slot)), Some(Status::KeystoreReadOnly));
     assert_eq!(status(read_only.add_root_slot(&key(70), None)), Some(Status::KeystoreReadOnly));
@@ -250,8 +250,8 @@ fn a_slot_of_another_keystore_or_form_opens_nothing() {
     let wrapper: Arc<Counting> = Arc::default();
     let options = Options::new().rotation_thread(false).root_callback(Arc::clone(&wrapper) as _);
     let (one, other) = (Folder::new(), Folder::new());
-    drop(Kms::open(&one.store(), &options.clone().create(true)).unwrap());
-    drop(Kms::open(&other.store(), &options.clone().create(true)).unwrap());
+    drop(Keystore::open(&one.store(), &options.clone().create(true)).unwrap());
+    drop(Keystore::open(&other.store(), &options.clone().create(true)).unwrap());
     let sqlite = one.sqlite();
     let whole = std::fs::read(one.store()).unwrap();
     sqlite.execute("ATTACH ? AS other", [other.store()]).unwrap();
@@ -287,7 +287,7 @@ fn a_handle_whose_slot_is_gone_keeps_working() {
 }
 
 /// Calls the library on the handle whose slot it is making.
-struct Reenters(std::sync::Mutex<Option<Arc<Kms>>>);
+struct Reenters(std::sync::Mutex<Option<Arc<Keystore>>>);
 
 impl kms::RootWrapper for Reenters {
     fn wrap(&self, root: &[u8], aad: &[u8]) -> kms::Result<Vec<u8>> {

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use kms::{Kms, Options, RootWrapper, Status};
+use kms::{Keystore, Options, RootWrapper, Status};
 use zeroize::Zeroizing;
 
 use crate::folder::{Folder, new_key, status};
@@ -44,13 +44,13 @@ fn made_and_opened_by(make: impl Fn(&Folder) -> Options) {
     let folder = Folder::new();
     let options = make(&folder).rotation_thread(false);
     let (key, blob) = {
-        let kms = Kms::open(&folder.store(), &options.clone().create(true)).unwrap();
+        let kms = Keystore::open(&folder.store(), &options.clone().create(true)).unwrap();
         let key = new_key(&kms, None);
         let blob = kms.encrypt(&key, b"kept", &[]).unwrap();
         (key, blob)
     };
     for options in [options.clone(), options.clone().create(true), options.read_only(true)] {
-        let kms = Kms::open(&folder.store(), &options).unwrap();
+        let kms = Keystore::open(&folder.store(), &options).unwrap();
         assert_eq!(&**kms.decrypt(&blob, &[]).unwrap(), b"kept");
         kms.encrypt(&key, b"more", &[]).unwrap();
     }
@@ -69,14 +69,14 @@ fn each_kind_of_root_opens_what_it_made() {
 fn a_key_file_is_a_raw_key_in_a_file() {
     let folder = Folder::new();
     let path = folder.path("root.key");
-    drop(Kms::open(&folder.store(), &Options::new().root_key_file(&path).create(true)).unwrap());
+    drop(Keystore::open(&folder.store(), &Options::new().root_key_file(&path).create(true)).unwrap());
     let bytes = std::fs::read(&path).unwrap();
-    drop(Kms::open(&folder.store(), &Options::new().root_key(&bytes)).unwrap());
+    drop(Keystore::open(&folder.store(), &Options::new().root_key(&bytes)).unwrap());
     let elsewhere = Folder::new();
     let copy = elsewhere.path("copy.key");
     std::fs::write(&copy, &bytes).unwrap();
     std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o400)).unwrap();
-    drop(Kms::open(&folder.store(), &Options::new().root_key_file(&copy)).unwrap());
+    drop(Keystore::open(&folder.store(), &Options::new().root_key_file(&copy)).unwrap());
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn the_callback_is_asked_once_per_open() {
     let folder = Folder::new();
     let wrapper: Arc<Counting> = Arc::default();
     let options = Options::new().root_callback(Arc::clone(&wrapper) as _).rotation_thread(false);
-    let kms = Kms::open(&folder.store(), &options.clone().create(true)).unwrap();
+    let kms = Keystore::open(&folder.store(), &options.clone().create(true)).unwrap();
     let counts = || (wrapper.wraps.load(Ordering::SeqCst), wrapper.unwraps.load(Ordering::SeqCst));
     assert_eq!(counts(), (1, 2), "to create: wrapped once, tried twice");
     let key = new_key(&kms, None);
@@ -94,7 +94,7 @@ fn the_callback_is_asked_once_per_open() {
     assert_eq!(counts(), (1, 2), "work asked the callback again");
     drop(kms);
     for opened in 3..6 {
-        drop(Kms::open(&folder.store(), &options).unwrap());
+        drop(Keystore::open(&folder.store(), &options).unwrap());
         assert_eq!(counts(), (1, opened));
     }
 }
@@ -119,12 +119,12 @@ impl RootWrapper for Gives {
 fn what_the_callback_says_is_what_the_caller_hears() {
     let folder = Folder::new();
     let options = |gives| Options::new().root_callback(Arc::new(Gives(gives)));
-    let made = |gives| status(Kms::open(&folder.store(), &options(gives).create(true)));
+    let made = |gives| status(Keystore::open(&folder.store(), &options(gives).create(true)));
     assert_eq!(made(Some(Ok(vec![1; 32]))), Some(Status::RootKeyUnavailable));
     assert!(folder.snapshot().is_empty(), "a keystore was made that nothing opens");
     assert_eq!(made(None), None);
     let before = folder.snapshot();
-    let opened = |gives| status(Kms::open(&folder.store(), &options(Some(gives))));
+    let opened = |gives| status(Keystore::open(&folder.store(), &options(Some(gives))));
     assert_eq!(opened(Err(Status::RootKeyUnavailable)), Some(Status::RootKeyUnavailable));
     assert_eq!(opened(Err(Status::KeystoreIo)), Some(Status::KeystoreIo));
     assert_eq!(opened(Ok(vec![1; 31])), Some(Status::RootKeyUnavailable));
@@ -146,7 +146,7 @@ fn a_creator_who_was_too_slow_leaves_no_key_file() {
                 scope.spawn(move || {
                     let options = Options::new().rotation_thread(false).root_key_file(path).create(true);
                     together.wait();
-                    status(Kms::open(&folder.store(), &options))
+                    status(Keystore::open(&folder.store(), &options))
                 })
             }));
             Vec::from_iter(creators.into_iter().map(|creator| creator.join().unwrap()))

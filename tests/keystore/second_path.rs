@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use kms::{Kms, Status};
+use kms::{Keystore, Status};
 
 use crate::folder::{Folder, new_key, quiet, status, versions};
 
@@ -12,7 +12,7 @@ use crate::folder::{Folder, new_key, quiet, status, versions};
 #[track_caller]
 fn refused(path: &Path, names: &[&Path]) {
     for options in [quiet(), quiet().read_only(true), quiet().create(true)] {
-        let error = Kms::open(path.to_str().unwrap(), &options).map(drop).expect_err("a second path is opened");
+        let error = Keystore::open(path.to_str().unwrap(), &options).map(drop).expect_err("a second path is opened");
         assert_eq!(error.status(), Status::KeystoreSecondPath, "{error}");
         for name in names {
             assert!(error.to_string().contains(name.to_str().unwrap()), "{} is not named: {error}", name.display());
@@ -21,7 +21,7 @@ fn refused(path: &Path, names: &[&Path]) {
 }
 
 /// Whether health says that there may be another path.
-fn flagged(kms: &Kms) -> bool {
+fn flagged(kms: &Keystore) -> bool {
     kms.health().unwrap().place_unverified
 }
 
@@ -59,8 +59,8 @@ fn a_keystore_can_be_moved() {
     std::fs::hard_link(third.store(), &link).unwrap();
     std::fs::rename(third.store(), third.path("moved.db")).unwrap();
     let moved = third.path("moved.db");
-    let kms = Kms::open(moved.to_str().unwrap(), &quiet()).unwrap();
-    let by_link = Kms::open(link.to_str().unwrap(), &quiet()).unwrap();
+    let kms = Keystore::open(moved.to_str().unwrap(), &quiet()).unwrap();
+    let by_link = Keystore::open(link.to_str().unwrap(), &quiet()).unwrap();
     assert!(flagged(&kms) && flagged(&by_link), "two paths, and no flag");
     kms.rotate(&key).unwrap();
     assert!(!flagged(&kms));
@@ -171,9 +171,10 @@ fn a_journal_of_a_former_file_is_refused_by_name() {
             quiet().create(true).anchor_file(folder.path("anchor")),
             kms::Options::new().root_key_file(folder.path("root.key")).rotation_thread(false).create(true),
         ];
-        let mut answers = Vec::from_iter(options.iter().map(|options| Kms::open(&folder.store(), options).map(drop)));
+        let mut answers =
+            Vec::from_iter(options.iter().map(|options| Keystore::open(&folder.store(), options).map(drop)));
         answers.push(kms.backup(folder.store()));
-        answers.push(Kms::open("memory:", &quiet()).unwrap().backup(folder.store()));
+        answers.push(Keystore::open("memory:", &quiet()).unwrap().backup(folder.store()));
         for answer in answers {
             let error = answer.expect_err("a journal of a former file is adopted");
             assert_eq!(error.status(), Status::KeystoreIo, "{error}");
@@ -186,7 +187,7 @@ fn a_journal_of_a_former_file_is_refused_by_name() {
         folder.open().encrypt(&key, b"x", &[]).unwrap();
         std::fs::write(source.path(&format!("copy.db{suffix}")), b"").unwrap();
         kms.backup(source.path("copy.db")).unwrap();
-        Kms::open(source.path("copy.db").to_str().unwrap(), &quiet()).unwrap().verify(|_| true).unwrap();
+        Keystore::open(source.path("copy.db").to_str().unwrap(), &quiet()).unwrap().verify(|_| true).unwrap();
     }
 }
 
@@ -197,7 +198,7 @@ fn a_write_ahead_log_beside_a_keystore_is_named() {
     let log = folder.path("keys.db-wal");
     std::fs::write(&log, b"another program's").unwrap();
     for options in [quiet(), quiet().create(true), quiet().read_only(true)] {
-        let error = Kms::open(&folder.store(), &options).err().unwrap();
+        let error = Keystore::open(&folder.store(), &options).err().unwrap();
         assert_eq!(error.status(), Status::KeystoreIo, "{error}");
         assert!(error.to_string().contains(&format!("{} is beside the keystore", log.display())), "{error}");
     }
@@ -232,7 +233,7 @@ fn a_read_only_handle_on_a_layer_of_an_image_sees_changes() {
             println!("not tried: no overlayfs ({})", std::io::Error::last_os_error());
             return;
         }
-        let reader = Kms::open(&merged.store(), &quiet().read_only(true)).unwrap();
+        let reader = Keystore::open(&merged.store(), &quiet().read_only(true)).unwrap();
         assert!(reader.health().unwrap().not_mapped);
         reader.encrypt(&key, b"x", &[]).unwrap();
         merged.open().disable_key(&key).unwrap();
@@ -259,12 +260,12 @@ fn a_path_is_never_taken_for_a_uri() {
 /// Role. Argument: a folder to work in.
 pub fn uri(arguments: &[String]) {
     std::env::set_current_dir(&arguments[0]).unwrap();
-    let kms = Kms::open("file:keys.db?vfs=unix-none", &quiet().create(true)).unwrap();
+    let kms = Keystore::open("file:keys.db?vfs=unix-none", &quiet().create(true)).unwrap();
     let key = new_key(&kms, None);
     kms.backup("file:copy.db?mode=memory").unwrap();
     drop(kms);
     for name in ["file:keys.db?vfs=unix-none", "file:copy.db?mode=memory"] {
-        let kms = Kms::open(name, &quiet()).unwrap();
+        let kms = Keystore::open(name, &quiet()).unwrap();
         kms.encrypt(&key, b"x", &[]).unwrap();
         if Path::new(name).exists() {
             println!("{name}");

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use kms::{Kms, Options};
+use kms::{Keystore, Options};
 
 use crate::folder::{ROOT, new_key, quiet};
 use crate::worker::heard;
@@ -14,7 +14,7 @@ pub fn serve(arguments: &[String]) {
         "read-only" => quiet().read_only(true),
         _ => quiet(),
     };
-    let kms = Kms::open(&arguments[0], &options).unwrap();
+    let kms = Keystore::open(&arguments[0], &options).unwrap();
     println!("open");
     while let Some(line) = heard() {
         let words: Vec<&str> = line.split(' ').collect();
@@ -27,7 +27,7 @@ pub fn serve(arguments: &[String]) {
     }
 }
 
-fn obey(kms: &Kms, words: &[&str]) -> kms::Result<String> {
+fn obey(kms: &Keystore, words: &[&str]) -> kms::Result<String> {
     Ok(match *words {
         ["create"] => new_key(kms, None),
         ["rotate", key] => kms.rotate(key)?.to_string(),

@@ -3,14 +3,15 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use kms::Kms;
+use kms::Keystore;
 
 use crate::folder::{Folder, new_key, quiet};
 use crate::worker::Worker;
 
 /// Role. Arguments: two keystores, and what stalls. Says how long that took, the slowest fork, and the slowest other call.
 pub fn stall(arguments: &[String]) {
-    let (slow, quick) = (Kms::open(&arguments[0], &quiet()).unwrap(), Kms::open(&arguments[1], &quiet()).unwrap());
+    let (slow, quick) =
+        (Keystore::open(&arguments[0], &quiet()).unwrap(), Keystore::open(&arguments[1], &quiet()).unwrap());
     let (key, done) = (crate::folder::key_ids(&slow)[0].clone(), AtomicBool::new(false));
     let (mut slowest_fork, mut slowest_call) = (Duration::ZERO, Duration::ZERO);
     let timed = |slowest: &mut Duration, call: &dyn Fn()| {

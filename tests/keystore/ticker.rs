@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use kms::{EventKind, Kms, ManualClock, Options};
+use kms::{EventKind, Keystore, ManualClock, Options};
 
 use crate::folder::{Folder, ROOT, new_key, quiet, scaled, versions};
 use crate::worker::Worker;
@@ -28,7 +28,7 @@ fn a_due_key_rotates_on_time() {
             counted.fetch_add(1, Ordering::SeqCst);
         }
     });
-    let kms = Kms::open(&folder.store(), &options).unwrap();
+    let kms = Keystore::open(&folder.store(), &options).unwrap();
     let mut keys = Vec::new();
     for _ in 0..5 {
         keys.push(new_key(&kms, Some(1)));
@@ -57,7 +57,7 @@ fn close_is_quick() {
     let key = new_key(&folder.create(), Some(1));
     let mut slowest = Duration::ZERO;
     for _ in 0..20 {
-        let kms = Kms::open(&folder.store(), &with_thread()).unwrap();
+        let kms = Keystore::open(&folder.store(), &with_thread()).unwrap();
         let started = Instant::now();
         drop(kms);
         slowest = slowest.max(started.elapsed());
@@ -66,7 +66,7 @@ fn close_is_quick() {
     // The thread has something due, and can't do it.
     let mut holder = Worker::start("hold", &[&folder.store(), "BEGIN IMMEDIATE"]);
     assert_eq!(holder.hear(), "held");
-    let kms = Kms::open(&folder.store(), &with_thread()).unwrap();
+    let kms = Keystore::open(&folder.store(), &with_thread()).unwrap();
     std::thread::sleep(Duration::from_millis(300));
     kms.encrypt(&key, b"x", &[]).unwrap();
     let started = Instant::now();
@@ -79,7 +79,7 @@ fn close_is_quick() {
 /// A keystore of `count` keys that are due every hour, and the clock that its tests move.
 fn many_keys(folder: &Folder, count: usize) -> (ManualClock, String) {
     let clock = ManualClock::at(START_MS);
-    let kms = Kms::open(&folder.store(), &quiet().create(true).clock(clock.clone())).unwrap();
+    let kms = Keystore::open(&folder.store(), &quiet().create(true).clock(clock.clone())).unwrap();
     let first = new_key(&kms, Some(3600));
     for _ in 1..count {
         new_key(&kms, Some(3600));
@@ -92,7 +92,7 @@ fn many_due_keys_do_not_hold_up_encryption() {
     let folder = Folder::without_a_disk();
     let count = scaled(3000);
     let (clock, key) = many_keys(&folder, count);
-    let kms = Kms::open(&folder.store(), &with_thread().clock(clock.clone()).rotation_thread(true)).unwrap();
+    let kms = Keystore::open(&folder.store(), &with_thread().clock(clock.clone()).rotation_thread(true)).unwrap();
     kms.encrypt(&key, b"x", &[]).unwrap();
     clock.set(START_MS + HOUR_MS);
     let started = Instant::now();
@@ -121,7 +121,7 @@ fn a_storm_of_rotations_goes_through_in_batches() {
     let folder = Folder::without_a_disk();
     let count = scaled(3000);
     let (clock, key) = many_keys(&folder, count);
-    let kms = Kms::open(&folder.store(), &quiet().clock(clock.clone())).unwrap();
+    let kms = Keystore::open(&folder.store(), &quiet().clock(clock.clone())).unwrap();
     // Ten intervals missed: one rotation, never a burst.
     clock.set(START_MS + 10 * HOUR_MS);
     let started = Instant::now();
@@ -160,7 +160,7 @@ fn a_panic_on_the_rotation_thread_poisons_the_handle_and_is_told() {
     let keep = told.clone();
     let options = with_thread().create(true).clock(Panicking(clock.clone(), panics.clone())).rotation_thread(true);
     let kms =
-        Kms::open(&folder.store(), &options.on_event(move |event| keep.lock().unwrap().push(event.kind))).unwrap();
+        Keystore::open(&folder.store(), &options.on_event(move |event| keep.lock().unwrap().push(event.kind))).unwrap();
     let key = new_key(&kms, Some(3600));
     clock.set(START_MS + HOUR_MS);
     let started = Instant::now();

@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use kms::{Kms, Status};
+use kms::{Keystore, Status};
 
 use crate::child::{fork, wait_for};
 use crate::folder::{Folder, choose, new_key, quiet, status};
@@ -29,9 +29,9 @@ fn truncate(path: &Path) {
 pub fn use_always(arguments: &[String]) {
     let [store, key] = arguments else { panic!("two arguments") };
     let handles = [
-        Kms::open(store, &quiet()).unwrap(),
-        Kms::open(store, &quiet().rotation_thread(true)).unwrap(),
-        Kms::open(store, &quiet().read_only(true)).unwrap(),
+        Keystore::open(store, &quiet()).unwrap(),
+        Keystore::open(store, &quiet().rotation_thread(true)).unwrap(),
+        Keystore::open(store, &quiet().read_only(true)).unwrap(),
     ];
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -47,7 +47,7 @@ pub fn use_always(arguments: &[String]) {
         }
         println!("begun");
         while heard().is_some() {
-            let refused = |kms| status(Kms::encrypt(kms, key, b"x", &[])) == Some(Status::RejectedDisabled);
+            let refused = |kms| status(Keystore::encrypt(kms, key, b"x", &[])) == Some(Status::RejectedDisabled);
             println!("{}", handles.iter().filter(|kms| refused(kms)).count());
         }
         done.store(true, Ordering::Relaxed);
@@ -109,7 +109,7 @@ fn a_copy_over_the_files_of_an_open_keystore_ends_no_process() {
         std::fs::create_dir(folder.path("live")).unwrap();
         let store = folder.path("live/keys.db");
         let store = store.to_str().unwrap();
-        let kms = Kms::open(store, &quiet().create(true)).unwrap();
+        let kms = Keystore::open(store, &quiet().create(true)).unwrap();
         let key = new_key(&kms, None);
         let run = |script: &str| {
             let done = std::process::Command::new("sh").args(["-ec", script]).current_dir(folder.path("")).status();
@@ -188,7 +188,7 @@ pub fn chain(arguments: &[String]) {
         _ => set_action(libc::SIG_DFL, 0),
     }
     let store = folder.join("keys.db");
-    let kms = Kms::open(store.to_str().unwrap(), &quiet().create(true)).unwrap();
+    let kms = Keystore::open(store.to_str().unwrap(), &quiet().create(true)).unwrap();
     let key = new_key(&kms, None);
     for _ in 0..3 {
         truncate(&folder.join("keys.db-gen"));
@@ -258,7 +258,7 @@ extern "C" fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c
 pub fn chain_later(arguments: &[String]) {
     let [folder] = arguments else { panic!("one argument") };
     let folder = Path::new(folder);
-    let kms = Kms::open(folder.join("keys.db").to_str().unwrap(), &quiet().create(true)).unwrap();
+    let kms = Keystore::open(folder.join("keys.db").to_str().unwrap(), &quiet().create(true)).unwrap();
     let key = new_key(&kms, None);
     // SAFETY: the stack stays for the life of the process; all zeroes is a valid sigaction.
     unsafe {
@@ -276,7 +276,7 @@ pub fn chain_later(arguments: &[String]) {
         kms.encrypt(&key, b"x", &[]).unwrap();
         kms.rotate(&key).unwrap();
         // Another handle doesn't install the library's handler over the host's.
-        drop(Kms::open(folder.join("keys.db").to_str().unwrap(), &quiet()).unwrap());
+        drop(Keystore::open(folder.join("keys.db").to_str().unwrap(), &quiet()).unwrap());
     }
     assert!(CALLS.load(Ordering::Relaxed) >= 3);
 }
@@ -291,7 +291,7 @@ fn a_later_handler_that_chains_keeps_the_protection() {
 pub fn truncate_in_children(arguments: &[String]) {
     let [folder] = arguments else { panic!("one argument") };
     let generation = Path::new(folder).join("keys.db-gen");
-    let kms = Kms::open(&format!("{folder}/keys.db"), &quiet().create(true)).unwrap();
+    let kms = Keystore::open(&format!("{folder}/keys.db"), &quiet().create(true)).unwrap();
     let key = new_key(&kms, None);
     let go_on = || {
         truncate(&generation);

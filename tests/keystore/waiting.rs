@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use kms::{Kms, Status};
+use kms::{Keystore, Status};
 
 use crate::folder::{Folder, new_key, quiet, status};
 use crate::worker::Worker;
@@ -23,7 +23,7 @@ fn is_near_the_timeout(took: Duration) {
 #[test]
 fn a_busy_keystore_is_waited_for_as_long_as_asked() {
     let folder = Folder::new();
-    let kms = Kms::open(&folder.store(), &quiet().create(true).busy_timeout(TIMEOUT)).unwrap();
+    let kms = Keystore::open(&folder.store(), &quiet().create(true).busy_timeout(TIMEOUT)).unwrap();
     let key = new_key(&kms, None);
     kms.encrypt(&key, b"x", &[]).unwrap();
     let mut holder = Worker::start("hold", &[&folder.store(), "BEGIN IMMEDIATE"]);
@@ -53,16 +53,16 @@ fn a_busy_keystore_is_waited_for_as_long_as_asked() {
 fn an_exclusive_lock_holds_up_opening_no_longer_than_asked() {
     let folder = Folder::new();
     let key = new_key(&folder.create(), None);
-    let kms = Kms::open(&folder.store(), &quiet().busy_timeout(TIMEOUT)).unwrap();
+    let kms = Keystore::open(&folder.store(), &quiet().busy_timeout(TIMEOUT)).unwrap();
     kms.encrypt(&key, b"x", &[]).unwrap();
     let mut holder = Worker::start("hold", &[&folder.store(), "BEGIN EXCLUSIVE"]);
     assert_eq!(holder.hear(), "held");
-    is_near_the_timeout(took(|| status(Kms::open(&folder.store(), &quiet().busy_timeout(TIMEOUT)))));
+    is_near_the_timeout(took(|| status(Keystore::open(&folder.store(), &quiet().busy_timeout(TIMEOUT)))));
     is_near_the_timeout(took(|| status(kms.list_keys(None, 10, |_| true))));
-    let at_once = took(|| status(Kms::open(&folder.store(), &quiet().busy_timeout(Duration::ZERO))));
+    let at_once = took(|| status(Keystore::open(&folder.store(), &quiet().busy_timeout(Duration::ZERO))));
     assert!(at_once < Duration::from_millis(300), "no timeout took {at_once:?}");
     std::thread::scope(|scope| {
-        let opening = scope.spawn(|| Kms::open(&folder.store(), &quiet()).map(drop));
+        let opening = scope.spawn(|| Keystore::open(&folder.store(), &quiet()).map(drop));
         std::thread::sleep(Duration::from_millis(200));
         assert_eq!(holder.ask("let go"), "free");
         assert_eq!(status(opening.join().unwrap()), None, "an open did not wait");

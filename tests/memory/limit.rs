@@ -1,6 +1,6 @@
 //! RLIMIT_MEMLOCK: none at all, 64 KiB, and enough.
 
-use kms::{CreateKey, Kms, Options};
+use kms::{CreateKey, Keystore, Options};
 
 use crate::worker::Worker;
 
@@ -35,7 +35,7 @@ pub fn measure(arguments: &[String]) {
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) }, 0);
 
     let location = format!("{}/keys.db", arguments[0]);
-    let kms = Kms::open(&location, &Options::new().root_key(&[7; 32]).create(true)).unwrap();
+    let kms = Keystore::open(&location, &Options::new().root_key(&[7; 32]).create(true)).unwrap();
     let keys = kms.create_keys(&CreateKey::default(), KEYS).unwrap();
     let (before, mut during) = (locked_kib(), 0);
     let all = std::sync::Barrier::new(THREADS + 1);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kms::{CreateKey, Kms, Options, Origin, Wrapping};
+use kms::{CreateKey, Keystore, Options, Origin, Wrapping};
 
 use crate::mask::{bytes, hex, unmask};
 use crate::role::{self, Role};
@@ -26,17 +26,17 @@ fn say(word: &str, blob: &[u8]) {
     println!("{word} {}", hex(blob));
 }
 
-fn open(folder: &str, kind: &str, root: &str) -> Kms {
+fn open(folder: &str, kind: &str, root: &str) -> Keystore {
     let options = Options::new().create(true);
     let options = match kind {
         "key" => options.root_key(&unmask(root)),
         "file" => options.root_key_file(format!("{folder}/root.key")),
         _ => options.root_passphrase(&unmask(root)),
     };
-    Kms::open(&format!("{folder}/keys.db"), &options).unwrap()
+    Keystore::open(&format!("{folder}/keys.db"), &options).unwrap()
 }
 
-fn external(kms: &Kms) -> String {
+fn external(kms: &Keystore) -> String {
     kms.create_key(&CreateKey { origin: Some(Origin::External), ..CreateKey::default() }).unwrap().to_string()
 }
 
@@ -63,7 +63,7 @@ fn delete(arguments: &[String]) {
     let key = external(&kms[0]);
     kms[0].import_raw_key_material(&key, &unmask(material), None).unwrap();
     let other = kms[0].create_key(&CreateKey::default()).unwrap().to_string();
-    let use_key = |kms: &Kms, key: &str| {
+    let use_key = |kms: &Keystore, key: &str| {
         let blob = kms.encrypt(key, b"", &[]).unwrap();
         kms.decrypt(&blob, &[]).unwrap();
         blob
@@ -126,7 +126,7 @@ fn work(arguments: &[String]) {
 
     // One thread that is gone when the handle is closed, and one that waits.
     keys.push(made);
-    let use_all = |kms: &Kms| {
+    let use_all = |kms: &Keystore| {
         keys.iter().for_each(|key| drop(kms.decrypt(&kms.encrypt(key, b"", &[]).unwrap(), &[]).unwrap()));
     };
     std::thread::scope(|scope| drop(scope.spawn(|| use_all(&kms))));

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use kms::{Kms, Options};
+use kms::{Keystore, Options};
 
 use crate::keys::Known;
 use crate::mask::{bytes, hex, mask};
@@ -32,7 +32,7 @@ pub fn work(folder: &Path, root: Root, environment: &[(&str, &str)]) -> (Worker,
             options.write(true).create_new(true).mode(0o600).open(&file).unwrap().write_all(root_key).unwrap();
             // A key file without its keystore is refused, so that one is made here.
             let made = Options::new().root_key(root_key).create(true);
-            drop(Kms::open(folder.join("keys.db").to_str().unwrap(), &made).unwrap());
+            drop(Keystore::open(folder.join("keys.db").to_str().unwrap(), &made).unwrap());
             "file"
         }
     };

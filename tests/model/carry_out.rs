@@ -1,9 +1,9 @@
 //! Carries out one operation by the model and by the Rust calls.
 
-use kms::{CreateKey, Interval, Kms, Origin, Time};
+use kms::{CreateKey, Interval, Keystore, Origin, Time};
 
 use super::answers::{Answer, Named};
-use super::keystore::{Keystore, Parameters, header};
+use super::keystore::{Parameters, TestKeystore, header};
 use super::operations::{self as op, Operation, Wrapped};
 use super::reference::{Context, Sealed, Ticked, Token};
 use super::rules::{Millis, Refusal};
@@ -58,7 +58,7 @@ pub fn sealed_given(blob: &[u8]) -> Answer {
 
 /// The material as the operation wraps it, and what the token's key makes of that.
 pub fn wrapped(
-    keystore: &Keystore,
+    keystore: &TestKeystore,
     parameters: &Parameters,
     wrapped: Wrapped,
     material: u8,
@@ -89,7 +89,7 @@ pub struct Import {
     pub meaning: Token,
 }
 
-pub fn import(keystore: &Keystore, token: u8, token_damaged: bool, how: Wrapped, material: u8) -> Import {
+pub fn import(keystore: &TestKeystore, token: u8, token_damaged: bool, how: Wrapped, material: u8) -> Import {
     if keystore.parameters.is_empty() {
         return Import { wrapped: vec![1; 256], unwrapped: None, token: b"no token".to_vec(), meaning: Token::Damaged };
     }
@@ -104,7 +104,7 @@ pub fn import(keystore: &Keystore, token: u8, token_damaged: bool, how: Wrapped,
     Import { wrapped, unwrapped, token, meaning }
 }
 
-impl Keystore {
+impl TestKeystore {
     /// Keeps a ciphertext that both sides made, to be compared and used later.
     pub fn keep(&mut self, blob: &[u8], sealed: &Sealed) {
         self.fresh_blobs.push((blob.to_vec(), sealed.clone()));
@@ -182,7 +182,7 @@ impl Keystore {
         &mut self,
         who: op::Who,
         expected: impl FnOnce(&mut super::reference::Model, &str, Millis) -> Result<(), Refusal>,
-        given: impl FnOnce(&Kms, &str) -> kms::Result<()>,
+        given: impl FnOnce(&Keystore, &str) -> kms::Result<()>,
     ) -> Both {
         let (name, now) = (self.named(who), self.now());
         let expected = expected(&mut self.model, &name, now).map(|()| Answer::Done);

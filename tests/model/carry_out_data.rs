@@ -2,14 +2,14 @@
 
 use super::answers::{Answer, Named};
 use super::carry_out::{Both, Expected, Given, fits, number, pairs, sealed_answer, sealed_given};
-use super::keystore::Keystore;
+use super::keystore::TestKeystore;
 use super::operations::Operation;
 use super::reference::{Context, Sealed};
 use super::rules::Refusal;
 use super::values;
 use super::wrapping;
 
-impl Keystore {
+impl TestKeystore {
     /// The operations that encrypt and decrypt.
     pub fn data_by_rust(&mut self, operation: &Operation) -> Both {
         let now = self.now();

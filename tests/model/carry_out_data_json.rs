@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::answers::{Answer, Named};
 use super::carry_out::{Both, Expected, expiry, fits, import, sealed_answer};
 use super::carry_out_json::{Response, decoded};
-use super::keystore::{Keystore, Parameters};
+use super::keystore::{Parameters, TestKeystore};
 use super::operations::Operation;
 use super::reference::Sealed;
 use super::rules::Refusal;
@@ -15,7 +15,7 @@ use super::values;
 use super::wrapping::{self, PADDINGS};
 use crate::reference::bare;
 
-impl Keystore {
+impl TestKeystore {
     /// `None`: JSON has no such operation. `Some(None)`: it is not to be carried out.
     pub fn data_by_json(&mut self, operation: &Operation) -> Option<Both> {
         let now = self.now();

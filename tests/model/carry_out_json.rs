@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::answers::{Answer, Named, Page};
 use super::carry_out::{Both, Expected, number};
-use super::keystore::Keystore;
+use super::keystore::TestKeystore;
 use super::operations::{self as op, Operation};
 use super::reference::Context;
 use super::rules::Refusal;
@@ -59,7 +59,7 @@ pub fn decoded(value: &Value) -> Vec<u8> {
     STANDARD.decode(value.as_str().unwrap_or("not there")).unwrap_or_default()
 }
 
-impl Keystore {
+impl TestKeystore {
     /// By JSON where it has the operation.
     pub fn carry_out(&mut self, operation: &Operation, json: bool) -> (Both, Option<Page>) {
         self.error_body = None;

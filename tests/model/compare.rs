@@ -1,6 +1,6 @@
 //! Holds a keystore against its model: every field of every key, every alias, and with `all` every version and tag.
 
-use super::keystore::Keystore;
+use super::keystore::TestKeystore;
 use super::reference::Rotation;
 use super::rules::State;
 
@@ -30,7 +30,7 @@ fn rotation(rotation: kms::Rotation) -> Rotation {
 }
 
 /// Compares, and learns the ids of versions that are new.
-pub fn compare(keystore: &mut Keystore, all: bool) -> Result<(), String> {
+pub fn compare(keystore: &mut TestKeystore, all: bool) -> Result<(), String> {
     let ids: Vec<String> = keystore.model.keys.keys().cloned().collect();
     for id in &ids {
         let shown = keystore.kms().describe_key(id).map_err(|error| format!("DescribeKey {id}: {error}"))?;
@@ -52,7 +52,7 @@ pub fn compare(keystore: &mut Keystore, all: bool) -> Result<(), String> {
     Ok(())
 }
 
-fn compare_fields(keystore: &Keystore, id: &str, shown: &kms::Key) -> Result<(), String> {
+fn compare_fields(keystore: &TestKeystore, id: &str, shown: &kms::Key) -> Result<(), String> {
     let (rules, now) = (&keystore.model.rules, keystore.now());
     let key = &keystore.model.keys[id];
     let millis = |time: Option<kms::Time>| time.map(kms::Time::millis);
@@ -78,7 +78,7 @@ fn compare_fields(keystore: &Keystore, id: &str, shown: &kms::Key) -> Result<(),
     same("MaterialExpireTime", millis(expiry), key.expiry())
 }
 
-fn learn_versions(keystore: &mut Keystore, id: &str, primary: Option<kms::Version>) -> Result<(), String> {
+fn learn_versions(keystore: &mut TestKeystore, id: &str, primary: Option<kms::Version>) -> Result<(), String> {
     let known = &keystore.model.keys[id].versions;
     let primary_id = primary.map(|version| version.id.to_string());
     if let Some(known) = known.last().and_then(|version| version.id.clone()) {
@@ -104,7 +104,7 @@ fn learn_versions(keystore: &mut Keystore, id: &str, primary: Option<kms::Versio
     Ok(())
 }
 
-fn compare_versions(keystore: &Keystore, id: &str) -> Result<(), String> {
+fn compare_versions(keystore: &TestKeystore, id: &str) -> Result<(), String> {
     let mut shown = Vec::new();
     let list = keystore.kms().list_key_versions(id, None, usize::MAX, |version, is_primary| {
         shown.push((version.number as usize, version.created.millis(), Some(version.id.to_string()), is_primary));
@@ -120,7 +120,7 @@ fn compare_versions(keystore: &Keystore, id: &str) -> Result<(), String> {
     same("versions", shown, expected.collect())
 }
 
-fn compare_lists(keystore: &Keystore, ids: &[String]) -> Result<(), String> {
+fn compare_lists(keystore: &TestKeystore, ids: &[String]) -> Result<(), String> {
     let mut listed = Vec::new();
     let list = keystore.kms().list_keys(None, usize::MAX, |key| {
         listed.push((key.id.to_string(), state(key.state)));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use kms::{Kms, ManualClock, Options};
+use kms::{Keystore, ManualClock, Options};
 
 use super::operations::{self, Ciphertext, Damage, Given, Who};
 use super::reference::{Blob, Context, Model, Sealed, Token};
@@ -25,8 +25,8 @@ pub struct Parameters {
     pub meaning: Token,
 }
 
-pub struct Keystore {
-    kms: Option<Kms>,
+pub struct TestKeystore {
+    kms: Option<Keystore>,
     pub clock: ManualClock,
     pub model: Model,
     /// Every key ever made, in that order.
@@ -47,7 +47,7 @@ pub struct Keystore {
     _folder: Option<tempfile::TempDir>,
 }
 
-impl Keystore {
+impl TestKeystore {
     pub fn new(file: bool, rsa_keys: usize, rules: Rules) -> Self {
         let folder = file.then(folder);
         let location = folder
@@ -78,7 +78,7 @@ impl Keystore {
 
     fn open(&mut self) {
         let options = Options::new().root_key(&[7; 32]).create(true).clock(self.clock.clone());
-        self.kms = Some(Kms::open(&self.location, &options).unwrap());
+        self.kms = Some(Keystore::open(&self.location, &options).unwrap());
     }
 
     pub fn reopen(&mut self) {
@@ -88,7 +88,7 @@ impl Keystore {
         }
     }
 
-    pub fn kms(&self) -> &Kms {
+    pub fn kms(&self) -> &Keystore {
         self.kms.as_ref().unwrap()
     }
 

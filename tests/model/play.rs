@@ -3,7 +3,7 @@
 use super::answers::Answer;
 use super::carry_out::{Expected, Given};
 use super::compare::{compare, same};
-use super::keystore::{Keystore, header};
+use super::keystore::{TestKeystore, header};
 use super::operations::{Operation, Sequence};
 use super::rules::{Refusal, Rules};
 
@@ -31,7 +31,7 @@ impl std::ops::AddAssign for Tried {
 
 /// The first disagreement, or what was tried.
 pub fn play(sequence: &Sequence, rules: &Rules) -> Result<Tried, String> {
-    let mut keystore = Keystore::new(sequence.file, sequence.rsa_keys, rules.clone());
+    let mut keystore = TestKeystore::new(sequence.file, sequence.rsa_keys, rules.clone());
     let mut tried = Tried { sequences: 1, ..Tried::default() };
     let mut seen = Seen::of(&keystore)?;
     for (number, step) in sequence.steps.iter().enumerate() {
@@ -44,7 +44,7 @@ pub fn play(sequence: &Sequence, rules: &Rules) -> Result<Tried, String> {
 }
 
 fn play_step(
-    keystore: &mut Keystore,
+    keystore: &mut TestKeystore,
     operation: &Operation,
     json: bool,
     all: bool,
@@ -54,7 +54,7 @@ fn play_step(
     tried.operations += 1;
     tried.reopened += u64::from(matches!(operation, Operation::Reopen) && keystore.rows.is_some());
     let model = keystore.model.clone();
-    let versions = |keystore: &Keystore| keystore.model.keys.values().map(|key| key.versions.len()).sum::<usize>();
+    let versions = |keystore: &TestKeystore| keystore.model.keys.values().map(|key| key.versions.len()).sum::<usize>();
     let versions_before = versions(keystore);
     let (both, page) = keystore.carry_out(operation, json);
     if let Some((Err(_), _)) = &both {
@@ -91,14 +91,14 @@ struct Seen {
 }
 
 impl Seen {
-    fn of(keystore: &Keystore) -> Result<Self, String> {
+    fn of(keystore: &TestKeystore) -> Result<Self, String> {
         let health = keystore.kms().health().map_err(|error| format!("health: {error}"))?;
         Ok(Self { generation: health.generation, rows: keystore.rows.as_ref().map(|rows| rows.all()) })
     }
 }
 
 /// Both succeeded, or both were refused for the same reason.
-fn same_end(keystore: &Keystore, expected: &Expected, given: &Given) -> Result<(), String> {
+fn same_end(keystore: &TestKeystore, expected: &Expected, given: &Given) -> Result<(), String> {
     match (expected, given) {
         (Ok(_), Ok(_)) => return Ok(()),
         (Err(refusal), Err(number)) if refusal.members().iter().any(|member| member.listed().0 == *number) => {}
@@ -116,7 +116,7 @@ fn same_end(keystore: &Keystore, expected: &Expected, given: &Given) -> Result<(
     Ok(())
 }
 
-fn keep_fresh_blobs(keystore: &mut Keystore) -> Result<(), String> {
+fn keep_fresh_blobs(keystore: &mut TestKeystore) -> Result<(), String> {
     for (blob, sealed) in std::mem::take(&mut keystore.fresh_blobs) {
         let named = (sealed.key.clone(), keystore.model.version_id(&sealed.key, sealed.version));
         same("key and version in the ciphertext", header(&blob), named)?;

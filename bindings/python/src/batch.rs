@@ -1,6 +1,6 @@
 //! Many ciphertexts in one call: for each item its result, or the exception that it alone would have raised.
 
-use kms::{Kms, Moved, Record};
+use kms::{Keystore as Handle, Moved, Record};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
@@ -62,7 +62,7 @@ impl Keystore {
         contexts: Mapping<'_, 'py>,
     ) -> PyResult<Bound<'py, PyList>> {
         let kms = self.in_use(py)?;
-        let kms: &Kms = &kms;
+        let kms: &Handle = &kms;
         each(py, plaintexts, context, contexts, |records, _| kms.encrypt_batch(&key, records))
     }
 
@@ -83,7 +83,7 @@ impl Keystore {
         contexts: Mapping<'_, 'py>,
     ) -> PyResult<Bound<'py, PyList>> {
         let kms = self.in_use(py)?;
-        let kms: &Kms = &kms;
+        let kms: &Handle = &kms;
         each(py, blobs, context, contexts, |records, held| {
             if !held {
                 let opened = kms.decrypt_batch(records)?;
@@ -115,7 +115,7 @@ impl Keystore {
         contexts: Mapping<'_, 'py>,
     ) -> PyResult<Bound<'py, PyList>> {
         let kms = self.in_use(py)?;
-        let kms: &Kms = &kms;
+        let kms: &Handle = &kms;
         each(py, blobs, context, contexts, |records, _| {
             let moved: Vec<_> = records.iter().map(moved).collect();
             kms.reencrypt_batch(destination_key_id.as_deref(), &moved)

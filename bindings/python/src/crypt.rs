@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 
-use kms::{Kms, Status, Wrapping};
+use kms::{Keystore as Handle, Status, Wrapping};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -46,7 +46,7 @@ stored, and decrypt needs the same. Raises `KeyNotFound`, `AliasNotFound`, `Reje
         let given = PARAMETERS.of(&arguments)?;
         let [Some(key), Some(plaintext), context] = &given else { return Err(PARAMETERS.missing(&given)) };
         let (kms, key, input) = (keystore.in_use(py)?, KeyName::of(*key)?, Input::of(plaintext)?);
-        let (kms, key, input, context): (&Kms, &str, _, _) = (&kms, &key, input.as_slice(), context.as_deref());
+        let (kms, key, input, context): (&Handle, &str, _, _) = (&kms, &key, input.as_slice(), context.as_deref());
         let context = if is_large(input.len()) {
             Context::of(context)?
         } else {
@@ -91,7 +91,7 @@ libkms.errors.AuthenticationFailed: the ciphertext, its context or its key don't
         let given = PARAMETERS.of(&arguments)?;
         let [Some(blob), context] = &given else { return Err(PARAMETERS.missing(&given)) };
         let (kms, input) = (keystore.in_use(py)?, Input::of(blob)?);
-        let (kms, input, context): (&Kms, _, _) = (&kms, input.as_slice(), context.as_deref());
+        let (kms, input, context): (&Handle, _, _) = (&kms, input.as_slice(), context.as_deref());
         let context = if is_large(input.len()) {
             Context::of(context)?
         } else {
@@ -128,7 +128,7 @@ impl Keystore {
         context: Mapping<'_, '_>,
     ) -> PyResult<usize> {
         let (kms, input, context) = (self.in_use(py)?, Input::of(plaintext)?, Context::of(context)?);
-        let (kms, input, entries): (&Kms, _, _) = (&kms, input.as_slice(), context.entries());
+        let (kms, input, entries): (&Handle, _, _) = (&kms, input.as_slice(), context.entries());
         let out = Output::of(out)?;
         let write = || kms.encrypt_into(&key, input, entries, |needed| out.first(needed)).map(|part| part.len());
         let done = match if is_large(input.len()) { None } else { quick(write) } {
@@ -160,7 +160,7 @@ impl Keystore {
         context: Mapping<'_, '_>,
     ) -> PyResult<usize> {
         let (kms, input, context) = (self.in_use(py)?, Input::of(blob)?, Context::of(context)?);
-        let (kms, input, entries): (&Kms, _, _) = (&kms, input.as_slice(), context.entries());
+        let (kms, input, entries): (&Handle, _, _) = (&kms, input.as_slice(), context.entries());
         let out = Output::of(out)?;
         let write = || kms.decrypt_into(input, entries, |needed| out.first(needed)).map(|part| part.len());
         let done = match if is_large(input.len()) { None } else { quick(write) } {
@@ -195,7 +195,7 @@ impl Keystore {
         let (kms, input) = (self.in_use(py)?, Input::of(blob)?);
         let (source, destination) =
             (Context::of(source_context)?, Context::of(destination_context.or(source_context))?);
-        let (kms, input): (&Kms, _) = (&kms, input.as_slice());
+        let (kms, input): (&Handle, _) = (&kms, input.as_slice());
         let (source, destination) = (source.entries(), destination.entries());
         let key = destination_key_id.as_deref();
         sized(py, input.len(), || kms.reencrypt(input, source, key, destination))
@@ -205,7 +205,7 @@ impl Keystore {
     /// algorithm, context type, key id, version id, whether that is the primary.
     fn _inspect(&self, py: Python<'_>, blob: &Bound<'_, PyAny>) -> PyResult<(i32, i32, String, String, bool)> {
         let (kms, input) = (self.in_use(py)?, Input::of(blob)?);
-        let (kms, input): (&Kms, _) = (&kms, input.as_slice());
+        let (kms, input): (&Handle, _) = (&kms, input.as_slice());
         let info = sized(py, 0, || kms.inspect(input))?;
         Ok((info.algorithm, info.context_type, info.key.to_string(), info.version.to_string(), info.is_primary))
     }
@@ -220,7 +220,7 @@ impl Keystore {
         context: Mapping<'_, 'py>,
     ) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
         let (kms, context) = (self.in_use(py)?, Context::of(context)?);
-        let (kms, entries): (&Kms, _) = (&kms, context.entries());
+        let (kms, entries): (&Handle, _) = (&kms, context.entries());
         let (bytes, blob) = sized(py, 0, || kms.generate_data_key(&key, number_of_bytes, entries))?;
         Ok((PyBytes::new(py, &bytes), PyBytes::new(py, &blob)))
     }
@@ -240,7 +240,7 @@ impl Keystore {
         context: Mapping<'_, 'py>,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let (kms, context) = (self.in_use(py)?, Context::of(context)?);
-        let (kms, entries): (&Kms, _) = (&kms, context.entries());
+        let (kms, entries): (&Handle, _) = (&kms, context.entries());
         sized(py, 0, || kms.generate_data_key_without_plaintext(&key, number_of_bytes, entries))
             .map(|blob| PyBytes::new(py, &blob))
     }
@@ -257,7 +257,7 @@ impl Keystore {
         context: Mapping<'_, 'py>,
     ) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
         let (kms, public_key, context) = (self.in_use(py)?, Input::of(public_key)?, Context::of(context)?);
-        let (kms, public_key, entries): (&Kms, _, _) = (&kms, public_key.as_slice(), context.entries());
+        let (kms, public_key, entries): (&Handle, _, _) = (&kms, public_key.as_slice(), context.entries());
         let (blob, exported) = sized(py, 0, || {
             kms.generate_and_export_data_key(&key, number_of_bytes, entries, public_key, padding(wrapping)?)
         })?;
@@ -275,7 +275,7 @@ impl Keystore {
     ) -> PyResult<Bound<'py, PyBytes>> {
         let (kms, blob, public_key) = (self.in_use(py)?, Input::of(blob)?, Input::of(public_key)?);
         let context = Context::of(context)?;
-        let (kms, blob, public_key): (&Kms, _, _) = (&kms, blob.as_slice(), public_key.as_slice());
+        let (kms, blob, public_key): (&Handle, _, _) = (&kms, blob.as_slice(), public_key.as_slice());
         let entries = context.entries();
         sized(py, 0, || kms.export_data_key(blob, entries, public_key, padding(wrapping)?))
             .map(|exported| PyBytes::new(py, &exported))

@@ -1,6 +1,6 @@
 //! The condition of a keystore.
 
-use kms::Kms;
+use kms::Keystore as Handle;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -10,7 +10,7 @@ use crate::keystore::Keystore;
 impl Keystore {
     /// The fields of `libkms.Health`.
     fn _health<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let health = self.call(py, Kms::health)?;
+        let health = self.call(py, Handle::health)?;
         let dict = PyDict::new(py);
         dict.set_item("memory_not_locked", health.memory_not_locked)?;
         dict.set_item("not_mapped", health.not_mapped)?;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use kms::{Kms, Options, Status};
+use kms::{Keystore as Handle, Options, Status};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
@@ -18,12 +18,12 @@ use crate::raw::{End, Lent, Loan};
 /// An open keystore; `libkms.open` makes it.
 #[pyclass(subclass, frozen, module = "libkms._libkms")]
 pub struct Keystore {
-    kms: Lent<Kms>,
+    kms: Lent<Handle>,
     /// Whether Python code can run in the middle of a call that holds the GIL.
     pub calls_python: bool,
 }
 
-impl End for Kms {
+impl End for Handle {
     fn end(self) {
         if in_callback() {
             // The end waits for the rotation thread, which may be this one.
@@ -93,7 +93,7 @@ impl Keystore {
         if let Some(function) = on_event {
             options = options.on_event(listener(function));
         }
-        let kms = detached(py, || Kms::open(location, &options))?;
+        let kms = detached(py, || Handle::open(location, &options))?;
         Ok(Self { kms: Lent::new(kms), calls_python })
     }
 
@@ -124,14 +124,14 @@ impl Keystore {
 
 impl Keystore {
     #[inline]
-    pub fn in_use<'py>(&self, py: Python<'py>) -> PyResult<Loan<'_, 'py, Kms>> {
+    pub fn in_use<'py>(&self, py: Python<'py>) -> PyResult<Loan<'_, 'py, Handle>> {
         self.kms.lend(py).ok_or_else(|| closed(py))
     }
 
     /// One call that lets the GIL go.
-    pub fn call<R: Send>(&self, py: Python<'_>, body: impl FnOnce(&Kms) -> kms::Result<R> + Send) -> PyResult<R> {
+    pub fn call<R: Send>(&self, py: Python<'_>, body: impl FnOnce(&Handle) -> kms::Result<R> + Send) -> PyResult<R> {
         let kms = self.in_use(py)?;
-        let kms: &Kms = &kms;
+        let kms: &Handle = &kms;
         detached(py, || body(kms))
     }
 }

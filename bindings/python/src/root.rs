@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use kms::{Kms, Options};
+use kms::{Keystore as Handle, Options};
 use pyo3::prelude::*;
 
 use crate::guard::detached;
@@ -22,7 +22,7 @@ impl Keystore {
         create: bool,
     ) -> PyResult<()> {
         let kms = self.in_use(py)?;
-        let kms: &Kms = &kms;
+        let kms: &Handle = &kms;
         let options = Options::new().create(create);
         let options = with_root(options, root_key, root_key_file, root_passphrase, root_callback)?;
         detached(py, || kms.change_root(&options))
@@ -41,7 +41,7 @@ impl Keystore {
         create: bool,
     ) -> PyResult<String> {
         let kms = self.in_use(py)?;
-        let kms: &Kms = &kms;
+        let kms: &Handle = &kms;
         let options = Options::new().create(create);
         let options = with_root(options, root_key, root_key_file, root_passphrase, root_callback)?;
         detached(py, || kms.add_root_slot(&options, label)).map(|id| id.to_string())
@@ -61,7 +61,7 @@ impl Keystore {
     /// Of each root slot: id, kind, Unix milliseconds, label, whether it opened this handle.
     #[allow(clippy::type_complexity, reason = "the fields of a tuple that Python names")]
     fn _list_root_slots(&self, py: Python<'_>) -> PyResult<Vec<(String, i32, Option<i64>, Option<String>, bool)>> {
-        let slots = self.call(py, Kms::list_root_slots)?;
+        let slots = self.call(py, Handle::list_root_slots)?;
         let shown = slots.into_iter().map(|slot| {
             let created = slot.created.map(|created| created.millis());
             (slot.id.to_string(), slot.kind as i32, created, slot.label, slot.opened_this_handle)

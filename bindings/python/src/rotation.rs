@@ -1,6 +1,6 @@
 //! Rotation: by hand, by policy, and one pass over what is due.
 
-use kms::{Interval, Kms};
+use kms::{Interval, Keystore as Handle};
 use pyo3::prelude::*;
 
 use crate::arguments::KeyName;
@@ -36,7 +36,7 @@ impl Keystore {
 
     /// rotated, destroyed, damaged
     fn _tick(&self, py: Python<'_>) -> PyResult<(usize, usize, usize)> {
-        let done = self.call(py, Kms::tick)?;
+        let done = self.call(py, Handle::tick)?;
         Ok((done.rotated, done.destroyed, done.damaged))
     }
 }

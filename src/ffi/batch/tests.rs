@@ -3,12 +3,12 @@ use super::super::open::kms_close;
 use super::super::status::{KMS_BATCH_PARTIAL, KMS_RANDOM_FAILED};
 use super::super::types::KMS_ID_SIZE;
 use super::*;
-use crate::service::{Kms, Options};
+use crate::service::{Keystore, Options};
 use crate::sys::denied::deny;
 
 #[test]
 fn a_ciphertext_that_could_not_be_moved_in_its_own_place_is_still_there() {
-    let kms = Kms::open("memory:", &Options::new().root_key(&[7; 32]).rotation_thread(false)).unwrap();
+    let kms = Keystore::open("memory:", &Options::new().root_key(&[7; 32]).rotation_thread(false)).unwrap();
     let handle = Box::into_raw(Box::new(kms_t::of(kms)));
     let mut key = [0; KMS_ID_SIZE];
     unsafe { assert_eq!(kms_create_key(handle, std::ptr::null(), key.as_mut_ptr()), KMS_OK) };

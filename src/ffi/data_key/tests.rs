@@ -2,11 +2,11 @@ use super::super::open::kms_close;
 use super::super::status::{KMS_INVALID_ARGUMENT, KMS_OK};
 use super::*;
 use crate::domain::key::Origin;
-use crate::service::{CreateKey, Kms, Options, Wrapping};
+use crate::service::{CreateKey, Keystore, Options, Wrapping};
 
 #[test]
 fn two_outputs_of_a_data_key_never_destroy_each_other() {
-    let kms = Kms::open("memory:", &Options::new().root_key(&[7; 32]).rotation_thread(false)).unwrap();
+    let kms = Keystore::open("memory:", &Options::new().root_key(&[7; 32]).rotation_thread(false)).unwrap();
     let id = std::ffi::CString::new(kms.create_key(&CreateKey::default()).unwrap().to_string()).unwrap();
     let external = kms.create_key(&CreateKey { origin: Some(Origin::External), ..CreateKey::default() }).unwrap();
     let public = kms.get_parameters_for_import(&external.to_string(), Wrapping::OaepSha256).unwrap().public_key;

@@ -7,12 +7,12 @@ use super::keys::wrapping;
 use super::keystore::error;
 use super::request::{ContextMap, Request, invalid};
 use super::show::{base64, object};
-use super::{Kms, Response};
+use super::{Keystore, Response};
 use crate::error::Result;
 use crate::service::{Core, Moved, Record};
 
 /// KeyId and KeyVersionId of the ciphertext, then the other fields.
-fn with_ids<const N: usize>(kms: &Kms, blob: &[u8], fields: [(&str, Value); N]) -> Result<Response> {
+fn with_ids<const N: usize>(kms: &Keystore, blob: &[u8], fields: [(&str, Value); N]) -> Result<Response> {
     let info = kms.inspect(blob)?;
     let mut response =
         object([("KeyId", info.key.to_string().into()), ("KeyVersionId", info.version.to_string().into())]);
@@ -20,7 +20,7 @@ fn with_ids<const N: usize>(kms: &Kms, blob: &[u8], fields: [(&str, Value); N]) 
     Ok(response)
 }
 
-pub fn encrypt(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn encrypt(kms: &Keystore, request: &mut Request) -> Result<Response> {
     let (key, plaintext) = (request.text("KeyId")?, request.bytes("Plaintext")?);
     let context = request.context("EncryptionContext")?;
     request.finish()?;
@@ -28,7 +28,7 @@ pub fn encrypt(kms: &Kms, request: &mut Request) -> Result<Response> {
     with_ids(kms, &blob, [("CiphertextBlob", base64(&blob)?)])
 }
 
-pub fn decrypt(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn decrypt(kms: &Keystore, request: &mut Request) -> Result<Response> {
     let blob = request.bytes("CiphertextBlob")?;
     let context = request.context("EncryptionContext")?;
     request.finish()?;
@@ -37,7 +37,7 @@ pub fn decrypt(kms: &Kms, request: &mut Request) -> Result<Response> {
 }
 
 /// The ids in the response are those of the source, as the service documents it.
-pub fn re_encrypt(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn re_encrypt(kms: &Keystore, request: &mut Request) -> Result<Response> {
     let (blob, destination) = (request.bytes("CiphertextBlob")?, request.text("DestinationKeyId")?);
     let source_context = request.context("SourceEncryptionContext")?;
     let destination_context = request.context("DestinationEncryptionContext")?;
@@ -90,20 +90,20 @@ impl Records<1> {
     }
 }
 
-pub fn encrypt_batch(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn encrypt_batch(kms: &Keystore, request: &mut Request) -> Result<Response> {
     let key = request.text("KeyId")?;
     let records = Records::of(request, "Plaintext", ["EncryptionContext"])?;
     request.finish()?;
     Ok(outcomes("CiphertextBlob", records.run(|records| kms.encrypt_batch(&key, records))?))
 }
 
-pub fn decrypt_batch(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn decrypt_batch(kms: &Keystore, request: &mut Request) -> Result<Response> {
     let records = Records::of(request, "CiphertextBlob", ["EncryptionContext"])?;
     request.finish()?;
     Ok(outcomes("Plaintext", records.run(|records| kms.decrypt_batch(records))?))
 }
 
-pub fn re_encrypt_batch(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn re_encrypt_batch(kms: &Keystore, request: &mut Request) -> Result<Response> {
     let destination = request.optional_text("DestinationKeyId")?;
     let contexts = ["SourceEncryptionContext", "DestinationEncryptionContext"];
     let records = Records::of(request, "CiphertextBlob", contexts)?;
@@ -118,7 +118,7 @@ pub fn re_encrypt_batch(kms: &Kms, request: &mut Request) -> Result<Response> {
     Ok(outcomes("CiphertextBlob", kms.reencrypt_batch(destination.as_deref(), &moved)?))
 }
 
-pub fn inspect(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn inspect(kms: &Keystore, request: &mut Request) -> Result<Response> {
     let blob = request.bytes("CiphertextBlob")?;
     request.finish()?;
     let info = kms.inspect(&blob)?;
@@ -144,7 +144,7 @@ fn number_of_bytes(request: &mut Request) -> Result<usize> {
     }
 }
 
-fn data_key(kms: &Kms, request: &mut Request) -> Result<(Zeroizing<Vec<u8>>, Vec<u8>)> {
+fn data_key(kms: &Keystore, request: &mut Request) -> Result<(Zeroizing<Vec<u8>>, Vec<u8>)> {
     let key = request.text("KeyId")?;
     let number = number_of_bytes(request)?;
     let context = request.context("EncryptionContext")?;
@@ -152,17 +152,17 @@ fn data_key(kms: &Kms, request: &mut Request) -> Result<(Zeroizing<Vec<u8>>, Vec
     kms.generate_data_key(&key, number, &context.entries())
 }
 
-pub fn generate_data_key(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn generate_data_key(kms: &Keystore, request: &mut Request) -> Result<Response> {
     let (plaintext, blob) = data_key(kms, request)?;
     with_ids(kms, &blob, [("Plaintext", base64(&plaintext)?), ("CiphertextBlob", base64(&blob)?)])
 }
 
-pub fn generate_data_key_without_plaintext(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn generate_data_key_without_plaintext(kms: &Keystore, request: &mut Request) -> Result<Response> {
     let (_, blob) = data_key(kms, request)?;
     with_ids(kms, &blob, [("CiphertextBlob", base64(&blob)?)])
 }
 
-pub fn export_data_key(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn export_data_key(kms: &Keystore, request: &mut Request) -> Result<Response> {
     let (blob, public_key) = (request.bytes("CiphertextBlob")?, request.bytes("PublicKeyBlob")?);
     let context = request.context("EncryptionContext")?;
     let wrapping = wrapping(request, false)?;
@@ -171,7 +171,7 @@ pub fn export_data_key(kms: &Kms, request: &mut Request) -> Result<Response> {
     with_ids(kms, &blob, [("ExportedDataKey", base64(&exported)?)])
 }
 
-pub fn generate_and_export_data_key(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn generate_and_export_data_key(kms: &Keystore, request: &mut Request) -> Result<Response> {
     let (key, public_key) = (request.text("KeyId")?, request.bytes("PublicKeyBlob")?);
     let number = number_of_bytes(request)?;
     let context = request.context("EncryptionContext")?;

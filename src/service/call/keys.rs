@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::request::{Request, invalid, missing};
 use super::show::{base64, date, key_entry, metadata, object, version};
-use super::{Kms, Response};
+use super::{Keystore, Response};
 use crate::domain::arn;
 use crate::domain::deletion::DEFAULT_DAYS;
 use crate::domain::id::KeyId;
@@ -41,16 +41,16 @@ fn new_key(request: &mut Request) -> Result<CreateKey> {
     Ok(CreateKey { description, origin: Some(origin), rotate_every })
 }
 
-fn made(kms: &Kms, id: KeyId) -> Result<Response> {
+fn made(kms: &Keystore, id: KeyId) -> Result<Response> {
     Ok(object([("KeyMetadata", metadata(&kms.describe_key(&id.to_string())?, false))]))
 }
 
-pub fn create_key(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn create_key(kms: &Keystore, request: &mut Request) -> Result<Response> {
     let id = kms.create_key(&new_key(request)?)?;
     made(kms, id)
 }
 
-pub fn create_keys(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn create_keys(kms: &Keystore, request: &mut Request) -> Result<Response> {
     let count = request.optional_integer("Count")?.and_then(|count| usize::try_from(count).ok());
     let count = count.ok_or_else(|| invalid("Count"))?;
     let ids = kms.create_keys(&new_key(request)?, count)?;
@@ -58,14 +58,14 @@ pub fn create_keys(kms: &Kms, request: &mut Request) -> Result<Response> {
     Ok(object([("Keys", json!({ "Key": keys }))]))
 }
 
-pub fn create_service_key(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn create_service_key(kms: &Keystore, request: &mut Request) -> Result<Response> {
     let name = request.text("ServiceName")?;
     request.finish()?;
     let id = kms.create_service_key(&name)?;
     made(kms, id)
 }
 
-pub fn describe_key(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn describe_key(kms: &Keystore, request: &mut Request) -> Result<Response> {
     let key = request.text("KeyId")?;
     request.finish()?;
     Ok(object([("KeyMetadata", metadata(&kms.describe_key(&key)?, true))]))
@@ -78,30 +78,30 @@ fn on_key(request: &mut Request, act: impl FnOnce(&str) -> Result<()>) -> Result
     act(&key).map(|()| Response::new())
 }
 
-pub fn enable_key(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn enable_key(kms: &Keystore, request: &mut Request) -> Result<Response> {
     on_key(request, |key| kms.enable_key(key))
 }
 
-pub fn disable_key(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn disable_key(kms: &Keystore, request: &mut Request) -> Result<Response> {
     on_key(request, |key| kms.disable_key(key))
 }
 
-pub fn schedule_key_deletion(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn schedule_key_deletion(kms: &Keystore, request: &mut Request) -> Result<Response> {
     let days = request.optional_integer("PendingWindowInDays")?.unwrap_or(i64::from(DEFAULT_DAYS));
     let days = i32::try_from(days).map_err(|_| invalid("PendingWindowInDays"))?;
     on_key(request, |key| kms.schedule_key_deletion(key, days))
 }
 
-pub fn cancel_key_deletion(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn cancel_key_deletion(kms: &Keystore, request: &mut Request) -> Result<Response> {
     on_key(request, |key| kms.cancel_key_deletion(key))
 }
 
-pub fn update_key_description(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn update_key_description(kms: &Keystore, request: &mut Request) -> Result<Response> {
     let description = request.text("Description")?;
     on_key(request, |key| kms.update_key_description(key, &description))
 }
 
-pub fn set_deletion_protection(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn set_deletion_protection(kms: &Keystore, request: &mut Request) -> Result<Response> {
     let enable = request.flag("EnableDeletionProtection")?;
     let reason = request.optional_text("DeletionProtectionDescription")?.unwrap_or_default();
     let key = match (request.optional_text("KeyId")?, request.optional_text("ProtectedResourceArn")?) {
@@ -118,13 +118,13 @@ pub fn set_deletion_protection(kms: &Kms, request: &mut Request) -> Result<Respo
     Ok(Response::new())
 }
 
-pub fn update_rotation_policy(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn update_rotation_policy(kms: &Keystore, request: &mut Request) -> Result<Response> {
     let enable = request.flag("EnableAutomaticRotation")?;
     let rotate_every = policy(request, enable)?;
     on_key(request, |key| kms.update_rotation_policy(key, rotate_every))
 }
 
-pub fn create_key_version(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn create_key_version(kms: &Keystore, request: &mut Request) -> Result<Response> {
     let key = request.text("KeyId")?;
     request.finish()?;
     let made = kms.rotate(&key)?;
@@ -133,7 +133,7 @@ pub fn create_key_version(kms: &Kms, request: &mut Request) -> Result<Response> 
     Ok(object([("KeyVersion", version(id, &made))]))
 }
 
-pub fn describe_key_version(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn describe_key_version(kms: &Keystore, request: &mut Request) -> Result<Response> {
     let (key, version_id) = (request.text("KeyId")?, request.text("KeyVersionId")?);
     request.finish()?;
     let (found, _) = kms.describe_key_version(&key, &version_id)?;
@@ -153,7 +153,7 @@ pub fn wrapping(request: &mut Request, allow_pkcs1: bool) -> Result<Wrapping> {
     }
 }
 
-pub fn get_parameters_for_import(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn get_parameters_for_import(kms: &Keystore, request: &mut Request) -> Result<Response> {
     let key = request.text("KeyId")?;
     let wrapping = wrapping(request, true)?;
     request.finish()?;
@@ -173,39 +173,39 @@ fn expiry(request: &mut Request) -> Result<Option<Time>> {
     })
 }
 
-pub fn import_key_material(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn import_key_material(kms: &Keystore, request: &mut Request) -> Result<Response> {
     let (wrapped, token) = (request.bytes("EncryptedKeyMaterial")?, request.bytes("ImportToken")?);
     let expires = expiry(request)?;
     on_key(request, |key| kms.import_key_material(key, &wrapped, &token, expires))
 }
 
-pub fn import_raw_key_material(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn import_raw_key_material(kms: &Keystore, request: &mut Request) -> Result<Response> {
     let material = request.bytes("KeyMaterial")?;
     let expires = expiry(request)?;
     on_key(request, |key| kms.import_raw_key_material(key, &material, expires))
 }
 
-pub fn delete_key_material(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn delete_key_material(kms: &Keystore, request: &mut Request) -> Result<Response> {
     on_key(request, |key| kms.delete_key_material(key))
 }
 
-pub fn create_alias(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn create_alias(kms: &Keystore, request: &mut Request) -> Result<Response> {
     let alias = request.text("AliasName")?;
     on_key(request, |key| kms.create_alias(key, &alias))
 }
 
-pub fn update_alias(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn update_alias(kms: &Keystore, request: &mut Request) -> Result<Response> {
     let alias = request.text("AliasName")?;
     on_key(request, |key| kms.update_alias(key, &alias))
 }
 
-pub fn delete_alias(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn delete_alias(kms: &Keystore, request: &mut Request) -> Result<Response> {
     let alias = request.text("AliasName")?;
     request.finish()?;
     kms.delete_alias(&alias).map(|()| Response::new())
 }
 
-pub fn tag_resource(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn tag_resource(kms: &Keystore, request: &mut Request) -> Result<Response> {
     let Some(Value::Array(tags)) = request.json("Tags")? else { return Err(invalid("Tags")) };
     let field = |tag: &Value, name: &str| tag.get(name).and_then(Value::as_str).map(str::to_owned);
     let tags: Vec<(String, String)> = tags
@@ -217,7 +217,7 @@ pub fn tag_resource(kms: &Kms, request: &mut Request) -> Result<Response> {
     on_key(request, |key| kms.tag_resource(key, &tags))
 }
 
-pub fn untag_resource(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn untag_resource(kms: &Keystore, request: &mut Request) -> Result<Response> {
     let Some(Value::Array(names)) = request.json("TagKeys")? else { return Err(invalid("TagKeys")) };
     let names: Vec<&str> = names.iter().map(Value::as_str).collect::<Option<_>>().ok_or_else(|| invalid("TagKeys"))?;
     on_key(request, |key| kms.untag_resource(key, &names))

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::request::{Request, invalid};
 use super::show::{date, object};
-use super::{Kms, Response};
+use super::{Keystore, Response};
 use crate::error::{Error, Result, Status};
 use crate::service::{Health, Options, Ticked};
 use crate::store::{Fault, RootKind, RootSlot};
@@ -12,13 +12,13 @@ use crate::store::{Fault, RootKind, RootSlot};
 /// Faults that an error body lists at most.
 const MOST_FAULTS: usize = 1000;
 
-pub fn tick(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn tick(kms: &Keystore, request: &mut Request) -> Result<Response> {
     request.finish()?;
     let Ticked { rotated, destroyed, damaged } = kms.tick()?;
     Ok(object([("Rotated", rotated.into()), ("Destroyed", destroyed.into()), ("Damaged", damaged.into())]))
 }
 
-pub fn health(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn health(kms: &Keystore, request: &mut Request) -> Result<Response> {
     request.finish()?;
     // Taken apart, so that a new field can't be forgotten here.
     let Health {
@@ -63,14 +63,14 @@ pub fn health(kms: &Kms, request: &mut Request) -> Result<Response> {
     ]))
 }
 
-pub fn backup(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn backup(kms: &Keystore, request: &mut Request) -> Result<Response> {
     let path = path(request, "Path")?.ok_or_else(|| invalid("Path"))?;
     request.finish()?;
     kms.backup(path).map(|()| Response::new())
 }
 
 /// Fails where `kms_verify` does; the faults are then in the error body.
-pub fn verify(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn verify(kms: &Keystore, request: &mut Request) -> Result<Response> {
     request.finish()?;
     let (mut faults, mut count) = (Vec::new(), 0usize);
     let done = kms.verify(|fault| {
@@ -103,13 +103,13 @@ pub fn error(error: &Error) -> Response {
     object([("Code", error.status().code().into()), ("Message", error.to_string().into())])
 }
 
-pub fn change_root(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn change_root(kms: &Keystore, request: &mut Request) -> Result<Response> {
     let options = root(request)?;
     request.finish()?;
     kms.change_root(&options).map(|()| Response::new())
 }
 
-pub fn add_root_slot(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn add_root_slot(kms: &Keystore, request: &mut Request) -> Result<Response> {
     let options = root(request)?;
     let label = request.optional_text("Label")?;
     request.finish()?;
@@ -117,13 +117,13 @@ pub fn add_root_slot(kms: &Kms, request: &mut Request) -> Result<Response> {
     Ok(object([("RootSlotId", id.to_string().into())]))
 }
 
-pub fn remove_root_slot(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn remove_root_slot(kms: &Keystore, request: &mut Request) -> Result<Response> {
     let id = request.text("RootSlotId")?;
     request.finish()?;
     kms.remove_root_slot(&id).map(|()| Response::new())
 }
 
-pub fn list_root_slots(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn list_root_slots(kms: &Keystore, request: &mut Request) -> Result<Response> {
     request.finish()?;
     let shown = |slot: RootSlot| {
         let kind = match slot.kind {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::request::{Request, invalid};
 use super::show::{key_entry, object, state, version};
-use super::{Kms, Response};
+use super::{Keystore, Response};
 use crate::domain::arn;
 use crate::domain::key::{Creator, Key};
 use crate::error::Result;
@@ -93,7 +93,7 @@ impl Filters {
     }
 }
 
-pub fn list_keys(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn list_keys(kms: &Keystore, request: &mut Request) -> Result<Response> {
     let mut page = Page::of(request)?;
     let filters = Filters::of(request)?;
     request.finish()?;
@@ -106,7 +106,7 @@ pub fn list_keys(kms: &Kms, request: &mut Request) -> Result<Response> {
     Ok(page.finish("Keys", "Key"))
 }
 
-pub fn list_key_versions(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn list_key_versions(kms: &Keystore, request: &mut Request) -> Result<Response> {
     let key = request.text("KeyId")?;
     let mut page = Page::of(request)?;
     request.finish()?;
@@ -118,7 +118,7 @@ pub fn list_key_versions(kms: &Kms, request: &mut Request) -> Result<Response> {
     Ok(page.finish("KeyVersions", "KeyVersion"))
 }
 
-fn aliases(kms: &Kms, request: &mut Request, key: Option<&str>) -> Result<Response> {
+fn aliases(kms: &Keystore, request: &mut Request, key: Option<&str>) -> Result<Response> {
     let mut page = Page::of(request)?;
     request.finish()?;
     kms.list_aliases(key, None, usize::MAX, |alias, id| {
@@ -128,16 +128,16 @@ fn aliases(kms: &Kms, request: &mut Request, key: Option<&str>) -> Result<Respon
     Ok(page.finish("Aliases", "Alias"))
 }
 
-pub fn list_aliases(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn list_aliases(kms: &Keystore, request: &mut Request) -> Result<Response> {
     aliases(kms, request, None)
 }
 
-pub fn list_aliases_by_key_id(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn list_aliases_by_key_id(kms: &Keystore, request: &mut Request) -> Result<Response> {
     let key = request.text("KeyId")?;
     aliases(kms, request, Some(&key))
 }
 
-pub fn list_resource_tags(kms: &Kms, request: &mut Request) -> Result<Response> {
+pub fn list_resource_tags(kms: &Keystore, request: &mut Request) -> Result<Response> {
     let key = request.text("KeyId")?;
     request.finish()?;
     let tags = kms.list_resource_tags(&key)?;

@@ -17,13 +17,13 @@ use std::io::Write;
 use serde_json::{Map, Value};
 use zeroize::Zeroize;
 
-use super::Kms;
+use super::Keystore;
 use crate::error::{Error, Result, Status, shown};
 use crate::sys::{memory, random};
 use request::Request;
 
 type Response = Map<String, Value>;
-type Run = fn(&Kms, &mut Request) -> Result<Response>;
+type Run = fn(&Keystore, &mut Request) -> Result<Response>;
 
 /// A refused call: why, and the service's error body.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -34,7 +34,7 @@ pub struct CallFailed {
     pub body: String,
 }
 
-impl Kms {
+impl Keystore {
     /// Carries out `action` ("Encrypt") with the parameters in `request` (a JSON object) and gives the JSON response, which
     /// is the only copy of a plaintext that is left: wipe it.
     pub fn call(&self, action: &str, request: &str) -> std::result::Result<String, CallFailed> {

@@ -251,7 +251,7 @@ pub fn find(name: &str) -> Option<&'static Action> {
     ACTIONS.iter().find(|action| action.name == name)
 }
 
-fn list_actions(_: &super::Kms, _: &mut super::Request) -> crate::error::Result<Response> {
+fn list_actions(_: &super::Keystore, _: &mut super::Request) -> crate::error::Result<Response> {
     use serde_json::{Value, json};
     let parameter = |parameter: &Parameter| {
         json!({

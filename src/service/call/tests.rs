@@ -8,18 +8,18 @@ use super::*;
 use crate::Options;
 use crate::clock::ManualClock;
 
-fn open() -> (Kms, ManualClock) {
+fn open() -> (Keystore, ManualClock) {
     let clock = ManualClock::at(1_621_492_461_000);
-    let kms = Kms::open("memory:", &Options::new().root_key(&[7; 32]).clock(clock.clone())).unwrap();
+    let kms = Keystore::open("memory:", &Options::new().root_key(&[7; 32]).clock(clock.clone())).unwrap();
     (kms, clock)
 }
 
-fn ok(kms: &Kms, action: &str, request: Value) -> Value {
+fn ok(kms: &Keystore, action: &str, request: Value) -> Value {
     let response = kms.call(action, &request.to_string()).unwrap_or_else(|e| panic!("{action} {request}: {}", e.body));
     serde_json::from_str(&response).unwrap()
 }
 
-fn refused(kms: &Kms, action: &str, request: Value) -> (i64, String) {
+fn refused(kms: &Keystore, action: &str, request: Value) -> (i64, String) {
     let failed = kms.call(action, &request.to_string()).unwrap_err();
     let body: Value = serde_json::from_str(&failed.body).unwrap();
     assert!(body["RequestId"].as_str().unwrap().len() == 36 && !body["Message"].as_str().unwrap().is_empty());
@@ -195,7 +195,7 @@ fn the_clock_is_ticked_and_the_keystore_tells_its_health() {
 fn root_slots_are_added_listed_and_removed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys.db").to_str().unwrap().to_owned();
-    let kms = Kms::open(&path, &Options::new().root_key(&[7; 32]).create(true)).unwrap();
+    let kms = Keystore::open(&path, &Options::new().root_key(&[7; 32]).create(true)).unwrap();
     let recovery = json!({ "RootPassphrase": STANDARD.encode("correct horse"), "Label": "recovery" });
     let added = ok(&kms, "AddRootSlot", recovery.clone())["RootSlotId"].clone();
     assert_eq!(refused(&kms, "AddRootSlot", recovery).1, "Keystore.RootSlotExists");
@@ -209,7 +209,7 @@ fn root_slots_are_added_listed_and_removed() {
         "Keystore.RootSlotNotFound"
     );
     assert_eq!(refused(&kms, "RemoveRootSlot", json!({ "RootSlotId": added })).1, "Rejected.UnsupportedOperation");
-    let opened = Kms::open(&path, &Options::new().root_key(&[7; 32])).map(drop).map_err(|e| e.status());
+    let opened = Keystore::open(&path, &Options::new().root_key(&[7; 32])).map(drop).map_err(|e| e.status());
     assert_eq!(opened, Err(Status::WrongRootKey));
 }
 
@@ -217,9 +217,9 @@ fn root_slots_are_added_listed_and_removed() {
 fn a_backup_is_written_and_opened_by_the_changed_root() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let kms = Kms::open(&path("keys.db"), &Options::new().root_key(&[7; 32]).create(true)).unwrap();
+    let kms = Keystore::open(&path("keys.db"), &Options::new().root_key(&[7; 32]).create(true)).unwrap();
     let key = ok(&kms, "CreateKey", json!({}))["KeyMetadata"]["KeyId"].clone();
-    let opens = |name: &str, options: Options| Kms::open(&path(name), &options).map(drop).map_err(|e| e.status());
+    let opens = |name: &str, options: Options| Keystore::open(&path(name), &options).map(drop).map_err(|e| e.status());
 
     ok(&kms, "ChangeRoot", json!({ "RootKey": STANDARD.encode([8; 32]) }));
     ok(&kms, "Backup", json!({ "Path": path("one.db") }));
@@ -245,14 +245,14 @@ fn faults_are_in_the_body_of_the_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys.db").to_str().unwrap().to_owned();
     let options = Options::new().root_key(&[7; 32]).create(true);
-    let kms = Kms::open(&path, &options).unwrap();
+    let kms = Keystore::open(&path, &options).unwrap();
     let key = ok(&kms, "CreateKey", json!({ "Description": "a text to be found" }))["KeyMetadata"]["KeyId"].clone();
     drop(kms);
     let mut bytes = std::fs::read(&path).unwrap();
     let at = bytes.windows(18).position(|window| window == b"a text to be found").unwrap();
     bytes[at] = b'A';
     std::fs::write(&path, bytes).unwrap();
-    let kms = Kms::open(&path, &options).unwrap();
+    let kms = Keystore::open(&path, &options).unwrap();
     let failed = kms.call("Verify", "").unwrap_err();
     assert_eq!(failed.error.status(), Status::KeystoreCorrupt);
     let body: Value = serde_json::from_str(&failed.body).unwrap();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{BATCH_TIME, LARGEST_BATCH, SMALLEST_BATCH, next_size};
 use crate::clock::CallbackClock;
-use crate::{CreateKey, Interval, Kms, Options};
+use crate::{CreateKey, Interval, Keystore, Options};
 
 const DAY_MS: i64 = 86_400_000;
 const T0: i64 = 1_700_000_000_000;
@@ -23,7 +23,7 @@ fn a_clock_that_jumps_between_two_looks_does_not_keep_a_pass_busy_for_ever() {
                 look => T0 + (1000 + look) * DAY_MS,
             },
         });
-        let kms = Kms::open("memory:", &Options::new().root_key(&[7; 32]).clock(clock)).unwrap();
+        let kms = Keystore::open("memory:", &Options::new().root_key(&[7; 32]).clock(clock)).unwrap();
         let rotate_every = Some(Interval::from_seconds(86_400).unwrap());
         let id = kms.create_key(&CreateKey { rotate_every, ..CreateKey::default() }).unwrap().to_string();
         looks.store(0, Ordering::SeqCst);

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{Kms, Options};
+use crate::{Keystore, Options};
 
-fn kms() -> Kms {
-    Kms::open("memory:", &Options::new().root_key(&[7; 32])).unwrap()
+fn kms() -> Keystore {
+    Keystore::open("memory:", &Options::new().root_key(&[7; 32])).unwrap()
 }
 
 fn place(path: &str) -> PathBuf {
@@ -86,7 +86,7 @@ fn example(kind: Kind) -> Value {
 }
 
 /// The text of an action's refusal.
-fn refusal(kms: &Kms, action: &Action, request: &Value) -> String {
+fn refusal(kms: &Keystore, action: &Action, request: &Value) -> String {
     match kms.call(action.name, &request.to_string()) {
         Ok(done) => panic!("{} accepted {request}: {done}", action.name),
         Err(failed) => failed.error.to_string(),

@@ -9,7 +9,7 @@ use serde_json::json;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{ok, open};
-use crate::Kms;
+use crate::Keystore;
 
 const MASK: u8 = 0x5A;
 
@@ -68,7 +68,7 @@ fn occurrences(mut buffer: &[u8], masked: &[u8]) -> usize {
 
 /// Calls with a secret in the place of `$`, as it is and with its signs escaped; the request is wiped.
 #[track_caller]
-fn leaves_nothing(kms: &Kms, action: &str, request: &serde_json::Value) {
+fn leaves_nothing(kms: &Keystore, action: &str, request: &serde_json::Value) {
     for (number, escapes) in [None, Some(["\\/", "\\u002b"]), Some(["\\u002F", "\\u002B"])].into_iter().enumerate() {
         let secret = Secret::new(number as u8);
         let mut text = secret.text();
