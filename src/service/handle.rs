@@ -1,0 +1,55 @@
+//! The handle of an open keystore: what it is in each process that has it.
+
+use std::sync::Arc;
+
+use super::open::Options;
+use super::shared::Core;
+use crate::error::Result;
+use crate::sys::fork::PerProcess;
+use crate::sys::waiting;
+
+/// An open keystore. Share it between threads; after a fork, parent and child each go on with their own state.
+pub struct Keystore {
+    pub(super) process: PerProcess<Inner>,
+}
+
+/// What a handle is in one process. Its threads end before the core goes.
+pub(super) struct Inner {
+    pub(super) core: Arc<Core>,
+    pub(super) options: Options,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.core.stop_ticker();
+        if let Some(events) = &self.core.events {
+            events.close();
+        }
+    }
+}
+
+/// Runs a call only if it need not wait for the disk, another process or another thread; none if it had to, and it has then
+/// changed nothing. For a host that holds a lock of its own, which it lets go before it makes the call again.
+#[inline]
+pub fn without_waiting<R>(call: impl FnOnce() -> R) -> Option<R> {
+    waiting::without(call)
+}
+
+/// Runs a function of the user's inside of [`without_waiting`]: what it calls may wait.
+pub fn waiting_again<R>(function: impl FnOnce() -> R) -> R {
+    waiting::again(function)
+}
+
+impl Keystore {
+    #[inline]
+    pub(super) fn core(&self) -> Result<&Core> {
+        let core = self.living_or_dead()?;
+        core.check_alive()?;
+        Ok(core)
+    }
+
+    #[inline]
+    pub(super) fn living_or_dead(&self) -> Result<&Core> {
+        self.process.get(Inner::in_child).map(|inner| &*inner.core)
+    }
+}

@@ -1,0 +1,248 @@
+//! The state of an open keystore that calls and the rotation thread share, and how both read and change the store.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Weak};
+
+use super::cache::{Cache, CachedKey, Material};
+use super::delivery::Delivery;
+use super::event::{Event, EventKind};
+use super::health;
+use super::name::{missing_version, not_found, version_not_found};
+use super::thread::ThreadState;
+use super::ticker::Ticker;
+use crate::clock::Clock;
+use crate::domain::id::{KeyId, VersionId};
+use crate::domain::time::{Now, Time};
+use crate::error::{Result, Status};
+use crate::store::{self, Change, Standing, Store, Stored};
+use crate::sys::clocks;
+use crate::sys::per_thread::PerThread;
+use crate::sys::secret::Arena;
+use crate::sys::shield::Shield;
+use crate::sys::stack;
+use crate::sys::sync::{Alarm, Lock};
+use crate::sys::waiting;
+
+/// The state that calls and the ticker share.
+///
+/// Lock order: the store's connection, then the cache, then the arena; each is let go before user code runs.
+pub(super) struct Core {
+    pub(super) threads: PerThread<ThreadState>,
+    pub(super) cache: Cache,
+    pub(super) store: Store,
+    pub(super) arena: Arc<Arena>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) events: Option<Arc<Delivery>>,
+    pub(super) me: Weak<Core>,
+    /// Where no thread rotates, calls rotate what they find overdue.
+    pub(super) ticker: Ticker,
+    pub(super) alarm: Alarm,
+    /// Wall time for which the ticker has set its alarm.
+    pub(super) wakes_at: AtomicI64,
+    /// Coarse time of the last look at the store itself.
+    pub(super) polled_at: AtomicI64,
+    /// Coarse time before which a failed rotation is not tried again.
+    pub(super) retry_after: AtomicI64,
+    pub(super) counters: health::Counters,
+    /// Rows that were told to be damaged.
+    pub(super) damaged: Lock<HashSet<i64>>,
+    /// What stood in the keystore's place at the last look, and how many other histories of it were found there.
+    pub(super) place: Lock<(Standing, u64)>,
+}
+
+impl Core {
+    pub(super) fn check_alive(&self) -> Result<()> {
+        if self.counters.thread_died.load(Ordering::Relaxed) {
+            return Err(
+                Status::Poisoned.error("the rotation thread died of a panic; close the keystore and open it again")
+            );
+        }
+        Ok(())
+    }
+
+    /// Sees to it that the cache covers all announced changes; returns what was announced.
+    #[inline]
+    pub(super) fn fresh(&self) -> Result<u64> {
+        if !self.ticker.ticks() {
+            self.poll_if_late()?;
+        }
+        let word = self.store.word();
+        if self.cache.covers(word) { Ok(word) } else { self.catch_up().map(|()| word) }
+    }
+
+    #[cold]
+    pub(super) fn catch_up(&self) -> Result<()> {
+        let looked = self.cache.look(&self.store);
+        self.heed_place()?;
+        looked
+    }
+
+    /// After a look at the store: what follows when another file stands in its place, or none, or it is back.
+    pub(super) fn heed_place(&self) -> Result<()> {
+        let (now, turns) = (self.store.standing(), self.store.turns());
+        let before = std::mem::replace(&mut *self.place.lock()?, (now, turns));
+        if before == (now, turns) {
+            return Ok(());
+        }
+        if now == Standing::Another {
+            self.cache.forget()?;
+        }
+        // Each thread checks what it has ready before it is used again.
+        self.cache.touch();
+        if before.1 != turns || (before.0 == Standing::Here && now != Standing::Here) {
+            let event = Event::new(EventKind::KeystoreReplaced, self.clock.wall());
+            self.emit(&Event { status: Some(Status::KeystoreReplaced), ..event });
+        }
+        Ok(())
+    }
+
+    pub(super) fn poll_if_late(&self) -> Result<()> {
+        let now = clocks::coarse_ms();
+        let polled_at = self.polled_at.load(Ordering::Relaxed);
+        if now - polled_at < store::poll_interval_ms(self.store.is_mapped())
+            || self.polled_at.compare_exchange(polled_at, now, Ordering::Relaxed, Ordering::Relaxed).is_err()
+        {
+            return Ok(());
+        }
+        let _shield = Shield::raise();
+        self.start_ticker();
+        match self.catch_up() {
+            // The call is made again.
+            Err(error) if waiting::refused() => {
+                self.polled_at.store(polled_at, Ordering::Relaxed);
+                Err(error)
+            }
+            // Nothing was announced, so what is in memory goes on serving while the disk is in trouble.
+            Err(_) if self.store.is_mapped() => Ok(()),
+            Err(error) => {
+                // The next call asks again.
+                self.polled_at.store(i64::MIN / 2, Ordering::Relaxed);
+                Err(error)
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// The key as it is now, from memory or from the store.
+    pub(super) fn key(&self, id: &KeyId) -> Result<Arc<CachedKey>> {
+        self.fresh()?;
+        match self.cache.key(id)? {
+            Some(found) => Ok(found),
+            None => self.load_key(id),
+        }
+    }
+
+    #[cold]
+    pub(super) fn load_key(&self, id: &KeyId) -> Result<Arc<CachedKey>> {
+        let word = self.store.word();
+        self.store.read(|view| {
+            self.cache.catch_up(view, word)?;
+            let stored = view.key(id)?.ok_or_else(|| not_found(id))?;
+            self.cache.keep_key(&stored, view.generation())
+        })
+    }
+
+    /// The material of one version, which must belong to the key named beside it.
+    pub(super) fn material(&self, key: &KeyId, version: &VersionId) -> Result<Arc<Material>> {
+        match self.cache.material(version)? {
+            Some(found) if found.key == *key => Ok(found),
+            _ => self.load_material(key, version),
+        }
+    }
+
+    #[cold]
+    pub(super) fn load_material(&self, id: &KeyId, version: &VersionId) -> Result<Arc<Material>> {
+        stack::swept(|| self.unseal_material(id, version))
+    }
+
+    pub(super) fn unseal_material(&self, id: &KeyId, version: &VersionId) -> Result<Arc<Material>> {
+        let (found, history, destroyed) = self.store.read(|view| {
+            let stored = view.key(id)?.ok_or_else(|| not_found(id))?;
+            match view.material(&stored, version)? {
+                None if stored.key.imported.is_none()
+                    && stored.key.primary.is_some_and(|primary| primary.id == *version) =>
+                {
+                    Err(missing_version(id))
+                }
+                found => Ok((found, view.history(), view.destroyed())),
+            }
+        })?;
+        let (version, mut bytes) = found.ok_or_else(|| version_not_found(id, version))?;
+        let secret = self.arena.keep(&mut bytes)?;
+        self.cache.keep_material(Material { key: *id, version, secret }, history, destroyed)
+    }
+
+    /// One write transaction, its results taken over by the cache before anybody else hears of it.
+    ///
+    /// The time that `body` is told is read under the write lock, so that transactions follow each other in time also
+    /// between processes; only a clock that may run user code is read before.
+    pub(super) fn change<R>(&self, body: impl FnOnce(&mut Change<'_>, &Now) -> Result<Changed<R>>) -> Result<Done<R>> {
+        stack::swept(|| self.change_unswept(body))
+    }
+
+    pub(super) fn change_unswept<R>(
+        &self,
+        body: impl FnOnce(&mut Change<'_>, &Now) -> Result<Changed<R>>,
+    ) -> Result<Done<R>> {
+        let mut at = self.clock.now();
+        let done = self.store.write(
+            |change| {
+                if !self.clock.is_manual() {
+                    at = self.clock.now();
+                }
+                body(change, &at)
+            },
+            |changed, commit| self.cache.publish(commit, &changed.keys, &changed.made, &changed.destroyed),
+            |before| self.cache.announced(before),
+        )?;
+        let earliest = done.keys.iter().filter_map(|stored| stored.key.next_look()).min();
+        if earliest.is_some_and(|time| time.millis() < self.wakes_at.load(Ordering::Relaxed)) {
+            self.alarm.nudge();
+        }
+        Ok(Done { value: done.value, at: at.wall })
+    }
+
+    /// Changes one key that exists.
+    pub(super) fn change_key<R>(
+        &self,
+        id: &KeyId,
+        body: impl FnOnce(&mut Change<'_>, Stored, &Now) -> Result<Changed<R>>,
+    ) -> Result<Done<R>> {
+        self.change(|change, now| {
+            let stored = change.key(id)?.ok_or_else(|| not_found(id))?;
+            body(change, stored, now).map_err(|error| error.of_key(id))
+        })
+    }
+
+    pub(super) fn emit(&self, event: &Event) {
+        if let Some(events) = &self.events {
+            events.tell(event);
+        }
+    }
+}
+
+/// The result of a write transaction, and the time it was told.
+pub(super) struct Done<R> {
+    pub(super) value: R,
+    pub(super) at: Time,
+}
+
+/// What a write transaction did: its result, the keys it changed and those it destroyed.
+pub(super) struct Changed<R> {
+    pub(super) value: R,
+    pub(super) keys: Vec<Stored>,
+    /// New material of keys that are in memory.
+    pub(super) made: Vec<Arc<Material>>,
+    pub(super) destroyed: Vec<KeyId>,
+}
+
+impl<R> Changed<R> {
+    pub(super) fn none(value: R) -> Self {
+        Self { value, keys: Vec::new(), made: Vec::new(), destroyed: Vec::new() }
+    }
+
+    pub(super) fn one(value: R, key: Stored) -> Self {
+        Self { value, keys: vec![key], made: Vec::new(), destroyed: Vec::new() }
+    }
+}
