@@ -14,8 +14,9 @@ use std::ptr::{self, NonNull};
 
 use zeroize::Zeroizing;
 
+use super::call::{END, PARAM_UNSIGNED_INTEGER, PARAM_UTF8_STRING, check, failed, made, param};
 use super::ffi::{self, EVP_PKEY, EVP_PKEY_CTX, OSSL_LIB_CTX, OSSL_PARAM};
-use super::{END, PARAM_UNSIGNED_INTEGER, PARAM_UTF8_STRING, check, failed, init, made, param};
+use super::library::init;
 use crate::error::{Error, Result, Status};
 use crate::sys::{fork, random};
 

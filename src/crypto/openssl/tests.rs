@@ -1,4 +1,5 @@
 use super::*;
+use crate::error::Status;
 
 const KEY: [u8; 32] = [7; 32];
 const NONCE: [u8; 12] = [9; 12];
