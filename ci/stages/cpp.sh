@@ -62,6 +62,7 @@ headers_hold() {
 
 # All tests are one program: kms.hpp is included in each of its files, and must link.
 compile() {
+    rm -rf "${out:?}/$1"
     mkdir -p "$out/$1"
     (cd "$out/$1" && printf '%s\0' "$ROOT"/bindings/cpp/tests/*.cpp | xargs -0 -n 1 -P "$(nproc)" \
         "$1" "${STRICT[@]}" "${SANITIZE[@]}" "-DVERSION=\"$version\"" -I"$out" -c) &&
