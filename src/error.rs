@@ -121,7 +121,7 @@ macro_rules! statuses {
 
             /// `name` and `code` as C strings.
             #[cfg(feature = "capi")]
-            pub const fn c_strings(self) -> (&'static CStr, &'static CStr) {
+            pub(crate) const fn c_strings(self) -> (&'static CStr, &'static CStr) {
                 match self {
                     $(Status::$variant => (c_string(concat!($name, "\0")), c_string(concat!($code, "\0"))),)*
                 }

@@ -19,14 +19,19 @@
 //! # }
 //! ```
 //!
-//! The house, from the outside in; imports point one way:
+//! A [`Keystore`] may be shared by all threads of a program, by processes that it forks, and, through its file, by other
+//! programs. Times are Unix milliseconds ([`Time`]). Each fallible call returns an [`Error`] with a stable [`Status`].
+//!
+//! # Layers
+//!
+//! From the outside in; imports point one way:
 //!
 //! * `ffi`: the C ABI, of which `include/kms.h` is the manual (feature `capi`).
-//! * [`service`]: the use cases, the key cache, the rotation thread.
+//! * `service`: the use cases, the key cache, the rotation thread.
 //! * `store`: the keystore: sealed rows, transactions, root keys, other processes.
 //! * `crypto`: ciphertexts, XAES-256-GCM; the only code that calls OpenSSL.
-//! * [`domain`]: the rules of keys, pure. [`error`]: the one error.
-//! * [`clock`] and `sys` serve every layer: time, and the operating system.
+//! * `domain`: the rules of keys, pure. `error`: the one error.
+//! * `clock` and `sys` serve every layer: time, and the operating system.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
@@ -46,20 +51,27 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-pub mod clock;
-pub(crate) mod crypto;
-pub mod domain;
-pub mod error;
+mod clock;
+mod crypto;
+mod domain;
+mod error;
 // Its texts are the C manual, whose tables and programs are no Rust to be tested.
 #[cfg(all(feature = "capi", not(doctest)))]
 mod ffi;
-pub(crate) mod store;
-pub(crate) mod sys;
-pub mod service;
+mod service;
+mod store;
+mod sys;
+
+/// What the Python module, the tests and the fuzzers of this repository need. It may change in any release.
+#[doc(hidden)]
+pub mod internal {
+    pub use crate::domain::time::Now;
+    pub use crate::service::{Take, waiting_again, without_waiting};
+}
 
 pub use clock::{Clock, ManualClock};
 pub use domain::id::{KeyId, SlotId, VersionId};
-pub use domain::key::{Key, Origin};
+pub use domain::key::{Creator, Key, Origin};
 pub use domain::rotation::{Interval, Rotation};
 pub use domain::state::KeyState;
 pub use domain::time::Time;
@@ -67,6 +79,6 @@ pub use domain::version::Version;
 pub use error::{Error, Result, Status};
 pub use service::{
     BlobInfo, CallFailed, CreateKey, Event, EventKind, Fault, Health, ImportParameters, Keystore, Moved, Options,
-    Record, Take, Ticked, Wrapping, waiting_again, without_waiting,
+    Record, Ticked, Wrapping,
 };
 pub use store::{AnchorStore, RootKind, RootSlot, RootWrapper};

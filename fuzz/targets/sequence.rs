@@ -220,7 +220,7 @@ impl Play<'_> {
                 true
             })
             .expect("versions can be listed in every state");
-            let expected = u64::from(!key.external || found.imported.is_some());
+            let expected = u64::from(!key.external || found.primary.is_some());
             assert_eq!(primaries, expected, "not exactly one primary");
             assert!(versions >= key.versions && versions == found.version_count(), "a version was lost");
             key.versions = versions;

@@ -6,17 +6,28 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use crate::domain::time::{Now, Time};
 use crate::sys::clocks;
 
-/// Tells the time. Called often and from any thread; with no lock or transaction held if it says that it is manual.
+/// A clock of the caller, for [`Options::clock`](crate::Options::clock).
+///
+/// The library calls it often and from any thread, with no lock or transaction held: it may block, fork, panic or call
+/// the library. A keystore with such a clock has no rotation thread unless
+/// [`Options::rotation_thread`](crate::Options::rotation_thread) turns it on.
 pub trait Clock: Send + Sync {
-    /// Wall time.
+    /// Return the wall time.
     fn wall(&self) -> Time;
 
-    /// Wall time together with the boot clock, for the rule of two sightings.
-    fn now(&self) -> Now;
+    /// Wall time together with the boot clock, for the rule of two confirmations. A caller's clock is one endless boot,
+    /// whose uptime is its wall time.
+    #[doc(hidden)]
+    fn now(&self) -> Now {
+        let wall = self.wall();
+        Now { wall, boot: [0; 16], since_boot_ms: wall.millis() }
+    }
 
-    /// Whether this is not the system's clock: the library then asks it before it takes a lock, because it may block,
-    /// fork, panic or call the library itself, and leaves the rotation thread off unless that is asked for.
-    fn is_manual(&self) -> bool;
+    /// Whether this is not the system's clock, so that the library must ask it before it takes a lock.
+    #[doc(hidden)]
+    fn is_manual(&self) -> bool {
+        true
+    }
 }
 
 /// CLOCK_REALTIME and CLOCK_BOOTTIME.
@@ -37,21 +48,14 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock read from a function; it is one endless boot, whose uptime is its wall time.
+/// A clock read from a function.
+#[cfg(any(test, feature = "capi"))]
 pub struct CallbackClock<F>(pub F);
 
+#[cfg(any(test, feature = "capi"))]
 impl<F: Fn() -> i64 + Send + Sync> Clock for CallbackClock<F> {
     fn wall(&self) -> Time {
         Time::from_millis((self.0)())
-    }
-
-    fn now(&self) -> Now {
-        let wall = self.wall();
-        Now { wall, boot: [0; 16], since_boot_ms: wall.millis() }
-    }
-
-    fn is_manual(&self) -> bool {
-        true
     }
 }
 
@@ -81,13 +85,5 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn wall(&self) -> Time {
         Time::from_millis(self.millis())
-    }
-
-    fn now(&self) -> Now {
-        CallbackClock(|| self.millis()).now()
-    }
-
-    fn is_manual(&self) -> bool {
-        true
     }
 }

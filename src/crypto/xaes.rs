@@ -200,6 +200,7 @@ pub enum Input<'a> {
     /// Apart from the output.
     Apart(&'a [u8]),
     /// Already in the output, at the place of the ciphertext.
+    #[cfg_attr(not(feature = "capi"), allow(dead_code, reason = "only callers in C overlap buffers"))]
     InPlace,
 }
 

@@ -61,18 +61,18 @@ pub struct Key {
     /// The newest version; `None` while an EXTERNAL key waits for its first material.
     pub primary: Option<Version>,
     /// When a creation date of the primary that lies in the future was noticed.
-    pub future_noticed: Option<Time>,
+    pub(crate) future_noticed: Option<Time>,
     /// Set exactly while the state is PendingDeletion.
-    pub deletion: Option<Deletion>,
+    pub(crate) deletion: Option<Deletion>,
     /// Deletion protection, with the user's reason; `None` when it is off.
     pub protection: Option<String>,
     /// What is known of imported material; `None` before the first import.
-    pub imported: Option<Imported>,
+    pub(crate) imported: Option<Imported>,
 }
 
 impl Key {
     /// A new key as CreateKey makes it: Enabled with its first version, or PendingImport without one.
-    pub fn new(id: KeyId, origin: Origin, description: String, policy: Option<Interval>, now: Time) -> Self {
+    pub(crate) fn new(id: KeyId, origin: Origin, description: String, policy: Option<Interval>, now: Time) -> Self {
         Self {
             id,
             state: match origin {
@@ -97,12 +97,12 @@ impl Key {
     }
 
     /// Only keys whose material the library makes have more than one version.
-    pub fn rotates(&self) -> bool {
+    pub(crate) fn rotates(&self) -> bool {
         self.origin == Origin::Kms && self.creator == Creator::User
     }
 
     /// Makes `id` the newest version and the primary, created `now`. LastRotationDate moves with it.
-    pub fn promote(&mut self, id: VersionId, now: Time) -> Version {
+    pub(crate) fn promote(&mut self, id: VersionId, now: Time) -> Version {
         let version = Version { id, number: self.version_count() + 1, created: now };
         self.primary = Some(version);
         self.future_noticed = None;
@@ -114,8 +114,18 @@ impl Key {
         self.primary.map(|primary| primary.created)
     }
 
+    /// Return the DeleteDate, before which the key is not destroyed; `None` unless its state is PendingDeletion.
+    pub fn delete_date(&self) -> Option<Time> {
+        self.deletion.map(|deletion| deletion.date)
+    }
+
+    /// Return when imported material expires; `None` for material without an expiry.
+    pub fn material_expires(&self) -> Option<Time> {
+        self.imported.and_then(|imported| imported.expiry).map(|expiry| expiry.date)
+    }
+
     /// What decides when this key rotates.
-    pub fn schedule(&self) -> Schedule {
+    pub(crate) fn schedule(&self) -> Schedule {
         let (policy, future_noticed) = (self.policy, self.future_noticed);
         Schedule { policy, enabled: self.state == KeyState::Enabled, last: self.last_rotation(), future_noticed }
     }
@@ -126,7 +136,7 @@ impl Key {
     }
 
     /// When the clock must next look at this key.
-    pub fn next_look(&self) -> Option<Time> {
+    pub(crate) fn next_look(&self) -> Option<Time> {
         let own = match (&self.deletion, self.state) {
             (Some(deletion), _) => Some(deletion.next_look()),
             (None, KeyState::Enabled) => self.next_rotation(),
@@ -137,7 +147,7 @@ impl Key {
     }
 
     /// Whether there is material that may be used at `now`.
-    pub fn has_material(&self, now: Time) -> bool {
+    pub(crate) fn has_material(&self, now: Time) -> bool {
         match self.origin {
             Origin::Kms => true,
             Origin::External => self.imported.is_some_and(|imported| imported.usable(now)),
@@ -145,7 +155,7 @@ impl Key {
     }
 
     /// Whether there is material in the keystore, expired or not.
-    pub fn holds_material(&self) -> bool {
+    pub(crate) fn holds_material(&self) -> bool {
         match self.origin {
             Origin::Kms => true,
             Origin::External => self.imported.is_some_and(|imported| imported.present),
@@ -153,7 +163,7 @@ impl Key {
     }
 
     /// The state at `now`: material that has expired is as good as gone, before anything is erased.
-    pub fn state_at(&self, now: Time) -> KeyState {
+    pub(crate) fn state_at(&self, now: Time) -> KeyState {
         match self.state {
             KeyState::Enabled | KeyState::Disabled if !self.has_material(now) => KeyState::PendingImport,
             state => state,

@@ -120,7 +120,7 @@ fn metadata(key: &Key) -> kms_key_metadata {
         creation_date_ms: key.created.millis(),
         last_rotation_date_ms: date(key.last_rotation()),
         next_rotation_date_ms: date(key.next_rotation()),
-        delete_date_ms: date(key.deletion.map(|deletion| deletion.date)),
+        delete_date_ms: date(key.delete_date()),
         material_expire_date_ms: date(key.imported.and_then(|i| i.expiry).map(|expiry| expiry.date)),
         deletion_protection: i32::from(key.protection.is_some()),
         service_managed: i32::from(key.creator == Creator::Service),

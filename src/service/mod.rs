@@ -39,10 +39,13 @@ use shared::{Changed, Core, Done};
 
 pub use crate::crypto::context::Take;
 pub use crate::store::Fault;
-pub use batch::{Moved, Place, Record};
+#[cfg(feature = "capi")]
+pub(crate) use batch::Place;
+pub use batch::{Moved, Record};
 pub use call::CallFailed;
 pub use crypt::BlobInfo;
-pub use data_key::DataKeyTarget;
+#[cfg(feature = "capi")]
+pub(crate) use data_key::DataKeyTarget;
 pub use event::{Event, EventKind};
 pub use handle::{Keystore, waiting_again, without_waiting};
 pub use health::Health;
@@ -55,4 +58,5 @@ pub use open::Options;
 pub(crate) use open::passphrase_of;
 pub(crate) use plaintext::check_plaintext_len;
 pub use rotation::Ticked;
-pub use target::{OpenTarget, SealTarget};
+#[cfg(feature = "capi")]
+pub(crate) use target::{OpenTarget, SealTarget};

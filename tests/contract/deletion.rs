@@ -23,9 +23,9 @@ fn the_delete_date_is_the_waiting_period_after_the_call() {
         kms.schedule_key_deletion(&id, days).unwrap();
         let key = kms.key(&id);
         assert_eq!(key.state, KeyState::PendingDeletion);
-        assert_eq!(key.deletion.unwrap().date.millis(), T0 + 1234 + i64::from(days) * DAY_MS);
+        assert_eq!(key.delete_date().unwrap().millis(), T0 + 1234 + i64::from(days) * DAY_MS);
         kms.cancel_key_deletion(&id).unwrap();
-        assert_eq!(kms.key(&id).deletion, None, "a cancelled deletion has no date");
+        assert_eq!(kms.key(&id).delete_date(), None, "a cancelled deletion has no date");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use kms::domain::time::Now;
+use kms::internal::Now;
 use kms::{Clock, CreateKey, Event, EventKind, Keystore, Options, Status, Time};
 
 use super::support::*;

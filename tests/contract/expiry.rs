@@ -83,11 +83,11 @@ fn expired_material_of_a_disabled_key_leaves_it_pending_import_and_of_a_deleted_
     }
     kms.disable_key(&disabled).unwrap();
     kms.schedule_key_deletion(&pending, 30).unwrap();
-    let date = kms.key(&pending).deletion.unwrap().date;
+    let date = kms.key(&pending).delete_date().unwrap();
     let check = |when: &str| {
         assert_eq!(kms.key(&disabled).state, KeyState::PendingImport, "{when}");
         let key = kms.key(&pending);
-        assert_eq!((key.state, key.deletion.unwrap().date), (KeyState::PendingDeletion, date), "{when}");
+        assert_eq!((key.state, key.delete_date().unwrap()), (KeyState::PendingDeletion, date), "{when}");
         assert_eq!(refused(kms.enable_key(&disabled)), Status::StateModifiedFailed, "{when}");
     };
     kms.at(DAY_MS);

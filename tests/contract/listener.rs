@@ -153,7 +153,7 @@ fn a_rotation_thread_that_is_held_up_shows_in_health() {
             }
             self.0.wall()
         }
-        fn now(&self) -> kms::domain::time::Now {
+        fn now(&self) -> kms::internal::Now {
             self.wall();
             self.0.now()
         }

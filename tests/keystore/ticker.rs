@@ -142,7 +142,7 @@ impl kms::Clock for Panicking {
         self.0.wall()
     }
 
-    fn now(&self) -> kms::domain::time::Now {
+    fn now(&self) -> kms::internal::Now {
         self.wall();
         self.0.now()
     }

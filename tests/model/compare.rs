@@ -59,7 +59,7 @@ fn compare_fields(keystore: &TestKeystore, id: &str, shown: &kms::Key) -> Result
     same("KeyId", shown.id.to_string(), id.to_owned())?;
     same("KeyState", state(shown.state), key.state_at(now, rules))?;
     same("Origin EXTERNAL", shown.origin == kms::Origin::External, key.external)?;
-    same("service-managed", shown.creator == kms::domain::key::Creator::Service, key.service)?;
+    same("service-managed", shown.creator == kms::Creator::Service, key.service)?;
     same("Description", shown.description.as_str(), key.description.as_str())?;
     same("CreationDate", shown.created.millis(), key.created)?;
     same("number of versions", shown.version_count(), key.versions.len() as u64)?;
@@ -68,14 +68,9 @@ fn compare_fields(keystore: &TestKeystore, id: &str, shown: &kms::Key) -> Result
     same("AutomaticRotation", rotation(shown.automatic_rotation()), key.automatic_rotation(now, rules))?;
     same("RotationInterval", shown.policy.map(kms::Interval::seconds), key.policy)?;
     same("NextRotationDate", millis(shown.next_rotation()), key.next_rotation(now))?;
-    same(
-        "DeleteDate",
-        millis(shown.deletion.map(|deletion| deletion.date)),
-        key.deletion.map(|deletion| deletion.date),
-    )?;
+    same("DeleteDate", millis(shown.delete_date()), key.deletion.as_ref().map(|deletion| deletion.date))?;
     same("DeletionProtection", shown.protection.as_deref(), key.protection.as_deref())?;
-    let expiry = shown.imported.as_ref().and_then(|imported| imported.expiry).map(|expiry| expiry.date);
-    same("MaterialExpireTime", millis(expiry), key.expiry())
+    same("MaterialExpireTime", millis(shown.material_expires()), key.expiry())
 }
 
 fn learn_versions(keystore: &mut TestKeystore, id: &str, primary: Option<kms::Version>) -> Result<(), String> {

@@ -2,8 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use kms::domain::time::{Now, Time};
-use kms::{Event, Status};
+use kms::{Event, Status, Time};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 use zeroize::Zeroizing;
@@ -37,15 +36,6 @@ impl kms::Clock for Clock {
             None => {}
         }
         Time::from_millis(self.last.load(Ordering::Relaxed))
-    }
-
-    fn now(&self) -> Now {
-        let wall = self.wall();
-        Now { wall, boot: [0; 16], since_boot_ms: wall.millis() }
-    }
-
-    fn is_manual(&self) -> bool {
-        true
     }
 }
 

@@ -198,7 +198,7 @@ pub fn sized<R: Send>(py: Python<'_>, len: usize, body: impl Fn() -> kms::Result
 /// interpreter would, so it is to be made again without the GIL.
 #[inline]
 pub fn quick<R>(body: impl FnOnce() -> kms::Result<R>) -> Option<Result<R, Failure>> {
-    kms::without_waiting(|| guard(body))
+    kms::internal::without_waiting(|| guard(body))
 }
 
 /// Runs a function of the user's; `None` when the interpreter has ended.
@@ -206,7 +206,7 @@ pub fn calling_back<R>(body: impl FnOnce(Python<'_>) -> R) -> Option<R> {
     Python::try_attach(|py| {
         let _count = Count::up(|here| &here.callbacks);
         let _away = Away::new();
-        kms::waiting_again(|| body(py))
+        kms::internal::waiting_again(|| body(py))
     })
 }
 

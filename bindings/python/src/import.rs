@@ -1,6 +1,6 @@
 //! Imported key material (BYOK).
 
-use kms::domain::time::Time;
+use kms::Time;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 

@@ -1,7 +1,7 @@
 //! Keys: making, describing, listing, their states and deletion.
 
-use kms::domain::key::Creator;
-use kms::domain::time::Time;
+use kms::Creator;
+use kms::Time;
 use kms::{CreateKey, Interval, Key, Origin};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -36,8 +36,8 @@ fn fields<'py>(py: Python<'py>, key: &Key) -> PyResult<Bound<'py, PyDict>> {
     dict.set_item("version_count", key.version_count())?;
     dict.set_item("last_rotation", millis(key.last_rotation()))?;
     dict.set_item("next_rotation", millis(key.next_rotation()))?;
-    dict.set_item("delete_date", millis(key.deletion.map(|deletion| deletion.date)))?;
-    dict.set_item("material_expires", millis(key.imported.and_then(|held| held.expiry).map(|expiry| expiry.date)))?;
+    dict.set_item("delete_date", millis(key.delete_date()))?;
+    dict.set_item("material_expires", millis(key.material_expires()))?;
     dict.set_item("deletion_protection", &key.protection)?;
     dict.set_item("service_managed", key.creator == Creator::Service)?;
     Ok(dict)

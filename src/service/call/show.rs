@@ -85,7 +85,7 @@ pub fn metadata(key: &Key, with_protection: bool) -> Value {
         put("RotationInterval", interval.to_string().into());
         put("NextRotationDate", date(next));
     }
-    put("DeleteDate", date_or_empty(key.deletion.map(|deletion| deletion.date)));
+    put("DeleteDate", date_or_empty(key.delete_date()));
     let expiry = key.imported.and_then(|imported| imported.expiry);
     put("MaterialExpireTime", date_or_empty(expiry.map(|expiry| expiry.date)));
     if with_protection {
