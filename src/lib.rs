@@ -78,7 +78,7 @@ pub use domain::time::Time;
 pub use domain::version::Version;
 pub use error::{Error, Result, Status};
 pub use service::{
-    BlobInfo, CallFailed, CreateKey, Event, EventKind, Fault, Health, ImportParameters, Keystore, Moved, Options,
-    Record, Ticked, Wrapping,
+    BlobInfo, CallFailed, CreateKey, Event, EventKind, Fault, Health, ImportParameters, Keystore, Options, Record,
+    ReencryptItem, TickReport, Wrapping,
 };
 pub use store::{AnchorStore, RootKind, RootSlot, RootWrapper};

@@ -8,17 +8,20 @@ use super::state::KeyState;
 use super::time::Time;
 use super::version::Version;
 
-/// Where the material comes from.
+/// Where the key material comes from.
+///
+/// Exhaustive, as [`KeyState`] and [`Creator`]: the service's contract has no further one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
 pub enum Origin {
-    /// Made by the library (`Aliyun_KMS` in the service's terms).
+    /// The library generates it (`Aliyun_KMS` in the service's terms).
     Kms = 0,
-    /// Imported by the user (BYOK).
+    /// The program imports it (BYOK).
     External = 1,
 }
 
 impl Origin {
+    /// Return the origin of this number, as C has it.
     pub const fn from_number(number: i32) -> Option<Self> {
         match number {
             0 => Some(Self::Kms),
@@ -28,17 +31,18 @@ impl Origin {
     }
 }
 
-/// Who the key is managed by.
+/// Who manages a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
 pub enum Creator {
+    /// The program, through the calls of this library.
     User = 0,
-    /// A named subsystem of the program: no policy, no rotation, no deletion by the user.
+    /// A named subsystem of the program: the key has no rotation policy and is never deleted.
     Service = 1,
 }
 
 impl Creator {
-    pub const fn from_number(number: i32) -> Option<Self> {
+    pub(crate) const fn from_number(number: i32) -> Option<Self> {
         match number {
             0 => Some(Self::User),
             1 => Some(Self::Service),
@@ -47,16 +51,23 @@ impl Creator {
     }
 }
 
-/// A customer master key. `version_count` is also the number of the newest version, which is the primary.
+/// The description of a customer master key (CMK), without its key material.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Key {
+    /// The id, a random UUID.
     pub id: KeyId,
+    /// The state; only an Enabled key encrypts and decrypts.
     pub state: KeyState,
+    /// Where the key material comes from.
     pub origin: Origin,
+    /// Who manages the key.
     pub creator: Creator,
+    /// The text that [`CreateKey`](crate::CreateKey) or an update set; at most 8192 characters.
     pub description: String,
+    /// When the key was created.
     pub created: Time,
-    /// The rotation policy; `None` when the user has not turned rotation on.
+    /// The rotation interval; `None` while automatic rotation is off.
     pub policy: Option<Interval>,
     /// The newest version; `None` while an EXTERNAL key waits for its first material.
     pub primary: Option<Version>,
@@ -64,7 +75,7 @@ pub struct Key {
     pub(crate) future_noticed: Option<Time>,
     /// Set exactly while the state is PendingDeletion.
     pub(crate) deletion: Option<Deletion>,
-    /// Deletion protection, with the user's reason; `None` when it is off.
+    /// The reason for deletion protection, which may be empty; `None` while the protection is off.
     pub protection: Option<String>,
     /// What is known of imported material; `None` before the first import.
     pub(crate) imported: Option<Imported>,
@@ -92,6 +103,7 @@ impl Key {
         }
     }
 
+    /// Return how many versions the key has, which is also the number of the newest one, the primary.
     pub fn version_count(&self) -> u64 {
         self.primary.map_or(0, |primary| primary.number)
     }
@@ -109,7 +121,7 @@ impl Key {
         version
     }
 
-    /// The creation time of the newest version (LastRotationDate).
+    /// Return when the newest version was created (LastRotationDate).
     pub fn last_rotation(&self) -> Option<Time> {
         self.primary.map(|primary| primary.created)
     }
@@ -130,7 +142,7 @@ impl Key {
         Schedule { policy, enabled: self.state == KeyState::Enabled, last: self.last_rotation(), future_noticed }
     }
 
-    /// NextRotationDate, when the next rotation is carried out. Reported while rotation is Enabled or Suspended.
+    /// Return when the next rotation is due (NextRotationDate); `None` while automatic rotation is off.
     pub fn next_rotation(&self) -> Option<Time> {
         self.schedule().next()
     }
@@ -170,7 +182,7 @@ impl Key {
         }
     }
 
-    /// Whether rotation is off, on, or on but paused by the key's state.
+    /// Return whether automatic rotation is off, on, or suspended by the key's state.
     pub fn automatic_rotation(&self) -> Rotation {
         Rotation::of(self.policy, self.state)
     }

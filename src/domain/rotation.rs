@@ -15,21 +15,34 @@ use super::state::KeyState;
 use super::time::Time;
 use crate::error::{Error, Result, Status};
 
-/// A rotation interval in whole seconds, 1 s to 3650 d.
+/// A rotation interval in whole seconds, from 1 second to 3650 days.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Interval(i64);
 
 impl Interval {
+    /// Create an interval of so many seconds.
+    ///
+    /// # Errors
+    /// `InvalidArgument` below 1 and above 315,360,000, which is 3650 days.
     pub fn from_seconds(seconds: i64) -> Result<Self> {
         if INTERVAL_SECONDS.contains(&seconds) { Ok(Self(seconds)) } else { Err(invalid()) }
     }
 
+    /// Return the interval in seconds.
     pub const fn seconds(self) -> i64 {
         self.0
     }
 
-    /// Reads `integer[unit]` with unit `d`, `h`, `m` or `s`; a bare integer is seconds. No sign, space, leading
-    /// zero or capital.
+    /// Parse `integer[unit]` with the unit `d`, `h`, `m` or `s`; an integer without a unit is seconds.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for another form, such as a sign, a space, a leading zero or a capital, and for an interval
+    /// that is not allowed.
+    ///
+    /// ```
+    /// assert_eq!(kms::Interval::parse("90d")?.seconds(), 7_776_000);
+    /// # Ok::<(), kms::Error>(())
+    /// ```
     pub fn parse(text: &str) -> Result<Self> {
         let (digits, unit) = match text.strip_suffix(['d', 'h', 'm', 's']) {
             Some(digits) => (digits, text.as_bytes().last().copied()),
@@ -59,7 +72,9 @@ fn invalid() -> Error {
         .error("the rotation interval must be 1 s to 3650 d, as seconds or as an integer with unit d, h, m or s")
 }
 
-/// AutomaticRotation of DescribeKey: derived from policy and state, never stored.
+/// Whether a key rotates by itself (AutomaticRotation); derived from its policy and state.
+///
+/// Exhaustive: the service's contract has no further one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
 pub enum Rotation {

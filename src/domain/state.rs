@@ -10,18 +10,27 @@
 
 use crate::error::{Error, Result, Status};
 
+/// The state of a key, which decides what the key allows.
+///
+/// Exhaustive: the service's contract has no further state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(i32)]
 pub enum KeyState {
+    /// The key encrypts, decrypts and rotates.
     Enabled = 1,
+    /// The key neither encrypts nor decrypts until it is enabled again.
     Disabled = 2,
+    /// The waiting period before the key is destroyed; the deletion can be cancelled.
     PendingDeletion = 3,
+    /// An EXTERNAL key without usable material.
     PendingImport = 4,
 }
 
 impl KeyState {
+    /// All states.
     pub const ALL: [KeyState; 4] = [Self::Enabled, Self::Disabled, Self::PendingDeletion, Self::PendingImport];
 
+    /// Return the state of this number, as C has it.
     pub const fn from_number(number: i32) -> Option<Self> {
         match number {
             1 => Some(Self::Enabled),

@@ -2,27 +2,30 @@
 
 use std::fmt;
 
-/// Unix milliseconds, UTC. Negative before 1970.
+/// A point in time: Unix milliseconds, UTC, negative before 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(i64);
 
 impl Time {
+    /// Create a time from Unix milliseconds.
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis)
     }
 
-    /// The last millisecond of the year 9999. What lies after it is a mistaken unit, and no calendar prints it alike.
+    /// The last millisecond of the year 9999. A later date is refused, because it is a mistaken unit.
     pub const MAX_DATE: Self = Self(253_402_300_799_999);
 
+    /// Return the time in Unix milliseconds.
     pub const fn millis(self) -> i64 {
         self.0
     }
 
+    /// Return the time so many seconds later. It saturates instead of overflowing.
     pub const fn plus_seconds(self, seconds: i64) -> Self {
         Self(self.0.saturating_add(seconds.saturating_mul(1000)))
     }
 
-    /// How long after `earlier` this is, in milliseconds; negative if it is before.
+    /// Return the milliseconds from `earlier` to this time; negative if `earlier` is later.
     pub const fn millis_since(self, earlier: Time) -> i64 {
         self.0.saturating_sub(earlier.0)
     }

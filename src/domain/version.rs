@@ -3,10 +3,14 @@
 use super::id::VersionId;
 use super::time::Time;
 
-/// One version of a key. Rotation never deletes or disables one.
+/// A version of a key. Rotation neither deletes nor disables old versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Version {
+    /// The id, a random UUID.
     pub id: VersionId,
+    /// 1 for the first version of a key; each rotation adds one.
     pub number: u64,
+    /// When the version was made.
     pub created: Time,
 }

@@ -18,18 +18,27 @@ use crate::domain::id::KeyId;
 use crate::error::{Error, Result};
 use crate::sys::{memory, waiting};
 
-/// A plaintext to encrypt, or a ciphertext to decrypt, with its context.
+/// A plaintext to encrypt or a blob to decrypt, with its context.
+///
+/// Construct it with `..Default::default()`: fields may be added.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Record<'a> {
+    /// The plaintext or the blob.
     pub data: &'a [u8],
+    /// The encryption context.
     pub context: &'a [(&'a str, &'a str)],
 }
 
-/// A ciphertext to re-encrypt: the context it has, and the one it is to get.
+/// A blob to re-encrypt, for [`Keystore::reencrypt_batch`].
+///
+/// Construct it with `..Default::default()`: fields may be added.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Moved<'a> {
+pub struct ReencryptItem<'a> {
+    /// The blob.
     pub blob: &'a [u8],
+    /// The context that the blob was encrypted with.
     pub source_context: &'a [(&'a str, &'a str)],
+    /// The context of the new blob.
     pub destination_context: &'a [(&'a str, &'a str)],
 }
 
@@ -82,8 +91,12 @@ impl Keystore {
 
     /// Moves each ciphertext to the same version of `destination`, its primary; with `None`, to the newest version of the
     /// key that it is under. Unlike in [`Keystore::reencrypt`], a destination is checked first, once.
-    pub fn reencrypt_batch(&self, destination: Option<&str>, records: &[Moved<'_>]) -> Result<Vec<Result<Vec<u8>>>> {
-        let reseal = |sealing: &mut Sealing<'_>, record: &Moved<'_>| {
+    pub fn reencrypt_batch(
+        &self,
+        destination: Option<&str>,
+        records: &[ReencryptItem<'_>],
+    ) -> Result<Vec<Result<Vec<u8>>>> {
+        let reseal = |sealing: &mut Sealing<'_>, record: &ReencryptItem<'_>| {
             let source = Context::new(record.source_context.iter().copied())?;
             let destination = Context::new(record.destination_context.iter().copied())?;
             let mut out = Vec::new();

@@ -25,14 +25,19 @@ use crate::store::Standing;
 use crate::sys::shield::Shield;
 use crate::sys::{clocks, memory, waiting};
 
-/// What a blob says about itself; nothing is decrypted or authenticated.
+/// The header of a blob, as [`Keystore::inspect`] reads it; it is not authenticated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BlobInfo {
+    /// 1: XAES-256-GCM.
     pub algorithm: i32,
+    /// 0: encrypted without a context. 2: with one.
     pub context_type: i32,
+    /// The key that encrypted the blob.
     pub key: KeyId,
+    /// The version of the key that encrypted the blob.
     pub version: VersionId,
-    /// Whether that version is this key's primary now. An alias may name another key by now.
+    /// Whether that version is the key's primary now. An alias may meanwhile name another key.
     pub is_primary: bool,
 }
 

@@ -6,6 +6,7 @@ use crate::domain::id::{KeyId, VersionId};
 use crate::domain::time::Time;
 use crate::error::{Error, Status};
 
+/// The kind of an [`Event`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
 #[non_exhaustive]
@@ -30,13 +31,19 @@ pub enum EventKind {
     KeystoreReplaced = 9,
 }
 
+/// A notification about keys, for the handler that [`Options::on_event`](super::Options::on_event) sets.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Event {
+    /// What happened.
     pub kind: EventKind,
-    /// Why, for the kinds that are failures.
+    /// The reason, for kinds that are failures.
     pub status: Option<Status>,
+    /// The key, for events about one key.
     pub key: Option<KeyId>,
+    /// The new version, for a rotation.
     pub version: Option<VersionId>,
+    /// When it happened, by the clock of the keystore.
     pub time: Time,
     /// How much of a destroyed key's waiting period was counted, in milliseconds; 0 for other kinds.
     pub counted_ms: i64,

@@ -19,7 +19,9 @@ pub(super) struct Counters {
     pub thread_died: AtomicBool,
 }
 
+/// The condition of an open keystore: flags for each promise that currently holds less, and counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Health {
     /// Key bytes may be swapped out: RLIMIT_MEMLOCK is too small.
     pub memory_not_locked: bool,
@@ -29,10 +31,11 @@ pub struct Health {
     pub slow_cpu: bool,
     /// Other processes' changes are seen within 100 ms instead of at once.
     pub not_mapped: bool,
-    /// The last pass of the rotation thread failed; it goes on trying.
+    /// The last pass of the rotation thread failed; it is tried again.
     pub rotation_failing: bool,
     /// The rotation thread died of a panic; every other call fails.
     pub thread_stopped: bool,
+    /// The keystore was opened read-only.
     pub read_only: bool,
     /// Another file stands in the keystore's place, or none: nothing is changed or encrypted until it is back.
     pub keystore_replaced: bool,
@@ -46,14 +49,17 @@ pub struct Health {
     pub thread_not_started: bool,
     /// The rotation thread gave no sign of life for 10 s: a clock, a disk or another process holds it up.
     pub rotation_late: bool,
-    /// Of this handle since it was opened.
+    /// Rotations that this handle carried out since it was opened.
     pub rotations: u64,
+    /// Due rotations that this handle could not store; each is tried again.
     pub rotation_failures: u64,
+    /// Keys that this handle destroyed since it was opened.
     pub keys_destroyed: u64,
-    /// Events that the listener was not told, because it was too slow.
+    /// Events that were dropped because the handler was too slow.
     pub events_dropped: u64,
+    /// Keys in the cache.
     pub keys_cached: u64,
-    /// Grows by one with every change of the keystore, by whatever process.
+    /// The generation of the keystore: it grows by one with every change, by any process.
     pub generation: u64,
 }
 

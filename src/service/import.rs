@@ -23,13 +23,15 @@ const TOKEN_SECONDS: i64 = 24 * 3600;
 /// Bytes of a SubjectPublicKeyInfo of RSA-2048 with exponent 65537.
 const PUBLIC_KEY: usize = 294;
 
-/// What an import needs: see [`Keystore::get_parameters_for_import`].
+/// A wrapping key and a token for one import, from [`Keystore::get_parameters_for_import`].
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ImportParameters {
-    /// RSA-2048, a SubjectPublicKeyInfo in DER: wrap the 32 bytes of material with it.
+    /// An RSA-2048 public key, a SubjectPublicKeyInfo in DER. Wrap the 32 bytes of material with it.
     pub public_key: Vec<u8>,
-    /// Give it back with the wrapped material; good for this key, several times, for 24 hours.
+    /// The token that [`Keystore::import_key_material`] takes, for this key only, any number of times.
     pub token: Vec<u8>,
+    /// When the token expires, 24 hours after it was made.
     pub expires: Time,
 }
 

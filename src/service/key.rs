@@ -13,14 +13,17 @@ use crate::error::{Result, Status};
 use crate::store::{Change, Stored};
 use crate::sys::{memory, random};
 
-/// How a key is to be made.
+/// The options of a new key, for [`Keystore::create_key`].
+///
+/// Construct it with `..Default::default()`: fields may be added. It is therefore not `#[non_exhaustive]`, which would
+/// forbid that.
 #[derive(Debug, Clone, Default)]
 pub struct CreateKey {
-    /// At most 8192 characters.
+    /// A text of at most 8192 characters.
     pub description: String,
-    /// `None`: made by the library.
+    /// Where the key material comes from; `None`: the library generates it.
     pub origin: Option<Origin>,
-    /// Turns automatic rotation on.
+    /// The rotation interval; `None`: the key does not rotate by itself.
     pub rotate_every: Option<Interval>,
 }
 

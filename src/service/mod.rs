@@ -41,7 +41,7 @@ pub use crate::crypto::context::Take;
 pub use crate::store::Fault;
 #[cfg(feature = "capi")]
 pub(crate) use batch::Place;
-pub use batch::{Moved, Record};
+pub use batch::{Record, ReencryptItem};
 pub use call::CallFailed;
 pub use crypt::BlobInfo;
 #[cfg(feature = "capi")]
@@ -57,6 +57,6 @@ pub use open::Options;
 #[cfg(feature = "capi")]
 pub(crate) use open::passphrase_of;
 pub(crate) use plaintext::check_plaintext_len;
-pub use rotation::Ticked;
+pub use rotation::TickReport;
 #[cfg(feature = "capi")]
 pub(crate) use target::{OpenTarget, SealTarget};

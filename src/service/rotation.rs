@@ -32,12 +32,15 @@ const CONTRADICTION_TIME: Duration = Duration::from_secs(1);
 const RETRY_MS: i64 = 1000;
 const RETRY_READ_ONLY_MS: i64 = 60_000;
 
-/// What one pass of the clock did.
+/// The results of one pass, which [`Keystore::tick`] ran.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Ticked {
+#[non_exhaustive]
+pub struct TickReport {
+    /// Keys that have a new version.
     pub rotated: usize,
+    /// Keys that were destroyed.
     pub destroyed: usize,
-    /// Keys whose rows could not be read.
+    /// Keys whose rows cannot be read; [`Keystore::verify`] names them.
     pub damaged: usize,
 }
 
@@ -76,7 +79,7 @@ impl Keystore {
     }
 
     /// Does all that is due now: rotations, and the destruction of keys whose deletion was seen to be due twice.
-    pub fn tick(&self) -> Result<Ticked> {
+    pub fn tick(&self) -> Result<TickReport> {
         let core = self.core()?;
         core.run_due(&core.clock.now(), &|| false)
     }
@@ -174,7 +177,7 @@ pub(super) fn without_material(mut stored: Stored) -> Result<Stored> {
 
 #[derive(Default)]
 struct Batch {
-    done: Ticked,
+    done: TickReport,
     /// The last row looked at; none when nothing was due.
     last: Option<DueRow>,
     looked_at: usize,
@@ -280,8 +283,8 @@ impl Core {
     }
 
     /// One pass over everything due at `now`, in batches; `stop` is asked between them.
-    pub(super) fn run_due(&self, now: &Now, stop: &dyn Fn() -> bool) -> Result<Ticked> {
-        let mut total = Ticked::default();
+    pub(super) fn run_due(&self, now: &Now, stop: &dyn Fn() -> bool) -> Result<TickReport> {
+        let mut total = TickReport::default();
         let mut after = None;
         let mut size = SMALLEST_BATCH;
         self.note_contradictions(stop)?;

@@ -13,16 +13,19 @@ use crate::domain::id::SlotId;
 use crate::domain::time::Time;
 use crate::error::{Result, Status};
 
-/// One root that opens the keystore.
+/// A root slot: one root key that opens the keystore.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RootSlot {
+    /// The id, derived from the slot's content.
     pub id: SlotId,
+    /// The kind of the root key.
     pub kind: RootKind,
-    /// `None` for a slot that keystore format 1 made.
+    /// When the slot was made; `None` for a slot of keystore format 1.
     pub created: Option<Time>,
+    /// The label that [`Keystore::add_root_slot`](crate::Keystore::add_root_slot) set.
     pub label: Option<String>,
-    /// Whether this handle was opened by it.
+    /// Whether this root key opened the handle.
     pub opened_this_handle: bool,
 }
 

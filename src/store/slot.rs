@@ -14,12 +14,15 @@ use crate::crypto::row::{self, OVERHEAD};
 use crate::error::{Error, Result, Status};
 use crate::sys::random;
 
-/// What a root is.
+/// The kind of a root key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum RootKind {
-    /// 32 bytes, given or from a file.
+    /// 32 bytes, from memory or from a file.
     Key = 1,
+    /// A passphrase, stretched by Argon2id.
     Passphrase = 2,
+    /// A pair of functions: an HSM, a TPM, a cloud KMS.
     Callback = 3,
 }
 

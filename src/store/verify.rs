@@ -21,11 +21,13 @@ const ROWS: usize = 512;
 /// How often the walk over the aliases begins anew because some were made or moved meanwhile.
 const TRIES: usize = 8;
 
-/// Something that is wrong with the keystore.
+/// A damage of the keystore, which [`Keystore::verify`](crate::Keystore::verify) found.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Fault {
-    /// None where it is about no single key.
+    /// The damaged key; `None` where the damage concerns no single key.
     pub key: Option<KeyId>,
+    /// The damage.
     pub error: Error,
 }
 

@@ -1,6 +1,6 @@
 //! Batches: every record for itself, one version for all, nothing left of what failed.
 
-use kms::{Moved, Record, Status};
+use kms::{Record, ReencryptItem, Status};
 
 use super::support::*;
 
@@ -122,7 +122,7 @@ fn what_is_about_the_key_fails_the_whole_call() {
     let id = kms.plain_key();
     let blob = kms.encrypt(&id, b"x", &[]).unwrap();
     let sealing = [Record { data: b"x", context: &[] }];
-    let moving = [Moved { blob: &blob, ..Moved::default() }];
+    let moving = [ReencryptItem { blob: &blob, ..ReencryptItem::default() }];
     let unknown = "00000000-0000-4000-8000-000000000000";
     assert_eq!(refused(kms.encrypt_batch(unknown, &sealing)), Status::KeyNotFound);
     assert_eq!(refused(kms.encrypt_batch("alias/none", &sealing)), Status::AliasNotFound);
@@ -144,8 +144,8 @@ fn a_batch_moves_ciphertexts_of_several_keys_to_one_version() {
     let to = kms.plain_key();
     let blobs: Vec<Vec<u8>> = (0..10).map(|n| kms.encrypt(&keys[n % 2], &[n as u8; 50], MAP).unwrap()).collect();
     let new = [("tenant", "43"), ("moved", "yes")];
-    let mut moves: Vec<Moved<'_>> =
-        blobs.iter().map(|blob| Moved { blob, source_context: MAP, destination_context: &new }).collect();
+    let mut moves: Vec<ReencryptItem<'_>> =
+        blobs.iter().map(|blob| ReencryptItem { blob, source_context: MAP, destination_context: &new }).collect();
     moves[3].source_context = &[];
     let moved = kms.reencrypt_batch(Some(&to), &moves).unwrap();
     for (n, blob) in moved.iter().enumerate() {
@@ -168,7 +168,8 @@ fn a_batch_without_a_destination_moves_each_ciphertext_to_its_own_keys_newest_ve
         kms.rotate(key).unwrap();
     }
     kms.disable_key(&keys[2]).unwrap();
-    let moves: Vec<Moved<'_>> = blobs.iter().map(|blob| Moved { blob, ..Moved::default() }).collect();
+    let moves: Vec<ReencryptItem<'_>> =
+        blobs.iter().map(|blob| ReencryptItem { blob, ..ReencryptItem::default() }).collect();
     for (n, moved) in kms.reencrypt_batch(None, &moves).unwrap().into_iter().enumerate() {
         if n % 3 == 2 {
             assert_eq!(refused(moved), Status::RejectedDisabled);
@@ -186,6 +187,7 @@ fn a_batch_goes_to_the_key_that_the_alias_names() {
     let (from, to) = (kms.plain_key(), kms.plain_key());
     kms.create_alias(&to, "alias/to").unwrap();
     let blob = kms.encrypt(&from, b"x", &[]).unwrap();
-    let moved = kms.reencrypt_batch(Some("alias/to"), &[Moved { blob: &blob, ..Moved::default() }]).unwrap();
+    let moved =
+        kms.reencrypt_batch(Some("alias/to"), &[ReencryptItem { blob: &blob, ..ReencryptItem::default() }]).unwrap();
     assert_eq!(kms.inspect(moved[0].as_ref().unwrap()).unwrap().key.to_string(), to);
 }

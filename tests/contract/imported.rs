@@ -28,6 +28,7 @@ pub fn wrap(public_key: &[u8], wrapping: Wrapping, material: &[u8]) -> Vec<u8> {
         Wrapping::Pkcs1V15 => public_key.pkcs1v15_encrypt(material),
         Wrapping::OaepSha1 => public_key.oaep_encrypt::<Sha1>(material),
         Wrapping::OaepSha256 => public_key.oaep_encrypt::<Sha256>(material),
+        _ => panic!("{wrapping:?} is new"),
     }
     .unwrap()
 }

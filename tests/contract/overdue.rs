@@ -98,7 +98,8 @@ fn a_batch_without_a_destination_rotates_each_overdue_key_once() {
     let keys = [kms.rotating_key(DAY), kms.rotating_key(DAY)];
     let blobs: Vec<Vec<u8>> = (0..6).map(|n| kms.encrypt(&keys[n % 2], b"x", &[]).unwrap()).collect();
     kms.at(5 * DAY_MS);
-    let moves: Vec<kms::Moved<'_>> = blobs.iter().map(|blob| kms::Moved { blob, ..Default::default() }).collect();
+    let moves: Vec<kms::ReencryptItem<'_>> =
+        blobs.iter().map(|blob| kms::ReencryptItem { blob, ..Default::default() }).collect();
     for (n, moved) in kms.reencrypt_batch(None, &moves).unwrap().into_iter().enumerate() {
         let moved = kms.inspect(&moved.unwrap()).unwrap();
         assert_eq!((moved.version, moved.is_primary), (kms.primary(&keys[n % 2]), true), "record {n}");

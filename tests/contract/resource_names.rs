@@ -1,6 +1,6 @@
 //! Resource names (ARNs): what the library prints is accepted wherever an id or an alias is.
 
-use kms::{Keystore, Moved, Result, Status};
+use kms::{Keystore, ReencryptItem, Result, Status};
 
 use super::imported::*;
 use super::support::*;
@@ -28,7 +28,7 @@ const CALLS: [(bool, Call); 25] = [
     }),
     (true, |kms, key| {
         let blob = kms.encrypt(key, b"x", &[])?;
-        kms.reencrypt_batch(Some(key), &[Moved { blob: &blob, ..Moved::default() }]).map(drop)
+        kms.reencrypt_batch(Some(key), &[ReencryptItem { blob: &blob, ..ReencryptItem::default() }]).map(drop)
     }),
     (false, |kms, key| kms.enable_key(key)),
     (false, |kms, key| kms.disable_key(key).and_then(|()| kms.enable_key(key))),

@@ -54,7 +54,7 @@ fn a_keystore_can_be_moved() {
     drop(kms);
     std::fs::remove_file(other.store()).unwrap();
     assert!(!flagged(&third.open()));
-    // Moved, while a backup tool's link is elsewhere: nothing tells which of both is in use, until one is.
+    // ReencryptItem, while a backup tool's link is elsewhere: nothing tells which of both is in use, until one is.
     let link = folder.path("backup.db");
     std::fs::hard_link(third.store(), &link).unwrap();
     std::fs::rename(third.store(), third.path("moved.db")).unwrap();

@@ -1,6 +1,6 @@
 //! Many ciphertexts in one call: for each item its result, or the exception that it alone would have raised.
 
-use kms::{Keystore as Handle, Moved, Record};
+use kms::{Keystore as Handle, ReencryptItem, Record};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
@@ -123,8 +123,8 @@ impl Keystore {
     }
 }
 
-fn moved<'a>(record: &Record<'a>) -> Moved<'a> {
-    Moved { blob: record.data, source_context: record.context, destination_context: record.context }
+fn moved<'a>(record: &Record<'a>) -> ReencryptItem<'a> {
+    ReencryptItem { blob: record.data, source_context: record.context, destination_context: record.context }
 }
 
 fn total(records: &[Record<'_>]) -> usize {

@@ -49,11 +49,15 @@ const SEED: usize = 48;
 const SELECT_PUBLIC_KEY: i32 = 0x86;
 const SELECT_KEYPAIR: i32 = 0x87;
 
-/// How a message is padded. OAEP has MGF1 with the same hash, and an empty label.
+/// The padding with which RSA wraps a key. OAEP uses MGF1 with the same hash and an empty label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Padding {
+    /// PKCS #1 v1.5 (`RSAES_PKCS1_V1_5`), for at most 245 bytes.
     Pkcs1V15,
+    /// OAEP with SHA-1 (`RSAES_OAEP_SHA_1`), for at most 214 bytes.
     OaepSha1,
+    /// OAEP with SHA-256 (`RSAES_OAEP_SHA_256`), for at most 190 bytes.
     OaepSha256,
 }
 

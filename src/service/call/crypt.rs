@@ -9,7 +9,7 @@ use super::request::{ContextMap, Request, invalid};
 use super::show::{base64, object};
 use super::{Keystore, Response};
 use crate::error::Result;
-use crate::service::{Core, Moved, Record};
+use crate::service::{Core, Record, ReencryptItem};
 
 /// KeyId and KeyVersionId of the ciphertext, then the other fields.
 fn with_ids<const N: usize>(kms: &Keystore, blob: &[u8], fields: [(&str, Value); N]) -> Result<Response> {
@@ -109,11 +109,11 @@ pub fn re_encrypt_batch(kms: &Keystore, request: &mut Request) -> Result<Respons
     let records = Records::of(request, "CiphertextBlob", contexts)?;
     request.finish()?;
     let contexts = records.contexts();
-    let moved: Vec<Moved<'_>> = records
+    let moved: Vec<ReencryptItem<'_>> = records
         .0
         .iter()
         .zip(&contexts)
-        .map(|((blob, _), [from, to])| Moved { blob, source_context: from, destination_context: to })
+        .map(|((blob, _), [from, to])| ReencryptItem { blob, source_context: from, destination_context: to })
         .collect();
     Ok(outcomes("CiphertextBlob", kms.reencrypt_batch(destination.as_deref(), &moved)?))
 }

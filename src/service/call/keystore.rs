@@ -6,7 +6,7 @@ use super::request::{Request, invalid};
 use super::show::{date, object};
 use super::{Keystore, Response};
 use crate::error::{Error, Result, Status};
-use crate::service::{Health, Options, Ticked};
+use crate::service::{Health, Options, TickReport};
 use crate::store::{Fault, RootKind, RootSlot};
 
 /// Faults that an error body lists at most.
@@ -14,7 +14,7 @@ const MOST_FAULTS: usize = 1000;
 
 pub fn tick(kms: &Keystore, request: &mut Request) -> Result<Response> {
     request.finish()?;
-    let Ticked { rotated, destroyed, damaged } = kms.tick()?;
+    let TickReport { rotated, destroyed, damaged } = kms.tick()?;
     Ok(object([("Rotated", rotated.into()), ("Destroyed", destroyed.into()), ("Damaged", damaged.into())]))
 }
 

@@ -25,10 +25,12 @@ use request::Request;
 type Response = Map<String, Value>;
 type Run = fn(&Keystore, &mut Request) -> Result<Response>;
 
-/// A refused call: why, and the service's error body.
+/// The failure of [`Keystore::call`].
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{error}")]
+#[non_exhaustive]
 pub struct CallFailed {
+    /// The error that the typed call would return.
     pub error: Error,
     /// `{"HttpStatus", "Code", "Message", "RequestId"}` as JSON.
     pub body: String,
