@@ -10,7 +10,7 @@
 //! let clock = ManualClock::at(0);
 //! let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]).clock(clock.clone()))?;
 //! let key = keystore.create_key(&CreateKey { rotate_every: Some(Interval::parse("90d")?), ..Default::default() })?;
-//! let old = keystore.encrypt(&key.to_string(), b"4111 1111", &[("tenant", "42")])?;
+//! let old = keystore.encrypt(key, b"4111 1111", &[("tenant", "42")])?;
 //!
 //! clock.advance_seconds(5 * 365 * 86_400);
 //! assert_eq!(keystore.tick()?.rotated, 1);
@@ -78,7 +78,7 @@ pub use domain::time::Time;
 pub use domain::version::Version;
 pub use error::{Error, Result, Status};
 pub use service::{
-    BlobInfo, CallFailed, CreateKey, Event, EventKind, Fault, Health, ImportParameters, Keystore, Options, Record,
-    ReencryptItem, TickReport, Wrapping,
+    BlobInfo, CallFailed, CreateKey, Event, EventKind, Fault, Health, ImportParameters, KeyRef, Keystore, Options,
+    Record, ReencryptItem, TickReport, Wrapping,
 };
 pub use store::{AnchorStore, RootKind, RootSlot, RootWrapper};

@@ -52,7 +52,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let batch = kms.decrypt_batch(&[Record { data: &blob, context }]).expect("a batch as such succeeds");
     assert!(batch.len() == 1 && batch[0].is_ok() == opened.is_ok(), "a batch decides otherwise");
-    match kms.reencrypt(&blob, context, Some(&known[0].key), &[("moved", "")]) {
+    match kms.reencrypt(&blob, context, Some((&known[0].key).into()), &[("moved", "")]) {
         Ok(moved) => {
             assert!(opened.is_ok(), "what can't be decrypted was re-encrypted");
             let again = kms.decrypt(&moved, &[("moved", "")]).expect("what was re-encrypted opens");

@@ -130,7 +130,7 @@ impl Play<'_> {
                 let key = self.key(key)?;
                 let blob = self.blobs.get(usize::from(blob) % self.blobs.len().max(1))?;
                 let text = blob.text.clone();
-                kms.reencrypt(&blob.blob, context(blob.tenant), Some(&self.keys[key].id), context(tenant))
+                kms.reencrypt(&blob.blob, context(blob.tenant), Some((&self.keys[key].id).into()), context(tenant))
                     .map(|blob| self.sealed(key, blob, &text, tenant))
             }
             Step::Decrypt { blob } => {

@@ -12,20 +12,22 @@ macro_rules! id {
         pub struct $name([u8; 16]);
 
         impl $name {
-            /// An id from 16 random bytes: the version and variant bits are set.
+            /// Create an id from 16 random bytes. The version and variant bits are overwritten.
             pub fn from_random(bytes: [u8; 16]) -> Self {
                 Self(uuid::Builder::from_random_bytes(bytes).into_uuid().into_bytes())
             }
 
+            /// Create an id from its 16 bytes.
             pub const fn from_bytes(bytes: [u8; 16]) -> Self {
                 Self(bytes)
             }
 
+            /// Return the 16 bytes of the id.
             pub const fn as_bytes(&self) -> &[u8; 16] {
                 &self.0
             }
 
-            /// Reads the hyphenated form, in either case; anything else is `None`.
+            /// Parse the hyphenated form, in either case; return `None` for another text.
             pub fn parse(text: &str) -> Option<Self> {
                 if text.len() != TEXT_LEN {
                     return None;
@@ -49,15 +51,25 @@ macro_rules! id {
 }
 
 id!(
-    /// Names a customer master key for ever.
+    /// The id of a customer master key. It is never reused.
     KeyId
 );
+
+impl KeyId {
+    /// The printed form.
+    pub(crate) fn text(&self) -> [u8; TEXT_LEN] {
+        let mut text = [0; TEXT_LEN];
+        uuid::Uuid::from_bytes(self.0).hyphenated().encode_lower(&mut text);
+        text
+    }
+}
+
 id!(
-    /// Names one version of a key for ever; never reused.
+    /// The id of a key version. It is never reused.
     VersionId
 );
 id!(
-    /// Names a root slot for as long as it is there; derived from its content, so never another's.
+    /// The id of a root slot, derived from its content. Another slot never has it.
     SlotId
 );
 

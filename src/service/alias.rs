@@ -1,5 +1,6 @@
 //! Aliases: make, move, delete and list other names of keys.
 
+use super::key_ref::KeyRef;
 use super::name::{alias_not_found, not_found};
 use super::{Changed, Core, Keystore};
 use crate::domain::id::KeyId;
@@ -12,11 +13,11 @@ const PAGE: usize = 256;
 
 impl Keystore {
     /// Makes `alias/NAME` another name of a key.
-    pub fn create_alias(&self, key_id: &str, alias: &str) -> Result<()> {
+    pub fn create_alias<'k>(&self, key_id: impl Into<KeyRef<'k>>, alias: &str) -> Result<()> {
         let alias = arn::alias(alias);
         alias::check_users(alias)?;
         let core = self.core()?;
-        let id = Core::id_only(key_id)?;
+        let id = Core::id_only(key_id.into().as_str())?;
         core.change_key(&id, |change, stored, now| {
             if change.alias(alias)?.is_some() {
                 return Err(already_exists(alias));
@@ -29,11 +30,11 @@ impl Keystore {
     }
 
     /// Moves an alias to another key; what it named is untouched.
-    pub fn update_alias(&self, key_id: &str, alias: &str) -> Result<()> {
+    pub fn update_alias<'k>(&self, key_id: impl Into<KeyRef<'k>>, alias: &str) -> Result<()> {
         let alias = arn::alias(alias);
         alias::check_users(alias)?;
         let core = self.core()?;
-        let id = Core::id_only(key_id)?;
+        let id = Core::id_only(key_id.into().as_str())?;
         core.change_key(&id, |change, stored, now| {
             let old = change.alias(alias)?.ok_or_else(|| alias_not_found(alias))?;
             state::check(stored.key.state_at(now.wall), Operation::UpdateAlias)?;

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::crypt::Tried;
+use super::key_ref::KeyRef;
 use super::target::{OpenTarget, SealTarget, VecOpen, VecSeal};
 use super::thread::ThreadState;
 use super::{Core, Keystore, check_plaintext_len};
@@ -66,14 +67,18 @@ impl Keystore {
     /// Encrypts each record under the same version of `key`, its primary, also when the key rotates meanwhile.
     ///
     /// Fails as a whole where [`Keystore::encrypt`] would for the key; otherwise each record has a result of its own.
-    pub fn encrypt_batch(&self, key: &str, records: &[Record<'_>]) -> Result<Vec<Result<Vec<u8>>>> {
+    pub fn encrypt_batch<'k>(
+        &self,
+        key: impl Into<KeyRef<'k>>,
+        records: &[Record<'_>],
+    ) -> Result<Vec<Result<Vec<u8>>>> {
         let seal = |sealing: &mut Sealing<'_>, record: &Record<'_>| {
             let mut target = VecSeal { plaintext: record.data, out: Vec::new() };
             sealing.seal(record.data.len(), record.context, &mut target)?;
             Ok(target.out)
         };
         let mut done = memory::list(records.len())?;
-        self.sealing(key.as_bytes(), |sealing| done.extend(records.iter().map(|record| seal(sealing, record))))?;
+        self.sealing(key.into().as_bytes(), |sealing| done.extend(records.iter().map(|record| seal(sealing, record))))?;
         Ok(done)
     }
 
@@ -93,7 +98,7 @@ impl Keystore {
     /// key that it is under. Unlike in [`Keystore::reencrypt`], a destination is checked first, once.
     pub fn reencrypt_batch(
         &self,
-        destination: Option<&str>,
+        destination: Option<KeyRef<'_>>,
         records: &[ReencryptItem<'_>],
     ) -> Result<Vec<Result<Vec<u8>>>> {
         let reseal = |sealing: &mut Sealing<'_>, record: &ReencryptItem<'_>| {
@@ -104,7 +109,7 @@ impl Keystore {
             Ok(out)
         };
         let mut done = memory::list(records.len())?;
-        self.resealing(destination, |sealing| {
+        self.resealing(destination.as_ref().map(KeyRef::as_str), |sealing| {
             done.extend(records.iter().map(|record| reseal(sealing, record)));
         })?;
         Ok(done)

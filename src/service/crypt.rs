@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::cache::{CachedKey, Material};
+use super::key_ref::KeyRef;
 use super::name::{check_not_empty, is_alias};
 use super::target::{Given, OpenTarget, SealTarget, VecOpen, VecSeal, no_room};
 use super::thread::{Open, SMALL, Seal, ThreadState, lost, shared};
@@ -43,7 +44,17 @@ pub struct BlobInfo {
 
 impl Keystore {
     /// Encrypts under the primary version of `key`, a key id or `alias/NAME`. The ciphertext is 80 bytes longer.
-    pub fn encrypt(&self, key: &str, plaintext: &[u8], context: &[(&str, &str)]) -> Result<Vec<u8>> {
+    pub fn encrypt<'k>(
+        &self,
+        key: impl Into<KeyRef<'k>>,
+        plaintext: &[u8],
+        context: &[(&str, &str)],
+    ) -> Result<Vec<u8>> {
+        self.encrypt_under(key.into(), plaintext, context)
+    }
+
+    // Not generic, so that it is compiled with this crate.
+    fn encrypt_under(&self, key: KeyRef<'_>, plaintext: &[u8], context: &[(&str, &str)]) -> Result<Vec<u8>> {
         let mut target = VecSeal { plaintext, out: Vec::new() };
         self.encrypt_to(key.as_bytes(), plaintext.len(), context, &mut target)?;
         Ok(target.out)
@@ -58,15 +69,15 @@ impl Keystore {
 
     /// As [`Keystore::encrypt`], into memory that `give` is asked for once, when all else is checked: told the exact size, it
     /// gives so many bytes.
-    pub fn encrypt_into<M: AsMut<[u8]>>(
+    pub fn encrypt_into<'k, M: AsMut<[u8]>>(
         &self,
-        key: &str,
+        key: impl Into<KeyRef<'k>>,
         plaintext: &[u8],
         context: &[(&str, &str)],
         give: impl FnOnce(usize) -> Result<M>,
     ) -> Result<M> {
         let mut target = Given::new(plaintext, give);
-        self.encrypt_to(key.as_bytes(), plaintext.len(), context, &mut target)?;
+        self.encrypt_to(key.into().as_bytes(), plaintext.len(), context, &mut target)?;
         target.filled()
     }
 
@@ -116,12 +127,13 @@ impl Keystore {
         &self,
         blob: &[u8],
         source_context: &[(&str, &str)],
-        destination: Option<&str>,
+        destination: Option<KeyRef<'_>>,
         destination_context: &[(&str, &str)],
     ) -> Result<Vec<u8>> {
         let source = Context::new(source_context.iter().copied())?;
         let context = Context::new(destination_context.iter().copied())?;
-        let sealed = self.reencrypt_to(blob, &source, destination, &context, |_| Ok(true))?;
+        let sealed =
+            self.reencrypt_to(blob, &source, destination.as_ref().map(KeyRef::as_str), &context, |_| Ok(true))?;
         sealed.ok_or_else(no_room)
     }
 

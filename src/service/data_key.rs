@@ -3,6 +3,7 @@
 use zeroize::Zeroizing;
 
 use super::import::Wrapping;
+use super::key_ref::KeyRef;
 use super::target::SealTarget;
 use super::{Core, Keystore};
 use crate::crypto::blob::Blob;
@@ -78,21 +79,26 @@ const WRAPPED: usize = 256;
 
 impl Keystore {
     /// A data key of 1 to 1024 bytes: the bytes themselves, and their ciphertext under the primary version of `key`.
-    pub fn generate_data_key(
+    pub fn generate_data_key<'k>(
         &self,
-        key: &str,
+        key: impl Into<KeyRef<'k>>,
         number_of_bytes: usize,
         context: &[(&str, &str)],
     ) -> Result<(Zeroizing<Vec<u8>>, Vec<u8>)> {
         let mut both = Both::default();
-        self.generate_data_key_to(key, number_of_bytes, &Context::new(context.iter().copied())?, &mut both)?;
+        self.generate_data_key_to(
+            key.into().as_str(),
+            number_of_bytes,
+            &Context::new(context.iter().copied())?,
+            &mut both,
+        )?;
         Ok((both.0, both.1))
     }
 
     /// The ciphertext of a data key whose bytes are never shown.
-    pub fn generate_data_key_without_plaintext(
+    pub fn generate_data_key_without_plaintext<'k>(
         &self,
-        key: &str,
+        key: impl Into<KeyRef<'k>>,
         number_of_bytes: usize,
         context: &[(&str, &str)],
     ) -> Result<Vec<u8>> {
@@ -101,16 +107,23 @@ impl Keystore {
 
     /// A data key that only the holder of an RSA-2048 private key can read: encrypted under `key`, and wrapped with the
     /// public key (a SubjectPublicKeyInfo in DER).
-    pub fn generate_and_export_data_key(
+    pub fn generate_and_export_data_key<'k>(
         &self,
-        key: &str,
+        key: impl Into<KeyRef<'k>>,
         number_of_bytes: usize,
         context: &[(&str, &str)],
         public_key: &[u8],
         wrapping: Wrapping,
     ) -> Result<(Vec<u8>, Vec<u8>)> {
         let all = |_, _| Ok(true);
-        let made = self.generate_and_export_data_key_to(key, number_of_bytes, context, public_key, wrapping, all)?;
+        let made = self.generate_and_export_data_key_to(
+            key.into().as_str(),
+            number_of_bytes,
+            context,
+            public_key,
+            wrapping,
+            all,
+        )?;
         made.ok_or_else(|| Status::Internal.error("no data key was made"))
     }
 

@@ -1,5 +1,6 @@
 //! Importing key material (BYOK): parameters, import, expiry, deletion.
 
+use super::key_ref::KeyRef;
 use super::rotation::without_material;
 use super::{Changed, Core, Keystore};
 use crate::crypto::import::{TOKEN, Token, material_digest};
@@ -37,8 +38,12 @@ pub struct ImportParameters {
 
 impl Keystore {
     /// A fresh public key and token for importing material into an EXTERNAL key.
-    pub fn get_parameters_for_import(&self, key_id: &str, wrapping: Wrapping) -> Result<ImportParameters> {
-        let made = self.get_parameters_for_import_to(key_id, wrapping, |_, _| Ok(true))?;
+    pub fn get_parameters_for_import<'k>(
+        &self,
+        key_id: impl Into<KeyRef<'k>>,
+        wrapping: Wrapping,
+    ) -> Result<ImportParameters> {
+        let made = self.get_parameters_for_import_to(key_id.into().as_str(), wrapping, |_, _| Ok(true))?;
         made.ok_or_else(|| Status::Internal.error("no import parameters were made"))
     }
 
@@ -68,10 +73,16 @@ impl Keystore {
 
     /// Imports 32 bytes of material, wrapped with the public key of the token. Only the identical material is ever
     /// accepted again. `expires`: when it is to be refused and erased; `None`: never.
-    pub fn import_key_material(&self, key_id: &str, wrapped: &[u8], token: &[u8], expires: Option<Time>) -> Result<()> {
+    pub fn import_key_material<'k>(
+        &self,
+        key_id: impl Into<KeyRef<'k>>,
+        wrapped: &[u8],
+        token: &[u8],
+        expires: Option<Time>,
+    ) -> Result<()> {
         let core = self.core()?;
         core.check_expiry(expires)?;
-        let id = Core::id_only(key_id)?;
+        let id = Core::id_only(key_id.into().as_str())?;
         core.store.check_writable()?;
         let found = core.key(&id)?;
         importable(&found.key)?;
@@ -86,18 +97,23 @@ impl Keystore {
     }
 
     /// Imports 32 bytes of material that this process has in the clear.
-    pub fn import_raw_key_material(&self, key_id: &str, material: &[u8], expires: Option<Time>) -> Result<()> {
+    pub fn import_raw_key_material<'k>(
+        &self,
+        key_id: impl Into<KeyRef<'k>>,
+        material: &[u8],
+        expires: Option<Time>,
+    ) -> Result<()> {
         let core = self.core()?;
         core.check_expiry(expires)?;
-        let id = Core::id_only(key_id)?;
+        let id = Core::id_only(key_id.into().as_str())?;
         let other = "the key had another material; import the identical one, or create another EXTERNAL key";
         stack::swept(|| core.import(&id, expires, other, || Unwrapped::of_key(material)))
     }
 
     /// Erases imported material at once. The key stays and waits for the identical material.
-    pub fn delete_key_material(&self, key_id: &str) -> Result<()> {
+    pub fn delete_key_material<'k>(&self, key_id: impl Into<KeyRef<'k>>) -> Result<()> {
         let core = self.core()?;
-        let id = Core::id_only(key_id)?;
+        let id = Core::id_only(key_id.into().as_str())?;
         core.change_key(&id, |change, mut stored, now| {
             importable(&stored.key)?;
             state::check(stored.key.state_at(now.wall), Operation::DeleteKeyMaterial)?;

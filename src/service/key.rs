@@ -1,5 +1,6 @@
 //! Customer master keys: create, describe, list, enable, disable, schedule and cancel their deletion.
 
+use super::key_ref::KeyRef;
 use super::name::not_found;
 use super::{Changed, Core, Keystore};
 use crate::domain::deletion::{self, Deletion};
@@ -50,24 +51,28 @@ impl Keystore {
     }
 
     /// The key's metadata. `key` is a key id or `alias/NAME`.
-    pub fn describe_key(&self, key: &str) -> Result<Key> {
+    pub fn describe_key<'k>(&self, key: impl Into<KeyRef<'k>>) -> Result<Key> {
         let core = self.core()?;
-        let id = core.resolve(key)?;
+        let id = core.resolve(key.into().as_str())?;
         Ok(core.shown(&core.key(&id)?.key))
     }
 
     /// Replaces the whole description; at most 8192 characters, empty to delete it.
-    pub fn update_key_description(&self, key_id: &str, description: &str) -> Result<()> {
+    pub fn update_key_description<'k>(&self, key_id: impl Into<KeyRef<'k>>, description: &str) -> Result<()> {
         check_description(description)?;
         let core = self.core()?;
-        core.edit(key_id, Operation::UpdateKeyDescription, |key| description.clone_into(&mut key.description))
+        core.edit(key_id.into().as_str(), Operation::UpdateKeyDescription, |key| {
+            description.clone_into(&mut key.description)
+        })
     }
 
     /// Turns deletion protection on, with a reason that may be empty, or off. It refuses ScheduleKeyDeletion only.
-    pub fn set_deletion_protection(&self, key_id: &str, protection: Option<&str>) -> Result<()> {
+    pub fn set_deletion_protection<'k>(&self, key_id: impl Into<KeyRef<'k>>, protection: Option<&str>) -> Result<()> {
         check_description(protection.unwrap_or_default())?;
         let core = self.core()?;
-        core.edit(key_id, Operation::SetDeletionProtection, |key| key.protection = protection.map(str::to_owned))
+        core.edit(key_id.into().as_str(), Operation::SetDeletionProtection, |key| {
+            key.protection = protection.map(str::to_owned)
+        })
     }
 
     /// The key of a named subsystem, made on first use: `alias/acs/NAME`, one version for life, not deleted by users.
@@ -105,21 +110,21 @@ impl Keystore {
     }
 
     /// Makes a Disabled key Enabled; if a rotation became overdue meanwhile, it is carried out at once.
-    pub fn enable_key(&self, key_id: &str) -> Result<()> {
-        self.core()?.transition(key_id, Operation::EnableKey, |_, _| Ok(()))
+    pub fn enable_key<'k>(&self, key_id: impl Into<KeyRef<'k>>) -> Result<()> {
+        self.core()?.transition(key_id.into().as_str(), Operation::EnableKey, |_, _| Ok(()))
     }
 
     /// Makes an Enabled key Disabled: nothing is encrypted or decrypted under it until it is enabled again.
-    pub fn disable_key(&self, key_id: &str) -> Result<()> {
-        self.core()?.transition(key_id, Operation::DisableKey, |_, _| Ok(()))
+    pub fn disable_key<'k>(&self, key_id: impl Into<KeyRef<'k>>) -> Result<()> {
+        self.core()?.transition(key_id.into().as_str(), Operation::DisableKey, |_, _| Ok(()))
     }
 
     /// Starts the waiting period of 7 to 366 days after which the key is destroyed. The period is counted by the clock of
     /// the machine's boot, and DeleteDate is confirmed twice, an hour apart: a wrong wall clock can only delay it.
-    pub fn schedule_key_deletion(&self, key_id: &str, days: i32) -> Result<()> {
+    pub fn schedule_key_deletion<'k>(&self, key_id: impl Into<KeyRef<'k>>, days: i32) -> Result<()> {
         let core = self.core()?;
         deletion::check_days(days)?;
-        core.transition(key_id, Operation::ScheduleKeyDeletion, |key, now| {
+        core.transition(key_id.into().as_str(), Operation::ScheduleKeyDeletion, |key, now| {
             if key.creator == Creator::Service {
                 return Err(Status::UnsupportedOperation
                     .error("the key is service-managed and can't be deleted; disable it instead"));
@@ -135,8 +140,8 @@ impl Keystore {
     }
 
     /// Returns a key in PendingDeletion to Enabled, or to PendingImport if it has no material.
-    pub fn cancel_key_deletion(&self, key_id: &str) -> Result<()> {
-        self.core()?.transition(key_id, Operation::CancelKeyDeletion, |key, _| {
+    pub fn cancel_key_deletion<'k>(&self, key_id: impl Into<KeyRef<'k>>) -> Result<()> {
+        self.core()?.transition(key_id.into().as_str(), Operation::CancelKeyDeletion, |key, _| {
             key.deletion = None;
             Ok(())
         })

@@ -4,7 +4,7 @@
 //!   operations.
 //! * `batch`: many records in one call. `plaintext`: how long a plaintext may be. `target`: where the results of calls go.
 //! * `cache`: keys in memory. `thread`: what each thread keeps for the hot path, in `slots`. `ticker`: the rotation clock.
-//! * `name`: what keys are called in arguments. `call`: all of it once more, by action names and JSON.
+//! * `key_ref`, `name`: how arguments name keys. `call`: all of it once more, by action names and JSON.
 //! * `event`, `delivery`, `health`, `verify`: what a keystore tells of itself.
 
 mod alias;
@@ -19,6 +19,7 @@ mod handle;
 mod health;
 mod import;
 mod key;
+mod key_ref;
 mod name;
 mod open;
 mod plaintext;
@@ -53,6 +54,7 @@ pub use import::{ImportParameters, Wrapping};
 pub use key::CreateKey;
 #[cfg(feature = "capi")]
 pub(crate) use key::description_of;
+pub use key_ref::KeyRef;
 pub use open::Options;
 #[cfg(feature = "capi")]
 pub(crate) use open::passphrase_of;

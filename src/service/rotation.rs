@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use super::cache::Material;
 use super::event::{Event, EventKind};
+use super::key_ref::KeyRef;
 use super::{Changed, Core, Done, Keystore};
 use crate::domain::deadline::Verdict;
 use crate::domain::id::{KeyId, VersionId};
@@ -47,9 +48,9 @@ pub struct TickReport {
 impl Keystore {
     /// Makes a new version of a key and promotes it to primary, whether or not a policy is on; the service calls this
     /// CreateKeyVersion. The schedule restarts. `key` is a key id or `alias/NAME`.
-    pub fn rotate(&self, key: &str) -> Result<VersionId> {
+    pub fn rotate<'k>(&self, key: impl Into<KeyRef<'k>>) -> Result<VersionId> {
         let core = self.core()?;
-        let id = core.resolve(key)?;
+        let id = core.resolve(key.into().as_str())?;
         let done = core.change_key(&id, |change, stored, now| {
             rotatable(&stored)?;
             state::check(stored.key.state_at(now.wall), Operation::CreateKeyVersion)?;
@@ -61,9 +62,13 @@ impl Keystore {
     }
 
     /// Turns automatic rotation on with an interval, or off. If that makes the key overdue it rotates at once.
-    pub fn update_rotation_policy(&self, key_id: &str, rotate_every: Option<Interval>) -> Result<()> {
+    pub fn update_rotation_policy<'k>(
+        &self,
+        key_id: impl Into<KeyRef<'k>>,
+        rotate_every: Option<Interval>,
+    ) -> Result<()> {
         let core = self.core()?;
-        let id = Core::id_only(key_id)?;
+        let id = Core::id_only(key_id.into().as_str())?;
         let done = core.change_key(&id, |change, mut stored, now| {
             rotatable(&stored)?;
             state::check(stored.key.state_at(now.wall), Operation::UpdateRotationPolicy)?;

@@ -1,5 +1,6 @@
 //! Tags of keys: set, remove and list.
 
+use super::key_ref::KeyRef;
 use super::name::not_found;
 use super::{Changed, Core, Keystore};
 use crate::domain::state::{self, Operation};
@@ -9,13 +10,13 @@ use crate::sys::memory;
 
 impl Keystore {
     /// Sets tags; a name that the key has already gets the new value. At most ten on a key.
-    pub fn tag_resource(&self, key_id: &str, tags: &[(&str, &str)]) -> Result<()> {
+    pub fn tag_resource<'k>(&self, key_id: impl Into<KeyRef<'k>>, tags: &[(&str, &str)]) -> Result<()> {
         for (name, value) in tags {
             tag::check_name(name)?;
             tag::check_value(value)?;
         }
         let core = self.core()?;
-        let id = Core::id_only(key_id)?;
+        let id = Core::id_only(key_id.into().as_str())?;
         core.change_key(&id, |change, stored, now| {
             state::check(stored.key.state_at(now.wall), Operation::Tag)?;
             let mut held = change.tags(&stored)?;
@@ -42,10 +43,10 @@ impl Keystore {
     }
 
     /// Removes tags by name; a name that the key doesn't have is passed over.
-    pub fn untag_resource(&self, key_id: &str, names: &[&str]) -> Result<()> {
+    pub fn untag_resource<'k>(&self, key_id: impl Into<KeyRef<'k>>, names: &[&str]) -> Result<()> {
         names.iter().try_for_each(|name| tag::check_name(name))?;
         let core = self.core()?;
-        let id = Core::id_only(key_id)?;
+        let id = Core::id_only(key_id.into().as_str())?;
         core.change_key(&id, |change, stored, now| {
             state::check(stored.key.state_at(now.wall), Operation::Tag)?;
             let held = change.tags(&stored)?;
@@ -59,9 +60,9 @@ impl Keystore {
     }
 
     /// A key's tags, name and value, in the order of names.
-    pub fn list_resource_tags(&self, key_id: &str) -> Result<Vec<(String, String)>> {
+    pub fn list_resource_tags<'k>(&self, key_id: impl Into<KeyRef<'k>>) -> Result<Vec<(String, String)>> {
         let core = self.core()?;
-        let id = Core::id_only(key_id)?;
+        let id = Core::id_only(key_id.into().as_str())?;
         core.store.read(|view| {
             let stored = view.key(&id)?.ok_or_else(|| not_found(&id))?;
             view.tags(&stored)

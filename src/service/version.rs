@@ -1,6 +1,7 @@
 //! Key versions: list them, newest first.
 
 use super::Keystore;
+use super::key_ref::KeyRef;
 use super::name::{missing_version, not_found, version_not_found};
 use crate::domain::id::{KeyId, VersionId};
 use crate::domain::key::Origin;
@@ -13,15 +14,15 @@ const PAGE: usize = 256;
 impl Keystore {
     /// Shows at most `limit` versions of a key, newest first, below version number `before` or from the newest, until
     /// `visit` returns false. No lock is held while it runs. `key` is a key id or `alias/NAME`.
-    pub fn list_key_versions(
+    pub fn list_key_versions<'k>(
         &self,
-        key: &str,
+        key: impl Into<KeyRef<'k>>,
         before: Option<u64>,
         limit: usize,
         mut visit: impl FnMut(&Version, bool) -> bool,
     ) -> Result<()> {
         let core = self.core()?;
-        let id = core.resolve(key)?;
+        let id = core.resolve(key.into().as_str())?;
         let (mut before, mut left) = (before, limit);
         loop {
             let wanted = left.min(PAGE);
@@ -58,9 +59,9 @@ impl Keystore {
     }
 
     /// One version of a key, and whether it is the primary. `key` is a key id or `alias/NAME`.
-    pub fn describe_key_version(&self, key: &str, version_id: &str) -> Result<(Version, bool)> {
+    pub fn describe_key_version<'k>(&self, key: impl Into<KeyRef<'k>>, version_id: &str) -> Result<(Version, bool)> {
         let core = self.core()?;
-        let id = core.resolve(key)?;
+        let id = core.resolve(key.into().as_str())?;
         core.store.read(|view| {
             let stored = view.key(&id)?.ok_or_else(|| not_found(&id))?;
             let version = VersionId::parse(version_id).ok_or_else(|| no_version_id(&id, version_id))?;

@@ -15,7 +15,7 @@ const BY_ID_OR_ALIAS: &[Call] = &[
     ("generate_data_key", |kms, key| kms.generate_data_key(key, 32, &[]).map(drop)),
     ("reencrypt", |kms, key| {
         let source = kms.create_key(&CreateKey::default())?.to_string();
-        kms.reencrypt(&kms.encrypt(&source, b"x", &[])?, &[], Some(key), &[]).map(drop)
+        kms.reencrypt(&kms.encrypt(&source, b"x", &[])?, &[], Some(key.into()), &[]).map(drop)
     }),
     ("generate_data_key_without_plaintext", |kms, key| kms.generate_data_key_without_plaintext(key, 32, &[]).map(drop)),
 ];

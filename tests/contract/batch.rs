@@ -128,12 +128,12 @@ fn what_is_about_the_key_fails_the_whole_call() {
     assert_eq!(refused(kms.encrypt_batch("alias/none", &sealing)), Status::AliasNotFound);
     assert_eq!(refused(kms.encrypt_batch("", &sealing)), Status::InvalidArgument);
     assert_eq!(refused(kms.encrypt_batch(unknown, &[])), Status::KeyNotFound, "also without records");
-    assert_eq!(refused(kms.reencrypt_batch(Some("alias/none"), &moving)), Status::AliasNotFound);
-    assert_eq!(refused(kms.reencrypt_batch(Some(""), &moving)), Status::InvalidArgument);
-    assert_eq!(refused(kms.reencrypt_batch(Some(unknown), &moving)), Status::KeyNotFound);
+    assert_eq!(refused(kms.reencrypt_batch(Some("alias/none".into()), &moving)), Status::AliasNotFound);
+    assert_eq!(refused(kms.reencrypt_batch(Some("".into()), &moving)), Status::InvalidArgument);
+    assert_eq!(refused(kms.reencrypt_batch(Some(unknown.into()), &moving)), Status::KeyNotFound);
     kms.disable_key(&id).unwrap();
     assert_eq!(refused(kms.encrypt_batch(&id, &sealing)), Status::RejectedDisabled);
-    assert_eq!(refused(kms.reencrypt_batch(Some(&id), &moving)), Status::RejectedDisabled);
+    assert_eq!(refused(kms.reencrypt_batch(Some((&id).into()), &moving)), Status::RejectedDisabled);
     assert!(kms.encrypt_batch(&kms.plain_key(), &[]).unwrap().is_empty());
 }
 
@@ -147,7 +147,7 @@ fn a_batch_moves_ciphertexts_of_several_keys_to_one_version() {
     let mut moves: Vec<ReencryptItem<'_>> =
         blobs.iter().map(|blob| ReencryptItem { blob, source_context: MAP, destination_context: &new }).collect();
     moves[3].source_context = &[];
-    let moved = kms.reencrypt_batch(Some(&to), &moves).unwrap();
+    let moved = kms.reencrypt_batch(Some((&to).into()), &moves).unwrap();
     for (n, blob) in moved.iter().enumerate() {
         if n == 3 {
             assert_eq!(blob.as_ref().unwrap_err().status(), Status::AuthenticationFailed);
@@ -187,7 +187,8 @@ fn a_batch_goes_to_the_key_that_the_alias_names() {
     let (from, to) = (kms.plain_key(), kms.plain_key());
     kms.create_alias(&to, "alias/to").unwrap();
     let blob = kms.encrypt(&from, b"x", &[]).unwrap();
-    let moved =
-        kms.reencrypt_batch(Some("alias/to"), &[ReencryptItem { blob: &blob, ..ReencryptItem::default() }]).unwrap();
+    let moved = kms
+        .reencrypt_batch(Some("alias/to".into()), &[ReencryptItem { blob: &blob, ..ReencryptItem::default() }])
+        .unwrap();
     assert_eq!(kms.inspect(moved[0].as_ref().unwrap()).unwrap().key.to_string(), to);
 }

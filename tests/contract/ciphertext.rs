@@ -116,7 +116,7 @@ fn a_version_of_another_key_is_an_error() {
 
 /// What decrypt, re-encrypt and inspect say to a blob that none of them may accept.
 fn all_readers(kms: &TestKeystore, destination: &str, blob: &[u8], context: &[(&str, &str)]) -> [Status; 3] {
-    let moved = kms.reencrypt(blob, context, Some(destination), &[]);
+    let moved = kms.reencrypt(blob, context, Some(destination.into()), &[]);
     [refused(kms.decrypt(blob, context)), refused(moved), refused(kms.inspect(blob))]
 }
 
@@ -132,7 +132,7 @@ fn every_truncation_is_refused() {
                 assert_eq!(all_readers(&kms, &id, cut, context), [Status::MalformedCiphertext; 3], "{len} bytes");
             } else {
                 assert_eq!(refused(kms.decrypt(cut, context)), Status::AuthenticationFailed, "{len} bytes");
-                assert_eq!(refused(kms.reencrypt(cut, context, Some(&id), &[])), Status::AuthenticationFailed);
+                assert_eq!(refused(kms.reencrypt(cut, context, Some((&id).into()), &[])), Status::AuthenticationFailed);
             }
         }
     }
@@ -167,7 +167,7 @@ fn every_flipped_bit_is_refused_with_the_status_of_its_field() {
             };
             assert_eq!(refused(kms.decrypt(&bad, context)), expected, "byte {} bit {}", bit / 8, bit % 8);
             assert_eq!(
-                refused(kms.reencrypt(&bad, context, Some(&id), &[])),
+                refused(kms.reencrypt(&bad, context, Some((&id).into()), &[])),
                 expected,
                 "byte {} bit {}",
                 bit / 8,

@@ -93,8 +93,8 @@ fn a_context_that_no_language_shares_is_an_invalid_argument_everywhere() {
         let statuses = [
             refused(kms.encrypt(&id, b"x", context)),
             refused(kms.decrypt(&blob, context)),
-            refused(kms.reencrypt(&blob, context, Some(&id), &[])),
-            refused(kms.reencrypt(&blob, &[], Some(&id), context)),
+            refused(kms.reencrypt(&blob, context, Some((&id).into()), &[])),
+            refused(kms.reencrypt(&blob, &[], Some((&id).into()), context)),
             refused(kms.generate_data_key(&id, 32, context)),
             refused(kms.generate_data_key_without_plaintext(&id, 32, context)),
         ];
@@ -117,7 +117,7 @@ fn a_context_of_8192_encoded_bytes_seals_and_one_more_is_too_much() {
         refused(kms.encrypt(&id, b"x", too_much)),
         refused(kms.generate_data_key(&id, 32, too_much)),
         refused(kms.generate_data_key_without_plaintext(&id, 32, too_much)),
-        refused(kms.reencrypt(&blob, fits, Some(&id), too_much)),
+        refused(kms.reencrypt(&blob, fits, Some((&id).into()), too_much)),
     ];
     assert_eq!(statuses, [Status::LimitExceeded; 4]);
 }
@@ -142,7 +142,7 @@ fn the_limit_binds_when_sealing_only() {
     let blob = kms.encrypt(&id, b"x", &[("k", "v")]).unwrap();
     let long = "v".repeat(9000);
     assert_eq!(refused(kms.decrypt(&blob, &[("k", &long)])), Status::AuthenticationFailed);
-    assert_eq!(refused(kms.reencrypt(&blob, &[("k", &long)], Some(&id), &[])), Status::AuthenticationFailed);
+    assert_eq!(refused(kms.reencrypt(&blob, &[("k", &long)], Some((&id).into()), &[])), Status::AuthenticationFailed);
 }
 
 #[test]

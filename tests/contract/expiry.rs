@@ -20,8 +20,10 @@ const USES: [Use; 6] = [
     ("GenerateDataKeyWithoutPlaintext", |kms, id, _, _, _| {
         kms.generate_data_key_without_plaintext(id, 32, &[]).map(drop)
     }),
-    ("ReEncrypt, as source", |kms, _, blob, other, _| kms.reencrypt(blob, &[], Some(other), &[]).map(drop)),
-    ("ReEncrypt, as destination", |kms, id, _, _, other_blob| kms.reencrypt(other_blob, &[], Some(id), &[]).map(drop)),
+    ("ReEncrypt, as source", |kms, _, blob, other, _| kms.reencrypt(blob, &[], Some(other.into()), &[]).map(drop)),
+    ("ReEncrypt, as destination", |kms, id, _, _, other_blob| {
+        kms.reencrypt(other_blob, &[], Some(id.into()), &[]).map(drop)
+    }),
 ];
 
 /// The uses that are not refused as PendingImport at the very instant at which the material expires.

@@ -14,12 +14,12 @@ fn a_context_has_at_most_8192_encoded_bytes() {
     let blob = kms.encrypt(&id, b"x", &[("k", &fits)]).unwrap();
     kms.decrypt(&blob, &[("k", &fits)]).unwrap();
     kms.generate_data_key(&id, 32, &[("k", &fits)]).unwrap();
-    kms.reencrypt(&blob, &[("k", &fits)], Some(&id), &[("k", &fits)]).unwrap();
+    kms.reencrypt(&blob, &[("k", &fits)], Some((&id).into()), &[("k", &fits)]).unwrap();
     let over = [("k", too_long.as_str())];
     assert_eq!(refused(kms.encrypt(&id, b"x", &over)), Status::LimitExceeded);
     assert_eq!(refused(kms.generate_data_key(&id, 32, &over)), Status::LimitExceeded);
     assert_eq!(refused(kms.generate_data_key_without_plaintext(&id, 32, &over)), Status::LimitExceeded);
-    assert_eq!(refused(kms.reencrypt(&blob, &[("k", &fits)], Some(&id), &over)), Status::LimitExceeded);
+    assert_eq!(refused(kms.reencrypt(&blob, &[("k", &fits)], Some((&id).into()), &over)), Status::LimitExceeded);
 }
 
 #[test]

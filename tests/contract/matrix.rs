@@ -254,8 +254,8 @@ impl Driver for Rust {
             Operation::GetParametersForImport => kms.get_parameters_for_import(id, WRAPPINGS[2]).map(drop),
             Operation::ImportKeyMaterial => kms.import_raw_key_material(id, &MATERIAL, None),
             Operation::DeleteKeyMaterial => kms.delete_key_material(id),
-            Operation::ReEncryptSource => kms.reencrypt(&s.blob, &[], Some(&s.other), &[]).map(drop),
-            Operation::ReEncryptDestination => kms.reencrypt(&s.other_blob, &[], Some(id), &[]).map(drop),
+            Operation::ReEncryptSource => kms.reencrypt(&s.blob, &[], Some((&s.other).into()), &[]).map(drop),
+            Operation::ReEncryptDestination => kms.reencrypt(&s.other_blob, &[], Some(id.into()), &[]).map(drop),
             Operation::SetDeletionProtection => kms.set_deletion_protection(id, Some("why")),
             Operation::ListAliasesByKeyId => kms.list_aliases(Some(id), None, 9, |_, _| true),
         };

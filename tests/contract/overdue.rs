@@ -40,7 +40,7 @@ fn re_encrypting_to_an_overdue_key_rotates_it_first() {
     let id = kms.rotating_key(DAY);
     let old = kms.encrypt(&id, b"x", &[]).unwrap();
     kms.at(DAY_MS);
-    let moved = kms.reencrypt(&old, &[], Some(&id), &[]).unwrap();
+    let moved = kms.reencrypt(&old, &[], Some((&id).into()), &[]).unwrap();
     assert_ne!(kms.inspect(&moved).unwrap().version, kms.inspect(&old).unwrap().version);
     assert_eq!(kms.key(&id).version_count(), 2);
 }

@@ -24,11 +24,11 @@ const CALLS: [(bool, Call); 25] = [
     }),
     (true, |kms, key| {
         let blob = kms.encrypt(key, b"x", &[])?;
-        kms.reencrypt(&blob, &[], Some(key), &[]).map(drop)
+        kms.reencrypt(&blob, &[], Some(key.into()), &[]).map(drop)
     }),
     (true, |kms, key| {
         let blob = kms.encrypt(key, b"x", &[])?;
-        kms.reencrypt_batch(Some(key), &[ReencryptItem { blob: &blob, ..ReencryptItem::default() }]).map(drop)
+        kms.reencrypt_batch(Some(key.into()), &[ReencryptItem { blob: &blob, ..ReencryptItem::default() }]).map(drop)
     }),
     (false, |kms, key| kms.enable_key(key)),
     (false, |kms, key| kms.disable_key(key).and_then(|()| kms.enable_key(key))),

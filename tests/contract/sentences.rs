@@ -215,7 +215,7 @@ fn reencrypt_moves_a_ciphertext_to_the_current_primary() {
     let old = kms.encrypt(&id, b"x", &[("a", "1")]).unwrap();
     kms.at(INTERVAL_MS);
     kms.tick().unwrap();
-    let new = kms.reencrypt(&old, &[("a", "1")], Some(&id), &[("a", "1")]).unwrap();
+    let new = kms.reencrypt(&old, &[("a", "1")], Some((&id).into()), &[("a", "1")]).unwrap();
     let info = kms.inspect(&new).unwrap();
     assert_eq!((info.version, info.is_primary), (kms.primary(&id), true));
     assert_eq!(kms.decrypt(&new, &[("a", "1")]).unwrap().as_slice(), b"x");

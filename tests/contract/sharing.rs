@@ -69,7 +69,7 @@ fn manual_rotations_of_many_threads_all_count() {
     let id = handles[0].plain_key();
     let made: HashSet<_> = std::thread::scope(|scope| {
         let id = &id;
-        let rotate = |kms: &TestKeystore| (0..10).map(|_| kms.rotate(id).unwrap()).collect::<Vec<_>>();
+        let rotate = move |kms: &TestKeystore| (0..10).map(|_| kms.rotate(id).unwrap()).collect::<Vec<_>>();
         let threads: Vec<_> = handles.iter().chain(&handles).map(|kms| scope.spawn(move || rotate(kms))).collect();
         threads.into_iter().flat_map(|t| t.join().unwrap()).collect()
     });

@@ -49,12 +49,12 @@ const MATRIX: &[Row] = &[
     ),
     (
         "ReEncrypt, as source",
-        |s| s.with_blob(|b| s.kms.reencrypt(b, &[], Some(s.other), &[])),
+        |s| s.with_blob(|b| s.kms.reencrypt(b, &[], Some(s.other.into()), &[])),
         [None, Some(Disabled), Some(Pending), Some(Import)],
     ),
     (
         "ReEncrypt, as destination",
-        |s| s.kms.reencrypt(s.other_blob, &[], Some(s.id), &[]).map(drop),
+        |s| s.kms.reencrypt(s.other_blob, &[], Some(s.id.into()), &[]).map(drop),
         [None, Some(Disabled), Some(Pending), Some(Import)],
     ),
     ("Inspect", |s| s.blob.map_or(Ok(()), |b| s.kms.inspect(b).map(drop)), [None, None, None, None]),

@@ -121,7 +121,7 @@ fn work(kms: &Keystore, kind: usize, number: usize, store: &str, keys: &[String]
             kms.list_resource_tags(own).unwrap();
         }
         5 => {
-            blobs.push(kms.reencrypt(&blob, &[], Some(own), &[]).unwrap());
+            blobs.push(kms.reencrypt(&blob, &[], Some(own.into()), &[]).unwrap());
             kms.update_rotation_policy(own, Some(seconds(1 + number as i64 % 2))).unwrap();
         }
         6 => {

@@ -117,7 +117,7 @@ fn work(arguments: &[String]) {
     own.push(kms.encrypt(&made, b"", &[]).unwrap());
     let (_, data_key) = kms.generate_data_key(&made, 32, &[]).unwrap();
     kms.decrypt(&data_key, &[]).unwrap();
-    own.push(kms.reencrypt(&data_key, &[], Some(&other), &[]).unwrap());
+    own.push(kms.reencrypt(&data_key, &[], Some((&other).into()), &[]).unwrap());
     own.push(data_key);
     own.push(kms.generate_data_key_without_plaintext(&other, 32, &[]).unwrap());
     own.push(kms.encrypt(&other, b"", &[]).unwrap());

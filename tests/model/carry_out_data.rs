@@ -55,7 +55,7 @@ impl TestKeystore {
                 let (bytes, blob, from) = self.ciphertext(*ciphertext);
                 let (name, to) = (self.named(*key), values::context(*context));
                 let expected = self.model.re_encrypt(&blob, &from, (&name, true), &to, now);
-                let given = self.kms().reencrypt(&bytes, &pairs(&from), Some(&name), &pairs(&to));
+                let given = self.kms().reencrypt(&bytes, &pairs(&from), Some((&name).into()), &pairs(&to));
                 if let (Ok((_, sealed)), Ok(blob)) = (&expected, &given) {
                     self.keep(blob, sealed);
                 }

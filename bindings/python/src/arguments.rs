@@ -110,6 +110,12 @@ impl<'a> KeyName<'a> {
     }
 }
 
+impl AsRef<str> for KeyName<'_> {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
 impl Deref for KeyName<'_> {
     type Target = str;
 

@@ -118,7 +118,7 @@ impl Keystore {
         let kms: &Handle = &kms;
         each(py, blobs, context, contexts, |records, _| {
             let moved: Vec<_> = records.iter().map(moved).collect();
-            kms.reencrypt_batch(destination_key_id.as_deref(), &moved)
+            kms.reencrypt_batch(destination_key_id.as_ref().map(Into::into), &moved)
         })
     }
 }

@@ -198,7 +198,7 @@ impl Keystore {
         let (kms, input): (&Handle, _) = (&kms, input.as_slice());
         let (source, destination) = (source.entries(), destination.entries());
         let key = destination_key_id.as_deref();
-        sized(py, input.len(), || kms.reencrypt(input, source, key, destination))
+        sized(py, input.len(), || kms.reencrypt(input, source, key.map(Into::into), destination))
             .map(|sealed| PyBytes::new(py, &sealed))
     }
 

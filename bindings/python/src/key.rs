@@ -55,7 +55,7 @@ impl Keystore {
     ) -> PyResult<Bound<'py, PyDict>> {
         let key = self.call(py, |kms| {
             let request = request(description, external, rotate_every_s)?;
-            kms.describe_key(&kms.create_key(&request)?.to_string())
+            kms.describe_key(kms.create_key(&request)?)
         })?;
         fields(py, &key)
     }
@@ -71,7 +71,7 @@ impl Keystore {
     ) -> PyResult<Vec<Bound<'py, PyDict>>> {
         let keys = self.call(py, |kms| {
             let ids = kms.create_keys(&request(description, external, rotate_every_s)?, count)?;
-            ids.iter().map(|id| kms.describe_key(&id.to_string())).collect::<kms::Result<Vec<_>>>()
+            ids.iter().map(|id| kms.describe_key(id)).collect::<kms::Result<Vec<_>>>()
         })?;
         keys.iter().map(|key| fields(py, key)).collect()
     }
@@ -156,6 +156,6 @@ impl Keystore {
     }
 
     fn _create_service_key<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyDict>> {
-        fields(py, &self.call(py, |kms| kms.describe_key(&kms.create_service_key(name)?.to_string()))?)
+        fields(py, &self.call(py, |kms| kms.describe_key(kms.create_service_key(name)?))?)
     }
 }

@@ -9,6 +9,7 @@ use super::request::{ContextMap, Request, invalid};
 use super::show::{base64, object};
 use super::{Keystore, Response};
 use crate::error::Result;
+use crate::service::KeyRef;
 use crate::service::{Core, Record, ReencryptItem};
 
 /// KeyId and KeyVersionId of the ciphertext, then the other fields.
@@ -24,7 +25,7 @@ pub fn encrypt(kms: &Keystore, request: &mut Request) -> Result<Response> {
     let (key, plaintext) = (request.text("KeyId")?, request.bytes("Plaintext")?);
     let context = request.context("EncryptionContext")?;
     request.finish()?;
-    let blob = kms.encrypt(&key, &plaintext, &context.entries())?;
+    let blob = kms.encrypt(key.as_str(), &plaintext, &context.entries())?;
     with_ids(kms, &blob, [("CiphertextBlob", base64(&blob)?)])
 }
 
@@ -44,7 +45,12 @@ pub fn re_encrypt(kms: &Keystore, request: &mut Request) -> Result<Response> {
     request.finish()?;
     // As the service; the typed calls take an alias, too.
     Core::check_no_alias(&destination)?;
-    let moved = kms.reencrypt(&blob, &source_context.entries(), Some(&destination), &destination_context.entries())?;
+    let moved = kms.reencrypt(
+        &blob,
+        &source_context.entries(),
+        Some(destination.as_str().into()),
+        &destination_context.entries(),
+    )?;
     with_ids(kms, &blob, [("CiphertextBlob", base64(&moved)?)])
 }
 
@@ -94,7 +100,7 @@ pub fn encrypt_batch(kms: &Keystore, request: &mut Request) -> Result<Response> 
     let key = request.text("KeyId")?;
     let records = Records::of(request, "Plaintext", ["EncryptionContext"])?;
     request.finish()?;
-    Ok(outcomes("CiphertextBlob", records.run(|records| kms.encrypt_batch(&key, records))?))
+    Ok(outcomes("CiphertextBlob", records.run(|records| kms.encrypt_batch(key.as_str(), records))?))
 }
 
 pub fn decrypt_batch(kms: &Keystore, request: &mut Request) -> Result<Response> {
@@ -115,7 +121,7 @@ pub fn re_encrypt_batch(kms: &Keystore, request: &mut Request) -> Result<Respons
         .zip(&contexts)
         .map(|((blob, _), [from, to])| ReencryptItem { blob, source_context: from, destination_context: to })
         .collect();
-    Ok(outcomes("CiphertextBlob", kms.reencrypt_batch(destination.as_deref(), &moved)?))
+    Ok(outcomes("CiphertextBlob", kms.reencrypt_batch(destination.as_deref().map(KeyRef::from), &moved)?))
 }
 
 pub fn inspect(kms: &Keystore, request: &mut Request) -> Result<Response> {
@@ -149,7 +155,7 @@ fn data_key(kms: &Keystore, request: &mut Request) -> Result<(Zeroizing<Vec<u8>>
     let number = number_of_bytes(request)?;
     let context = request.context("EncryptionContext")?;
     request.finish()?;
-    kms.generate_data_key(&key, number, &context.entries())
+    kms.generate_data_key(key.as_str(), number, &context.entries())
 }
 
 pub fn generate_data_key(kms: &Keystore, request: &mut Request) -> Result<Response> {
@@ -177,6 +183,7 @@ pub fn generate_and_export_data_key(kms: &Keystore, request: &mut Request) -> Re
     let context = request.context("EncryptionContext")?;
     let wrapping = wrapping(request, false)?;
     request.finish()?;
-    let (blob, exported) = kms.generate_and_export_data_key(&key, number, &context.entries(), &public_key, wrapping)?;
+    let (blob, exported) =
+        kms.generate_and_export_data_key(key.as_str(), number, &context.entries(), &public_key, wrapping)?;
     with_ids(kms, &blob, [("CiphertextBlob", base64(&blob)?), ("ExportedDataKey", base64(&exported)?)])
 }

@@ -68,7 +68,7 @@ pub fn create_service_key(kms: &Keystore, request: &mut Request) -> Result<Respo
 pub fn describe_key(kms: &Keystore, request: &mut Request) -> Result<Response> {
     let key = request.text("KeyId")?;
     request.finish()?;
-    Ok(object([("KeyMetadata", metadata(&kms.describe_key(&key)?, true))]))
+    Ok(object([("KeyMetadata", metadata(&kms.describe_key(key.as_str())?, true))]))
 }
 
 /// An action that takes a key id and answers nothing.
@@ -114,7 +114,7 @@ pub fn set_deletion_protection(kms: &Keystore, request: &mut Request) -> Result<
         }
     };
     request.finish()?;
-    kms.set_deletion_protection(&key, enable.then_some(reason.as_str()))?;
+    kms.set_deletion_protection(key.as_str(), enable.then_some(reason.as_str()))?;
     Ok(Response::new())
 }
 
@@ -127,8 +127,8 @@ pub fn update_rotation_policy(kms: &Keystore, request: &mut Request) -> Result<R
 pub fn create_key_version(kms: &Keystore, request: &mut Request) -> Result<Response> {
     let key = request.text("KeyId")?;
     request.finish()?;
-    let made = kms.rotate(&key)?;
-    let id = kms.describe_key(&key)?.id;
+    let made = kms.rotate(key.as_str())?;
+    let id = kms.describe_key(key.as_str())?.id;
     let (made, _) = kms.describe_key_version(&id.to_string(), &made.to_string())?;
     Ok(object([("KeyVersion", version(id, &made))]))
 }
@@ -136,8 +136,8 @@ pub fn create_key_version(kms: &Keystore, request: &mut Request) -> Result<Respo
 pub fn describe_key_version(kms: &Keystore, request: &mut Request) -> Result<Response> {
     let (key, version_id) = (request.text("KeyId")?, request.text("KeyVersionId")?);
     request.finish()?;
-    let (found, _) = kms.describe_key_version(&key, &version_id)?;
-    let id = kms.describe_key(&key)?.id;
+    let (found, _) = kms.describe_key_version(key.as_str(), &version_id)?;
+    let id = kms.describe_key(key.as_str())?.id;
     Ok(object([("KeyVersion", version(id, &found))]))
 }
 
@@ -157,7 +157,7 @@ pub fn get_parameters_for_import(kms: &Keystore, request: &mut Request) -> Resul
     let key = request.text("KeyId")?;
     let wrapping = wrapping(request, true)?;
     request.finish()?;
-    let parameters = kms.get_parameters_for_import(&key, wrapping)?;
+    let parameters = kms.get_parameters_for_import(key.as_str(), wrapping)?;
     Ok(object([
         ("KeyId", Core::id_only(&key)?.to_string().into()),
         ("PublicKey", base64(&parameters.public_key)?),

@@ -110,8 +110,8 @@ pub fn list_key_versions(kms: &Keystore, request: &mut Request) -> Result<Respon
     let key = request.text("KeyId")?;
     let mut page = Page::of(request)?;
     request.finish()?;
-    let id = kms.describe_key(&key)?.id;
-    kms.list_key_versions(&key, None, usize::MAX, |found, _| {
+    let id = kms.describe_key(key.as_str())?.id;
+    kms.list_key_versions(key.as_str(), None, usize::MAX, |found, _| {
         page.add(|| version(id, found));
         true
     })?;
@@ -140,7 +140,7 @@ pub fn list_aliases_by_key_id(kms: &Keystore, request: &mut Request) -> Result<R
 pub fn list_resource_tags(kms: &Keystore, request: &mut Request) -> Result<Response> {
     let key = request.text("KeyId")?;
     request.finish()?;
-    let tags = kms.list_resource_tags(&key)?;
+    let tags = kms.list_resource_tags(key.as_str())?;
     let id = Core::id_only(&key)?.to_string();
     let tags: Vec<Value> =
         tags.iter().map(|(name, value)| json!({ "KeyId": id, "TagKey": name, "TagValue": value })).collect();
