@@ -2,14 +2,12 @@
 
 use super::key_ref::KeyRef;
 use super::name::{alias_not_found, not_found};
+use super::pages::{PAGE, Page, paged};
 use super::{Changed, Core, Keystore};
 use crate::domain::id::KeyId;
 use crate::domain::state::{self, Operation};
 use crate::domain::{alias, arn};
 use crate::error::{Error, Result, Status, shown};
-
-/// Aliases read in one transaction.
-const PAGE: usize = 256;
 
 impl Keystore {
     /// Makes `alias/NAME` another name of a key.
@@ -58,8 +56,66 @@ impl Keystore {
         Ok(())
     }
 
+    /// Iterate over all aliases and their keys, in the order of names.
+    ///
+    /// The keystore is read in pages, with no lock held between two items.
+    ///
+    /// # Errors
+    /// An error is the last item, such as `KeystoreBusy`, `KeystoreIo` or `KeystoreCorrupt`.
+    ///
+    /// ```
+    /// use kms::{CreateKey, Keystore, Options};
+    ///
+    /// # fn main() -> kms::Result<()> {
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// let key = keystore.create_key(&CreateKey::default())?;
+    /// keystore.create_alias(key, "alias/cards")?;
+    /// assert_eq!(keystore.aliases().collect::<kms::Result<Vec<_>>>()?, [("alias/cards".to_owned(), key)]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn aliases(&self) -> impl Iterator<Item = Result<(String, KeyId)>> {
+        self.aliases_in_pages(None)
+    }
+
+    /// Iterate over the aliases of a key, in the order of names.
+    ///
+    /// # Errors
+    /// An error is the last item: those of [`Keystore::aliases`], `KeyNotFound` for an unknown key, `UnsupportedAlias`
+    /// for an alias in place of the key id.
+    ///
+    /// ```
+    /// use kms::{CreateKey, Keystore, Options};
+    ///
+    /// # fn main() -> kms::Result<()> {
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// let key = keystore.create_key(&CreateKey::default())?;
+    /// keystore.create_alias(key, "alias/cards")?;
+    /// assert_eq!(keystore.aliases_of(key).collect::<kms::Result<Vec<_>>>()?, ["alias/cards"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn aliases_of<'k>(&self, key_id: impl Into<KeyRef<'k>>) -> impl Iterator<Item = Result<String>> {
+        self.aliases_in_pages(Some(key_id.into())).map(|item| item.map(|(name, _)| name))
+    }
+
+    fn aliases_in_pages<'k>(&self, key_id: Option<KeyRef<'k>>) -> impl Iterator<Item = Result<(String, KeyId)>> {
+        let mut after: Option<String> = None;
+        paged(move || {
+            let mut aliases = Vec::new();
+            let key_id = key_id.as_ref().map(KeyRef::as_str);
+            let done = self.list_aliases(key_id, after.as_deref(), PAGE, |name, id| {
+                aliases.push((name.to_owned(), id));
+                true
+            });
+            after = aliases.last().map(|(name, _)| name.clone());
+            Ok(Page::of(aliases, done))
+        })
+    }
+
     /// Shows at most `limit` aliases and their keys in the order of names, after the alias `after` or from the start,
     /// of one key or of all, until `visit` returns false. No lock is held while it runs.
+    #[doc(hidden)]
     pub fn list_aliases(
         &self,
         key_id: Option<&str>,

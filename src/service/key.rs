@@ -2,6 +2,7 @@
 
 use super::key_ref::KeyRef;
 use super::name::not_found;
+use super::pages::{PAGE, Page, paged};
 use super::{Changed, Core, Keystore};
 use crate::domain::deletion::{self, Deletion};
 use crate::domain::id::{KeyId, VersionId};
@@ -30,8 +31,6 @@ pub struct CreateKey {
 
 /// What a new key takes in memory besides its description, with room to spare.
 const KEY_BYTES: usize = 4096;
-/// Keys read in one transaction while listing.
-const PAGE: usize = 256;
 
 impl Keystore {
     /// Makes a key; Enabled with its first version, or PendingImport for an EXTERNAL one.
@@ -85,8 +84,41 @@ impl Keystore {
         }
     }
 
+    /// Iterate over all keys in the order of their ids.
+    ///
+    /// The keystore is read in pages, with no lock held between two items. Keys that are created or destroyed meanwhile
+    /// may be missing or present.
+    ///
+    /// # Errors
+    /// An item is `KeystoreCorrupt` for a damaged key; the iterator continues with the next one. An error that prevents
+    /// reading, such as `KeystoreBusy` or `KeystoreIo`, is the last item.
+    ///
+    /// ```
+    /// use kms::{CreateKey, Keystore, Options};
+    ///
+    /// # fn main() -> kms::Result<()> {
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// keystore.create_keys(&CreateKey::default(), 3)?;
+    /// let keys = keystore.keys().collect::<kms::Result<Vec<_>>>()?;
+    /// assert_eq!(keys.len(), 3);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn keys(&self) -> impl Iterator<Item = Result<Key>> {
+        let mut after = None;
+        paged(move || {
+            let core = self.core()?;
+            let page = core.store.read(|view| view.keys_after(after.as_ref(), PAGE))?;
+            after = page.last().map(|(id, _)| *id);
+            let is_last = page.len() < PAGE;
+            let items = page.into_iter().map(|(_, found)| found.map(|stored| core.shown(&stored.key))).collect();
+            Ok(Page { items, is_last })
+        })
+    }
+
     /// Shows at most `limit` keys in the order of their ids, after the key `after` or from the start, until `visit`
     /// returns false. No lock is held while it runs. A damaged key is passed over and is the error of the call.
+    #[doc(hidden)]
     pub fn list_keys(&self, after: Option<&str>, limit: usize, mut visit: impl FnMut(&Key) -> bool) -> Result<()> {
         let core = self.core()?;
         let mut after = after.map(Core::id_only).transpose()?;

@@ -2,7 +2,7 @@
 //!
 //! * `handle`: an open keystore; `shared`: its state, and how calls read and change the store. `open`: options, opening. `key`, `version`, `rotation`, `crypt`, `data_key`, `import`, `alias`, `tag`: the
 //!   operations.
-//! * `batch`: many records in one call. `plaintext`: how long a plaintext may be. `target`: where the results of calls go.
+//! * `pages`: lists as iterators. `batch`: many records in one call. `plaintext`: how long a plaintext may be. `target`: where the results of calls go.
 //! * `cache`: keys in memory. `thread`: what each thread keeps for the hot path, in `slots`. `ticker`: the rotation clock.
 //! * `key_ref`, `name`: how arguments name keys. `call`: all of it once more, by action names and JSON.
 //! * `event`, `delivery`, `health`, `verify`: what a keystore tells of itself.
@@ -22,6 +22,7 @@ mod key;
 mod key_ref;
 mod name;
 mod open;
+mod pages;
 mod plaintext;
 mod rotation;
 mod shared;

@@ -3,17 +3,56 @@
 use super::Keystore;
 use super::key_ref::KeyRef;
 use super::name::{missing_version, not_found, version_not_found};
+use super::pages::{PAGE, Page, paged};
 use crate::domain::id::{KeyId, VersionId};
 use crate::domain::key::Origin;
 use crate::domain::version::Version;
 use crate::error::{Error, Result, Status};
 
-/// Versions read in one transaction.
-const PAGE: usize = 256;
-
 impl Keystore {
+    /// Iterate over the versions of a key, newest first. The first is the primary version.
+    ///
+    /// The keystore is read in pages, with no lock held between two items.
+    ///
+    /// # Errors
+    /// An error is the last item: `KeyNotFound` or `AliasNotFound` for an unknown key, `KeystoreCorrupt` where a version
+    /// is missing.
+    ///
+    /// ```
+    /// use kms::{CreateKey, Keystore, Options};
+    ///
+    /// # fn main() -> kms::Result<()> {
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// let key = keystore.create_key(&CreateKey::default())?;
+    /// keystore.rotate(key)?;
+    /// let numbers = keystore.key_versions(key).map(|version| Ok(version?.number));
+    /// assert_eq!(numbers.collect::<kms::Result<Vec<_>>>()?, [2, 1]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn key_versions<'k>(&self, key: impl Into<KeyRef<'k>>) -> impl Iterator<Item = Result<Version>> {
+        let key = key.into();
+        let (mut resolved, mut before) = (None, None);
+        paged(move || {
+            // An alias that moves to another key meanwhile does not mix their versions.
+            let id = match resolved {
+                Some(id) => id,
+                None => self.core()?.resolve(key.as_str())?,
+            };
+            resolved = Some(id);
+            let mut versions = Vec::new();
+            let done = self.list_key_versions(id, before, PAGE, |version, _| {
+                versions.push(*version);
+                true
+            });
+            before = versions.last().map(|version| version.number);
+            Ok(Page::of(versions, done))
+        })
+    }
+
     /// Shows at most `limit` versions of a key, newest first, below version number `before` or from the newest, until
     /// `visit` returns false. No lock is held while it runs. `key` is a key id or `alias/NAME`.
+    #[doc(hidden)]
     pub fn list_key_versions<'k>(
         &self,
         key: impl Into<KeyRef<'k>>,

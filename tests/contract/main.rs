@@ -20,6 +20,7 @@ mod import;
 mod import_padding;
 mod imported;
 mod into;
+mod iterators;
 mod limits;
 mod listener;
 mod lists;

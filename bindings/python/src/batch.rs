@@ -1,6 +1,6 @@
 //! Many ciphertexts in one call: for each item its result, or the exception that it alone would have raised.
 
-use kms::{Keystore as Handle, ReencryptItem, Record};
+use kms::{Keystore as Handle, Record, ReencryptItem};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
