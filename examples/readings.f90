@@ -64,13 +64,13 @@ module kms
             integer(c_size_t), intent(out) :: out_len
             integer(c_int32_t) :: status
         end function
-        function kms_reencrypt(handle, blob, blob_len, source, source_count, key_id, destination, destination_count, &
+        function kms_reencrypt(handle, blob, blob_len, source, source_context_count, key_id, destination, destination_context_count, &
                 out, out_cap, out_len) bind(c) result(status)
             import :: c_ptr, c_char, c_int32_t, c_size_t, c_int8_t
             type(c_ptr), value :: handle, source, destination
             integer(c_int8_t), intent(in) :: blob(*)
             character(kind=c_char), intent(in) :: key_id(*)
-            integer(c_size_t), value :: blob_len, source_count, destination_count, out_cap
+            integer(c_size_t), value :: blob_len, source_context_count, destination_context_count, out_cap
             integer(c_int8_t), intent(out) :: out(*)
             integer(c_size_t), intent(out) :: out_len
             integer(c_int32_t) :: status

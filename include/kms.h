@@ -153,7 +153,7 @@
 #define KMS_EVENT_KEY_DESTROYED 3
 
 // A key's waiting period is over and its deletion date is reached; it is destroyed when that is confirmed in an hour.
-#define KMS_EVENT_DELETION_SIGHTED 4
+#define KMS_EVENT_DELETION_DUE 4
 
 // A key's newest version was created in the future: a clock is or was wrong.
 #define KMS_EVENT_CLOCK_SUSPECT 5
@@ -175,7 +175,7 @@
 #define KMS_HEALTH_MEMORY_NOT_LOCKED 1
 
 // Other processes' changes are seen within 100 ms instead of at the next call.
-#define KMS_HEALTH_NOT_MAPPED 2
+#define KMS_HEALTH_POLLING 2
 
 // The rotation thread's last pass failed; it tries again.
 #define KMS_HEALTH_ROTATION_FAILING 4
@@ -191,7 +191,7 @@
 
 // Cipher contexts, which hold keys, lie in ordinary memory that may be swapped out or dumped: OpenSSL is the system's,
 // or served the program before the library.
-#define KMS_HEALTH_CIPHERS_IN_ORDINARY_MEMORY 64
+#define KMS_HEALTH_CIPHER_MEMORY_UNPROTECTED 64
 
 // The keystore's path names another file, an older copy, or nothing. Changes and encryption fail with
 // KMS_KEYSTORE_REPLACED until the keystore is back at its path.
@@ -199,14 +199,14 @@
 
 // The keystore may be in use through a second path, where a crash would damage it: its file has several names (hard
 // links), or the kernel does not report whether it is mounted as a single file. Use one path, and mount folders.
-#define KMS_HEALTH_PLACE_UNVERIFIED 256
+#define KMS_HEALTH_PATH_UNVERIFIED 256
 
 // The rotation thread could not be started, because the process or its user has too many. Calls rotate the overdue keys
 // that they use, kms_tick does what is due, and a call tries to start the thread again every 5 seconds.
 #define KMS_HEALTH_THREAD_NOT_STARTED 512
 
 // The rotation thread gave no sign of life for 10 seconds: a clock, a disk or another process holds it up.
-#define KMS_HEALTH_ROTATION_LATE 1024
+#define KMS_HEALTH_THREAD_STALLED 1024
 
 // The event callback is too slow: it did not receive `events_dropped` events.
 #define KMS_HEALTH_EVENTS_DROPPED 2048
@@ -274,8 +274,8 @@ typedef struct kms_event {
     const char *version_id;
     // Unix milliseconds, UTC.
     int64_t time_ms;
-    // With KMS_EVENT_KEY_DESTROYED: how long the key waited for its destruction, as it was counted; else 0.
-    int64_t counted_ms;
+    // With KMS_EVENT_KEY_DESTROYED: how long the key waited for its destruction, as the library counted; else 0.
+    int64_t waited_ms;
 } kms_event;
 
 // Receives one event after the other, in order, with no lock of the library held. It may call anything but kms_close.
@@ -364,7 +364,7 @@ typedef struct kms_batch_record {
     size_t context_count;
     // For kms_reencrypt_batch, the context that the ciphertext is to get; otherwise NULL and 0.
     const struct kms_context_entry *destination_context;
-    size_t destination_count;
+    size_t destination_context_count;
     // By the rules of Output: NULL asks for the size, and it may overlap `input`, but nothing of another record.
     uint8_t *out;
     size_t out_cap;
@@ -755,7 +755,7 @@ kms_status kms_disable_key(const struct kms_t *kms,
 KMS_MUST_USE
 kms_status kms_schedule_key_deletion(const struct kms_t *kms,
                                      const char *key_id,
-                                     int32_t pending_window_days);
+                                     int32_t waiting_period_days);
 
 // kms_cancel_key_deletion returns a key whose deletion is pending to Enabled, whatever it was before; an EXTERNAL key
 // without material to PendingImport. If its rotation became overdue meanwhile, it rotates before this returns.
@@ -840,10 +840,10 @@ kms_status kms_reencrypt(const struct kms_t *kms,
                          const uint8_t *blob,
                          size_t blob_len,
                          const struct kms_context_entry *source_context,
-                         size_t source_count,
+                         size_t source_context_count,
                          const char *destination_key,
                          const struct kms_context_entry *destination_context,
-                         size_t destination_count,
+                         size_t destination_context_count,
                          uint8_t *out,
                          size_t out_cap,
                          size_t *out_len);

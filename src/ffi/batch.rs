@@ -153,7 +153,7 @@ pub unsafe extern "C" fn kms_encrypt_batch(
             records.each(|record, out_len| {
                 let out = Out::new(record.out, record.out_cap, out_len, "out_len")?;
                 ptr::check(record.input, record.input_len, "input")?;
-                no_destination(record.destination_context, record.destination_count)?;
+                no_destination(record.destination_context, record.destination_context_count)?;
                 let context = RawContext::new(record.context, record.context_count, "context")?;
                 let mut target = SealOut { out, plaintext: record.input, plaintext_len: record.input_len };
                 sealing.seal(record.input_len, &context, &mut target)?;
@@ -186,7 +186,7 @@ pub unsafe extern "C" fn kms_decrypt_batch(
             records.each(|record, out_len| {
                 let out = Out::new(record.out, record.out_cap, out_len, "out_len")?;
                 ptr::check(record.input, record.input_len, "input")?;
-                no_destination(record.destination_context, record.destination_count)?;
+                no_destination(record.destination_context, record.destination_context_count)?;
                 let context = RawContext::new(record.context, record.context_count, "context")?;
                 let apart = !out.overlaps(record.input, record.input_len);
                 let mut blob = ptr::slice(record.input, record.input_len, "input")?;
@@ -231,7 +231,8 @@ pub unsafe extern "C" fn kms_reencrypt_batch(
                 let out = Out::new(record.out, record.out_cap, out_len, "out_len")?;
                 let blob = ptr::slice(record.input, record.input_len, "input")?;
                 let source = context(record.context, record.context_count, "context")?;
-                let destination = context(record.destination_context, record.destination_count, "destination_context")?;
+                let destination =
+                    context(record.destination_context, record.destination_context_count, "destination_context")?;
                 let own = out.overlaps(record.input, record.input_len).then(Vec::new);
                 let mut target = MoveOut { out, own };
                 sealing.reseal(blob, &source, &destination, &mut target)?;

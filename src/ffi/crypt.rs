@@ -163,10 +163,10 @@ pub unsafe extern "C" fn kms_reencrypt(
     blob: *const u8,
     blob_len: usize,
     source_context: *const kms_context_entry,
-    source_count: usize,
+    source_context_count: usize,
     destination_key: *const c_char,
     destination_context: *const kms_context_entry,
-    destination_count: usize,
+    destination_context_count: usize,
     out: *mut u8,
     out_cap: usize,
     out_len: *mut usize,
@@ -176,9 +176,9 @@ pub unsafe extern "C" fn kms_reencrypt(
         let mut out = Out::new(out, out_cap, out_len, "out_len")?;
         let kms = handle(kms)?;
         let blob = ptr::slice(blob, blob_len, "blob")?;
-        let source = context(source_context, source_count, "source_context")?;
+        let source = context(source_context, source_context_count, "source_context")?;
         let key = ptr::optional_text(destination_key, "destination_key")?;
-        let destination = context(destination_context, destination_count, "destination_context")?;
+        let destination = context(destination_context, destination_context_count, "destination_context")?;
         let sealed = kms.reencrypt_to(blob, &source, key, &destination, |needed| out.room(needed))?;
         if let Some(sealed) = sealed {
             out.fill(&sealed);

@@ -5,10 +5,10 @@ use super::open::{handle, kms_t};
 use super::ptr;
 use super::status::kms_status;
 use super::types::{
-    KMS_HEALTH_CIPHERS_IN_ORDINARY_MEMORY, KMS_HEALTH_EVENTS_DROPPED, KMS_HEALTH_KEYSTORE_REPLACED,
-    KMS_HEALTH_MEMORY_NOT_LOCKED, KMS_HEALTH_NO_ROTATION_THREAD, KMS_HEALTH_NOT_MAPPED, KMS_HEALTH_PLACE_UNVERIFIED,
-    KMS_HEALTH_READ_ONLY, KMS_HEALTH_ROTATION_FAILING, KMS_HEALTH_ROTATION_LATE, KMS_HEALTH_SLOW_CPU,
-    KMS_HEALTH_THREAD_NOT_STARTED, KMS_HEALTH_THREAD_STOPPED, kms_health_info,
+    KMS_HEALTH_CIPHER_MEMORY_UNPROTECTED, KMS_HEALTH_EVENTS_DROPPED, KMS_HEALTH_KEYSTORE_REPLACED,
+    KMS_HEALTH_MEMORY_NOT_LOCKED, KMS_HEALTH_NO_ROTATION_THREAD, KMS_HEALTH_PATH_UNVERIFIED, KMS_HEALTH_POLLING,
+    KMS_HEALTH_READ_ONLY, KMS_HEALTH_ROTATION_FAILING, KMS_HEALTH_SLOW_CPU, KMS_HEALTH_THREAD_NOT_STARTED,
+    KMS_HEALTH_THREAD_STALLED, KMS_HEALTH_THREAD_STOPPED, kms_health_info,
 };
 
 /// kms_health stores flags that weaken a promise, and counters, in `out`.
@@ -22,17 +22,17 @@ pub unsafe extern "C" fn kms_health(kms: *const kms_t, out: *mut kms_health_info
         let health = kms.health()?;
         let flags = [
             (health.memory_not_locked, KMS_HEALTH_MEMORY_NOT_LOCKED),
-            (health.not_mapped, KMS_HEALTH_NOT_MAPPED),
+            (health.polling, KMS_HEALTH_POLLING),
             (health.rotation_failing, KMS_HEALTH_ROTATION_FAILING),
             (health.thread_stopped, KMS_HEALTH_THREAD_STOPPED),
             (health.read_only, KMS_HEALTH_READ_ONLY),
             (health.no_rotation_thread, KMS_HEALTH_NO_ROTATION_THREAD),
-            (health.ciphers_in_ordinary_memory, KMS_HEALTH_CIPHERS_IN_ORDINARY_MEMORY),
+            (health.cipher_memory_unprotected, KMS_HEALTH_CIPHER_MEMORY_UNPROTECTED),
             (health.slow_cpu, KMS_HEALTH_SLOW_CPU),
-            (health.place_unverified, KMS_HEALTH_PLACE_UNVERIFIED),
+            (health.path_unverified, KMS_HEALTH_PATH_UNVERIFIED),
             (health.keystore_replaced, KMS_HEALTH_KEYSTORE_REPLACED),
             (health.thread_not_started, KMS_HEALTH_THREAD_NOT_STARTED),
-            (health.rotation_late, KMS_HEALTH_ROTATION_LATE),
+            (health.thread_stalled, KMS_HEALTH_THREAD_STALLED),
             (health.events_dropped > 0, KMS_HEALTH_EVENTS_DROPPED),
         ];
         let info = kms_health_info {

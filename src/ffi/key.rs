@@ -188,10 +188,10 @@ pub unsafe extern "C" fn kms_disable_key(kms: *const kms_t, key_id: *const c_cha
 pub unsafe extern "C" fn kms_schedule_key_deletion(
     kms: *const kms_t,
     key_id: *const c_char,
-    pending_window_days: i32,
+    waiting_period_days: i32,
 ) -> kms_status {
     // SAFETY: by the header's contract.
-    guard(|| unsafe { handle(kms)?.schedule_key_deletion(ptr::text(key_id, "key_id")?, pending_window_days) })
+    guard(|| unsafe { handle(kms)?.schedule_key_deletion(ptr::text(key_id, "key_id")?, waiting_period_days) })
 }
 
 /// kms_cancel_key_deletion returns a key whose deletion is pending to Enabled, whatever it was before; an EXTERNAL key

@@ -319,7 +319,7 @@ fn tell(callback: unsafe extern "C" fn(*mut c_void, *const kms_event), user: Use
         key_id: key.as_ref().map_or(std::ptr::null(), |text| text.as_ptr()),
         version_id: version.as_ref().map_or(std::ptr::null(), |text| text.as_ptr()),
         time_ms: event.time.millis(),
-        counted_ms: event.counted_ms,
+        waited_ms: event.waited_ms,
     };
     // SAFETY: the caller's function, with his pointer and a struct that lives through the call.
     unsafe { callback(user.pointer(), &event) };

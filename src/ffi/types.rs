@@ -68,7 +68,7 @@ pub struct kms_batch_record {
     pub context_count: usize,
     /// For kms_reencrypt_batch, the context that the ciphertext is to get; otherwise NULL and 0.
     pub destination_context: *const kms_context_entry,
-    pub destination_count: usize,
+    pub destination_context_count: usize,
     /// By the rules of Output: NULL asks for the size, and it may overlap `input`, but nothing of another record.
     pub out: *mut u8,
     pub out_cap: usize,
@@ -178,7 +178,7 @@ pub const KMS_EVENT_ROTATION_FAILED: i32 = 2;
 /// A key and all its material are gone.
 pub const KMS_EVENT_KEY_DESTROYED: i32 = 3;
 /// A key's waiting period is over and its deletion date is reached; it is destroyed when that is confirmed in an hour.
-pub const KMS_EVENT_DELETION_SIGHTED: i32 = 4;
+pub const KMS_EVENT_DELETION_DUE: i32 = 4;
 /// A key's newest version was created in the future: a clock is or was wrong.
 pub const KMS_EVENT_CLOCK_SUSPECT: i32 = 5;
 /// A key's row in the keystore is damaged or was altered.
@@ -205,14 +205,14 @@ pub struct kms_event {
     pub version_id: *const c_char,
     /// Unix milliseconds, UTC.
     pub time_ms: i64,
-    /// With KMS_EVENT_KEY_DESTROYED: how long the key waited for its destruction, as it was counted; else 0.
-    pub counted_ms: i64,
+    /// With KMS_EVENT_KEY_DESTROYED: how long the key waited for its destruction, as the library counted; else 0.
+    pub waited_ms: i64,
 }
 
 /// Key bytes may be swapped out: raise RLIMIT_MEMLOCK.
 pub const KMS_HEALTH_MEMORY_NOT_LOCKED: u32 = 1;
 /// Other processes' changes are seen within 100 ms instead of at the next call.
-pub const KMS_HEALTH_NOT_MAPPED: u32 = 2;
+pub const KMS_HEALTH_POLLING: u32 = 2;
 /// The rotation thread's last pass failed; it tries again.
 pub const KMS_HEALTH_ROTATION_FAILING: u32 = 4;
 /// The keystore was opened read-only: nothing rotates.
@@ -223,19 +223,19 @@ pub const KMS_HEALTH_NO_ROTATION_THREAD: u32 = 16;
 pub const KMS_HEALTH_THREAD_STOPPED: u32 = 32;
 /// Cipher contexts, which hold keys, lie in ordinary memory that may be swapped out or dumped: OpenSSL is the system's,
 /// or served the program before the library.
-pub const KMS_HEALTH_CIPHERS_IN_ORDINARY_MEMORY: u32 = 64;
+pub const KMS_HEALTH_CIPHER_MEMORY_UNPROTECTED: u32 = 64;
 /// The keystore's path names another file, an older copy, or nothing. Changes and encryption fail with
 /// KMS_KEYSTORE_REPLACED until the keystore is back at its path.
 pub const KMS_HEALTH_KEYSTORE_REPLACED: u32 = 128;
 /// The keystore may be in use through a second path, where a crash would damage it: its file has several names (hard
 /// links), or the kernel does not report whether it is mounted as a single file. Use one path, and mount folders.
-pub const KMS_HEALTH_PLACE_UNVERIFIED: u32 = 256;
+pub const KMS_HEALTH_PATH_UNVERIFIED: u32 = 256;
 
 /// The rotation thread could not be started, because the process or its user has too many. Calls rotate the overdue keys
 /// that they use, kms_tick does what is due, and a call tries to start the thread again every 5 seconds.
 pub const KMS_HEALTH_THREAD_NOT_STARTED: u32 = 512;
 /// The rotation thread gave no sign of life for 10 seconds: a clock, a disk or another process holds it up.
-pub const KMS_HEALTH_ROTATION_LATE: u32 = 1024;
+pub const KMS_HEALTH_THREAD_STALLED: u32 = 1024;
 /// The event callback is too slow: it did not receive `events_dropped` events.
 pub const KMS_HEALTH_EVENTS_DROPPED: u32 = 2048;
 /// The CPU has no quick instructions for AES-GCM or for random numbers, or OpenSSL is kept from using them. Encryption is

@@ -18,7 +18,7 @@ pub enum EventKind {
     /// A key and all its material are gone.
     KeyDestroyed = 3,
     /// A key's waiting period is over and its deletion date is reached; it is destroyed when that is confirmed in an hour.
-    DeletionSighted = 4,
+    DeletionDue = 4,
     /// A key's newest version was created in the future: a clock is or was wrong.
     ClockSuspect = 5,
     /// A key's row can't be read.
@@ -45,13 +45,13 @@ pub struct Event {
     pub version: Option<VersionId>,
     /// When it happened, by the clock of the keystore.
     pub time: Time,
-    /// How much of a destroyed key's waiting period was counted, in milliseconds; 0 for other kinds.
-    pub counted_ms: i64,
+    /// How long a destroyed key waited for its destruction, in milliseconds; 0 for other kinds.
+    pub waited_ms: i64,
 }
 
 impl Event {
     pub(super) fn new(kind: EventKind, time: Time) -> Self {
-        Self { kind, status: None, key: None, version: None, time, counted_ms: 0 }
+        Self { kind, status: None, key: None, version: None, time, waited_ms: 0 }
     }
 
     pub(super) fn of_key(self, key: KeyId) -> Self {
@@ -62,8 +62,8 @@ impl Event {
         Self { version, ..self }
     }
 
-    pub(super) fn counted(self, counted_ms: i64) -> Self {
-        Self { counted_ms, ..self }
+    pub(super) fn waited(self, waited_ms: i64) -> Self {
+        Self { waited_ms, ..self }
     }
 
     pub(super) fn because(self, error: &Error) -> Self {

@@ -26,11 +26,11 @@ pub struct Health {
     /// Key bytes may be swapped out: RLIMIT_MEMLOCK is too small.
     pub memory_not_locked: bool,
     /// Cipher contexts, which hold keys, lie in ordinary memory: OpenSSL is the system's, or started before.
-    pub ciphers_in_ordinary_memory: bool,
+    pub cipher_memory_unprotected: bool,
     /// The CPU has no quick instructions for AES-GCM or for random words, or libcrypto doesn't use them.
     pub slow_cpu: bool,
     /// Other processes' changes are seen within 100 ms instead of at once.
-    pub not_mapped: bool,
+    pub polling: bool,
     /// The last pass of the rotation thread failed; it is tried again.
     pub rotation_failing: bool,
     /// The rotation thread died of a panic; every other call fails.
@@ -41,14 +41,14 @@ pub struct Health {
     pub keystore_replaced: bool,
     /// The keystore may have a second path, through which a crash would damage it: its file has several names, or the kernel
     /// doesn't tell whether it is mounted as a single file.
-    pub place_unverified: bool,
+    pub path_unverified: bool,
     /// No thread rotates: call `tick`.
     pub no_rotation_thread: bool,
     /// The rotation thread could not be started, because the process or its user has too many. Calls rotate the overdue keys
     /// that they use, and one of them tries again every 5 s.
     pub thread_not_started: bool,
     /// The rotation thread gave no sign of life for 10 s: a clock, a disk or another process holds it up.
-    pub rotation_late: bool,
+    pub thread_stalled: bool,
     /// Rotations that this handle carried out since it was opened.
     pub rotations: u64,
     /// Due rotations that this handle could not store; each is tried again.
@@ -71,17 +71,17 @@ impl Keystore {
         let counters = &core.counters;
         Ok(Health {
             memory_not_locked: !core.arena.is_locked() || openssl::memory() == Memory::NotLocked,
-            ciphers_in_ordinary_memory: openssl::memory() == Memory::Ordinary,
+            cipher_memory_unprotected: openssl::memory() == Memory::Ordinary,
             slow_cpu: !openssl::is_quick() || cpu::speed() != cpu::Speed::Quick,
-            not_mapped: !core.store.is_mapped(),
+            polling: !core.store.is_mapped(),
             rotation_failing: counters.failing.load(Ordering::Relaxed),
             thread_stopped: counters.thread_died.load(Ordering::Relaxed),
             read_only: core.store.is_read_only(),
-            place_unverified: !core.store.is_only_path(),
+            path_unverified: !core.store.is_only_path(),
             keystore_replaced: core.store.standing() != Standing::Here,
             no_rotation_thread: !core.ticker.is_wanted(),
             thread_not_started: core.ticker.is_wanted() && !core.ticker.ticks(),
-            rotation_late: core.ticker.is_late(),
+            thread_stalled: core.ticker.is_late(),
             events_dropped: core.events.as_ref().map_or(0, |events| events.dropped()),
             rotations: counters.rotations.load(Ordering::Relaxed),
             rotation_failures: counters.rotation_failures.load(Ordering::Relaxed),

@@ -114,7 +114,7 @@ enum Looked {
     Rotated(Stored),
     /// Something was noted or forgotten, and is to be told or not.
     Noted(Stored, Vec<EventKind>),
-    /// With how much of the waiting period was counted.
+    /// With how long the key waited.
     Destroyed(KeyId, i64),
     Nothing,
 }
@@ -125,13 +125,13 @@ fn look(change: &mut Change<'_>, mut stored: Stored, now: &Now) -> Result<Looked
     if let Some(deletion) = &mut stored.key.deletion {
         match deletion.look(now) {
             Verdict::Act => {
-                let counted = deletion.counted_ms(now);
+                let waited = deletion.counted_ms(now);
                 Core::destroy(change, &stored)?;
-                return Ok(Looked::Destroyed(stored.key.id, counted));
+                return Ok(Looked::Destroyed(stored.key.id, waited));
             }
             Verdict::Sighted => {
                 (deletion.sighting, changed) = (Some(*now), true);
-                told.push(EventKind::DeletionSighted);
+                told.push(EventKind::DeletionDue);
             }
             Verdict::Unsighted => (deletion.sighting, changed) = (None, true),
             Verdict::Wait => {}
@@ -399,9 +399,9 @@ impl Core {
                         events.extend(kinds.into_iter().map(event));
                         changed.keys.push(stored);
                     }
-                    Looked::Destroyed(id, counted) => {
+                    Looked::Destroyed(id, waited) => {
                         changed.value.done.destroyed += 1;
-                        events.push(event(EventKind::KeyDestroyed).counted(counted));
+                        events.push(event(EventKind::KeyDestroyed).waited(waited));
                         changed.destroyed.push(id);
                     }
                     Looked::Nothing => {}

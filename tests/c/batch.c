@@ -61,7 +61,7 @@ static void each_record_has_its_own_status(void) {
     records[3].out_cap = 99;
     records[4].input_len = 20;
     records[5].input = NULL;
-    records[6].destination_count = 1;
+    records[6].destination_context_count = 1;
     CHECK_STATUS(kms_decrypt_batch(kms, records, sizeof *records, RECORDS), KMS_BATCH_PARTIAL);
     CHECK(kms_last_error(text, sizeof text) > 0);
     CHECK(strstr(text, "5 of 8") != NULL && strstr(text, "record 1 ") != NULL);
@@ -204,7 +204,7 @@ static void a_batch_is_moved_to_another_key_with_another_context(void) {
         records[i].input = outputs[i];
         records[i].input_len = records[i].out_len;
         records[i].destination_context = &new;
-        records[i].destination_count = 1;
+        records[i].destination_context_count = 1;
     }
     outputs[2][90] ^= 1;
     CHECK_STATUS(kms_reencrypt_batch(kms, to.text, records, sizeof *records, RECORDS), KMS_BATCH_PARTIAL);

@@ -12,7 +12,7 @@ typedef struct event_log {
         int32_t kind;
         kms_status status;
         char key_id[KMS_ID_SIZE], version_id[KMS_ID_SIZE];
-        int64_t time_ms, counted_ms;
+        int64_t time_ms, waited_ms;
     } events[MAX];
 } event_log;
 
@@ -31,7 +31,7 @@ static void on_event(void *user, const kms_event *event) {
     log->events[log->count].kind = event->kind;
     log->events[log->count].status = event->status;
     log->events[log->count].time_ms = event->time_ms;
-    log->events[log->count].counted_ms = event->counted_ms;
+    log->events[log->count].waited_ms = event->waited_ms;
     copy_id(log->events[log->count].key_id, event->key_id);
     copy_id(log->events[log->count].version_id, event->version_id);
     log->count++;
@@ -148,12 +148,12 @@ static void deletion_is_told_when_sighted_and_when_done(void) {
     CHECK_OK(kms_tick(kms, NULL));
     CHECK_OK(kms_tick(kms, NULL));
     REQUIRE(log.count == 2);
-    CHECK_NUMBER(log.events[0].kind, KMS_EVENT_DELETION_SIGHTED);
+    CHECK_NUMBER(log.events[0].kind, KMS_EVENT_DELETION_DUE);
     CHECK_NUMBER(log.events[0].time_ms, NEW_YEAR_2025 + 7 * DAY);
     CHECK_TEXT(log.events[0].key_id, id.text);
     CHECK_TEXT(log.events[0].version_id, "");
-    CHECK_NUMBER(log.events[0].counted_ms, 0);
-    CHECK_NUMBER(log.events[1].counted_ms, 7 * DAY + HOUR);
+    CHECK_NUMBER(log.events[0].waited_ms, 0);
+    CHECK_NUMBER(log.events[1].waited_ms, 7 * DAY + HOUR);
     CHECK_NUMBER(log.events[1].kind, KMS_EVENT_KEY_DESTROYED);
     CHECK_NUMBER(log.events[1].time_ms, NEW_YEAR_2025 + 7 * DAY + HOUR);
     CHECK_TEXT(log.events[1].key_id, id.text);

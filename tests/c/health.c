@@ -13,9 +13,9 @@ static void a_new_handle_has_counted_nothing(void) {
     CHECK_NUMBER(info.rotation_failures, 0);
     CHECK_NUMBER(info.keys_destroyed, 0);
     CHECK_NUMBER(info.keys_cached, 0);
-    CHECK((info.flags & ~(uint32_t)(KMS_HEALTH_MEMORY_NOT_LOCKED | KMS_HEALTH_NOT_MAPPED | KMS_HEALTH_ROTATION_FAILING |
-                                    KMS_HEALTH_READ_ONLY | KMS_HEALTH_NO_ROTATION_THREAD |
-                                    KMS_HEALTH_CIPHERS_IN_ORDINARY_MEMORY | KMS_HEALTH_SLOW_CPU)) == 0);
+    CHECK((info.flags &
+           ~(uint32_t)(KMS_HEALTH_MEMORY_NOT_LOCKED | KMS_HEALTH_POLLING | KMS_HEALTH_ROTATION_FAILING | KMS_HEALTH_READ_ONLY |
+                       KMS_HEALTH_NO_ROTATION_THREAD | KMS_HEALTH_CIPHER_MEMORY_UNPROTECTED | KMS_HEALTH_SLOW_CPU)) == 0);
     CHECK((info.flags & (KMS_HEALTH_ROTATION_FAILING | KMS_HEALTH_READ_ONLY)) == 0);
     kms_close(kms);
 }
@@ -69,8 +69,8 @@ static void the_rotation_thread_asked_for_first_stays_with_a_clock_set_later(voi
 static void ciphers_in_ordinary_memory_are_flagged_where_libcrypto_is_the_systems(void) {
     const int is_the_systems = dlsym(RTLD_DEFAULT, "OPENSSL_init_crypto") != NULL;
     kms_options_t *options = new_options(NULL);
-    CHECK_NUMBER(flags_of(options) & KMS_HEALTH_CIPHERS_IN_ORDINARY_MEMORY,
-                 is_the_systems ? KMS_HEALTH_CIPHERS_IN_ORDINARY_MEMORY : 0);
+    CHECK_NUMBER(flags_of(options) & KMS_HEALTH_CIPHER_MEMORY_UNPROTECTED,
+                 is_the_systems ? KMS_HEALTH_CIPHER_MEMORY_UNPROTECTED : 0);
     kms_options_free(options);
 }
 

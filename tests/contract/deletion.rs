@@ -47,13 +47,13 @@ fn a_due_deletion_needs_two_sightings_an_hour_apart() {
     kms.schedule_key_deletion(&id, 7).unwrap();
     kms.at(7 * DAY_MS - 1);
     assert_eq!(kms.tick().unwrap().destroyed, 0);
-    assert!(kms.events(EventKind::DeletionSighted).is_empty(), "not due yet");
+    assert!(kms.events(EventKind::DeletionDue).is_empty(), "not due yet");
     for ms in [0, 1, HOUR_MS / 2, HOUR_MS - 1] {
         kms.at(7 * DAY_MS + ms);
         assert_eq!(kms.tick().unwrap().destroyed, 0, "{ms} ms after the first sighting");
         assert_eq!(kms.key(&id).state, KeyState::PendingDeletion);
     }
-    assert_eq!(kms.events(EventKind::DeletionSighted).len(), 1);
+    assert_eq!(kms.events(EventKind::DeletionDue).len(), 1);
     kms.at(7 * DAY_MS + HOUR_MS);
     assert_eq!(kms.tick().unwrap().destroyed, 1);
     assert_eq!(refused(kms.describe_key(&id)), Status::KeyNotFound);

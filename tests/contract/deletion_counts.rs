@@ -309,6 +309,6 @@ fn the_event_of_a_destruction_says_how_long_was_counted() {
     let told = told.lock().unwrap();
     let destroyed: Vec<&Event> = told.iter().filter(|event| event.kind == EventKind::KeyDestroyed).collect();
     assert_eq!(destroyed.len(), 1);
-    assert!((7 * DAY_MS..=7 * DAY_MS + HOUR_MS).contains(&destroyed[0].counted_ms), "{}", destroyed[0].counted_ms);
-    assert!(told.iter().all(|event| event.kind == EventKind::KeyDestroyed || event.counted_ms == 0));
+    assert!((7 * DAY_MS..=7 * DAY_MS + HOUR_MS).contains(&destroyed[0].waited_ms), "{}", destroyed[0].waited_ms);
+    assert!(told.iter().all(|event| event.kind == EventKind::KeyDestroyed || event.waited_ms == 0));
 }

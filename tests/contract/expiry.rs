@@ -158,7 +158,7 @@ fn one_look_sees_both_dates_of_a_key() {
     assert!(kms.events(EventKind::MaterialExpired).is_empty(), "expiry seen once");
     kms.at(7 * DAY_MS);
     kms.tick().unwrap();
-    assert_eq!(kms.events(EventKind::DeletionSighted).len(), 1, "deletion seen once");
+    assert_eq!(kms.events(EventKind::DeletionDue).len(), 1, "deletion seen once");
     assert_eq!(kms.events(EventKind::MaterialExpired).len(), 1, "and the expiry, by the same look, a second time");
 }
 

@@ -47,7 +47,7 @@ fn rotation_and_calls_go_on_while_a_listener_blocks() {
     kms.tick().unwrap();
     assert!(started.elapsed() < Duration::from_secs(2));
     let health = kms.health().unwrap();
-    assert!(!health.rotation_failing && !health.rotation_late && health.events_dropped == 0);
+    assert!(!health.rotation_failing && !health.thread_stalled && health.events_dropped == 0);
     drop(let_go);
     assert!(eventually(Duration::from_secs(10), || told.load(Ordering::SeqCst) >= 4), "what waited is told");
 }
@@ -164,7 +164,7 @@ fn a_rotation_thread_that_is_held_up_shows_in_health() {
     let stuck = Arc::new(AtomicBool::new(false));
     let clock = Clock(ManualClock::at(T0), Arc::clone(&stuck));
     let kms = Keystore::open("memory:", &with_thread().clock(clock).rotation_thread(true)).unwrap();
-    let late = || kms.health().unwrap().rotation_late;
+    let late = || kms.health().unwrap().thread_stalled;
     assert!(!late());
     stuck.store(true, Ordering::SeqCst);
     assert!(eventually(Duration::from_secs(30), late));

@@ -89,7 +89,7 @@ fn the_thread_destroys_a_key_only_when_an_hour_lies_between_its_looks() {
     let id = kms.plain_key();
     kms.schedule_key_deletion(&id, 7).unwrap();
     kms.at(7 * DAY_MS);
-    assert!(eventually(Duration::from_secs(20), || !kms.events(EventKind::DeletionSighted).is_empty()));
+    assert!(eventually(Duration::from_secs(20), || !kms.events(EventKind::DeletionDue).is_empty()));
     kms.at(7 * DAY_MS + HOUR_MS - 1);
     std::thread::sleep(Duration::from_millis(1500));
     assert_eq!(kms.key(&id).state, kms::KeyState::PendingDeletion);

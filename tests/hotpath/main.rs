@@ -125,7 +125,7 @@ fn memory_functions_that_the_program_gave_to_libcrypto_are_told() {
     memory::watch_libcrypto();
     let options = kms::Options::new().root_key(&[9; 32]).create(true);
     let health = kms::Keystore::open("memory:", &options).unwrap().health().unwrap();
-    assert!(health.ciphers_in_ordinary_memory, "keys lie in the program's memory for libcrypto, and nobody is told");
+    assert!(health.cipher_memory_unprotected, "keys lie in the program's memory for libcrypto, and nobody is told");
 }
 
 #[test]

@@ -133,8 +133,8 @@ struct Case {
     damage: fn(&Path),
     /// Without root's right to write what nobody may write.
     unprivileged: bool,
-    /// What `not_mapped` says of a handle opened afterwards.
-    not_mapped: bool,
+    /// What `polling` says of a handle opened afterwards.
+    polling: bool,
 }
 
 /// How long another process, opened before and after the damage, goes without seeing changes, and how long its own go
@@ -156,7 +156,7 @@ fn seen_after(case: Case, kind: &str) -> (Duration, bool) {
     let first = start();
     (case.damage)(&generation);
     let mut workers = [first, start()];
-    let unmapped = workers[1].ask("health").contains("not_mapped: true");
+    let unmapped = workers[1].ask("health").contains("polling: true");
     let mut slowest = Duration::ZERO;
     for writer in [None, Some(0), None, Some(1)] {
         for worker in &mut workers {
@@ -242,7 +242,7 @@ fn without_a_generation_file_changes_are_still_seen() {
     };
     let read_only: fn(&Path) = |path| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o444)).unwrap();
     let mounted: fn(&Path) = |path| mount_read_only(path).unwrap();
-    let case = |what, damage, not_mapped| Case { what, damage, unprivileged: false, not_mapped };
+    let case = |what, damage, polling| Case { what, damage, unprivileged: false, polling };
     let mut cases = vec![
         case("removed", removed, false),
         case("garbage", garbage, false),
@@ -261,9 +261,9 @@ fn without_a_generation_file_changes_are_still_seen() {
             for case in &cases {
                 scope.spawn(move || {
                     let (what, (slowest, unmapped)) = (case.what, seen_after(*case, kind));
-                    println!("{kind}, {what}: seen after {slowest:?}, not_mapped {unmapped}");
+                    println!("{kind}, {what}: seen after {slowest:?}, polling {unmapped}");
                     assert!(slowest < Duration::from_secs(3), "{kind}, {what}: seen only after {slowest:?}");
-                    assert_eq!(unmapped, case.not_mapped, "{kind}, {what}: health");
+                    assert_eq!(unmapped, case.polling, "{kind}, {what}: health");
                 });
             }
         }

@@ -22,7 +22,7 @@ fn refused(path: &Path, names: &[&Path]) {
 
 /// Whether health says that there may be another path.
 fn flagged(kms: &Keystore) -> bool {
-    kms.health().unwrap().place_unverified
+    kms.health().unwrap().path_unverified
 }
 
 #[test]
@@ -234,7 +234,7 @@ fn a_read_only_handle_on_a_layer_of_an_image_sees_changes() {
             return;
         }
         let reader = Keystore::open(&merged.store(), &quiet().read_only(true)).unwrap();
-        assert!(reader.health().unwrap().not_mapped);
+        assert!(reader.health().unwrap().polling);
         reader.encrypt(&key, b"x", &[]).unwrap();
         merged.open().disable_key(&key).unwrap();
         let started = std::time::Instant::now();

@@ -194,7 +194,7 @@ pub fn chain(arguments: &[String]) {
         truncate(&folder.join("keys.db-gen"));
         kms.encrypt(&key, b"x", &[]).unwrap();
         kms.rotate(&key).unwrap();
-        assert!(!kms.health().unwrap().not_mapped);
+        assert!(!kms.health().unwrap().polling);
     }
     assert_eq!(CALLS.load(Ordering::Relaxed), 0, "the host's handler was called for a page of the library's");
     println!("begun");
@@ -297,7 +297,7 @@ pub fn truncate_in_children(arguments: &[String]) {
         truncate(&generation);
         kms.encrypt(&key, b"x", &[]).is_ok() && kms.rotate(&key).is_ok()
     };
-    let alone = || go_on() && !kms.health().unwrap().not_mapped;
+    let alone = || go_on() && !kms.health().unwrap().polling;
     for _ in 0..3 {
         let child = fork(|| go_on() && wait_for(fork(go_on)) == 0 && go_on());
         assert!(go_on());

@@ -55,7 +55,7 @@ pub fn measure(arguments: &[String]) {
         all.wait();
     });
     let health = kms.health().unwrap();
-    println!("{} {}", health.memory_not_locked, health.ciphers_in_ordinary_memory);
+    println!("{} {}", health.memory_not_locked, health.cipher_memory_unprotected);
     println!("{}", (during - before) / THREADS as u64);
 }
 

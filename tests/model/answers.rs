@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::reference::{Key, Model, Rotation, Ticked, Version};
+use super::reference::{Key, Model, Rotation, TickReport, Version};
 use super::rules::{Millis, State};
 
 /// A key version: the model counts them, the keystore names them.
@@ -60,7 +60,7 @@ pub enum Answer {
         key: String,
         tags: Vec<(String, String)>,
     },
-    Ticked(Ticked),
+    TickReport(TickReport),
     Json(Value),
 }
 
@@ -137,7 +137,7 @@ impl Answer {
                 let shown = |(name, value): &(String, String)| json!({"KeyId": key, "TagKey": name, "TagValue": value});
                 json!({"Tags": {"Tag": tags.iter().map(shown).collect::<Vec<_>>()}})
             }
-            Self::Ticked(_) => unreachable!("no action of the service"),
+            Self::TickReport(_) => unreachable!("no action of the service"),
             Self::Json(value) => value.clone(),
         }
     }

@@ -5,7 +5,7 @@ use kms::{CreateKey, Interval, Keystore, Origin, Time};
 use super::answers::{Answer, Named};
 use super::keystore::{Parameters, TestKeystore, header};
 use super::operations::{self as op, Operation, Wrapped};
-use super::reference::{Context, Sealed, Ticked, Token};
+use super::reference::{Context, Sealed, TickReport, Token};
 use super::rules::{Millis, Refusal};
 use super::values;
 use super::wrapping;
@@ -146,10 +146,10 @@ impl TestKeystore {
             }
             Operation::Tick => {
                 let now = self.now();
-                let expected = Ok(Answer::Ticked(self.model.tick(now)));
+                let expected = Ok(Answer::TickReport(self.model.tick(now)));
                 let given = self.kms().tick().map_err(|error| number(&error));
-                let given = given.map(|ticked| Ticked { rotated: ticked.rotated, destroyed: ticked.destroyed });
-                Some((expected, given.map(Answer::Ticked)))
+                let given = given.map(|ticked| TickReport { rotated: ticked.rotated, destroyed: ticked.destroyed });
+                Some((expected, given.map(Answer::TickReport)))
             }
             Operation::Clock(to) => {
                 self.move_clock(*to);

@@ -62,7 +62,7 @@ fn play_step(
         tried.refused += 1;
     }
     tried.rotated += versions(keystore).saturating_sub(versions_before) as u64;
-    tried.destroyed += u64::from(matches!(&both, Some((Ok(Answer::Ticked(ticked)), _)) if ticked.destroyed > 0));
+    tried.destroyed += u64::from(matches!(&both, Some((Ok(Answer::TickReport(ticked)), _)) if ticked.destroyed > 0));
     if let Some((expected, given)) = &both {
         same_end(keystore, expected, given)?;
     }

@@ -91,7 +91,7 @@ pub enum Token {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Ticked {
+pub struct TickReport {
     pub rotated: usize,
     pub destroyed: usize,
 }

@@ -137,7 +137,7 @@ TEST(events_tell_what_happened) {
     auto ks = kms::keystore::open(
         "memory:", kms::options{}.root_key(root_key).clock(clock.reader()).on_event([&](const kms::event &e) {
             seen.emplace_back(e.kind, e.key_id);
-            CHECK(e.counted.count() == 0);
+            CHECK(e.waited.count() == 0);
             CHECK(e.time == clock.now && e.status == kms::status::ok && e.version_id.size() == kms::id_length);
             throw std::runtime_error("an event must not cross C");
         }));

@@ -105,12 +105,12 @@ impl Keystore {
     /// >>> version = kms.rotate(key.id)
     /// >>> kms.decrypt_batch(kms.reencrypt_batch(blobs))
     /// [b'a', b'bc']
-    #[pyo3(signature = (blobs, destination_key_id=None, context=None, *, contexts=None))]
+    #[pyo3(signature = (blobs, destination_key=None, context=None, *, contexts=None))]
     fn reencrypt_batch<'py>(
         &self,
         py: Python<'py>,
         blobs: Items<'_, 'py>,
-        destination_key_id: Option<KeyName<'_>>,
+        destination_key: Option<KeyName<'_>>,
         context: Mapping<'_, 'py>,
         contexts: Mapping<'_, 'py>,
     ) -> PyResult<Bound<'py, PyList>> {
@@ -118,7 +118,7 @@ impl Keystore {
         let kms: &Handle = &kms;
         each(py, blobs, context, contexts, |records, _| {
             let moved: Vec<_> = records.iter().map(moved).collect();
-            kms.reencrypt_batch(destination_key_id.as_ref().map(Into::into), &moved)
+            kms.reencrypt_batch(destination_key.as_ref().map(Into::into), &moved)
         })
     }
 }

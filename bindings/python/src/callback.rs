@@ -107,7 +107,7 @@ pub fn listener(function: Py<PyAny>) -> impl Fn(&Event) + Send + Sync + 'static 
                     event.key.map(|id| id.to_string()),
                     event.version.map(|id| id.to_string()),
                     event.time.millis(),
-                    event.counted_ms,
+                    event.waited_ms,
                 ),
             );
             if let Err(error) = told {

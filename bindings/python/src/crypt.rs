@@ -183,12 +183,12 @@ impl Keystore {
     /// >>> new = kms.reencrypt(old)
     /// >>> kms.inspect(new).version_id == version
     /// True
-    #[pyo3(signature = (blob, destination_key_id=None, source_context=None, destination_context=None))]
+    #[pyo3(signature = (blob, destination_key=None, source_context=None, destination_context=None))]
     fn reencrypt<'py>(
         &self,
         py: Python<'py>,
         blob: &Bound<'py, PyAny>,
-        destination_key_id: Option<KeyName<'_>>,
+        destination_key: Option<KeyName<'_>>,
         source_context: Mapping<'_, 'py>,
         destination_context: Mapping<'_, 'py>,
     ) -> PyResult<Bound<'py, PyBytes>> {
@@ -197,7 +197,7 @@ impl Keystore {
             (Context::of(source_context)?, Context::of(destination_context.or(source_context))?);
         let (kms, input): (&Handle, _) = (&kms, input.as_slice());
         let (source, destination) = (source.entries(), destination.entries());
-        let key = destination_key_id.as_deref();
+        let key = destination_key.as_deref();
         sized(py, input.len(), || kms.reencrypt(input, source, key.map(Into::into), destination))
             .map(|sealed| PyBytes::new(py, &sealed))
     }

@@ -103,8 +103,8 @@ def test_the_event_of_a_destruction_says_how_long_the_key_waited():
         for wait in (timedelta(days=7), timedelta(hours=1)):
             clock.advance(wait)
             kms.tick()
-    assert [(event.kind, event.counted) for event in events] == [
-        (EventKind.DELETION_SIGHTED, timedelta(0)),
+    assert [(event.kind, event.waited) for event in events] == [
+        (EventKind.DELETION_DUE, timedelta(0)),
         (EventKind.KEY_DESTROYED, timedelta(days=7, hours=1)),
     ]
 

@@ -232,7 +232,7 @@ def test_health_counts(kms, kms_clock):
     assert kms.tick().rotated == 1
     health = kms.health()
     assert health.rotations == 1 and health.no_rotation_thread and not health.thread_stopped
-    assert not health.ciphers_in_ordinary_memory, "the package's own OpenSSL has the system's memory functions"
+    assert not health.cipher_memory_unprotected, "the package's own OpenSSL has the system's memory functions"
     assert isinstance(health.slow_cpu, bool)
 
 

@@ -82,15 +82,15 @@ def test_several_roots_open_a_keystore(place, tmp_path, recwarn):
         with pytest.raises(libkms.InvalidArgument, match="zero"):
             kms.add_root_slot(root_key=bytes(32))
         slots = kms.list_root_slots()
-        assert [slot.slot_id for slot in slots][1:] == [recovery, file]
+        assert [slot.id for slot in slots][1:] == [recovery, file]
         assert [slot.label for slot in slots] == [None, "recovery", None]
         assert [slot.opened_this_handle for slot in slots] == [True, False, False]
-        assert slots[1].kind is libkms.RootKind.PASSPHRASE and slots[1].creation_date.tzinfo
+        assert slots[1].kind is libkms.RootKind.PASSPHRASE and slots[1].created.tzinfo
     for root in ({"root_passphrase": passphrase}, {"root_key_file": new_file}, {"root_key_file": place["root_key_file"]}):
         with libkms.open(place["location"], **root) as kms:
             assert kms.decrypt(blob) == b"text"
     with libkms.open(place["location"], root_passphrase=passphrase) as kms:
-        for slot_id in (slots[0].slot_id, file):
+        for slot_id in (slots[0].id, file):
             kms.remove_root_slot(slot_id)
         with pytest.raises(libkms.UnsupportedOperation):
             kms.remove_root_slot(recovery)

@@ -27,7 +27,7 @@ fn a_ciphertext_that_could_not_be_moved_in_its_own_place_is_still_there() {
                 context: std::ptr::null(),
                 context_count: 0,
                 destination_context: std::ptr::null(),
-                destination_count: 0,
+                destination_context_count: 0,
                 out: place.as_mut_ptr(),
                 out_cap: place.len(),
                 out_len: 0,

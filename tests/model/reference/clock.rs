@@ -1,6 +1,6 @@
 //! What time alone changes.
 
-use super::{Model, Ticked};
+use super::{Model, TickReport};
 use crate::rules::Millis;
 
 impl Model {
@@ -21,8 +21,8 @@ impl Model {
     }
 
     /// All that is due now.
-    pub fn tick(&mut self, now: Millis) -> Ticked {
-        let mut done = Ticked::default();
+    pub fn tick(&mut self, now: Millis) -> TickReport {
+        let mut done = TickReport::default();
         let rules = self.rules.clone();
         let ids: Vec<String> = self.keys.keys().cloned().collect();
         for id in ids {

@@ -109,7 +109,7 @@ private:
             one.context = from.data();
             one.context_count = from.size();
             one.destination_context = to.data();
-            one.destination_count = to.size();
+            one.destination_context_count = to.size();
             one.out = outputs.back().data();
             one.out_cap = outputs.back().size();
             c.push_back(one);

@@ -10,20 +10,20 @@ namespace kms {
 /// What weakens a promise; bits of `health_info::flags`.
 enum class health_flag : std::uint32_t {
     memory_not_locked = KMS_HEALTH_MEMORY_NOT_LOCKED,    ///< key bytes may be swapped out: raise RLIMIT_MEMLOCK
-    not_mapped = KMS_HEALTH_NOT_MAPPED,                  ///< other processes' changes are seen within 100 ms
+    polling = KMS_HEALTH_POLLING,                        ///< other processes' changes are seen within 100 ms
     rotation_failing = KMS_HEALTH_ROTATION_FAILING,      ///< the last pass failed; it is tried again
     read_only = KMS_HEALTH_READ_ONLY,                    ///< nothing rotates
     no_rotation_thread = KMS_HEALTH_NO_ROTATION_THREAD,  ///< call `tick`
     thread_stopped = KMS_HEALTH_THREAD_STOPPED,          ///< every other call fails with `poisoned`
     /// cipher contexts, which hold keys, may be swapped out or dumped: OpenSSL is the system's
-    ciphers_in_ordinary_memory = KMS_HEALTH_CIPHERS_IN_ORDINARY_MEMORY,
+    cipher_memory_unprotected = KMS_HEALTH_CIPHER_MEMORY_UNPROTECTED,
     slow_cpu = KMS_HEALTH_SLOW_CPU,  ///< no quick instructions for AES-GCM or random numbers
     /// the path names another file or nothing: nothing is changed or encrypted until the keystore is back
     file_replaced = KMS_HEALTH_KEYSTORE_REPLACED,
-    place_unverified = KMS_HEALTH_PLACE_UNVERIFIED,  ///< the file has several names: there may be a second path
+    path_unverified = KMS_HEALTH_PATH_UNVERIFIED,  ///< the file has several names: there may be a second path
     /// too many threads: calls rotate the overdue keys that they use, and it is tried again every 5 s
     thread_not_started = KMS_HEALTH_THREAD_NOT_STARTED,
-    rotation_late = KMS_HEALTH_ROTATION_LATE,    ///< a clock, a disk or another process holds up the rotation thread
+    thread_stalled = KMS_HEALTH_THREAD_STALLED,  ///< a clock, a disk or another process holds up the rotation thread
     events_dropped = KMS_HEALTH_EVENTS_DROPPED,  ///< the function of `options::on_event` is too slow
 };
 

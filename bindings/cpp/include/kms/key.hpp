@@ -158,8 +158,8 @@ public:
     void disable_key(std::string_view key_id) const { check(kms_disable_key(raw(), c_text(key_id))); }
 
     /// After a waiting period of 7 to 366 days the key, and everything encrypted under it, are lost for ever.
-    void schedule_key_deletion(std::string_view key_id, std::int32_t pending_window_days) const {
-        check(kms_schedule_key_deletion(raw(), c_text(key_id), pending_window_days));
+    void schedule_key_deletion(std::string_view key_id, std::int32_t waiting_period_days) const {
+        check(kms_schedule_key_deletion(raw(), c_text(key_id), waiting_period_days));
     }
     void cancel_key_deletion(std::string_view key_id) const { check(kms_cancel_key_deletion(raw(), c_text(key_id))); }
 

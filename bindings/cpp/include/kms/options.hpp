@@ -23,7 +23,7 @@ enum class event_kind : std::int32_t {
     rotated = KMS_EVENT_ROTATED,                    ///< a key has a new version, which is its primary now
     rotation_failed = KMS_EVENT_ROTATION_FAILED,    ///< it could not be stored, and is tried again
     key_destroyed = KMS_EVENT_KEY_DESTROYED,        ///< a key and all its material are gone
-    deletion_sighted = KMS_EVENT_DELETION_SIGHTED,  ///< a waiting period is over; the key goes in an hour at the earliest
+    deletion_due = KMS_EVENT_DELETION_DUE,          ///< a waiting period is over; the key goes in an hour at the earliest
     clock_suspect = KMS_EVENT_CLOCK_SUSPECT,        ///< a version was created in the future: a clock is or was wrong
     key_damaged = KMS_EVENT_KEY_DAMAGED,            ///< a key's row is damaged or was altered
     thread_stopped = KMS_EVENT_THREAD_STOPPED,      ///< every further call fails with `poisoned`
@@ -38,7 +38,7 @@ struct event {
     std::string_view key_id;      ///< empty where the event is about no single key
     std::string_view version_id;  ///< empty where the event is about no single version
     time_point time;
-    std::chrono::milliseconds counted;  ///< of a destroyed key: how long it waited, as it was counted; else 0
+    std::chrono::milliseconds waited;  ///< how long a destroyed key waited, as the library counted; else 0
 };
 
 namespace detail {
@@ -60,7 +60,7 @@ struct event_callback {
         try {
             static_cast<event_callback *>(user)->call(
                 {static_cast<event_kind>(c->kind), static_cast<status>(c->status), c->key_id == nullptr ? "" : c->key_id,
-                 c->version_id == nullptr ? "" : c->version_id, from_ms(c->time_ms), std::chrono::milliseconds{c->counted_ms}});
+                 c->version_id == nullptr ? "" : c->version_id, from_ms(c->time_ms), std::chrono::milliseconds{c->waited_ms}});
         } catch (...) {  // nobody is there to take it
         }
     }

@@ -43,7 +43,7 @@ from ._types import (
     RootKind,
     RootSlot,
     Rotation,
-    Ticked,
+    TickReport,
     Wrapping,
 )
 from .errors import (
@@ -155,7 +155,7 @@ __all__ = [
     "Rotation",
     "StateModifiedFailed",
     "Status",
-    "Ticked",
+    "TickReport",
     "UnknownAction",
     "UnsupportedAlias",
     "UnsupportedOperation",

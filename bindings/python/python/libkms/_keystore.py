@@ -24,7 +24,7 @@ from ._types import (
     KeyVersion,
     Origin,
     RootSlot,
-    Ticked,
+    TickReport,
     Wrapping,
     from_millis,
     to_millis,
@@ -165,7 +165,7 @@ class Keystore(_libkms.Keystore):
         if damaged is not None:
             raise damaged
 
-    def schedule_key_deletion(self, key_id: KeyName, pending_window: timedelta = timedelta(days=30)) -> None:
+    def schedule_key_deletion(self, key_id: KeyName, waiting_period: timedelta = timedelta(days=30)) -> None:
         """Starts a waiting period of 7 to 366 whole days, after which the key and all encrypted under it are lost.
 
         Until then `cancel_key_deletion` takes it back. A clock can be wrong, so the waiting period is also counted by the
@@ -176,9 +176,9 @@ class Keystore(_libkms.Keystore):
         >>> kms.describe_key(key.id).state
         <KeyState.PENDING_DELETION: 3>
         """
-        if to_seconds(pending_window, "pending_window") % 86_400:
-            raise ValueError("pending_window has whole days")
-        self._schedule_key_deletion(key_id, pending_window // _DAY)
+        if to_seconds(waiting_period, "waiting_period") % 86_400:
+            raise ValueError("waiting_period has whole days")
+        self._schedule_key_deletion(key_id, waiting_period // _DAY)
 
     def set_deletion_protection(self, key_id: KeyName, enable: bool, reason: str = "") -> None:
         """Turns deletion protection on, with a reason, or off: while it is on, the key's deletion can't be scheduled.
@@ -215,13 +215,13 @@ class Keystore(_libkms.Keystore):
         seconds = None if rotate_every is None else to_seconds(rotate_every, "rotate_every")
         self._update_rotation_policy(key_id, seconds)
 
-    def tick(self) -> Ticked:
+    def tick(self) -> TickReport:
         """Does all that is due now: for programs without the rotation thread.
 
         >>> kms.tick()
-        Ticked(rotated=0, destroyed=0, damaged=0)
+        TickReport(rotated=0, destroyed=0, damaged=0)
         """
-        return Ticked(*self._tick())
+        return TickReport(*self._tick())
 
     def list_key_versions(self, key: KeyName) -> Iterator[KeyVersion]:
         """All versions of a key (a key id, "alias/NAME" or a `Key`), newest first, read page by page. Works in every state.

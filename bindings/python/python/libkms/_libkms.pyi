@@ -70,7 +70,7 @@ class Keystore:
     def reencrypt(
         self,
         blob: ReadableBuffer,
-        destination_key_id: KeyName | None = None,
+        destination_key: KeyName | None = None,
         source_context: Mapping[str, str] | None = None,
         destination_context: Mapping[str, str] | None = None,
     ) -> bytes: ...
@@ -92,7 +92,7 @@ class Keystore:
     def reencrypt_batch(
         self,
         blobs: Iterable[ReadableBuffer],
-        destination_key_id: KeyName | None = None,
+        destination_key: KeyName | None = None,
         context: Mapping[str, str] | None = None,
         *,
         contexts: Iterable[Mapping[str, str] | None] | None = None,

@@ -91,7 +91,7 @@ class EventKind(enum.IntEnum):
     """A due rotation could not be stored; encryption goes on under the old primary, and it is tried again."""
     KEY_DESTROYED = 3
     """A key and all its material are gone."""
-    DELETION_SIGHTED = 4
+    DELETION_DUE = 4
     """A key's waiting period is over and its deletion date is reached; it is destroyed when that is confirmed in an hour."""
     CLOCK_SUSPECT = 5
     """A key's newest version was created in the future: a clock is or was wrong."""
@@ -226,7 +226,7 @@ class ImportParameters:
 
 
 @dataclass(frozen=True, slots=True)
-class Ticked:
+class TickReport:
     """What one pass of the clock did: keys rotated, destroyed, and those whose rows could not be read."""
 
     rotated: int
@@ -240,7 +240,7 @@ class Health:
 
     memory_not_locked: bool
     """Key bytes may be swapped out: raise RLIMIT_MEMLOCK."""
-    not_mapped: bool
+    polling: bool
     """Other processes' changes are seen within 100 ms instead of at the next call."""
     rotation_failing: bool
     """The rotation thread's last pass failed; it goes on trying."""
@@ -250,17 +250,17 @@ class Health:
     """The keystore was opened read-only: nothing rotates."""
     no_rotation_thread: bool
     """No thread rotates: call `tick`."""
-    ciphers_in_ordinary_memory: bool
+    cipher_memory_unprotected: bool
     """Cipher contexts, which hold keys, may be swapped out or dumped: OpenSSL is the system's."""
     slow_cpu: bool
     """The CPU has no quick instructions for AES-GCM or for random numbers."""
     keystore_replaced: bool
     """The path names another file or nothing: nothing is changed or encrypted until the keystore is back."""
-    place_unverified: bool
+    path_unverified: bool
     """The keystore may have a second path, through which a crash would damage it: its file has several names."""
     thread_not_started: bool
     """No thread could be started: calls rotate the overdue keys that they use, and it is tried again every 5 s."""
-    rotation_late: bool
+    thread_stalled: bool
     """A clock, a disk or another process holds up the rotation thread."""
     rotations: int
     rotation_failures: int
@@ -293,9 +293,9 @@ class Fault:
 class RootSlot:
     """One root that opens the keystore."""
 
-    slot_id: str
+    id: str
     kind: RootKind | int
-    creation_date: datetime | None
+    created: datetime | None
     """None if keystore format 1 made the slot."""
     label: str | None
     opened_this_handle: bool
@@ -317,14 +317,14 @@ class Event:
     key_id: str | None
     version_id: str | None
     time: datetime
-    counted: timedelta = timedelta(0)
-    """Of a destroyed key: how long it waited, as it was counted; else zero."""
+    waited: timedelta = timedelta(0)
+    """How long a destroyed key waited for its destruction, as the library counted; else zero."""
 
     @classmethod
     def _of(
-        cls, kind: int, status: int | None, key_id: str | None, version_id: str | None, millis: int, counted_ms: int
+        cls, kind: int, status: int | None, key_id: str | None, version_id: str | None, millis: int, waited_ms: int
     ) -> "Event":
         known_kind = EventKind(kind) if kind in EventKind._value2member_map_ else kind
         known_status = Status(status) if status is not None and status in Status._value2member_map_ else status
-        counted = timedelta(milliseconds=counted_ms)
-        return cls(known_kind, known_status, key_id, version_id, from_millis(millis), counted)
+        waited = timedelta(milliseconds=waited_ms)
+        return cls(known_kind, known_status, key_id, version_id, from_millis(millis), waited)

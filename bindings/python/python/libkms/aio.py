@@ -33,7 +33,7 @@ from ._types import (
     KeyVersion,
     Origin,
     RootSlot,
-    Ticked,
+    TickReport,
     Wrapping,
 )
 from .errors import Error
@@ -110,8 +110,8 @@ class Keystore:
     async def disable_key(self, key_id: KeyName) -> None:
         return await asyncio.to_thread(self.sync.disable_key, key_id)
 
-    async def schedule_key_deletion(self, key_id: KeyName, pending_window: timedelta = timedelta(days=30)) -> None:
-        return await asyncio.to_thread(self.sync.schedule_key_deletion, key_id, pending_window)
+    async def schedule_key_deletion(self, key_id: KeyName, waiting_period: timedelta = timedelta(days=30)) -> None:
+        return await asyncio.to_thread(self.sync.schedule_key_deletion, key_id, waiting_period)
 
     async def cancel_key_deletion(self, key_id: KeyName) -> None:
         return await asyncio.to_thread(self.sync.cancel_key_deletion, key_id)
@@ -131,7 +131,7 @@ class Keystore:
     async def update_rotation_policy(self, key_id: KeyName, rotate_every: timedelta | None) -> None:
         return await asyncio.to_thread(self.sync.update_rotation_policy, key_id, rotate_every)
 
-    async def tick(self) -> Ticked:
+    async def tick(self) -> TickReport:
         return await asyncio.to_thread(self.sync.tick)
 
     async def describe_key_version(self, key: KeyName, version_id: str) -> KeyVersion:
@@ -154,12 +154,12 @@ class Keystore:
     async def reencrypt(
         self,
         blob: "ReadableBuffer",
-        destination_key_id: KeyName | None = None,
+        destination_key: KeyName | None = None,
         source_context: Context = None,
         destination_context: Context = None,
     ) -> bytes:
         return await asyncio.to_thread(
-            self.sync.reencrypt, blob, destination_key_id, source_context, destination_context
+            self.sync.reencrypt, blob, destination_key, source_context, destination_context
         )
 
     async def encrypt_batch(
@@ -180,12 +180,12 @@ class Keystore:
     async def reencrypt_batch(
         self,
         blobs: Iterable["ReadableBuffer"],
-        destination_key_id: KeyName | None = None,
+        destination_key: KeyName | None = None,
         context: Context = None,
         *,
         contexts: Iterable[Context] | None = None,
     ) -> list[bytes | Error]:
-        return await asyncio.to_thread(self.sync.reencrypt_batch, blobs, destination_key_id, context, contexts=contexts)
+        return await asyncio.to_thread(self.sync.reencrypt_batch, blobs, destination_key, context, contexts=contexts)
 
     async def inspect(self, blob: "ReadableBuffer") -> BlobInfo:
         return await asyncio.to_thread(self.sync.inspect, blob)
