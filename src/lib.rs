@@ -14,7 +14,7 @@
 //!
 //! clock.advance_seconds(5 * 365 * 86_400);
 //! assert_eq!(keystore.tick()?.rotated, 1);
-//! assert_eq!(&**keystore.decrypt(&old, &[("tenant", "42")])?, b"4111 1111");
+//! assert_eq!(&*keystore.decrypt(&old, &[("tenant", "42")])?, b"4111 1111");
 //! # Ok(())
 //! # }
 //! ```
@@ -34,6 +34,7 @@
 //! * `clock` and `sys` serve every layer: time, and the operating system.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![deny(missing_debug_implementations)]
 #![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 #![cfg_attr(
     test,
@@ -70,6 +71,7 @@ pub mod internal {
 }
 
 pub use clock::{Clock, ManualClock};
+pub use crypto::plaintext::Plaintext;
 pub use domain::id::{KeyId, SlotId, VersionId};
 pub use domain::key::{Creator, Key, Origin};
 pub use domain::rotation::{Interval, Rotation};

@@ -63,7 +63,7 @@ pub fn open() -> Keystore {
             kms.enable_key(&known.key).expect("a Disabled key can be enabled");
         }
         let opened = kms.decrypt(&known.blob, &known.context()).expect("a golden ciphertext opens");
-        assert_eq!(**opened, *known.plaintext);
+        assert_eq!(*opened, *known.plaintext);
     }
     let _ = folder.keep();
     kms

@@ -86,7 +86,7 @@ impl State {
             }
         }
         let opened = kms.decrypt(&self.blob, &[]).expect("a key that nobody named goes on working");
-        assert_eq!(**opened, *b"untouched");
+        assert_eq!(*opened, *b"untouched");
         kms.encrypt(&self.untouched.to_string(), b"", &[]).expect("a key that nobody named goes on working");
     }
 }

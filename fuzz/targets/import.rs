@@ -175,7 +175,7 @@ impl State {
             let state = self.memory.kms.describe_key(&key.key).expect("a key").state_at(Time::from_millis(now));
             match self.memory.kms.decrypt(&key.blob, &[]) {
                 Ok(opened) => {
-                    assert_eq!(**opened, *b"text", "a wrong plaintext");
+                    assert_eq!(*opened, *b"text", "a wrong plaintext");
                     assert!(usable && state == KeyState::Enabled, "deleted or expired material was used");
                 }
                 Err(error) => {

@@ -106,7 +106,7 @@ fuzz_target!(|bytes: &[u8]| -> Corpus {
     }
     for one in known {
         match kms.decrypt(&one.blob, &one.context()) {
-            Ok(opened) => assert_eq!(**opened, *one.plaintext, "a wrong plaintext"),
+            Ok(opened) => assert_eq!(*opened, *one.plaintext, "a wrong plaintext"),
             Err(error) => assert!(
                 verified.is_err() || error.status() == kms::Status::RejectedDisabled,
                 "verify finds nothing, but: {error}"
@@ -121,7 +121,7 @@ fuzz_target!(|bytes: &[u8]| -> Corpus {
             let _ = kms.rotate(one);
             if let Ok(blob) = kms.encrypt(one, b"new", &[]) {
                 let opened = kms.decrypt(&blob, &[]).expect("what was encrypted just now opens");
-                assert_eq!(**opened, *b"new", "a wrong plaintext");
+                assert_eq!(*opened, *b"new", "a wrong plaintext");
             }
         }
     }
@@ -129,7 +129,7 @@ fuzz_target!(|bytes: &[u8]| -> Corpus {
         let _ = kms.tick();
         for one in known {
             if let Ok(opened) = kms.decrypt(&one.blob, &one.context()) {
-                assert_eq!(**opened, *one.plaintext, "a wrong plaintext after a rotation");
+                assert_eq!(*opened, *one.plaintext, "a wrong plaintext after a rotation");
             }
         }
     }

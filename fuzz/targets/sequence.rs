@@ -230,7 +230,7 @@ impl Play<'_> {
             let wanted = match states[blob.key] {
                 Some(KeyState::Enabled) => {
                     let opened = opened.unwrap_or_else(|error| panic!("a ciphertext was lost: {error}"));
-                    assert_eq!(**opened, *blob.text, "a wrong plaintext");
+                    assert_eq!(*opened, *blob.text, "a wrong plaintext");
                     continue;
                 }
                 None => Status::KeyNotFound,

@@ -60,7 +60,7 @@ impl<F: Fn() -> i64 + Send + Sync> Clock for CallbackClock<F> {
 }
 
 /// A clock that stands still until it is moved; share it with [`crate::Options::clock`].
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct ManualClock(Arc<AtomicI64>);
 
 impl ManualClock {

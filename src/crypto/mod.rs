@@ -8,6 +8,7 @@
 //! * `import`: import tokens, and the digest of imported material
 //! * `kdf`: subkeys of the store's root key
 //! * `passphrase`: the key of a passphrase slot (Argon2id)
+//! * `plaintext`: plaintexts in the hands of the caller
 
 pub mod blob;
 pub mod context;
@@ -16,6 +17,7 @@ pub mod import;
 pub mod kdf;
 pub mod openssl;
 pub mod passphrase;
+pub mod plaintext;
 pub mod row;
 pub mod xaes;
 

@@ -10,6 +10,7 @@ use super::ptr;
 use super::status::{KMS_OK, kms_status};
 use super::types::{kms_anchor_get_fn, kms_anchor_put_fn, kms_clock_fn, kms_event, kms_event_fn, kms_wrap_fn};
 use crate::clock::CallbackClock;
+use crate::crypto::plaintext::Plaintext;
 use crate::error::{Result, Status};
 use crate::service::{Event, Options, passphrase_of};
 use crate::store::{ALL_ZEROS, AnchorStore, RootWrapper, WRAPPED_MAX};
@@ -401,7 +402,7 @@ impl RootWrapper for Callback {
         self.call(self.wrap, "wrap", root, aad).map(|wrapped| wrapped.to_vec())
     }
 
-    fn unwrap(&self, wrapped: &[u8], aad: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
-        self.call(self.unwrap, "unwrap", wrapped, aad)
+    fn unwrap(&self, wrapped: &[u8], aad: &[u8]) -> Result<Plaintext> {
+        self.call(self.unwrap, "unwrap", wrapped, aad).map(Plaintext::new)
     }
 }

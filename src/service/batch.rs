@@ -4,6 +4,7 @@
 //! every record goes its own way, whatever becomes of the others.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use zeroize::{Zeroize, Zeroizing};
 
@@ -14,6 +15,7 @@ use super::thread::ThreadState;
 use super::{Core, Keystore, check_plaintext_len};
 use crate::crypto::blob::{Blob, OVERHEAD};
 use crate::crypto::context::{Context, Source};
+use crate::crypto::plaintext::Plaintext;
 use crate::crypto::xaes::Input;
 use crate::domain::id::KeyId;
 use crate::error::{Error, Result};
@@ -22,7 +24,7 @@ use crate::sys::{memory, waiting};
 /// A plaintext to encrypt or a blob to decrypt, with its context.
 ///
 /// Construct it with `..Default::default()`: fields may be added.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct Record<'a> {
     /// The plaintext or the blob.
     pub data: &'a [u8],
@@ -33,7 +35,7 @@ pub struct Record<'a> {
 /// A blob to re-encrypt, for [`Keystore::reencrypt_batch`].
 ///
 /// Construct it with `..Default::default()`: fields may be added.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct ReencryptItem<'a> {
     /// The blob.
     pub blob: &'a [u8],
@@ -41,6 +43,20 @@ pub struct ReencryptItem<'a> {
     pub source_context: &'a [(&'a str, &'a str)],
     /// The context of the new blob.
     pub destination_context: &'a [(&'a str, &'a str)],
+}
+
+/// Shows neither plaintext nor context.
+impl fmt::Debug for Record<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Record({} bytes)", self.data.len())
+    }
+}
+
+/// Shows no context.
+impl fmt::Debug for ReencryptItem<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ReencryptItem({} bytes)", self.blob.len())
+    }
 }
 
 /// Where a re-encrypted ciphertext goes. Its plaintext never lies there.
@@ -83,11 +99,11 @@ impl Keystore {
     }
 
     /// Decrypts each record under the version that it names.
-    pub fn decrypt_batch(&self, records: &[Record<'_>]) -> Result<Vec<Result<Zeroizing<Vec<u8>>>>> {
+    pub fn decrypt_batch(&self, records: &[Record<'_>]) -> Result<Vec<Result<Plaintext>>> {
         let open = |opening: &mut Opening<'_>, record: &Record<'_>| {
             let mut target = VecOpen::default();
             opening.open(record.data, record.context, &mut target)?;
-            Ok(target.0)
+            Ok(Plaintext::new(target.0))
         };
         let mut done = memory::list(records.len())?;
         self.opening(|opening| done.extend(records.iter().map(|record| open(opening, record))))?;

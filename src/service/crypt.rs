@@ -16,6 +16,7 @@ use super::thread::{Open, SMALL, Seal, ThreadState, lost, shared};
 use super::{Core, Keystore, check_plaintext_len};
 use crate::crypto::blob::{self, Algorithm, Blob, ContextType, HEADER, Header, OVERHEAD, TAG};
 use crate::crypto::context::{Asked, Context, Source, Take};
+use crate::crypto::plaintext::Plaintext;
 use crate::crypto::xaes::Input;
 use crate::domain::id::{KeyId, VersionId};
 use crate::domain::key::Key;
@@ -61,10 +62,10 @@ impl Keystore {
     }
 
     /// Decrypts under the version that the blob names. The context must be the one it was encrypted with.
-    pub fn decrypt(&self, blob: &[u8], context: &[(&str, &str)]) -> Result<Zeroizing<Vec<u8>>> {
+    pub fn decrypt(&self, blob: &[u8], context: &[(&str, &str)]) -> Result<Plaintext> {
         let mut target = VecOpen::default();
         self.decrypt_to(blob, context, &mut target)?;
-        Ok(target.0)
+        Ok(Plaintext::new(target.0))
     }
 
     /// As [`Keystore::encrypt`], into memory that `give` is asked for once, when all else is checked: told the exact size, it

@@ -9,6 +9,7 @@ use super::{Core, Keystore};
 use crate::crypto::blob::Blob;
 use crate::crypto::context::Context;
 use crate::crypto::openssl::rsa::PublicKey;
+use crate::crypto::plaintext::Plaintext;
 use crate::crypto::xaes::Input;
 use crate::domain::limits::DATA_KEY_BYTES;
 use crate::error::{Result, Status};
@@ -84,7 +85,7 @@ impl Keystore {
         key: impl Into<KeyRef<'k>>,
         number_of_bytes: usize,
         context: &[(&str, &str)],
-    ) -> Result<(Zeroizing<Vec<u8>>, Vec<u8>)> {
+    ) -> Result<(Plaintext, Vec<u8>)> {
         let mut both = Both::default();
         self.generate_data_key_to(
             key.into().as_str(),
@@ -92,7 +93,7 @@ impl Keystore {
             &Context::new(context.iter().copied())?,
             &mut both,
         )?;
-        Ok((both.0, both.1))
+        Ok((Plaintext::new(both.0), both.1))
     }
 
     /// The ciphertext of a data key whose bytes are never shown.

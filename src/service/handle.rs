@@ -1,5 +1,6 @@
 //! The handle of an open keystore: what it is in each process that has it.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::open::Options;
@@ -8,9 +9,18 @@ use crate::error::Result;
 use crate::sys::fork::PerProcess;
 use crate::sys::waiting;
 
-/// An open keystore. Share it between threads; after a fork, parent and child each go on with their own state.
+/// An open keystore.
+///
+/// All threads of a program share one handle: each call takes `&self` and may run beside any other. After a fork, parent
+/// and child use the handle independently of each other. Dropping it stops the rotation thread and wipes all key material.
 pub struct Keystore {
     pub(super) process: PerProcess<Inner>,
+}
+
+impl fmt::Debug for Keystore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keystore").finish_non_exhaustive()
+    }
 }
 
 /// What a handle is in one process. Its threads end before the core goes.

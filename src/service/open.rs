@@ -1,5 +1,6 @@
 //! How a keystore is opened: the options, and what a handle is made of.
 
+use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -30,6 +31,20 @@ pub struct Options {
     clock: Arc<dyn Clock>,
     events: Option<EventHandler>,
     anchor: Option<Anchor>,
+}
+
+/// Shows no root key and no passphrase.
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("create", &self.create)
+            .field("read_only", &self.read_only)
+            .field("rotation_thread", &self.rotation_thread)
+            .field("busy_timeout", &self.busy_timeout)
+            .field("cache_keys", &self.cache_keys)
+            .field("anchor", &self.anchor)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for Options {

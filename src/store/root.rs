@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use super::settings::Location;
 use super::slot::{Opener, exact};
+use crate::crypto::plaintext::Plaintext;
 use crate::error::{Error, Result, Status, shown_path};
 use crate::sys::file::{self, Facts, File};
 use crate::sys::secret::Secret;
@@ -22,7 +23,7 @@ pub trait RootWrapper: Send + Sync {
     fn wrap(&self, root: &[u8], aad: &[u8]) -> Result<Vec<u8>>;
     /// Decrypts what `wrap` returned, and fails unless `aad` is what it was wrapped with. `aad` is empty for a slot that
     /// keystore format 1 made.
-    fn unwrap(&self, wrapped: &[u8], aad: &[u8]) -> Result<Zeroizing<Vec<u8>>>;
+    fn unwrap(&self, wrapped: &[u8], aad: &[u8]) -> Result<Plaintext>;
 }
 
 /// What opens the store; exactly one is set per open.

@@ -10,6 +10,7 @@ mod clock;
 mod context;
 mod create_keys;
 mod data_key;
+mod debug;
 mod deletion;
 mod deletion_counts;
 mod deletion_leaves_nothing;

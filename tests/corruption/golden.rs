@@ -220,7 +220,7 @@ fn check(kms: &Keystore, key: &Value, what: &str) {
         let context: Vec<(&str, &str)> = blob["tenant"].as_str().iter().map(|tenant| ("tenant", *tenant)).collect();
         match (kms.decrypt(&unhex(blob["blob"].as_str().unwrap()), &context), found.state) {
             (Ok(opened), KeyState::Enabled) => {
-                assert_eq!(**opened, *blob["plaintext"].as_str().unwrap().as_bytes(), "{what}");
+                assert_eq!(*opened, *blob["plaintext"].as_str().unwrap().as_bytes(), "{what}");
             }
             (Err(error), KeyState::Disabled) => assert_eq!(error.status(), Status::RejectedDisabled, "{what}"),
             (opened, state) => panic!("{what}: {state:?}: {:?}", opened.map(drop)),

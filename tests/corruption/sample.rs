@@ -199,14 +199,14 @@ impl Sample {
             match (kms.decrypt(blob, &[("round", "x")]), kept.refusal) {
                 (Err(error), Some(refusal)) if error.status() == refusal => {}
                 (Ok(_), Some(_)) => panic!("key {number}: decrypted under a key that must refuse it"),
-                (opened, _) => note("decrypt", opened.map(|opened| **opened == *text.as_bytes())),
+                (opened, _) => note("decrypt", opened.map(|opened| *opened == *text.as_bytes())),
             }
         }
         match (kms.encrypt(&kept.id, b"new", &[]), kept.refusal) {
             (Err(error), Some(refusal)) if error.status() == refusal => {}
             (Ok(_), Some(_)) => panic!("key {number}: encrypted under a key that must refuse it"),
             (Err(error), _) => note("encrypt", Err(error)),
-            (Ok(blob), None) => note("reopen", kms.decrypt(&blob, &[]).map(|opened| **opened == *b"new")),
+            (Ok(blob), None) => note("reopen", kms.decrypt(&blob, &[]).map(|opened| *opened == *b"new")),
         }
         let expected: Vec<(String, String)> =
             kept.aliases.iter().map(|alias| (alias.clone(), kept.id.clone())).collect();

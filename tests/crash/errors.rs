@@ -80,7 +80,7 @@ fn fail(prepared: &Prepared, plan: Plan, tally: &mut Tally) -> bool {
     if let Some((live, sealed)) = live {
         assert!(live == seen, "{context}: the handle has something else in memory than the store");
         let kms = operation.open(folder.path()).unwrap();
-        assert_eq!(**kms.decrypt(&sealed, &[]).unwrap(), *b"y", "{context}: a blob is lost");
+        assert_eq!(*kms.decrypt(&sealed, &[]).unwrap(), *b"y", "{context}: a blob is lost");
     }
     fired > 0
 }
@@ -257,7 +257,7 @@ fn the_clock_goes_on_after_the_disk_failed_and_tells_of_it() {
         let key = kms.describe_key(&keys["hourly"]).unwrap();
         assert_ne!(key.primary.unwrap().id, before, "{context}");
         assert_eq!(key.version_count(), 4, "{context}: not exactly one version");
-        assert_eq!(**kms.decrypt(&sealed.unwrap(), &[]).unwrap(), *b"y", "{context}");
+        assert_eq!(*kms.decrypt(&sealed.unwrap(), &[]).unwrap(), *b"y", "{context}");
         started.elapsed()
     });
     println!("{} faults; rotated again within {:?}", recovered.len(), recovered.iter().max().unwrap());

@@ -108,7 +108,7 @@ fn a_full_disk_costs_no_data_and_stops_no_encryption() {
             }
             drop(kms);
             let kms = prepared.operation.open(mount.path()).unwrap();
-            assert_eq!(**kms.decrypt(&sealed.unwrap(), &[]).unwrap(), *b"y", "{name}: a blob is lost");
+            assert_eq!(*kms.decrypt(&sealed.unwrap(), &[]).unwrap(), *b"y", "{name}: a blob is lost");
             if result.is_ok() {
                 break;
             }
@@ -140,7 +140,7 @@ fn a_disk_that_turns_read_only_costs_no_data_and_stops_no_encryption() {
     assert_eq!(prepared.violation(&prepared.look(&kms), false), None);
     let path = mount.path().join("keys.db");
     let reader = Keystore::open(path.to_str().unwrap(), &options.read_only(true)).unwrap();
-    assert_eq!(**reader.decrypt(&sealed, &[]).unwrap(), *b"y");
+    assert_eq!(*reader.decrypt(&sealed, &[]).unwrap(), *b"y");
     // Handles of one process lock through one descriptor, which is for reading only as long as it is open.
     drop(reader);
     mount.remount_read_only(false);

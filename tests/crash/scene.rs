@@ -346,7 +346,7 @@ impl Prepared {
         })?;
         for key in &enabled {
             let sealed = kms.encrypt(key, b"probe", &[])?;
-            assert_eq!(**kms.decrypt(&sealed, &[])?, *b"probe");
+            assert_eq!(*kms.decrypt(&sealed, &[])?, *b"probe");
         }
         kms.create_key(&CreateKey::default())?;
         Ok(seen)
@@ -384,7 +384,7 @@ impl Prepared {
             let opened = seen.entry("blobs".into()).or_default();
             for blob in &scene().blobs {
                 opened.push(match kms.decrypt(&blob.sealed, &[]) {
-                    Ok(found) if **found == *blob.text.as_bytes() => format!("{}: as encrypted", blob.text),
+                    Ok(found) if *found == *blob.text.as_bytes() => format!("{}: as encrypted", blob.text),
                     Ok(_) => panic!("a blob opens to something else than was encrypted"),
                     Err(error) => format!("{}: {:?}", blob.text, error.status()),
                 });

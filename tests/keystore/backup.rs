@@ -27,8 +27,8 @@ fn a_backup_is_a_whole_keystore() {
     std::fs::copy(&path, folder.store()).unwrap();
     let kms = folder.open();
     kms.verify(|fault| panic!("{fault:?}")).unwrap();
-    assert_eq!(&**kms.decrypt(&old, &[]).unwrap(), b"before");
-    assert_eq!(&**kms.decrypt(&blob, &[]).unwrap(), b"kept");
+    assert_eq!(&*kms.decrypt(&old, &[]).unwrap(), b"before");
+    assert_eq!(&*kms.decrypt(&blob, &[]).unwrap(), b"kept");
     assert_eq!(versions(&kms, &key).len(), 2);
     kms.rotate(&key).unwrap();
 }
@@ -120,7 +120,7 @@ fn a_keystore_in_memory_can_be_kept() {
     let blob = kms.encrypt(&key, b"kept", &[]).unwrap();
     kms.backup(folder.store()).unwrap();
     drop(kms);
-    assert_eq!(&**folder.open().decrypt(&blob, &[]).unwrap(), b"kept");
+    assert_eq!(&*folder.open().decrypt(&blob, &[]).unwrap(), b"kept");
 }
 
 fn by(root: &Options) -> Options {
@@ -148,7 +148,7 @@ fn a_changed_root_alone_opens_the_keystore() {
         kms.rotate(&key).unwrap();
         drop(kms);
         let kms = Keystore::open(&folder.store(), &by(&pair[1])).unwrap();
-        assert_eq!(&**kms.decrypt(&blob, &[]).unwrap(), b"kept");
+        assert_eq!(&*kms.decrypt(&blob, &[]).unwrap(), b"kept");
         kms.verify(|fault| panic!("{fault:?}")).unwrap();
         drop(kms);
         let refused = status(Keystore::open(&folder.store(), &by(&pair[0]).create(false)));
@@ -182,8 +182,8 @@ impl kms::RootWrapper for Forgetful {
         Ok(root.to_vec())
     }
 
-    fn unwrap(&self, _: &[u8], _: &[u8]) -> kms::Result<zeroize::Zeroizing<Vec<u8>>> {
-        Ok(zeroize::Zeroizing::new(vec![1; 32]))
+    fn unwrap(&self, _: &[u8], _: &[u8]) -> kms::Result<kms::Plaintext> {
+        Ok(vec![1; 32].into())
     }
 }
 

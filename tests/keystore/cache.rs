@@ -13,7 +13,7 @@ fn more_keys_than_the_cache_holds_all_work() {
         kms.rotate(key).unwrap();
     }
     for (key, blob) in keys.iter().zip(&blobs).rev() {
-        assert_eq!(**kms.decrypt(blob, &[]).unwrap(), *key.as_bytes());
+        assert_eq!(*kms.decrypt(blob, &[]).unwrap(), *key.as_bytes());
         let again = kms.reencrypt(blob, &[], Some(key.into()), &[]).unwrap();
         assert!(kms.inspect(&again).unwrap().is_primary);
     }

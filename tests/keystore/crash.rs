@@ -65,7 +65,7 @@ pub fn check_acknowledged(kms: &Keystore, lines: &[String]) -> (usize, usize, us
             }
             ["rotated", _, version, blob] if blob.len() == 2 * (36 + 80) => {
                 acknowledged += 1;
-                kept += usize::from(kms.decrypt(&unhex(blob), &[]).is_ok_and(|text| **text == *version.as_bytes()));
+                kept += usize::from(kms.decrypt(&unhex(blob), &[]).is_ok_and(|text| *text == *version.as_bytes()));
             }
             ["failed", _] => failed += 1,
             // The last line may be cut off by the end of its process.

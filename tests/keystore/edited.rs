@@ -38,7 +38,7 @@ impl Victims {
         for (blob, age) in blobs.iter().zip(["old", "new"]) {
             let opened = kms.decrypt(blob, &[]);
             if let Ok(plaintext) = &opened {
-                assert_eq!(***plaintext, *format!("{age} {number}").as_bytes(), "a wrong plaintext");
+                assert_eq!(**plaintext, *format!("{age} {number}").as_bytes(), "a wrong plaintext");
             }
             found.push(status(opened));
         }

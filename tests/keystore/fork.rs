@@ -44,7 +44,7 @@ pub fn fork_often(arguments: &[String]) {
                 let mut blobs = Vec::new();
                 while !stop.load(Ordering::Relaxed) {
                     let blob = kms.encrypt(&key, b"parent", &[]).unwrap();
-                    assert_eq!(&**kms.decrypt(&blob, &[]).unwrap(), b"parent");
+                    assert_eq!(&*kms.decrypt(&blob, &[]).unwrap(), b"parent");
                     if number == 0 {
                         kms.rotate(&key).unwrap();
                         std::thread::sleep(Duration::from_millis(3));
@@ -66,13 +66,13 @@ pub fn fork_often(arguments: &[String]) {
         let blob = kms.encrypt(key, b"before", &[]).unwrap();
         let (mut from, mut to) = pipe();
         let child = fork(|| {
-            assert_eq!(&**kms.decrypt(&blob, &[]).unwrap(), b"before");
+            assert_eq!(&*kms.decrypt(&blob, &[]).unwrap(), b"before");
             let version = kms.rotate(key).unwrap();
             let own = kms.encrypt(key, b"child", &[]).unwrap();
             let again = kms.decrypt(&own, &[]).unwrap();
             to.write_all(&nonce(&own)).unwrap();
             kms.inspect(&own).unwrap().key.to_string() == *key
-                && **again == *b"child"
+                && *again == *b"child"
                 && wrapper.unwraps.load(Ordering::SeqCst) == unwraps
                 && versions(&kms, key).contains(&version.to_string())
         });
@@ -90,7 +90,7 @@ pub fn fork_often(arguments: &[String]) {
     let mut count = 0;
     for thread in busy {
         for blob in thread.join().unwrap() {
-            assert_eq!(&**kms.decrypt(&blob, &[]).unwrap(), b"parent");
+            assert_eq!(&*kms.decrypt(&blob, &[]).unwrap(), b"parent");
             assert!(nonces.insert(nonce(&blob)), "a nonce repeats");
             count += 1;
         }
@@ -140,11 +140,11 @@ pub fn fork_memory(_: &[String]) {
         ] == [Some(Status::Forked); 4]
     };
     assert_eq!(wait_for(fork(|| forked() && forked())), 0, "a child used its parent's memory");
-    assert_eq!(&**kms.decrypt(&blob, &[]).unwrap(), b"x");
+    assert_eq!(&*kms.decrypt(&blob, &[]).unwrap(), b"x");
     // A child may close what it inherited.
     let mut kms = Some(kms);
     assert_eq!(wait_for(fork(|| kms.take().is_some())), 0);
-    assert_eq!(&**kms.unwrap().decrypt(&blob, &[]).unwrap(), b"x");
+    assert_eq!(&*kms.unwrap().decrypt(&blob, &[]).unwrap(), b"x");
     println!("done");
 }
 

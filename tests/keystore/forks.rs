@@ -63,7 +63,7 @@ fn raw_clone(flags: i32) -> i64 {
 
 /// What each child does: opens its parent's blob, encrypts, rotates if so told, and encrypts again. Returns its blobs.
 fn use_all(kms: &Keystore, key: &str, before: &[u8], rotates: bool) -> Vec<u8> {
-    assert_eq!(&**kms.decrypt(before, &[]).unwrap(), b"older");
+    assert_eq!(&*kms.decrypt(before, &[]).unwrap(), b"older");
     let mut blobs = Vec::new();
     for number in 0..BLOBS {
         if rotates && number == BLOBS / 2 {
@@ -71,7 +71,7 @@ fn use_all(kms: &Keystore, key: &str, before: &[u8], rotates: bool) -> Vec<u8> {
             assert!(versions(kms, key).contains(&version.to_string()), "a child's own rotation is lost");
         }
         let blob = kms.encrypt(key, b"child", &[]).unwrap();
-        assert_eq!(&**kms.decrypt(&blob, &[]).unwrap(), b"child");
+        assert_eq!(&*kms.decrypt(&blob, &[]).unwrap(), b"child");
         blobs.extend(blob);
     }
     assert_eq!(blobs.len(), BLOBS * BLOB);
@@ -100,7 +100,7 @@ fn work(kms: &Keystore, kind: usize, number: usize, store: &str, keys: &[String]
     let (key, own) = (&keys[0], &keys[kind]);
     let alias = format!("alias/thread-{kind}");
     let blob = kms.encrypt(key, b"older", &[]).unwrap();
-    assert_eq!(&**kms.decrypt(&blob, &[]).unwrap(), b"older");
+    assert_eq!(&*kms.decrypt(&blob, &[]).unwrap(), b"older");
     if blobs.len() < 3000 {
         blobs.push(blob.clone());
     }
@@ -187,7 +187,7 @@ pub fn storm(arguments: &[String]) {
     }
     for blob in &seen.blobs {
         let text = kms.decrypt(blob, &[]).unwrap();
-        assert!(**text == *b"older" || **text == *b"child");
+        assert!(*text == *b"older" || *text == *b"child");
     }
     println!(
         "failed {failed} repeated {} of {done} children in {took:?}, the slowest {slowest:?}, and {} nonces",

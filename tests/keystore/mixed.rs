@@ -51,7 +51,7 @@ pub fn mix(arguments: &[String]) {
         match kms.encrypt(key, text.as_bytes(), &[]) {
             Ok(blob) => {
                 log.line(&format!("blob {} {text}", hex(&blob)));
-                assert_eq!(**kms.decrypt(&blob, &[]).unwrap(), *text.as_bytes());
+                assert_eq!(*kms.decrypt(&blob, &[]).unwrap(), *text.as_bytes());
             }
             Err(error) => log.line(&format!("failed encrypt {:?}", error.status())),
         }
@@ -120,7 +120,7 @@ fn check(kms: &Keystore, log: &str, versions: &HashMap<String, Vec<String>>, fou
             ["blob", blob, ..] => {
                 let text = line.splitn(3, ' ').nth(2).unwrap();
                 let opened = kms.decrypt(&unhex(blob), &[]).unwrap_or_else(|e| panic!("a blob is lost: {e}: {line}"));
-                assert_eq!(**opened, *text.as_bytes(), "a blob opens to something else");
+                assert_eq!(*opened, *text.as_bytes(), "a blob opens to something else");
                 found.blobs += 1;
             }
             ["rotated", key, version] => {

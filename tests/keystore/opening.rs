@@ -80,7 +80,7 @@ impl RootWrapper for Plain {
         Ok(toy_wrap(root, aad, self.0))
     }
 
-    fn unwrap(&self, wrapped: &[u8], aad: &[u8]) -> kms::Result<zeroize::Zeroizing<Vec<u8>>> {
+    fn unwrap(&self, wrapped: &[u8], aad: &[u8]) -> kms::Result<kms::Plaintext> {
         toy_unwrap(wrapped, aad, self.0)
     }
 }
@@ -175,7 +175,7 @@ fn where_nothing_is_nothing_is_made() {
         (inside.to_str().unwrap(), quiet().create(true), Status::KeystoreIo),
         (&folder.store(), no_key, Status::RootKeyUnavailable),
     ] {
-        let error = Keystore::open(store, &options).err().expect("made where there is no folder");
+        let error = Keystore::open(store, &options).expect_err("made where there is no folder");
         assert_eq!(error.status(), expected);
         assert!(error.to_string().contains("its folder is not there; make it"), "{error}");
     }

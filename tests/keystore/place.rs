@@ -36,7 +36,7 @@ fn nothing_is_written_into_a_file_that_was_moved_away() {
         std::fs::rename(&aside, folder.store()).unwrap();
         kms.rotate(&key).unwrap();
         assert_eq!(versions(&kms, &key).len(), 2, "{what}: a refused rotation was kept");
-        assert_eq!(&**kms.decrypt(&blob, &[]).unwrap(), b"kept");
+        assert_eq!(&*kms.decrypt(&blob, &[]).unwrap(), b"kept");
     }
 }
 

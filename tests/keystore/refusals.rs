@@ -128,8 +128,8 @@ fn a_failed_creation_leaves_nothing() {
         fn wrap(&self, root: &[u8], _: &[u8]) -> kms::Result<Vec<u8>> {
             Ok(root.to_vec())
         }
-        fn unwrap(&self, _: &[u8], _: &[u8]) -> kms::Result<zeroize::Zeroizing<Vec<u8>>> {
-            Ok(zeroize::Zeroizing::new(vec![0; 32]))
+        fn unwrap(&self, _: &[u8], _: &[u8]) -> kms::Result<kms::Plaintext> {
+            Ok(vec![0; 32].into())
         }
     }
     let folder = Folder::new();

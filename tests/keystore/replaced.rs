@@ -107,7 +107,7 @@ fn a_removed_keystore_stops_encryption_until_it_is_back() {
                 println!("{kind}: noticed after {took:?}");
                 user.is_told(1, kind);
                 assert!(user.kms.health().unwrap().keystore_replaced, "{kind}");
-                assert_eq!(&**user.kms.decrypt(&blob, &[]).unwrap(), b"kept", "{kind}: keys in memory decrypt");
+                assert_eq!(&*user.kms.decrypt(&blob, &[]).unwrap(), b"kept", "{kind}: keys in memory decrypt");
                 if kind != "read-only" {
                     assert_eq!(status(user.kms.rotate(&key)), Some(Status::KeystoreReplaced), "{kind}");
                 }
@@ -162,7 +162,7 @@ fn what_is_no_newer_keystore_stops_everything_until_the_keystore_is_back() {
                     assert_eq!(opened, Some(Status::KeystoreReplaced), "{what}: a key in memory is believed");
                     put(&newest, &folder.store(), true);
                     user.waits_for(&key, None, &what);
-                    assert_eq!(&**user.kms.decrypt(&blob, &[]).unwrap(), b"kept", "{what}");
+                    assert_eq!(&*user.kms.decrypt(&blob, &[]).unwrap(), b"kept", "{what}");
                     user.is_told(1, &what);
                     assert!(!user.kms.health().unwrap().keystore_replaced, "{what}");
                 });

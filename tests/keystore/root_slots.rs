@@ -56,7 +56,7 @@ fn each_of_several_roots_opens_the_keystore() {
     for (at, root) in roots.iter().enumerate() {
         for root in [root.clone().create(false), root.clone().create(false).read_only(true)] {
             let kms = Keystore::open(&folder.store(), &root).unwrap();
-            assert_eq!(&**kms.decrypt(&blob, &[]).unwrap(), b"kept");
+            assert_eq!(&*kms.decrypt(&blob, &[]).unwrap(), b"kept");
             let opened: Vec<bool> = kms.list_root_slots().unwrap().iter().map(|slot| slot.opened_this_handle).collect();
             assert!(opened.iter().enumerate().all(|(slot, opened)| *opened == (slot == at + 1)), "{opened:?}");
         }
@@ -183,7 +183,7 @@ fn crafted_slots_cost_nothing_and_tell_nothing() {
     let folder = Folder::new();
     drop(Keystore::open(&folder.store(), &passphrase("right").create(true)).unwrap());
     let text = |options: &Options| {
-        let error = Keystore::open(&folder.store(), options).err().expect("opened");
+        let error = Keystore::open(&folder.store(), options).expect_err("opened");
         assert_eq!(error.status(), Status::WrongRootKey);
         error.to_string()
     };
@@ -279,7 +279,7 @@ fn a_handle_whose_slot_is_gone_keeps_working() {
     second.change_root(&key(90)).unwrap();
     let blob = first.encrypt(&id, b"x", &[]).unwrap();
     first.rotate(&id).unwrap();
-    assert_eq!(&**first.decrypt(&blob, &[]).unwrap(), b"x");
+    assert_eq!(&*first.decrypt(&blob, &[]).unwrap(), b"x");
     assert!(first.list_root_slots().unwrap().iter().all(|slot| !slot.opened_this_handle));
     first.add_root_slot(&quiet(), Some("back again")).unwrap();
     assert_eq!(opens(&folder, &quiet()), None);
@@ -298,7 +298,7 @@ impl kms::RootWrapper for Reenters {
         Ok(crate::roots::toy_wrap(root, aad, 1))
     }
 
-    fn unwrap(&self, wrapped: &[u8], aad: &[u8]) -> kms::Result<zeroize::Zeroizing<Vec<u8>>> {
+    fn unwrap(&self, wrapped: &[u8], aad: &[u8]) -> kms::Result<kms::Plaintext> {
         crate::roots::toy_unwrap(wrapped, aad, 1)
     }
 }

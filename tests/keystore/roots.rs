@@ -4,8 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use kms::{Keystore, Options, RootWrapper, Status};
-use zeroize::Zeroizing;
+use kms::{Keystore, Options, Plaintext, RootWrapper, Status};
 
 use crate::folder::{Folder, new_key, status};
 
@@ -15,9 +14,9 @@ pub fn toy_wrap(root: &[u8], aad: &[u8], with: u8) -> Vec<u8> {
 }
 
 /// What [`toy_wrap`] wrapped, where `aad` is the same.
-pub fn toy_unwrap(wrapped: &[u8], aad: &[u8], with: u8) -> kms::Result<Zeroizing<Vec<u8>>> {
+pub fn toy_unwrap(wrapped: &[u8], aad: &[u8], with: u8) -> kms::Result<Plaintext> {
     let bytes: Vec<u8> = wrapped.iter().map(|byte| byte ^ with).collect();
-    let found = bytes.strip_prefix(aad).map(|root| Zeroizing::new(root.to_vec()));
+    let found = bytes.strip_prefix(aad).map(|root| root.to_vec().into());
     found.ok_or_else(|| Status::RootKeyUnavailable.error("wrapped for something else"))
 }
 
@@ -34,7 +33,7 @@ impl RootWrapper for Counting {
         Ok(toy_wrap(root, aad, 0x5a))
     }
 
-    fn unwrap(&self, wrapped: &[u8], aad: &[u8]) -> kms::Result<Zeroizing<Vec<u8>>> {
+    fn unwrap(&self, wrapped: &[u8], aad: &[u8]) -> kms::Result<Plaintext> {
         self.unwraps.fetch_add(1, Ordering::SeqCst);
         toy_unwrap(wrapped, aad, 0x5a)
     }
@@ -51,7 +50,7 @@ fn made_and_opened_by(make: impl Fn(&Folder) -> Options) {
     };
     for options in [options.clone(), options.clone().create(true), options.read_only(true)] {
         let kms = Keystore::open(&folder.store(), &options).unwrap();
-        assert_eq!(&**kms.decrypt(&blob, &[]).unwrap(), b"kept");
+        assert_eq!(&*kms.decrypt(&blob, &[]).unwrap(), b"kept");
         kms.encrypt(&key, b"more", &[]).unwrap();
     }
 }
@@ -107,9 +106,9 @@ impl RootWrapper for Gives {
         Ok(toy_wrap(root, aad, 0))
     }
 
-    fn unwrap(&self, wrapped: &[u8], aad: &[u8]) -> kms::Result<Zeroizing<Vec<u8>>> {
+    fn unwrap(&self, wrapped: &[u8], aad: &[u8]) -> kms::Result<Plaintext> {
         match self.0.clone() {
-            Some(answer) => answer.map(Zeroizing::new).map_err(|status| status.error("told so")),
+            Some(answer) => answer.map(Plaintext::from).map_err(|status| status.error("told so")),
             None => toy_unwrap(wrapped, aad, 0),
         }
     }

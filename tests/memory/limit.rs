@@ -44,7 +44,7 @@ pub fn measure(arguments: &[String]) {
             scope.spawn(|| {
                 for key in &keys {
                     let blob = kms.encrypt(&key.to_string(), b"text", &[]).unwrap();
-                    assert_eq!(*kms.decrypt(&blob, &[]).unwrap(), b"text");
+                    assert_eq!(*kms.decrypt(&blob, &[]).unwrap(), *b"text");
                 }
                 all.wait();
                 all.wait();

@@ -1,10 +1,9 @@
 //! Many ciphertexts in one call: for each item its result, or the exception that it alone would have raised.
 
-use kms::{Keystore as Handle, Record, ReencryptItem};
+use kms::{Keystore as Handle, Plaintext, Record, ReencryptItem};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
-use zeroize::Zeroizing;
 
 use crate::arguments::KeyName;
 use crate::buffer::Input;
@@ -31,7 +30,7 @@ impl Made for Vec<u8> {
 
 enum Opened {
     InPlace(NewBytes),
-    Apart(Zeroizing<Vec<u8>>),
+    Apart(Plaintext),
 }
 
 impl Made for Opened {

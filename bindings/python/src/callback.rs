@@ -2,10 +2,9 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use kms::{Event, Status, Time};
+use kms::{Event, Plaintext, Status, Time};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
-use zeroize::Zeroizing;
 
 use crate::buffer::Input;
 use crate::guard::{calling_back, end_call, forget_cause, refuse, show};
@@ -60,8 +59,8 @@ fn ask<R>(
     }
 }
 
-fn bytes(answer: Bound<'_, PyAny>) -> PyResult<Zeroizing<Vec<u8>>> {
-    Ok(Zeroizing::new(Input::of(&answer)?.as_slice().to_vec()))
+fn bytes(answer: Bound<'_, PyAny>) -> PyResult<Plaintext> {
+    Ok(Input::of(&answer)?.as_slice().to_vec().into())
 }
 
 /// An object with `wrap` and `unwrap`.
@@ -72,7 +71,7 @@ impl kms::RootWrapper for Root {
         ask(&self.0, "wrap", &[root, aad], Status::RootKeyUnavailable, bytes).map(|bytes| bytes.to_vec())
     }
 
-    fn unwrap(&self, wrapped: &[u8], aad: &[u8]) -> kms::Result<Zeroizing<Vec<u8>>> {
+    fn unwrap(&self, wrapped: &[u8], aad: &[u8]) -> kms::Result<Plaintext> {
         let unwrapped = ask(&self.0, "unwrap", &[wrapped, aad], Status::RootKeyUnavailable, bytes)?;
         // It refused another slot, or other aad, before.
         forget_cause();

@@ -8,6 +8,7 @@ use super::keystore::error;
 use super::request::{ContextMap, Request, invalid};
 use super::show::{base64, object};
 use super::{Keystore, Response};
+use crate::crypto::plaintext::Plaintext;
 use crate::error::Result;
 use crate::service::KeyRef;
 use crate::service::{Core, Record, ReencryptItem};
@@ -150,7 +151,7 @@ fn number_of_bytes(request: &mut Request) -> Result<usize> {
     }
 }
 
-fn data_key(kms: &Keystore, request: &mut Request) -> Result<(Zeroizing<Vec<u8>>, Vec<u8>)> {
+fn data_key(kms: &Keystore, request: &mut Request) -> Result<(Plaintext, Vec<u8>)> {
     let key = request.text("KeyId")?;
     let number = number_of_bytes(request)?;
     let context = request.context("EncryptionContext")?;

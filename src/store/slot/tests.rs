@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 
 use super::*;
+use crate::crypto::plaintext::Plaintext;
 use crate::sys::secret::Arena;
 
 const UUID: [u8; 16] = [3; 16];
@@ -138,9 +139,9 @@ impl RootWrapper for Device {
         row::seal_once(&[8; 32], if self.binds { aad } else { b"" }, root)
     }
 
-    fn unwrap(&self, wrapped: &[u8], aad: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
+    fn unwrap(&self, wrapped: &[u8], aad: &[u8]) -> Result<Plaintext> {
         self.seen.lock().unwrap().push(aad.to_vec());
-        row::open_once(&[8; 32], if self.binds { aad } else { b"" }, wrapped)
+        row::open_once(&[8; 32], if self.binds { aad } else { b"" }, wrapped).map(Plaintext::new)
     }
 }
 
@@ -172,8 +173,8 @@ fn a_callback_that_does_not_authenticate_is_refused() {
         fn wrap(&self, _: &[u8], _: &[u8]) -> Result<Vec<u8>> {
             Ok(vec![0; 32])
         }
-        fn unwrap(&self, _: &[u8], _: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
-            Ok(Zeroizing::new(vec![0; 32]))
+        fn unwrap(&self, _: &[u8], _: &[u8]) -> Result<Plaintext> {
+            Ok(vec![0; 32].into())
         }
     }
     assert_eq!(refused(Arc::new(Zeros)).0, Status::RootKeyUnavailable);
