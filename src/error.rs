@@ -9,9 +9,10 @@ use std::ffi::CStr;
 use std::fmt;
 use std::path::Path;
 
+/// The result of a fallible call of this library.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What went wrong, and what to do about it.
+/// The error of this library: a stable [`Status`], and a text that names the thing and the next step.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 pub struct Error {
@@ -20,15 +21,18 @@ pub struct Error {
 }
 
 impl Error {
+    /// Create an error, for a callback that fails. The text may be logged, so it must hold no secret.
     #[cold]
     pub fn new(status: Status, text: impl Into<Cow<'static, str>>) -> Self {
         Self { status, text: text.into() }
     }
 
+    /// Return the status, which programs branch on.
     pub fn status(&self) -> Status {
         self.status
     }
 
+    /// Return the text, which is safe to log. It may change in any release.
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -56,7 +60,7 @@ impl Error {
 }
 
 impl Status {
-    /// An error of this status with a text of its own.
+    /// Create an error of this status.
     pub fn error(self, text: impl Into<Cow<'static, str>>) -> Error {
         Error::new(self, text)
     }
@@ -94,17 +98,19 @@ const fn c_string(text: &'static str) -> &'static CStr {
 
 macro_rules! statuses {
     ($($variant:ident = $number:literal, $name:literal, $code:literal;)*) => {
-        /// Why a call failed. `name` and `code` are stable; treat an unknown one as failure.
+        /// The reason of a failure. Numbers, names and codes are stable; later releases add further ones.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[repr(i32)]
         #[non_exhaustive]
         pub enum Status {
-            $($variant = $number,)*
+            $(#[doc = concat!("`", $name, "`, ", stringify!($number), ": see `include/kms.h`.")] $variant = $number,)*
         }
 
         impl Status {
+            /// All statuses.
             pub const ALL: &'static [Status] = &[$(Status::$variant,)*];
 
+            /// Return the status of this number, as C has it.
             pub fn from_number(number: i32) -> Option<Status> {
                 match number {
                     $($number => Some(Status::$variant),)*

@@ -34,7 +34,7 @@
 //! * `clock` and `sys` serve every layer: time, and the operating system.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-#![deny(missing_debug_implementations)]
+#![deny(missing_docs, missing_debug_implementations, clippy::missing_errors_doc)]
 #![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 #![cfg_attr(
     test,

@@ -59,24 +59,40 @@ impl<F: Fn() -> i64 + Send + Sync> Clock for CallbackClock<F> {
     }
 }
 
-/// A clock that stands still until it is moved; share it with [`crate::Options::clock`].
+/// A clock for tests, which stands still until it is moved. Clones share their time.
+///
+/// ```
+/// use kms::{CreateKey, Interval, Keystore, ManualClock, Options};
+///
+/// # fn main() -> kms::Result<()> {
+/// let clock = ManualClock::at(1_700_000_000_000);
+/// let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]).clock(clock.clone()))?;
+/// keystore.create_key(&CreateKey { rotate_every: Some(Interval::parse("1d")?), ..Default::default() })?;
+/// clock.advance_seconds(86_400);
+/// assert_eq!(keystore.tick()?.rotated, 1);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct ManualClock(Arc<AtomicI64>);
 
 impl ManualClock {
-    /// Starts at `millis`, Unix milliseconds.
+    /// Create a clock that stands at `millis`, Unix milliseconds.
     pub fn at(millis: i64) -> Self {
         Self(Arc::new(AtomicI64::new(millis)))
     }
 
+    /// Set the time, in Unix milliseconds.
     pub fn set(&self, millis: i64) {
         self.0.store(millis, Ordering::SeqCst);
     }
 
+    /// Move the time forward, or back for a negative number.
     pub fn advance_seconds(&self, seconds: i64) {
         self.0.fetch_add(seconds.saturating_mul(1000), Ordering::SeqCst);
     }
 
+    /// Return the time, in Unix milliseconds.
     pub fn millis(&self) -> i64 {
         self.0.load(Ordering::SeqCst)
     }

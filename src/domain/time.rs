@@ -40,6 +40,7 @@ impl fmt::Display for Time {
 /// One look at all the clocks that a rule may ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
+    /// Wall time.
     pub wall: Time,
     /// Which boot of the machine this is; a manual clock is one endless boot of its own.
     pub boot: [u8; 16],

@@ -10,7 +10,22 @@ use crate::domain::{alias, arn};
 use crate::error::{Error, Result, Status, shown};
 
 impl Keystore {
-    /// Makes `alias/NAME` another name of a key.
+    /// Create an alias, another name of a key: `alias/` and 1 to 255 letters, digits, `_`, `/` or `-`.
+    ///
+    /// # Errors
+    /// `AliasAlreadyExists`; `InvalidArgument` for another form; `StateModifiedFailed` while the deletion of the key
+    /// is pending; `KeyNotFound` for an unknown key, `UnsupportedAlias` for an alias in place of the key id; and the
+    /// [errors of every call](Keystore#errors).
+    ///
+    /// ```
+    /// # use kms::{CreateKey, Keystore, Options};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// # let key = keystore.create_key(&CreateKey::default())?;
+    /// keystore.create_alias(key, "alias/cards")?;
+    /// let blob = keystore.encrypt("alias/cards", b"4111 1111", &[])?;
+    /// assert_eq!(keystore.inspect(&blob)?.key, key);
+    /// # Ok::<(), kms::Error>(())
+    /// ```
     pub fn create_alias<'k>(&self, key_id: impl Into<KeyRef<'k>>, alias: &str) -> Result<()> {
         let alias = arn::alias(alias);
         alias::check_users(alias)?;
@@ -27,7 +42,23 @@ impl Keystore {
         Ok(())
     }
 
-    /// Moves an alias to another key; what it named is untouched.
+    /// Move an alias to another key. Blobs of the former key still decrypt under it.
+    ///
+    /// # Errors
+    /// `AliasNotFound`; `InvalidArgument` for a malformed alias; `RejectedPendingDeletion` by the state of the new
+    /// key; `KeyNotFound` for an unknown key, `UnsupportedAlias` for an alias in place of the key id; and the
+    /// [errors of every call](Keystore#errors).
+    ///
+    /// ```
+    /// # use kms::{CreateKey, Keystore, Options};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// # let key = keystore.create_key(&CreateKey::default())?;
+    /// keystore.create_alias(key, "alias/cards")?;
+    /// let new = keystore.create_key(&CreateKey::default())?;
+    /// keystore.update_alias(new, "alias/cards")?;
+    /// assert_eq!(keystore.describe_key("alias/cards")?.id, new);
+    /// # Ok::<(), kms::Error>(())
+    /// ```
     pub fn update_alias<'k>(&self, key_id: impl Into<KeyRef<'k>>, alias: &str) -> Result<()> {
         let alias = arn::alias(alias);
         alias::check_users(alias)?;
@@ -44,7 +75,20 @@ impl Keystore {
         Ok(())
     }
 
-    /// Deletes an alias; the key is untouched.
+    /// Delete an alias. Its key does not change.
+    ///
+    /// # Errors
+    /// `AliasNotFound`; `InvalidArgument` for a malformed alias; and the [errors of every call](Keystore#errors).
+    ///
+    /// ```
+    /// # use kms::{CreateKey, Keystore, Options};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// # let key = keystore.create_key(&CreateKey::default())?;
+    /// keystore.create_alias(key, "alias/cards")?;
+    /// keystore.delete_alias("alias/cards")?;
+    /// assert_eq!(keystore.aliases().count(), 0);
+    /// # Ok::<(), kms::Error>(())
+    /// ```
     pub fn delete_alias(&self, alias: &str) -> Result<()> {
         let alias = arn::alias(alias);
         alias::check_users(alias)?;

@@ -80,9 +80,23 @@ impl Place for Vec<u8> {
 }
 
 impl Keystore {
-    /// Encrypts each record under the same version of `key`, its primary, also when the key rotates meanwhile.
+    /// Encrypt each record under the same version of a key, its primary, even if the key rotates meanwhile. Each
+    /// record has its own result, in the order of the records.
     ///
-    /// Fails as a whole where [`Keystore::encrypt`] would for the key; otherwise each record has a result of its own.
+    /// # Errors
+    /// The call as a whole fails for the key: `KeyNotFound` or `AliasNotFound` for an unknown key;
+    /// `RejectedDisabled`, `RejectedPendingDeletion` or `RejectedPendingImport` by the key's state; and the [errors
+    /// of every call](Keystore#errors). A record fails for its plaintext or context, as in [`Keystore::encrypt`].
+    ///
+    /// ```
+    /// # use kms::{CreateKey, Keystore, Options, Record};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// # let key = keystore.create_key(&CreateKey::default())?;
+    /// let records = [Record { data: b"one", ..Default::default() }, Record { data: b"two", ..Default::default() }];
+    /// let blobs = keystore.encrypt_batch(key, &records)?.into_iter().collect::<kms::Result<Vec<_>>>()?;
+    /// assert_eq!(blobs.len(), 2);
+    /// # Ok::<(), kms::Error>(())
+    /// ```
     pub fn encrypt_batch<'k>(
         &self,
         key: impl Into<KeyRef<'k>>,
@@ -98,7 +112,23 @@ impl Keystore {
         Ok(done)
     }
 
-    /// Decrypts each record under the version that it names.
+    /// Decrypt each record under the version that its blob names. Each record has its own result, in the order of
+    /// the records.
+    ///
+    /// # Errors
+    /// The call as a whole fails with the [errors of every call](Keystore#errors) only. A record fails as in
+    /// [`Keystore::decrypt`].
+    ///
+    /// ```
+    /// # use kms::{CreateKey, Keystore, Options, Record};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// # let key = keystore.create_key(&CreateKey::default())?;
+    /// let blob = keystore.encrypt(key, b"one", &[])?;
+    /// let records = [Record { data: &blob, ..Default::default() }, Record { data: b"no blob", ..Default::default() }];
+    /// let opened = keystore.decrypt_batch(&records)?;
+    /// assert!(opened[0].as_deref() == Ok(b"one") && opened[1].is_err());
+    /// # Ok::<(), kms::Error>(())
+    /// ```
     pub fn decrypt_batch(&self, records: &[Record<'_>]) -> Result<Vec<Result<Plaintext>>> {
         let open = |opening: &mut Opening<'_>, record: &Record<'_>| {
             let mut target = VecOpen::default();
@@ -110,8 +140,25 @@ impl Keystore {
         Ok(done)
     }
 
-    /// Moves each ciphertext to the same version of `destination`, its primary; with `None`, to the newest version of the
-    /// key that it is under. Unlike in [`Keystore::reencrypt`], a destination is checked first, once.
+    /// Re-encrypt each blob under the same version of `destination`, its primary; `None`: each under the primary
+    /// version of its own key. Each blob has its own result, in their order.
+    ///
+    /// # Errors
+    /// Unlike in [`Keystore::reencrypt`], the destination is checked first, once. The call as a whole fails for it:
+    /// `KeyNotFound` or `AliasNotFound` for an unknown key; `RejectedDisabled`, `RejectedPendingDeletion` or
+    /// `RejectedPendingImport` by the key's state; and the [errors of every call](Keystore#errors). An item fails
+    /// for its blob or a context.
+    ///
+    /// ```
+    /// # use kms::{CreateKey, Keystore, Options, ReencryptItem};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// # let key = keystore.create_key(&CreateKey::default())?;
+    /// let old = keystore.encrypt(key, b"one", &[])?;
+    /// keystore.rotate(key)?;
+    /// let new = keystore.reencrypt_batch(None, &[ReencryptItem { blob: &old, ..Default::default() }])?;
+    /// assert!(keystore.inspect(new[0].as_ref().unwrap())?.is_primary);
+    /// # Ok::<(), kms::Error>(())
+    /// ```
     pub fn reencrypt_batch(
         &self,
         destination: Option<KeyRef<'_>>,

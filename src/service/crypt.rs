@@ -44,7 +44,25 @@ pub struct BlobInfo {
 }
 
 impl Keystore {
-    /// Encrypts under the primary version of `key`, a key id or `alias/NAME`. The ciphertext is 80 bytes longer.
+    /// Encrypt under the primary version of a key. The blob is 80 bytes longer than the plaintext.
+    ///
+    /// The context is a set of name and value pairs that is authenticated but not stored: decryption needs the same
+    /// pairs.
+    ///
+    /// # Errors
+    /// `KeyNotFound` or `AliasNotFound` for an unknown key; `RejectedDisabled`, `RejectedPendingDeletion` or
+    /// `RejectedPendingImport` by the key's state; `LimitExceeded` for a plaintext above 1 GiB or a context above
+    /// 8192 encoded bytes; `InvalidArgument` for a context with an empty or repeated name, or NUL; and the [errors
+    /// of every call](Keystore#errors).
+    ///
+    /// ```
+    /// # use kms::{CreateKey, Keystore, Options};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// # let key = keystore.create_key(&CreateKey::default())?;
+    /// let blob = keystore.encrypt(key, b"4111 1111", &[("tenant", "42")])?;
+    /// assert_eq!(blob.len(), 9 + 80);
+    /// # Ok::<(), kms::Error>(())
+    /// ```
     pub fn encrypt<'k>(
         &self,
         key: impl Into<KeyRef<'k>>,
@@ -61,15 +79,47 @@ impl Keystore {
         Ok(target.out)
     }
 
-    /// Decrypts under the version that the blob names. The context must be the one it was encrypted with.
+    /// Decrypt under the version that the blob names, with the context that it was encrypted with.
+    ///
+    /// # Errors
+    /// `MalformedCiphertext` for bytes that are no blob; `KeyNotFound` or `KeyVersionNotFound` for a blob of another
+    /// keystore; `AuthenticationFailed` for another context or a modified blob; `RejectedDisabled`,
+    /// `RejectedPendingDeletion` or `RejectedPendingImport` by the key's state; `InvalidArgument` for an invalid
+    /// context; and the [errors of every call](Keystore#errors).
+    ///
+    /// ```
+    /// # use kms::{CreateKey, Keystore, Options, Status};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// # let key = keystore.create_key(&CreateKey::default())?;
+    /// let blob = keystore.encrypt(key, b"4111 1111", &[("tenant", "42")])?;
+    /// keystore.rotate(key)?;
+    /// assert_eq!(&*keystore.decrypt(&blob, &[("tenant", "42")])?, b"4111 1111");
+    ///
+    /// let error = keystore.decrypt(&blob, &[]).unwrap_err();
+    /// assert_eq!(error.status(), Status::AuthenticationFailed);
+    /// # Ok::<(), kms::Error>(())
+    /// ```
     pub fn decrypt(&self, blob: &[u8], context: &[(&str, &str)]) -> Result<Plaintext> {
         let mut target = VecOpen::default();
         self.decrypt_to(blob, context, &mut target)?;
         Ok(Plaintext::new(target.0))
     }
 
-    /// As [`Keystore::encrypt`], into memory that `give` is asked for once, when all else is checked: told the exact size, it
-    /// gives so many bytes.
+    /// Encrypt into memory of the caller, as [`Keystore::encrypt`] does otherwise.
+    ///
+    /// `give` is called once, after all checks, with the exact size of the blob, and must return that many bytes.
+    ///
+    /// # Errors
+    /// Those of [`Keystore::encrypt`]; an error of `give`; `Internal` where it returns another size.
+    ///
+    /// ```
+    /// # use kms::{CreateKey, Keystore, Options};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// # let key = keystore.create_key(&CreateKey::default())?;
+    /// let blob = keystore.encrypt_into(key, b"4111 1111", &[], |len| Ok(vec![0; len]))?;
+    /// assert_eq!(&*keystore.decrypt(&blob, &[])?, b"4111 1111");
+    /// # Ok::<(), kms::Error>(())
+    /// ```
     pub fn encrypt_into<'k, M: AsMut<[u8]>>(
         &self,
         key: impl Into<KeyRef<'k>>,
@@ -82,8 +132,23 @@ impl Keystore {
         target.filled()
     }
 
-    /// As [`Keystore::decrypt`], into memory that `give` is asked for as in [`Keystore::encrypt_into`]. After a failure it holds no
-    /// plaintext.
+    /// Decrypt into memory of the caller, as [`Keystore::decrypt`] does otherwise.
+    ///
+    /// `give` is called once, after all checks that precede decryption, with the exact size of the plaintext, and
+    /// must return that many bytes. After a failure, the memory has no plaintext.
+    ///
+    /// # Errors
+    /// Those of [`Keystore::decrypt`]; an error of `give`; `Internal` where it returns another size.
+    ///
+    /// ```
+    /// # use kms::{CreateKey, Keystore, Options};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// # let key = keystore.create_key(&CreateKey::default())?;
+    /// let blob = keystore.encrypt(key, b"4111 1111", &[])?;
+    /// let text = keystore.decrypt_into(&blob, &[], |len| Ok(vec![0; len]))?;
+    /// assert_eq!(text, b"4111 1111");
+    /// # Ok::<(), kms::Error>(())
+    /// ```
     pub fn decrypt_into<M: AsMut<[u8]>>(
         &self,
         blob: &[u8],
@@ -98,6 +163,8 @@ impl Keystore {
     /// As [`Keystore::encrypt_into`], for a caller whose context isn't at hand as a slice: `context` is asked for it, and gives
     /// it to what it is called with, which copies it. Asked before anything else of the caller's is called, and again if
     /// the key has to rotate first.
+    #[doc(hidden)]
+    #[allow(clippy::missing_errors_doc, reason = "hidden")]
     pub fn encrypt_asking<M: AsMut<[u8]>>(
         &self,
         key: &str,
@@ -111,6 +178,8 @@ impl Keystore {
     }
 
     /// As [`Keystore::decrypt_into`], with a context as for [`Keystore::encrypt_asking`].
+    #[doc(hidden)]
+    #[allow(clippy::missing_errors_doc, reason = "hidden")]
     pub fn decrypt_asking<M: AsMut<[u8]>>(
         &self,
         blob: &[u8],
@@ -122,8 +191,22 @@ impl Keystore {
         target.filled()
     }
 
-    /// Moves a ciphertext to the primary version of `destination`, a key id or `alias/NAME`; `None`: of its own key. The
-    /// plaintext doesn't leave the library.
+    /// Decrypt a blob and encrypt the plaintext under the primary version of `destination`; `None`: of the blob's
+    /// own key. The plaintext stays inside the library.
+    ///
+    /// # Errors
+    /// Those of [`Keystore::decrypt`] for the blob, then those of [`Keystore::encrypt`] for `destination`.
+    ///
+    /// ```
+    /// # use kms::{CreateKey, Keystore, Options};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// # let key = keystore.create_key(&CreateKey::default())?;
+    /// let old = keystore.encrypt(key, b"4111 1111", &[("tenant", "42")])?;
+    /// keystore.rotate(key)?;
+    /// let new = keystore.reencrypt(&old, &[("tenant", "42")], None, &[("tenant", "42")])?;
+    /// assert!(keystore.inspect(&new)?.is_primary);
+    /// # Ok::<(), kms::Error>(())
+    /// ```
     pub fn reencrypt(
         &self,
         blob: &[u8],
@@ -138,7 +221,21 @@ impl Keystore {
         sealed.ok_or_else(no_room)
     }
 
-    /// What a blob says about itself: see [`BlobInfo`].
+    /// Read which key and version encrypted a blob. The blob is neither decrypted nor authenticated.
+    ///
+    /// # Errors
+    /// `MalformedCiphertext`, `KeyNotFound`, `KeyVersionNotFound`; and the [errors of every call](Keystore#errors).
+    ///
+    /// ```
+    /// # use kms::{CreateKey, Keystore, Options};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// # let key = keystore.create_key(&CreateKey::default())?;
+    /// let blob = keystore.encrypt(key, b"4111 1111", &[])?;
+    /// keystore.rotate(key)?;
+    /// let info = keystore.inspect(&blob)?;
+    /// assert!(info.key == key && !info.is_primary);
+    /// # Ok::<(), kms::Error>(())
+    /// ```
     pub fn inspect(&self, blob: &[u8]) -> Result<BlobInfo> {
         let core = self.core()?;
         let Header { algorithm, context_type, key, version } = Blob::parse(blob)?.header;

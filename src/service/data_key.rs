@@ -79,7 +79,20 @@ impl<F: FnMut(usize) -> Result<bool>> DataKeyTarget for Room<'_, F> {
 const WRAPPED: usize = 256;
 
 impl Keystore {
-    /// A data key of 1 to 1024 bytes: the bytes themselves, and their ciphertext under the primary version of `key`.
+    /// Generate a data key of 1 to 1024 bytes for envelope encryption: the plaintext key, and the blob to store
+    /// beside the data. [`Keystore::decrypt`] returns the key later.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for another size; those of [`Keystore::encrypt`].
+    ///
+    /// ```
+    /// # use kms::{CreateKey, Keystore, Options};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// # let key = keystore.create_key(&CreateKey::default())?;
+    /// let (data_key, blob) = keystore.generate_data_key(key, 32, &[])?;
+    /// assert_eq!(*keystore.decrypt(&blob, &[])?, *data_key);
+    /// # Ok::<(), kms::Error>(())
+    /// ```
     pub fn generate_data_key<'k>(
         &self,
         key: impl Into<KeyRef<'k>>,
@@ -96,7 +109,19 @@ impl Keystore {
         Ok((Plaintext::new(both.0), both.1))
     }
 
-    /// The ciphertext of a data key whose bytes are never shown.
+    /// Generate a data key of 1 to 1024 bytes and return only its blob.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for another size; those of [`Keystore::encrypt`].
+    ///
+    /// ```
+    /// # use kms::{CreateKey, Keystore, Options};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// # let key = keystore.create_key(&CreateKey::default())?;
+    /// let blob = keystore.generate_data_key_without_plaintext(key, 32, &[])?;
+    /// assert_eq!(keystore.decrypt(&blob, &[])?.len(), 32);
+    /// # Ok::<(), kms::Error>(())
+    /// ```
     pub fn generate_data_key_without_plaintext<'k>(
         &self,
         key: impl Into<KeyRef<'k>>,
@@ -106,8 +131,25 @@ impl Keystore {
         self.generate_data_key(key, number_of_bytes, context).map(|(_, blob)| blob)
     }
 
-    /// A data key that only the holder of an RSA-2048 private key can read: encrypted under `key`, and wrapped with the
-    /// public key (a SubjectPublicKeyInfo in DER).
+    /// Generate a data key and return its blob, and the key wrapped with an RSA-2048 public key (a
+    /// SubjectPublicKeyInfo in DER). Only the holder of the private key can unwrap it.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for another size or a public key that is not RSA-2048; `LimitExceeded` for a data key that
+    /// does not fit into the wrapping; those of [`Keystore::encrypt`].
+    ///
+    /// ```
+    /// # use kms::{CreateKey, Keystore, Options, Origin, Wrapping};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// # let key = keystore.create_key(&CreateKey::default())?;
+    /// # let other = CreateKey { origin: Some(Origin::External), ..Default::default() };
+    /// # let other = keystore.create_key(&other)?;
+    /// # let public_key = keystore.get_parameters_for_import(other, Wrapping::OaepSha256)?.public_key;
+    /// let (blob, wrapped) =
+    ///     keystore.generate_and_export_data_key(key, 32, &[], &public_key, Wrapping::OaepSha256)?;
+    /// assert_eq!((blob.len(), wrapped.len()), (32 + 80, 256));
+    /// # Ok::<(), kms::Error>(())
+    /// ```
     pub fn generate_and_export_data_key<'k>(
         &self,
         key: impl Into<KeyRef<'k>>,
@@ -128,7 +170,25 @@ impl Keystore {
         made.ok_or_else(|| Status::Internal.error("no data key was made"))
     }
 
-    /// Decrypts a data key and wraps it with a public key, without showing it.
+    /// Decrypt the blob of a data key and wrap the key with an RSA-2048 public key (a SubjectPublicKeyInfo in DER).
+    /// The plaintext stays inside the library.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a public key that is not RSA-2048; `LimitExceeded` for a data key that does not fit
+    /// into the wrapping; those of [`Keystore::decrypt`].
+    ///
+    /// ```
+    /// # use kms::{CreateKey, Keystore, Options, Origin, Wrapping};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// # let key = keystore.create_key(&CreateKey::default())?;
+    /// # let other = CreateKey { origin: Some(Origin::External), ..Default::default() };
+    /// # let other = keystore.create_key(&other)?;
+    /// # let public_key = keystore.get_parameters_for_import(other, Wrapping::OaepSha256)?.public_key;
+    /// let blob = keystore.generate_data_key_without_plaintext(key, 32, &[])?;
+    /// let wrapped = keystore.export_data_key(&blob, &[], &public_key, Wrapping::OaepSha256)?;
+    /// assert_eq!(wrapped.len(), 256);
+    /// # Ok::<(), kms::Error>(())
+    /// ```
     pub fn export_data_key(
         &self,
         blob: &[u8],

@@ -13,6 +13,20 @@ use crate::sys::waiting;
 ///
 /// All threads of a program share one handle: each call takes `&self` and may run beside any other. After a fork, parent
 /// and child use the handle independently of each other. Dropping it stops the rotation thread and wipes all key material.
+///
+/// # Errors
+/// Any call may fail with these statuses, besides those that it lists itself:
+///
+/// * `KeystoreBusy`: another process held the lock for [`Options::busy_timeout`]. Nothing has changed; call again.
+/// * `KeystoreIo`: the file system failed, for example on a full disk. `KeystoreReadOnly`: the call had to write.
+/// * `KeystoreCorrupt`: a row is damaged. Only calls that need that row fail.
+/// * `KeystoreReplaced`: another file is at the path of the keystore. `KeystoreRolledBack`, `AnchorUnavailable`: by the
+///   anchor.
+/// * `Poisoned`: the rotation thread panicked; open the keystore again. `Forked`: a `memory:` keystore in a forked child.
+/// * `OutOfMemory`, `RandomFailed`, `Internal`.
+///
+/// The hot path reads only memory: encrypting and decrypting under a cached key fails with none of the first four while
+/// nothing changes.
 pub struct Keystore {
     pub(super) process: PerProcess<Inner>,
 }

@@ -64,6 +64,18 @@ pub struct Health {
 }
 
 impl Keystore {
+    /// Report degraded operation, and counters. Works even when every other call fails.
+    ///
+    /// # Errors
+    /// `Forked` for a `memory:` keystore in a forked child; `OutOfMemory`.
+    ///
+    /// ```
+    /// # use kms::{Keystore, Options};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// let health = keystore.health()?;
+    /// assert!(!health.rotation_failing && !health.thread_stopped);
+    /// # Ok::<(), kms::Error>(())
+    /// ```
     pub fn health(&self) -> Result<Health> {
         let core = self.living_or_dead()?;
         // A keystore in trouble is what this call is for.

@@ -37,7 +37,21 @@ pub struct ImportParameters {
 }
 
 impl Keystore {
-    /// A fresh public key and token for importing material into an EXTERNAL key.
+    /// Create a wrapping key and a token for importing key material into an EXTERNAL key.
+    ///
+    /// # Errors
+    /// `UnsupportedOrigin` unless the origin of the key is EXTERNAL; `KeyNotFound` for an unknown key,
+    /// `UnsupportedAlias` for an alias in place of the key id; and the [errors of every call](Keystore#errors).
+    ///
+    /// ```
+    /// # use kms::{CreateKey, Keystore, Options, Origin, Wrapping};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// # let request = CreateKey { origin: Some(Origin::External), ..Default::default() };
+    /// # let key = keystore.create_key(&request)?;
+    /// let parameters = keystore.get_parameters_for_import(key, Wrapping::OaepSha256)?;
+    /// assert_eq!(parameters.public_key.len(), 294);
+    /// # Ok::<(), kms::Error>(())
+    /// ```
     pub fn get_parameters_for_import<'k>(
         &self,
         key_id: impl Into<KeyRef<'k>>,
@@ -71,8 +85,29 @@ impl Keystore {
         })
     }
 
-    /// Imports 32 bytes of material, wrapped with the public key of the token. Only the identical material is ever
-    /// accepted again. `expires`: when it is to be refused and erased; `None`: never.
+    /// Import 32 bytes of key material that are wrapped with the public key of the token. Once a key had material,
+    /// it accepts only the same material again.
+    ///
+    /// The material is refused and erased after `expires`; `None`: it does not expire.
+    ///
+    /// # Errors
+    /// `InvalidImportToken` or `ExpiredImportToken`; `InvalidKeyMaterial` for material that cannot be unwrapped, has
+    /// another size, or differs from that before; `InvalidArgument` for an expiry in the past; `StateModifiedFailed`
+    /// while the deletion of the key is pending; `UnsupportedOrigin` unless the origin of the key is EXTERNAL;
+    /// `KeyNotFound` for an unknown key, `UnsupportedAlias` for an alias in place of the key id; and the [errors of
+    /// every call](Keystore#errors).
+    ///
+    /// ```
+    /// # use kms::{CreateKey, Keystore, Options, Origin, Status, Wrapping};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// # let request = CreateKey { origin: Some(Origin::External), ..Default::default() };
+    /// # let key = keystore.create_key(&request)?;
+    /// let parameters = keystore.get_parameters_for_import(key, Wrapping::OaepSha256)?;
+    /// let wrapped = [0; 256]; // an HSM wraps the material with parameters.public_key
+    /// let error = keystore.import_key_material(key, &wrapped, &parameters.token, None).unwrap_err();
+    /// assert_eq!(error.status(), Status::InvalidKeyMaterial);
+    /// # Ok::<(), kms::Error>(())
+    /// ```
     pub fn import_key_material<'k>(
         &self,
         key_id: impl Into<KeyRef<'k>>,
@@ -96,7 +131,21 @@ impl Keystore {
         })
     }
 
-    /// Imports 32 bytes of material that this process has in the clear.
+    /// Import 32 bytes of key material that this process has in plaintext. Otherwise as
+    /// [`Keystore::import_key_material`].
+    ///
+    /// # Errors
+    /// Those of [`Keystore::import_key_material`] except those of the token.
+    ///
+    /// ```
+    /// # use kms::{CreateKey, KeyState, Keystore, Options, Origin};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// # let request = CreateKey { origin: Some(Origin::External), ..Default::default() };
+    /// # let key = keystore.create_key(&request)?;
+    /// keystore.import_raw_key_material(key, &[9; 32], None)?;
+    /// assert_eq!(keystore.describe_key(key)?.state, KeyState::Enabled);
+    /// # Ok::<(), kms::Error>(())
+    /// ```
     pub fn import_raw_key_material<'k>(
         &self,
         key_id: impl Into<KeyRef<'k>>,
@@ -110,7 +159,22 @@ impl Keystore {
         stack::swept(|| core.import(&id, expires, other, || Unwrapped::of_key(material)))
     }
 
-    /// Erases imported material at once. The key stays and waits for the identical material.
+    /// Erase imported key material at once. The key becomes PendingImport, and accepts only the same material again.
+    ///
+    /// # Errors
+    /// `UnsupportedOrigin` unless the origin of the key is EXTERNAL; `KeyNotFound` for an unknown key,
+    /// `UnsupportedAlias` for an alias in place of the key id; and the [errors of every call](Keystore#errors).
+    ///
+    /// ```
+    /// # use kms::{CreateKey, KeyState, Keystore, Options, Origin};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// # let request = CreateKey { origin: Some(Origin::External), ..Default::default() };
+    /// # let key = keystore.create_key(&request)?;
+    /// keystore.import_raw_key_material(key, &[9; 32], None)?;
+    /// keystore.delete_key_material(key)?;
+    /// assert_eq!(keystore.describe_key(key)?.state, KeyState::PendingImport);
+    /// # Ok::<(), kms::Error>(())
+    /// ```
     pub fn delete_key_material<'k>(&self, key_id: impl Into<KeyRef<'k>>) -> Result<()> {
         let core = self.core()?;
         let id = Core::id_only(key_id.into().as_str())?;

@@ -33,13 +33,37 @@ pub struct CreateKey {
 const KEY_BYTES: usize = 4096;
 
 impl Keystore {
-    /// Makes a key; Enabled with its first version, or PendingImport for an EXTERNAL one.
+    /// Create a key: Enabled with its first version, or PendingImport for the origin EXTERNAL.
+    ///
+    /// # Errors
+    /// `LimitExceeded` for a description above 8192 characters; `UnsupportedOperation` for an EXTERNAL key that is
+    /// to rotate; and the [errors of every call](Keystore#errors).
+    ///
+    /// ```
+    /// # use kms::{CreateKey, Interval, Keystore, Options};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// let request = CreateKey { description: "cards".into(), rotate_every: Some(Interval::parse("90d")?), ..Default::default() };
+    /// let key = keystore.create_key(&request)?;
+    /// assert_eq!(keystore.describe_key(key)?.description, "cards");
+    /// # Ok::<(), kms::Error>(())
+    /// ```
     pub fn create_key(&self, request: &CreateKey) -> Result<KeyId> {
         let made = self.core()?.create_keys(request, 1)?;
         made.first().copied().ok_or_else(|| Status::Internal.error("no key was made"))
     }
 
-    /// Makes `count` keys alike, 1 to 1000, in one transaction: all of them or none.
+    /// Create 1 to 1000 keys with the same options, in one transaction: all of them or none.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for another count; those of [`Keystore::create_key`].
+    ///
+    /// ```
+    /// # use kms::{CreateKey, Keystore, Options};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// let keys = keystore.create_keys(&CreateKey::default(), 100)?;
+    /// assert_eq!(keys.len(), 100);
+    /// # Ok::<(), kms::Error>(())
+    /// ```
     pub fn create_keys(&self, request: &CreateKey, count: usize) -> Result<Vec<KeyId>> {
         if !limits::KEYS_AT_ONCE.contains(&count) {
             return Err(
@@ -49,14 +73,39 @@ impl Keystore {
         self.core()?.create_keys(request, count)
     }
 
-    /// The key's metadata. `key` is a key id or `alias/NAME`.
+    /// Return the description of a key.
+    ///
+    /// # Errors
+    /// `KeyNotFound` or `AliasNotFound` for an unknown key; and the [errors of every call](Keystore#errors).
+    ///
+    /// ```
+    /// # use kms::{CreateKey, KeyState, Keystore, Options};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// # let key = keystore.create_key(&CreateKey::default())?;
+    /// let key = keystore.describe_key(key)?;
+    /// assert_eq!((key.state, key.version_count()), (KeyState::Enabled, 1));
+    /// # Ok::<(), kms::Error>(())
+    /// ```
     pub fn describe_key<'k>(&self, key: impl Into<KeyRef<'k>>) -> Result<Key> {
         let core = self.core()?;
         let id = core.resolve(key.into().as_str())?;
         Ok(core.shown(&core.key(&id)?.key))
     }
 
-    /// Replaces the whole description; at most 8192 characters, empty to delete it.
+    /// Replace the description of a key; at most 8192 characters, "" to delete it.
+    ///
+    /// # Errors
+    /// `LimitExceeded` for a longer text; `RejectedPendingDeletion`; `KeyNotFound` for an unknown key,
+    /// `UnsupportedAlias` for an alias in place of the key id; and the [errors of every call](Keystore#errors).
+    ///
+    /// ```
+    /// # use kms::{CreateKey, Keystore, Options};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// # let key = keystore.create_key(&CreateKey::default())?;
+    /// keystore.update_key_description(key, "card numbers")?;
+    /// assert_eq!(keystore.describe_key(key)?.description, "card numbers");
+    /// # Ok::<(), kms::Error>(())
+    /// ```
     pub fn update_key_description<'k>(&self, key_id: impl Into<KeyRef<'k>>, description: &str) -> Result<()> {
         check_description(description)?;
         let core = self.core()?;
@@ -65,7 +114,22 @@ impl Keystore {
         })
     }
 
-    /// Turns deletion protection on, with a reason that may be empty, or off. It refuses ScheduleKeyDeletion only.
+    /// Turn deletion protection on, with a reason that may be empty, or off with `None`. Only
+    /// [`Keystore::schedule_key_deletion`] is refused by it.
+    ///
+    /// # Errors
+    /// `LimitExceeded` for a reason above 8192 characters; `RejectedPendingDeletion`; `KeyNotFound` for an unknown
+    /// key, `UnsupportedAlias` for an alias in place of the key id; and the [errors of every call](Keystore#errors).
+    ///
+    /// ```
+    /// # use kms::{CreateKey, Keystore, Options, Status};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// # let key = keystore.create_key(&CreateKey::default())?;
+    /// keystore.set_deletion_protection(key, Some("used by the archive"))?;
+    /// let error = keystore.schedule_key_deletion(key, 30).unwrap_err();
+    /// assert_eq!(error.status(), Status::DeletionProtected);
+    /// # Ok::<(), kms::Error>(())
+    /// ```
     pub fn set_deletion_protection<'k>(&self, key_id: impl Into<KeyRef<'k>>, protection: Option<&str>) -> Result<()> {
         check_description(protection.unwrap_or_default())?;
         let core = self.core()?;
@@ -74,7 +138,20 @@ impl Keystore {
         })
     }
 
-    /// The key of a named subsystem, made on first use: `alias/acs/NAME`, one version for life, not deleted by users.
+    /// Return the key of a named subsystem of the program, and create it on first use. Its alias is
+    /// `alias/acs/NAME`; it has one version and is never deleted.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a name that is not 1 to 251 letters, digits, `_`, `/` or `-`; and the [errors of every
+    /// call](Keystore#errors).
+    ///
+    /// ```
+    /// # use kms::{Keystore, Options};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// let key = keystore.create_service_key("audit-log")?;
+    /// assert_eq!(keystore.create_service_key("audit-log")?, key);
+    /// # Ok::<(), kms::Error>(())
+    /// ```
     pub fn create_service_key(&self, name: &str) -> Result<KeyId> {
         let alias = crate::domain::alias::of_service(name)?;
         let core = self.core()?;
@@ -141,18 +218,64 @@ impl Keystore {
         damaged
     }
 
-    /// Makes a Disabled key Enabled; if a rotation became overdue meanwhile, it is carried out at once.
+    /// Enable a Disabled key. If its rotation became overdue meanwhile, it rotates first.
+    ///
+    /// # Errors
+    /// `StateModifiedFailed` in another state; `KeyNotFound` for an unknown key, `UnsupportedAlias` for an alias in
+    /// place of the key id; and the [errors of every call](Keystore#errors).
+    ///
+    /// ```
+    /// # use kms::{CreateKey, Keystore, Options};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// # let key = keystore.create_key(&CreateKey::default())?;
+    /// keystore.disable_key(key)?;
+    /// keystore.enable_key(key)?;
+    /// assert!(keystore.encrypt(key, b"4111 1111", &[]).is_ok());
+    /// # Ok::<(), kms::Error>(())
+    /// ```
     pub fn enable_key<'k>(&self, key_id: impl Into<KeyRef<'k>>) -> Result<()> {
         self.core()?.transition(key_id.into().as_str(), Operation::EnableKey, |_, _| Ok(()))
     }
 
-    /// Makes an Enabled key Disabled: nothing is encrypted or decrypted under it until it is enabled again.
+    /// Disable an Enabled key: it neither encrypts nor decrypts until it is enabled again. Other processes see it on
+    /// their next call.
+    ///
+    /// # Errors
+    /// `StateModifiedFailed` in another state; `KeyNotFound` for an unknown key, `UnsupportedAlias` for an alias in
+    /// place of the key id; and the [errors of every call](Keystore#errors).
+    ///
+    /// ```
+    /// # use kms::{CreateKey, Keystore, Options, Status};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// # let key = keystore.create_key(&CreateKey::default())?;
+    /// keystore.disable_key(key)?;
+    /// let error = keystore.encrypt(key, b"4111 1111", &[]).unwrap_err();
+    /// assert_eq!(error.status(), Status::RejectedDisabled);
+    /// # Ok::<(), kms::Error>(())
+    /// ```
     pub fn disable_key<'k>(&self, key_id: impl Into<KeyRef<'k>>) -> Result<()> {
         self.core()?.transition(key_id.into().as_str(), Operation::DisableKey, |_, _| Ok(()))
     }
 
-    /// Starts the waiting period of 7 to 366 days after which the key is destroyed. The period is counted by the clock of
-    /// the machine's boot, and DeleteDate is confirmed twice, an hour apart: a wrong wall clock can only delay it.
+    /// Start the waiting period of 7 to 366 days after which a key is destroyed. Until then, the deletion can be
+    /// cancelled.
+    ///
+    /// The period is counted by the boot clock of the machine, and its end is confirmed twice, an hour apart: a
+    /// wrong wall clock can only delay the deletion.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for another number of days; `StateModifiedFailed` if the deletion is pending already;
+    /// `DeletionProtected`; `UnsupportedOperation` for a service-managed key; `KeyNotFound` for an unknown key,
+    /// `UnsupportedAlias` for an alias in place of the key id; and the [errors of every call](Keystore#errors).
+    ///
+    /// ```
+    /// # use kms::{CreateKey, Keystore, Options};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// # let key = keystore.create_key(&CreateKey::default())?;
+    /// keystore.schedule_key_deletion(key, 30)?;
+    /// assert!(keystore.describe_key(key)?.delete_date().is_some());
+    /// # Ok::<(), kms::Error>(())
+    /// ```
     pub fn schedule_key_deletion<'k>(&self, key_id: impl Into<KeyRef<'k>>, days: i32) -> Result<()> {
         let core = self.core()?;
         deletion::check_days(days)?;
@@ -171,7 +294,21 @@ impl Keystore {
         })
     }
 
-    /// Returns a key in PendingDeletion to Enabled, or to PendingImport if it has no material.
+    /// Cancel a pending deletion. The key becomes Enabled, or PendingImport without material.
+    ///
+    /// # Errors
+    /// `StateModifiedFailed` in another state; `KeyNotFound` for an unknown key, `UnsupportedAlias` for an alias in
+    /// place of the key id; and the [errors of every call](Keystore#errors).
+    ///
+    /// ```
+    /// # use kms::{CreateKey, KeyState, Keystore, Options};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// # let key = keystore.create_key(&CreateKey::default())?;
+    /// keystore.schedule_key_deletion(key, 30)?;
+    /// keystore.cancel_key_deletion(key)?;
+    /// assert_eq!(keystore.describe_key(key)?.state, KeyState::Enabled);
+    /// # Ok::<(), kms::Error>(())
+    /// ```
     pub fn cancel_key_deletion<'k>(&self, key_id: impl Into<KeyRef<'k>>) -> Result<()> {
         self.core()?.transition(key_id.into().as_str(), Operation::CancelKeyDeletion, |key, _| {
             key.deletion = None;

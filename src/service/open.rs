@@ -129,6 +129,7 @@ impl Options {
         self
     }
 
+    /// Open the keystore without ever changing its file. Default: false.
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
         self
@@ -207,7 +208,23 @@ impl Options {
 }
 
 impl Keystore {
-    /// Opens the keystore at `location`: a path, `sqlite:PATH` or `memory:`.
+    /// Open the keystore at `location`: a path, `sqlite:PATH` or `memory:`. Other threads and processes may have it
+    /// open.
+    ///
+    /// # Errors
+    /// * `MissingParameter` without a root key; `InvalidArgument` for more than one, or for a malformed location.
+    /// * `KeystoreNotFound` where there is none, without [`Options::create`]; `NotAKeystore`, `KeystoreTooNew`,
+    ///   `KeystoreCorrupt`.
+    /// * `WrongRootKey`; `RootKeyUnavailable` for a key file or a callback that fails.
+    /// * `KeystoreRolledBack` or `AnchorUnavailable` by the anchor; `KeystoreSecondPath` for a file with two paths.
+    /// * `KeystoreBusy`, `KeystoreIo`, `OutOfMemory`, `RandomFailed`.
+    ///
+    /// ```
+    /// # use kms::{Keystore, Options};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// # Ok::<(), kms::Error>(())
+    /// ```
     pub fn open(location: &str, options: &Options) -> Result<Self> {
         stack::swept(|| Self::open_unswept(location, options))
     }

@@ -67,7 +67,18 @@ impl Keystore {
         )
     }
 
-    /// The roots that open the keystore, in the order in which they were added.
+    /// Return the root slots, at most 8, in the order in which they were added.
+    ///
+    /// # Errors
+    /// The [errors of every call](Keystore#errors).
+    ///
+    /// ```
+    /// # use kms::{Keystore, Options};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// let slots = keystore.list_root_slots()?;
+    /// assert!(slots.len() == 1 && slots[0].opened_this_handle);
+    /// # Ok::<(), kms::Error>(())
+    /// ```
     pub fn list_root_slots(&self) -> Result<Vec<RootSlot>> {
         self.core()?.store.root_slots()
     }

@@ -46,8 +46,22 @@ pub struct TickReport {
 }
 
 impl Keystore {
-    /// Makes a new version of a key and promotes it to primary, whether or not a policy is on; the service calls this
-    /// CreateKeyVersion. The schedule restarts. `key` is a key id or `alias/NAME`.
+    /// Rotate a key: create a new version and make it the primary, whether or not a policy is on. The next interval
+    /// starts now. The service has this call as CreateKeyVersion.
+    ///
+    /// # Errors
+    /// `KeyNotFound` or `AliasNotFound` for an unknown key; `RejectedDisabled`, `RejectedPendingDeletion` or
+    /// `RejectedPendingImport` by the key's state; `UnsupportedOperation` for EXTERNAL and service-managed keys; and
+    /// the [errors of every call](Keystore#errors).
+    ///
+    /// ```
+    /// # use kms::{CreateKey, Keystore, Options};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// # let key = keystore.create_key(&CreateKey::default())?;
+    /// let version = keystore.rotate(key)?;
+    /// assert_eq!(keystore.describe_key(key)?.primary.map(|primary| primary.id), Some(version));
+    /// # Ok::<(), kms::Error>(())
+    /// ```
     pub fn rotate<'k>(&self, key: impl Into<KeyRef<'k>>) -> Result<VersionId> {
         let core = self.core()?;
         let id = core.resolve(key.into().as_str())?;
@@ -61,7 +75,22 @@ impl Keystore {
         done.value.ok_or_else(|| Status::Internal.error("a rotated key has no primary"))
     }
 
-    /// Turns automatic rotation on with an interval, or off. If that makes the key overdue it rotates at once.
+    /// Set the rotation interval of a key; `None`: turn automatic rotation off. A key that becomes overdue by it
+    /// rotates at once.
+    ///
+    /// # Errors
+    /// `RejectedDisabled`, `RejectedPendingDeletion` or `RejectedPendingImport` by the key's state;
+    /// `UnsupportedOperation` for EXTERNAL and service-managed keys; `KeyNotFound` for an unknown key,
+    /// `UnsupportedAlias` for an alias in place of the key id; and the [errors of every call](Keystore#errors).
+    ///
+    /// ```
+    /// # use kms::{CreateKey, Interval, Keystore, Options, Rotation};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// # let key = keystore.create_key(&CreateKey::default())?;
+    /// keystore.update_rotation_policy(key, Some(Interval::from_seconds(3600)?))?;
+    /// assert_eq!(keystore.describe_key(key)?.automatic_rotation(), Rotation::Enabled);
+    /// # Ok::<(), kms::Error>(())
+    /// ```
     pub fn update_rotation_policy<'k>(
         &self,
         key_id: impl Into<KeyRef<'k>>,
@@ -83,7 +112,18 @@ impl Keystore {
         Ok(())
     }
 
-    /// Does all that is due now: rotations, and the destruction of keys whose deletion was seen to be due twice.
+    /// Run one pass: rotate all keys that are due, and destroy those whose waiting period is over. The rotation
+    /// thread does this by itself.
+    ///
+    /// # Errors
+    /// The [errors of every call](Keystore#errors); what was committed before stays.
+    ///
+    /// ```
+    /// # use kms::{Keystore, Options};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// assert_eq!(keystore.tick()?.rotated, 0);
+    /// # Ok::<(), kms::Error>(())
+    /// ```
     pub fn tick(&self) -> Result<TickReport> {
         let core = self.core()?;
         core.run_due(&core.clock.now(), &|| false)

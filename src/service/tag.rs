@@ -9,7 +9,22 @@ use crate::error::{Result, Status};
 use crate::sys::memory;
 
 impl Keystore {
-    /// Sets tags; a name that the key has already gets the new value. At most ten on a key.
+    /// Set tags of a key. A tag that the key has already is replaced. A key has at most ten tags, a name 1 to 128
+    /// and a value at most 256 characters.
+    ///
+    /// # Errors
+    /// `LimitExceeded` for an eleventh tag; `InvalidArgument` for other characters than `a-zA-Z0-9/_-.+=@:`;
+    /// `RejectedPendingDeletion`; `KeyNotFound` for an unknown key, `UnsupportedAlias` for an alias in place of the
+    /// key id; and the [errors of every call](Keystore#errors).
+    ///
+    /// ```
+    /// # use kms::{CreateKey, Keystore, Options};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// # let key = keystore.create_key(&CreateKey::default())?;
+    /// keystore.tag_resource(key, &[("team", "payments")])?;
+    /// assert_eq!(keystore.list_resource_tags(key)?, [("team".to_owned(), "payments".to_owned())]);
+    /// # Ok::<(), kms::Error>(())
+    /// ```
     pub fn tag_resource<'k>(&self, key_id: impl Into<KeyRef<'k>>, tags: &[(&str, &str)]) -> Result<()> {
         for (name, value) in tags {
             tag::check_name(name)?;
@@ -42,7 +57,21 @@ impl Keystore {
         Ok(())
     }
 
-    /// Removes tags by name; a name that the key doesn't have is passed over.
+    /// Remove tags of a key by name. Names that the key does not have are ignored.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for an invalid name; `RejectedPendingDeletion`; `KeyNotFound` for an unknown key,
+    /// `UnsupportedAlias` for an alias in place of the key id; and the [errors of every call](Keystore#errors).
+    ///
+    /// ```
+    /// # use kms::{CreateKey, Keystore, Options};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// # let key = keystore.create_key(&CreateKey::default())?;
+    /// keystore.tag_resource(key, &[("team", "payments")])?;
+    /// keystore.untag_resource(key, &["team"])?;
+    /// assert!(keystore.list_resource_tags(key)?.is_empty());
+    /// # Ok::<(), kms::Error>(())
+    /// ```
     pub fn untag_resource<'k>(&self, key_id: impl Into<KeyRef<'k>>, names: &[&str]) -> Result<()> {
         names.iter().try_for_each(|name| tag::check_name(name))?;
         let core = self.core()?;
@@ -59,7 +88,20 @@ impl Keystore {
         Ok(())
     }
 
-    /// A key's tags, name and value, in the order of names.
+    /// Return the tags of a key, at most ten names and values, in the order of names.
+    ///
+    /// # Errors
+    /// `KeyNotFound` for an unknown key, `UnsupportedAlias` for an alias in place of the key id; and the [errors of
+    /// every call](Keystore#errors).
+    ///
+    /// ```
+    /// # use kms::{CreateKey, Keystore, Options};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// # let key = keystore.create_key(&CreateKey::default())?;
+    /// keystore.tag_resource(key, &[("team", "payments")])?;
+    /// assert_eq!(keystore.list_resource_tags(key)?.len(), 1);
+    /// # Ok::<(), kms::Error>(())
+    /// ```
     pub fn list_resource_tags<'k>(&self, key_id: impl Into<KeyRef<'k>>) -> Result<Vec<(String, String)>> {
         let core = self.core()?;
         let id = Core::id_only(key_id.into().as_str())?;

@@ -8,12 +8,25 @@ use crate::store::{Fault, Verifier};
 use crate::sys::{stack, sync};
 
 impl Keystore {
-    /// Checks the whole keystore: that each row is authentic, is the newest copy, is found by each index, that none is
-    /// missing and none was added, and that all material can be unsealed. At last checks that each page of the file
-    /// belongs to one table or index, or is free. Ok only if all is well.
+    /// Check the whole keystore: that each row is authentic and the newest copy, that no row is missing or added,
+    /// that each index is right, that all material can be unsealed, and that each page of the file has one owner.
     ///
-    /// It may run beside everything else: it reads rows for a few milliseconds at a time, and changes wait for the check of
-    /// the pages. `visit` is told each fault, and ends the walk by returning false; no lock is held while it runs.
+    /// Other calls continue meanwhile: the check reads rows for a few milliseconds at a time, and changes wait for
+    /// the check of the pages. `visit` is called with each fault, with no lock held; it returns false to end the
+    /// check.
+    ///
+    /// # Errors
+    /// `KeystoreCorrupt` with the text of the first fault; and the [errors of every call](Keystore#errors).
+    ///
+    /// ```
+    /// # use kms::{Keystore, Options};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// keystore.verify(|fault| {
+    ///     eprintln!("{:?}: {}", fault.key, fault.error);
+    ///     true
+    /// })?;
+    /// # Ok::<(), kms::Error>(())
+    /// ```
     pub fn verify(&self, mut visit: impl FnMut(&Fault) -> bool) -> Result<()> {
         let core = self.core()?;
         let mut verifier = Verifier::default();

@@ -97,7 +97,21 @@ impl Keystore {
         }
     }
 
-    /// One version of a key, and whether it is the primary. `key` is a key id or `alias/NAME`.
+    /// Return a version of a key, and whether it is the primary.
+    ///
+    /// # Errors
+    /// `KeyVersionNotFound`; `KeyNotFound` or `AliasNotFound` for an unknown key; and the [errors of every
+    /// call](Keystore#errors).
+    ///
+    /// ```
+    /// # use kms::{CreateKey, Keystore, Options};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// # let key = keystore.create_key(&CreateKey::default())?;
+    /// let version = keystore.rotate(key)?;
+    /// let (version, is_primary) = keystore.describe_key_version(key, &version.to_string())?;
+    /// assert!(version.number == 2 && is_primary);
+    /// # Ok::<(), kms::Error>(())
+    /// ```
     pub fn describe_key_version<'k>(&self, key: impl Into<KeyRef<'k>>, version_id: &str) -> Result<(Version, bool)> {
         let core = self.core()?;
         let id = core.resolve(key.into().as_str())?;

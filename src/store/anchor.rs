@@ -20,9 +20,15 @@ use crate::sys::fork;
 
 /// Keeps the anchor's record outside of the library: a TPM's counter, a remote service.
 pub trait AnchorStore: Send + Sync {
-    /// The record that was put last; empty if there was none yet.
+    /// Return the record that was put last; empty if there was none yet.
+    ///
+    /// # Errors
+    /// Any error; the call that needed the record fails with it.
     fn get(&self) -> Result<Vec<u8>>;
-    /// Keeps a record of 104 bytes for good. It holds no secret.
+    /// Keep a record of 104 bytes durably. It holds no secret.
+    ///
+    /// # Errors
+    /// Any error; the change that was to be anchored then fails with it.
     fn put(&self, record: &[u8]) -> Result<()>;
 }
 

@@ -19,10 +19,16 @@ use crate::sys::secret::Secret;
 /// (see [`Options::root_callback`](crate::Options::root_callback)). Never public-key encryption: anybody can encrypt, and
 /// so put a keystore of their own in the place of yours.
 pub trait RootWrapper: Send + Sync {
-    /// Encrypts the 32 bytes of `root` and authenticates them together with `aad`.
+    /// Encrypt the 32 bytes of `root` and authenticate them together with `aad`.
+    ///
+    /// # Errors
+    /// Any error, usually [`RootKeyUnavailable`](crate::Status::RootKeyUnavailable).
     fn wrap(&self, root: &[u8], aad: &[u8]) -> Result<Vec<u8>>;
-    /// Decrypts what `wrap` returned, and fails unless `aad` is what it was wrapped with. `aad` is empty for a slot that
+    /// Decrypt what `wrap` returned, and fails unless `aad` is what it was wrapped with. `aad` is empty for a slot that
     /// keystore format 1 made.
+    ///
+    /// # Errors
+    /// Any error, usually [`RootKeyUnavailable`](crate::Status::RootKeyUnavailable); always for another `aad`.
     fn unwrap(&self, wrapped: &[u8], aad: &[u8]) -> Result<Plaintext>;
 }
 

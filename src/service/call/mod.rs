@@ -37,8 +37,21 @@ pub struct CallFailed {
 }
 
 impl Keystore {
-    /// Carries out `action` ("Encrypt") with the parameters in `request` (a JSON object) and gives the JSON response, which
-    /// is the only copy of a plaintext that is left: wipe it.
+    /// Carry out an action (`Encrypt`) whose parameters are a JSON object, and return the JSON response.
+    /// `docs/actions.md` lists all actions. A response may hold a plaintext: wipe it.
+    ///
+    /// # Errors
+    /// [`CallFailed`] with the error of the typed call, and the service's error body; `UnknownAction`;
+    /// `InvalidArgument` or `MissingParameter` for a parameter.
+    ///
+    /// ```
+    /// # use kms::{CreateKey, Keystore, Options};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// # let key = keystore.create_key(&CreateKey::default())?;
+    /// let response = keystore.call("CreateAlias", &format!(r#"{{"KeyId": "{key}", "AliasName": "alias/cards"}}"#));
+    /// assert!(response.is_ok_and(|json| json.contains("RequestId")));
+    /// # Ok::<(), kms::Error>(())
+    /// ```
     pub fn call(&self, action: &str, request: &str) -> std::result::Result<String, CallFailed> {
         let mut explanation = Response::new();
         let done = self.dispatch(action, request, &mut explanation);
