@@ -11,21 +11,22 @@ use crate::error::{Error, Status};
 #[repr(i32)]
 #[non_exhaustive]
 pub enum EventKind {
-    /// A key has a new version, which is its primary now.
+    /// A key has a new primary version.
     Rotated = 1,
-    /// A due rotation could not be stored; encryption goes on under the old primary, and it is tried again.
+    /// A due rotation could not be stored. Encryption continues under the old primary version, and the rotation is tried
+    /// again.
     RotationFailed = 2,
-    /// A key and all its material are gone.
+    /// A key was destroyed with all its versions.
     KeyDestroyed = 3,
-    /// A key's waiting period is over and its deletion date is reached; it is destroyed when that is confirmed in an hour.
+    /// The waiting period of a key is over. The key is destroyed when that is confirmed in an hour.
     DeletionDue = 4,
-    /// A key's newest version was created in the future: a clock is or was wrong.
+    /// The newest version of a key was created in the future: a clock is or was wrong.
     ClockSuspect = 5,
-    /// A key's row can't be read.
+    /// The row of a key cannot be read.
     KeyDamaged = 6,
     /// The rotation thread has stopped; every further call fails.
     ThreadStopped = 7,
-    /// Imported material has expired and was erased; the key waits for it to be imported again.
+    /// Imported material expired and was erased. The key waits until the same material is imported again.
     MaterialExpired = 8,
     /// The keystore's file was replaced or removed, or overwritten with another history of the keystore.
     KeystoreReplaced = 9,

@@ -1,11 +1,11 @@
 //! The use cases: what a program can ask of a keystore.
 //!
-//! * `handle`: an open keystore; `shared`: its state, and how calls read and change the store. `open`: options, opening. `key`, `version`, `rotation`, `crypt`, `data_key`, `import`, `alias`, `tag`: the
-//!   operations.
-//! * `pages`: lists as iterators. `batch`: many records in one call. `plaintext`: how long a plaintext may be. `target`: where the results of calls go.
-//! * `cache`: keys in memory. `thread`: what each thread keeps for the hot path, in `slots`. `ticker`: the rotation clock.
-//! * `key_ref`, `name`: how arguments name keys. `call`: all of it once more, by action names and JSON.
-//! * `event`, `delivery`, `health`, `verify`: what a keystore tells of itself.
+//! * `handle`: an open keystore. `shared`: its state, and how calls read and change the store. `open`: options, opening.
+//! * `key`, `version`, `rotation`, `crypt`, `data_key`, `import`, `alias`, `tag`, `root`, `backup`: the operations.
+//! * `batch`: many records in one call. `pages`: lists as iterators. `plaintext`: how long a plaintext may be.
+//! * `key_ref`, `name`: how arguments name keys. `target`: where the results of calls go.
+//! * `cache`: keys in memory. `thread`: what each thread keeps for the hot path, in `slots`. `ticker`: the rotation thread.
+//! * `call`: every operation by action name and JSON. `event`, `delivery`, `health`, `verify`: the condition of a keystore.
 
 mod alias;
 mod batch;

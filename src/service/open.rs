@@ -18,7 +18,16 @@ use crate::sys::fork::PerProcess;
 use crate::sys::secret::{Arena, KEY_LEN};
 use crate::sys::{memory, stack, waiting};
 
-/// Options of [`Keystore::open`]. Exactly one root setter must be called.
+/// The options of [`Keystore::open`]. Exactly one root key must be set.
+///
+/// ```no_run
+/// use kms::{Keystore, Options};
+///
+/// # fn main() -> kms::Result<()> {
+/// let keystore = Keystore::open("keys.db", &Options::new().root_key_file("root.key").create(true))?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Options {
     roots: Vec<Root>,
@@ -65,12 +74,12 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Create off, rotation thread on.
+    /// Create the default options: `create` off, the rotation thread on, no root key.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A root key of 32 bytes, which are not all zero.
+    /// Set a root key of 32 bytes, which are not all zero.
     pub fn root_key(mut self, key: &[u8]) -> Self {
         let invalid = |text: &'static str| Status::InvalidArgument.error(text);
         let kept = stack::swept(|| match <[u8; KEY_LEN]>::try_from(key).map(Zeroizing::new) {
@@ -85,14 +94,14 @@ impl Options {
         self
     }
 
-    /// A regular file of exactly 32 bytes that belongs to the process's user or to root. Its group may read it, others may
-    /// not. Made together with the keystore by `create`.
+    /// Set the path of a root key file: a regular file of exactly 32 bytes that belongs to the user of the process
+    /// or to root. Its group may read it, others may not. [`Options::create`] makes it together with the keystore.
     pub fn root_key_file(mut self, path: impl Into<std::path::PathBuf>) -> Self {
         self.roots.push(Root::File(path.into()));
         self
     }
 
-    /// A passphrase, stretched by Argon2id (64 MiB, 3 passes: a fraction of a second at open).
+    /// Set a root passphrase, which Argon2id stretches (64 MiB, 3 passes: a fraction of a second at open).
     pub fn root_passphrase(mut self, passphrase: &[u8]) -> Self {
         if passphrase.is_empty() {
             self.invalid = Some(Status::InvalidArgument.error("the passphrase is empty"));
@@ -111,19 +120,21 @@ impl Options {
         self
     }
 
-    /// An HSM, a TPM, a cloud KMS: called at open, with no lock held.
+    /// Set a root callback: an HSM, a TPM or a cloud KMS, which is called at open with no lock held.
     ///
-    /// It must be authenticated symmetric encryption that binds `aad`: an AEAD such as AES-256-GCM, by a key that stays
-    /// outside. Never public-key encryption: whoever writes the keystore's file could encrypt a root key of their own, and
-    /// put a keystore in the place of yours. `aad` is text of at most 128 bytes, for this purpose and this keystore. A
-    /// device that takes none can encrypt `aad` before the key and compare it afterwards. When a slot is made, the library
-    /// tries that the callback unwraps with the same `aad` and not with another.
+    /// It must use authenticated symmetric encryption that binds `aad`, such as AES-256-GCM, with a key that stays
+    /// outside. Never use public-key encryption: anybody who can write the file could encrypt a root key of their
+    /// own and replace the keystore.
+    ///
+    /// `aad` is text of at most 128 bytes, for this purpose and this keystore. A device without `aad` can encrypt it
+    /// before the key and compare it afterwards. When a slot is made, the library checks that the callback unwraps
+    /// with the same `aad` and not with another.
     pub fn root_callback(mut self, wrapper: Arc<dyn RootWrapper>) -> Self {
         self.roots.push(Root::Callback(wrapper));
         self
     }
 
-    /// Makes the keystore (and its root key file) if there is none.
+    /// Create the keystore, and its root key file, if there is none. Default: false.
     pub fn create(mut self, create: bool) -> Self {
         self.create = create;
         self
@@ -135,47 +146,52 @@ impl Options {
         self
     }
 
-    /// Whether a thread of the library rotates keys; on unless a clock is set. Without it, call [`Keystore::tick`].
+    /// Turn the rotation thread on or off. Default: on, unless a clock is set. Without it, call [`Keystore::tick`].
     pub fn rotation_thread(mut self, on: bool) -> Self {
         self.rotation_thread = Some(on);
         self
     }
 
-    /// How long a call waits for other processes; 5 s by default.
+    /// Set how long a call waits for other processes. Default: 5 s.
     pub fn busy_timeout(mut self, timeout: Duration) -> Self {
         self.busy_timeout = timeout;
         self
     }
 
-    /// How many keys, and how many key versions, are kept in memory; 32,768 by default. Each
-    /// thread also keeps so many that are ready for use.
+    /// Set how many keys, and how many key versions, the cache keeps. Default: 32,768. Each thread keeps as many
+    /// that are ready for use.
     pub fn cache_keys(mut self, keys: usize) -> Self {
         self.cache_keys = keys.max(1);
         self
     }
 
-    /// A clock of the caller's, which turns the rotation thread off unless that is asked for.
+    /// Set a clock, which turns the rotation thread off unless [`Options::rotation_thread`] turns it on.
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Arc::new(clock);
         self
     }
 
-    /// Told about rotations and troubles; see [`Event`]. With the rotation thread, a thread of its own tells one event after
-    /// the other; up to 1024 wait, and [`crate::Health`] counts those that are dropped. Closing waits up to 5 s for it. Without
-    /// the rotation thread, or while no thread can be started, the call that made an event tells it before it returns.
+    /// Set the handler of [`Event`]s: rotations, destroyed keys, failures. It may call the library but must not drop
+    /// the keystore.
+    ///
+    /// With a rotation thread, a further thread calls it with one event after the other. Up to 1024 events wait;
+    /// [`Health`](crate::Health) counts those that are dropped. Closing waits up to 5 s for it. Without a rotation
+    /// thread, the call that made an event calls the handler before it returns.
     pub fn on_event(mut self, handler: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.events = Some(Arc::new(handler));
         self
     }
 
-    /// A file outside of the keystore's volume that holds its newest generation, so that an older copy of the whole
-    /// keystore is refused. Made with the keystore; for one that is there already, make an empty file first.
+    /// Set the path of an anchor: a file outside of the volume of the keystore that holds its newest generation, so
+    /// that an older copy of the whole keystore is refused. It is made with the keystore; for an existing keystore,
+    /// make an empty file first.
     pub fn anchor_file(mut self, path: impl Into<std::path::PathBuf>) -> Self {
         self.anchor = Some(Anchor::File(path.into()));
         self
     }
 
-    /// As [`Options::anchor_file`], where the record is kept by the caller. Called with no lock held.
+    /// Set an anchor whose record the program keeps, as [`Options::anchor_file`] does otherwise. It is called with
+    /// no lock held.
     pub fn anchor_callback(mut self, store: Arc<dyn AnchorStore>) -> Self {
         self.anchor = Some(Anchor::Callback(store));
         self

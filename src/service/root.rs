@@ -7,13 +7,23 @@ use crate::store::{NewSlot, RootSlot};
 use crate::sys::stack;
 
 impl Keystore {
-    /// Makes the root of `new` the only one that opens the keystore: all root slots are replaced, and open handles go on.
+    /// Make the root key of `new` the only one that opens the keystore: it replaces all root slots. Open handles
+    /// continue to work. The former root keys still open copies that were made before.
     ///
-    /// Of the options, the root counts, and `create` for a root key file that isn't there. Copies made before are still
-    /// opened by the old roots. A callback may be the same as before, to wrap the root key anew by it.
+    /// Of the options, the root key counts, and `create` for a root key file that does not exist. A callback may be
+    /// the same as before, to wrap the store root key again.
     ///
     /// # Errors
-    /// `RootSlotExists` for a root that opens the keystore already.
+    /// `RootSlotExists` for a root key that opens the keystore already; those of the root key, as in
+    /// [`Keystore::open`]; and the [errors of every call](Keystore#errors).
+    ///
+    /// ```
+    /// # use kms::{Keystore, Options};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// keystore.change_root(&Options::new().root_passphrase(b"correct horse"))?;
+    /// assert_eq!(keystore.list_root_slots()?.len(), 1);
+    /// # Ok::<(), kms::Error>(())
+    /// ```
     pub fn change_root(&self, new: &Options) -> Result<()> {
         let core = self.core()?;
         stack::swept(|| {
@@ -27,13 +37,24 @@ impl Keystore {
         })
     }
 
-    /// Has the root of `new` open the keystore too: a recovery key beside a passphrase. At most 8 roots open a keystore.
+    /// Add a root slot, so that the root key of `new` opens the keystore too: a recovery key beside a passphrase. A
+    /// keystore has at most 8.
     ///
-    /// Of the options, the root counts, and `create` for a root key file that isn't there. `label` has at most 255 bytes; it
-    /// is not secret.
+    /// Of the options, the root key counts, and `create` for a root key file that does not exist. `label` has at
+    /// most 255 bytes and is not secret.
     ///
     /// # Errors
-    /// `RootSlotExists` for a root that opens the keystore already; `LimitExceeded` for a ninth.
+    /// `RootSlotExists` for a root key that opens the keystore already; `LimitExceeded` for a ninth slot; those of
+    /// the root key, as in [`Keystore::open`]; and the [errors of every call](Keystore#errors).
+    ///
+    /// ```
+    /// # use kms::{Keystore, Options};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// let slot = keystore.add_root_slot(&Options::new().root_key(&[8; 32]), Some("recovery"))?;
+    /// assert_eq!(keystore.list_root_slots()?.len(), 2);
+    /// keystore.remove_root_slot(&slot.to_string())?;
+    /// # Ok::<(), kms::Error>(())
+    /// ```
     pub fn add_root_slot(&self, new: &Options, label: Option<&str>) -> Result<SlotId> {
         let core = self.core()?;
         stack::swept(|| {
@@ -47,11 +68,12 @@ impl Keystore {
         })
     }
 
-    /// Removes a root slot: its root no longer opens the keystore. Open handles go on, and copies made before are still
-    /// opened by it. The slot that opened this handle may be removed too.
+    /// Remove a root slot: its root key no longer opens the keystore, except copies that were made before. Open
+    /// handles continue to work, even one that this root key opened.
     ///
     /// # Errors
-    /// `RootSlotNotFound`; `UnsupportedOperation` for the last slot.
+    /// `RootSlotNotFound`; `UnsupportedOperation` for the last slot; `InvalidArgument` for an empty id; and the
+    /// [errors of every call](Keystore#errors).
     pub fn remove_root_slot(&self, slot_id: &str) -> Result<()> {
         let core = self.core()?;
         if slot_id.is_empty() {
