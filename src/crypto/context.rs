@@ -181,8 +181,10 @@ fn check_limit(encoded_len: usize) -> Result<()> {
 
 #[cold]
 fn too_long(encoded_len: usize) -> Error {
-    Status::LimitExceeded
-        .error(format!("an encryption context of {encoded_len} bytes; at most {} are allowed", limits::CONTEXT_BYTES))
+    Status::LimitExceeded.error(format!(
+        "the encryption context has {encoded_len} encoded bytes; shorten it to at most {}",
+        limits::CONTEXT_BYTES
+    ))
 }
 
 #[cold]

@@ -39,7 +39,8 @@ impl Argon2Params {
         let cheap = self.memory_kib < MIN_MEMORY_KIB || self.passes < MIN_PASSES;
         let work = self.work_kib();
         if !defined || cheap || self.memory_kib > MAX_MEMORY_KIB || self.lanes > MAX_LANES || work > MAX_WORK_KIB {
-            return Err(Status::KeystoreCorrupt.error("a passphrase slot asks for an impossible Argon2 cost"));
+            return Err(Status::KeystoreCorrupt
+                .error("a passphrase slot has an invalid Argon2 cost; restore the keystore from a backup"));
         }
         Ok(())
     }
@@ -62,7 +63,8 @@ impl Argon2Params {
     pub fn decode(bytes: &[u8; ENCODED]) -> Result<Self> {
         let (words, _) = bytes.as_chunks::<4>();
         let [memory, passes, lanes] = words else {
-            return Err(Status::KeystoreCorrupt.error("a passphrase slot without its Argon2 cost"));
+            return Err(Status::KeystoreCorrupt
+                .error("a passphrase slot has no Argon2 cost; restore the keystore from a backup"));
         };
         let params = Self {
             memory_kib: u32::from_be_bytes(*memory),
@@ -86,7 +88,7 @@ pub fn derive(passphrase: &[u8], salt: &[u8; SALT], params: &Argon2Params) -> Re
 fn stretch(passphrase: &[u8], salt: &[u8; SALT], params: &Argon2Params) -> Result<Zeroizing<[u8; 32]>> {
     let failed = |error: argon2::Error| Status::Internal.error(format!("Argon2 failed: {error}"));
     if passphrase.len() > argon2::MAX_PWD_LEN {
-        return Err(Status::InvalidArgument.error("the passphrase is too long"));
+        return Err(Status::InvalidArgument.error("the passphrase is too long; use at most 1 MiB"));
     }
     let argon_params = Params::new(params.memory_kib, params.passes, params.lanes, Some(32)).map_err(failed)?;
     let mut memory: Vec<Block> = Vec::new();

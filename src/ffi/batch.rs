@@ -99,7 +99,7 @@ impl Records {
         match first {
             None => Ok(()),
             Some((at, error)) => Err(Status::BatchPartial
-                .error(format!("{failed} of {} records failed; record {at} the first: {error}", self.count))),
+                .error(format!("{failed} of {} records failed; the first is record {at}: {error}", self.count))),
         }
     }
 

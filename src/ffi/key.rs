@@ -83,7 +83,7 @@ pub fn policy(enable: i32, interval_s: i64) -> Result<Option<Interval>> {
         (true, _) => Interval::from_seconds(interval_s).map(Some),
         (false, 0) => Ok(None),
         (false, _) => Err(Status::InvalidArgument
-            .error("a rotation interval was given while automatic rotation is off; enable it, or pass 0")),
+            .error("rotation_interval_s must be 0 while automatic rotation is off; enable rotation, or pass 0")),
     }
 }
 

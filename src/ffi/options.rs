@@ -91,7 +91,9 @@ pub unsafe extern "C" fn kms_options_set_root_key(
     guard(|| unsafe {
         let key = ptr::slice(key, key_len, "key")?;
         if key.len() != crate::sys::secret::KEY_LEN {
-            return Err(Status::InvalidArgument.error("a root key has exactly 32 bytes"));
+            return Err(
+                Status::InvalidArgument.error(format!("the root key must have exactly 32 bytes, not {}", key.len()))
+            );
         }
         if key.iter().all(|byte| *byte == 0) {
             return Err(Status::InvalidArgument.error(ALL_ZEROS));
@@ -131,7 +133,7 @@ pub unsafe extern "C" fn kms_options_set_root_passphrase(
     guard(|| unsafe {
         let passphrase = ptr::slice(passphrase, passphrase_len, "passphrase")?;
         if passphrase.is_empty() {
-            return Err(Status::InvalidArgument.error("the passphrase is empty"));
+            return Err(Status::InvalidArgument.error("the passphrase is empty; pass at least 1 byte"));
         }
         let passphrase = passphrase_of(passphrase)?;
         set(options, |o| o.root_passphrase_owned(passphrase))
@@ -160,7 +162,7 @@ pub unsafe extern "C" fn kms_options_set_root_callback(
     // SAFETY: by the header's contract.
     guard(|| unsafe {
         let (Some(wrap), Some(unwrap)) = (wrap, unwrap) else {
-            return Err(Status::InvalidArgument.error("wrap and unwrap must both be given"));
+            return Err(Status::InvalidArgument.error("wrap or unwrap is NULL; pass both functions"));
         };
         set(options, |o| o.root_callback(Arc::new(Callback { wrap, unwrap, user: User(user) })))
     })
@@ -225,7 +227,7 @@ pub unsafe extern "C" fn kms_options_set_cache_keys(options: *mut kms_options_t,
     // SAFETY: by the header's contract.
     guard(|| unsafe {
         if keys == 0 {
-            return Err(Status::InvalidArgument.error("0 keys in memory; at least 1 must be kept"));
+            return Err(Status::InvalidArgument.error("the cache must keep at least 1 key, not 0"));
         }
         set(options, |o| o.cache_keys(keys))
     })
@@ -287,7 +289,7 @@ pub unsafe extern "C" fn kms_options_set_anchor_callback(
     // SAFETY: by the header's contract.
     guard(|| unsafe {
         let (Some(get), Some(put)) = (get, put) else {
-            return Err(Status::InvalidArgument.error("get or put is NULL; an anchor needs both"));
+            return Err(Status::InvalidArgument.error("get or put is NULL; pass both functions"));
         };
         set(options, |o| o.anchor_callback(Arc::new(AnchorCallback { get, put, user: User(user) })))
     })

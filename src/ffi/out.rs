@@ -22,7 +22,7 @@ impl Out {
         // SAFETY: the caller's promise.
         *unsafe { ptr::exclusive(len, what) }? = 0;
         if !buffer.is_null() && isize::try_from(cap).is_err() {
-            return Err(Status::InvalidArgument.error("the capacity of the output is impossible"));
+            return Err(Status::InvalidArgument.error("out_cap is larger than any buffer; pass the size of the buffer"));
         }
         Ok(Self { buffer, cap, len, needed: 0 })
     }

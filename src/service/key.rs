@@ -66,9 +66,7 @@ impl Keystore {
     /// ```
     pub fn create_keys(&self, request: &CreateKey, count: usize) -> Result<Vec<KeyId>> {
         if !limits::KEYS_AT_ONCE.contains(&count) {
-            return Err(
-                Status::InvalidArgument.error(format!("{count} keys at once; 1 to 1000 can be made by one call"))
-            );
+            return Err(Status::InvalidArgument.error(format!("one call creates 1 to 1000 keys, not {count}")));
         }
         self.core()?.create_keys(request, count)
     }

@@ -104,7 +104,7 @@ impl Options {
     /// Set a root passphrase, which Argon2id stretches (64 MiB, 3 passes: a fraction of a second at open).
     pub fn root_passphrase(mut self, passphrase: &[u8]) -> Self {
         if passphrase.is_empty() {
-            self.invalid = Some(Status::InvalidArgument.error("the passphrase is empty"));
+            self.invalid = Some(Status::InvalidArgument.error("the passphrase is empty; pass at least 1 byte"));
         }
         match passphrase_of(passphrase) {
             Ok(passphrase) => self.root_passphrase_owned(passphrase),

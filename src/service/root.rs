@@ -2,7 +2,7 @@
 
 use super::{Keystore, Options};
 use crate::domain::id::SlotId;
-use crate::error::{Result, Status};
+use crate::error::{Result, Status, shown};
 use crate::store::{NewSlot, RootSlot};
 use crate::sys::stack;
 
@@ -77,10 +77,12 @@ impl Keystore {
     pub fn remove_root_slot(&self, slot_id: &str) -> Result<()> {
         let core = self.core()?;
         if slot_id.is_empty() {
-            return Err(Status::InvalidArgument.error("the id of the root slot is empty; give one of the list"));
+            return Err(Status::InvalidArgument
+                .error("the id of the root slot is empty; pass one that the list of root slots has"));
         }
         let id = SlotId::parse(slot_id).ok_or_else(|| {
-            Status::RootSlotNotFound.error("the keystore has no root slot of this id, which is no UUID; list the slots")
+            Status::RootSlotNotFound
+                .error(format!("no root slot {}, which is not a UUID; list the root slots", shown(slot_id)))
         })?;
         core.store.remove_root_slot(
             &id,

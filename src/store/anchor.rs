@@ -82,7 +82,7 @@ impl State {
             )),
             Some(anchored) if self.generation == anchored.generation && self.mac != anchored.mac => {
                 Err(Status::KeystoreRolledBack
-                    .error("the keystore was changed from an older copy than its anchor knows; restore the newest one, or empty the anchor"))
+                    .error("the keystore was changed after an older copy replaced it; restore the newest copy, or empty the anchor to accept the loss"))
             }
             _ => Ok(()),
         }
@@ -239,7 +239,7 @@ fn check_kind(path: &Path, facts: &Facts) -> Result<()> {
     let name = path.display();
     let refuse = |text: String| Err(Status::AnchorUnavailable.error(text));
     if !facts.is_regular() {
-        return refuse(format!("the anchor {name} is not a regular file; give the path of one"));
+        return refuse(format!("the anchor {name} is not a regular file; pass the path of one"));
     }
     if !file::is_trusted_owner(facts.owner) {
         return refuse(format!(

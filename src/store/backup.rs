@@ -63,7 +63,10 @@ fn copy(backend: &mut dyn Backend, path: &Path) -> Result<()> {
     let found = copied?;
     let mut copy = Gated(Some(Box::new(fork::gate(|| Sqlite::open(path, true))?)));
     if read_waiting(copy.get()?, Duration::ZERO, |b| b.meta())? != found {
-        return Err(Status::KeystoreIo.error("the backup does not read as it was written; try another disk"));
+        return Err(Status::KeystoreIo.error(format!(
+            "the backup {} reads back differently than it was written; use another disk",
+            shown_path(path)
+        )));
     }
     copy.get()?.check_pages_owned()
 }

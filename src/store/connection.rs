@@ -67,7 +67,7 @@ pub(super) fn drop_broken<R>(connection: &mut Connection, result: &Result<R>) {
 }
 
 pub(super) fn busy() -> Error {
-    Status::KeystoreBusy.error("the keystore is busy; try again or allow a longer wait")
+    Status::KeystoreBusy.error("the keystore is busy; try again, or raise the busy timeout")
 }
 
 /// A connection; waits for a writer that is just committing.

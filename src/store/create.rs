@@ -54,7 +54,7 @@ fn create_with_key_file(path: &Path, key_path: &Path, created: i64, patience: Du
                 match locked {
                     Ok((false, _)) if Instant::now() < deadline => sync::sleep(Duration::from_millis(10)),
                     Ok((false, _)) => {
-                        return Err(Status::KeystoreBusy.error("another process is creating the keystore"));
+                        return Err(Status::KeystoreBusy.error("another process is creating the keystore; try again"));
                     }
                     // A creator gave up and took its key file away.
                     _ if !sqlite::exists(key_path)? => {}
@@ -96,13 +96,14 @@ pub fn check_pair(path: &Path, root: &Root) -> Result<()> {
 
 fn key_without(key: &Path) -> Error {
     let name = key.display();
-    Status::RootKeyUnavailable.error(format!("the keystore is there but its root key file {name} is not; restore it"))
+    Status::RootKeyUnavailable
+        .error(format!("the keystore exists, but its root key file {name} does not; restore the key file"))
 }
 
 fn store_without(store: &Path) -> Error {
     let name = store.display();
     Status::KeystoreNotFound.error(format!(
-        "the root key file is there but its keystore {name} is not; restore it, or move the key file away"
+        "the root key file exists, but its keystore {name} does not; restore the keystore, or move the key file away"
     ))
 }
 

@@ -67,7 +67,7 @@ impl Root {
             Self::Callback(_) => "this root callback".to_owned(),
         };
         Status::WrongRootKey.error(format!(
-            "{location} is not opened by {root}, or was altered; use a root that opens it now, or restore a backup"
+            "{root} does not open {location}, or the keystore was altered; use a root that opens it now, or restore a backup"
         ))
     }
 }
@@ -100,10 +100,10 @@ fn check_key_file(path: &Path, facts: &Facts) -> Result<()> {
     const OTHERS: u32 = 0o007;
     let (name, mode) = (path.display(), facts.mode & 0o7777);
     if facts.is_folder() {
-        return Err(unavailable(format!("the root key path {name} is a folder; give the path of a file in it")));
+        return Err(unavailable(format!("the root key path {name} is a folder; pass the path of a file in it")));
     }
     if !facts.is_regular() {
-        return Err(unavailable(format!("the root key path {name} is not a regular file; give the path of one")));
+        return Err(unavailable(format!("the root key path {name} is not a regular file; pass the path of one")));
     }
     if !file::is_trusted_owner(facts.owner) {
         return Err(unavailable(format!(

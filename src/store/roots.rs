@@ -58,7 +58,8 @@ pub fn unlock(root: &Root, found: &MetaRow, slots: &[SlotRow], location: &Locati
 
 /// The id of a slot of the store that `found` describes.
 pub fn id_of(key: &RootKey, found: &MetaRow, slot: Option<&SlotRow>) -> Result<SlotId> {
-    let slot = slot.ok_or_else(|| Status::KeystoreCorrupt.error("the keystore has no root slot"))?;
+    let slot =
+        slot.ok_or_else(|| Status::KeystoreCorrupt.error("the keystore has no root slot; restore it from a backup"))?;
     Sealing::new(key, found.uuid)?.slot_id(slot)
 }
 
@@ -67,8 +68,9 @@ impl Store {
     pub fn root_slots(&self) -> Result<Vec<RootSlot>> {
         let slots = self.read(|view| view.slots())?;
         let shown = slots.into_iter().map(|(id, slot)| {
-            let (kind, _) = slot::form(slot.kind)
-                .ok_or_else(|| Status::KeystoreCorrupt.error(format!("root slot {id} is of an unknown kind")))?;
+            let (kind, _) = slot::form(slot.kind).ok_or_else(|| {
+                Status::KeystoreCorrupt.error(format!("root slot {id} has an unknown kind; update libkms"))
+            })?;
             let created = slot.created.map(Time::from_millis);
             Ok(RootSlot { id, kind, created, label: slot.label, opened_this_handle: self.opened_by == id })
         });
@@ -89,7 +91,7 @@ impl Store {
                 .error(format!("the label of the root slot is above {LABEL_BYTES} bytes; use a shorter one")));
         }
         if label.contains('\0') {
-            return Err(Status::InvalidArgument.error("the label of a root slot contains NUL"));
+            return Err(Status::InvalidArgument.error("the label of a root slot contains NUL; pass text without it"));
         }
         self.check_writable()?;
         let slots = self.read(|view| view.slots())?;
@@ -164,7 +166,7 @@ impl Store {
         };
         match opened.and_then(|(at, _)| ids.get(at)) {
             Some(id) => Err(Status::RootSlotExists.error(format!(
-                "this root opens the keystore already, by root slot {id}; to have it alone, remove the other slots"
+                "this root opens the keystore already, through root slot {id}; to keep it alone, remove the other slots"
             ))),
             None => Ok(()),
         }
@@ -178,7 +180,8 @@ impl Store {
         if !matches!(root, Root::Callback(_)) {
             let same = |found: &RootKey| Ok(openssl::equal(&**found, &*key));
             if slot::unwrap(root, std::slice::from_ref(&slot), &self.uuid, same)?.is_none() {
-                return Err(Status::RootKeyUnavailable.error("the new root key does not unwrap what it wrapped"));
+                return Err(Status::RootKeyUnavailable
+                    .error("the new root key cannot unwrap what it wrapped; check the root callback"));
             }
         }
         Ok(slot)

@@ -18,7 +18,7 @@ use crate::domain::rotation::Interval;
 use crate::domain::state::KeyState;
 use crate::domain::time::{Now, Time};
 use crate::domain::version::Version;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result, Status, shown};
 use crate::sys::random;
 
 /// XAES-256-GCM, the algorithm that a version's material is for.
@@ -92,9 +92,8 @@ impl Sealing {
     pub fn check_meta(&mut self, row: &MetaRow) -> Result<Meta> {
         let mac = self.meta_mac(row)?;
         if row.uuid != self.uuid || !openssl::equal(&mac, &row.mac) {
-            return Err(
-                Status::KeystoreCorrupt.error("the keystore's description was altered; restore it from a backup")
-            );
+            return Err(Status::KeystoreCorrupt
+                .error("the keystore's description row was altered; restore the keystore from a backup"));
         }
         let MetaRow {
             uuid, generation, destroyed, renamed, last_row, keys, ids, aliases, slots, recent, place, ..
@@ -130,7 +129,8 @@ impl Sealing {
         if slots.len() <= SLOTS && openssl::equal(&self.slots_mac(slots)?, &meta.slots) {
             return Ok(());
         }
-        Err(Status::KeystoreCorrupt.error("a root key slot was added, altered or removed; restore it from a backup"))
+        Err(Status::KeystoreCorrupt
+            .error("a root slot was added, altered or removed; restore the keystore from a backup"))
     }
 
     /// The digest of a tree's node.
@@ -185,7 +185,8 @@ impl Sealing {
         if openssl::equal(&mac, &row.mac) {
             return Ok(row);
         }
-        Err(Status::KeystoreCorrupt.error("an alias was altered or damaged; restore the keystore from a backup"))
+        Err(Status::KeystoreCorrupt
+            .error(format!("{} was altered or damaged; restore the keystore from a backup", shown(&row.name))))
     }
 
     fn alias_mac(&mut self, row: &AliasRow) -> Result<[u8; 32]> {
@@ -206,7 +207,10 @@ impl Sealing {
         if openssl::equal(&mac, &row.mac) {
             return Ok(());
         }
-        Err(Status::KeystoreCorrupt.error("a tag was altered or damaged; restore the keystore from a backup"))
+        Err(Status::KeystoreCorrupt.error(format!(
+            "the tag \"{}\" was altered or damaged; restore the keystore from a backup",
+            shown(&row.name)
+        )))
     }
 
     fn tag_mac(&mut self, row: &TagRow) -> Result<[u8; 32]> {

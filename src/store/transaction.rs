@@ -15,7 +15,7 @@ use crate::domain::id::{KeyId, SlotId, VersionId};
 use crate::domain::key::Key;
 use crate::domain::time::{Now, Time};
 use crate::domain::version::Version;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result, Status, shown};
 
 type Material = Zeroizing<[u8; 32]>;
 
@@ -53,9 +53,8 @@ pub(super) fn check_room(slots: usize) -> Result<()> {
 }
 
 fn stale(id: &KeyId) -> Error {
-    Status::KeystoreCorrupt.error(format!(
-        "the row of key {id} is not the newest: an older copy was put in its place; restore the keystore from a backup"
-    ))
+    Status::KeystoreCorrupt
+        .error(format!("the row of key {id} was replaced by an older copy; restore the keystore from a backup"))
 }
 
 fn returned(id: &KeyId) -> Error {
@@ -71,7 +70,8 @@ pub(super) fn gone(id: &KeyId) -> Error {
 pub(super) fn row_name(row: i64) -> Result<[u8; 4]> {
     match u32::try_from(row) {
         Ok(row) => Ok(row.to_be_bytes()),
-        Err(_) => Err(Status::KeystoreCorrupt.error("the keystore is damaged: a row has an impossible number")),
+        Err(_) => Err(Status::KeystoreCorrupt
+            .error("the keystore is damaged: a row has an impossible number; restore it from a backup")),
     }
 }
 
@@ -246,7 +246,7 @@ impl<'a> View<'a> {
             return match unchecked() || self.find(Tree::Aliases, &handle)?.is_none() {
                 true => Ok(None),
                 false => Err(Status::KeystoreCorrupt
-                    .error("an alias is gone from the keystore; restore the keystore from a backup")),
+                    .error(format!("{} is gone from the keystore; restore the keystore from a backup", shown(name)))),
             };
         };
         let row = self.newest_alias(row)?;
@@ -261,15 +261,17 @@ impl<'a> View<'a> {
         match self.find(Tree::Aliases, &handle)? {
             Some(digest) if digest == digest_of(&row.mac) => Ok(row),
             _ if unchecked() => Ok(row),
-            _ => Err(Status::KeystoreCorrupt.error(
-                "an alias is not the newest: an older copy was put in its place; restore the keystore from a backup",
-            )),
+            _ => Err(Status::KeystoreCorrupt.error(format!(
+                "{} was replaced by an older copy; restore the keystore from a backup",
+                shown(&row.name)
+            ))),
         }
     }
 
     fn key_of_alias(&mut self, row: &AliasRow) -> Result<Stored> {
         self.key_in_row(row.key_row)?.ok_or_else(|| {
-            Status::KeystoreCorrupt.error("an alias names a key that is gone; restore the keystore from a backup")
+            Status::KeystoreCorrupt
+                .error(format!("{} names a key that is gone; restore the keystore from a backup", shown(&row.name)))
         })
     }
 
@@ -420,12 +422,13 @@ impl<'a> Change<'a> {
     pub(super) fn remove_slot(&mut self, id: &SlotId) -> Result<()> {
         let slots = self.view.slots()?;
         let Some(found) = slots.iter().find(|(known, _)| known == id) else {
-            return Err(Status::RootSlotNotFound
-                .error(format!("the keystore has no root slot {id}; list the slots and give the id of one")));
+            return Err(
+                Status::RootSlotNotFound.error(format!("no root slot {id} in this keystore; list the root slots"))
+            );
         };
         if slots.len() == 1 {
             return Err(Status::UnsupportedOperation
-                .error(format!("root slot {id} is the last that opens the keystore; add another before removing it")));
+                .error(format!("root slot {id} is the last one; add another before removing it")));
         }
         self.view.rows.backend.delete_slot(found.1.row)?;
         self.seal_slots()
@@ -596,7 +599,7 @@ impl<'a> Change<'a> {
 }
 
 fn unreadable() -> Error {
-    Status::KeystoreCorrupt.error("new key material could not be read back; nothing was changed")
+    Status::KeystoreCorrupt.error("new key material could not be read back, and nothing was changed; check the disk")
 }
 
 fn misplaced_alias() -> Error {

@@ -437,12 +437,12 @@ fn misused() -> Error {
 }
 
 fn unreached() -> Error {
-    Status::KeystoreCorrupt.error("a node that no tree leads to is in the keystore; restore the keystore from a backup")
+    Status::KeystoreCorrupt.error("the keystore has a node that belongs to no tree; restore the keystore from a backup")
 }
 
 fn damaged() -> Error {
     Status::KeystoreCorrupt.error(
-        "the part of the keystore that says which rows are the newest was altered or damaged; restore it from a backup",
+        "the trees that authenticate the keystore's rows were altered or damaged; restore the keystore from a backup",
     )
 }
 

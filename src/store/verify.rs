@@ -13,7 +13,7 @@ use super::sealing::{Chain, NO_VERSIONS, Stored};
 use super::transaction::{View, gone, row_digest, row_name, versions_altered};
 use super::tree::Tree;
 use crate::domain::id::KeyId;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result, Status, shown};
 
 /// Keys, and rows of other tables, in one step.
 const KEYS: usize = 64;
@@ -397,15 +397,16 @@ impl Stage {
 }
 
 fn altered_name() -> Error {
-    Status::KeystoreCorrupt.error("an alias's name was altered; restore the keystore from a backup")
+    Status::KeystoreCorrupt.error("the name of an alias was altered; restore the keystore from a backup")
 }
 
 /// One alias; `key` becomes the key that it names.
 fn alias(view: &mut View<'_>, name: &str, key: &mut Option<KeyId>) -> Result<()> {
     let unfound = || {
-        Status::KeystoreCorrupt.error(
-            "an alias is not found by its name, or names no key, or its key doesn't know it; restore it from a backup",
-        )
+        Status::KeystoreCorrupt.error(format!(
+            "{} is not found by its name or by its key, or names no key; restore the keystore from a backup",
+            shown(name)
+        ))
     };
     let row = view.rows.backend.alias(name)?.ok_or_else(unfound)?;
     let lost = match view.key_in_row(row.key_row) {

@@ -36,7 +36,7 @@ pub fn fill_from_kernel(buf: &mut [u8]) -> Result<()> {
             _ => {
                 let error = std::io::Error::last_os_error();
                 if error.kind() != std::io::ErrorKind::Interrupted {
-                    return Err(Status::RandomFailed.error(format!("the kernel gave no random bytes: {error}")));
+                    return Err(Status::RandomFailed.error(format!("the kernel returned no random bytes: {error}")));
                 }
             }
         }

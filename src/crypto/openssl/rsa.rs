@@ -354,7 +354,9 @@ impl Unwrapped {
     /// A key that came in the clear. `InvalidKeyMaterial` for another length than 32 bytes.
     pub fn of_key(key: &[u8]) -> Result<Self> {
         if key.len() != 32 {
-            return Err(Status::InvalidKeyMaterial.error("key material has exactly 32 bytes"));
+            return Err(
+                Status::InvalidKeyMaterial.error(format!("key material must have exactly 32 bytes, not {}", key.len()))
+            );
         }
         Ok(Self { message: Zeroizing::new(key.to_vec()), wrong: 0 })
     }
@@ -425,7 +427,7 @@ impl PublicKey {
     pub fn wrap(&self, padding: Padding, plaintext: &[u8]) -> Result<Vec<u8>> {
         if plaintext.len() > padding.max_message() {
             return Err(Status::InvalidArgument.error(format!(
-                "{} bytes are too many for the wrapping algorithm, which takes {}",
+                "{} bytes are too many for this wrapping algorithm; at most {} fit",
                 plaintext.len(),
                 padding.max_message()
             )));
@@ -448,7 +450,7 @@ impl PublicKey {
 }
 
 fn not_a_public_key() -> Error {
-    Status::InvalidArgument.error("the public key isn't a DER SubjectPublicKeyInfo of an RSA key of 2048 bits")
+    Status::InvalidArgument.error("the public key must be a DER SubjectPublicKeyInfo of an RSA key of 2048 bits")
 }
 
 /// The RSA key that the whole of `der` is in some form, if it is one.

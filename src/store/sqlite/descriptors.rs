@@ -80,7 +80,9 @@ impl LockFile {
                 Status::KeystoreIo.error(format!("the keystore {name} can't be opened for locking: {why}"))
             })?;
             if file.id() != id {
-                return Err(Status::KeystoreReplaced.error("another file was just moved to the keystore's path"));
+                return Err(
+                    Status::KeystoreReplaced.error("another file was just moved to the keystore's path; try again")
+                );
             }
             let serial = NEXT_SERIAL.fetch_add(1, Ordering::Relaxed);
             let closed_in_child = ClosedInChild::register(&file)?;

@@ -15,14 +15,18 @@ pub fn storage(what: &str, error: &rusqlite::Error) -> Error {
                 || text.starts_with("no query solution")
                 || text.contains("file format") =>
         {
-            return Status::KeystoreCorrupt.error("the keystore is damaged: a table is missing or altered");
+            return Status::KeystoreCorrupt
+                .error("the keystore is damaged: a table is missing or altered; restore it from a backup");
         }
         rusqlite::Error::SqliteFailure(failure, _) if failure.extended_code == ffi::SQLITE_READONLY_DBMOVED => {
             return Status::KeystoreReplaced.error("the keystore's file was moved or removed; nothing was written");
         }
         rusqlite::Error::SqliteFailure(failure, _) => *failure,
         // A column of another type than the schema's.
-        _ => return Status::KeystoreCorrupt.error(format!("the keystore is damaged: unexpected data ({what})")),
+        _ => {
+            return Status::KeystoreCorrupt
+                .error(format!("the keystore is damaged: unexpected data ({what}); restore it from a backup"));
+        }
     };
     if is_journal_held(code.extended_code) {
         return Status::KeystoreBusy.error("the keystore's journal is in use by the writer of another file; try again");
@@ -36,7 +40,7 @@ pub fn storage(what: &str, error: &rusqlite::Error) -> Error {
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
             Status::KeystoreBusy.error("another process is using the keystore; try again")
         }
-        ErrorCode::NotADatabase => Status::NotAKeystore.error("the file is not a libkms keystore"),
+        ErrorCode::NotADatabase => Status::NotAKeystore.error("the file is not a libkms keystore; check the path"),
         // SQLite takes a disk's EIO while reading for damage too.
         ErrorCode::DatabaseCorrupt => match locks::take_failure() {
             Some(failure) if matches!(failure.raw_os_error(), Some(libc::EIO | libc::ENXIO)) => {

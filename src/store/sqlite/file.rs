@@ -47,8 +47,8 @@ pub(super) fn create_new(path: &Path) -> Result<()> {
 /// Why a file could not be made, and what to do.
 pub fn not_made(error: &std::io::Error) -> String {
     match error.raw_os_error() {
-        Some(libc::ENOENT) => "its folder is not there; make it, or give another path".to_owned(),
-        Some(libc::EACCES) => "this user may not write in its folder; change that, or give another path".to_owned(),
+        Some(libc::ENOENT) => "its folder does not exist; make it, or pass another path".to_owned(),
+        Some(libc::EACCES) => "this user may not write to its folder; change that, or pass another path".to_owned(),
         _ => file::explain(error),
     }
 }

@@ -152,7 +152,7 @@ impl Sqlite {
         match &self.place {
             Some(place) if FileId::of(&place.path).ok() != Some(place.id) => {
                 Err(Status::KeystoreReplaced
-                    .error("another file is where the keystore was, or none; nothing was written"))
+                    .error("another file, or none, is at the keystore's path; nothing was written"))
             }
             _ => Ok(()),
         }

@@ -239,7 +239,7 @@ impl Sqlite {
 }
 
 fn missing(what: &'static str) -> Error {
-    crate::error::Status::KeystoreCorrupt.error(format!("the keystore is damaged: {what}"))
+    crate::error::Status::KeystoreCorrupt.error(format!("the keystore is damaged: {what}; restore it from a backup"))
 }
 
 impl Backend for Sqlite {

@@ -35,7 +35,9 @@ impl Description {
         let root = number("SELECT rootpage FROM sqlite_schema WHERE type = 'table' AND name = 'meta'")?;
         let size = number("PRAGMA page_size")?.clamp(0, 65_536).unsigned_abs();
         let at = root.checked_sub(1).map(i64::unsigned_abs).and_then(|pages| pages.checked_mul(size));
-        let at = at.ok_or_else(|| Status::KeystoreCorrupt.error("the keystore's tables were altered or damaged"))?;
+        let at = at.ok_or_else(|| {
+            Status::KeystoreCorrupt.error("the keystore's tables were altered or damaged; restore it from a backup")
+        })?;
         Ok(Self { at, mac_at: 0, page: memory::zeroed(usize::try_from(size).unwrap_or_default())? })
     }
 }

@@ -59,5 +59,6 @@ impl Verifier {
 }
 
 fn misindexed() -> Error {
-    Status::KeystoreCorrupt.error("an index of the keystore names what is not there; restore it from a backup")
+    Status::KeystoreCorrupt
+        .error("an index of the keystore names a row that does not exist; restore the keystore from a backup")
 }

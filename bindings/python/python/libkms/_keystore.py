@@ -436,7 +436,7 @@ class Keystore(_libkms.Keystore):
         ...     kms.change_root(root_passphrase="correct horse battery staple")
         >>> libkms.open(folder / "keys.db", root_key=bytes(range(32)))  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        libkms.errors.WrongRootKey: the keystore ...keys.db is not opened by this root key, or was altered; ...
+        libkms.errors.WrongRootKey: this root key does not open the keystore ...keys.db, or the keystore was altered; ...
         """
         if isinstance(root_passphrase, str):
             root_passphrase = root_passphrase.encode()
