@@ -145,7 +145,7 @@ TEST(a_wiped_buffer_holds_zeros) {
 
 namespace {
 
-/// The memory that the program's `operator delete` looks at before it frees it.
+/// The memory that the program's `operator delete` inspects before it frees it.
 const void *watched = nullptr;
 std::size_t watched_size = 0;
 bool was_freed = false;

@@ -7,7 +7,7 @@ use crate::keystore::Keystore;
 
 #[pymethods]
 impl Keystore {
-    /// Makes `alias`, "alias/" and 1 to 255 letters, digits, _, / or -, another name of a key.
+    /// Create `alias`, "alias/" and 1 to 255 letters, digits, _, / or -, another name of a key.
     ///
     /// Raises `AliasAlreadyExists`, `InvalidArgument` for another form, `StateModifiedFailed` while the key's deletion is
     /// pending.
@@ -19,7 +19,7 @@ impl Keystore {
         self.call(py, |kms| kms.create_alias(&key_id, alias))
     }
 
-    /// Moves an alias to another key; what was encrypted by it goes on decrypting under the old one.
+    /// Move an alias to another key; ciphertexts made by it still decrypt under the old one.
     ///
     /// Raises `AliasNotFound`, `RejectedPendingDeletion`.
     ///
@@ -29,7 +29,7 @@ impl Keystore {
         self.call(py, |kms| kms.update_alias(&key_id, alias))
     }
 
-    /// Deletes an alias; its key is untouched. Raises `AliasNotFound`.
+    /// Delete an alias; its key is untouched. Raises `AliasNotFound`.
     ///
     /// >>> kms.create_alias(key.id, "alias/cards")
     /// >>> kms.delete_alias("alias/cards")

@@ -8,7 +8,7 @@ use crate::keystore::Keystore;
 
 #[pymethods]
 impl Keystore {
-    /// Writes a snapshot of the keystore to a new file at `path`: complete and synced, or not at all.
+    /// Write a snapshot of the keystore to a new file at `path`: complete and synced, or not at all.
     ///
     /// A file that is there is never replaced (`KeystoreIO`). Calls that change the keystore wait meanwhile. The copy is a
     /// keystore, opened by what opens this one now. To restore it, copy it to the keystore's path while nobody has that

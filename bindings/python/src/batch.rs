@@ -44,9 +44,9 @@ impl Made for Opened {
 
 #[pymethods]
 impl Keystore {
-    /// Encrypts many plaintexts under one version of one key; a list with, for each, its ciphertext or its exception.
+    /// Encrypt many plaintexts under one version of one key; a list with, for each, its ciphertext or its exception.
     ///
-    /// `context` holds for all, or `contexts` gives one (or None) for each. Raises only what concerns no single item,
+    /// `context` holds for all, or `contexts` has one (or None) for each. Raises only what concerns no single item,
     /// such as TypeError; what is wrong with the key is every item's exception. Units and limits are those of `encrypt`.
     ///
     /// >>> [len(blob) for blob in kms.encrypt_batch(key.id, [b"a", b"bc"])]
@@ -65,9 +65,9 @@ impl Keystore {
         each(py, plaintexts, context, contexts, |records, _| kms.encrypt_batch(&key, records))
     }
 
-    /// Decrypts many ciphertexts; a list with, for each, its plaintext or its exception.
+    /// Decrypt many ciphertexts; a list with, for each, its plaintext or its exception.
     ///
-    /// `context` holds for all, or `contexts` gives one (or None) for each. Raises only what concerns no single item,
+    /// `context` holds for all, or `contexts` has one (or None) for each. Raises only what concerns no single item,
     /// such as TypeError.
     ///
     /// >>> blobs = kms.encrypt_batch(key.id, [b"a", b"bc"])
@@ -94,10 +94,10 @@ impl Keystore {
         })
     }
 
-    /// Moves many ciphertexts to the newest version of a key, by default each of its own; a list with, for each, the new
+    /// Re-encrypt many ciphertexts under the newest version of a key, by default each of its own; a list with, for each, the new
     /// ciphertext or its exception. Their contexts stay the same. The destination is a key id, "alias/NAME" or a `Key`.
     ///
-    /// `context` holds for all, or `contexts` gives one (or None) for each. Raises only what concerns no single item,
+    /// `context` holds for all, or `contexts` has one (or None) for each. Raises only what concerns no single item,
     /// such as TypeError; what is wrong with the destination is every item's exception.
     ///
     /// >>> blobs = kms.encrypt_batch(key.id, [b"a", b"bc"])
@@ -130,7 +130,7 @@ fn total(records: &[Record<'_>]) -> usize {
     records.iter().map(|record| record.data.len()).sum()
 }
 
-/// Lets the GIL go once for all items, if they are large together or have to wait; `call` is told whether it is held.
+/// Releases the GIL once for all items, if they are large together or have to wait; `call` receives whether it is held.
 fn each<'py, R: Made>(
     py: Python<'py>,
     items: Items<'_, 'py>,
@@ -141,7 +141,7 @@ fn each<'py, R: Made>(
     let items = items.try_iter()?.collect::<PyResult<Vec<_>>>()?;
     let inputs = items.iter().map(Input::of).collect::<PyResult<Vec<_>>>()?;
     let kept = match (context, contexts) {
-        (Some(_), Some(_)) => return Err(PyValueError::new_err("give either context or contexts")),
+        (Some(_), Some(_)) => return Err(PyValueError::new_err("pass either context or contexts, not both")),
         (one, None) => vec![Context::of(one)?],
         (None, Some(many)) => many.try_iter()?.map(|item| Context::of(Some(&item?))).collect::<PyResult<Vec<_>>>()?,
     };

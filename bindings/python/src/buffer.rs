@@ -1,6 +1,6 @@
 //! Callers' memory: buffers that are read, buffers that are filled.
 //!
-//! Only `bytes` is read in place. Whatever else has the buffer interface may be changed by a callback, by a thread that
+//! Only `bytes` is read in place. Any other object with the buffer interface may be changed by a callback, by a thread that
 //! runs while the GIL is let go, or through another view, so it is copied first; the copy is wiped.
 
 use std::cell::Cell;
@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::raw::{Contiguous, Part};
 
-/// Bytes that a caller gave.
+/// Bytes that a caller passed.
 pub enum Input<'a, 'py> {
     Bytes(&'a Bound<'py, PyBytes>),
     Copied(Zeroizing<Vec<u8>>),

@@ -16,7 +16,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Asks it once, so that there is a time to go on with when it fails later on the rotation thread.
+    /// Asks it once, so that there is a time to continue with when it fails later on the rotation thread.
     pub fn new(function: &Bound<'_, PyAny>) -> PyResult<Self> {
         let last = function.call0()?.extract()?;
         Ok(Self { function: function.clone().unbind(), last: AtomicI64::new(last) })
@@ -79,7 +79,7 @@ impl kms::RootWrapper for Root {
     }
 }
 
-/// An object with `get` and `put`; `get` gives None while there is no record.
+/// An object with `get` and `put`; `get` returns None while there is no record.
 pub struct Anchor(pub Py<PyAny>);
 
 impl kms::AnchorStore for Anchor {
@@ -94,11 +94,11 @@ impl kms::AnchorStore for Anchor {
     }
 }
 
-/// Tells a Python function of events: kind, status, key id, version id, Unix milliseconds, counted milliseconds.
+/// Passes events to a Python function: kind, status, key id, version id, Unix milliseconds, waited milliseconds.
 pub fn listener(function: Py<PyAny>) -> impl Fn(&Event) + Send + Sync + 'static {
     move |event| {
         calling_back(|py| {
-            let told = function.call1(
+            let done = function.call1(
                 py,
                 (
                     event.kind as i32,
@@ -109,7 +109,7 @@ pub fn listener(function: Py<PyAny>) -> impl Fn(&Event) + Send + Sync + 'static 
                     event.waited_ms,
                 ),
             );
-            if let Err(error) = told {
+            if let Err(error) = done {
                 show(py, error);
             }
         });

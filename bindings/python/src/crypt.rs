@@ -110,7 +110,7 @@ libkms.errors.AuthenticationFailed: the ciphertext, its context or its key don't
 
 #[pymethods]
 impl Keystore {
-    /// Encrypts into the caller's buffer and returns the number of bytes written: 80 more than the plaintext has.
+    /// Encrypt into the caller's buffer and return the number of bytes written: 80 more than the plaintext has.
     ///
     /// Raises what `encrypt` does, and `BufferTooSmall`, whose `size` says how many bytes are needed; then nothing is
     /// written.
@@ -142,7 +142,7 @@ impl Keystore {
         done.map_err(|failure| out.explain(py, failure.raise(py)))
     }
 
-    /// Decrypts into the caller's buffer, which can be wiped after use, and returns the number of bytes written.
+    /// Decrypt into the caller's buffer, which can be wiped after use, and return the number of bytes written.
     ///
     /// Raises what `decrypt` does, and `BufferTooSmall`, whose `size` says how many bytes are needed. After a failure the
     /// buffer holds no plaintext.
@@ -173,7 +173,7 @@ impl Keystore {
         done.map_err(|failure| out.explain(py, failure.raise(py)))
     }
 
-    /// Moves a ciphertext to the newest version of a key, by default of its own; the plaintext stays in the library.
+    /// Re-encrypt a ciphertext under the newest version of a key, by default of its own; the plaintext stays in the library.
     ///
     /// The destination is a key id, "alias/NAME" or a `Key`. Without `destination_context` the context stays the same; `{}`
     /// takes it away. Raises what `decrypt` and `encrypt` do.
@@ -225,7 +225,7 @@ impl Keystore {
         Ok((PyBytes::new(py, &bytes), PyBytes::new(py, &blob)))
     }
 
-    /// The ciphertext of a new data key whose bytes are never shown; `decrypt` gives them where they are needed.
+    /// Generate a data key and return its ciphertext, without showing its bytes; `decrypt` returns them where they are needed.
     ///
     /// 1 to 1024 bytes, else `InvalidArgument`. Raises what `encrypt` does.
     ///

@@ -14,7 +14,7 @@ pub fn statuses() -> Vec<(i32, &'static str, &'static str)> {
     Status::ALL.iter().map(|status| (*status as i32, status.name(), status.code())).collect()
 }
 
-/// Told by `libkms.errors` at its import: when an exception is due, the interpreter may be ending and import nothing.
+/// Set by `libkms.errors` at its import: when an exception is due, the interpreter may be ending and import nothing.
 #[pyfunction]
 pub fn know_exceptions(py: Python<'_>, by_status: Py<PyDict>, base: Py<PyType>) {
     let _ = CLASSES.set(py, (by_status, base));

@@ -169,7 +169,7 @@ fn settle<R>(done: std::thread::Result<kms::Result<R>>) -> Result<R, Failure> {
             None => Failure::Library(error),
         }),
         Ok(Ok(done)) => {
-            // Such as a rotation that could not be anchored: encryption goes on under the old primary.
+            // Such as a rotation that could not be anchored: encryption continues under the old primary.
             if let Some(cause) = cause {
                 calling_back(|py| cause.write_unraisable(py, None));
             }
@@ -219,7 +219,7 @@ fn in_call() -> bool {
     HERE.with(|here| here.calls.get()) > 0
 }
 
-/// An exception without which the call can't go on: it ends the call, if this thread is in one.
+/// An exception without which the call can't continue: it ends the call, if this thread is in one.
 pub fn end_call(error: PyErr) -> PyErr {
     if in_call() {
         resume_unwind(Box::new(error) as Box<dyn Any + Send>);
@@ -227,7 +227,7 @@ pub fn end_call(error: PyErr) -> PyErr {
     error
 }
 
-/// An exception of a function that is only told something: shown, as Python shows those of `__del__`. An interrupt comes
+/// An exception of a function that is only notified: shown, as Python shows those of `__del__`. An interrupt comes
 /// out of the call instead.
 pub fn show(py: Python<'_>, error: PyErr) {
     if in_call() && !error.is_instance_of::<PyException>(py) {

@@ -49,7 +49,7 @@ impl Keystore {
         self.call(py, |kms| kms.import_raw_key_material(&key_id, material, expires_ms.map(Time::from_millis)))
     }
 
-    /// Erases imported material at once: what it encrypted can't be decrypted until the identical material comes back.
+    /// Erase imported material at once: what it encrypted can't be decrypted until the identical material comes back.
     ///
     /// Works in every state of the key. Raises `UnsupportedOrigin` for a key of the library's own material.
     ///

@@ -103,7 +103,7 @@ impl Keystore {
         Ok((keys, error.map(|error| raise(py, &error).into_value(py).into_bound(py).into_any())))
     }
 
-    /// Makes a Disabled key Enabled; an Enabled one stays so. If its rotation became overdue meanwhile, it rotates first.
+    /// Enable a Disabled key; an Enabled one stays so. If its rotation became overdue meanwhile, it rotates first.
     ///
     /// Raises `StateModifiedFailed` in another state.
     ///
@@ -113,7 +113,7 @@ impl Keystore {
         self.call(py, |kms| kms.enable_key(&key_id))
     }
 
-    /// Makes an Enabled key Disabled: nothing is encrypted or decrypted under it until it is enabled again.
+    /// Disable an Enabled key: nothing is encrypted or decrypted under it until it is enabled again.
     ///
     /// Other processes see it on their next call. Raises `StateModifiedFailed` while its deletion or import is pending.
     ///
@@ -129,7 +129,7 @@ impl Keystore {
         self.call(py, |kms| kms.schedule_key_deletion(&key_id, days))
     }
 
-    /// Takes a scheduled deletion back: the key is Enabled again, or waits for its import if it has no material.
+    /// Cancel a scheduled deletion: the key is Enabled again, or waits for its import if it has no material.
     ///
     /// Raises `StateModifiedFailed` in another state.
     ///
@@ -139,7 +139,7 @@ impl Keystore {
         self.call(py, |kms| kms.cancel_key_deletion(&key_id))
     }
 
-    /// Replaces a key's whole description; at most 8192 characters, "" to delete it.
+    /// Replace a key's whole description; at most 8192 characters, "" to delete it.
     ///
     /// Raises `RejectedPendingDeletion`, `LimitExceeded`.
     ///

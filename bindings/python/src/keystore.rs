@@ -97,7 +97,7 @@ impl Keystore {
         Ok(Self { kms: Lent::new(kms), calls_python })
     }
 
-    /// Stops the rotation thread, wipes all key material and closes the keystore.
+    /// Stop the rotation thread, wipe all key material and close the keystore.
     ///
     /// Calls that run in other threads end first. Closing twice is fine; any other call after it raises
     /// `InvalidArgument`. Not from a callback: RuntimeError.

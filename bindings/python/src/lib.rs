@@ -3,7 +3,7 @@
 //! * `keystore`: the class, opening and closing. `crypt`, `batch`: ciphertexts.
 //! * `key`, `version`, `rotation`, `alias`, `tag`, `import`: keys. `call`: all of it by action names and JSON.
 //! * `health`, `verify`, `backup`, `root`: the keystore as a whole.
-//! * `arguments`, `buffer`, `context`: what callers give. `raw`: the only file with `unsafe`.
+//! * `arguments`, `buffer`, `context`: what callers pass. `raw`: the only file with `unsafe`.
 //! * `callback`: Python functions that the library calls. `guard`: what stands between a call and an exception.
 //! * `error`: statuses as exceptions. `clock`: the manual clock.
 //!

@@ -46,7 +46,7 @@ impl Contiguous {
     pub fn copied(&self, _: Python<'_>) -> Zeroizing<Vec<u8>> {
         let mut copy = Zeroizing::new(vec![0_u8; self.len()]);
         if !copy.is_empty() {
-            // SAFETY: so many bytes in one piece, which stay there while `self.0` lives; the GIL keeps Python code away.
+            // SAFETY: that many bytes in one piece, which stay there while `self.0` lives; the GIL keeps Python code away.
             // Raw pointers only: other views may exist.
             unsafe { ptr::copy_nonoverlapping(self.0.buf_ptr().cast::<u8>(), copy.as_mut_ptr(), copy.len()) };
         }
@@ -98,7 +98,7 @@ impl NewBytes {
     #[inline]
     pub fn new(py: Python<'_>, len: usize) -> kms::Result<Self> {
         let Ok(size) = len.try_into() else { return Err(no_memory()) };
-        // SAFETY: null asks for a new object with room for so many bytes.
+        // SAFETY: null asks for a new object with room for that many bytes.
         let Some(object) =
             (unsafe { Bound::from_owned_ptr_or_opt(py, ffi::PyBytes_FromStringAndSize(ptr::null(), size)) })
         else {
@@ -131,7 +131,7 @@ fn no_memory() -> kms::Error {
 impl AsMut<[u8]> for NewBytes {
     #[inline]
     fn as_mut(&mut self) -> &mut [u8] {
-        // SAFETY: the bytes of `object`; `self` is the only way to them. They hold whatever the interpreter's allocator
+        // SAFETY: the bytes of `object`; `self` is the only way to them. They hold what the interpreter's allocator
         // left there, which is behind a call that the compiler doesn't see into; nobody reads them before they are written.
         unsafe { slice::from_raw_parts_mut(self.memory.as_ptr(), self.len) }
     }
@@ -152,7 +152,7 @@ impl<'a, 'py> Items<'a, 'py> {
     #[inline]
     fn next_borrowed(&mut self) -> Option<(*mut ffi::PyObject, *mut ffi::PyObject)> {
         let (mut key, mut value) = (ptr::null_mut(), ptr::null_mut());
-        // SAFETY: a dict, and places for what it gives; it checks `place` itself.
+        // SAFETY: a dict, and places for its results; it checks `place` itself.
         let found = unsafe { ffi::PyDict_Next(self.dict.as_ptr(), &mut self.place, &mut key, &mut value) };
         (found != 0).then_some((key, value))
     }
@@ -169,7 +169,7 @@ impl<'py> Iterator for Items<'_, 'py> {
     }
 }
 
-/// Gives the library the texts of a dict where they lie; `refuse` makes the exception of what is no text.
+/// Passes the texts of a dict to the library without a copy; `refuse` makes the exception of what is no text.
 #[inline]
 pub fn give_texts(
     dict: &Bound<'_, PyDict>,
@@ -239,7 +239,7 @@ pub struct Lent<T: End> {
     is_over: Cell<bool>,
 }
 
-// SAFETY: every look at the cells is made with a `Python` token, so with the GIL, or by the only owner; what they hold may
+// SAFETY: every access to the cells is made with a `Python` token, so with the GIL, or by the only owner; what they hold may
 // go to other threads, and be used by many.
 unsafe impl<T: End + Send + Sync> Sync for Lent<T> {}
 
@@ -328,7 +328,7 @@ pub trait Method {
 
 /// Makes it an attribute of the class.
 pub fn add_method<M: Method>(py: Python<'_>) -> PyResult<()> {
-    // Never freed, because the class goes on with it.
+    // Never freed, because the class keeps using it.
     let definition = Box::leak(Box::new(ffi::PyMethodDef {
         ml_name: M::NAME.as_ptr(),
         ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: enter::<M> },
@@ -394,7 +394,7 @@ impl<'a, 'py> Arguments<'a, 'py> {
     pub fn named(&self) -> impl Iterator<Item = (Borrowed<'a, 'py, PyAny>, Borrowed<'a, 'py, PyAny>)> + use<'a, 'py> {
         let (py, names) = (self.py, self.names.map_or(ptr::null_mut(), |names| names.as_ptr()));
         let count = self.names.map_or(0, |names| names.len());
-        // SAFETY: the tuple has so many names; it stays as `at` says of the array.
+        // SAFETY: the tuple has that many names; it stays as `at` says of the array.
         let names =
             (0..count).map(move |place| unsafe { Borrowed::from_ptr(py, ffi::PyTuple_GetItem(names, place as isize)) });
         names.zip(self.at(self.positional, count))
@@ -403,7 +403,7 @@ impl<'a, 'py> Arguments<'a, 'py> {
     #[inline]
     fn at(&self, from: usize, count: usize) -> impl ExactSizeIterator<Item = Borrowed<'a, 'py, PyAny>> + use<'a, 'py> {
         let (py, first) = (self.py, self.first);
-        // SAFETY: an object, in the interpreter's array of so many, which holds it until the method returns.
+        // SAFETY: an object, in the interpreter's array of that many, which holds it until the method returns.
         (from..from + count).map(move |place| unsafe { Borrowed::from_ptr(py, *first.add(place)) })
     }
 }

@@ -47,7 +47,7 @@ impl Keystore {
         detached(py, || kms.add_root_slot(&options, label)).map(|id| id.to_string())
     }
 
-    /// Removes a root slot: its root opens the keystore no more.
+    /// Remove a root slot: its root opens the keystore no more.
     ///
     /// Open handles keep working, also one that was opened by it. Copies of the file made before are still opened by it.
     /// Raises `RootSlotNotFound`, and `UnsupportedOperation` for the last slot.

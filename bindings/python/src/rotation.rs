@@ -12,9 +12,9 @@ pub fn interval(seconds: Option<i64>) -> kms::Result<Option<Interval>> {
 
 #[pymethods]
 impl Keystore {
-    /// Makes a new version of a key, promotes it to primary and returns its id (the service's CreateKeyVersion).
+    /// Create a new version of a key, promote it to primary and return its id (the service's CreateKeyVersion).
     ///
-    /// New encryptions use it, old ciphertexts go on decrypting. `key` is a key id, "alias/NAME" or a `Key`. The next
+    /// New encryptions use it, old ciphertexts still decrypt. `key` is a key id, "alias/NAME" or a `Key`. The next
     /// automatic rotation is counted from now. Raises `RejectedDisabled` and the other `Rejected...`,
     /// `UnsupportedOperation` for imported material.
     ///

@@ -24,7 +24,7 @@ public:
     void create_alias(std::string_view key_id, std::string_view name) const {
         check(kms_create_alias(raw(), c_text(key_id), c_text(name)));
     }
-    /// Moves an alias to another key; old ciphertexts go on decrypting under theirs.
+    /// Moves an alias to another key; old ciphertexts still decrypt under theirs.
     void update_alias(std::string_view key_id, std::string_view name) const {
         check(kms_update_alias(raw(), c_text(key_id), c_text(name)));
     }

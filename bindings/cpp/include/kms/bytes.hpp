@@ -18,7 +18,7 @@ namespace kms {
 
 namespace detail {
 
-/// Called through a volatile pointer, so that no compiler can tell that the memory is never read again.
+/// Called through a volatile pointer, so that no compiler can prove that the memory is never read again.
 inline void *(*const volatile memset_that_stays)(void *, int, std::size_t) = std::memset;
 
 template <class T>
@@ -118,7 +118,7 @@ using secret_bytes = std::vector<std::uint8_t, wiping_allocator<std::uint8_t>>;
 /// A buffer of `char` may hold a text or bytes, so it doesn't compile either: say `std::string_view(buffer)` for the text up
 /// to its NUL, or `kms::bytes_view(buffer, size)` for bytes.
 ///
-/// C++ can't tell a constant array of `char` from a literal. Such an array therefore loses one NUL at its end, and one with a
+/// C++ can't distinguish a constant array of `char` from a literal. Such an array therefore loses one NUL at its end, and one with a
 /// NUL before its end throws `invalid_argument`. This includes a `char` member of a `const` object: for binary data in it,
 /// say `kms::bytes_view(record.card, sizeof record.card)`. `char8_t` is treated like `char`.
 class bytes_view {
@@ -174,7 +174,7 @@ private:
     std::size_t size_ = 0;
 };
 
-/// A parameter of a call that reads bytes: whatever makes a `bytes_view`, and also a temporary owner, because it lives until
+/// A parameter of a call that reads bytes: anything that makes a `bytes_view`, and also a temporary owner, because it lives until
 /// the call returns. Never make a variable of this type.
 class bytes_argument {
 public:
@@ -201,7 +201,7 @@ private:
     bytes_view view_;
 };
 
-/// Memory of yours for a call to write into, for the `..._into` forms.
+/// Memory that a call writes into, for the `..._into` forms.
 class bytes_span {
 public:
     bytes_span(void *data, std::size_t size) noexcept : data_(static_cast<std::uint8_t *>(data)), size_(size) {}

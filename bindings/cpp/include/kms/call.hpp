@@ -9,12 +9,12 @@
 
 namespace kms::detail {
 
-/// The call of `keystore` that takes and gives JSON.
+/// The call of `keystore` that takes and returns JSON.
 template <class Keystore>
 class json_calls {
 public:
-    /// Carries out an action ("Encrypt") with a JSON object of its parameters, and gives the response. A failure is thrown
-    /// as always; `error::response()` then has the service's error body. Unlike `decrypt`, what this gives isn't wiped.
+    /// Carries out an action ("Encrypt") with a JSON object of its parameters, and returns the response. A failure is thrown
+    /// as always; `error::response()` then has the service's error body. Unlike `decrypt`, its result isn't wiped.
     std::string call(std::string_view action, std::string_view request_json = {}) const {
         struct free_string {
             void operator()(char *text) const noexcept { kms_string_free(text); }

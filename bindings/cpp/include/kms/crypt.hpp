@@ -38,7 +38,7 @@ public:
         return blob;
     }
 
-    /// Encrypts into `out`, which may be where the plaintext is, and gives the size. Needs room for `max_overhead` bytes
+    /// Encrypts into `out`, which may overlap the plaintext, and returns the size. Needs room for `max_overhead` bytes
     /// more than the plaintext, or fails with `buffer_too_small`.
     std::size_t encrypt_into(std::string_view key, const bytes_argument &plaintext, bytes_span out,
                              const context &with = {}) const {
@@ -49,14 +49,14 @@ public:
         return size;
     }
 
-    /// Decrypts under the very version that encrypted. What this gives is wiped when it is freed.
+    /// Decrypts under the very version that encrypted. The result is wiped when it is freed.
     [[nodiscard]] secret_bytes decrypt(const bytes_argument &blob, const context &with = {}) const {
         secret_bytes plaintext(blob.size());
         plaintext.resize(decrypt_into(blob, plaintext, with));
         return plaintext;
     }
 
-    /// Decrypts into `out`, which may be where the blob is, and gives the size. After a failure `out` holds no plaintext.
+    /// Decrypts into `out`, which may overlap the blob, and returns the size. After a failure `out` holds no plaintext.
     std::size_t decrypt_into(const bytes_argument &blob, bytes_span out, const context &with = {}) const {
         const auto entries = with.entries();
         std::size_t size = 0;

@@ -31,7 +31,7 @@ struct exported_data_key {
 
 namespace detail {
 
-/// The calls of `keystore` about data keys. `keystore::decrypt` gives a data key back.
+/// The calls of `keystore` about data keys. `keystore::decrypt` returns the data key.
 template <class Keystore>
 class data_key_calls {
 public:

@@ -34,8 +34,8 @@ struct health_info {
     std::uint64_t rotation_failures;
     std::uint64_t keys_destroyed;
     std::uint64_t keys_cached;     ///< keys in memory now
-    std::uint64_t generation;      ///< grows by one with every change of the keystore, by whatever process
-    std::uint64_t events_dropped;  ///< events that `options::on_event` was not told, because it was too slow
+    std::uint64_t generation;      ///< grows by one with every change of the keystore, by any process
+    std::uint64_t events_dropped;  ///< events that `options::on_event` missed, because it was too slow
 
     [[nodiscard]] bool has(health_flag flag) const noexcept { return (flags & static_cast<std::uint32_t>(flag)) != 0; }
 };

@@ -17,7 +17,7 @@ namespace kms {
 /// What is needed to import material from elsewhere; good for one key, several times, until it expires.
 struct import_parameters {
     bytes public_key;  ///< RSA-2048, a SubjectPublicKeyInfo in DER, to wrap the 32 bytes with
-    bytes token;       ///< to be given back with them
+    bytes token;       ///< to pass back with them
     time_point expires;
 };
 

@@ -105,7 +105,7 @@ inline key_metadata from_c(const kms_key_metadata &c) {
 template <class Keystore>
 class key_calls {
 public:
-    /// Makes a key and gives its id; it is on disk when this returns.
+    /// Creates a key and returns its id; it is on disk when this returns.
     std::string create_key(const create_key_options &options = {}) const {
         const c_text description(options.description());
         const kms_create_key_options c = to_c(options, description);
@@ -114,7 +114,7 @@ public:
         return key_id;
     }
 
-    /// Makes 1 to 1000 keys alike, all of them or none, for little more than the price of one; gives their ids.
+    /// Creates 1 to 1000 keys alike, all or none, at little more than the cost of one; returns their ids.
     std::vector<std::string> create_keys(std::size_t count, const create_key_options &options = {}) const {
         const c_text description(options.description());
         const kms_create_key_options c = to_c(options, description);
@@ -157,7 +157,7 @@ public:
     void enable_key(std::string_view key_id) const { check(kms_enable_key(raw(), c_text(key_id))); }
     void disable_key(std::string_view key_id) const { check(kms_disable_key(raw(), c_text(key_id))); }
 
-    /// After a waiting period of 7 to 366 days the key, and everything encrypted under it, are lost for ever.
+    /// After a waiting period of 7 to 366 days the key, and everything encrypted under it, are lost.
     void schedule_key_deletion(std::string_view key_id, std::int32_t waiting_period_days) const {
         check(kms_schedule_key_deletion(raw(), c_text(key_id), waiting_period_days));
     }

@@ -73,7 +73,7 @@ public:
     keystore(keystore &&other) noexcept = default;
     keystore &operator=(keystore &&other) noexcept {
         if (this != &other) {
-            close();  // before its functions of yours go
+            close();  // before the callbacks that it uses are destroyed
             handle_ = std::move(other.handle_);
             callbacks_ = std::move(other.callbacks_);
         }

@@ -1,4 +1,4 @@
-/// How to open a keystore, and the functions of yours that it calls.
+/// How to open a keystore, and the callbacks that it uses.
 #pragma once
 
 #include <kms/bytes.hpp>
@@ -43,7 +43,7 @@ struct event {
 
 namespace detail {
 
-/// A function that is missing fails where it is given, not where it is called.
+/// Reports an empty function when it is set, not when it is called.
 template <class Function>
 void require(const Function &function) {
     if (!function) {
@@ -51,7 +51,7 @@ void require(const Function &function) {
     }
 }
 
-/// Your functions, where C's callbacks find them; shared by the options and each keystore opened with them. Nothing
+/// The program's functions, where C's callbacks find them; shared by the options and each keystore opened with them. Nothing
 /// that they throw crosses C.
 struct event_callback {
     std::function<void(const event &)> call;
@@ -61,7 +61,7 @@ struct event_callback {
             static_cast<event_callback *>(user)->call(
                 {static_cast<event_kind>(c->kind), static_cast<status>(c->status), c->key_id == nullptr ? "" : c->key_id,
                  c->version_id == nullptr ? "" : c->version_id, from_ms(c->time_ms), std::chrono::milliseconds{c->waited_ms}});
-        } catch (...) {  // nobody is there to take it
+        } catch (...) {  // no caller could catch it
         }
     }
 };
@@ -175,7 +175,7 @@ public:
     }
     /// Functions that wrap and unwrap the root key with a key that stays in an HSM, a TPM or a cloud KMS: of the key or what
     /// was wrapped, and of bytes to bind (`aad`). Both must use authenticated symmetric encryption, such as AES-256-GCM, and
-    /// unwrapping must throw for other `aad`. Never use public-key encryption: whoever can write the keystore's file could
+    /// unwrapping must throw for other `aad`. Never use public-key encryption: an attacker who can write the keystore's file could
     /// put a keystore of their own in its place. See kms_options_set_root_callback. What they throw comes out of the call.
     options &root_callback(std::function<bytes(bytes_view, bytes_view)> wrap,
                            std::function<secret_bytes(bytes_view, bytes_view)> unwrap) & {
@@ -192,7 +192,7 @@ public:
     /// A file on another volume that knows the keystore's newest generation, so that an older copy put in its place is
     /// refused with `keystore_rolled_back`.
     options &anchor_file(std::string_view path) & { return set(kms_options_set_anchor_file(raw(), detail::c_text(path))); }
-    /// The same, kept by functions of yours: `get` gives the record that was kept last, or nothing yet; `put` returns when
+    /// The same, stored by two callbacks: `get` returns the last record, or nothing yet; `put` returns when
     /// it is safe. They may be called on any thread; where one throws, the call fails with `anchor_unavailable`.
     options &anchor_callback(std::function<bytes()> get, std::function<void(bytes_view)> put) & {
         detail::require(get);
@@ -216,7 +216,7 @@ public:
     }
     /// How many keys are kept in memory.
     options &cache_keys(std::size_t keys) & { return set(kms_options_set_cache_keys(raw(), keys)); }
-    /// Tells the time, for tests: five years of rotations pass in a millisecond. Turns the rotation thread off. It may be
+    /// A clock for tests: five years of rotations pass in a millisecond. Turns the rotation thread off. It may be
     /// called on any thread; while it throws, the time stands still.
     options &clock(std::function<time_point()> now) & {
         detail::require(now);
@@ -225,12 +225,12 @@ public:
         callbacks_.kept.push_back(made);
         return set(kms_options_set_clock(raw(), detail::clock_callback::run, made.get()));
     }
-    /// Is told of rotations, destroyed keys, clocks and disks that misbehave, on the thread where it happened. What it
-    /// throws is dropped.
-    options &on_event(std::function<void(const event &)> tell) & {
-        detail::require(tell);
+    /// Receives events: rotations, destroyed keys, failures of clocks and disks. kms_event_fn states on which thread.
+    /// An exception that it throws is dropped.
+    options &on_event(std::function<void(const event &)> callback) & {
+        detail::require(callback);
         auto made = std::make_shared<detail::event_callback>();
-        made->call = std::move(tell);
+        made->call = std::move(callback);
         callbacks_.kept.push_back(made);
         return set(kms_options_set_event_callback(raw(), detail::event_callback::run, made.get()));
     }
@@ -253,7 +253,7 @@ public:
     options &&busy_timeout(std::chrono::milliseconds timeout) && { return std::move(busy_timeout(timeout)); }
     options &&cache_keys(std::size_t keys) && { return std::move(cache_keys(keys)); }
     options &&clock(std::function<time_point()> now) && { return std::move(clock(std::move(now))); }
-    options &&on_event(std::function<void(const event &)> tell) && { return std::move(on_event(std::move(tell))); }
+    options &&on_event(std::function<void(const event &)> callback) && { return std::move(on_event(std::move(callback))); }
 
     [[nodiscard]] const kms_options_t *native_handle() const noexcept { return raw_.get(); }
 

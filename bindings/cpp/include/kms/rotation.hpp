@@ -29,7 +29,7 @@ public:
         check(kms_update_rotation_policy(raw(), c_text(key_id), interval ? 1 : 0, interval ? interval->count() : 0));
     }
 
-    /// Does all that is due now, for programs without the rotation thread; gives the number of rotated keys.
+    /// Performs all due work, for programs without the rotation thread; returns the number of rotated keys.
     std::size_t tick() const {
         std::size_t rotated = 0;
         check(kms_tick(raw(), &rotated));

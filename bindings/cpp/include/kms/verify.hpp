@@ -1,4 +1,4 @@
-/// Looking at the whole keystore.
+/// Verification of a whole keystore.
 #pragma once
 
 #include <kms/status.hpp>
@@ -20,7 +20,7 @@ struct fault {
 
 namespace detail {
 
-/// The call of `keystore` that looks at every row.
+/// The call of `keystore` that checks every row.
 template <class Keystore>
 class verify_calls {
 public:

@@ -30,7 +30,7 @@ def context_of(context: str | Mapping[str, str] | None) -> dict[str, str] | None
 
 
 def of_type(value: Any, accepted: type | tuple[type, ...], place: str) -> Any:
-    """Refuses a value that would be stored as something else than it is."""
+    """Refuse a value that would be stored as something else than it is."""
     if isinstance(value, accepted):
         return value
     names = accepted if isinstance(accepted, tuple) else (accepted,)
@@ -48,7 +48,7 @@ def ciphertext(value: Any, place: str) -> bytes:
 
 
 def decrypt(keystore: Keystore, value: Any, context: Mapping[str, str] | None, place: str) -> bytes:
-    """Decrypts a stored value; `place` is the table and column, for the error."""
+    """Decrypt a stored value; `place` is the table and column, for the error."""
     blob = ciphertext(value, place)
     try:
         return keystore.decrypt(blob, context)

@@ -42,7 +42,7 @@ class RootCallback(Protocol):
     """Wraps and unwraps the root key (32 bytes) with a key that stays in an HSM, a TPM or a cloud KMS.
 
     Both must use authenticated symmetric encryption that binds `aad`, such as AES-256-GCM. Never use public-key encryption:
-    whoever can write the keystore's file could encrypt a root key of their own, and put a keystore in the place of
+    an attacker who can write the keystore's file could encrypt a root key of their own, and put a keystore in the place of
     yours. `aad` is ASCII of at most 128 bytes that names purpose and keystore; `unwrap` raises unless it is the same.
 
     `wrap` is called when a root slot is made. `unwrap` then tries the result, once with another `aad`, for which it must
@@ -58,7 +58,7 @@ class RootCallback(Protocol):
 class AnchorCallback(Protocol):
     """Keeps the anchor's record of 104 bytes, which holds no secret, outside of the library: a TPM, a remote service.
 
-    `get` gives the record that was put last, None if there is none yet: at each open and before each change. `put` keeps
+    `get` returns the record that was put last, None if there is none yet: at each open and before each change. `put` keeps
     one for good, after each change and before the call returns. What they raise is the cause of the `AnchorUnavailable`
     that the call raises. Calls of several threads and processes may overtake each other, which leaves the anchor behind by
     what they were changing.
@@ -72,7 +72,7 @@ class AnchorCallback(Protocol):
 class Keystore(_libkms.Keystore):
     """An open keystore; `open` makes it, `close` or the end of `with` ends it.
 
-    Share one between all threads. A forked child may go on with it, and close it; a "memory:" one raises `Forked` there.
+    Share one between all threads. A forked child may use it, and close it; a "memory:" one raises `Forked` there.
     It can't be pickled: open it where it is needed.
 
     Calls raise subclasses of `libkms.Error`; each method names those that belong to it. Any call can also raise
@@ -102,7 +102,7 @@ class Keystore(_libkms.Keystore):
     def create_key(
         self, *, description: str = "", rotate_every: timedelta | None = None, origin: Origin = Origin.KMS
     ) -> Key:
-        """Makes a customer master key; when this returns it is on disk.
+        """Create a customer master key; when this returns it is on disk.
 
         `rotate_every` turns automatic rotation on: whole seconds, 1 second to 3650 days. The key is Enabled and has its
         first version; with `Origin.EXTERNAL` it waits for its import. Raises `InvalidArgument`, `LimitExceeded` (8192
@@ -122,7 +122,7 @@ class Keystore(_libkms.Keystore):
         rotate_every: timedelta | None = None,
         origin: Origin = Origin.KMS,
     ) -> list[Key]:
-        """Makes 1 to 1000 customer master keys alike: all of them, or none. It costs little more than to make one.
+        """Create 1 to 1000 customer master keys alike: all of them, or none. It costs little more than to make one.
 
         Otherwise as `create_key`.
 
@@ -166,7 +166,7 @@ class Keystore(_libkms.Keystore):
             raise damaged
 
     def schedule_key_deletion(self, key_id: KeyName, waiting_period: timedelta = timedelta(days=30)) -> None:
-        """Starts a waiting period of 7 to 366 whole days, after which the key and all encrypted under it are lost.
+        """Start a waiting period of 7 to 366 whole days, after which the key and all encrypted under it are lost.
 
         Until then `cancel_key_deletion` takes it back. A clock can be wrong, so the waiting period is also counted by the
         clock of the machine's boot, and the date confirmed twice, an hour apart: a wrong clock only delays it. Raises
@@ -181,7 +181,7 @@ class Keystore(_libkms.Keystore):
         self._schedule_key_deletion(key_id, waiting_period // _DAY)
 
     def set_deletion_protection(self, key_id: KeyName, enable: bool, reason: str = "") -> None:
-        """Turns deletion protection on, with a reason, or off: while it is on, the key's deletion can't be scheduled.
+        """Turn deletion protection on, with a reason, or off: while it is on, the key's deletion can't be scheduled.
 
         Raises `RejectedPendingDeletion`, `LimitExceeded`.
 
@@ -203,7 +203,7 @@ class Keystore(_libkms.Keystore):
         return Key._of(self._create_service_key(name))
 
     def update_rotation_policy(self, key_id: KeyName, rotate_every: timedelta | None) -> None:
-        """Turns automatic rotation on, every 1 second to 3650 days in whole seconds, or off (None).
+        """Turn automatic rotation on, every 1 second to 3650 days in whole seconds, or off (None).
 
         The interval counts from the creation of the newest version; if that makes the key overdue, it rotates before this
         returns. Raises `RejectedDisabled` and the other `Rejected...`, `UnsupportedOperation` for imported material.
@@ -216,7 +216,7 @@ class Keystore(_libkms.Keystore):
         self._update_rotation_policy(key_id, seconds)
 
     def tick(self) -> TickReport:
-        """Does all that is due now: for programs without the rotation thread.
+        """Perform all due work now: for programs without the rotation thread.
 
         >>> kms.tick()
         TickReport(rotated=0, destroyed=0, damaged=0)
@@ -265,7 +265,7 @@ class Keystore(_libkms.Keystore):
     ) -> DataKey:
         """A random key of 1 to 1024 bytes for the program to encrypt with itself, and its ciphertext under `key`.
 
-        Store `blob` beside your data; `decrypt` gives the key back. Raises what `encrypt` does, `InvalidArgument`.
+        Store `blob` beside your data; `decrypt` returns the key. Raises what `encrypt` does, `InvalidArgument`.
 
         >>> data_key = kms.generate_data_key(key.id)
         >>> kms.decrypt(data_key.blob) == data_key.plaintext
@@ -300,7 +300,7 @@ class Keystore(_libkms.Keystore):
         wrapping: Wrapping,
         context: Mapping[str, str] | None = None,
     ) -> bytes:
-        """Decrypts a data key and wraps it with an RSA-2048 public key, without showing it; 256 bytes out.
+        """Decrypt a data key and wrap it with an RSA-2048 public key, without showing it; 256 bytes out.
 
         Raises what `decrypt` does, `LimitExceeded`.
 
@@ -330,7 +330,7 @@ class Keystore(_libkms.Keystore):
             after = page[-1][0]
 
     def tag_resource(self, key_id: KeyName, tags: Mapping[str, str]) -> None:
-        """Sets tags of a key; a name that it has already gets the new value. At most 10 tags, else `LimitExceeded`.
+        """Set tags of a key; a name that it has already gets the new value. At most 10 tags, else `LimitExceeded`.
 
         A name has 1 to 128, a value at most 256 characters of a-z A-Z 0-9 / _ - . + = @ : (else `InvalidArgument`).
         Raises `RejectedPendingDeletion`.
@@ -342,7 +342,7 @@ class Keystore(_libkms.Keystore):
         self._tag_resource(key_id, list(tags.items()))
 
     def untag_resource(self, key_id: KeyName, names: Iterable[str]) -> None:
-        """Removes tags of a key by name; a name that it doesn't have is passed over.
+        """Remove tags of a key by name; a name that it doesn't have is passed over.
 
         Raises `RejectedPendingDeletion`.
 
@@ -374,7 +374,7 @@ class Keystore(_libkms.Keystore):
     def import_key_material(
         self, key_id: KeyName, wrapped: "ReadableBuffer", token: "ReadableBuffer", expires: datetime | None = None
     ) -> None:
-        """Imports 32 bytes of material, wrapped as `get_parameters_for_import` was told.
+        """Import 32 bytes of material, wrapped as `get_parameters_for_import` was asked to.
 
         `expires`, an aware datetime, is when it is refused, and then erased; None: never. Only the identical material is
         ever accepted again. Raises `InvalidKeyMaterial`, `InvalidImportToken`, `ExpiredImportToken`, `UnsupportedOrigin`,
@@ -389,14 +389,14 @@ class Keystore(_libkms.Keystore):
     def import_raw_key_material(
         self, key_id: KeyName, material: "ReadableBuffer", expires: datetime | None = None
     ) -> None:
-        """Imports 32 bytes of material that this program has in the clear; otherwise as `import_key_material`.
+        """Import 32 bytes of material that this program has in the clear; otherwise as `import_key_material`.
 
         >>> kms.import_raw_key_material(external.id, bytes(range(32)), expires=now + timedelta(days=365))
         """
         self._import_raw_key_material(key_id, material, None if expires is None else to_millis(expires))
 
     def health(self) -> Health:
-        """Flags that weaken a promise, and counters.
+        """Return degraded-operation flags and counters.
 
         >>> kms.health().thread_stopped
         False
@@ -404,7 +404,7 @@ class Keystore(_libkms.Keystore):
         return Health(**self._health())
 
     def verify(self) -> list[Fault]:
-        """Looks at every row of the keystore and gives what is wrong; nothing if all is well.
+        """Check every row of the keystore and return its faults; an empty list if all is well.
 
         Each row must be authentic, the newest copy and found by each index, none may be missing or added, and all key
         material can be unsealed. It may run beside everything else: it reads for a few milliseconds at a time. What another
@@ -424,7 +424,7 @@ class Keystore(_libkms.Keystore):
         root_callback: RootCallback | None = None,
         create: bool = False,
     ) -> None:
-        """Makes one root, given as for `open`, the only one that opens the keystore: all root slots are replaced.
+        """Make one root, passed as for `open`, the only one that opens the keystore: all root slots are replaced.
 
         Open handles keep working. `create` makes a root key file that isn't there. The new root is tried before anything
         is changed. Nothing is sealed again, so it takes no longer for many keys; copies of the file made before are still
@@ -452,7 +452,7 @@ class Keystore(_libkms.Keystore):
         create: bool = False,
         label: str | None = None,
     ) -> str:
-        """Lets another root, given as for `open`, open the keystore too; returns the id of its slot.
+        """Let another root, passed as for `open`, open the keystore too; returns the id of its slot.
 
         A keystore has at most 8 root slots, of any kind. `label` is a name for the list, at most 255 bytes, stored in the
         clear. As for `change_root`, the root is tried first and nothing is sealed again. Raises `RootSlotExists` for a root
@@ -477,7 +477,7 @@ class Keystore(_libkms.Keystore):
         return [RootSlot._of(fields) for fields in self._list_root_slots()]
 
     def call(self, action: str, request: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Carries out an operation by the name of its action, with JSON as dicts.
+        """Carry out an operation by the name of its action, with JSON as dicts.
 
         The names are those of Alibaba Cloud KMS (API 2016-01-20), whose semantics libkms keeps; `ListActions` returns them
         all, with their parameters. A rotation is `CreateKeyVersion`.
@@ -535,7 +535,7 @@ def open(
     clock: "_libkms.ManualClock | Callable[[], datetime] | None" = None,
     on_event: Callable[[Event], object] | None = None,
 ) -> Keystore:
-    """Opens the keystore at `location`: a path, "sqlite:PATH", or "memory:" for one that lives as long as its handle.
+    """Open the keystore at `location`: a path, "sqlite:PATH", or "memory:" for one that lives as long as its handle.
 
     Exactly one root key: 32 bytes (`root_key`), a file of 32 bytes that only its owner (this user or root) and its group
     can read, a passphrase (Argon2id:
@@ -546,11 +546,11 @@ def open(
     `rotation_thread` is on unless a clock is set; without it, call `tick`. `busy_timeout` (up to an hour) is how long a
     call waits for other processes. `cache_keys` keys, and as many versions, are kept in memory.
 
-    `clock` tells the time as an aware datetime, for tests (see `libkms.testing`). It is asked often and from any thread;
-    what it raises ends the call, which has then changed nothing. `on_event` is told of rotations, destroyed keys, and
-    clocks and disks that misbehave; what it raises goes to `sys.unraisablehook`. With the rotation thread, a thread of its
-    own tells it one event after the other, up to 1024 wait, and `close` waits for it up to 5 s. Without, it is told on the
-    thread of the call that made the event, before that call returns. Both may use the keystore, but not close it.
+    `clock` returns the time as an aware datetime, for tests (see `libkms.testing`). It is asked often and from any thread;
+    an exception that it raises ends the call, which has then changed nothing. `on_event` receives rotations, destroyed keys, and
+    clocks and disks that misbehave; what it raises goes to `sys.unraisablehook`. With the rotation thread, a separate
+    thread delivers the events in order; up to 1024 wait, and `close` waits for them up to 5 s. Without it, the thread of the
+    call that made an event delivers it, before that call returns. Both may use the keystore, but not close it.
 
     Raises `KeystoreNotFound`, `WrongRootKey`, `RootKeyUnavailable`, `NotAKeystore`, `KeystoreTooNew`, `MissingParameter`
     without a root key, `InvalidArgument` with two, `AnchorUnavailable`.
@@ -569,14 +569,14 @@ def open(
         raise ValueError("busy_timeout is at most an hour")
     if cache_keys < 1:
         raise ValueError("cache_keys is at least 1")
-    told: "_libkms.ManualClock | Callable[[], int] | None"
+    source: "_libkms.ManualClock | Callable[[], int] | None"
     if clock is None:
-        told = _default_clock
+        source = _default_clock
     elif isinstance(clock, _libkms.ManualClock):
-        told = clock
+        source = clock
     else:
-        tell = clock
-        told = lambda: to_millis(tell())  # noqa: E731
+        now = clock
+        source = lambda: to_millis(now())  # noqa: E731
     keystore = Keystore(
         os.fspath(location),
         root_key=root_key,
@@ -590,16 +590,16 @@ def open(
         rotation_thread=rotation_thread,
         busy_timeout_ms=timeout_ms,
         cache_keys=cache_keys,
-        clock=told,
+        clock=source,
         on_event=None if on_event is None else _listener(on_event),
     )
-    if isinstance(told, _libkms.ManualClock):
-        _clocks[keystore] = told
+    if isinstance(source, _libkms.ManualClock):
+        _clocks[keystore] = source
     return keystore
 
 
 def _listener(on_event: Callable[[Event], object]) -> Callable[..., None]:
-    def told(*fields: Any) -> None:
+    def deliver(*fields: Any) -> None:
         on_event(Event._of(*fields))
 
-    return told
+    return deliver

@@ -140,14 +140,14 @@ class Background(threading.Thread):
             self._error = error
 
     def stop(self) -> None:
-        """Asks it to end after the page at hand; `result` then raises `Stopped`."""
+        """Ask the thread to end after the current page; `result` then raises `Stopped`."""
         self._stop_move.set()
 
     def result(self, timeout: float | None = None) -> Progress:
-        """Waits for the end, at most `timeout` seconds."""
+        """Wait for the end, at most `timeout` seconds."""
         self.join(timeout)
         if self._error is not None:
             raise self._error
         if self._progress is None:
-            raise TimeoutError("the move goes on")
+            raise TimeoutError("the move is still running; wait longer, or call stop()")
         return self._progress

@@ -1,4 +1,4 @@
-"""The type of an encrypted column of SQLAlchemy, whatever its values are."""
+"""The type of an encrypted column of SQLAlchemy, for values of any type."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar

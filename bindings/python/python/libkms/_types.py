@@ -1,4 +1,4 @@
-"""What calls give back: enumerations and frozen records. No repr shows a secret."""
+"""What calls return: enumerations and frozen records. No repr shows a secret."""
 
 import enum
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ def to_millis(time: datetime) -> int:
     if not isinstance(time, datetime):
         raise TypeError(f"a datetime is needed, not {type(time).__name__}")
     if time.tzinfo is None or time.utcoffset() is None:
-        raise ValueError("a datetime without a time zone; give an aware one, such as datetime.now(timezone.utc)")
+        raise ValueError("a datetime without a time zone; pass an aware one, such as datetime.now(timezone.utc)")
     return (time - EPOCH) // _MILLISECOND
 
 
@@ -83,12 +83,12 @@ class Wrapping(enum.IntEnum):
 
 
 class EventKind(enum.IntEnum):
-    """What an event tells of."""
+    """The kind of an event."""
 
     ROTATED = 1
     """A key has a new version, which is its primary now."""
     ROTATION_FAILED = 2
-    """A due rotation could not be stored; encryption goes on under the old primary, and it is tried again."""
+    """A due rotation could not be stored; encryption continues under the old primary, and the rotation is tried again."""
     KEY_DESTROYED = 3
     """A key and all its material are gone."""
     DELETION_DUE = 4
@@ -217,7 +217,7 @@ class ExportedDataKey:
 
 @dataclass(frozen=True, slots=True)
 class ImportParameters:
-    """What an import needs: wrap the 32 bytes with `public_key` (RSA-2048, a SubjectPublicKeyInfo in DER), and give the
+    """What an import needs: wrap the 32 bytes with `public_key` (RSA-2048, a SubjectPublicKeyInfo in DER), and pass the
     token back with them, until `expires`."""
 
     public_key: bytes = field(repr=False)
@@ -243,7 +243,7 @@ class Health:
     polling: bool
     """Other processes' changes are seen within 100 ms instead of at the next call."""
     rotation_failing: bool
-    """The rotation thread's last pass failed; it goes on trying."""
+    """The rotation thread's last pass failed; it tries again."""
     thread_stopped: bool
     """The rotation thread died of a bug; every other call raises `Poisoned`."""
     read_only: bool
@@ -266,10 +266,10 @@ class Health:
     rotation_failures: int
     keys_destroyed: int
     events_dropped: int
-    """Events that `on_event` was not told, because it was too slow."""
+    """Events that `on_event` missed, because it was too slow."""
     keys_cached: int
     generation: int
-    """Grows by one with every change of the keystore, by whatever process."""
+    """Grows by one with every change of the keystore, by any process."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ T = TypeVar("T")
 
 
 async def open(location: "str | os.PathLike[str]", **options: Any) -> "Keystore":
-    """Opens a keystore in a thread; the options are those of `libkms.open`."""
+    """Open a keystore in a thread; the options are those of `libkms.open`."""
     return Keystore(await asyncio.to_thread(_keystore.open, location, **options))
 
 

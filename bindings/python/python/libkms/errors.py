@@ -171,7 +171,7 @@ class LimitExceeded(Error, status=Status.LIMIT_EXCEEDED):
 
 
 class BatchPartial(Error, status=Status.BATCH_PARTIAL):
-    """Some records of a batch failed. Not raised here: batches give each record's exception in its place."""
+    """Some records of a batch failed. Not raised here: batches return each record's exception in its place."""
 
 
 class KeyNotFound(Error, LookupError, status=Status.KEY_NOT_FOUND):
@@ -251,7 +251,7 @@ class KeystoreTooNew(Error, status=Status.KEYSTORE_TOO_NEW):
 
 
 class KeystoreCorrupt(Error, status=Status.KEYSTORE_CORRUPT):
-    """Something in the keystore was changed or damaged; keys that aren't named in the text go on working."""
+    """Something in the keystore was changed or damaged; keys that the text does not name still work."""
 
 
 class KeystoreIO(Error, OSError, status=Status.KEYSTORE_IO):
@@ -311,7 +311,7 @@ class Forked(Error, status=Status.FORKED):
 
 
 class RandomFailed(Error, status=Status.RANDOM_FAILED):
-    """The kernel gave no randomness."""
+    """The kernel returned no randomness."""
 
 
 class OutOfMemory(Error, MemoryError, status=Status.OUT_OF_MEMORY):

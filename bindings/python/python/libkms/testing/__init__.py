@@ -23,7 +23,7 @@ __all__ = ["ManualClock"]
 
 
 class ManualClock(_libkms.ManualClock):
-    """Give it to `libkms.open(clock=...)`, or let `used` do so. A keystore under it has no rotation thread of its own:
+    """Pass it to `libkms.open(clock=...)`, or let `used` do so. A keystore under it has no rotation thread of its own:
     `tick`, `travel`, and encrypting under an overdue key rotate.
     """
 
@@ -34,7 +34,7 @@ class ManualClock(_libkms.ManualClock):
         return f"<libkms.testing.ManualClock at {self.now().isoformat()}>"
 
     def now(self) -> datetime:
-        """The time that it tells: aware, UTC.
+        """The current time of the clock: aware, UTC.
 
         >>> ManualClock().now().year
         2026
@@ -42,7 +42,7 @@ class ManualClock(_libkms.ManualClock):
         return from_millis(self._get())
 
     def set(self, time: datetime) -> None:
-        """Moves it to a time (aware), perhaps an earlier one; nothing rotates by that alone.
+        """Move the clock to a time (aware), perhaps an earlier one; nothing rotates by that alone.
 
         >>> clock = ManualClock()
         >>> clock.set(datetime(2031, 1, 1, tzinfo=timezone.utc))
@@ -50,7 +50,7 @@ class ManualClock(_libkms.ManualClock):
         self._set(to_millis(time))
 
     def advance(self, by: timedelta) -> None:
-        """Moves it forward (or back); nothing rotates by that alone.
+        """Move the clock forward (or back); nothing rotates by that alone.
 
         >>> clock = ManualClock()
         >>> clock.advance(timedelta(days=365))
@@ -62,7 +62,7 @@ class ManualClock(_libkms.ManualClock):
     def travel(
         self, by: timedelta, *, step: timedelta = timedelta(days=1), each: Callable[[], object] | None = None
     ) -> int:
-        """Moves it forward step by step; at each, every open keystore does what is due, then `each` is called.
+        """Move the clock forward step by step; at each, every open keystore does what is due, then `each` is called.
 
         Returns the number of rotations. Keystores are those opened while the clock was in use (`used`).
 
