@@ -21,7 +21,7 @@ const CALL: usize = 60 << 10;
 const LARGE: usize = 64 << 10;
 
 /// A constant, because making a text could fail as well.
-pub const TEXT: &str = "there is not enough memory for this call; free some, or raise the process's limit";
+pub const TEXT: &str = "not enough memory for this call; free some, or raise the process's limit";
 
 #[cold]
 pub fn out_of_memory() -> Error {
@@ -42,7 +42,7 @@ pub fn headroom() -> Result<()> {
     if found { Ok(()) } else { Err(out_of_memory()) }
 }
 
-/// Fails where so many bytes could not be mapped.
+/// Fails where `size` bytes could not be mapped.
 pub fn headroom_of(bytes: usize) -> Result<()> {
     if off() {
         return Ok(());
@@ -77,7 +77,7 @@ fn after(len: usize) -> Result<()> {
     if len > LARGE { headroom_of(TRANSACTION) } else { Ok(()) }
 }
 
-/// So many zeros; pages that nobody writes are never touched.
+/// Zeros; pages that nobody writes are never touched.
 pub fn zeroed(len: usize) -> Result<Vec<u8>> {
     if len == 0 {
         return Ok(Vec::new());

@@ -82,7 +82,7 @@ were changed, `MalformedCiphertext`, `KeyNotFound`, `KeyVersionNotFound`, `Rejec
 b'4111 1111'
 >>> kms.decrypt(blob)
 Traceback (most recent call last):
-libkms.errors.AuthenticationFailed: the ciphertext, its context or its key don't belong together, or something was changed"#;
+libkms.errors.AuthenticationFailed: authentication failed: wrong context or key, or the ciphertext was modified"#;
 
     #[inline]
     fn call<'py>(keystore: &Keystore, arguments: Arguments<'_, 'py>) -> PyResult<Bound<'py, PyBytes>> {

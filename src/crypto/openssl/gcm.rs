@@ -149,5 +149,4 @@ impl Gcm {
 }
 
 /// The one text of a failed tag: it says nothing about what differed.
-pub const AUTHENTICATION_FAILED: &str =
-    "the ciphertext, its context or its key don't belong together, or something was changed";
+pub const AUTHENTICATION_FAILED: &str = "authentication failed: wrong context or key, or the ciphertext was modified";

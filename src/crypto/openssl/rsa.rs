@@ -335,8 +335,8 @@ impl PrivateKey {
 }
 
 /// The one text of a failed unwrapping: it says nothing about what was wrong.
-pub const NOT_UNWRAPPED: &str = "the key material isn't wrapped for this token: another public key or algorithm, \
-    another length of key, or something was changed";
+pub const NOT_UNWRAPPED: &str =
+    "the key material could not be unwrapped: wrong public key, algorithm or length, or it was modified";
 
 #[cold]
 fn not_unwrapped() -> Error {
@@ -368,7 +368,7 @@ impl Unwrapped {
 }
 
 /// Puts the last bytes of an EME-PKCS1-v1_5 encoding into `message` if 00 ‖ 02 ‖ nonzero bytes ‖ 00 precede them (RFC 8017
-/// §7.2.2); returns 0 then. Looks at every byte whatever it finds, and takes no branch on it. `None` for an encoding or a
+/// §7.2.2); returns 0 then. Reads every byte in any case, and takes no branch on it. `None` for an encoding or a
 /// message of an impossible length.
 fn pkcs1_message(encoded: &[u8], message: &mut [u8]) -> Option<u8> {
     if encoded.len() != MODULUS || message.len() > MODULUS - PKCS1_OVERHEAD {
@@ -392,7 +392,7 @@ fn pkcs1_message(encoded: &[u8], message: &mut [u8]) -> Option<u8> {
 pub struct PublicKey(Key);
 
 impl PublicKey {
-    /// Reads what [`PrivateKey::public_der`] gives. `InvalidArgument` unless `der` is that form to the byte and holds
+    /// Reads what [`PrivateKey::public_der`] returns. `InvalidArgument` unless `der` is that form to the byte and holds
     /// an RSA key of 2048 bits that can be one: exponent and modulus odd, no small factors, no prime (NIST SP 800-56B
     /// r2 §6.4.2.2, except that exponents from 3 are taken).
     pub fn from_der(der: &[u8]) -> Result<Self> {
@@ -402,7 +402,7 @@ impl PublicKey {
         // The test for a prime draws its bases at random.
         with_fresh_random(|context| {
             let key = decode(context, der)?.filter(Key::has_our_size).ok_or_else(not_a_public_key)?;
-            // The decoder takes other forms as well, whatever it is told.
+            // The decoder takes other forms as well, in spite of its arguments.
             if key.public_der()? != der {
                 return Err(not_a_public_key());
             }
