@@ -205,7 +205,7 @@
 // that they use, kms_tick does what is due, and a call tries to start the thread again every 5 seconds.
 #define KMS_HEALTH_THREAD_NOT_STARTED 512
 
-// The rotation thread gave no sign of life for 10 seconds: a clock, a disk or another process holds it up.
+// The rotation thread made no progress for 10 seconds: a clock, a disk or another process holds it up.
 #define KMS_HEALTH_THREAD_STALLED 1024
 
 // The event callback is too slow: it did not receive `events_dropped` events.
@@ -215,7 +215,7 @@
 // slower, and a copy of the running machine may repeat nonces: see docs/security.md, "Copies of a running machine".
 #define KMS_HEALTH_SLOW_CPU 4096
 
-// What opens a keystore: a root key of 32 bytes, given or from a file.
+// What opens a keystore: a root key of 32 bytes, passed or from a file.
 #define KMS_ROOT_KEY 1
 
 #define KMS_ROOT_PASSPHRASE 2
@@ -353,7 +353,7 @@ typedef struct kms_blob_info {
     char version_id[KMS_ID_SIZE];
 } kms_blob_info;
 
-// One record of a batch call, in an array whose element size is given with it; start from KMS_BATCH_RECORD_INIT. `input`
+// One record of a batch call, in an array whose element size is passed with it; start from KMS_BATCH_RECORD_INIT. `input`
 // to `out_cap` are yours, `out_len` and `status` are set by the call.
 typedef struct kms_batch_record {
     // The plaintext or the ciphertext.
@@ -412,7 +412,7 @@ typedef struct kms_health_info {
     uint64_t keys_destroyed;
     // Keys in memory now.
     uint64_t keys_cached;
-    // Grows by one with every change of the keystore, by whatever process.
+    // Grows by one with every change of the keystore, by any process.
     uint64_t generation;
     // Events that the callback did not receive, because more than 1024 waited for it.
     uint64_t events_dropped;
@@ -455,7 +455,7 @@ typedef int32_t (*kms_visit_root_slot_fn)(void *user, const struct kms_root_slot
 
 #define KMS_UNKNOWN_ACTION 103
 
-// The call takes a key id, and an alias was given.
+// The call takes a key id, and an alias was passed.
 #define KMS_UNSUPPORTED_ALIAS 104
 
 #define KMS_LIMIT_EXCEEDED 105
@@ -548,7 +548,7 @@ typedef int32_t (*kms_visit_root_slot_fn)(void *user, const struct kms_root_slot
 // A memory: keystore does not survive a fork.
 #define KMS_FORKED 902
 
-// The kernel gave no randomness.
+// The kernel returned no randomness.
 #define KMS_RANDOM_FAILED 903
 
 // The call needs more memory than the process may have. A change may have been made only where KMS_KEYSTORE_IO is possible
@@ -757,7 +757,7 @@ kms_status kms_schedule_key_deletion(const struct kms_t *kms,
                                      const char *key_id,
                                      int32_t waiting_period_days);
 
-// kms_cancel_key_deletion returns a key whose deletion is pending to Enabled, whatever it was before; an EXTERNAL key
+// kms_cancel_key_deletion returns a key whose deletion is pending to Enabled, from any former state; an EXTERNAL key
 // without material to PendingImport. If its rotation became overdue meanwhile, it rotates before this returns.
 //
 // Fails with KMS_STATE_MODIFIED_FAILED in another state.
@@ -800,7 +800,7 @@ kms_status kms_create_service_key(const struct kms_t *kms,
 // kms_encrypt encrypts under the primary version of `key`, a key id or "alias/NAME". The ciphertext is 80 bytes longer
 // than the plaintext (KMS_MAX_OVERHEAD in any version of the library), and names its key and version.
 //
-// At most 1 GiB; an empty plaintext is fine. `context` is a map that must be given again to decrypt, in any order, at
+// At most 1 GiB; an empty plaintext is fine. `context` is a map that must be passed again to decrypt, in any order, at
 // most 8192 bytes encoded; it isn't stored. `out` may equal or overlap the plaintext. Fails with KMS_KEY_NOT_FOUND,
 // KMS_REJECTED_..., KMS_LIMIT_EXCEEDED.
 KMS_MUST_USE
@@ -862,7 +862,7 @@ kms_status kms_inspect(const struct kms_t *kms,
 // kms_encrypt_batch encrypts `count` records under the primary version of `key` (a key id or "alias/NAME"): all of them
 // under the same version, also when the key rotates meanwhile. `record_size` is sizeof(kms_batch_record).
 //
-// Each record is treated as by kms_encrypt, whatever becomes of the others, and has its own `status` and `out_len`. Returns
+// Each record is treated as by kms_encrypt, independently of the others, and has its own `status` and `out_len`. Returns
 // KMS_OK if every record is, else KMS_BATCH_PARTIAL. What is about the whole call, such as KMS_KEY_NOT_FOUND or
 // KMS_REJECTED_..., is returned and is every record's status too; only after KMS_INVALID_ARGUMENT about `records` itself
 // they are as they were.
@@ -878,7 +878,7 @@ kms_status kms_encrypt_batch(const struct kms_t *kms,
 // kms_decrypt_batch decrypts `count` records, each under the version that it names. `record_size` is
 // sizeof(kms_batch_record).
 //
-// Each record is treated as by kms_decrypt, whatever becomes of the others; the keys may differ. Returns as
+// Each record is treated as by kms_decrypt, independently of the others; the keys may differ. Returns as
 // kms_encrypt_batch does.
 KMS_MUST_USE
 kms_status kms_decrypt_batch(const struct kms_t *kms,
@@ -890,7 +890,7 @@ kms_status kms_decrypt_batch(const struct kms_t *kms,
 // of them to the same. With NULL, each moves to the newest version of the key that it is under. `record_size` is
 // sizeof(kms_batch_record).
 //
-// Each record is treated as by kms_reencrypt, whatever becomes of the others; but a destination is checked first, once.
+// Each record is treated as by kms_reencrypt, independently of the others; but a destination is checked first, once.
 // Returns as kms_encrypt_batch does.
 KMS_MUST_USE
 kms_status kms_reencrypt_batch(const struct kms_t *kms,
@@ -902,7 +902,7 @@ kms_status kms_reencrypt_batch(const struct kms_t *kms,
 // kms_generate_data_key makes a random key of `number_of_bytes` (1 to 1024) for the program to encrypt with itself, and
 // encrypts it under the primary version of `key`. Store `blob` beside your data; kms_decrypt returns the key.
 //
-// `plaintext` has room for `number_of_bytes`, or is NULL: then only the encrypted form is given. With `blob` NULL the
+// `plaintext` has room for `number_of_bytes`, or is NULL: then only the encrypted form is returned. With `blob` NULL the
 // size of the encrypted form is stored and no key is made. The two buffers must not overlap. Fails as kms_encrypt does.
 KMS_MUST_USE
 kms_status kms_generate_data_key(const struct kms_t *kms,
@@ -1175,7 +1175,7 @@ kms_status kms_call(const struct kms_t *kms,
                     const char *request_json,
                     char **response_json);
 
-// kms_string_free wipes and frees a string that kms_call gave. NULL is fine.
+// kms_string_free wipes and frees a string that kms_call returned. NULL is fine.
 void kms_string_free(char *string);
 
 // kms_health stores flags that weaken a promise, and counters, in `out`.

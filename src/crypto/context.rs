@@ -1,6 +1,6 @@
 //! The encryption context: the caller's map of texts that a ciphertext is bound to, and the AAD made of it.
 //!
-//! A context isn't stored in the blob: who opens it gives it again. Encoded (type 02, big-endian): `u16` count, then for
+//! A context isn't stored in the blob: decryption passes it again. Encoded (type 02, big-endian): `u16` count, then for
 //! each entry, sorted by the bytes of its key, `u16` length, key, `u16` length, value. An empty map is type 00.
 
 use std::ops::Range;
@@ -206,7 +206,7 @@ const fn padded(len: usize) -> usize {
     (START + len).next_multiple_of(16)
 }
 
-/// What gives a message's context to its AAD.
+/// What writes a message's context into its AAD.
 pub trait Source {
     /// Checks it and puts it into `aad`. Fails as [`Context::new`] does.
     fn put(&self, aad: &mut Aad) -> Result<()>;
@@ -233,7 +233,7 @@ impl Source for [Entry<'_>] {
     }
 }
 
-/// What an `Asked` context gives its entries to.
+/// What an `Asked` context passes its entries to.
 pub type Take<'a> = &'a mut dyn FnMut(&[Entry<'_>]) -> Result<()>;
 
 /// A context that is asked for when its message's turn has come.
@@ -269,7 +269,7 @@ impl Aad {
     }
 
     /// Puts a context whose entries come in their order, as most do, straight from the caller's memory. `key` and `value`
-    /// copy an entry's text to the start of the room they are given, and tell its length.
+    /// copy an entry's text to the start of their buffer, and return its length.
     ///
     /// False, with no context in place, where more care is needed: entries out of order, one to be refused, or too many.
     #[inline]
@@ -377,7 +377,7 @@ fn encode_sorted<T>(
     Some(end)
 }
 
-/// A text behind its length, from `at` on; gives the place of the text.
+/// A text behind its length, from `at` on; returns the place of the text.
 #[inline]
 fn encode_text(room: &mut [u8], at: usize, text: impl Fn(&mut [u8]) -> Option<usize>) -> Option<Range<usize>> {
     let (start, rest) = room.get_mut(at..)?.split_first_chunk_mut()?;

@@ -61,7 +61,7 @@ impl Token {
         Ok(token)
     }
 
-    /// What [`Token::seal`] sealed. Whatever is wrong with `bytes` is `InvalidImportToken` with one text.
+    /// What [`Token::seal`] sealed. Any fault in `bytes` is `InvalidImportToken` with one text.
     pub fn open(cipher: &mut RowCipher, bytes: &[u8]) -> Result<Self> {
         if bytes.len() != TOKEN {
             return Err(invalid());
@@ -102,13 +102,13 @@ impl Token {
         Ok(())
     }
 
-    /// The key material inside `wrapped`; see [`PrivateKey::unwrap`] for what a wrong text gives.
+    /// The key material inside `wrapped`; see [`PrivateKey::unwrap`] for what a wrong text returns.
     pub fn unwrap(&self, wrapped: &[u8]) -> Result<Unwrapped> {
         self.private_key.unwrap(self.padding, wrapped, 32)
     }
 }
 
-/// A token's text for every fault, so that it tells nobody where another key's token would fit.
+/// A token's text for every fault, so that it does not reveal where another key's token would fit.
 #[cold]
 fn invalid() -> Error {
     Status::InvalidImportToken

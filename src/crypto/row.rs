@@ -36,7 +36,7 @@ impl RowCipher {
         Ok(out)
     }
 
-    /// The plaintext of what `seal` gave. Fails with `AuthenticationFailed`, also when `sealed` is too short.
+    /// The plaintext of what `seal` returned. Fails with `AuthenticationFailed`, also when `sealed` is too short.
     pub fn open(&mut self, aad: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
         let (nonce, sealed) = sealed
             .split_first_chunk::<NONCE>()
@@ -62,7 +62,7 @@ pub fn seal_once(key: &[u8; 32], aad: &[u8], plaintext: &[u8]) -> Result<Vec<u8>
     RowCipher::new(key)?.seal(aad, plaintext, random::array()?)
 }
 
-/// Opens what [`seal_once`] gave. Fails with `AuthenticationFailed`.
+/// Opens what [`seal_once`] returned. Fails with `AuthenticationFailed`.
 pub fn open_once(key: &[u8; 32], aad: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
     RowCipher::new(key)?.open(aad, sealed)
 }

@@ -1,7 +1,7 @@
-//! Golden blobs: fixed keys, ids, nonces, contexts and plaintexts give the committed bytes for ever.
+//! Golden blobs: fixed keys, ids, nonces, contexts and plaintexts must always produce the committed bytes.
 //!
-//! `tests/vectors/blobs.json` is written anew with KMS_UPDATE_VECTORS=1; `tests/decoder/open_blobs.py` opens the same
-//! file without any code of ours.
+//! `tests/vectors/blobs.json` is written again with KMS_UPDATE_VECTORS=1; `tests/decoder/open_blobs.py` opens the same
+//! file without any code of the library.
 
 use serde_json::{Value, json};
 

@@ -116,7 +116,7 @@ pub(super) fn split(nonce: &[u8; NONCE]) -> (&[u8; PREFIX], &[u8; PREFIX]) {
 }
 
 /// Writes ciphertext and tag under a given nonce; `out` is 16 bytes longer than `plaintext`. For vectors and tests:
-/// a nonce that repeats gives everything away.
+/// a nonce that repeats reveals everything.
 #[cfg(test)]
 pub fn seal_with_nonce(
     key: &[u8; 32],
@@ -145,7 +145,7 @@ impl Shared {
         Ok(Self { root: Root::new()?, nonces: NoncePool::new()?, seconds: clocks::coarse_seconds, serial: 0 })
     }
 
-    /// Forgets the key that message keys were derived from last. Serials go on: keyed ciphers have them.
+    /// Forgets the key that message keys were derived from last. Serials are not reset: keyed ciphers have them.
     pub fn forget(&mut self) -> Result<()> {
         self.root = Root::new()?;
         Ok(())

@@ -129,7 +129,7 @@ unsafe fn no_destination(entries: *const kms_context_entry, count: usize) -> Res
 /// kms_encrypt_batch encrypts `count` records under the primary version of `key` (a key id or "alias/NAME"): all of them
 /// under the same version, also when the key rotates meanwhile. `record_size` is sizeof(kms_batch_record).
 ///
-/// Each record is treated as by kms_encrypt, whatever becomes of the others, and has its own `status` and `out_len`. Returns
+/// Each record is treated as by kms_encrypt, independently of the others, and has its own `status` and `out_len`. Returns
 /// KMS_OK if every record is, else KMS_BATCH_PARTIAL. What is about the whole call, such as KMS_KEY_NOT_FOUND or
 /// KMS_REJECTED_..., is returned and is every record's status too; only after KMS_INVALID_ARGUMENT about `records` itself
 /// they are as they were.
@@ -168,7 +168,7 @@ pub unsafe extern "C" fn kms_encrypt_batch(
 /// kms_decrypt_batch decrypts `count` records, each under the version that it names. `record_size` is
 /// sizeof(kms_batch_record).
 ///
-/// Each record is treated as by kms_decrypt, whatever becomes of the others; the keys may differ. Returns as
+/// Each record is treated as by kms_decrypt, independently of the others; the keys may differ. Returns as
 /// kms_encrypt_batch does.
 #[unsafe(no_mangle)]
 #[must_use]
@@ -210,7 +210,7 @@ pub unsafe extern "C" fn kms_decrypt_batch(
 /// of them to the same. With NULL, each moves to the newest version of the key that it is under. `record_size` is
 /// sizeof(kms_batch_record).
 ///
-/// Each record is treated as by kms_reencrypt, whatever becomes of the others; but a destination is checked first, once.
+/// Each record is treated as by kms_reencrypt, independently of the others; but a destination is checked first, once.
 /// Returns as kms_encrypt_batch does.
 #[unsafe(no_mangle)]
 #[must_use]

@@ -99,7 +99,7 @@ pub unsafe extern "C" fn kms_call(
     })
 }
 
-/// kms_string_free wipes and frees a string that kms_call gave. NULL is fine.
+/// kms_string_free wipes and frees a string that kms_call returned. NULL is fine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kms_string_free(string: *mut c_char) {
     quietly(|| {

@@ -76,7 +76,7 @@ impl Source for RawContext<'_> {
 /// kms_encrypt encrypts under the primary version of `key`, a key id or "alias/NAME". The ciphertext is 80 bytes longer
 /// than the plaintext (KMS_MAX_OVERHEAD in any version of the library), and names its key and version.
 ///
-/// At most 1 GiB; an empty plaintext is fine. `context` is a map that must be given again to decrypt, in any order, at
+/// At most 1 GiB; an empty plaintext is fine. `context` is a map that must be passed again to decrypt, in any order, at
 /// most 8192 bytes encoded; it isn't stored. `out` may equal or overlap the plaintext. Fails with KMS_KEY_NOT_FOUND,
 /// KMS_REJECTED_..., KMS_LIMIT_EXCEEDED.
 #[unsafe(no_mangle)]

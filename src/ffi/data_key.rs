@@ -15,7 +15,7 @@ use crate::error::Status;
 /// kms_generate_data_key makes a random key of `number_of_bytes` (1 to 1024) for the program to encrypt with itself, and
 /// encrypts it under the primary version of `key`. Store `blob` beside your data; kms_decrypt returns the key.
 ///
-/// `plaintext` has room for `number_of_bytes`, or is NULL: then only the encrypted form is given. With `blob` NULL the
+/// `plaintext` has room for `number_of_bytes`, or is NULL: then only the encrypted form is returned. With `blob` NULL the
 /// size of the encrypted form is stored and no key is made. The two buffers must not overlap. Fails as kms_encrypt does.
 #[unsafe(no_mangle)]
 #[must_use]

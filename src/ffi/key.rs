@@ -194,7 +194,7 @@ pub unsafe extern "C" fn kms_schedule_key_deletion(
     guard(|| unsafe { handle(kms)?.schedule_key_deletion(ptr::text(key_id, "key_id")?, waiting_period_days) })
 }
 
-/// kms_cancel_key_deletion returns a key whose deletion is pending to Enabled, whatever it was before; an EXTERNAL key
+/// kms_cancel_key_deletion returns a key whose deletion is pending to Enabled, from any former state; an EXTERNAL key
 /// without material to PendingImport. If its rotation became overdue meanwhile, it rotates before this returns.
 ///
 /// Fails with KMS_STATE_MODIFIED_FAILED in another state.

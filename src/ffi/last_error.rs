@@ -24,7 +24,7 @@ struct Last(RefCell<Option<Error>>);
 
 impl Last {
     fn set(&self, error: Option<Error>) {
-        // Borrowed only while a text is read out, by a function of ours.
+        // Borrowed only while a text is read out, by a function of this module.
         let Ok(mut last) = self.0.try_borrow_mut() else { return };
         match (last.is_some(), error.is_some()) {
             (false, true) => FAILED.fetch_add(1, Ordering::Relaxed),

@@ -101,7 +101,7 @@ pub unsafe fn text_bytes<'a>(pointer: *const c_char, what: &'static str) -> Resu
     Ok(unsafe { CStr::from_ptr(pointer) }.to_bytes())
 }
 
-/// Copies a short ASCII text, as contexts are made of, to the start of `room` while it looks for its end; gives its
+/// Copies a short ASCII text, as contexts are made of, to the start of `room` while it searches its end; returns its
 /// length. `None` for all others, which `text` is for.
 ///
 /// SAFETY: as for `text`.
@@ -197,11 +197,11 @@ pub unsafe trait Sized32: Copy {
     const FIRST_SIZE: usize;
 }
 
-/// Above it a `struct_size` is a mistake, mostly memory that wasn't initialised; looking at so many bytes might leave the
+/// Above it a `struct_size` is a mistake, mostly memory that wasn't initialised; reading that many bytes might leave the
 /// caller's memory. A later release's struct has to stay below.
 const LONGEST_STRUCT: usize = 4096;
 
-/// The size that a caller gave his struct; what lies beyond ours must be zero.
+/// The size of a caller's struct; bytes beyond the library's own struct must be zero.
 ///
 /// SAFETY: NULL, or a struct that is as long as it says.
 unsafe fn struct_size<T: Sized32>(pointer: *const T, what: &'static str) -> Result<usize> {

@@ -19,7 +19,7 @@ pub const KMS_MISSING_PARAMETER: kms_status = 101;
 /// The size that is needed was stored; nothing was done.
 pub const KMS_BUFFER_TOO_SMALL: kms_status = 102;
 pub const KMS_UNKNOWN_ACTION: kms_status = 103;
-/// The call takes a key id, and an alias was given.
+/// The call takes a key id, and an alias was passed.
 pub const KMS_UNSUPPORTED_ALIAS: kms_status = 104;
 pub const KMS_LIMIT_EXCEEDED: kms_status = 105;
 /// Some records of a batch failed: each record has its own status.
@@ -80,7 +80,7 @@ pub const KMS_INTERNAL: kms_status = 900;
 pub const KMS_POISONED: kms_status = 901;
 /// A memory: keystore does not survive a fork.
 pub const KMS_FORKED: kms_status = 902;
-/// The kernel gave no randomness.
+/// The kernel returned no randomness.
 pub const KMS_RANDOM_FAILED: kms_status = 903;
 /// The call needs more memory than the process may have. A change may have been made only where KMS_KEYSTORE_IO is possible
 /// too.
@@ -118,7 +118,7 @@ fn names(status: kms_status) -> (&'static CStr, &'static CStr) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kms_last_error(buf: *mut c_char, cap: usize) -> usize {
     last_error::with(|text| {
-        // SAFETY: the caller gives `cap` writable bytes at `buf`.
+        // SAFETY: the caller passes `cap` writable bytes at `buf`.
         unsafe { super::ptr::write_text(buf, cap, text) };
         text.len()
     })

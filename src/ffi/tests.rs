@@ -20,7 +20,7 @@ fn a_panic_inside_a_call_becomes_a_status_and_the_handle_goes_on() {
     unsafe {
         assert_eq!(kms_create_key(handle, std::ptr::null(), key.as_mut_ptr()), KMS_OK);
         assert_eq!(kms_rotate(handle, key.as_ptr(), std::ptr::null_mut()), KMS_INTERNAL);
-        assert_eq!(kms_rotate(handle, key.as_ptr(), std::ptr::null_mut()), KMS_OK, "the handle goes on");
+        assert_eq!(kms_rotate(handle, key.as_ptr(), std::ptr::null_mut()), KMS_OK, "the handle still works");
         kms_close(handle);
     }
 }
@@ -45,7 +45,7 @@ fn every_exported_function_goes_through_the_guard() {
             seen += 1;
         }
     }
-    assert!(seen > 45, "only {seen} functions were looked at");
+    assert!(seen > 45, "only {seen} functions were checked");
 }
 
 #[test]

@@ -55,7 +55,7 @@ pub struct kms_context_entry {
     pub value: *const c_char,
 }
 
-/// One record of a batch call, in an array whose element size is given with it; start from KMS_BATCH_RECORD_INIT. `input`
+/// One record of a batch call, in an array whose element size is passed with it; start from KMS_BATCH_RECORD_INIT. `input`
 /// to `out_cap` are yours, `out_len` and `status` are set by the call.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
@@ -234,7 +234,7 @@ pub const KMS_HEALTH_PATH_UNVERIFIED: u32 = 256;
 /// The rotation thread could not be started, because the process or its user has too many. Calls rotate the overdue keys
 /// that they use, kms_tick does what is due, and a call tries to start the thread again every 5 seconds.
 pub const KMS_HEALTH_THREAD_NOT_STARTED: u32 = 512;
-/// The rotation thread gave no sign of life for 10 seconds: a clock, a disk or another process holds it up.
+/// The rotation thread made no progress for 10 seconds: a clock, a disk or another process holds it up.
 pub const KMS_HEALTH_THREAD_STALLED: u32 = 1024;
 /// The event callback is too slow: it did not receive `events_dropped` events.
 pub const KMS_HEALTH_EVENTS_DROPPED: u32 = 2048;
@@ -254,13 +254,13 @@ pub struct kms_health_info {
     pub keys_destroyed: u64,
     /// Keys in memory now.
     pub keys_cached: u64,
-    /// Grows by one with every change of the keystore, by whatever process.
+    /// Grows by one with every change of the keystore, by any process.
     pub generation: u64,
     /// Events that the callback did not receive, because more than 1024 waited for it.
     pub events_dropped: u64,
 }
 
-/// What opens a keystore: a root key of 32 bytes, given or from a file.
+/// What opens a keystore: a root key of 32 bytes, passed or from a file.
 pub const KMS_ROOT_KEY: i32 = 1;
 pub const KMS_ROOT_PASSPHRASE: i32 = 2;
 pub const KMS_ROOT_CALLBACK: i32 = 3;

@@ -25,7 +25,7 @@ pub unsafe extern "C" fn kms_verify(kms: *const kms_t, visit: kms_visit_fault_fn
             let Some(visit) = visit else { return true };
             let id = fault.key.map(id_text);
             let id: *const c_char = id.as_ref().map_or(std::ptr::null(), |text| text.as_ptr());
-            // No text of ours holds NUL.
+            // No text of the library holds NUL.
             let text = CString::new(fault.error.to_string()).unwrap_or_default();
             visit(user, id, fault.error.status() as kms_status, text.as_ptr()) == 0
         })

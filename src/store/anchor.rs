@@ -4,7 +4,7 @@
 //! was not acknowledged, so a keystore may be further on than its anchor, and never behind it.
 //!
 //! An anchor file has two places for a record; the older one is overwritten, under a lock of the file (flock). A power
-//! cut while it is written leaves the other. An empty file takes over whatever keystore it is opened with first.
+//! cut while it is written leaves the other. An empty file becomes the anchor of the first keystore that is opened with it.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -234,7 +234,7 @@ fn newest(path: &Path, file: &File, records: &mut Records) -> Result<(Option<(St
     Ok((newest, facts.len))
 }
 
-/// That whoever else can write the file, and so forget what was anchored, is root or this process's user.
+/// Checks that only root and this process's user can write the file, and so discard what was anchored.
 fn check_kind(path: &Path, facts: &Facts) -> Result<()> {
     let name = path.display();
     let refuse = |text: String| Err(Status::AnchorUnavailable.error(text));

@@ -1,7 +1,7 @@
 //! Announces changes to the other processes of the host: the generation in a small mapped file beside the store.
 //!
 //! The file is made complete under a temporary name and renamed into place while the store's write lock is held; the
-//! library never truncates it. It holds no secret, and only says when to look at the store: a wrong value costs one look.
+//! library never truncates it. It holds no secret, and only says when to read the store: a wrong value costs one read.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ const EARLY: &str = "KMS_FAULT_ANNOUNCED_BEFORE_COMMIT";
 pub fn tell_early(word: &Word) {
     if fault::wanted(EARLY) {
         word.count();
-        // A commit on a slow disk: who was told looks before there is anything to see.
+        // A commit on a slow disk: a process that was notified reads before there is anything to see.
         sync::sleep(Duration::from_millis(20));
     }
 }
@@ -59,7 +59,7 @@ fn try_map(word: &Word, store: &Path, uuid: &[u8; 16], writable: bool) -> Option
     word.share(&file, writable).ok()
 }
 
-/// Makes the file anew. The caller holds the store's write lock.
+/// Makes a new file. The caller holds the store's write lock.
 pub fn make(store: &Path, uuid: &[u8; 16], generation: u64) -> Result<()> {
     let failed = |e: std::io::Error| {
         Status::KeystoreIo.error(format!("the generation file can't be made: {}", file::explain(&e)))
@@ -88,9 +88,9 @@ pub fn make(store: &Path, uuid: &[u8; 16], generation: u64) -> Result<()> {
     made.map_err(failed)
 }
 
-/// Tells a commit: first, by `publish`, this handle's own caches, then everybody. Where the caches say that they hold all
-/// that is committed, `announced` is told the word before ours.
-/// False if the file was truncated, so that nobody was told.
+/// Announces a commit: first, by `publish`, to this handle's own caches, then to all processes. Where the caches say that they hold all
+/// that is committed, `announced` receives the word before this one.
+/// False if the file was truncated, so that no process was notified.
 pub fn tell(word: &Word, publish: impl FnOnce() -> bool, announced: impl FnOnce(u64)) -> bool {
     let holds_all = publish();
     if fault::wanted(UNANNOUNCED) || fault::wanted(EARLY) {
@@ -106,7 +106,7 @@ pub fn tell(word: &Word, publish: impl FnOnce() -> bool, announced: impl FnOnce(
     true
 }
 
-/// How often a store must be looked at for changes that were not announced.
+/// How often a store must be checked for changes that were not announced.
 pub fn poll_interval_ms(mapped: bool) -> i64 {
     if mapped { 1000 } else { 100 }
 }

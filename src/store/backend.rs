@@ -79,7 +79,7 @@ pub struct KeyRow {
     pub expiry_sighted_wall: Option<i64>,
     pub expiry_sighted_boot: Option<[u8; 16]>,
     pub expiry_sighted_uptime: Option<i64>,
-    /// When the clock must next look at the key; the index of due keys.
+    /// When the clock must next check the key; the index of due keys.
     pub next_look: Option<i64>,
     /// A chain of MACs over the material rows, oldest first; zeros where there are none.
     pub versions: [u8; 32],
@@ -135,7 +135,7 @@ pub enum Transaction {
     Write,
 }
 
-/// A due key: when it was to be looked at, and its row.
+/// A due key: when it was to be checked, and its row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DueRow {
     pub next_look: i64,
@@ -195,7 +195,7 @@ pub trait Backend: Send {
     /// Writes all rows, as they are in this transaction, into a new keystore file at `path`. Called outside of the fork gate,
     /// which it passes for each of its steps.
     fn copy_to(&mut self, path: &Path) -> Result<()>;
-    /// Forgets what it read of the file, so that all of it is read, and looked at, again.
+    /// Forgets what it read of the file, so that all of it is read and checked again.
     fn forget(&mut self) -> Result<()>;
 
     /// That each page of the file belongs to one table or index, or is free. Takes seconds for a million keys; called outside
@@ -206,9 +206,9 @@ pub trait Backend: Send {
 
     fn meta(&mut self) -> Result<MetaRow>;
     fn put_meta(&mut self, meta: &MetaRow) -> Result<()>;
-    /// In the order of their rows; one more than there may be tells that there are too many.
+    /// In the order of their rows; one more than the limit means that there are too many.
     fn slots(&mut self) -> Result<Vec<SlotRow>>;
-    /// Gives the slot a row of its own, after all others.
+    /// Inserts the slot as a new row, after all others.
     fn insert_slot(&mut self, slot: &SlotRow) -> Result<()>;
     fn delete_slot(&mut self, row: i64) -> Result<()>;
     fn delete_slots(&mut self) -> Result<()>;
@@ -231,7 +231,7 @@ pub trait Backend: Send {
     fn update_key(&mut self, key: &KeyRow) -> Result<()>;
     fn delete_key(&mut self, row: i64) -> Result<()>;
 
-    /// Keys to be looked at by `until`, after `after`, in the order of the index.
+    /// Keys to be checked by `until`, after `after`, in the order of the index.
     fn due(&mut self, until: i64, after: Option<DueRow>, limit: usize) -> Result<Vec<DueRow>>;
     /// The earliest look after `now`.
     fn next_look_after(&mut self, now: i64) -> Result<Option<i64>>;

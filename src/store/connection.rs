@@ -56,7 +56,7 @@ impl Drop for Unwinding<'_> {
     }
 }
 
-/// After an error of the file itself nothing about the connection is trusted; it is dropped, and made anew later.
+/// After an error of the file itself nothing about the connection is trusted; it is dropped, and made again later.
 pub(super) fn drop_broken<R>(connection: &mut Connection, result: &Result<R>) {
     if let Err(e) = result
         && matches!(e.status(), Status::KeystoreIo | Status::KeystoreReplaced | Status::NotAKeystore)
@@ -92,7 +92,7 @@ pub(super) fn connect_once(settings: &Settings, is_ours: &mut IsOurs<'_>) -> Res
     Ok(Gated(Some(Box::new(fork::gate(|| Sqlite::open(path, settings.read_only))?))))
 }
 
-/// Tries `step` until it is not BUSY or it is time to give up; sleeps outside of the fork gate.
+/// Tries `step` until it is not BUSY or the time is up; sleeps outside of the fork gate.
 pub(super) fn wait<R>(give_up: impl Fn() -> bool, step: &mut dyn FnMut() -> Result<R>) -> Result<R> {
     let mut pause = Duration::from_micros(200);
     loop {

@@ -2,7 +2,7 @@
 //!
 //! Both are written under a temporary name, synced, and linked into place, which fails if another was faster. Between
 //! key file and store the key file is locked (flock), so that a second creator waits instead of finding half. The store
-//! waits complete, under a name that only its key leads to, before the key file appears: whoever finds a creation that
+//! waits complete, under a name that only its key leads to, before the key file appears: a process that finds a creation that
 //! was cut off between the two links finishes it.
 
 use std::ffi::OsStr;
@@ -56,7 +56,7 @@ fn create_with_key_file(path: &Path, key_path: &Path, created: i64, patience: Du
                     Ok((false, _)) => {
                         return Err(Status::KeystoreBusy.error("another process is creating the keystore; try again"));
                     }
-                    // A creator gave up and took its key file away.
+                    // Another process cancelled its creation and removed its key file.
                     _ if !sqlite::exists(key_path)? => {}
                     _ if sqlite::exists(path)? => return Ok(()),
                     _ => {

@@ -1,7 +1,7 @@
-//! Whether the keystore that is read goes on from the one that was read before, or is another history of it.
+//! Whether the keystore that is read continues the one that was read before, or is another history of it.
 //!
 //! A copy that was changed elsewhere has the same uuid, authentic rows and perhaps a higher generation. A number can't
-//! tell it from the changes of another process. So the description names the descriptions before it, by their MACs.
+//! distinguish it from the changes of another process. So the description names the descriptions before it, by their MACs.
 
 use super::anchor::State;
 use super::sealing::Meta;
@@ -15,7 +15,7 @@ const NAME: usize = 8;
 pub enum Step {
     /// The same, or changes on top of it.
     On,
-    /// It has changed so often that nothing tells where it came from.
+    /// It has changed so often that its origin is unknown.
     Unknown,
     /// An older copy, or one that went another way.
     Older,
@@ -26,7 +26,7 @@ pub enum Step {
 #[derive(Debug, Default)]
 pub struct History {
     known: Option<State>,
-    /// Counts the times that what was read may not go on from what was known.
+    /// Counts the times that what was read may not continue what was known.
     pub breaks: u64,
     /// Whether another file was found at the keystore's path, and nothing was read of it yet.
     pub displaced: bool,

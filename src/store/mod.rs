@@ -8,11 +8,11 @@
 //! * `tree`: which rows are there, and which copy of each is the newest.
 //! * `unchecked`: switches the trees off, for tests.
 //! * `standing`: what stands at the keystore's path. `place`: whether a keystore is used through one path.
-//! * `history`: whether what is read goes on from what was read before.
+//! * `history`: whether what is read continues what was read before.
 //! * `versions`: which versions keys don't have.
 //! * `anchor`: what shows that the whole keystore is an older copy.
 //! * `backend`: the rows themselves; `sqlite` holds them. `connection`: the one connection to them.
-//! * `announce`: the generation other processes look at.
+//! * `announce`: the generation that other processes watch.
 
 mod anchor;
 mod announce;

@@ -27,7 +27,7 @@ pub fn check(path: &Path, recorded: Option<&[u8]>) -> Result<bool> {
     if found.nlink() < 2 {
         return Ok(known);
     }
-    // Hard links: backup tools make them, and the program that owns the keystore goes on under the name it always used.
+    // Hard links: backup tools make them, and the program that owns the keystore continues under its usual name.
     let Some(recorded) = recorded.map(|bytes| Path::new(OsStr::from_bytes(bytes))) else { return Ok(false) };
     if recorded == path {
         return Ok(known);

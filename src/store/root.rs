@@ -17,7 +17,7 @@ use crate::sys::secret::Secret;
 ///
 /// Both must use authenticated symmetric encryption with a key that stays there, such as AES-256-GCM, and bind `aad`
 /// (see [`Options::root_callback`](crate::Options::root_callback)). Never public-key encryption: anybody can encrypt, and
-/// so put a keystore of their own in the place of yours.
+/// so replace the keystore by one of their own.
 pub trait RootWrapper: Send + Sync {
     /// Encrypt the 32 bytes of `root` and authenticate them together with `aad`.
     ///
@@ -57,7 +57,7 @@ impl Root {
         })
     }
 
-    /// The one text for a keystore that doesn't open with this root, whatever the reason: it tells nobody which slot or
+    /// The one text for a keystore that doesn't open with this root, for any reason: it does not reveal which slot or
     /// guess was nearly right.
     pub fn opens_nothing(&self, location: &Location) -> Error {
         let root = match self {

@@ -123,7 +123,7 @@ impl Store {
         announced: impl FnOnce(u64),
     ) -> Result<()> {
         self.check_writable()?;
-        // The key of a callback may have changed outside, which wrapping anew is for.
+        // The key of a callback may have changed outside, which wrapping it again is for.
         if !matches!(root, Root::Callback(_)) {
             self.check_is_new(root, self.read(|view| view.slots())?)?;
         }

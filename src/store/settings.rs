@@ -51,6 +51,6 @@ pub struct Settings {
     pub anchor: Option<Anchor>,
     /// The wall time of the open, for a keystore that is made.
     pub opened_ms: i64,
-    /// The path as the caller gave it, where it leads to `location` through a symbolic link.
+    /// The path as the caller passed it, where it leads to `location` through a symbolic link.
     pub given: Option<PathBuf>,
 }

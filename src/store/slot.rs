@@ -1,7 +1,7 @@
 //! A root slot: how a root wraps the store root key, and gets it back.
 //!
 //! A slot of a key or a passphrase commits to its wrapping key: an attacker who writes the file can't make one that many
-//! guesses open. Nothing tells which slot or guess was right until a whole description is authentic under what came out:
+//! guesses open. Nothing reveals which slot or guess was right until a whole description is authentic under what came out:
 //! slots that don't fit, can't be read or cost too little or too much are passed over alike.
 
 use zeroize::Zeroizing;
@@ -26,8 +26,8 @@ pub enum RootKind {
     Callback = 3,
 }
 
-/// What the kinds of a slot's row are above those of format 1, whose slots don't commit to their key, or give the callback
-/// nothing to bind. They are read for ever.
+/// What the kinds of a slot's row are above those of format 1, whose slots don't commit to their key, or pass the callback
+/// nothing to bind. They stay readable.
 const OF_FORMAT_2: i64 = 3;
 
 /// A slot's root, and whether it has the form that is written today.
@@ -76,8 +76,8 @@ pub fn wrap(by: &Root, root: &RootKey, uuid: &[u8; 16], created: i64, label: Opt
     Ok(SlotRow { row: 0, kind, parameters, wrapped, created: Some(created), label: label.map(str::to_owned) })
 }
 
-/// The first root key that a slot gives `by` and that is the `right` one, with the number of the slot; `None` where no
-/// slot gives it. All slots of the root's kind are tried, whatever comes of each. Runs Argon2 or the callback: no lock may
+/// The first root key that `by` unwraps from a slot and that is the `right` one, with the number of the slot; `None` where no
+/// slot has it. All slots of the root's kind are tried, also after a failure. Runs Argon2 or the callback: no lock may
 /// be held.
 pub fn unwrap(
     by: &Root,

@@ -52,7 +52,7 @@ impl Store {
         let displaced = history.displaced;
         match history.see(State::of(found), found.recent.as_deref()) {
             Step::Other => {}
-            // Of another file that may go on from the one before or not, the handle's user should know.
+            // The handle's user should know of another file, whether or not it continues the one before.
             Step::Unknown if displaced => {}
             _ => return Ok(()),
         }
@@ -72,7 +72,7 @@ impl Store {
         self.standing.store(standing as u8, Ordering::Relaxed);
     }
 
-    /// That the path the caller gave still leads to the open keystore: a link in it may have been changed, as by a deploy.
+    /// Checks that the caller's path still leads to the open keystore: a link in it may have been changed, as by a deploy.
     pub(super) fn check_given(&self) -> Result<()> {
         let (Some(given), Location::File(open)) = (&self.settings.given, &self.settings.location) else {
             return Ok(());

@@ -25,7 +25,7 @@ impl Store {
         let result = fork::gate(|| {
             let Connection { backend, sealing, nodes, versions, history } = &mut *connection;
             let backend = backend.get()?;
-            // Whatever fails, the transaction ends: its lock would keep everybody else out.
+            // The transaction ends after any failure: its lock would keep all others out.
             let result = backend.meta().and_then(|found| {
                 let meta = sealing.check_meta(&found)?;
                 self.see(history, &found)?;
@@ -42,8 +42,8 @@ impl Store {
 
     /// Runs `body` in a write transaction: all of it is durable when this returns Ok, none of it otherwise.
     ///
-    /// A body that changes nothing commits nothing. `publish` runs after the commit and before anybody else is told,
-    /// for the caller's own caches; it must be quick. If it says that they hold all that is committed, `announced` is told
+    /// A body that changes nothing commits nothing. `publish` runs after the commit and before any other process is notified,
+    /// for the caller's own caches; it must be quick. If it says that they hold all that is committed, `announced` receives
     /// the word before ours.
     pub fn write<R>(
         &self,
@@ -174,7 +174,7 @@ impl Store {
         Ok((begun?, deadline))
     }
 
-    /// One try; makes the connection anew if it was dropped.
+    /// One try; connects again if the connection was dropped.
     fn try_begin(&self, connection: &mut Connection, kind: Transaction) -> Result<()> {
         let is_new = connection.backend.0.is_none();
         if is_new {
@@ -194,7 +194,7 @@ impl Store {
         }
     }
 
-    /// A new connection to the very store that was open: same uuid, and not before the last commit of ours.
+    /// A new connection to the very store that was open: same uuid, and not before this handle's last commit.
     pub(super) fn reconnect(&self, sealing: &mut Sealing) -> Result<Gated> {
         // The rotation thread may use libcrypto inside the gate only.
         let mut is_ours = |found: &MetaRow, _: &[SlotRow]| {
@@ -210,8 +210,8 @@ impl Store {
         Ok(backend)
     }
 
-    /// After an I/O error of a commit: whether the change is in the store all the same. The caller is told the error
-    /// either way, because the disk may not have it, but nobody may go on with what it replaced. Where another process has
+    /// After an I/O error of a commit: whether the change is in the store all the same. The caller gets the error
+    /// either way, because the disk may not have it, but no process may continue with what it replaced. Where another process has
     /// changed the store since, its change is there to be seen, and with it ours, if that stands.
     pub(super) fn stands(&self, connection: &mut Connection, committed: &MetaRow) -> bool {
         if connection.backend.0.is_some() {

@@ -119,7 +119,7 @@ impl<'a> View<'a> {
         self.meta.generation
     }
 
-    /// Changes when the keystore that is read may not go on from the one that was read before: nothing that is known of that
+    /// Changes when the keystore that is read may not continue the one that was read before: nothing that is known of that
     /// one holds of this.
     pub fn history(&self) -> u64 {
         self.breaks
@@ -179,7 +179,7 @@ impl<'a> View<'a> {
         Ok(found)
     }
 
-    /// One version's material, if this key has such a version; before it is said that it hasn't, all are looked at.
+    /// One version's material, if this key has such a version; all are checked before the answer is no.
     pub fn material(&mut self, key: &Stored, version: &VersionId) -> Result<Option<(Version, Material)>> {
         let read = match key.key.primary {
             Some(primary) if primary.id == *version => {
@@ -322,7 +322,7 @@ impl<'a> View<'a> {
         self.rows.backend.due(until.millis(), after, limit)
     }
 
-    /// When the clock must next look at a key, after `now`.
+    /// When the clock must next check a key, after `now`.
     pub fn next_look_after(&mut self, now: Time) -> Result<Option<Time>> {
         Ok(self.rows.backend.next_look_after(now.millis())?.map(Time::from_millis))
     }
@@ -332,12 +332,12 @@ impl<'a> View<'a> {
         let wall = now.wall.millis();
         let mut rows = self.rows.backend.created_in_future(wall, limit)?;
         rows.extend(self.rows.backend.sighted_too_early(wall, limit)?);
-        // The next look at these was set by a clock that was ahead of this one.
+        // The next check of these was set by a clock that was ahead of this one.
         for row in self.rows.backend.counted_in_future(wall, limit)? {
             match self.key_in_row(row) {
                 Ok(Some(stored)) if stored.key.deletion.is_some_and(|deletion| deletion.counts(now)) => rows.push(row),
                 Ok(_) => {}
-                // Told when it is due.
+                // Reported when it is due.
                 Err(error) if error.status() == Status::KeystoreCorrupt => {}
                 Err(error) => return Err(error),
             }
@@ -583,7 +583,7 @@ impl<'a> Change<'a> {
             for row in page {
                 match self.view.newest_alias(row) {
                     Ok(row) if row.key_row == stored.row => self.delete_alias(&row.name)?,
-                    // Another key's, or one that was altered to name this key: left as it is, for a look at it to fail.
+                    // Another key's, or one that was altered to name this key: left as it is, so that a read of it fails.
                     Ok(_) => {}
                     Err(error) if error.status() == Status::KeystoreCorrupt => {}
                     Err(error) => return Err(error),

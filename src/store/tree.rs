@@ -3,7 +3,7 @@
 //! A tree maps names of a fixed length to digests of 16 bytes. Each of its nodes but the root is one row of the keystore and
 //! holds the digests of its children; the roots stand in the keystore's description. So a row, a node or a branch that was
 //! removed, put back or replaced by an older copy doesn't fit what stands above it, and that something is *not* there
-//! can be told from one path.
+//! follows from one path.
 //!
 //! Nodes are kept in memory once they were checked. One is used again only if its parent, read in the same
 //! transaction, names it by its digest: what another process wrote or a rollback undid needs no bookkeeping.
@@ -157,7 +157,7 @@ impl Part<'_> {
     }
 }
 
-/// A node's entries in order: a part of the name and the end of the digest, each of a length that its place gives.
+/// A node's entries in order: a part of the name and the end of the digest, each of a length that follows from its place.
 #[derive(Debug, Clone, Default)]
 struct Node(Vec<u8>);
 
@@ -305,7 +305,7 @@ impl Nodes {
         Ok(())
     }
 
-    /// Gives `name` this digest, or takes it out of the tree.
+    /// Sets the digest of `name`, or removes it from the tree.
     pub fn put(&mut self, rows: &mut Rows<'_>, tree: Tree, name: &[u8], digest: Option<&Digest>) -> Result<()> {
         let mut expected = None;
         let mut place = Place::root(tree);
@@ -387,7 +387,7 @@ impl Nodes {
 
     fn keep(&mut self, place: Place, digest: Digest, node: &Arc<Node>) {
         if self.kept.len() >= KEPT {
-            // What lies above the leaves is needed again for whatever comes next.
+            // What lies above the leaves is needed again for the next step.
             self.kept.retain(|_, kept| !kept.is_leaf);
             if self.kept.len() >= KEPT {
                 self.kept.clear();

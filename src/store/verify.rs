@@ -1,4 +1,4 @@
-//! Looks at every row of a keystore, in steps of a few milliseconds, each in a read transaction of its own.
+//! Checks every row of a keystore, in steps of a few milliseconds, each in a read transaction of its own.
 //!
 //! Each step is about one snapshot, and the trees of that snapshot say what belongs into it, so a keystore that changes
 //! between the steps is checked all the same. What is made behind the place that a walk has come to is not seen.
@@ -18,7 +18,7 @@ use crate::error::{Error, Result, Status, shown};
 /// Keys, and rows of other tables, in one step.
 const KEYS: usize = 64;
 const ROWS: usize = 512;
-/// How often the walk over the aliases begins anew because some were made or moved meanwhile.
+/// How often the walk over the aliases starts again because some were made or moved meanwhile.
 const TRIES: usize = 8;
 
 /// A damage of the keystore, which [`Keystore::verify`](crate::Keystore::verify) found.
@@ -47,7 +47,7 @@ pub struct Verifier {
     stage: Stage,
     /// Faults found in this step.
     faults: Vec<Fault>,
-    /// Whether the tree that the stage walks was told to be damaged.
+    /// Whether the tree that the stage walks was reported as damaged.
     tree_told: bool,
 }
 
@@ -90,7 +90,7 @@ struct Aliases {
 impl Verifier {
     /// One step; what it found to be wrong, `None` at the end. Fails only where the keystore can't be read for now.
     pub fn step(&mut self, view: &mut View<'_>) -> Result<Option<Vec<Fault>>> {
-        // SQLite looks at a page's cells once, when it reads the page; and what is in memory says nothing of the file.
+        // SQLite checks a page's cells once, when it reads the page; and what is in memory says nothing of the file.
         view.rows.backend.forget()?;
         view.nodes.forget();
         let stage = std::mem::replace(&mut self.stage, Stage::Done);
@@ -290,7 +290,7 @@ impl Verifier {
             };
             let orphaned = match owner {
                 Ok(owner) => owner.is_none(),
-                // The tree's damage was told when the keys were looked at.
+                // The tree's damage was reported when the keys were checked.
                 Err(error) if error.status() == Status::KeystoreCorrupt => false,
                 Err(error) => return Err(error),
             };
@@ -330,7 +330,7 @@ impl Verifier {
         let names = view.rows.backend.alias_names_after(&walk.after, limit)?;
         let full = names.len() == limit;
         if full && names.iter().all(Option::is_none) {
-            // Nothing to go on from.
+            // No position to continue from.
             return Err(altered_name());
         }
         for name in names {
@@ -414,7 +414,7 @@ fn alias(view: &mut View<'_>, name: &str, key: &mut Option<KeyId>) -> Result<()>
             *key = owner.map(|stored| stored.key.id);
             key.is_none()
         }
-        // A damaged key was told already.
+        // A damaged key was reported already.
         Err(error) if error.status() == Status::KeystoreCorrupt => false,
         Err(error) => return Err(error),
     };
@@ -425,7 +425,7 @@ fn alias(view: &mut View<'_>, name: &str, key: &mut Option<KeyId>) -> Result<()>
     }
 }
 
-/// What SQLite gives in order, and doesn't where a page was damaged: then a walk could go on for ever.
+/// What SQLite returns in order, except where a page was damaged: then a walk might never end.
 fn in_order(is: bool) -> Result<()> {
     match is {
         true => Ok(()),

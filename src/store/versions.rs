@@ -1,5 +1,5 @@
 //! Remembers which versions keys were seen to have, so that a ciphertext that names another is answered without reading all
-//! of them again: whoever may send ciphertexts could hold the connection with it.
+//! of them again: a caller who may send ciphertexts could hold the connection with it.
 
 use std::collections::HashMap;
 

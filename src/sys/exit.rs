@@ -1,8 +1,8 @@
-//! Keeps threads of ours away from the host's libcrypto once `exit` has begun, which takes it down under them.
+//! Stops library threads from calling the shared libcrypto after `exit` begins to tear it down.
 //!
 //! libcrypto frees its state in a function that `exit` runs. Ours is registered after that one and so runs before it:
-//! from then on a thread of ours that comes to the fork gate parks for ever, and nobody joins it. The host's own
-//! threads go on as before: when they stop calling is for the host to see to.
+//! from then on a library thread that comes to the fork gate parks without end, and nobody joins it. The host's own
+//! threads continue as before: the host program must stop their calls.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use super::{fault, sync};
 use crate::error::{Result, Status};
 
-/// How long `exit` waits for a thread of ours that is inside the gate: a disk that doesn't answer must not keep it.
+/// How long `exit` waits for a library thread that is inside the gate: a disk that doesn't answer must not keep it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 static BEGUN: AtomicBool = AtomicBool::new(false);
-/// Threads of ours inside the gate. None is there while the process forks, so a child starts with none.
+/// Library threads inside the gate. None is there while the process forks, so a child starts with none.
 static INSIDE: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
@@ -27,7 +27,7 @@ pub fn this_thread_is_ours() {
     OURS.set(true);
 }
 
-/// Whether `exit` has begun, so that a thread of ours may never end.
+/// Whether `exit` has begun, so that a library thread may never end.
 pub fn has_begun() -> bool {
     BEGUN.load(Ordering::SeqCst)
 }
@@ -36,7 +36,7 @@ pub fn has_begun() -> bool {
 pub struct Stay(bool);
 
 impl Stay {
-    /// None for a thread of ours that comes too late, and must [`park`] with nothing held.
+    /// None for a library thread that comes too late, and must [`park`] with nothing held.
     pub fn begin() -> Option<Self> {
         let ours = OURS.try_with(Cell::get).unwrap_or(false);
         if ours {

@@ -14,7 +14,7 @@ use std::path::Path;
 
 use super::{fault, fork, random};
 
-/// Which file this is, whatever its name.
+/// Which file this is, by any name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileId {
     pub device: u64,
@@ -144,7 +144,7 @@ impl File {
         self.identity
     }
 
-    /// The number, whatever it is now: verify it with [`File::verified`] before use.
+    /// The number, which may mean another file by now: verify it with [`File::verified`] before use.
     pub fn number(&self) -> c_int {
         self.descriptor
     }
@@ -209,7 +209,7 @@ impl File {
         checked(unsafe { libc::fdatasync(descriptor) })
     }
 
-    /// Sets the mode whatever the umask is.
+    /// Sets the mode, ignoring the umask.
     pub fn set_mode(&self, mode: u32) -> Result<()> {
         let descriptor = self.verified()?;
         // SAFETY: fchmod takes any number; it was just verified.
@@ -236,7 +236,7 @@ impl File {
         }
     }
 
-    /// Gives up what [`File::try_hold`] took.
+    /// Releases what [`File::try_hold`] took.
     pub fn release(&self) -> Result<()> {
         self.ofd(libc::F_OFD_SETLK, libc::F_UNLCK).map(drop)
     }
@@ -308,7 +308,7 @@ pub fn open(path: &CStr, flags: c_int, mode: u32) -> Result<c_int> {
 }
 
 /// Whether a number below 3 still is the placeholder that was opened there. The host may open its standard streams again
-/// meanwhile, and `dup2` takes a number whoever has it.
+/// meanwhile, and `dup2` takes a number that another file has.
 fn is_placeholder(number: c_int) -> bool {
     if fault::wanted("KMS_FAULT_DESCRIPTORS_TRUSTED") {
         return true;

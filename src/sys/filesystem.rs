@@ -1,4 +1,4 @@
-//! Tells network file systems from local ones, and mount points from other files.
+//! Distinguishes network file systems from local ones, and mount points from other files.
 
 use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;

@@ -141,7 +141,7 @@ fn set_up() -> &'static AtomicU64 {
     }
 }
 
-/// Goes on in a child as if it were its parent, for the test that shows what would repeat then.
+/// Continues in a child as if it were its parent, for the test that shows what would repeat then.
 fn unnoticed() -> bool {
     fault::wanted("KMS_FAULT_FORK_UNNOTICED")
 }
@@ -288,7 +288,7 @@ fn leave_long() -> bool {
 /// Dropped in this order, so that no fork finds a stay begun.
 type Passed = (exit::Stay, Pass);
 
-/// The way through the gate, open until it is dropped; never for a thread of ours once `exit` has begun.
+/// The way through the gate, open until it is dropped; never for a thread of the library once `exit` has begun.
 fn pass() -> Passed {
     let pass = GATE.pass();
     match exit::Stay::begin() {
@@ -325,7 +325,7 @@ impl Drop for ClosedInChild {
     }
 }
 
-/// A value that a forked child makes anew on its first use, from what it inherited.
+/// A value that a forked child makes again on its first use, from what it inherited.
 ///
 /// The inherited value is leaked in the child: its locks may be held by threads that don't exist there.
 #[derive(Debug)]

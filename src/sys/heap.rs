@@ -159,12 +159,12 @@ impl Heaps {
     }
 
     /// # Safety
-    /// `block` is one that `allocate` gave, in this process or in one it was forked from, and nobody uses it any more.
+    /// `block` is one that `allocate` returned, in this process or in one it was forked from, and nobody uses it any more.
     unsafe fn free(&self, block: NonNull<u8>) {
         // SAFETY: a block has its header before it.
         let Header { lines, epoch } = unsafe { header(block).read() };
         if self.wipes {
-            // SAFETY: the block is ours again, and has so many bytes.
+            // SAFETY: the block belongs to the heap again, and has that many bytes.
             unsafe { std::slice::from_raw_parts_mut(block.as_ptr(), lines * LINE - HEADER) }.zeroize();
         }
         if lines > MAX_LINES {
@@ -217,7 +217,7 @@ pub extern "C" fn malloc(size: usize, _: *const c_char, _: c_int) -> *mut c_void
 /// As C's `realloc`: wipes the block that it replaces.
 ///
 /// # Safety
-/// `old` is null, or a live block of ours.
+/// `old` is null, or a live block of this heap.
 pub unsafe extern "C" fn realloc(old: *mut c_void, size: usize, file: *const c_char, line: c_int) -> *mut c_void {
     let Some(block) = NonNull::new(old.cast::<u8>()) else { return malloc(size, file, line) };
     if size == 0 {
@@ -244,7 +244,7 @@ pub unsafe extern "C" fn realloc(old: *mut c_void, size: usize, file: *const c_c
 /// As C's `free`, and wipes.
 ///
 /// # Safety
-/// `block` is null, or a live block of ours that nobody uses any more.
+/// `block` is null, or a live block of this heap that nothing uses any more.
 pub unsafe extern "C" fn free(block: *mut c_void, _: *const c_char, _: c_int) {
     if let (Some(block), Some(heaps)) = (NonNull::new(block.cast()), heaps()) {
         // SAFETY: the caller's word.

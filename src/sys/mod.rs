@@ -6,7 +6,7 @@
 //! * `exit`: keeps our threads out of the host's libcrypto once `exit` has begun.
 //! * `fault`: protections that tests switch off.
 //! * `file`: opens files.
-//! * `filesystem`: tells network file systems from local ones, and mount points from other files.
+//! * `filesystem`: distinguishes network file systems from local ones, and mount points from other files.
 //! * `fork`: notices a fork, and survives it.
 //! * `heap`: libcrypto's own memory, in locked memory.
 //! * `locked`: memory for secrets.

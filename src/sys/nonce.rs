@@ -1,7 +1,7 @@
 //! Twelve-byte nonce suffixes that never repeat, even after fork, nor after VM cloning where the CPU draws quick words.
 //!
-//! Eight bytes are random, four tell which message of its prefix it is: so no two messages under one prefix meet, by
-//! whatever chance. A page of buffered kernel randomness makes the eight cheap, and two things keep a copy of that page
+//! Eight bytes are random, four number the message within its prefix: so no two messages under one prefix meet, by
+//! any chance. A page of buffered kernel randomness makes the eight cheap, and two things keep a copy of that page
 //! from repeating them: the kernel wipes the page in a forked child (MADV_WIPEONFORK), and they are XORed with a word
 //! that the CPU draws during the call, which a cloned machine draws again. Without a quick CPU generator, or where the
 //! page can't be wiped, all twelve bytes are their own getrandom(2), XORed with the time: a copy of the machine whose
@@ -88,7 +88,7 @@ impl NoncePool {
     }
 
     /// A fresh suffix for message `number` of a prefix, which no other message of it has. Fails with `RandomFailed` when
-    /// the kernel gives no randomness.
+    /// the kernel returns no randomness.
     #[inline]
     pub fn suffix(&mut self, number: u32) -> Result<Suffix> {
         // Drawn first: a failed draw must not fall back on the buffer alone.
@@ -117,7 +117,7 @@ impl Buffer {
             Some(index) => index,
             None => self.refill(generator)?,
         };
-        // Counted before the bytes are read: an interrupted call loses a slot, never gives it twice.
+        // Counted before the bytes are read: an interrupted call loses a slot, and never uses it twice.
         self.left = index;
         let slot = self.slots.get_mut(index as usize);
         Ok(slot.map(std::mem::take).unwrap_or_default())
@@ -141,11 +141,11 @@ struct Page(NonNull<Buffer>);
 unsafe impl Send for Page {}
 
 impl Page {
-    /// None where the kernel gives no page or can't wipe it. `wipe` is off only in the test that shows the danger.
+    /// None where the kernel maps no page or can't wipe it. `wipe` is off only in the test that shows the danger.
     fn new(wipe: bool) -> Option<Self> {
         const { assert!(size_of::<Buffer>() <= PAGE) };
         let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-        // SAFETY: a new anonymous mapping at an address of the kernel's choice touches no memory of ours.
+        // SAFETY: a new anonymous mapping at an address of the kernel's choice touches no existing memory.
         let address = unsafe { libc::mmap(std::ptr::null_mut(), PAGE, access, kind, -1, 0) };
         if address == libc::MAP_FAILED {
             return None;

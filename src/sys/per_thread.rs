@@ -73,7 +73,7 @@ impl<T> End for Weak<Cells<T>> {
 impl Drop for Entry {
     fn drop(&mut self) {
         LAST.set((0, std::ptr::null()));
-        // In a forked child the object is its parent's, and its lock may be held for ever.
+        // In a forked child the object is its parent's, and its lock may never be released.
         if self.epoch == fork::epoch() {
             self.end.end(self.cell);
         }

@@ -84,7 +84,7 @@ impl Prefixes {
         }
     }
 
-    /// Makes room for one more than `at`; gives the chunk that was added.
+    /// Makes room for one more than `at`; returns the chunk that was added.
     pub fn grow_to(&mut self, at: usize) -> Result<Option<&Chunk>> {
         if at / IN_CHUNK < self.chunks.len() {
             return Ok(None);

@@ -1,7 +1,7 @@
 //! Random bytes: the kernel's, mixed with what the CPU draws now.
 //!
 //! The kernel's generator (getrandom(2)) is the source of every key, id and nonce: it survives fork. A machine that is
-//! cloned without the kernel being told repeats it, so every byte is XORed with words of the CPU's own generator
+//! cloned without the kernel's knowledge repeats it, so every byte is XORed with words of the CPU's own generator
 //! ([`cpu`]), however slow that is. The CPU only ever *adds*: without one, or with a broken one, the kernel's bytes stand.
 
 use super::shield::Uncancelled;
@@ -44,7 +44,7 @@ pub fn fill_from_kernel(buf: &mut [u8]) -> Result<()> {
     Ok(())
 }
 
-/// XORs words of `draw` into `buf`. A word that the CPU can't give leaves its bytes as they are.
+/// XORs words of `draw` into `buf`. A word that the CPU can't draw leaves its bytes as they are.
 fn mix(buf: &mut [u8], draw: impl Fn() -> Option<u64>) {
     for chunk in buf.chunks_mut(size_of::<u64>()) {
         if let Some(word) = draw() {
@@ -81,7 +81,7 @@ pub fn array<const N: usize>() -> Result<[u8; N]> {
     Ok(bytes)
 }
 
-/// The same bytes in every process that makes the same calls, as a kernel gives them that was cloned with its machine.
+/// The same bytes in every process that makes the same calls, as a kernel returns them that was cloned with its machine.
 fn fill_as_in_a_clone(buf: &mut [u8]) {
     use std::sync::atomic::{AtomicU64, Ordering};
     static CALLS: AtomicU64 = AtomicU64::new(0);

@@ -31,7 +31,7 @@ struct Memory {
     free: Vec<Place>,
 }
 
-/// 32 bytes inside a chunk, owned by whoever holds this.
+/// 32 bytes inside a chunk, owned by this value.
 #[derive(Debug)]
 struct Place(NonNull<[u8; KEY_LEN]>);
 // SAFETY: a place is plain memory with a single owner.

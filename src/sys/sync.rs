@@ -117,7 +117,7 @@ impl<T> Drop for Lent<'_, T> {
 
 /// A gate that many pass at once and that one can shut.
 ///
-/// Whoever wants to shut it goes first, but the others make way for short times only, with pauses between them: one that is
+/// A thread that wants to shut it goes first, but the others make way for short times only, with pauses between them: one that is
 /// inside may be waiting for a slow disk, and must not hold up everybody else for so long.
 #[derive(Debug, Default)]
 pub struct Gate {
@@ -177,7 +177,7 @@ impl Gate {
 pub type Pass = RwLockReadGuard<'static, ()>;
 pub type ShutGate = RwLockWriteGuard<'static, ()>;
 
-/// What a waiting thread is told.
+/// What wakes a waiting thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wake {
     TimedOut,

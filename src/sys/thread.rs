@@ -11,7 +11,7 @@ use crate::error::{Result, Status};
 /// The stack of a thread, on which also functions of the program run: 2 MiB, of which the kernel provides what is used.
 const STACK: usize = 2 << 20;
 
-/// A named thread of ours.
+/// A named thread of the library.
 #[derive(Debug)]
 pub struct Thread(JoinHandle<()>);
 

@@ -1,7 +1,7 @@
-//! The kernel's random bytes without a system call, where its vDSO gives them (`getrandom`, Linux 6.11).
+//! The kernel's random bytes without a system call, where its vDSO has them (`getrandom`, Linux 6.11).
 //!
-//! The generator is the kernel's own: it keys a state in our memory, and keys it anew whenever it keys itself, which it
-//! also does when it is told that the machine was cloned. The state lies in a mapping of the kind that the kernel asks
+//! The generator is the kernel's own: it keys a state in our memory, and keys it again whenever it keys itself, which it
+//! also does when it learns that the machine was cloned. The state lies in a mapping of the kind that the kernel asks
 //! for, which a forked child finds zeroed; zeros are a state without a key.
 
 use std::ffi::{CStr, c_void};
@@ -35,7 +35,7 @@ pub struct Generator {
 unsafe impl Send for Generator {}
 
 impl Generator {
-    /// None where the kernel is too old, hides its vDSO, or gives no memory.
+    /// None where the kernel is too old, hides its vDSO, or maps no memory.
     pub fn new() -> Option<Self> {
         let function = find()?;
         let mut parameters = Parameters::default();
@@ -49,7 +49,7 @@ impl Generator {
         if size == 0 || size > PAGE {
             return None;
         }
-        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
+        // SAFETY: a new mapping at an address of the kernel's choice touches no existing memory.
         let state = unsafe { libc::mmap(ptr::null_mut(), PAGE, access, kind, -1, 0) };
         if state == libc::MAP_FAILED {
             return None;
@@ -89,7 +89,7 @@ fn find() -> Option<GetRandom> {
     const NAME: &CStr = if cfg!(target_arch = "x86_64") { c"__vdso_getrandom" } else { c"__kernel_getrandom" };
     // The auxiliary vector's entry for the vDSO (linux/auxvec.h).
     const AT_SYSINFO_EHDR: libc::c_ulong = 33;
-    // SAFETY: only reads what the kernel gave the program.
+    // SAFETY: only reads what the kernel passed to the program.
     let image = unsafe { libc::getauxval(AT_SYSINFO_EHDR) };
     let image: NonNull<u8> = NonNull::new(ptr::with_exposed_provenance_mut(image as usize))?;
     // SAFETY: the kernel maps a whole ELF image there, which stays for the life of the process; the function under that
@@ -135,7 +135,7 @@ unsafe fn symbol(image: NonNull<u8>, name: &CStr) -> Option<*const u8> {
             }
             entry = entry.add(1);
         }
-        // The hash table tells how many symbols there are.
+        // The hash table has the number of symbols.
         let count = hash?.cast::<u32>().add(1).read();
         (0..count as usize).find_map(|at| {
             let symbol = symbols?.cast::<libc::Elf64_Sym>().add(at).read();

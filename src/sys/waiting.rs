@@ -28,7 +28,7 @@ impl Drop for Before {
     }
 }
 
-/// Runs `body`; none if it would have waited, whatever it returned.
+/// Runs `body`; none if it would have waited, also if it returned a value.
 #[inline]
 pub fn without<R>(body: impl FnOnce() -> R) -> Option<R> {
     let _before = Before(MODE.replace(Mode::MustNot));

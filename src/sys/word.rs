@@ -135,7 +135,7 @@ fn map(at: *mut u8, file: Option<&File>, writable: bool) -> Option<*mut u8> {
         None => (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1),
     };
     let fixed = if at.is_null() { 0 } else { libc::MAP_FIXED };
-    // SAFETY: a new mapping, or one over a page of ours that has no reference but the atomic word; the result is checked.
+    // SAFETY: a new mapping, or one over a page of this module that has no reference but the atomic word; the result is checked.
     let page = unsafe { libc::mmap(at.cast(), FILE_LEN, access, kind | fixed, descriptor, 0) };
     (page != libc::MAP_FAILED).then_some(page.cast())
 }

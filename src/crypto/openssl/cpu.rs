@@ -1,6 +1,6 @@
-//! Which instructions libcrypto uses: those that the CPU has, whatever the environment says.
+//! Which instructions libcrypto uses: those that the CPU has, ignoring the environment.
 //!
-//! libcrypto reads OPENSSL_ia32cap (OPENSSL_armcap on aarch64) when it is loaded, before any code of ours runs. A value
+//! libcrypto reads OPENSSL_ia32cap (OPENSSL_armcap on aarch64) when it is loaded, before any code of the library runs. A value
 //! left there for another program would take AES-NI from us: table-driven AES, 24 times slower, with timing that depends
 //! on the key. The built-in libcrypto is set up again from the CPU alone; of a shared one only the outcome is read.
 
@@ -86,10 +86,10 @@ fn arm_capabilities() -> u32 {
     found.iter().filter(|(found, _)| *found).map(|(_, bit)| 1 << bit).sum()
 }
 
-/// Whether libcrypto has the CPU's instructions for AES and GHASH; yes where that can't be told. Reads text that libcrypto
+/// Whether libcrypto has the CPU's instructions for AES and GHASH; yes where that is unknown. Reads text that libcrypto
 /// makes once.
 pub fn is_quick() -> bool {
-    // SAFETY: gives NULL, or a text that stays.
+    // SAFETY: returns NULL, or a text that stays.
     let text = unsafe { OPENSSL_info(CPU_SETTINGS) };
     if text.is_null() {
         return true;

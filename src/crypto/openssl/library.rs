@@ -40,15 +40,15 @@ thread_local! {
 }
 
 /// Ends libcrypto's part of a thread inside the fork gate, before libcrypto would do it by itself: it takes a lock of its
-/// own there, which a child of a fork in that moment would find taken for ever.
+/// own there, which a child of a fork in that moment would find locked without end.
 struct End;
 
 impl Drop for End {
     fn drop(&mut self) {
         // A shared libcrypto serves the host's code in this thread too: should it call again before the thread is gone,
-        // libcrypto begins anew.
+        // libcrypto starts again.
         if cfg!(not(miri)) {
-            // SAFETY: takes nothing; the thread's contexts of ours don't need it any more.
+            // SAFETY: takes nothing; this thread's cipher contexts don't need it any more.
             fork::gate(|| unsafe { ffi::OPENSSL_thread_stop() });
         }
     }

@@ -38,7 +38,7 @@ pub struct EVP_MAC_CTX {
     hash: u64,
 }
 
-/// FNV-1a: enough to tell inputs apart.
+/// FNV-1a: enough to distinguish inputs.
 fn mix(hash: u64, bytes: &[u8]) -> u64 {
     bytes.iter().fold(hash, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

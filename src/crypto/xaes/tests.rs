@@ -166,7 +166,7 @@ fn timed() -> Shared {
     Shared { seconds: || NOW.get(), ..Shared::new().unwrap() }
 }
 
-/// Seals `len` bytes in place, proves that they open, and gives the prefix used.
+/// Seals `len` bytes in place, proves that they open, and returns the prefix used.
 fn prefix_of(sealer: &mut Sealer, shared: &mut Shared, len: usize) -> [u8; PREFIX] {
     let mut out = vec![0; len + NONCE + TAG];
     sealer.seal(shared, &KEY, b"aad", Input::InPlace, &mut out).unwrap();

@@ -19,7 +19,7 @@ fn a_ciphertext_that_could_not_be_moved_in_its_own_place_is_still_there() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             deny(libc::SYS_getrandom);
-            assert!(crate::sys::random::array::<1>().is_err(), "the kernel still gives randomness");
+            assert!(crate::sys::random::array::<1>().is_err(), "the kernel still returns randomness");
             let mut place = blob.clone();
             let mut record = kms_batch_record {
                 input: place.as_ptr(),

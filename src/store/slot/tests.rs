@@ -23,7 +23,7 @@ fn made(by: &Root) -> SlotRow {
     wrap(by, &root_key(), &UUID, 7, Some("label")).unwrap()
 }
 
-/// Whether the slots give the root key to `by`.
+/// Whether `by` unwraps the root key from the slots.
 fn opens(by: &Root, slots: &[SlotRow], uuid: &[u8; 16]) -> Option<usize> {
     unwrap(by, slots, uuid, |key| Ok(**key == *root_key())).unwrap().map(|(at, _)| at)
 }

@@ -247,7 +247,7 @@ pub fn leave(descriptor: c_int) -> bool {
     })
 }
 
-/// How closely a descriptor is looked at.
+/// How thoroughly a descriptor is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Check {
     /// By its mark: for what is done many times in a transaction, between two closer looks.

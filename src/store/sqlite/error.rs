@@ -6,7 +6,7 @@ use super::locks;
 use crate::error::{Error, Status};
 use crate::sys::file;
 
-/// The error of `what` (a call or SQL of ours; no data).
+/// The error of `what` (a call, or SQL of the library; no data).
 pub fn storage(what: &str, error: &rusqlite::Error) -> Error {
     let code = match error {
         // SQLite has no code of its own for a table, column or index that isn't there or isn't what it was.

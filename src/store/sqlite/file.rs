@@ -1,4 +1,4 @@
-//! Looks at a keystore's file before SQLite may touch it: is it there, local, ours, of a format we read.
+//! Checks a keystore's file before SQLite touches it: that it exists, is local, is a keystore and has a known format.
 
 use std::ffi::CString;
 use std::io::ErrorKind;

@@ -1,6 +1,6 @@
 //! The rollback journal, which stands beside the keystore's file, and which file it belongs to.
 //!
-//! SQLite finds a journal by its name alone, and after a crash plays it into whatever file has the name. Were that another
+//! SQLite finds a journal by its name alone, and after a crash plays it into the file that has the name. Were that another
 //! file, such as a backup that was put there, it would be destroyed. So each journal that the library writes is marked
 //! with the MAC of the description before the transaction, in the header's padding, which SQLite skips
 //! (<https://www.sqlite.org/fileformat2.html> §3). The file it belongs to still has that description, or already the next,
@@ -211,7 +211,7 @@ fn waiting(path: &Path) -> Option<Waiting> {
 }
 
 impl Sqlite {
-    /// What a file holds, in whatever state a crash left it: without a lock, and without looking for a journal.
+    /// What a file holds, in the state that a crash left it in: without a lock, and without searching for a journal.
     fn peek(path: &Path) -> Result<Self> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
         let connection = Connection::open_with_flags(immutable(path), flags).map_err(|e| storage("open", &e))?;

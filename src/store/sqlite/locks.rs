@@ -52,7 +52,7 @@ fn on_intact(descriptor: c_int, check: Check, call: impl FnOnce() -> isize) -> i
     on_known(descriptor, check, |_| call())
 }
 
-/// The same; the call is told whether the file is a keystore's journal.
+/// The same; the call receives whether the file is a keystore's journal.
 fn on_known(descriptor: c_int, check: Check, call: impl FnOnce(bool) -> isize) -> isize {
     let result = match descriptors::look_up(descriptor, check) {
         Use::Lost => return failed(&Error::from_raw_os_error(libc::EBADF)) as isize,
@@ -78,7 +78,7 @@ fn posix_locks_wanted() -> bool {
 unsafe extern "C" fn open(path: *const c_char, flags: c_int, mode: c_int) -> c_int {
     // SAFETY: SQLite passes a NUL-terminated path.
     let path = unsafe { CStr::from_ptr(path) };
-    // Whoever put a FIFO where the journal belongs is not waited for.
+    // A FIFO in the place of the journal must not block.
     let at_once = if path.to_bytes().ends_with(journal::SUFFIX) { libc::O_NONBLOCK } else { 0 };
     let is_writable = flags & libc::O_ACCMODE != libc::O_RDONLY;
     let opened = file::open(path, flags | at_once, mode.cast_unsigned());
@@ -222,7 +222,7 @@ unsafe extern "C" fn fstat(descriptor: c_int, found: *mut libc::stat) -> c_int {
 /// Whether SQLite was built to read and write by `pread` and `pwrite` (USE_PREAD), which leave a file's offset alone.
 fn reads_by_offset() -> bool {
     static FOUND: OnceLock<bool> = OnceLock::new();
-    // SAFETY: the default VFS of this SQLite copy lives for ever, and the name is NUL-terminated.
+    // SAFETY: the default VFS of this SQLite copy is never freed, and the name is NUL-terminated.
     *FOUND.get_or_init(|| unsafe {
         let vfs = ffi::sqlite3_vfs_find(std::ptr::null());
         let get = vfs.as_ref().and_then(|v| v.xGetSystemCall);
@@ -231,7 +231,7 @@ fn reads_by_offset() -> bool {
 }
 
 /// Leaves SQLite no write-ahead log on this connection, as if it were built without: a database in that mode is not
-/// opened, whoever switched it and when.
+/// opened, no matter who switched it and when.
 pub(super) fn without_wal(connection: &Connection) -> Result<()> {
     struct Methods(ffi::sqlite3_io_methods);
     // SAFETY: function pointers, which any thread may read.
@@ -246,7 +246,7 @@ pub(super) fn without_wal(connection: &Connection) -> Result<()> {
         let out = (&raw mut file).cast::<c_void>();
         ffi::sqlite3_file_control(connection.handle(), c"main".as_ptr(), ffi::SQLITE_FCNTL_FILE_POINTER, out)
     };
-    // SAFETY: that file is SQLite's, and lives as long as the connection; its methods live for ever.
+    // SAFETY: that file is SQLite's, and lives as long as the connection; its methods are static.
     let replaced = unsafe {
         file.as_mut().filter(|_| found == ffi::SQLITE_OK).map(|file| {
             // Version 1 of the methods has no shared memory, without which there is no write-ahead log.
@@ -260,7 +260,7 @@ pub(super) fn without_wal(connection: &Connection) -> Result<()> {
 /// Replaces the system calls of this copy of SQLite, once.
 pub fn replace_system_calls() -> Result<()> {
     static DONE: OnceLock<bool> = OnceLock::new();
-    // SAFETY: the default VFS of this SQLite copy lives for ever; the functions have the C signatures of the calls
+    // SAFETY: the default VFS of this SQLite copy is never freed; the functions have the C signatures of the calls
     // they stand for, and a function pointer is passed through the pointer type that SQLite declares. Where SQLite was
     // built without a call, it never makes it.
     let done = *DONE.get_or_init(|| unsafe {

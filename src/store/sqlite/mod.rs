@@ -121,7 +121,7 @@ impl Sqlite {
         let made = fork::gate(|| {
             file::create_new(path)?;
             let copy = Connection::open_with_flags(plain(path), OpenFlags::SQLITE_OPEN_READ_WRITE);
-            // Nobody knows the file yet, and whoever made it syncs it.
+            // Nobody knows the file yet, and its creator syncs it.
             let unsynced = "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF";
             copy.and_then(|copy| copy.execute_batch(unsynced).map(|()| copy)).map_err(|e| storage("open", &e))
         });
@@ -158,7 +158,7 @@ impl Sqlite {
         }
     }
 
-    /// Where the file can't be written SQLite opens it for reading, and tells so no earlier than at the first change.
+    /// Where the file can't be written SQLite opens it for reading, and reports that only at the first change.
     fn check_writable(&self) -> Result<()> {
         if self.connection.is_readonly(rusqlite::MAIN_DB).map_err(|e| storage("open", &e))? {
             return Err(Status::KeystoreReadOnly
@@ -170,7 +170,7 @@ impl Sqlite {
     fn start(&mut self, kind: Transaction) -> Result<()> {
         // What an earlier transaction met explains no error of this one.
         locks::take_failure();
-        // Before the first lock: under it SQLite plays back whatever journal the path has, perhaps another file's.
+        // Before the first lock: under it SQLite plays back the journal at the path, perhaps another file's.
         self.check_place()?;
         self.run(match kind {
             Transaction::Read => "BEGIN",

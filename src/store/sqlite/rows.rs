@@ -372,7 +372,7 @@ impl Backend for Sqlite {
         }
         let (name, column, condition) = sql_of(index);
         let select = format!("SELECT {column}, row FROM key INDEXED BY {name} WHERE {condition}");
-        // Two searches, because one for (value, row) begins anew at the first row of that value.
+        // Two searches, because one for (value, row) starts again at the first row of that value.
         let same = format!("{select} AND {column} = ? AND row > ? ORDER BY row LIMIT ?");
         let later = format!("{select} AND {column} > ? ORDER BY {column}, row LIMIT ?");
         let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
@@ -498,7 +498,7 @@ impl Backend for Sqlite {
 
     fn alias(&mut self, name: &str) -> Result<Option<AliasRow>> {
         let found = self.one(concat!("SELECT ", columns!(alias), " FROM alias WHERE name = ?"), [name], alias_row)?;
-        // Where a page's entries are not in order, SQLite can give another row than was asked for.
+        // Where a page's entries are not in order, SQLite can return another row than was requested.
         Ok(found.filter(|row| row.name == name))
     }
 

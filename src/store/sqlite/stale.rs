@@ -16,7 +16,7 @@ use crate::sys::{fault, memory};
 /// The page size of a keystore that the library made.
 const PAGE: usize = 4096;
 
-/// Up to so many bytes of the trees' roots, the row fits into one page. A keystore has more from 1.5 billion keys on.
+/// Up to this many bytes of the trees' roots, the row fits into one page. A keystore has more from 1.5 billion keys on.
 const LARGEST_ROOTS: usize = 3072;
 
 /// Where the description stands in the file.

@@ -92,7 +92,7 @@ fn the_last_row_is_a_limit() {
     store.change(|change| change.key(&last.key.id).map(|found| assert!(found.is_some()))).unwrap();
 }
 
-/// Whoever may send ciphertexts could otherwise make each of them cost a look at all versions.
+/// A caller who may send ciphertexts could otherwise make each of them cost a check of all versions.
 #[test]
 fn a_version_that_is_not_there_is_looked_for_once() {
     let mut store = Store::new();
@@ -112,12 +112,12 @@ fn a_version_that_is_not_there_is_looked_for_once() {
         })
     };
     assert!(!asked(&mut store, 200).unwrap());
-    // A look at all of them would now end in an error.
+    // A check of all of them would now end in an error.
     store.backend.begin(Transaction::Write).unwrap();
     assert_eq!(store.backend.delete_materials(1).unwrap().len(), 40);
     store.backend.commit().unwrap();
     for number in 201..=250 {
-        assert!(!asked(&mut store, number).unwrap(), "all versions are looked at again");
+        assert!(!asked(&mut store, number).unwrap(), "all versions are checked again");
     }
     assert!(asked(&mut store, 3).is_err(), "a version that is gone is said never to have been there");
 }

@@ -21,7 +21,7 @@ impl Verifier {
             match view.rows.backend.key_by_row(entry.1) {
                 Ok(Some(key)) if index.value(&key) == Some(entry.0) => {}
                 Ok(_) => self.faults.push(Fault::general(misindexed())),
-                // A damaged key was told already.
+                // A damaged key was reported already.
                 Err(error) if error.status() == Status::KeystoreCorrupt => {}
                 Err(error) => return Err(error),
             }

@@ -9,7 +9,7 @@ fn id(number: u64) -> [u8; 16] {
 #[test]
 fn only_what_was_seen_is_said_to_be_lacking() {
     let mut versions = Versions::default();
-    assert!(!versions.lacks(&[1; 32], &id(7)), "a key that was never looked at");
+    assert!(!versions.lacks(&[1; 32], &id(7)), "a key that was never checked");
     versions.keep([1; 32], vec![9, 3, 5]);
     assert!(versions.lacks(&[1; 32], &id(4)) && versions.lacks(&[1; 32], &id(0)));
     assert!([3, 5, 9].iter().all(|number| !versions.lacks(&[1; 32], &id(*number))), "one that the key has");

@@ -1,6 +1,6 @@
 use super::*;
 
-/// A pool that buffers whatever the CPU can do.
+/// A pool that buffers on any CPU.
 fn buffered(wipe: bool, hardware: fn() -> Option<u64>) -> NoncePool {
     NoncePool { page: Some(Page::new(wipe).expect("a page")), generator: Generator::new(), hardware }
 }

@@ -53,7 +53,7 @@ pub fn quick_word() -> Option<u64> {
     if speed() == Speed::Quick { draw() } else { None }
 }
 
-/// Whether a test wants the CPU to draw one word for ever.
+/// Whether a test wants the CPU to draw the same word always.
 static CONSTANT: AtomicBool = AtomicBool::new(false);
 
 /// What a test wants the CPU to be.
@@ -69,7 +69,7 @@ fn simulated() -> Option<Speed> {
     .find_map(|(name, speed)| fault::wanted(name).then_some(speed))
 }
 
-/// Whether `draw` gives words that differ, and in less than `QUICK_NS` each in one of 64 batches of eight: a busy machine
+/// Whether `draw` returns words that differ, and in less than `QUICK_NS` each in one of 64 batches of eight: a busy machine
 /// makes a quick instruction look slow, and nothing the other way round.
 fn measure(draw: impl Fn() -> Option<u64>) -> Speed {
     let mut words = [0; 8];
@@ -122,7 +122,7 @@ mod instruction {
         None
     }
 
-    /// All ones and zero are what AMD's generator gives after a suspend that broke it, with the carry flag set.
+    /// All ones and zero are what AMD's generator returns after a suspend that broke it, with the carry flag set.
     fn is_good(drawn: i32, word: u64) -> bool {
         drawn == 1 && word != u64::MAX && word != 0
     }

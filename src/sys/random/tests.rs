@@ -22,7 +22,7 @@ fn every_byte_is_mixed_with_a_word_of_the_cpu() {
     for len in 0..=40 {
         let mut bytes = vec![0xf0; len];
         mix(&mut bytes, || Some(u64::MAX));
-        assert!(bytes.iter().all(|byte| *byte == 0x0f), "of {len} bytes one is as the kernel gave it");
+        assert!(bytes.iter().all(|byte| *byte == 0x0f), "of {len} bytes one is as the kernel returned it");
     }
 }
 

@@ -5,7 +5,7 @@ fn a_call_that_must_not_wait_is_refused_and_nothing_else_is() {
     assert!(allowed().is_ok());
     assert_eq!(without(|| 5), Some(5));
     assert!(without(allowed).is_none());
-    assert!(without(|| allowed().is_err()).is_none(), "a refusal counts even if the call goes on without it");
+    assert!(without(|| allowed().is_err()).is_none(), "a refusal counts even if the call continues without it");
     assert!(allowed().is_ok() && !refused(), "it ends with the call");
 }
 

@@ -1,6 +1,6 @@
 use super::*;
 
-/// What the owner of a private key is told in the end.
+/// What the owner of a private key gets in the end.
 fn opened(key: &PrivateKey, padding: Padding, wrapped: &[u8], len: usize) -> Result<Zeroizing<Vec<u8>>> {
     let unwrapped = key.unwrap(padding, wrapped, len)?;
     if unwrapped.is_right() { Ok(unwrapped.message) } else { Err(not_unwrapped()) }
@@ -323,7 +323,7 @@ mod forked {
 
     const RAW: usize = 32;
 
-    /// Starts `body` in a forked child; the function returned waits for it and gives the bytes it wrote.
+    /// Starts `body` in a forked child; the function returned waits for it and returns the bytes it wrote.
     fn child(body: impl FnOnce() -> Vec<u8>) -> impl FnOnce() -> Vec<u8> {
         // As opening a keystore does: from here on a fork waits for the gate.
         fork::epoch();
@@ -348,7 +348,7 @@ mod forked {
         }
     }
 
-    /// What OpenSSL's generator gives when nobody reseeds it.
+    /// What OpenSSL's generator returns when nobody reseeds it.
     fn raw() -> Vec<u8> {
         fork::gate(|| {
             let mut bytes = vec![0; RAW];
