@@ -133,7 +133,7 @@ pub fn seal_with_nonce(
 
 /// What the ciphers of one thread share.
 pub struct Shared {
-    root: Root,
+    root: KeyDeriver,
     nonces: NoncePool,
     seconds: fn() -> u64,
     /// The serial of the prefix derived last.
@@ -142,12 +142,12 @@ pub struct Shared {
 
 impl Shared {
     pub fn new() -> Result<Self> {
-        Ok(Self { root: Root::new()?, nonces: NoncePool::new()?, seconds: clocks::coarse_seconds, serial: 0 })
+        Ok(Self { root: KeyDeriver::new()?, nonces: NoncePool::new()?, seconds: clocks::coarse_seconds, serial: 0 })
     }
 
     /// Forgets the key that message keys were derived from last. Serials are not reset: keyed ciphers have them.
     pub fn forget(&mut self) -> Result<()> {
-        self.root = Root::new()?;
+        self.root = KeyDeriver::new()?;
         Ok(())
     }
 
@@ -161,13 +161,13 @@ impl Shared {
 }
 
 /// The block cipher that message keys are derived with; remembers the key it was given last.
-struct Root {
+struct KeyDeriver {
     block: Block,
     k1: Zeroizing<[u8; 16]>,
     name: Option<[u8; 16]>,
 }
 
-impl Root {
+impl KeyDeriver {
     fn new() -> Result<Self> {
         Ok(Self { block: Block::new()?, k1: Zeroizing::default(), name: None })
     }

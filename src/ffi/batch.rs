@@ -16,13 +16,13 @@ const FIRST_SIZE: usize = 80;
 const _: () = assert!(size_of::<kms_batch_record>() == FIRST_SIZE);
 
 /// A caller's array of records, whose elements may be longer or no longer than ours.
-struct Records {
+struct RecordArray {
     start: *mut u8,
     stride: usize,
     count: usize,
 }
 
-impl Records {
+impl RecordArray {
     /// Checks the array, and marks every record as not reached.
     ///
     /// SAFETY: empty, or `count` records of `stride` bytes that only this call uses.
@@ -146,7 +146,7 @@ pub unsafe extern "C" fn kms_encrypt_batch(
 ) -> kms_status {
     // SAFETY: by the header's contract.
     guard(|| unsafe {
-        let records = Records::new(records, record_size, count)?;
+        let records = RecordArray::new(records, record_size, count)?;
         let named = handle(kms).and_then(|kms| Ok((kms, ptr::text_bytes(key, "key")?)));
         let (kms, key) = records.all(named)?;
         let done = kms.sealing(key, |sealing| {
@@ -180,7 +180,7 @@ pub unsafe extern "C" fn kms_decrypt_batch(
 ) -> kms_status {
     // SAFETY: by the header's contract.
     guard(|| unsafe {
-        let records = Records::new(records, record_size, count)?;
+        let records = RecordArray::new(records, record_size, count)?;
         let kms = records.all(handle(kms))?;
         let done = kms.opening(|opening| {
             records.each(|record, out_len| {
@@ -223,7 +223,7 @@ pub unsafe extern "C" fn kms_reencrypt_batch(
 ) -> kms_status {
     // SAFETY: by the header's contract.
     guard(|| unsafe {
-        let records = Records::new(records, record_size, count)?;
+        let records = RecordArray::new(records, record_size, count)?;
         let named = handle(kms).and_then(|kms| Ok((kms, ptr::optional_text(destination_key, "destination_key")?)));
         let (kms, key) = records.all(named)?;
         let done = kms.resealing(key, |sealing| {

@@ -78,7 +78,7 @@ impl Keystore {
             return Ok(None);
         }
         let expires = core.clock.wall().plus_seconds(TOKEN_SECONDS);
-        stack::swept(|| {
+        stack::with_stack_wiped(|| {
             let token = Token::issue(id, wrapping, expires)?;
             let public_key = token.private_key.public_der()?;
             Ok(Some(ImportParameters { public_key, token: token.seal(&mut core.token_cipher()?)?, expires }))
@@ -122,7 +122,7 @@ impl Keystore {
         let found = core.key(&id)?;
         importable(&found.key)?;
         state::check(found.key.state_at(core.clock.wall()), Operation::ImportKeyMaterial)?;
-        stack::swept(|| {
+        stack::with_stack_wiped(|| {
             let token = Token::open(&mut core.token_cipher()?, token)?;
             token.check(&id, core.clock.wall())?;
             // Unwrapped under the write lock, when all else is checked, and with the same answer for each fault: what the
@@ -156,7 +156,7 @@ impl Keystore {
         core.check_expiry(expires)?;
         let id = Core::id_only(key_id.into().as_str())?;
         let other = "the key had another material; import the identical one, or create another EXTERNAL key";
-        stack::swept(|| core.import(&id, expires, other, || Unwrapped::of_key(material)))
+        stack::with_stack_wiped(|| core.import(&id, expires, other, || Unwrapped::of_key(material)))
     }
 
     /// Erase imported key material at once. The key becomes PendingImport, and accepts only the same material again.

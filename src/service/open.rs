@@ -82,7 +82,7 @@ impl Options {
     /// Set a root key of 32 bytes, which are not all zero.
     pub fn root_key(mut self, key: &[u8]) -> Self {
         let invalid = |text: &'static str| Status::InvalidArgument.error(text);
-        let kept = stack::swept(|| match <[u8; KEY_LEN]>::try_from(key).map(Zeroizing::new) {
+        let kept = stack::with_stack_wiped(|| match <[u8; KEY_LEN]>::try_from(key).map(Zeroizing::new) {
             Err(_) => Err(invalid("a root key has exactly 32 bytes")),
             Ok(key) if *key == [0; KEY_LEN] => Err(invalid(ALL_ZEROS)),
             Ok(mut key) => Arena::new().keep(&mut key),
@@ -242,7 +242,7 @@ impl Keystore {
     /// # Ok::<(), kms::Error>(())
     /// ```
     pub fn open(location: &str, options: &Options) -> Result<Self> {
-        stack::swept(|| Self::open_unswept(location, options))
+        stack::with_stack_wiped(|| Self::open_unswept(location, options))
     }
 
     fn open_unswept(location: &str, options: &Options) -> Result<Self> {
@@ -292,7 +292,7 @@ impl Inner {
     /// The same handle for a forked child.
     pub(super) fn in_child(&self) -> Result<Self> {
         waiting::allowed()?;
-        stack::swept(|| {
+        stack::with_stack_wiped(|| {
             memory::headroom_of(memory::OPENING)?;
             let arena = Arena::new();
             let store = self.core.store.reopen_in_child(&arena)?;

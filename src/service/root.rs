@@ -26,7 +26,7 @@ impl Keystore {
     /// ```
     pub fn change_root(&self, new: &Options) -> Result<()> {
         let core = self.core()?;
-        stack::swept(|| {
+        stack::with_stack_wiped(|| {
             let slot = NewSlot { created: core.clock.wall(), label: None, make_key_file: new.creates() };
             core.store.change_root(
                 new.root()?,
@@ -57,7 +57,7 @@ impl Keystore {
     /// ```
     pub fn add_root_slot(&self, new: &Options, label: Option<&str>) -> Result<SlotId> {
         let core = self.core()?;
-        stack::swept(|| {
+        stack::with_stack_wiped(|| {
             let slot = NewSlot { created: core.clock.wall(), label, make_key_file: new.creates() };
             core.store.add_root_slot(
                 new.root()?,

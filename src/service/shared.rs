@@ -153,7 +153,7 @@ impl Core {
 
     #[cold]
     pub(super) fn load_material(&self, id: &KeyId, version: &VersionId) -> Result<Arc<Material>> {
-        stack::swept(|| self.unseal_material(id, version))
+        stack::with_stack_wiped(|| self.unseal_material(id, version))
     }
 
     pub(super) fn unseal_material(&self, id: &KeyId, version: &VersionId) -> Result<Arc<Material>> {
@@ -178,7 +178,7 @@ impl Core {
     /// The time that `body` is told is read under the write lock, so that transactions follow each other in time also
     /// between processes; only a clock that may run user code is read before.
     pub(super) fn change<R>(&self, body: impl FnOnce(&mut Change<'_>, &Now) -> Result<Changed<R>>) -> Result<Done<R>> {
-        stack::swept(|| self.change_unswept(body))
+        stack::with_stack_wiped(|| self.change_unswept(body))
     }
 
     pub(super) fn change_unswept<R>(

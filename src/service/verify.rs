@@ -31,7 +31,7 @@ impl Keystore {
         let core = self.core()?;
         let mut verifier = Verifier::default();
         let mut first = None;
-        while let Some(faults) = stack::swept(|| core.store.read(|view| verifier.step(view)))? {
+        while let Some(faults) = stack::with_stack_wiped(|| core.store.read(|view| verifier.step(view)))? {
             for fault in faults {
                 let go_on = visit(&fault);
                 first.get_or_insert(fault);

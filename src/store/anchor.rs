@@ -109,12 +109,12 @@ impl Drop for NewAnchor {
 
 /// Reads and writes the records of one keystore. Made, used and dropped inside the fork gate: the rotation thread may use
 /// libcrypto there only.
-struct Records {
+struct AnchorCodec {
     uuid: [u8; 16],
     hmac: Hmac,
 }
 
-impl Records {
+impl AnchorCodec {
     fn new(root: &[u8; 32], uuid: [u8; 16]) -> Result<Self> {
         Ok(Self { uuid, hmac: Hmac::new(&*kdf::derive(root, "libkms anchor", &uuid)?)? })
     }
@@ -176,11 +176,11 @@ impl Anchor {
         match self {
             Self::Callback(store) => match store.get()? {
                 record if record.is_empty() => Ok(None),
-                record => fork::gate(|| Records::new(root, uuid)?.decode(&record))?.map(Some).ok_or_else(foreign),
+                record => fork::gate(|| AnchorCodec::new(root, uuid)?.decode(&record))?.map(Some).ok_or_else(foreign),
             },
             Self::File(path) => fork::gate(|| {
                 let file = File::open(path).map_err(|e| unavailable(path, &e))?;
-                let (newest, len) = newest(path, &file, &mut Records::new(root, uuid)?)?;
+                let (newest, len) = newest(path, &file, &mut AnchorCodec::new(root, uuid)?)?;
                 match newest {
                     None if len > 0 => Err(foreign()),
                     newest => Ok(newest.map(|(state, _)| state)),
@@ -192,14 +192,14 @@ impl Anchor {
     /// Anchors `state` unless a newer one is. KEYSTORE_BUSY while another process does; the caller waits.
     pub fn raise(&self, root: &[u8; 32], uuid: [u8; 16], state: &State) -> Result<()> {
         match self {
-            Self::Callback(store) => store.put(&fork::gate(|| Records::new(root, uuid)?.encode(state))?),
+            Self::Callback(store) => store.put(&fork::gate(|| AnchorCodec::new(root, uuid)?.encode(state))?),
             // Inside the gate also so that no child is born with the descriptor and its lock.
-            Self::File(path) => fork::gate(|| raise_file(path, &mut Records::new(root, uuid)?, state)),
+            Self::File(path) => fork::gate(|| raise_file(path, &mut AnchorCodec::new(root, uuid)?, state)),
         }
     }
 }
 
-fn raise_file(path: &Path, records: &mut Records, state: &State) -> Result<()> {
+fn raise_file(path: &Path, records: &mut AnchorCodec, state: &State) -> Result<()> {
     let file = File::open_writable(path).map_err(|e| unavailable(path, &e))?;
     if !file.try_lock().map_err(|e| unavailable(path, &e))? {
         return Err(Status::KeystoreBusy.error("another process is writing the anchor; try again"));
@@ -215,7 +215,7 @@ fn raise_file(path: &Path, records: &mut Records, state: &State) -> Result<()> {
 }
 
 /// The newest record, where it stands, and the file's length.
-fn newest(path: &Path, file: &File, records: &mut Records) -> Result<(Option<(State, u64)>, u64)> {
+fn newest(path: &Path, file: &File, records: &mut AnchorCodec) -> Result<(Option<(State, u64)>, u64)> {
     // Before the records: the first one may just be coming.
     let facts = file.facts().map_err(|e| unavailable(path, &e))?;
     check_kind(path, &facts)?;

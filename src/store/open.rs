@@ -155,12 +155,12 @@ impl Store {
             closing: AtomicBool::new(false),
             epoch,
         };
-        store.meet_anchor()?;
+        store.check_anchor()?;
         Ok(store)
     }
 
     /// That the keystore is not behind its anchor, which is raised where it is behind the keystore.
-    pub(super) fn meet_anchor(&self) -> Result<()> {
+    pub(super) fn check_anchor(&self) -> Result<()> {
         if self.settings.anchor.is_none() {
             return Ok(());
         }

@@ -17,7 +17,7 @@ use crate::domain::time::{Now, Time};
 use crate::domain::version::Version;
 use crate::error::{Error, Result, Status, shown};
 
-type Material = Zeroizing<[u8; 32]>;
+type RawMaterial = Zeroizing<[u8; 32]>;
 
 /// What a committed change says about generations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,7 +180,7 @@ impl<'a> View<'a> {
     }
 
     /// One version's material, if this key has such a version; all are checked before the answer is no.
-    pub fn material(&mut self, key: &Stored, version: &VersionId) -> Result<Option<(Version, Material)>> {
+    pub fn material(&mut self, key: &Stored, version: &VersionId) -> Result<Option<(Version, RawMaterial)>> {
         let read = match key.key.primary {
             Some(primary) if primary.id == *version => {
                 self.rows.backend.material_at(key.row, signed(primary.number)?)?

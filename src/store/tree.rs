@@ -52,13 +52,13 @@ impl Tree {
 
 /// Where a node stands: the tree, and the first bits of a name, which lead to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
+struct NodePath {
     level: usize,
     tree: Tree,
     prefix: u32,
 }
 
-impl Place {
+impl NodePath {
     const fn root(tree: Tree) -> Self {
         Self { level: 0, tree, prefix: 0 }
     }
@@ -197,7 +197,7 @@ impl Node {
         }
     }
 
-    fn entries(&self, place: Place) -> impl Iterator<Item = (&[u8], Digest)> {
+    fn entries(&self, place: NodePath) -> impl Iterator<Item = (&[u8], Digest)> {
         let part_len = place.part_len();
         self.0.chunks_exact(part_len + place.digest_len()).filter_map(move |entry| {
             let (part, digest) = entry.split_at_checked(part_len)?;
@@ -225,7 +225,7 @@ fn end(digest: &Digest, len: usize) -> Result<&[u8]> {
 /// A name of a tree and its digest.
 pub type Entry = (Vec<u8>, Digest);
 
-struct Kept {
+struct CachedNode {
     digest: Digest,
     node: Arc<Node>,
     is_leaf: bool,
@@ -234,9 +234,9 @@ struct Kept {
 /// The nodes that one connection has seen, and those that its transaction has changed.
 #[derive(Default)]
 pub struct Nodes {
-    kept: HashMap<i64, Kept>,
+    kept: HashMap<i64, CachedNode>,
     /// In the order of levels, so that children come before their parents from the end.
-    changed: BTreeMap<Place, Node>,
+    changed: BTreeMap<NodePath, Node>,
     roots: [Arc<Node>; TREES],
 }
 
@@ -261,7 +261,7 @@ impl Nodes {
     }
 
     /// The node at `place` as it is stored; none where nothing leads to it.
-    fn stored(&mut self, rows: &mut Rows<'_>, place: Place, digest: Option<&Digest>) -> Result<Option<Arc<Node>>> {
+    fn stored(&mut self, rows: &mut Rows<'_>, place: NodePath, digest: Option<&Digest>) -> Result<Option<Arc<Node>>> {
         match digest {
             _ if place.level == 0 => Ok(Some(self.root(place.tree))),
             Some(digest) => self.load(rows, place, digest).map(Some),
@@ -272,7 +272,7 @@ impl Nodes {
     /// The digest of `name`, `None` where the tree has no such name.
     pub fn get(&mut self, rows: &mut Rows<'_>, tree: Tree, name: &[u8]) -> Result<Option<Digest>> {
         let mut expected = None;
-        let mut place = Place::root(tree);
+        let mut place = NodePath::root(tree);
         loop {
             let part = place.part(name)?;
             let found = match self.changed.get(&place) {
@@ -291,8 +291,8 @@ impl Nodes {
 
     /// That the tree leads to the node of this row, which must be as it was written.
     pub fn check_row(&mut self, rows: &mut Rows<'_>, number: i64) -> Result<()> {
-        let place = Place::of_number(number).ok_or_else(unreached)?;
-        let mut above = Place::root(place.tree);
+        let place = NodePath::of_number(number).ok_or_else(unreached)?;
+        let mut above = NodePath::root(place.tree);
         let mut node = self.root(place.tree);
         while above.level < place.level {
             let bits = above.bits().ok_or_else(unreached)?;
@@ -308,7 +308,7 @@ impl Nodes {
     /// Sets the digest of `name`, or removes it from the tree.
     pub fn put(&mut self, rows: &mut Rows<'_>, tree: Tree, name: &[u8], digest: Option<&Digest>) -> Result<()> {
         let mut expected = None;
-        let mut place = Place::root(tree);
+        let mut place = NodePath::root(tree);
         loop {
             let part = place.part(name)?;
             if !self.changed.contains_key(&place) {
@@ -330,14 +330,14 @@ impl Nodes {
     pub fn after(&mut self, rows: &mut Rows<'_>, tree: Tree, after: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>> {
         let mut found = Vec::new();
         let root = self.root(tree);
-        self.walk(rows, Place::root(tree), &root, after, limit, &mut found)?;
+        self.walk(rows, NodePath::root(tree), &root, after, limit, &mut found)?;
         Ok(found)
     }
 
     fn walk(
         &mut self,
         rows: &mut Rows<'_>,
-        place: Place,
+        place: NodePath,
         node: &Node,
         after: Option<&[u8]>,
         limit: usize,
@@ -369,7 +369,7 @@ impl Nodes {
     }
 
     /// The node at `place`, which must be the one whose digest its parent holds.
-    fn load(&mut self, rows: &mut Rows<'_>, place: Place, digest: &Digest) -> Result<Arc<Node>> {
+    fn load(&mut self, rows: &mut Rows<'_>, place: NodePath, digest: &Digest) -> Result<Arc<Node>> {
         let number = place.number();
         if let Some(kept) = self.kept.get(&number)
             && kept.digest == *digest
@@ -385,7 +385,7 @@ impl Nodes {
         Ok(node)
     }
 
-    fn keep(&mut self, place: Place, digest: Digest, node: &Arc<Node>) {
+    fn keep(&mut self, place: NodePath, digest: Digest, node: &Arc<Node>) {
         if self.kept.len() >= KEPT {
             // What lies above the leaves is needed again for the next step.
             self.kept.retain(|_, kept| !kept.is_leaf);
@@ -393,7 +393,7 @@ impl Nodes {
                 self.kept.clear();
             }
         }
-        let kept = Kept { digest, node: Arc::clone(node), is_leaf: place.bits().is_none() };
+        let kept = CachedNode { digest, node: Arc::clone(node), is_leaf: place.bits().is_none() };
         self.kept.insert(place.number(), kept);
     }
 

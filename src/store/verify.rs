@@ -57,7 +57,7 @@ enum Stage {
     Everything,
     Slots,
     /// Keys above this row; the versions of one that has many, and how far they were seen.
-    Keys(i64, Option<Versions>),
+    Keys(i64, Option<VersionWalk>),
     /// Ids after this.
     Ids(Option<KeyId>),
     /// Rows of keys that aren't there, above this key row.
@@ -73,7 +73,7 @@ enum Stage {
 }
 
 #[derive(Clone, Copy)]
-struct Versions {
+struct VersionWalk {
     row: i64,
     number: i64,
     chain: Chain,
@@ -164,7 +164,7 @@ impl Verifier {
         }
     }
 
-    fn keys(&mut self, view: &mut View<'_>, after: i64, versions: Option<Versions>) -> Result<Option<Stage>> {
+    fn keys(&mut self, view: &mut View<'_>, after: i64, versions: Option<VersionWalk>) -> Result<Option<Stage>> {
         if let Some(versions) = versions
             && let Some(left) = self.more_versions(view, versions)?
         {
@@ -187,7 +187,7 @@ impl Verifier {
     }
 
     /// One key with all that belongs to it. Returns where its versions are to be gone on with.
-    fn key(&mut self, view: &mut View<'_>, row: &KeyRow, budget: &mut usize) -> Result<Option<Versions>> {
+    fn key(&mut self, view: &mut View<'_>, row: &KeyRow, budget: &mut usize) -> Result<Option<VersionWalk>> {
         let id = KeyId::from_bytes(row.id);
         let newest = view.newest(row);
         let Some(stored) = self.note(id, newest)? else { return Ok(None) };
@@ -209,10 +209,10 @@ impl Verifier {
         if self.note(id, before)?.is_some_and(|before| !before.is_empty()) {
             self.faults.push(Fault::of(id, versions_altered(&id)));
         }
-        self.versions(view, &stored, Versions { row: row.row, number: 0, chain: NO_VERSIONS }, budget)
+        self.versions(view, &stored, VersionWalk { row: row.row, number: 0, chain: NO_VERSIONS }, budget)
     }
 
-    fn more_versions(&mut self, view: &mut View<'_>, versions: Versions) -> Result<Option<Versions>> {
+    fn more_versions(&mut self, view: &mut View<'_>, versions: VersionWalk) -> Result<Option<VersionWalk>> {
         let Some(row) = self.row(view, versions.row)? else { return Ok(None) };
         let newest = view.newest(&row);
         match self.note(KeyId::from_bytes(row.id), newest)? {
@@ -226,9 +226,9 @@ impl Verifier {
         &mut self,
         view: &mut View<'_>,
         stored: &Stored,
-        mut seen: Versions,
+        mut seen: VersionWalk,
         budget: &mut usize,
-    ) -> Result<Option<Versions>> {
+    ) -> Result<Option<VersionWalk>> {
         let id = stored.key.id;
         // A single version is seen to be the only one in one step: imported material may be taken away, and brought back
         // under the same number, before the next.

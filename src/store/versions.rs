@@ -9,16 +9,16 @@ use super::sealing::Chain;
 const LIMIT: usize = 1 << 20;
 
 /// The beginning of a version's id. Ids are random; one that begins like another is looked for in the rows.
-pub type Start = u64;
+pub type IdPrefix = u64;
 
-pub fn start(version: &[u8; 16]) -> Start {
+pub fn start(version: &[u8; 16]) -> IdPrefix {
     version.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes))
 }
 
 /// By the chain over a key's rows, which changes with them.
 #[derive(Debug, Default)]
 pub struct Versions {
-    seen: HashMap<Chain, Vec<Start>>,
+    seen: HashMap<Chain, Vec<IdPrefix>>,
     total: usize,
 }
 
@@ -29,7 +29,7 @@ impl Versions {
     }
 
     /// Keeps what all rows that make `chain` were seen to be.
-    pub fn keep(&mut self, chain: Chain, mut starts: Vec<Start>) {
+    pub fn keep(&mut self, chain: Chain, mut starts: Vec<IdPrefix>) {
         if starts.len() > LIMIT {
             return;
         }

@@ -249,8 +249,8 @@ impl Drop for Leave {
 /// As [`gate`], for a call of seconds that runs [`let_forks_by`] again and again. Inside of another gate forks wait for
 /// all of it.
 pub fn long_gate<R>(body: impl FnOnce() -> R) -> R {
-    struct End;
-    impl Drop for End {
+    struct LongGate;
+    impl Drop for LongGate {
         fn drop(&mut self) {
             leave_long();
         }
@@ -263,7 +263,7 @@ pub fn long_gate<R>(body: impl FnOnce() -> R) -> R {
     }
     DEPTH.with(|depth| depth.set(1));
     let _leave = Leave;
-    let _end = End;
+    let _end = LongGate;
     enter_long();
     body()
 }
@@ -330,18 +330,18 @@ impl Drop for ClosedInChild {
 /// The inherited value is leaked in the child: its locks may be held by threads that don't exist there.
 #[derive(Debug)]
 pub struct PerProcess<T> {
-    current: AtomicPtr<Node<T>>,
+    current: AtomicPtr<EpochNode<T>>,
 }
 
 #[derive(Debug)]
-struct Node<T> {
+struct EpochNode<T> {
     epoch: u64,
     value: T,
 }
 
 impl<T> PerProcess<T> {
     pub fn new(value: T) -> Self {
-        Self { current: AtomicPtr::new(Box::into_raw(Box::new(Node { epoch: epoch(), value }))) }
+        Self { current: AtomicPtr::new(Box::into_raw(Box::new(EpochNode { epoch: epoch(), value }))) }
     }
 
     /// This process's value; `rebuild` makes it from the parent's in a child.
@@ -353,8 +353,8 @@ impl<T> PerProcess<T> {
     }
 
     #[cold]
-    fn rebuild(&self, inherited: &Node<T>, rebuild: impl Fn(&T) -> Result<T>) -> Result<&T> {
-        let made = Box::into_raw(Box::new(Node { epoch: epoch(), value: rebuild(&inherited.value)? }));
+    fn rebuild(&self, inherited: &EpochNode<T>, rebuild: impl Fn(&T) -> Result<T>) -> Result<&T> {
+        let made = Box::into_raw(Box::new(EpochNode { epoch: epoch(), value: rebuild(&inherited.value)? }));
         let old = std::ptr::from_ref(inherited).cast_mut();
         match self.current.compare_exchange(old, made, Ordering::AcqRel, Ordering::Acquire) {
             // SAFETY: `made` was just published and lives until Drop.

@@ -37,7 +37,7 @@ thread_local! {
 
 /// What stands before a block.
 #[repr(C, align(16))]
-struct Header {
+struct BlockHeader {
     /// Of the block with its header: odd, so that the beginnings of many contexts spread over the CPU's cache; or, of a
     /// mapping of its own, all of it.
     lines: usize,
@@ -45,12 +45,12 @@ struct Header {
     epoch: u64,
 }
 
-const HEADER: usize = size_of::<Header>();
+const HEADER: usize = size_of::<BlockHeader>();
 const _: () = assert!(HEADER == 16 && CHUNK.is_multiple_of(4096));
 
 /// A free block, in its own first bytes.
-struct Free {
-    next: Option<NonNull<Free>>,
+struct FreeBlock {
+    next: Option<NonNull<FreeBlock>>,
 }
 
 struct Heaps {
@@ -65,7 +65,7 @@ struct Heaps {
 struct Heap {
     rest: *mut u8,
     left: usize,
-    free: [Option<NonNull<Free>>; CLASSES],
+    free: [Option<NonNull<FreeBlock>>; CLASSES],
 }
 
 // SAFETY: memory belongs to the process, not to a thread.
@@ -79,7 +79,7 @@ impl Heap {
     fn take(&mut self, lines: usize, map: impl FnOnce() -> Result<Chunk>) -> Option<NonNull<u8>> {
         let list = self.free.get_mut(lines / 2)?;
         if let Some(block) = *list {
-            // SAFETY: a block in a list is ours alone and begins with its `Free`.
+            // SAFETY: a block in a list is ours alone and begins with its `FreeBlock`.
             *list = unsafe { block.as_ref() }.next;
             return Some(block.cast());
         }
@@ -111,9 +111,9 @@ impl Heap {
 
     fn give(&mut self, block: NonNull<u8>, lines: usize) {
         if let Some(list) = self.free.get_mut(lines / 2) {
-            let block = block.cast::<Free>();
+            let block = block.cast::<FreeBlock>();
             // SAFETY: a block that nobody uses, of at least 48 bytes, aligned to 64.
-            unsafe { block.write(Free { next: *list }) };
+            unsafe { block.write(FreeBlock { next: *list }) };
             *list = Some(block);
         }
     }
@@ -154,7 +154,7 @@ impl Heaps {
         };
         let epoch = if starts { 0 } else { self.epoch };
         // SAFETY: the bytes before a block are its header's: the end of the line before it, which no other block uses.
-        unsafe { header(block).write(Header { lines, epoch }) };
+        unsafe { header(block).write(BlockHeader { lines, epoch }) };
         Some(block)
     }
 
@@ -162,7 +162,7 @@ impl Heaps {
     /// `block` is one that `allocate` returned, in this process or in one it was forked from, and nobody uses it any more.
     unsafe fn free(&self, block: NonNull<u8>) {
         // SAFETY: a block has its header before it.
-        let Header { lines, epoch } = unsafe { header(block).read() };
+        let BlockHeader { lines, epoch } = unsafe { header(block).read() };
         if self.wipes {
             // SAFETY: the block belongs to the heap again, and has that many bytes.
             unsafe { std::slice::from_raw_parts_mut(block.as_ptr(), lines * LINE - HEADER) }.zeroize();
@@ -179,7 +179,7 @@ impl Heaps {
     }
 }
 
-fn header(block: NonNull<u8>) -> NonNull<Header> {
+fn header(block: NonNull<u8>) -> NonNull<BlockHeader> {
     // SAFETY: a block begins at least a line into its mapping.
     unsafe { block.sub(HEADER) }.cast()
 }

@@ -62,7 +62,7 @@ impl Suffix {
 /// One thread's source of suffixes.
 pub struct NoncePool {
     /// None: every suffix comes from the kernel.
-    page: Option<Page>,
+    page: Option<NoncePage>,
     /// Fills the page, where it can.
     generator: Option<Generator>,
     hardware: fn() -> Option<u64>,
@@ -81,9 +81,9 @@ impl NoncePool {
     pub fn new() -> Result<Self> {
         // Both protections off, for the test that shows what would repeat.
         if fault::wanted("KMS_FAULT_FORK_UNNOTICED") {
-            return Ok(Self { page: Page::new(false), generator: None, hardware: || Some(0) });
+            return Ok(Self { page: NoncePage::new(false), generator: None, hardware: || Some(0) });
         }
-        let page = cpu::quick_word().and_then(|_| Page::new(true));
+        let page = cpu::quick_word().and_then(|_| NoncePage::new(true));
         Ok(Self { page, generator: Generator::new(), hardware: cpu::quick_word })
     }
 
@@ -135,12 +135,12 @@ impl Buffer {
 }
 
 /// A private anonymous page that a forked child finds zeroed and a core dump leaves out.
-struct Page(NonNull<Buffer>);
+struct NoncePage(NonNull<Buffer>);
 
 // SAFETY: the page belongs to this value alone; nothing about a mapping is tied to a thread.
-unsafe impl Send for Page {}
+unsafe impl Send for NoncePage {}
 
-impl Page {
+impl NoncePage {
     /// None where the kernel maps no page or can't wipe it. `wipe` is off only in the test that shows the danger.
     fn new(wipe: bool) -> Option<Self> {
         const { assert!(size_of::<Buffer>() <= PAGE) };
@@ -168,7 +168,7 @@ impl Page {
     }
 }
 
-impl Drop for Page {
+impl Drop for NoncePage {
     fn drop(&mut self) {
         zeroize::Zeroize::zeroize(self.buffer().slots.as_mut_slice());
         // SAFETY: the range is the mapping that `new` made, and nothing borrows it any more.

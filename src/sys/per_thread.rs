@@ -15,7 +15,7 @@ use crate::error::Result;
 static LAST_ID: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
-    static MINE: RefCell<Vec<Entry>> = const { RefCell::new(Vec::new()) };
+    static MINE: RefCell<Vec<ThreadEntry>> = const { RefCell::new(Vec::new()) };
     /// Whether `MINE` is in use by now. Its first use registers its end, and glibc ends the process where there is no memory
     /// for that.
     static JOINED: Cell<bool> = const { Cell::new(false) };
@@ -42,20 +42,20 @@ struct ThreadCell<T> {
 unsafe impl<T: Send> Send for ThreadCell<T> {}
 
 /// This thread's cell of one object.
-struct Entry {
+struct ThreadEntry {
     id: u64,
     cell: *const (),
     epoch: u64,
     /// Removes the cell from its object, if that still lives.
-    end: Box<dyn End>,
+    end: Box<dyn RemoveCell>,
 }
 
-trait End {
+trait RemoveCell {
     fn end(&self, cell: *const ());
     fn is_dead(&self) -> bool;
 }
 
-impl<T> End for Weak<Cells<T>> {
+impl<T> RemoveCell for Weak<Cells<T>> {
     fn end(&self, cell: *const ()) {
         let Some(cells) = self.upgrade() else { return };
         let removed = cells.lock().ok().and_then(|mut list| {
@@ -70,7 +70,7 @@ impl<T> End for Weak<Cells<T>> {
     }
 }
 
-impl Drop for Entry {
+impl Drop for ThreadEntry {
     fn drop(&mut self) {
         LAST.set((0, std::ptr::null()));
         // In a forked child the object is its parent's, and its lock may never be released.
@@ -139,7 +139,7 @@ impl<T: Default + Send + 'static> PerThread<T> {
             self.cells.lock().ok()?.push(cell);
             mine.retain(|entry| !entry.end.is_dead());
             let end = Box::new(Arc::downgrade(&self.cells));
-            mine.push(Entry { id: self.id, cell: address.cast(), epoch: fork::epoch(), end });
+            mine.push(ThreadEntry { id: self.id, cell: address.cast(), epoch: fork::epoch(), end });
             Some(address)
         });
         Ok(joined.ok().flatten())

@@ -21,21 +21,21 @@ const CHUNK: usize = 16 * 1024;
 /// Memory for secrets; each keystore handle has its own, so that a forked child needs none of its parent's locks.
 #[derive(Debug)]
 pub struct Arena {
-    memory: Lock<Memory>,
+    memory: Lock<SecretSlots>,
     locked: AtomicBool,
 }
 
 #[derive(Debug, Default)]
-struct Memory {
+struct SecretSlots {
     chunks: Vec<Chunk>,
-    free: Vec<Place>,
+    free: Vec<SecretSlot>,
 }
 
 /// 32 bytes inside a chunk, owned by this value.
 #[derive(Debug)]
-struct Place(NonNull<[u8; KEY_LEN]>);
+struct SecretSlot(NonNull<[u8; KEY_LEN]>);
 // SAFETY: a place is plain memory with a single owner.
-unsafe impl Send for Place {}
+unsafe impl Send for SecretSlot {}
 
 impl Arena {
     pub fn new() -> Arc<Self> {
@@ -63,7 +63,7 @@ impl Arena {
         Ok(Secret { place: Some(place), arena: Arc::clone(self) })
     }
 
-    fn place(&self) -> Result<Place> {
+    fn place(&self) -> Result<SecretSlot> {
         let mut memory = self.memory.lock()?;
         if memory.free.is_empty() {
             let chunk = Chunk::map(CHUNK)?;
@@ -75,15 +75,15 @@ impl Arena {
     }
 }
 
-fn places(chunk: &Chunk) -> impl Iterator<Item = Place> + use<> {
+fn places(chunk: &Chunk) -> impl Iterator<Item = SecretSlot> + use<> {
     let start = chunk.start().cast::<[u8; KEY_LEN]>();
     // SAFETY: the index stays inside the chunk.
-    (0..chunk.len() / KEY_LEN).rev().map(move |index| Place(unsafe { start.add(index) }))
+    (0..chunk.len() / KEY_LEN).rev().map(move |index| SecretSlot(unsafe { start.add(index) }))
 }
 
 /// A 32-byte key in an arena. No Clone, no Debug of its bytes; wiped on drop.
 pub struct Secret {
-    place: Option<Place>,
+    place: Option<SecretSlot>,
     arena: Arc<Arena>,
 }
 

@@ -11,7 +11,7 @@ use super::fault;
 const DEPTH: usize = 32 * 1024;
 
 /// Runs `body`, then overwrites the stack that it used.
-pub fn swept<R>(body: impl FnOnce() -> R) -> R {
+pub fn with_stack_wiped<R>(body: impl FnOnce() -> R) -> R {
     let result = below(body);
     if !fault::wanted("KMS_FAULT_UNSWEPT") {
         below(sweep);

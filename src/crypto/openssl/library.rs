@@ -36,14 +36,14 @@ unsafe impl Send for Library {}
 unsafe impl Sync for Library {}
 
 thread_local! {
-    static AT_END: End = const { End };
+    static AT_END: ThreadStop = const { ThreadStop };
 }
 
 /// Ends libcrypto's part of a thread inside the fork gate, before libcrypto would do it by itself: it takes a lock of its
 /// own there, which a child of a fork in that moment would find locked without end.
-struct End;
+struct ThreadStop;
 
-impl Drop for End {
+impl Drop for ThreadStop {
     fn drop(&mut self) {
         // A shared libcrypto serves the host's code in this thread too: should it call again before the thread is gone,
         // libcrypto starts again.
@@ -55,7 +55,7 @@ impl Drop for End {
 }
 
 /// The fetched algorithms, and this thread's error queue made ready: every call of libcrypto that may take one of its
-/// locks is below this one, but for the end of a thread, which [`End`] sees to.
+/// locks is below this one, but for the end of a thread, which [`ThreadStop`] sees to.
 pub(super) fn init() -> Result<&'static Library> {
     static LIBRARY: OnceLock<Result<Library>> = OnceLock::new();
     // A thread that is ending already has no queue to make ready.

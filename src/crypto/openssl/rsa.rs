@@ -105,12 +105,12 @@ fn with_fresh_random<R>(body: impl FnOnce(*mut OSSL_LIB_CTX) -> Result<R>) -> Re
 }
 
 /// An EVP_PKEY: counted, wiped and freed.
-struct Key(NonNull<EVP_PKEY>);
+struct RsaKey(NonNull<EVP_PKEY>);
 
 // SAFETY: a key has no ties to its thread. It isn't Sync.
-unsafe impl Send for Key {}
+unsafe impl Send for RsaKey {}
 
-impl Key {
+impl RsaKey {
     fn ptr(&self) -> *mut EVP_PKEY {
         self.0.as_ptr()
     }
@@ -143,7 +143,7 @@ impl Key {
     }
 }
 
-impl Drop for Key {
+impl Drop for RsaKey {
     fn drop(&mut self) {
         // SAFETY: we hold one count of it, given back once. In the gate, because libcrypto locks its table of
         // destructors.
@@ -214,7 +214,7 @@ fn swap_order(bytes: &mut [u8]) {
 }
 
 /// A pair of keys for one import. Freeing it wipes it.
-pub struct PrivateKey(Key);
+pub struct PrivateKey(RsaKey);
 
 impl PrivateKey {
     /// A new pair of 2048 bits with the exponent 65537.
@@ -232,7 +232,7 @@ impl PrivateKey {
                 check(ffi::EVP_PKEY_CTX_set_params(making.ptr(), params.as_ptr()), "EVP_PKEY_CTX_set_params")?;
                 check(ffi::EVP_PKEY_generate(making.ptr(), &mut key), "EVP_PKEY_generate")?;
             }
-            Ok(Self(Key(made(key, "EVP_PKEY_generate")?)))
+            Ok(Self(RsaKey(made(key, "EVP_PKEY_generate")?)))
         })
     }
 
@@ -273,7 +273,7 @@ impl PrivateKey {
                 let code = ffi::EVP_PKEY_fromdata(making.ptr(), &mut key, SELECT_KEYPAIR, params.as_mut_ptr());
                 check(code, "EVP_PKEY_fromdata")?;
             }
-            let key = Key(made(key, "EVP_PKEY_fromdata")?);
+            let key = RsaKey(made(key, "EVP_PKEY_fromdata")?);
             if key.has_our_size() { Ok(Self(key)) } else { Err(failed("EVP_PKEY_fromdata")) }
         })
     }
@@ -389,7 +389,7 @@ fn pkcs1_message(encoded: &[u8], message: &mut [u8]) -> Option<u8> {
 }
 
 /// Somebody's public key, to wrap a key for.
-pub struct PublicKey(Key);
+pub struct PublicKey(RsaKey);
 
 impl PublicKey {
     /// Reads what [`PrivateKey::public_der`] returns. `InvalidArgument` unless `der` is that form to the byte and holds
@@ -401,7 +401,7 @@ impl PublicKey {
         }
         // The test for a prime draws its bases at random.
         with_fresh_random(|context| {
-            let key = decode(context, der)?.filter(Key::has_our_size).ok_or_else(not_a_public_key)?;
+            let key = decode(context, der)?.filter(RsaKey::has_our_size).ok_or_else(not_a_public_key)?;
             // The decoder takes other forms as well, in spite of its arguments.
             if key.public_der()? != der {
                 return Err(not_a_public_key());
@@ -454,7 +454,7 @@ fn not_a_public_key() -> Error {
 }
 
 /// The RSA key that the whole of `der` is in some form, if it is one.
-fn decode(context: *mut OSSL_LIB_CTX, der: &[u8]) -> Result<Option<Key>> {
+fn decode(context: *mut OSSL_LIB_CTX, der: &[u8]) -> Result<Option<RsaKey>> {
     let (mut key, mut rest, mut left) = (ptr::null_mut(), der.as_ptr(), der.len());
     // SAFETY: a live context, terminated names and a place for the key, which outlives the decoder; null means no
     // properties. The decoder reads inside `der` and is freed once. In the gate, as our callers are.
@@ -477,7 +477,7 @@ fn decode(context: *mut OSSL_LIB_CTX, der: &[u8]) -> Result<Option<Key>> {
         ffi::ERR_clear_error();
         code
     };
-    let key = NonNull::new(key).map(Key);
+    let key = NonNull::new(key).map(RsaKey);
     Ok(key.filter(|_| code > 0 && left == 0))
 }
 

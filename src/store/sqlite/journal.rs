@@ -177,8 +177,8 @@ pub fn check_not_left(path: &Path) -> Result<()> {
         return Ok(());
     }
     let left = match waiting(place) {
-        Some(Waiting { mark: Some(mark) }) => is_of(&meta, &mark),
-        Some(Waiting { mark: None }) => at_place.is_none(),
+        Some(LeftJournal { mark: Some(mark) }) => is_of(&meta, &mark),
+        Some(LeftJournal { mark: None }) => at_place.is_none(),
         None => false,
     };
     if !left {
@@ -193,12 +193,12 @@ pub fn check_not_left(path: &Path) -> Result<()> {
 }
 
 /// What waits beside a keystore that nobody writes now.
-struct Waiting {
+struct LeftJournal {
     /// Of which file; other programs don't say.
     mark: Option<[u8; 32]>,
 }
 
-fn waiting(path: &Path) -> Option<Waiting> {
+fn waiting(path: &Path) -> Option<LeftJournal> {
     let mut header = [0; MARKED];
     let file = File::open(&of(path)).ok()?;
     let len = file.read_at(&mut header, 0).ok()?;
@@ -207,7 +207,7 @@ fn waiting(path: &Path) -> Option<Waiting> {
         return None;
     }
     let mark = header.get(USED..len).and_then(|rest| rest.strip_prefix(MARK)).and_then(|mac| mac.first_chunk());
-    Some(Waiting { mark: mark.copied() })
+    Some(LeftJournal { mark: mark.copied() })
 }
 
 impl Sqlite {

@@ -48,10 +48,10 @@ pub struct Sqlite {
     schema_seen: Option<(i32, i64)>,
     description: Option<stale::Description>,
     /// Where the rows live; none for a database in memory.
-    place: Option<Place>,
+    place: Option<OpenFile>,
 }
 
-struct Place {
+struct OpenFile {
     path: PathBuf,
     id: FileId,
     /// Dropped after the connection, whose locks are taken through it.
@@ -96,7 +96,7 @@ impl Sqlite {
         let connection = Connection::open_with_flags(plain(path), flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
             .map_err(|e| storage("open", &e))?;
         locks::without_wal(&connection)?;
-        let place = Some(Place { path: path.to_owned(), id, locks });
+        let place = Some(OpenFile { path: path.to_owned(), id, locks });
         let sqlite = Self { connection, format: Cell::new(0), schema_seen: None, description: None, place };
         sqlite.check_place()?;
         sqlite.prepare().map_err(|e| sqlite.explain(e))?;

@@ -120,7 +120,7 @@ fn the_order_of_changes_leaves_no_trace() {
 fn no_two_trees_or_places_share_a_node() {
     let mut seen = std::collections::HashSet::new();
     for tree in [Tree::Keys, Tree::Ids, Tree::Aliases] {
-        let mut level = vec![Place::root(tree)];
+        let mut level = vec![NodePath::root(tree)];
         for depth in 0..=tree.bits().len() {
             for place in &level {
                 assert!(seen.insert(place.number()), "{place:?} has another node's number");

@@ -2,7 +2,7 @@ use super::*;
 
 /// A pool that buffers on any CPU.
 fn buffered(wipe: bool, hardware: fn() -> Option<u64>) -> NoncePool {
-    NoncePool { page: Some(Page::new(wipe).expect("a page")), generator: Generator::new(), hardware }
+    NoncePool { page: Some(NoncePage::new(wipe).expect("a page")), generator: Generator::new(), hardware }
 }
 
 /// A CPU word that adds nothing, so that a test sees the buffer alone.
