@@ -177,7 +177,7 @@ fn where_nothing_is_nothing_is_made() {
     ] {
         let error = Keystore::open(store, &options).expect_err("made where there is no folder");
         assert_eq!(error.status(), expected);
-        assert!(error.to_string().contains("its folder is not there; make it"), "{error}");
+        assert!(error.to_string().contains("its folder does not exist; make it"), "{error}");
     }
     assert!(folder.snapshot().is_empty());
 }

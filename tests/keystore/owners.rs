@@ -88,7 +88,7 @@ fn a_path_of_another_kind_is_named() {
         (
             "root.key",
             (|path: &Path| std::fs::create_dir(path).unwrap()) as fn(&Path),
-            "is a folder; give the path of a file",
+            "is a folder; pass the path of a file",
         ),
         ("root.key", make_fifo, "is not a regular file"),
         ("anchor", make_fifo, "is not a regular file"),
