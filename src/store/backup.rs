@@ -12,7 +12,7 @@ use super::sealing::Sealing;
 use super::settings::Location;
 use super::sqlite::Sqlite;
 use crate::error::{Result, Status, shown_path};
-use crate::sys::fork;
+use crate::sys::{fork, memory};
 
 impl Store {
     /// Writes a snapshot of the keystore to a new file at `path`, complete or not at all.
@@ -45,6 +45,7 @@ impl Store {
     /// Runs `body`, outside of the fork gate, in a read transaction on a new connection.
     fn apart<R>(&self, body: impl FnOnce(&mut dyn Backend) -> Result<R>) -> Result<R> {
         check_epoch(self.epoch)?;
+        memory::headroom_of(memory::OPENING)?;
         let mut sealing = fork::gate(|| Sealing::new(self.root.expose(), self.uuid))?;
         let deadline = Instant::now() + self.settings.patience;
         let mut connection = self.wait(deadline, || self.reconnect(&mut sealing))?;
@@ -61,6 +62,8 @@ fn copy(backend: &mut dyn Backend, path: &Path) -> Result<()> {
     let copied = found.and_then(|found| backend.copy_to(path).map(|()| found));
     fork::gate(|| backend.rollback());
     let found = copied?;
+    // The copying has taken memory of its own.
+    memory::headroom_of(memory::OPENING)?;
     let mut copy = Gated(Some(Box::new(fork::gate(|| Sqlite::open(path, true))?)));
     if read_waiting(copy.get()?, Duration::ZERO, |b| b.meta())? != found {
         return Err(Status::KeystoreIo.error(format!(
