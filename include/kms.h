@@ -252,10 +252,10 @@ typedef kms_status (*kms_wrap_fn)(void *user,
                                   size_t out_cap,
                                   size_t *out_len);
 
-// Tells the time in Unix milliseconds, UTC.
+// Returns the time in Unix milliseconds, UTC.
 typedef int64_t (*kms_clock_fn)(void *user);
 
-// Gives the anchor's record that was kept last: writes it to `out` and its length to `out_len`, 0 if there is none yet.
+// Reads the anchor's last record: writes it to `out` and its length to `out_len`, 0 if there is none yet.
 // Returns KMS_OK, or any other status to refuse.
 typedef kms_status (*kms_anchor_get_fn)(void *user, uint8_t *out, size_t out_cap, size_t *out_len);
 

@@ -295,7 +295,7 @@ pub struct kms_root_slot {
 /// that call returns. A forked child receives its own events only.
 pub type kms_event_fn = Option<unsafe extern "C" fn(user: *mut c_void, event: *const kms_event)>;
 
-/// Tells the time in Unix milliseconds, UTC.
+/// Returns the time in Unix milliseconds, UTC.
 pub type kms_clock_fn = Option<unsafe extern "C" fn(user: *mut c_void) -> i64>;
 
 /// Wraps or unwraps the root key outside of the library, by authenticated symmetric encryption: see
@@ -318,7 +318,7 @@ pub type kms_wrap_fn = Option<
     ) -> super::status::kms_status,
 >;
 
-/// Gives the anchor's record that was kept last: writes it to `out` and its length to `out_len`, 0 if there is none yet.
+/// Reads the anchor's last record: writes it to `out` and its length to `out_len`, 0 if there is none yet.
 /// Returns KMS_OK, or any other status to refuse.
 pub type kms_anchor_get_fn = Option<
     unsafe extern "C" fn(
