@@ -107,7 +107,7 @@ int main(int argc, char **argv) {
     int i;
     REQUIRE(argc == 2);
     snprintf(path, sizeof path, "%s/keys.db", argv[1]);
-    alarm(300);
+    alarm(570);
     kms = open_file(path, NULL);
     id = new_key(kms);
     for (i = 0; i < 5; i++) {
