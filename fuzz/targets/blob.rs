@@ -34,7 +34,7 @@ fuzz_target!(|bytes: &[u8]| {
     let ours = known.iter().find(|known| known.blob == blob && known.context() == context);
     let opened = kms.decrypt(&blob, context);
     match (&opened, ours) {
-        (Ok(opened), Some(ours)) => assert_eq!(*opened, *ours.plaintext, "a wrong plaintext"),
+        (Ok(opened), Some(ours)) => assert_eq!(**opened, *ours.plaintext, "a wrong plaintext"),
         (Ok(_), None) => panic!("what nobody encrypted was decrypted"),
         (Err(error), None) => blameless(error),
         (Err(error), Some(_)) => panic!("a ciphertext no longer opens: {error}"),
@@ -56,7 +56,7 @@ fuzz_target!(|bytes: &[u8]| {
         Ok(moved) => {
             assert!(opened.is_ok(), "what can't be decrypted was re-encrypted");
             let again = kms.decrypt(&moved, &[("moved", "")]).expect("what was re-encrypted opens");
-            assert!(opened.is_ok_and(|opened| *opened == **again), "re-encryption changed the plaintext");
+            assert!(opened.is_ok_and(|opened| *opened == *again), "re-encryption changed the plaintext");
         }
         Err(error) => {
             blameless(&error);

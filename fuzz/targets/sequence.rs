@@ -212,7 +212,7 @@ impl Play<'_> {
                     continue;
                 }
             };
-            states.push(Some(found.state_at(Time::from_millis(self.memory.clock.millis()))));
+            states.push(Some(found.state));
             let (mut primaries, mut versions) = (0, 0);
             kms.list_key_versions(&key.id, None, usize::MAX, |_, is_primary| {
                 primaries += u64::from(is_primary);
