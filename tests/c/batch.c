@@ -64,7 +64,7 @@ static void each_record_has_its_own_status(void) {
     records[6].destination_context_count = 1;
     CHECK_STATUS(kms_decrypt_batch(kms, records, sizeof *records, RECORDS), KMS_BATCH_PARTIAL);
     CHECK(kms_last_error(text, sizeof text) > 0);
-    CHECK(strstr(text, "5 of 8") != NULL && strstr(text, "record 1 ") != NULL);
+    CHECK(strstr(text, "5 of 8") != NULL && strstr(text, "record 1: ") != NULL);
     CHECK_NUMBER(records[0].status, KMS_OK);
     CHECK_NUMBER(records[1].status, KMS_AUTHENTICATION_FAILED);
     CHECK_NUMBER(records[1].out_len, 0);
