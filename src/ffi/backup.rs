@@ -9,14 +9,15 @@ use super::status::kms_status;
 use crate::error::Status;
 
 /// kms_backup writes a snapshot of the keystore to a new file at `path`: complete and synced, or not at all. A file that is
-/// there is never replaced (KMS_KEYSTORE_IO). Until all is read, a fork waits, and so do, no longer than the busy timeout, other
-/// calls that change the keystore or need it on this handle.
+/// there is never replaced (KMS_KEYSTORE_IO). Changes by any process wait until all is read, at most the busy timeout, then
+/// fail with KMS_KEYSTORE_BUSY. Other calls go on, and a fork waits for 256 KiB of the copy at most. A `memory:` keystore is
+/// copied by its only connection, so there other calls that need it wait too.
 ///
 /// The pages of the copy are checked as by kms_verify: of a keystore whose pages contradict each other no copy is left
 /// (KMS_KEYSTORE_CORRUPT). The rows are not: run kms_verify for them.
 ///
 /// The copy is a keystore, opened by what opens this one now. To restore it, copy it to the keystore's path while no
-/// handle is open, and remove PATH-journal: one that a crash left would be taken for the copy's and damage it. What was
+/// handle is open, and remove PATH-journal if a crash left one. What was
 /// encrypted under versions made since can't be decrypted then.
 #[unsafe(no_mangle)]
 #[must_use]
