@@ -41,10 +41,10 @@ impl Thread {
             return true;
         }
         let started = Instant::now();
-        let thread = self.0.into_pthread_t();
+        // A number in Rust everywhere, and a pointer to musl.
+        let thread = self.0.into_pthread_t() as libc::pthread_t;
         // SAFETY: the thread was neither joined nor detached before; after success it isn't named again.
-        let runs =
-            || unsafe { libc::pthread_tryjoin_np(thread as libc::pthread_t, std::ptr::null_mut()) } == libc::EBUSY;
+        let runs = || unsafe { libc::pthread_tryjoin_np(thread, std::ptr::null_mut()) } == libc::EBUSY;
         // Asked again and again, because `exit` may begin in the midst of the waiting.
         while !exit::has_begun() && runs() {
             if started.elapsed() >= limit {
