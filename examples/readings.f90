@@ -64,8 +64,8 @@ module kms
             integer(c_size_t), intent(out) :: out_len
             integer(c_int32_t) :: status
         end function
-        function kms_reencrypt(handle, blob, blob_len, source, source_context_count, key_id, destination, destination_context_count, &
-                out, out_cap, out_len) bind(c) result(status)
+        function kms_reencrypt(handle, blob, blob_len, source, source_context_count, key_id, destination, &
+                destination_context_count, out, out_cap, out_len) bind(c) result(status)
             import :: c_ptr, c_char, c_int32_t, c_size_t, c_int8_t
             type(c_ptr), value :: handle, source, destination
             integer(c_int8_t), intent(in) :: blob(*)
