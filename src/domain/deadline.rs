@@ -19,7 +19,7 @@ pub struct Deadline {
 
 /// What one look at a deadline finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum DeadlineStatus {
     /// Not reached, and nothing stored says otherwise; or sighted, and the hour is not over.
     Wait,
     /// Reached for the first time: store this look.
@@ -35,13 +35,13 @@ impl Deadline {
         Self { date, sighting: None }
     }
 
-    pub fn look(&self, now: &Now) -> Verdict {
+    pub fn look(&self, now: &Now) -> DeadlineStatus {
         match (&self.sighting, self.date <= now.wall) {
-            (None, false) => Verdict::Wait,
-            (None, true) => Verdict::Sighted,
-            (Some(_), false) => Verdict::Unsighted,
-            (Some(first), true) if an_hour_apart(first, now) => Verdict::Act,
-            (Some(_), true) => Verdict::Wait,
+            (None, false) => DeadlineStatus::Wait,
+            (None, true) => DeadlineStatus::Sighted,
+            (Some(_), false) => DeadlineStatus::Unsighted,
+            (Some(first), true) if an_hour_apart(first, now) => DeadlineStatus::Act,
+            (Some(_), true) => DeadlineStatus::Wait,
         }
     }
 

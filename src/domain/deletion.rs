@@ -5,7 +5,7 @@
 //! machine was off: the first look after it adds what the wall clock says, at most a day and never a negative amount. Wall
 //! time is added once: only what lies beyond the latest that was counted to, however often the clock swings.
 
-use super::deadline::{Deadline, Verdict};
+use super::deadline::{Deadline, DeadlineStatus};
 use super::limits::DELETION_DAYS;
 use super::time::{Now, Time};
 use crate::error::{Result, Status};
@@ -58,10 +58,12 @@ impl Deletion {
     }
 
     /// The date is confirmed, twice, only once the waiting period is over.
-    pub fn look(&self, now: &Now) -> Verdict {
+    pub fn look(&self, now: &Now) -> DeadlineStatus {
         match self.deadline().look(now) {
-            Verdict::Sighted | Verdict::Act if !self.waiting.is_some_and(|waiting| waiting.is_over(now)) => {
-                Verdict::Wait
+            DeadlineStatus::Sighted | DeadlineStatus::Act
+                if !self.waiting.is_some_and(|waiting| waiting.is_over(now)) =>
+            {
+                DeadlineStatus::Wait
             }
             verdict => verdict,
         }

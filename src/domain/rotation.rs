@@ -98,7 +98,7 @@ impl Rotation {
 
 /// What one look at a key's schedule finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Finding {
+pub enum RotationStatus {
     /// Nothing to do.
     NotDue,
     /// A new version is due now.
@@ -150,18 +150,18 @@ impl Schedule {
     }
 
     /// Looks at the schedule at `now`. Only an Enabled key with a policy can be due.
-    pub fn look(&self, now: Time) -> Finding {
+    pub fn look(&self, now: Time) -> RotationStatus {
         if !self.enabled || self.policy.is_none() {
-            return Finding::NotDue;
+            return RotationStatus::NotDue;
         }
         let is_due = |next: Option<Time>| next.is_some_and(|next| next <= now);
         match (self.future_noticed, self.future_noticed_at(now)) {
-            (None, Some(_)) => Finding::FutureLast,
+            (None, Some(_)) => RotationStatus::FutureLast,
             // The schedule counts from the newest version again, and may be overdue by that.
-            (Some(_), None) if !is_due(self.after_last()) => Finding::NoteVoid,
-            (Some(_), None) => Finding::Due,
-            _ if is_due(self.next()) => Finding::Due,
-            _ => Finding::NotDue,
+            (Some(_), None) if !is_due(self.after_last()) => RotationStatus::NoteVoid,
+            (Some(_), None) => RotationStatus::Due,
+            _ if is_due(self.next()) => RotationStatus::Due,
+            _ => RotationStatus::NotDue,
         }
     }
 }

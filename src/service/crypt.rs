@@ -20,7 +20,7 @@ use crate::crypto::plaintext::Plaintext;
 use crate::crypto::xaes::Input;
 use crate::domain::id::{KeyId, VersionId};
 use crate::domain::key::Key;
-use crate::domain::rotation::Finding;
+use crate::domain::rotation::RotationStatus;
 use crate::domain::state::Operation;
 use crate::error::{Error, Result, Status};
 use crate::store::Standing;
@@ -265,7 +265,7 @@ impl Keystore {
         target: &mut impl SealTarget,
     ) -> Result<()> {
         // Whether the handle is poisoned is asked when something has changed.
-        self.living_or_dead()?.encrypt_to(key, plaintext_len, context, target)
+        self.core_even_if_poisoned()?.encrypt_to(key, plaintext_len, context, target)
     }
 
     #[inline]
@@ -275,7 +275,7 @@ impl Keystore {
         context: &(impl Source + ?Sized),
         target: &mut impl OpenTarget,
     ) -> Result<()> {
-        self.living_or_dead()?.decrypt_to(blob, context, target)
+        self.core_even_if_poisoned()?.decrypt_to(blob, context, target)
     }
 
     /// `room` is asked as in [`SealTarget`]; nothing if it answers false.
@@ -491,7 +491,7 @@ impl Core {
     /// Whether the clock finds something to do about the key's rotation, unless a try has just failed.
     fn is_overdue(&self, key: &Key) -> bool {
         key.policy.is_some()
-            && key.schedule().look(self.clock.wall()) != Finding::NotDue
+            && key.schedule().look(self.clock.wall()) != RotationStatus::NotDue
             && clocks::coarse_ms() >= self.retry_after.load(Ordering::Relaxed)
     }
 

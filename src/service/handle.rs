@@ -67,13 +67,13 @@ pub fn waiting_again<R>(function: impl FnOnce() -> R) -> R {
 impl Keystore {
     #[inline]
     pub(super) fn core(&self) -> Result<&Core> {
-        let core = self.living_or_dead()?;
+        let core = self.core_even_if_poisoned()?;
         core.check_alive()?;
         Ok(core)
     }
 
     #[inline]
-    pub(super) fn living_or_dead(&self) -> Result<&Core> {
+    pub(super) fn core_even_if_poisoned(&self) -> Result<&Core> {
         self.process.get(Inner::in_child).map(|inner| &*inner.core)
     }
 }

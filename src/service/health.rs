@@ -77,7 +77,7 @@ impl Keystore {
     /// # Ok::<(), kms::Error>(())
     /// ```
     pub fn health(&self) -> Result<Health> {
-        let core = self.living_or_dead()?;
+        let core = self.core_even_if_poisoned()?;
         // A keystore in trouble is what this call is for.
         let _ = core.fresh();
         let counters = &core.counters;

@@ -242,10 +242,10 @@ impl Keystore {
     /// # Ok::<(), kms::Error>(())
     /// ```
     pub fn open(location: &str, options: &Options) -> Result<Self> {
-        stack::with_stack_wiped(|| Self::open_unswept(location, options))
+        stack::with_stack_wiped(|| Self::open_unwiped(location, options))
     }
 
-    fn open_unswept(location: &str, options: &Options) -> Result<Self> {
+    fn open_unwiped(location: &str, options: &Options) -> Result<Self> {
         memory::headroom_of(memory::OPENING)?;
         let root = options.root()?;
         let location = Location::parse(location)?;

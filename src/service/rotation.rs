@@ -10,9 +10,9 @@ use super::cache::Material;
 use super::event::{Event, EventKind};
 use super::key_ref::KeyRef;
 use super::{Changed, Core, Done, Keystore};
-use crate::domain::deadline::Verdict;
+use crate::domain::deadline::DeadlineStatus;
 use crate::domain::id::{KeyId, VersionId};
-use crate::domain::rotation::{Finding, Interval};
+use crate::domain::rotation::{Interval, RotationStatus};
 use crate::domain::state::{self, Operation};
 use crate::domain::time::{Now, Time};
 use crate::error::{Error, Result, Status};
@@ -103,7 +103,7 @@ impl Keystore {
             state::check(stored.key.state_at(now.wall), Operation::UpdateRotationPolicy)?;
             let unchanged = stored.key.policy == rotate_every;
             stored.key.policy = rotate_every;
-            if unchanged && stored.key.schedule().look(now.wall) == Finding::NotDue {
+            if unchanged && stored.key.schedule().look(now.wall) == RotationStatus::NotDue {
                 return Ok(Changed::none(None));
             }
             core.store_and_rotate(change, stored, now.wall)
@@ -164,17 +164,17 @@ fn look(change: &mut Change<'_>, mut stored: Stored, now: &Now) -> Result<Looked
     let (mut told, mut changed) = (Vec::new(), false);
     if let Some(deletion) = &mut stored.key.deletion {
         match deletion.look(now) {
-            Verdict::Act => {
+            DeadlineStatus::Act => {
                 let waited = deletion.counted_ms(now);
                 Core::destroy(change, &stored)?;
                 return Ok(Looked::Destroyed(stored.key.id, waited));
             }
-            Verdict::Sighted => {
+            DeadlineStatus::Sighted => {
                 (deletion.sighting, changed) = (Some(*now), true);
                 told.push(EventKind::DeletionDue);
             }
-            Verdict::Unsighted => (deletion.sighting, changed) = (None, true),
-            Verdict::Wait => {}
+            DeadlineStatus::Unsighted => (deletion.sighting, changed) = (None, true),
+            DeadlineStatus::Wait => {}
         }
         if deletion.counts(now) {
             deletion.count(now);
@@ -184,27 +184,27 @@ fn look(change: &mut Change<'_>, mut stored: Stored, now: &Now) -> Result<Looked
     // A key can have both dates.
     match stored.key.imported.as_mut().and_then(|imported| imported.expiry.as_mut()).map(|date| (date.look(now), date))
     {
-        Some((Verdict::Act, _)) => {
+        Some((DeadlineStatus::Act, _)) => {
             change.erase_material(&mut stored)?;
             stored = without_material(stored)?;
             told.push(EventKind::MaterialExpired);
             changed = true;
         }
-        Some((Verdict::Sighted, expiry)) => (expiry.sighting, changed) = (Some(*now), true),
-        Some((Verdict::Unsighted, expiry)) => (expiry.sighting, changed) = (None, true),
-        Some((Verdict::Wait, _)) | None => {}
+        Some((DeadlineStatus::Sighted, expiry)) => (expiry.sighting, changed) = (Some(*now), true),
+        Some((DeadlineStatus::Unsighted, expiry)) => (expiry.sighting, changed) = (None, true),
+        Some((DeadlineStatus::Wait, _)) | None => {}
     }
     if changed {
         return Ok(Looked::Noted(change.update(stored)?, told));
     }
     Ok(match stored.key.schedule().look(now.wall) {
-        Finding::NotDue => Looked::Nothing,
-        Finding::Due => Looked::Rotated(new_version(change, stored, now.wall)?),
-        Finding::FutureLast => {
+        RotationStatus::NotDue => Looked::Nothing,
+        RotationStatus::Due => Looked::Rotated(new_version(change, stored, now.wall)?),
+        RotationStatus::FutureLast => {
             stored.key.future_noticed = Some(now.wall);
             Looked::Noted(change.update(stored)?, vec![EventKind::ClockSuspect])
         }
-        Finding::NoteVoid => {
+        RotationStatus::NoteVoid => {
             stored.key.future_noticed = None;
             Looked::Noted(change.update(stored)?, Vec::new())
         }
@@ -253,13 +253,13 @@ impl Core {
         now: Time,
     ) -> Result<Changed<Option<VersionId>>> {
         match stored.key.schedule().look(now) {
-            Finding::Due => {
+            RotationStatus::Due => {
                 let stored = new_version(change, stored, now)?;
                 return self.rotated(change, stored, |version| version);
             }
-            Finding::FutureLast => stored.key.future_noticed = Some(now),
-            Finding::NoteVoid => stored.key.future_noticed = None,
-            Finding::NotDue => {}
+            RotationStatus::FutureLast => stored.key.future_noticed = Some(now),
+            RotationStatus::NoteVoid => stored.key.future_noticed = None,
+            RotationStatus::NotDue => {}
         }
         Ok(Changed::one(None, change.update(stored)?))
     }

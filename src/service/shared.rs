@@ -178,10 +178,10 @@ impl Core {
     /// The time that `body` is told is read under the write lock, so that transactions follow each other in time also
     /// between processes; only a clock that may run user code is read before.
     pub(super) fn change<R>(&self, body: impl FnOnce(&mut Change<'_>, &Now) -> Result<Changed<R>>) -> Result<Done<R>> {
-        stack::with_stack_wiped(|| self.change_unswept(body))
+        stack::with_stack_wiped(|| self.change_unwiped(body))
     }
 
-    pub(super) fn change_unswept<R>(
+    pub(super) fn change_unwiped<R>(
         &self,
         body: impl FnOnce(&mut Change<'_>, &Now) -> Result<Changed<R>>,
     ) -> Result<Done<R>> {

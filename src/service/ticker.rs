@@ -117,7 +117,7 @@ impl Core {
     /// Stops the rotation thread, and waits for it.
     pub(super) fn stop_ticker(&self) {
         self.alarm.stop();
-        self.store.hurry();
+        self.store.cancel_waits();
         let thread = self.ticker.thread.lock().ok().and_then(|mut thread| thread.take());
         if let Some(thread) = thread {
             thread.join();

@@ -93,7 +93,7 @@ impl Store {
     }
 
     /// Lets no call wait any longer, because the handle closes.
-    pub fn hurry(&self) {
+    pub fn cancel_waits(&self) {
         self.closing.store(true, Ordering::Relaxed);
     }
 }

@@ -14,29 +14,29 @@ fn due_at_zero(sighting: Option<Now>) -> Deadline {
 
 #[test]
 fn the_first_sighting_destroys_nothing_however_late() {
-    assert_eq!(due_at_zero(None).look(&look(-1, BOOT, 0)), Verdict::Wait);
-    assert_eq!(due_at_zero(None).look(&look(i64::MAX, BOOT, i64::MAX)), Verdict::Sighted);
+    assert_eq!(due_at_zero(None).look(&look(-1, BOOT, 0)), DeadlineStatus::Wait);
+    assert_eq!(due_at_zero(None).look(&look(i64::MAX, BOOT, i64::MAX)), DeadlineStatus::Sighted);
 }
 
 #[test]
 fn the_second_sighting_comes_an_hour_later_by_the_clock_of_the_same_boot() {
     let sighted = due_at_zero(Some(look(0, BOOT, 500)));
-    assert_eq!(sighted.look(&look(100 * HOUR, BOOT, 500 + HOUR - 1)), Verdict::Wait, "the wall clock may lie");
-    assert_eq!(sighted.look(&look(1, BOOT, 500 + HOUR)), Verdict::Act);
+    assert_eq!(sighted.look(&look(100 * HOUR, BOOT, 500 + HOUR - 1)), DeadlineStatus::Wait, "the wall clock may lie");
+    assert_eq!(sighted.look(&look(1, BOOT, 500 + HOUR)), DeadlineStatus::Act);
 }
 
 #[test]
 fn after_a_reboot_it_takes_an_hour_of_wall_time_with_an_hour_of_uptime() {
     let sighted = due_at_zero(Some(look(0, BOOT, 500)));
-    assert_eq!(sighted.look(&look(HOUR, OTHER_BOOT, HOUR - 1)), Verdict::Wait, "the machine just came up");
-    assert_eq!(sighted.look(&look(HOUR - 1, OTHER_BOOT, HOUR)), Verdict::Wait);
-    assert_eq!(sighted.look(&look(HOUR, OTHER_BOOT, HOUR)), Verdict::Act);
+    assert_eq!(sighted.look(&look(HOUR, OTHER_BOOT, HOUR - 1)), DeadlineStatus::Wait, "the machine just came up");
+    assert_eq!(sighted.look(&look(HOUR - 1, OTHER_BOOT, HOUR)), DeadlineStatus::Wait);
+    assert_eq!(sighted.look(&look(HOUR, OTHER_BOOT, HOUR)), DeadlineStatus::Act);
 }
 
 #[test]
 fn a_look_that_finds_the_key_not_due_erases_the_sighting() {
     let sighted = due_at_zero(Some(look(50 * HOUR, BOOT, 0)));
-    assert_eq!(sighted.look(&look(-1, BOOT, 10 * HOUR)), Verdict::Unsighted);
+    assert_eq!(sighted.look(&look(-1, BOOT, 10 * HOUR)), DeadlineStatus::Unsighted);
 }
 
 #[test]

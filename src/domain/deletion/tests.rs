@@ -77,29 +77,33 @@ fn a_boot_clock_that_steps_back_neither_adds_nor_is_stored() {
 #[test]
 fn a_confirmed_date_destroys_nothing_before_the_period_is_counted() {
     let mut deletion = week();
-    assert_eq!(deletion.look(&at(8 * DAY_MS, BOOT, 500 + 7 * DAY_MS - 1)), Verdict::Wait, "no first confirmation");
+    assert_eq!(
+        deletion.look(&at(8 * DAY_MS, BOOT, 500 + 7 * DAY_MS - 1)),
+        DeadlineStatus::Wait,
+        "no first confirmation"
+    );
     deletion.sighting = Some(at(7 * DAY_MS, BOOT, HOUR));
-    assert_eq!(deletion.look(&at(8 * DAY_MS, BOOT, 500 + 7 * DAY_MS - 1)), Verdict::Wait);
-    assert_eq!(deletion.look(&at(8 * DAY_MS, BOOT, 500 + 7 * DAY_MS)), Verdict::Act);
+    assert_eq!(deletion.look(&at(8 * DAY_MS, BOOT, 500 + 7 * DAY_MS - 1)), DeadlineStatus::Wait);
+    assert_eq!(deletion.look(&at(8 * DAY_MS, BOOT, 500 + 7 * DAY_MS)), DeadlineStatus::Act);
 }
 
 #[test]
 fn a_counted_period_destroys_nothing_before_the_date_is_confirmed() {
     let mut deletion = week();
     deletion.count(&at(0, BOOT, 500 + 400 * DAY_MS));
-    assert_eq!(deletion.look(&at(7 * DAY_MS - 1, BOOT, 500 + 400 * DAY_MS)), Verdict::Wait);
-    assert_eq!(deletion.look(&at(7 * DAY_MS, BOOT, 500 + 400 * DAY_MS)), Verdict::Sighted);
+    assert_eq!(deletion.look(&at(7 * DAY_MS - 1, BOOT, 500 + 400 * DAY_MS)), DeadlineStatus::Wait);
+    assert_eq!(deletion.look(&at(7 * DAY_MS, BOOT, 500 + 400 * DAY_MS)), DeadlineStatus::Sighted);
 }
 
 #[test]
 fn a_deletion_of_format_1_waits_the_shortest_period_from_the_first_look() {
     let first = at(100 * DAY_MS, BOOT, DAY_MS);
     let mut deletion = Deletion { date: Time::from_millis(0), sighting: Some(at(0, BOOT, 0)), waiting: None };
-    assert_eq!(deletion.look(&first), Verdict::Wait);
+    assert_eq!(deletion.look(&first), DeadlineStatus::Wait);
     assert!(deletion.counts(&first));
     deletion.count(&first);
-    assert_eq!(deletion.look(&at(200 * DAY_MS, BOOT, 8 * DAY_MS - 1)), Verdict::Wait);
-    assert_eq!(deletion.look(&at(200 * DAY_MS, BOOT, 8 * DAY_MS)), Verdict::Act);
+    assert_eq!(deletion.look(&at(200 * DAY_MS, BOOT, 8 * DAY_MS - 1)), DeadlineStatus::Wait);
+    assert_eq!(deletion.look(&at(200 * DAY_MS, BOOT, 8 * DAY_MS)), DeadlineStatus::Act);
 }
 
 #[test]
