@@ -1,5 +1,7 @@
 //! The limits that protect a user; they bind when something is made, never when it is read back.
 
+use crate::error::{Error, Result, Status};
+
 /// Encoded encryption context, in bytes (the service's 8192 characters, measured on the encoding).
 pub const CONTEXT_BYTES: usize = 8192;
 /// Plaintext of one call, in bytes.
@@ -16,3 +18,15 @@ pub const KEYS_AT_ONCE: std::ops::RangeInclusive<usize> = 1..=1000;
 pub const DELETION_DAYS: std::ops::RangeInclusive<i32> = 7..=366;
 /// Rotation interval, in seconds: 1 s to 3650 d.
 pub const INTERVAL_SECONDS: std::ops::RangeInclusive<i64> = 1..=3650 * 86_400;
+
+/// Checks the length of the plaintext of one call.
+#[inline]
+pub fn check_plaintext_len(len: usize) -> Result<()> {
+    if len <= PLAINTEXT_BYTES { Ok(()) } else { Err(plaintext_too_long(len)) }
+}
+
+#[cold]
+fn plaintext_too_long(len: usize) -> Error {
+    Status::LimitExceeded
+        .error(format!("the plaintext of {len} bytes is above 1 GiB; encrypt it in parts or by a data key"))
+}

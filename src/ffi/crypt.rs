@@ -10,8 +10,8 @@ use super::status::kms_status;
 use super::types::{id_text, kms_blob_info, kms_context_entry};
 use crate::crypto::blob::OVERHEAD;
 use crate::crypto::context::{Aad, Context, Source};
+use crate::domain::limits::check_plaintext_len;
 use crate::error::Result;
-use crate::service::check_plaintext_len;
 use crate::sys::memory;
 
 /// A caller's context as pairs of texts.

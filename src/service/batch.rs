@@ -12,12 +12,13 @@ use super::crypt::Tried;
 use super::key_ref::KeyRef;
 use super::target::{OpenTarget, SealTarget, VecOpen, VecSeal};
 use super::thread::ThreadState;
-use super::{Core, Keystore, check_plaintext_len};
+use super::{Core, Keystore};
 use crate::crypto::blob::{Blob, OVERHEAD};
 use crate::crypto::context::{Context, Source};
 use crate::crypto::plaintext::Plaintext;
 use crate::crypto::xaes::Input;
 use crate::domain::id::KeyId;
+use crate::domain::limits::check_plaintext_len;
 use crate::error::{Error, Result};
 use crate::sys::{memory, waiting};
 

@@ -2,12 +2,13 @@
 //!
 //! * `handle`: an open keystore. `shared`: its state, and how calls read and change the store. `open`: options, opening.
 //! * `key`, `version`, `rotation`, `crypt`, `data_key`, `import`, `alias`, `tag`, `root`, `backup`: the operations.
-//! * `batch`: many records in one call. `pages`: lists as iterators. `plaintext`: how long a plaintext may be.
+//! * `batch`: many records in one call. `pages`: lists as iterators.
 //! * `key_ref`, `name`: how arguments name keys. `target`: where the results of calls go.
 //! * `cache`: keys in memory. `thread`: what each thread keeps for the hot path, in `slots`. `ticker`: the rotation thread.
 //! * `call`: every operation by action name and JSON. `event`, `delivery`, `health`, `verify`: the condition of a keystore.
 
 mod alias;
+mod backup;
 mod batch;
 mod cache;
 mod call;
@@ -23,7 +24,7 @@ mod key_ref;
 mod name;
 mod open;
 mod pages;
-mod plaintext;
+mod root;
 mod rotation;
 mod shared;
 mod slots;
@@ -32,8 +33,6 @@ mod target;
 mod thread;
 mod ticker;
 mod verify;
-mod backup;
-mod root;
 mod version;
 
 use handle::Inner;
@@ -59,7 +58,6 @@ pub use key_ref::KeyRef;
 pub use open::Options;
 #[cfg(feature = "capi")]
 pub(crate) use open::passphrase_of;
-pub(crate) use plaintext::check_plaintext_len;
 pub use rotation::TickReport;
 #[cfg(feature = "capi")]
 pub(crate) use target::{OpenTarget, SealTarget};
