@@ -159,21 +159,6 @@ mod instruction {
     mod tests {
         use super::*;
 
-        /// What a draw of each instruction costs, for docs/security.md.
-        #[test]
-        #[ignore = "measures"]
-        fn costs() {
-            let time = |name: &str, draw: &dyn Fn() -> Option<u64>| {
-                let start = std::time::Instant::now();
-                let drawn = (0..100_000).filter(|_| draw().is_some()).count();
-                println!("{name}: {} ns, {drawn} of 100000", start.elapsed().as_nanos() / 100_000);
-            };
-            // SAFETY: asked for just before.
-            is_x86_feature_detected!("rdrand").then(|| time("RDRAND", &|| unsafe { rdrand() }));
-            // SAFETY: asked for just before.
-            is_x86_feature_detected!("rdseed").then(|| time("RDSEED", &|| unsafe { rdseed() }));
-        }
-
         #[test]
         fn both_instructions_draw_words_that_differ() {
             if is_x86_feature_detected!("rdrand") {
