@@ -1,6 +1,6 @@
 //! The keys and key material of one handle that are in memory: loaded on first use, bounded, kept current.
 //!
-//! The cache stands at a generation of the store. Whoever finds the store further on reads the keys changed since, or
+//! The cache stands at a generation of the store. A call that finds a newer generation reads the keys changed since, or
 //! drops everything when they are many. An entry is never changed, only replaced, and one that leaves is marked, so that
 //! a thread can tell without a lock whether what it holds is still current.
 
@@ -302,7 +302,7 @@ impl Cache {
         Ok(())
     }
 
-    /// Keeps material, which never changes; whoever was first wins. `history` and `destroyed` are what the store said where it
+    /// Keeps material, which never changes; the first caller wins. `history` and `destroyed` are what the store said where it
     /// was read: what has been destroyed since isn't kept.
     pub fn keep_material(&self, material: Material, history: u64, destroyed: i64) -> Result<Arc<Material>> {
         let mut entries = self.entries.lock()?;

@@ -565,7 +565,7 @@ impl Core {
     fn prepare_open(&self, mine: &mut ThreadState, header: &Header) -> Result<usize> {
         let _shield = Shield::raise();
         memory::headroom()?;
-        // A batch that re-encrypts goes on with an entry to encrypt.
+        // A batch that re-encrypts continues with an entry to encrypt.
         mine.forget_opens(self.cache.erased())?;
         let (name, id, stamp) = (&header.version, header.key, mine.stamp);
         if let Some(at) = mine.opens.find(name)

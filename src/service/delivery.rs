@@ -21,7 +21,7 @@ const LONG: Duration = Duration::from_secs(3600);
 /// A listener, and what it was not told yet.
 pub(super) struct Delivery {
     listener: EventHandler,
-    /// Whether a thread delivers. Otherwise whoever makes an event tells it before going on.
+    /// Whether a thread delivers. Otherwise the thread that makes an event delivers it before it continues.
     queues: bool,
     epoch: u64,
     waiting: Lock<VecDeque<Event>>,

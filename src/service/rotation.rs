@@ -277,7 +277,7 @@ impl Core {
         Ok(changed)
     }
 
-    /// The newest version of a key that is in memory. It is to be there as soon as it is committed: whoever encrypts
+    /// The newest version of a key that is in memory. It must be there as soon as it is committed: a thread that encrypts
     /// then finds it without the store, which may be busy with the next batch.
     fn newest_in_use(&self, change: &mut Change<'_>, stored: &Stored) -> Result<Option<Arc<Material>>> {
         let (id, Some(primary)) = (stored.key.id, stored.key.primary) else { return Ok(None) };
@@ -351,7 +351,7 @@ impl Core {
     }
 
     /// Dates that a clock set back contradicts: noted, or forgotten. Bounded, because a clock that never stands still
-    /// can contradict for ever; what is left waits for the next pass.
+    /// can contradict without end; what is left waits for the next pass.
     fn note_contradictions(&self, stop: &dyn Fn() -> bool) -> Result<()> {
         let deadline = Instant::now() + CONTRADICTION_TIME;
         loop {

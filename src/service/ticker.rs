@@ -156,7 +156,7 @@ impl Core {
 
     /// Does what is due, and finds out what comes next.
     fn pass(&self) -> Result<Option<Time>> {
-        // Whoever sets an earlier time from here on wakes us.
+        // A thread that sets an earlier time from here on wakes this one.
         self.wakes_at.store(i64::MAX, Ordering::Relaxed);
         let now = self.clock.now();
         let stop = || {

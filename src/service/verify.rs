@@ -1,4 +1,4 @@
-//! Looks at every row of a keystore and tells what is wrong with which key.
+//! Checks every row of a keystore, and reports each fault with its key.
 
 use std::time::Duration;
 

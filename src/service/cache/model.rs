@@ -1,4 +1,4 @@
-//! The cache's protocol in every order that loom finds: what was acknowledged is seen by the next call, whoever made it.
+//! The cache's protocol in every order that loom finds: what was acknowledged is seen by the next call on any thread.
 //!
 //! The store here is a lock around two numbers; the cache, the word and the order in which changes are told are the
 //! library's own.
