@@ -28,9 +28,7 @@ pub fn tell_early(word: &Word) {
 }
 
 fn path_of(store: &Path) -> PathBuf {
-    let mut name = store.as_os_str().to_owned();
-    name.push("-gen");
-    PathBuf::from(name)
+    file::beside(store, "-gen")
 }
 
 /// Whether the word is mapped from the store's file, so that others find it.
@@ -65,9 +63,7 @@ pub fn make(store: &Path, uuid: &[u8; 16], generation: u64) -> Result<()> {
         Status::KeystoreIo.error(format!("the generation file can't be made: {}", file::explain(&e)))
     };
     let mode = std::fs::metadata(store).map_err(failed)?.mode() & 0o777;
-    let mut temporary = path_of(store).into_os_string();
-    temporary.push(format!(".new-{:016x}", u64::from_ne_bytes(random::array()?)));
-    let temporary = PathBuf::from(temporary);
+    let temporary = file::beside(&path_of(store), &format!(".new-{:016x}", u64::from_ne_bytes(random::array()?)));
     let mut content = Vec::with_capacity(FILE_LEN);
     content.extend(MAGIC);
     content.extend(uuid);

@@ -279,24 +279,18 @@ fn store_failed(path: &Path, error: &std::io::Error) -> Error {
 
 fn remove(temporary: &Path) {
     let _ = std::fs::remove_file(temporary);
-    let mut journal = temporary.as_os_str().to_owned();
-    journal.push("-journal");
-    let _ = std::fs::remove_file(journal);
+    let _ = std::fs::remove_file(file::beside(temporary, "-journal"));
 }
 
 fn temporary_name(path: &Path) -> Result<PathBuf> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".new-{:016x}", u64::from_ne_bytes(random::array()?)));
-    Ok(PathBuf::from(name))
+    Ok(file::beside(path, &format!(".new-{:016x}", u64::from_ne_bytes(random::array()?))))
 }
 
 /// Where the store of this key file waits for its name.
 fn prepared_name(path: &Path, key: &[u8; 32]) -> Result<PathBuf> {
     let mark = kdf::derive(key, "libkms creation", &[])?;
     let mark = u64::from_be_bytes(*mark.first_chunk().ok_or_else(|| Status::Internal.error("a subkey is too short"))?);
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".new-{mark:016x}"));
-    Ok(PathBuf::from(name))
+    Ok(file::beside(path, &format!(".new-{mark:016x}")))
 }
 
 /// A new keystore under a temporary name, which will be used at `path`.

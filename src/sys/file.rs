@@ -428,6 +428,13 @@ pub fn explain(error: &Error) -> String {
     format!("{error}; {step}")
 }
 
+/// The name that `suffix` makes of a path.
+pub fn beside(path: &Path, suffix: &str) -> std::path::PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
 /// What a symbolic link names; it is not followed.
 pub fn link_target(path: &Path) -> Option<std::path::PathBuf> {
     std::fs::read_link(path).ok()

@@ -21,10 +21,11 @@ use crate::error::{Result, Status};
 use crate::store::backend::{Backend, MetaRow, SlotRow};
 use crate::store::history;
 use crate::sys::fault;
-use crate::sys::file::{File, FileId};
+use crate::sys::file::{self, File, FileId};
 
 /// What SQLite appends to a database's path.
-pub const SUFFIX: &[u8] = b"-journal";
+pub const SUFFIX: &str = "-journal";
+const LOG_SUFFIX: &str = "-wal";
 
 /// What begins a journal that was synced, so that there is something to undo.
 const MAGIC: &[u8; 8] = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7";
@@ -65,14 +66,12 @@ pub fn marked(bytes: &[u8]) -> Option<[u8; HEADER]> {
 
 /// The name of a keystore's journal.
 pub fn of(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(OsStr::from_bytes(SUFFIX));
-    PathBuf::from(name)
+    file::beside(path, SUFFIX)
 }
 
 /// The path of the keystore that has this journal.
 pub fn keystore_of(journal: &CStr) -> Option<&[u8]> {
-    journal.to_bytes().strip_suffix(SUFFIX)
+    journal.to_bytes().strip_suffix(SUFFIX.as_bytes())
 }
 
 /// Whether a journal waits to be undone.
@@ -94,12 +93,11 @@ pub fn check_kind(path: &Path) -> Result<()> {
 
 /// That no write-ahead log is beside the keystore, with which this SQLite opens no file.
 pub fn check_no_log(path: &Path) -> Result<()> {
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
+    let log = file::beside(path, LOG_SUFFIX);
     match std::fs::metadata(&log) {
         Ok(found) if found.len() > 0 => Err(Status::KeystoreIo.error(format!(
             "{} is beside the keystore, which keeps no write-ahead log; find out which program made it, then move it away",
-            Path::new(&log).display()
+            log.display()
         ))),
         _ => Ok(()),
     }
@@ -113,13 +111,11 @@ pub fn owner(path: &Path) -> Option<u32> {
 /// That no journal of a former file waits at a path where there is no file: SQLite would play it into the next one.
 pub fn check_no_leftover(path: &Path) -> Result<()> {
     check_kind(path)?;
-    for suffix in ["-journal", "-wal"] {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
+    for name in [of(path), file::beside(path, LOG_SUFFIX)] {
         if std::fs::symlink_metadata(&name).is_ok_and(|found| found.len() > 0) && !exists(path)? {
             return Err(Status::KeystoreIo.error(format!(
                 "{} is left of a file that was at {} and would destroy a new one; put that file back, or move the journal away",
-                Path::new(&name).display(),
+                name.display(),
                 path.display()
             )));
         }

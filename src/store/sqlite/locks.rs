@@ -79,7 +79,7 @@ unsafe extern "C" fn open(path: *const c_char, flags: c_int, mode: c_int) -> c_i
     // SAFETY: SQLite passes a NUL-terminated path.
     let path = unsafe { CStr::from_ptr(path) };
     // A FIFO in the place of the journal must not block.
-    let at_once = if path.to_bytes().ends_with(journal::SUFFIX) { libc::O_NONBLOCK } else { 0 };
+    let at_once = if journal::keystore_of(path).is_some() { libc::O_NONBLOCK } else { 0 };
     let is_writable = flags & libc::O_ACCMODE != libc::O_RDONLY;
     let opened = file::open(path, flags | at_once, mode.cast_unsigned());
     match opened.and_then(|descriptor| descriptors::enter(path, descriptor, is_writable, reads_by_offset())) {
@@ -116,33 +116,32 @@ unsafe extern "C" fn pread(descriptor: c_int, bytes: *mut c_void, len: usize, at
 }
 
 unsafe extern "C" fn write(descriptor: c_int, bytes: *const c_void, len: usize) -> isize {
-    on_known(descriptor, Check::Write, |is_journal| {
-        // SAFETY: SQLite passes `len` bytes.
-        let header = if is_journal { unsafe { marked(bytes, len) } } else { None };
-        let bytes = header.as_ref().map_or(bytes, |header| header.as_ptr().cast());
-        // SAFETY: passed on as it came, or as many bytes of the marked header.
-        unsafe { libc::write(descriptor, bytes, len) }
-    })
+    // SAFETY: passed on as it came, or as many bytes instead.
+    unsafe { write_marked(descriptor, bytes, len, |bytes| libc::write(descriptor, bytes, len)) }
 }
 
 unsafe extern "C" fn pwrite(descriptor: c_int, bytes: *const c_void, len: usize, at: libc::off_t) -> isize {
-    on_known(descriptor, Check::Write, |is_journal| {
-        // SAFETY: SQLite passes `len` bytes.
-        let header = if is_journal { unsafe { marked(bytes, len) } } else { None };
-        let bytes = header.as_ref().map_or(bytes, |header| header.as_ptr().cast());
-        // SAFETY: passed on as it came, or as many bytes of the marked header.
-        unsafe { libc::pwrite(descriptor, bytes, len, at) }
-    })
+    // SAFETY: passed on as it came, or as many bytes instead.
+    unsafe { write_marked(descriptor, bytes, len, |bytes| libc::pwrite(descriptor, bytes, len, at)) }
 }
 
-/// What is written into a journal instead of its header.
+/// Writes what came, or a journal's header with its mark.
 ///
 /// # Safety
 ///
 /// `bytes` points to `len` bytes.
-unsafe fn marked(bytes: *const c_void, len: usize) -> Option<[u8; journal::HEADER]> {
-    // SAFETY: the caller vouches for it.
-    journal::marked(unsafe { std::slice::from_raw_parts(bytes.cast(), len) })
+unsafe fn write_marked(
+    descriptor: c_int,
+    bytes: *const c_void,
+    len: usize,
+    write: impl FnOnce(*const c_void) -> isize,
+) -> isize {
+    on_known(descriptor, Check::Write, |is_journal| {
+        // SAFETY: the caller vouches for it.
+        let given = || unsafe { std::slice::from_raw_parts(bytes.cast(), len) };
+        let header = if is_journal { journal::marked(given()) } else { None };
+        write(header.as_ref().map_or(bytes, |header| header.as_ptr().cast()))
+    })
 }
 
 /// Stands in for ftruncate(2). Truncating the journal is what commits: what went to a file that was closed before it was
