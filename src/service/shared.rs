@@ -45,7 +45,7 @@ pub(super) struct Core {
     /// Coarse time before which a failed rotation is not tried again.
     pub(super) retry_after: AtomicI64,
     pub(super) counters: health::Counters,
-    /// Rows that were told to be damaged.
+    /// Rows that an event reported as damaged.
     pub(super) damaged: Lock<HashSet<i64>>,
     /// What stood in the keystore's place at the last look, and how many other histories of it were found there.
     pub(super) place: Lock<(Standing, u64)>,
@@ -61,7 +61,7 @@ impl Core {
         Ok(())
     }
 
-    /// Sees to it that the cache covers all announced changes; returns what was announced.
+    /// Makes the cache cover all announced changes; returns what was announced.
     #[inline]
     pub(super) fn fresh(&self) -> Result<u64> {
         if !self.ticker.ticks() {
@@ -79,7 +79,7 @@ impl Core {
     }
 
     /// After a look at the store: what follows when another file stands in its place, or none, or it is back.
-    pub(super) fn heed_place(&self) -> Result<()> {
+    fn heed_place(&self) -> Result<()> {
         let (now, turns) = (self.store.standing(), self.store.turns());
         let before = std::mem::replace(&mut *self.place.lock()?, (now, turns));
         if before == (now, turns) {
@@ -113,7 +113,7 @@ impl Core {
                 self.polled_at.store(polled_at, Ordering::Relaxed);
                 Err(error)
             }
-            // Nothing was announced, so what is in memory goes on serving while the disk is in trouble.
+            // Nothing was announced, so keys in memory stay usable while the disk fails.
             Err(_) if self.store.is_mapped() => Ok(()),
             Err(error) => {
                 // The next call asks again.
@@ -134,7 +134,7 @@ impl Core {
     }
 
     #[cold]
-    pub(super) fn load_key(&self, id: &KeyId) -> Result<Arc<CachedKey>> {
+    fn load_key(&self, id: &KeyId) -> Result<Arc<CachedKey>> {
         let word = self.store.word();
         self.store.read(|view| {
             self.cache.catch_up(view, word)?;
@@ -152,11 +152,11 @@ impl Core {
     }
 
     #[cold]
-    pub(super) fn load_material(&self, id: &KeyId, version: &VersionId) -> Result<Arc<Material>> {
+    fn load_material(&self, id: &KeyId, version: &VersionId) -> Result<Arc<Material>> {
         stack::with_stack_wiped(|| self.unseal_material(id, version))
     }
 
-    pub(super) fn unseal_material(&self, id: &KeyId, version: &VersionId) -> Result<Arc<Material>> {
+    fn unseal_material(&self, id: &KeyId, version: &VersionId) -> Result<Arc<Material>> {
         let (found, history, destroyed) = self.store.read(|view| {
             let stored = view.key(id)?.ok_or_else(|| not_found(id))?;
             match view.material(&stored, version)? {
@@ -173,18 +173,15 @@ impl Core {
         self.cache.keep_material(Material { key: *id, version, secret }, history, destroyed)
     }
 
-    /// One write transaction, its results taken over by the cache before anybody else hears of it.
+    /// One write transaction, whose results the cache takes over before other processes are notified.
     ///
-    /// The time that `body` is told is read under the write lock, so that transactions follow each other in time also
+    /// The time passed to `body` is read under the write lock, so that transactions follow each other in time also
     /// between processes; only a clock that may run user code is read before.
     pub(super) fn change<R>(&self, body: impl FnOnce(&mut Change<'_>, &Now) -> Result<Changed<R>>) -> Result<Done<R>> {
         stack::with_stack_wiped(|| self.change_unwiped(body))
     }
 
-    pub(super) fn change_unwiped<R>(
-        &self,
-        body: impl FnOnce(&mut Change<'_>, &Now) -> Result<Changed<R>>,
-    ) -> Result<Done<R>> {
+    fn change_unwiped<R>(&self, body: impl FnOnce(&mut Change<'_>, &Now) -> Result<Changed<R>>) -> Result<Done<R>> {
         let mut at = self.clock.now();
         let done = self.store.write(
             |change| {
@@ -222,7 +219,7 @@ impl Core {
     }
 }
 
-/// The result of a write transaction, and the time it was told.
+/// The result of a write transaction, and the time it was made at.
 pub(super) struct Done<R> {
     pub(super) value: R,
     pub(super) at: Time,

@@ -1,8 +1,8 @@
 //! The keystore: typed rows in transactions, durable, authenticated, announced to other processes.
 //!
-//! * `handle`: the open keystore. `settings`: which one is opened. `open`: opens it. `transact`: runs its transactions.
+//! * `handle`: the open keystore. `settings`: which one is opened. `open`: opens it. `transaction`: runs its transactions.
 //! * `root`: what opens a store. `slot`: how it wraps the root key. `roots`: the slots of an open store. `create`: how a store comes to be.
-//! * `sealing`: rows to domain types and back, with their secrets. `transaction`: what a transaction can do.
+//! * `sealing`: rows to domain types and back, with their secrets. `view`: what a transaction reads. `change`: what it changes.
 //! * `verify`: checks every row.
 //! * `digest`: how the trees name their rows and nodes.
 //! * `tree`: which rows are there, and which copy of each is the newest.
@@ -18,6 +18,7 @@ mod anchor;
 mod announce;
 mod backend;
 mod backup;
+mod change;
 mod connection;
 mod create;
 mod digest;
@@ -32,12 +33,12 @@ mod settings;
 mod slot;
 mod sqlite;
 mod standing;
-mod transact;
 mod transaction;
 mod tree;
 mod unchecked;
 mod verify;
 mod versions;
+mod view;
 
 pub use anchor::{Anchor, AnchorStore};
 pub use announce::poll_interval_ms;
@@ -46,6 +47,7 @@ pub use announce::tell;
 pub use backend::DueRow;
 #[cfg(feature = "capi")]
 pub use backend::WRAPPED_MAX;
+pub use change::{Change, Commit};
 pub use handle::Store;
 pub use root::{ALL_ZEROS, Root, RootWrapper};
 pub use roots::{NewSlot, RootSlot};
@@ -53,5 +55,5 @@ pub use sealing::Stored;
 pub use settings::{Location, Settings};
 pub use slot::RootKind;
 pub use standing::Standing;
-pub use transaction::{Change, Commit, View};
 pub use verify::{Fault, Verifier};
+pub use view::View;

@@ -42,7 +42,7 @@ impl Store {
         }
     }
 
-    pub(super) fn try_open(mut settings: Settings, root: &Root, arena: &Arc<Arena>) -> Result<Self> {
+    fn try_open(mut settings: Settings, root: &Root, arena: &Arc<Arena>) -> Result<Self> {
         let epoch = fork::epoch();
         let new = NewRoot { root, created: settings.opened_ms };
         let (mut backend, root_key) = match &settings.location {
@@ -108,7 +108,7 @@ impl Store {
         Self::assemble(self.settings.clone(), backend, self.uuid, &mut root_key, self.opened_by, arena, epoch)
     }
 
-    pub(super) fn assemble(
+    fn assemble(
         settings: Settings,
         mut backend: Gated,
         uuid: [u8; 16],
@@ -160,7 +160,7 @@ impl Store {
     }
 
     /// That the keystore is not behind its anchor, which is raised where it is behind the keystore.
-    pub(super) fn check_anchor(&self) -> Result<()> {
+    fn check_anchor(&self) -> Result<()> {
         if self.settings.anchor.is_none() {
             return Ok(());
         }

@@ -1,13 +1,13 @@
 //! The root slots of a store: which root opens it now, and how that changes. None of it seals a row again.
 
 use super::backend::{LABEL_BYTES, MetaRow, SLOTS, SlotRow};
+use super::change::{Commit, check_room};
 use super::create;
 use super::handle::Store;
 use super::root::{Root, RootKey};
 use super::sealing::Sealing;
 use super::settings::Location;
 use super::slot::{self, RootKind};
-use super::transaction::{Commit, check_room};
 use crate::crypto::openssl;
 use crate::domain::id::SlotId;
 use crate::domain::time::Time;

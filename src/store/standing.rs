@@ -36,7 +36,7 @@ impl Store {
 
     /// That what was read is not older than what was seen before. Also the very file that is open may have been written
     /// over with an older copy.
-    pub(super) fn check_newer(&self, generation: i64) -> Result<()> {
+    fn check_newer(&self, generation: i64) -> Result<()> {
         if self.seen.fetch_max(generation, Ordering::Relaxed) > generation {
             return Err(Status::KeystoreReplaced
                 .error("an older copy of the keystore is at this path now; close the handle and open it again"));

@@ -1,619 +1,234 @@
-//! What can be done inside a transaction, in the domain's types; rows are authenticated as they are read.
+//! Runs transactions: lends the connection with one begun, and announces what was committed.
 
-use std::ops::{Deref, DerefMut};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
-use zeroize::Zeroizing;
+use super::anchor::State;
+use super::announce;
+use super::backend::{MetaRow, SlotRow, Transaction};
+use super::change::{Change, Commit};
+use super::connection::{Connection, Gated, Unwinding, busy, connect_once, drop_broken, read_waiting, wait};
+use super::handle::{Store, check_epoch};
+use super::sealing::Sealing;
+use super::settings::Location;
+use super::tree::Rows;
+use super::view::View;
+use crate::error::{Error, Result, Status};
+use crate::sys::sync::Lent;
+use crate::sys::{fault, fork, memory, waiting};
 
-use super::backend::{AliasRow, DueRow, KeyRow, MaterialRow, MetaRow, SLOTS, SlotRow, TagRow};
-use super::digest::{Digest, digest_of};
-use super::history;
-use super::sealing::{Meta, NO_VERSIONS, Stored, signed};
-use super::tree::{Nodes, Rows, Tree};
-use super::unchecked::unchecked;
-use super::versions::{self, Versions};
-use crate::domain::id::{KeyId, SlotId, VersionId};
-use crate::domain::key::Key;
-use crate::domain::time::{Now, Time};
-use crate::domain::version::Version;
-use crate::error::{Error, Result, Status, shown};
-
-type RawMaterial = Zeroizing<[u8; 32]>;
-
-/// What a committed change says about generations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Commit {
-    /// As [`View::history`].
-    pub history: u64,
-    pub before: i64,
-    pub after: i64,
-    pub destroyed: i64,
-    pub renamed: i64,
-}
-
-/// Rows that are read at a time.
-const PAGE: usize = 256;
-
-/// A consistent snapshot.
-pub struct View<'a> {
-    pub(super) rows: Rows<'a>,
-    pub(super) nodes: &'a mut Nodes,
-    versions: &'a mut Versions,
-    pub(super) meta: Meta,
-    mac: [u8; 32],
-    breaks: u64,
-}
-
-/// That another root slot may be added to `slots`.
-pub(super) fn check_room(slots: usize) -> Result<()> {
-    if slots < SLOTS {
-        return Ok(());
-    }
-    Err(Status::LimitExceeded
-        .error(format!("the keystore has {SLOTS} root slots, as many as it can; remove one first")))
-}
-
-fn stale(id: &KeyId) -> Error {
-    Status::KeystoreCorrupt
-        .error(format!("the row of key {id} was replaced by an older copy; restore the keystore from a backup"))
-}
-
-fn returned(id: &KeyId) -> Error {
-    Status::KeystoreCorrupt
-        .error(format!("the row of key {id}, which was destroyed, was put back; restore the keystore from a backup"))
-}
-
-pub(super) fn gone(id: &KeyId) -> Error {
-    Status::KeystoreCorrupt.error(format!("key {id} is gone from the keystore; restore it from a backup"))
-}
-
-/// A key's name in the tree of rows.
-pub(super) fn row_name(row: i64) -> Result<[u8; 4]> {
-    match u32::try_from(row) {
-        Ok(row) => Ok(row.to_be_bytes()),
-        Err(_) => Err(Status::KeystoreCorrupt
-            .error("the keystore is damaged: a row has an impossible number; restore it from a backup")),
-    }
-}
-
-/// What the tree of ids says of a key: its row.
-pub(super) fn row_digest(row: i64) -> Digest {
-    i128::from(row).to_be_bytes()
-}
-
-impl<'a> View<'a> {
-    /// `mac` is that of `meta`; `breaks` counts the other histories of this keystore that were read instead of it.
-    pub(super) fn new(
-        rows: Rows<'a>,
-        (nodes, versions): (&'a mut Nodes, &'a mut Versions),
-        meta: Meta,
-        mac: [u8; 32],
-        breaks: u64,
-    ) -> Self {
-        nodes.begin(&meta.roots);
-        Self { rows, nodes, versions, meta, mac, breaks }
+impl Store {
+    /// Runs `body` on a consistent snapshot.
+    pub fn read<R>(&self, body: impl FnOnce(&mut View<'_>) -> Result<R>) -> Result<R> {
+        let (mut lent, _) = self.begin(Transaction::Read).map_err(|error| self.named(error))?;
+        let guard = Unwinding(lent.get()?);
+        let connection = &mut *guard.0;
+        let result = fork::gate(|| {
+            let Connection { backend, sealing, nodes, versions, history } = &mut *connection;
+            let backend = backend.get()?;
+            // The transaction ends after any failure: its lock would keep all others out.
+            let result = backend.meta().and_then(|found| {
+                let meta = sealing.check_meta(&found)?;
+                self.see(history, &found)?;
+                self.keep_word_linked(meta.generation, false);
+                let rows = Rows { backend: &mut *backend, sealing };
+                body(&mut View::new(rows, (nodes, versions), meta, found.mac, history.breaks))
+            });
+            backend.rollback();
+            result
+        });
+        drop_broken(connection, &result);
+        result.map_err(|error| self.named(error))
     }
 
-    /// All root slots, authenticated, in the order in which they were added.
-    pub(super) fn slots(&mut self) -> Result<Vec<(SlotId, SlotRow)>> {
-        let slots = self.rows.backend.slots()?;
-        self.rows.sealing.check_slots(&self.meta, &slots)?;
-        slots.into_iter().map(|slot| Ok((self.rows.sealing.slot_id(&slot)?, slot))).collect()
-    }
-
-    pub(super) fn find(&mut self, tree: Tree, name: &[u8]) -> Result<Option<Digest>> {
-        self.nodes.get(&mut self.rows, tree, name)
-    }
-
-    /// An authenticated key, which must also be the newest copy of its row.
-    pub(super) fn newest(&mut self, row: &KeyRow) -> Result<Stored> {
-        let stored = self.rows.sealing.check_key(row)?;
-        match self.find(Tree::Keys, &row_name(row.row)?)? {
-            Some(digest) if digest == digest_of(&row.mac) => Ok(stored),
-            _ if unchecked() => Ok(stored),
-            Some(_) => Err(stale(&stored.key.id)),
-            None => Err(returned(&stored.key.id)),
-        }
-    }
-
-    pub fn generation(&self) -> i64 {
-        self.meta.generation
-    }
-
-    /// Changes when the keystore that is read may not continue the one that was read before: nothing that is known of that
-    /// one holds of this.
-    pub fn history(&self) -> u64 {
-        self.breaks
-    }
-
-    /// How often a key was destroyed, or its imported material erased.
-    pub fn destroyed(&self) -> i64 {
-        self.meta.destroyed
-    }
-
-    /// How many times aliases were made, moved or deleted.
-    pub fn renamed(&self) -> i64 {
-        self.meta.renamed
-    }
-
-    /// The key of this id; that there is none is as certain as what it is.
-    pub fn key(&mut self, id: &KeyId) -> Result<Option<Stored>> {
-        let Some(place) = self.find(Tree::Ids, id.as_bytes())? else { return Ok(None) };
-        match self.row_of(&place)?.filter(|row| row.id == *id.as_bytes()) {
-            Some(row) => self.newest(&row).map(Some),
-            None if unchecked() => Ok(None),
-            None => Err(gone(id)),
-        }
-    }
-
-    pub(super) fn row_of(&mut self, place: &Digest) -> Result<Option<KeyRow>> {
-        match i64::try_from(i128::from_be_bytes(*place)) {
-            Ok(row) => self.rows.backend.key_by_row(row),
-            Err(_) => Ok(None),
-        }
-    }
-
-    pub fn key_in_row(&mut self, row: i64) -> Result<Option<Stored>> {
-        match self.rows.backend.key_by_row(row)? {
-            Some(row) => self.newest(&row).map(Some),
-            None if unchecked() || self.find(Tree::Keys, &row_name(row)?)?.is_none() => Ok(None),
-            None => Err(Status::KeystoreCorrupt.error("a key is gone from the keystore; restore it from a backup")),
-        }
-    }
-
-    /// Keys in the order of their ids, after `id` or from the start; a damaged or missing one is an error in its place.
-    pub fn keys_after(&mut self, id: Option<&KeyId>, limit: usize) -> Result<Vec<(KeyId, Result<Stored>)>> {
-        let after = id.map(|id| id.as_bytes().as_slice());
-        let mut found = Vec::new();
-        for (name, _) in self.nodes.after(&mut self.rows, Tree::Ids, after, limit)? {
-            let id = KeyId::from_bytes(*name.first_chunk().ok_or_else(impossible)?);
-            found.push((
-                id,
-                match self.key(&id) {
-                    Ok(Some(stored)) => Ok(stored),
-                    Ok(None) => Err(gone(&id)),
-                    Err(error) if error.status() == Status::KeystoreCorrupt => Err(error),
-                    Err(error) => return Err(error),
-                },
-            ));
-        }
-        Ok(found)
-    }
-
-    /// One version's material, if this key has such a version; all are checked before the answer is no.
-    pub fn material(&mut self, key: &Stored, version: &VersionId) -> Result<Option<(Version, RawMaterial)>> {
-        let read = match key.key.primary {
-            Some(primary) if primary.id == *version => {
-                self.rows.backend.material_at(key.row, signed(primary.number)?)?
-            }
-            _ => self.rows.backend.material(key.row, version.as_bytes())?,
-        };
-        let found = match read {
-            Some(row) if row.version == *version.as_bytes() => Some(row),
-            _ if self.versions.lacks(&key.versions, version.as_bytes()) => None,
-            _ => self.search(key, version)?,
-        };
-        found.map(|row| self.rows.sealing.open_material(&key.key, &row)).transpose()
-    }
-
-    /// Looks for a version without the index. The key's rows must be those that it had when it last changed, none
-    /// missing and none added.
-    fn search(&mut self, key: &Stored, version: &VersionId) -> Result<Option<MaterialRow>> {
-        let (mut chain, mut number, mut found) = (NO_VERSIONS, 0, None);
-        let mut starts = Vec::new();
-        loop {
-            let page = self.rows.backend.materials_after(key.row, number, PAGE)?;
-            let full = page.len() == PAGE;
-            for row in page {
-                if row.number <= number {
-                    return Err(versions_altered(&key.key.id));
-                }
-                chain = self.rows.sealing.extend(&chain, &row)?;
-                number = row.number;
-                starts.push(versions::start(&row.version));
-                if row.version == *version.as_bytes() {
-                    found = Some(row);
+    /// Runs `body` in a write transaction: all of it is durable when this returns Ok, none of it otherwise.
+    ///
+    /// A body that changes nothing commits nothing. `publish` runs after the commit and before any other process is notified,
+    /// for the caller's own caches; it must be quick. If it says that they hold all that is committed, `announced` receives
+    /// the word before ours.
+    pub fn write<R>(
+        &self,
+        body: impl FnOnce(&mut Change<'_>) -> Result<R>,
+        publish: impl FnOnce(&R, Commit) -> bool,
+        announced: impl FnOnce(u64),
+    ) -> Result<R> {
+        self.check_writable()?;
+        // The anchor may be waited for, too.
+        waiting::allowed()?;
+        let anchored = self.anchored()?;
+        let (mut lent, deadline) = self.begin(Transaction::Write).map_err(|error| self.named(error))?;
+        let guard = Unwinding(lent.get()?);
+        let connection = &mut *guard.0;
+        let result = self.change(connection, anchored, body).and_then(|(value, sealed)| {
+            let Some((commit, meta)) = sealed else { return Ok((value, None)) };
+            announce::tell_early(&self.word);
+            let committed = self.commit(connection, deadline);
+            drop_broken(connection, &committed);
+            if committed.is_ok() || self.stands(connection, &meta) {
+                connection.history.committed(State::of(&meta));
+                self.seen.fetch_max(commit.after, Ordering::Relaxed);
+                if !announce::tell(&self.word, || publish(&value, commit), announced) && self.map_word_again() {
+                    self.word.count();
                 }
             }
-            if !full {
-                break;
+            committed.map(|()| (value, Some(State::of(&meta))))
+        });
+        drop_broken(connection, &result);
+        drop(guard);
+        drop(lent);
+        let (value, state) = result.map_err(|error| self.named(error))?;
+        if let Some(state) = state {
+            self.raise_anchor(&state).map_err(|e| {
+                Status::AnchorUnavailable.error(format!("the change was made, but could not be anchored: {e}"))
+            })?;
+        }
+        Ok(value)
+    }
+
+    fn change<R>(
+        &self,
+        connection: &mut Connection,
+        anchored: Option<State>,
+        body: impl FnOnce(&mut Change<'_>) -> Result<R>,
+    ) -> Result<(R, Option<(Commit, MetaRow)>)> {
+        fork::gate(|| {
+            let Connection { backend, sealing, nodes, versions, history } = connection;
+            let backend = backend.get()?;
+            let result = backend.meta().and_then(|found| {
+                let meta = sealing.check_meta(&found)?;
+                State::of(&found).check(anchored)?;
+                self.see(history, &found)?;
+                self.keep_word_linked(meta.generation, true);
+                let meta = self.take_place(meta)?;
+                let rows = Rows { backend: &mut *backend, sealing };
+                let view = View::new(rows, (nodes, versions), meta, found.mac, history.breaks);
+                let mut change = Change::new(view);
+                let value = body(&mut change)?;
+                Ok((value, change.seal_meta()?))
+            });
+            if !matches!(result, Ok((_, Some(_)))) {
+                backend.rollback();
             }
-        }
-        if chain == key.versions {
-            self.versions.keep(chain, starts);
-        } else if !unchecked() {
-            return Err(versions_altered(&key.key.id));
-        }
-        Ok(found)
-    }
-
-    /// Versions newest first, below `number` or from the newest.
-    pub fn versions_before(&mut self, key: &Stored, number: Option<u64>, limit: usize) -> Result<Vec<Version>> {
-        let number = number.map(|n| i64::try_from(n).unwrap_or(i64::MAX));
-        let rows = self.rows.backend.materials_before(key.row, number, limit)?;
-        // Opening authenticates the columns.
-        rows.iter().map(|row| self.rows.sealing.open_material(&key.key, row).map(|(version, _)| version)).collect()
-    }
-
-    /// The key behind an alias.
-    pub fn alias(&mut self, name: &str) -> Result<Option<Stored>> {
-        Ok(self.alias_row(name)?.map(|(_, key)| key))
-    }
-
-    /// An alias's row and its key.
-    fn alias_row(&mut self, name: &str) -> Result<Option<(AliasRow, Stored)>> {
-        let Some(row) = self.rows.backend.alias(name)? else {
-            let handle = self.rows.sealing.alias_handle(name)?;
-            return match unchecked() || self.find(Tree::Aliases, &handle)?.is_none() {
-                true => Ok(None),
-                false => Err(Status::KeystoreCorrupt
-                    .error(format!("{} is gone from the keystore; restore the keystore from a backup", shown(name)))),
-            };
-        };
-        let row = self.newest_alias(row)?;
-        let key = self.key_of_alias(&row)?;
-        Ok(Some((row, key)))
-    }
-
-    /// An authenticated alias, which must also be the newest copy of its row.
-    pub(super) fn newest_alias(&mut self, row: AliasRow) -> Result<AliasRow> {
-        let row = self.rows.sealing.check_alias(row)?;
-        let handle = self.rows.sealing.alias_handle(&row.name)?;
-        match self.find(Tree::Aliases, &handle)? {
-            Some(digest) if digest == digest_of(&row.mac) => Ok(row),
-            _ if unchecked() => Ok(row),
-            _ => Err(Status::KeystoreCorrupt.error(format!(
-                "{} was replaced by an older copy; restore the keystore from a backup",
-                shown(&row.name)
-            ))),
-        }
-    }
-
-    fn key_of_alias(&mut self, row: &AliasRow) -> Result<Stored> {
-        self.key_in_row(row.key_row)?.ok_or_else(|| {
-            Status::KeystoreCorrupt
-                .error(format!("{} names a key that is gone; restore the keystore from a backup", shown(&row.name)))
+            result
         })
     }
 
-    /// Aliases and their keys in the order of names, after `name` or from the start; of one key or of all.
-    pub fn aliases_after(
-        &mut self,
-        key: Option<&Stored>,
-        name: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<(String, KeyId)>> {
-        let mut found = Vec::new();
-        let mut before = name.unwrap_or_default().to_owned();
-        for row in self.rows.backend.aliases_after(key.map(|key| key.row), name, limit)? {
-            let row = self.newest_alias(row)?;
-            // A list that goes back might never end.
-            if row.name <= before || key.is_some_and(|key| row.key_row != key.row) {
-                return Err(misplaced_alias());
-            }
-            before.clone_from(&row.name);
-            let id = match key {
-                Some(key) => key.key.id,
-                None => self.key_of_alias(&row)?.key.id,
-            };
-            found.push((row.name, id));
+    /// Finds the generation file again if its mapped one was removed or truncated; `make`: the write lock is held, so a missing one
+    /// may be made.
+    fn keep_word_linked(&self, generation: i64, make: bool) {
+        let Location::File(path) = &self.settings.location else { return };
+        if announce::is_mapped(&self.word, path) {
+            return;
         }
-        Ok(found)
-    }
-
-    /// A key's tags, in the order of names.
-    pub fn tags(&mut self, key: &Stored) -> Result<Vec<(String, String)>> {
-        Ok(self.tag_rows(key)?.into_iter().map(|row| (row.name, row.value)).collect())
-    }
-
-    /// A key's tags, which must be exactly those that it was given.
-    fn tag_rows(&mut self, key: &Stored) -> Result<Vec<TagRow>> {
-        let rows = self.rows.backend.tags(key.row)?;
-        for row in &rows {
-            self.rows.sealing.check_tag(row)?;
+        if !self.map_word_again() && make && announce::make(path, &self.uuid, generation.cast_unsigned()).is_ok() {
+            self.map_word_again();
         }
-        if self.rows.sealing.tags_mac(key.row, &rows)? == key.tags || unchecked() {
-            return Ok(rows);
-        }
-        Err(Status::KeystoreCorrupt
-            .error(format!("tags of key {} were removed or put back; restore the keystore from a backup", key.key.id)))
     }
 
-    pub fn due(&mut self, until: Time, after: Option<DueRow>, limit: usize) -> Result<Vec<DueRow>> {
-        self.rows.backend.due(until.millis(), after, limit)
+    fn map_word_again(&self) -> bool {
+        let Location::File(path) = &self.settings.location else { return false };
+        announce::map(&self.word, path, &self.uuid, !self.settings.read_only)
     }
 
-    /// When the clock must next check a key, after `now`.
-    pub fn next_look_after(&mut self, now: Time) -> Result<Option<Time>> {
-        Ok(self.rows.backend.next_look_after(now.millis())?.map(Time::from_millis))
+    pub(super) fn wait<R>(&self, deadline: Instant, mut step: impl FnMut() -> Result<R>) -> Result<R> {
+        wait(|| Instant::now() >= deadline || self.closing.load(Ordering::Relaxed), &mut step)
     }
 
-    /// Rows whose stored dates contradict a clock that shows `now`.
-    pub fn contradicted(&mut self, now: &Now, limit: usize) -> Result<Vec<i64>> {
-        let wall = now.wall.millis();
-        let mut rows = self.rows.backend.created_in_future(wall, limit)?;
-        rows.extend(self.rows.backend.sighted_too_early(wall, limit)?);
-        // The next check of these was set by a clock that was ahead of this one.
-        for row in self.rows.backend.counted_in_future(wall, limit)? {
-            match self.key_in_row(row) {
-                Ok(Some(stored)) if stored.key.deletion.is_some_and(|deletion| deletion.counts(now)) => rows.push(row),
-                Ok(_) => {}
-                // Reported when it is due.
-                Err(error) if error.status() == Status::KeystoreCorrupt => {}
-                Err(error) => return Err(error),
-            }
-        }
-        rows.sort_unstable();
-        rows.dedup();
-        Ok(rows)
-    }
-
-    /// Ids of keys changed after `generation`, at most `limit`. What was made after it and not changed since, nobody who
-    /// stands at `generation` can know.
-    pub fn changed_since(&mut self, generation: i64, limit: usize) -> Result<Vec<KeyId>> {
-        Ok(self.rows.backend.changed_since(generation, limit)?.into_iter().map(KeyId::from_bytes).collect())
-    }
-}
-
-/// A write transaction.
-pub struct Change<'a> {
-    view: View<'a>,
-    changed: bool,
-    destroyed: i64,
-    renamed: i64,
-}
-
-impl<'a> Deref for Change<'a> {
-    type Target = View<'a>;
-    fn deref(&self) -> &View<'a> {
-        &self.view
-    }
-}
-
-impl DerefMut for Change<'_> {
-    fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut self.view
-    }
-}
-
-impl<'a> Change<'a> {
-    pub(super) fn new(view: View<'a>) -> Self {
-        Self { view, changed: false, destroyed: 0, renamed: 0 }
-    }
-
-    /// Takes the next generation if anything changed.
-    pub(super) fn seal_meta(&mut self) -> Result<Option<(Commit, MetaRow)>> {
-        if !self.changed {
-            return Ok(None);
-        }
-        let View { rows, nodes, meta, mac, breaks, .. } = &mut self.view;
-        let (before, after) = (meta.generation, meta.generation + 1);
-        let (destroyed, renamed) = (meta.destroyed + self.destroyed, meta.renamed + self.renamed);
-        let roots = nodes.flush(rows)?;
-        let recent = Some(history::next(meta, mac));
-        let row =
-            rows.sealing.meta_row(Meta { generation: after, destroyed, renamed, roots, recent, ..meta.clone() })?;
-        rows.backend.put_meta(&row)?;
-        Ok(Some((Commit { history: *breaks, before, after, destroyed, renamed }, row)))
-    }
-
-    fn put(&mut self, tree: Tree, name: &[u8], digest: Option<&Digest>) -> Result<()> {
-        let View { rows, nodes, .. } = &mut self.view;
-        nodes.put(rows, tree, name, digest)
-    }
-
-    fn next_generation(&self) -> i64 {
-        self.view.meta.generation + 1
-    }
-
-    /// Leaves `slot` as the only one.
-    pub(super) fn replace_slots(&mut self, slot: &SlotRow) -> Result<()> {
-        self.view.rows.backend.delete_slots()?;
-        self.view.rows.backend.insert_slot(slot)?;
-        self.seal_slots()
-    }
-
-    pub(super) fn add_slot(&mut self, slot: &SlotRow) -> Result<SlotId> {
-        check_room(self.view.slots()?.len())?;
-        self.view.rows.backend.insert_slot(slot)?;
-        self.seal_slots()?;
-        self.view.rows.sealing.slot_id(slot)
-    }
-
-    pub(super) fn remove_slot(&mut self, id: &SlotId) -> Result<()> {
-        let slots = self.view.slots()?;
-        let Some(found) = slots.iter().find(|(known, _)| known == id) else {
-            return Err(
-                Status::RootSlotNotFound.error(format!("no root slot {id} in this keystore; list the root slots"))
-            );
+    fn commit(&self, connection: &mut Connection, deadline: Instant) -> Result<()> {
+        let backend = connection.backend.get()?;
+        let mut commit = || {
+            fault::stall("KMS_FAULT_SLOW_COMMIT");
+            backend.commit()
         };
-        if slots.len() == 1 {
-            return Err(Status::UnsupportedOperation
-                .error(format!("root slot {id} is the last one; add another before removing it")));
+        let done = self.wait(deadline, || fork::gate(&mut commit));
+        if done.is_err() {
+            fork::gate(|| backend.rollback());
         }
-        self.view.rows.backend.delete_slot(found.1.row)?;
-        self.seal_slots()
+        done
     }
 
-    fn seal_slots(&mut self) -> Result<()> {
-        self.changed = true;
-        let slots = self.view.rows.backend.slots()?;
-        self.view.meta.slots = self.view.rows.sealing.slots_mac(&slots)?;
-        Ok(())
-    }
-
-    /// A new key, with the material of its first version if it has one.
-    pub fn insert(&mut self, key: Key, material: Option<&[u8; 32]>) -> Result<Stored> {
-        // Never one that another key had: what still names that key must not come to name this one.
-        let row = self.view.meta.last_row + 1;
-        let Ok(name) = row_name(row) else {
-            return Err(Status::LimitExceeded
-                .error("the keystore has had as many keys as it can, 2^32 - 1; make new ones in another"));
-        };
-        let mut stored =
-            Stored { row, revision: 1, generation: self.next_generation(), versions: NO_VERSIONS, tags: None, key };
-        if self.view.find(Tree::Ids, stored.key.id.as_bytes())?.is_some() {
-            return Err(Status::RandomFailed.error("the kernel's random bytes repeat: a new key's id is taken already"));
+    /// The connection inside a new transaction, and until when its user may wait for other processes.
+    ///
+    /// Between two tries the connection goes back: a reader doesn't wait behind a writer that another process keeps
+    /// waiting, and all waiting together ends at one deadline.
+    pub(super) fn begin(&self, kind: Transaction) -> Result<(Lent<'_, Connection>, Instant)> {
+        waiting::allowed()?;
+        // A child that returns from a callback is still inside its parent's call.
+        check_epoch(self.epoch)?;
+        memory::headroom_of(memory::TRANSACTION)?;
+        let deadline = Instant::now() + self.settings.patience;
+        let mut displaced = false;
+        let begun = self.check_given().and_then(|()| {
+            self.wait(deadline, || {
+                let left = deadline.saturating_duration_since(Instant::now());
+                let mut lent = self.connection.lend(left)?.ok_or_else(busy)?;
+                let connection = lent.get()?;
+                let begun = self.try_begin(connection, kind);
+                drop_broken(connection, &begun);
+                displaced = connection.history.displaced;
+                begun.map(|()| lent)
+            })
+        });
+        if begun.as_ref().is_err_and(|e| displaced || e.status() == Status::KeystoreReplaced) {
+            self.note_place(true);
         }
-        self.changed = true;
-        self.view.meta.last_row = row;
-        if let (Some(version), Some(material)) = (stored.key.primary, material) {
-            self.add_material(&mut stored, &version, material)?;
+        Ok((begun?, deadline))
+    }
+
+    /// One try; connects again if the connection was dropped.
+    fn try_begin(&self, connection: &mut Connection, kind: Transaction) -> Result<()> {
+        let is_new = connection.backend.0.is_none();
+        if is_new {
+            connection.backend = self.reconnect(&mut connection.sealing)?;
         }
-        let sealed = self.view.rows.sealing.key_row(&stored)?;
-        self.view.rows.backend.insert_key(&sealed)?;
-        self.put(Tree::Keys, &name, Some(&digest_of(&sealed.mac)))?;
-        self.put(Tree::Ids, &sealed.id, Some(&row_digest(row)))?;
-        Ok(stored)
-    }
-
-    /// Replaces a key's metadata.
-    pub fn update(&mut self, mut stored: Stored) -> Result<Stored> {
-        stored.revision += 1;
-        stored.generation = self.next_generation();
-        self.changed = true;
-        let sealed = self.view.rows.sealing.key_row(&stored)?;
-        self.view.rows.backend.update_key(&sealed)?;
-        self.put(Tree::Keys, &row_name(stored.row)?, Some(&digest_of(&sealed.mac)))?;
-        Ok(stored)
-    }
-
-    /// Makes `id` with this material the newest version and the primary.
-    pub fn rotate(&mut self, mut stored: Stored, id: VersionId, material: &[u8; 32], now: Time) -> Result<Stored> {
-        let version = stored.key.promote(id, now);
-        self.changed = true;
-        self.add_material(&mut stored, &version, material)?;
-        self.update(stored)
-    }
-
-    /// Stores material and reads it back: nothing is promoted that can't be opened again.
-    fn add_material(&mut self, stored: &mut Stored, version: &Version, material: &[u8; 32]) -> Result<()> {
-        let row = self.view.rows.sealing.material_row(stored, version, material)?;
-        self.view.rows.backend.insert_material(&row)?;
-        stored.versions = self.view.rows.sealing.extend(&stored.versions, &row)?;
-        match self.view.rows.backend.material_at(stored.row, row.number)? {
-            Some(read) if read == row => match self.view.rows.sealing.open_material(&stored.key, &read)? {
-                (found, opened) if found == *version && *opened == *material => Ok(()),
-                _ => Err(unreadable()),
-            },
-            _ => Err(unreadable()),
-        }
-    }
-
-    /// Puts imported material in its place, under the version that the key has had since its first import.
-    pub fn restore_material(&mut self, stored: &mut Stored, material: &[u8; 32]) -> Result<()> {
-        let Some(version) = stored.key.primary else {
-            return Err(Status::Internal.error("a key without a version can't take material"));
-        };
-        self.changed = true;
-        self.add_material(stored, &version, material)
-    }
-
-    /// Removes a key's material and keeps the key.
-    pub fn erase_material(&mut self, stored: &mut Stored) -> Result<()> {
-        self.changed = true;
-        self.destroyed += 1;
-        self.delete_materials(stored)?;
-        stored.versions = NO_VERSIONS;
-        Ok(())
-    }
-
-    /// Deletes all versions of a key. A damaged page can hide some from SQLite; then it fails, and nothing is deleted.
-    fn delete_materials(&mut self, stored: &Stored) -> Result<()> {
-        let versions = match stored.key.primary {
-            Some(newest) if stored.versions != NO_VERSIONS => signed(newest.number)?,
-            _ => 0,
-        };
-        let mut deleted = self.view.rows.backend.delete_materials(stored.row)?;
-        deleted.sort_unstable();
-        match deleted.into_iter().eq(1..=versions) || unchecked() {
-            true => Ok(()),
-            false => Err(versions_altered(&stored.key.id)),
-        }
-    }
-
-    /// Makes an alias, or moves it to another key.
-    pub fn put_alias(&mut self, name: &str, key: &Stored) -> Result<()> {
-        let revision = self.view.alias_row(name)?.map_or(0, |(row, _)| row.revision) + 1;
-        self.changed = true;
-        self.renamed += 1;
-        let generation = self.next_generation();
-        let row = self.view.rows.sealing.alias_row(name, key.row, revision, generation)?;
-        self.view.rows.backend.put_alias(&row)?;
-        let handle = self.view.rows.sealing.alias_handle(name)?;
-        self.put(Tree::Aliases, &handle, Some(&digest_of(&row.mac)))
-    }
-
-    pub fn delete_alias(&mut self, name: &str) -> Result<()> {
-        self.changed = true;
-        self.renamed += 1;
-        self.view.rows.backend.delete_alias(name)?;
-        let handle = self.view.rows.sealing.alias_handle(name)?;
-        self.put(Tree::Aliases, &handle, None)
-    }
-
-    /// Makes tags, or replaces their values, and removes others by name.
-    pub fn set_tags(&mut self, mut stored: Stored, put: &[(&str, &str)], remove: &[&str]) -> Result<Stored> {
-        self.changed = true;
-        let generation = self.next_generation();
-        for (name, value) in put {
-            let row = self.view.rows.sealing.tag_row(stored.row, name, value, generation)?;
-            self.view.rows.backend.put_tag(&row)?;
-        }
-        for name in remove {
-            self.view.rows.backend.delete_tag(stored.row, name)?;
-        }
-        let rows = self.view.rows.backend.tags(stored.row)?;
-        stored.tags = self.view.rows.sealing.tags_mac(stored.row, &rows)?;
-        self.update(stored)
-    }
-
-    /// Removes a key and all its material; SQLite overwrites the freed bytes (secure_delete).
-    pub fn destroy(&mut self, stored: &Stored) -> Result<()> {
-        self.changed = true;
-        self.destroyed += 1;
-        let mut after: Option<String> = None;
-        loop {
-            let page = self.view.rows.backend.aliases_after(Some(stored.row), after.as_deref(), PAGE)?;
-            let Some(last) = page.last() else { break };
-            // Out of order: aliases that an altered index hides are left, and name a key that is gone.
-            if after.as_ref().is_some_and(|after| last.name <= *after) {
-                break;
+        let backend = connection.backend.get()?;
+        match fork::gate(|| backend.begin(kind)) {
+            // One that was opened while the disk could not be written stays read-only, and one whose file was replaced may
+            // find the same keystore, or a newer one, at its path. One whose descriptors the host closed is of no more use;
+            // nothing was begun, so a new one may.
+            Err(e) if !is_new && (may_be_lost(&e) || e.status() == Status::KeystoreReplaced) => {
+                connection.backend.let_go();
+                connection.history.displaced |= e.status() == Status::KeystoreReplaced;
+                self.try_begin(connection, kind)
             }
-            after = Some(last.name.clone());
-            for row in page {
-                match self.view.newest_alias(row) {
-                    Ok(row) if row.key_row == stored.row => self.delete_alias(&row.name)?,
-                    // Another key's, or one that was altered to name this key: left as it is, so that a read of it fails.
-                    Ok(_) => {}
-                    Err(error) if error.status() == Status::KeystoreCorrupt => {}
-                    Err(error) => return Err(error),
-                }
-            }
+            done => done,
         }
-        self.view.rows.backend.delete_tags_of(stored.row)?;
-        self.delete_materials(stored)?;
-        self.view.rows.backend.delete_key(stored.row)?;
-        self.put(Tree::Keys, &row_name(stored.row)?, None)?;
-        self.put(Tree::Ids, stored.key.id.as_bytes(), None)
+    }
+
+    /// A new connection to the very store that was open: same uuid, and not before this handle's last commit.
+    pub(super) fn reconnect(&self, sealing: &mut Sealing) -> Result<Gated> {
+        // The rotation thread may use libcrypto inside the gate only.
+        let mut is_ours = |found: &MetaRow, _: &[SlotRow]| {
+            found.uuid != self.uuid || fork::gate(|| sealing.check_meta(found)).is_ok()
+        };
+        let mut backend = connect_once(&self.settings, &mut is_ours).map_err(|e| match e.status() {
+            Status::KeystoreNotFound | Status::NotAKeystore => Status::KeystoreReplaced
+                .error("the keystore is no longer at its path; move it back, or close the handle"),
+            _ => e,
+        })?;
+        let found = read_waiting(backend.get()?, Duration::ZERO, |b| b.meta())?;
+        fork::gate(|| self.check_same(&found, sealing))?;
+        Ok(backend)
+    }
+
+    /// After an I/O error of a commit: whether the change is in the store all the same. The caller gets the error
+    /// either way, because the disk may not have it, but no process may continue with what it replaced. Where another process has
+    /// changed the store since, its change is there to be seen, and with it ours, if that stands.
+    fn stands(&self, connection: &mut Connection, committed: &MetaRow) -> bool {
+        if connection.backend.0.is_some() {
+            return false;
+        }
+        let Ok(mut backend) = self.reconnect(&mut connection.sealing) else { return false };
+        let found = backend.get().and_then(|b| read_waiting(b, Duration::ZERO, |b| b.meta()));
+        connection.backend = backend;
+        found.is_ok_and(|found| found == *committed)
     }
 }
 
-fn unreadable() -> Error {
-    Status::KeystoreCorrupt.error("new key material could not be read back, and nothing was changed; check the disk")
+fn may_be_lost(error: &Error) -> bool {
+    match error.status() {
+        Status::KeystoreReadOnly => true,
+        Status::KeystoreIo => !fault::wanted("KMS_FAULT_NOT_REOPENED"),
+        _ => false,
+    }
 }
-
-fn misplaced_alias() -> Error {
-    Status::KeystoreCorrupt.error("an index of aliases is out of order; restore the keystore from a backup")
-}
-
-fn impossible() -> Error {
-    Status::Internal.error("a tree holds a name of an impossible length")
-}
-
-pub(super) fn versions_altered(id: &KeyId) -> Error {
-    Status::KeystoreCorrupt
-        .error(format!("versions of key {id} are gone from the keystore or were put back; restore it from a backup"))
-}
-
-#[cfg(test)]
-mod tests;

@@ -10,8 +10,8 @@ use std::collections::HashSet;
 use super::backend::{KeyIndex, KeyRow, Owned, VersionEntry};
 use super::digest::Digest;
 use super::sealing::{Chain, NO_VERSIONS, Stored};
-use super::transaction::{View, gone, row_digest, row_name, versions_altered};
 use super::tree::Tree;
+use super::view::{View, gone, row_digest, row_name, versions_altered};
 use crate::domain::id::KeyId;
 use crate::error::{Error, Result, Status, shown};
 

@@ -1,7 +1,7 @@
 //! That the indexes hold nothing which the tables don't, in order: what hides or doubles a row.
 
 use super::super::backend::{KeyIndex, VersionEntry};
-use super::super::transaction::View;
+use super::super::view::View;
 use super::{Fault, ROWS, Stage, Verifier, in_order};
 use crate::error::{Error, Result, Status};
 

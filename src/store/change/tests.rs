@@ -1,8 +1,11 @@
 use super::*;
+use crate::domain::id::KeyId;
 use crate::domain::key::Origin;
 use crate::store::backend::{Backend, Transaction};
 use crate::store::sealing::Sealing;
 use crate::store::sqlite::Sqlite;
+use crate::store::tree::{Nodes, Rows};
+use crate::store::versions::Versions;
 
 /// A keystore without a file.
 struct Store {

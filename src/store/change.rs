@@ -1,0 +1,283 @@
+//! What a write transaction changes, in the domain's types. Rows are sealed, and their trees follow.
+
+use std::ops::{Deref, DerefMut};
+
+use super::backend::{MetaRow, SLOTS, SlotRow};
+use super::digest::{Digest, digest_of};
+use super::history;
+use super::sealing::{Meta, NO_VERSIONS, Stored, signed};
+use super::tree::Tree;
+use super::unchecked::unchecked;
+use super::view::{PAGE, View, row_digest, row_name, unreadable, versions_altered};
+use crate::domain::id::{SlotId, VersionId};
+use crate::domain::key::Key;
+use crate::domain::time::Time;
+use crate::domain::version::Version;
+use crate::error::{Result, Status};
+
+/// What a committed change says about generations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Commit {
+    /// As [`View::history`].
+    pub history: u64,
+    pub before: i64,
+    pub after: i64,
+    pub destroyed: i64,
+    pub renamed: i64,
+}
+
+/// That another root slot may be added to `slots`.
+pub(super) fn check_room(slots: usize) -> Result<()> {
+    if slots < SLOTS {
+        return Ok(());
+    }
+    Err(Status::LimitExceeded
+        .error(format!("the keystore has {SLOTS} root slots, as many as it can; remove one first")))
+}
+
+/// A write transaction.
+pub struct Change<'a> {
+    view: View<'a>,
+    changed: bool,
+    destroyed: i64,
+    renamed: i64,
+}
+
+impl<'a> Deref for Change<'a> {
+    type Target = View<'a>;
+    fn deref(&self) -> &View<'a> {
+        &self.view
+    }
+}
+
+impl DerefMut for Change<'_> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.view
+    }
+}
+
+impl<'a> Change<'a> {
+    pub(super) fn new(view: View<'a>) -> Self {
+        Self { view, changed: false, destroyed: 0, renamed: 0 }
+    }
+
+    /// Takes the next generation if anything changed.
+    pub(super) fn seal_meta(&mut self) -> Result<Option<(Commit, MetaRow)>> {
+        if !self.changed {
+            return Ok(None);
+        }
+        let View { rows, nodes, meta, mac, breaks, .. } = &mut self.view;
+        let (before, after) = (meta.generation, meta.generation + 1);
+        let (destroyed, renamed) = (meta.destroyed + self.destroyed, meta.renamed + self.renamed);
+        let roots = nodes.flush(rows)?;
+        let recent = Some(history::next(meta, mac));
+        let row =
+            rows.sealing.meta_row(Meta { generation: after, destroyed, renamed, roots, recent, ..meta.clone() })?;
+        rows.backend.put_meta(&row)?;
+        Ok(Some((Commit { history: *breaks, before, after, destroyed, renamed }, row)))
+    }
+
+    fn put(&mut self, tree: Tree, name: &[u8], digest: Option<&Digest>) -> Result<()> {
+        let View { rows, nodes, .. } = &mut self.view;
+        nodes.put(rows, tree, name, digest)
+    }
+
+    fn next_generation(&self) -> i64 {
+        self.view.meta.generation + 1
+    }
+
+    /// Leaves `slot` as the only one.
+    pub(super) fn replace_slots(&mut self, slot: &SlotRow) -> Result<()> {
+        self.view.rows.backend.delete_slots()?;
+        self.view.rows.backend.insert_slot(slot)?;
+        self.seal_slots()
+    }
+
+    pub(super) fn add_slot(&mut self, slot: &SlotRow) -> Result<SlotId> {
+        check_room(self.view.slots()?.len())?;
+        self.view.rows.backend.insert_slot(slot)?;
+        self.seal_slots()?;
+        self.view.rows.sealing.slot_id(slot)
+    }
+
+    pub(super) fn remove_slot(&mut self, id: &SlotId) -> Result<()> {
+        let slots = self.view.slots()?;
+        let Some(found) = slots.iter().find(|(known, _)| known == id) else {
+            return Err(
+                Status::RootSlotNotFound.error(format!("no root slot {id} in this keystore; list the root slots"))
+            );
+        };
+        if slots.len() == 1 {
+            return Err(Status::UnsupportedOperation
+                .error(format!("root slot {id} is the last one; add another before removing it")));
+        }
+        self.view.rows.backend.delete_slot(found.1.row)?;
+        self.seal_slots()
+    }
+
+    fn seal_slots(&mut self) -> Result<()> {
+        self.changed = true;
+        let slots = self.view.rows.backend.slots()?;
+        self.view.meta.slots = self.view.rows.sealing.slots_mac(&slots)?;
+        Ok(())
+    }
+
+    /// A new key, with the material of its first version if it has one.
+    pub fn insert(&mut self, key: Key, material: Option<&[u8; 32]>) -> Result<Stored> {
+        // Never one that another key had: what still names that key must not come to name this one.
+        let row = self.view.meta.last_row + 1;
+        let Ok(name) = row_name(row) else {
+            return Err(Status::LimitExceeded
+                .error("the keystore has had as many keys as it can, 2^32 - 1; make new ones in another"));
+        };
+        let mut stored =
+            Stored { row, revision: 1, generation: self.next_generation(), versions: NO_VERSIONS, tags: None, key };
+        if self.view.find(Tree::Ids, stored.key.id.as_bytes())?.is_some() {
+            return Err(Status::RandomFailed.error("the kernel's random bytes repeat: a new key's id is taken already"));
+        }
+        self.changed = true;
+        self.view.meta.last_row = row;
+        if let (Some(version), Some(material)) = (stored.key.primary, material) {
+            self.add_material(&mut stored, &version, material)?;
+        }
+        let sealed = self.view.rows.sealing.key_row(&stored)?;
+        self.view.rows.backend.insert_key(&sealed)?;
+        self.put(Tree::Keys, &name, Some(&digest_of(&sealed.mac)))?;
+        self.put(Tree::Ids, &sealed.id, Some(&row_digest(row)))?;
+        Ok(stored)
+    }
+
+    /// Replaces a key's metadata.
+    pub fn update(&mut self, mut stored: Stored) -> Result<Stored> {
+        stored.revision += 1;
+        stored.generation = self.next_generation();
+        self.changed = true;
+        let sealed = self.view.rows.sealing.key_row(&stored)?;
+        self.view.rows.backend.update_key(&sealed)?;
+        self.put(Tree::Keys, &row_name(stored.row)?, Some(&digest_of(&sealed.mac)))?;
+        Ok(stored)
+    }
+
+    /// Makes `id` with this material the newest version and the primary.
+    pub fn rotate(&mut self, mut stored: Stored, id: VersionId, material: &[u8; 32], now: Time) -> Result<Stored> {
+        let version = stored.key.promote(id, now);
+        self.changed = true;
+        self.add_material(&mut stored, &version, material)?;
+        self.update(stored)
+    }
+
+    /// Stores material and reads it back: nothing is promoted that can't be opened again.
+    fn add_material(&mut self, stored: &mut Stored, version: &Version, material: &[u8; 32]) -> Result<()> {
+        let row = self.view.rows.sealing.material_row(stored, version, material)?;
+        self.view.rows.backend.insert_material(&row)?;
+        stored.versions = self.view.rows.sealing.extend(&stored.versions, &row)?;
+        match self.view.rows.backend.material_at(stored.row, row.number)? {
+            Some(read) if read == row => match self.view.rows.sealing.open_material(&stored.key, &read)? {
+                (found, opened) if found == *version && *opened == *material => Ok(()),
+                _ => Err(unreadable()),
+            },
+            _ => Err(unreadable()),
+        }
+    }
+
+    /// Puts imported material in its place, under the version that the key has had since its first import.
+    pub fn restore_material(&mut self, stored: &mut Stored, material: &[u8; 32]) -> Result<()> {
+        let Some(version) = stored.key.primary else {
+            return Err(Status::Internal.error("a key without a version can't take material"));
+        };
+        self.changed = true;
+        self.add_material(stored, &version, material)
+    }
+
+    /// Removes a key's material and keeps the key.
+    pub fn erase_material(&mut self, stored: &mut Stored) -> Result<()> {
+        self.changed = true;
+        self.destroyed += 1;
+        self.delete_materials(stored)?;
+        stored.versions = NO_VERSIONS;
+        Ok(())
+    }
+
+    /// Deletes all versions of a key. A damaged page can hide some from SQLite; then it fails, and nothing is deleted.
+    fn delete_materials(&mut self, stored: &Stored) -> Result<()> {
+        let versions = match stored.key.primary {
+            Some(newest) if stored.versions != NO_VERSIONS => signed(newest.number)?,
+            _ => 0,
+        };
+        let mut deleted = self.view.rows.backend.delete_materials(stored.row)?;
+        deleted.sort_unstable();
+        match deleted.into_iter().eq(1..=versions) || unchecked() {
+            true => Ok(()),
+            false => Err(versions_altered(&stored.key.id)),
+        }
+    }
+
+    /// Makes an alias, or moves it to another key.
+    pub fn put_alias(&mut self, name: &str, key: &Stored) -> Result<()> {
+        let revision = self.view.alias_row(name)?.map_or(0, |(row, _)| row.revision) + 1;
+        self.changed = true;
+        self.renamed += 1;
+        let generation = self.next_generation();
+        let row = self.view.rows.sealing.alias_row(name, key.row, revision, generation)?;
+        self.view.rows.backend.put_alias(&row)?;
+        let handle = self.view.rows.sealing.alias_handle(name)?;
+        self.put(Tree::Aliases, &handle, Some(&digest_of(&row.mac)))
+    }
+
+    pub fn delete_alias(&mut self, name: &str) -> Result<()> {
+        self.changed = true;
+        self.renamed += 1;
+        self.view.rows.backend.delete_alias(name)?;
+        let handle = self.view.rows.sealing.alias_handle(name)?;
+        self.put(Tree::Aliases, &handle, None)
+    }
+
+    /// Makes tags, or replaces their values, and removes others by name.
+    pub fn set_tags(&mut self, mut stored: Stored, put: &[(&str, &str)], remove: &[&str]) -> Result<Stored> {
+        self.changed = true;
+        let generation = self.next_generation();
+        for (name, value) in put {
+            let row = self.view.rows.sealing.tag_row(stored.row, name, value, generation)?;
+            self.view.rows.backend.put_tag(&row)?;
+        }
+        for name in remove {
+            self.view.rows.backend.delete_tag(stored.row, name)?;
+        }
+        let rows = self.view.rows.backend.tags(stored.row)?;
+        stored.tags = self.view.rows.sealing.tags_mac(stored.row, &rows)?;
+        self.update(stored)
+    }
+
+    /// Removes a key and all its material; SQLite overwrites the freed bytes (secure_delete).
+    pub fn destroy(&mut self, stored: &Stored) -> Result<()> {
+        self.changed = true;
+        self.destroyed += 1;
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.view.rows.backend.aliases_after(Some(stored.row), after.as_deref(), PAGE)?;
+            let Some(last) = page.last() else { break };
+            // Out of order: aliases that an altered index hides are left, and name a key that is gone.
+            if after.as_ref().is_some_and(|after| last.name <= *after) {
+                break;
+            }
+            after = Some(last.name.clone());
+            for row in page {
+                match self.view.newest_alias(row) {
+                    Ok(row) if row.key_row == stored.row => self.delete_alias(&row.name)?,
+                    // Another key's, or one that was altered to name this key: left as it is, so that a read of it fails.
+                    Ok(_) => {}
+                    Err(error) if error.status() == Status::KeystoreCorrupt => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        self.view.rows.backend.delete_tags_of(stored.row)?;
+        self.delete_materials(stored)?;
+        self.view.rows.backend.delete_key(stored.row)?;
+        self.put(Tree::Keys, &row_name(stored.row)?, None)?;
+        self.put(Tree::Ids, stored.key.id.as_bytes(), None)
+    }
+}
+
+#[cfg(test)]
+mod tests;
