@@ -71,21 +71,22 @@ pub(super) fn busy() -> Error {
 }
 
 /// A connection; waits for a writer that is just committing.
-pub(super) fn connect(settings: &Settings, is_ours: &mut IsOurs<'_>) -> Result<Gated> {
+pub(super) fn connect(settings: &Settings, must_spare: &mut MustSpare<'_>) -> Result<Gated> {
     let deadline = Instant::now() + settings.patience;
-    wait(|| Instant::now() >= deadline, &mut || connect_once(settings, is_ours))
+    wait(|| Instant::now() >= deadline, &mut || connect_once(settings, must_spare))
 }
 
-/// Whether a description is authentic under the handle's root key, or another keystore's.
-pub(super) type IsOurs<'a> = dyn FnMut(&MetaRow, &[SlotRow]) -> bool + 'a;
+/// Whether the file with this description must be spared a journal that doesn't belong to it: the description is authentic
+/// under the handle's root key, so the file is whole, or the file is not of the handle's keystore.
+pub(super) type MustSpare<'a> = dyn FnMut(&MetaRow, &[SlotRow]) -> Result<bool> + 'a;
 
-pub(super) fn connect_once(settings: &Settings, is_ours: &mut IsOurs<'_>) -> Result<Gated> {
+pub(super) fn connect_once(settings: &Settings, must_spare: &mut MustSpare<'_>) -> Result<Gated> {
     let Location::File(path) = &settings.location else {
         return Err(Status::Internal.error("a keystore in memory has one connection only"));
     };
     // Before SQLite plays a journal of another file into this one.
     if let Some(doubt) = fork::gate(|| sqlite::Doubt::at(path))
-        && is_ours(&doubt.meta, &doubt.slots)
+        && must_spare(&doubt.meta, &doubt.slots)?
     {
         fork::gate(|| doubt.refuse(path))?;
     }

@@ -80,9 +80,15 @@ impl Store {
                 {
                     *path = found;
                 }
-                let mut is_ours =
-                    |found: &MetaRow, slots: &[SlotRow]| roots::unlock(root, found, slots, &settings.location).is_ok();
-                (connect(&settings, &mut is_ours)?, made)
+                let mut must_spare = |found: &MetaRow, slots: &[SlotRow]| {
+                    match roots::unlock(root, found, slots, &settings.location) {
+                        Ok(_) => Ok(true),
+                        // Where the root opens no slot either, this open fails in any case.
+                        Err(e) if e.status() == Status::WrongRootKey => Ok(!roots::opens_a_slot(root, found, slots)?),
+                        Err(e) => Err(e),
+                    }
+                };
+                (connect(&settings, &mut must_spare)?, made)
             }
         };
         let (found, slots) = read_waiting(backend.get()?, settings.patience, |b| Ok((b.meta()?, b.slots()?)))?;
@@ -101,7 +107,7 @@ impl Store {
         let epoch = fork::epoch();
         let mut sealing = Sealing::new(self.root.expose(), self.uuid)?;
         let mut backend =
-            connect(&self.settings, &mut |found, _| found.uuid != self.uuid || sealing.check_meta(found).is_ok())?;
+            connect(&self.settings, &mut |found, _| Ok(found.uuid != self.uuid || sealing.check_meta(found).is_ok()))?;
         let found = read_waiting(backend.get()?, self.settings.patience, |b| b.meta())?;
         self.check_same(&found, &mut sealing)?;
         let mut root_key = Zeroizing::new(*self.root.expose());

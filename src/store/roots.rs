@@ -56,6 +56,11 @@ pub fn unlock(root: &Root, found: &MetaRow, slots: &[SlotRow], location: &Locati
     Ok((key, id))
 }
 
+/// Whether this root opens a slot, authentic description or not. Runs Argon2 or the callback: no lock may be held.
+pub fn opens_a_slot(root: &Root, found: &MetaRow, slots: &[SlotRow]) -> Result<bool> {
+    Ok(slot::unwrap(root, slots, &found.uuid, |_| Ok(true))?.is_some())
+}
+
 /// The id of a slot of the store that `found` describes.
 pub fn id_of(key: &RootKey, found: &MetaRow, slot: Option<&SlotRow>) -> Result<SlotId> {
     let slot =

@@ -198,10 +198,10 @@ impl Store {
     /// A new connection to the very store that was open: same uuid, and not before this handle's last commit.
     pub(super) fn reconnect(&self, sealing: &mut Sealing) -> Result<Gated> {
         // The rotation thread may use libcrypto inside the gate only.
-        let mut is_ours = |found: &MetaRow, _: &[SlotRow]| {
-            found.uuid != self.uuid || fork::gate(|| sealing.check_meta(found)).is_ok()
+        let mut must_spare = |found: &MetaRow, _: &[SlotRow]| {
+            Ok(found.uuid != self.uuid || fork::gate(|| sealing.check_meta(found)).is_ok())
         };
-        let mut backend = connect_once(&self.settings, &mut is_ours).map_err(|e| match e.status() {
+        let mut backend = connect_once(&self.settings, &mut must_spare).map_err(|e| match e.status() {
             Status::KeystoreNotFound | Status::NotAKeystore => Status::KeystoreReplaced
                 .error("the keystore is no longer at its path; move it back, or close the handle"),
             _ => e,

@@ -64,6 +64,9 @@ pub fn leave_each(_: &[String]) {
 
         std::fs::copy(&newer, folder.path().join("put.db")).unwrap();
         std::fs::rename(folder.path().join("put.db"), &store).unwrap();
+        // A root that opens nothing must not have the journal played either.
+        let wrong = Options::new().root_key(&[8; 32]).rotation_thread(false);
+        assert!(Keystore::open(store.to_str().unwrap(), &wrong).is_err());
         if let Some(text) = refused(&store) {
             assert!(text.contains("keys.db-journal was left by a crash"), "{text}");
             assert!(std::fs::read(&store).unwrap() == std::fs::read(&newer).unwrap(), "the refused file was changed");
