@@ -126,10 +126,13 @@ fn nodes(place: &Place) -> Vec<i64> {
     numbers.map(|number| number.unwrap()).collect()
 }
 
+/// Flip a bit of a node. A fixed byte would leave one node in 256 as it was.
 fn damage_node(place: &Place, number: i64) {
-    let sql =
-        "UPDATE node SET content = CAST(substr(content, 1, length(content) - 1) || x'00' AS BLOB) WHERE number = ?";
-    let done = place.sqlite().execute(sql, [number]);
+    let sqlite = place.sqlite();
+    let read = "SELECT content FROM node WHERE number = ?";
+    let mut content: Vec<u8> = sqlite.query_row(read, [number], |row| row.get(0)).unwrap();
+    *content.last_mut().unwrap() ^= 1;
+    let done = sqlite.execute("UPDATE node SET content = ? WHERE number = ?", rusqlite::params![content, number]);
     assert_eq!(done.unwrap(), 1);
 }
 
