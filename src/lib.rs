@@ -67,7 +67,7 @@ mod sys;
 #[doc(hidden)]
 pub mod internal {
     pub use crate::domain::time::Now;
-    pub use crate::service::{Take, waiting_again, without_waiting};
+    pub use crate::service::{ContextSink, waiting_again, without_waiting};
 }
 
 pub use clock::{Clock, ManualClock};

@@ -12,26 +12,26 @@ use crate::domain::limits;
 use crate::error::{Error, Result, Status};
 use crate::sys::memory;
 
-/// Entries kept without a heap allocation.
+/// Pairs kept without a heap allocation.
 const INLINE: usize = 8;
 
-type Entry<'a> = (&'a str, &'a str);
+type Pair<'a> = (&'a str, &'a str);
 
 /// A checked context, sorted; borrows the caller's texts.
 #[derive(Debug)]
 pub struct Context<'a> {
-    entries: Entries<'a>,
+    entries: Pairs<'a>,
     encoded_len: usize,
 }
 
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "the large one is the common one, and it stays off the heap")]
-enum Entries<'a> {
+enum Pairs<'a> {
     None,
     /// Apart from the next, because filling an array costs as much as all the rest.
-    One(Entry<'a>),
-    Inline([Entry<'a>; INLINE], usize),
-    Heap(Vec<Entry<'a>>),
+    One(Pair<'a>),
+    Inline([Pair<'a>; INLINE], usize),
+    Heap(Vec<Pair<'a>>),
 }
 
 impl<'a> Context<'a> {
@@ -81,7 +81,7 @@ impl<'a> Context<'a> {
 
     #[inline]
     pub fn empty() -> Self {
-        Self { entries: Entries::None, encoded_len: 0 }
+        Self { entries: Pairs::None, encoded_len: 0 }
     }
 
     /// Length of the encoding in bytes; 0 when empty.
@@ -112,64 +112,64 @@ impl<'a> Context<'a> {
     }
 }
 
-impl<'a> Entries<'a> {
+impl<'a> Pairs<'a> {
     #[inline]
-    fn push(&mut self, entry: Entry<'a>) -> Result<()> {
-        if let Entries::None = self {
-            *self = Entries::One(entry);
+    fn push(&mut self, entry: Pair<'a>) -> Result<()> {
+        if let Pairs::None = self {
+            *self = Pairs::One(entry);
             return Ok(());
         }
         self.push_another(entry)
     }
 
-    fn push_another(&mut self, entry: Entry<'a>) -> Result<()> {
+    fn push_another(&mut self, entry: Pair<'a>) -> Result<()> {
         match self {
-            Entries::None => *self = Entries::One(entry),
-            Entries::One(first) => {
+            Pairs::None => *self = Pairs::One(entry),
+            Pairs::One(first) => {
                 let mut entries = [("", ""); INLINE];
                 for (slot, entry) in entries.iter_mut().zip([*first, entry]) {
                     *slot = entry;
                 }
-                *self = Entries::Inline(entries, 2);
+                *self = Pairs::Inline(entries, 2);
             }
-            Entries::Inline(entries, len) if *len < INLINE => {
+            Pairs::Inline(entries, len) if *len < INLINE => {
                 if let Some(slot) = entries.get_mut(*len) {
                     *slot = entry;
                     *len += 1;
                 }
             }
-            Entries::Heap(entries) if entries.len() == usize::from(u16::MAX) => {
+            Pairs::Heap(entries) if entries.len() == usize::from(u16::MAX) => {
                 return Err(invalid("an encryption context has more than 65535 entries"));
             }
-            Entries::Heap(entries) => {
+            Pairs::Heap(entries) => {
                 entries.try_reserve(1).map_err(|_| memory::out_of_memory())?;
                 entries.push(entry);
             }
-            Entries::Inline(entries, _) => {
+            Pairs::Inline(entries, _) => {
                 let mut more = memory::list(2 * INLINE)?;
                 more.extend(entries.iter().copied().chain([entry]));
-                *self = Entries::Heap(more);
+                *self = Pairs::Heap(more);
             }
         }
         Ok(())
     }
 
     #[inline]
-    fn as_slice(&self) -> &[Entry<'a>] {
+    fn as_slice(&self) -> &[Pair<'a>] {
         match self {
-            Entries::None => &[],
-            Entries::One(entry) => std::slice::from_ref(entry),
-            Entries::Inline(entries, len) => entries.get(..*len).unwrap_or_default(),
-            Entries::Heap(entries) => entries,
+            Pairs::None => &[],
+            Pairs::One(entry) => std::slice::from_ref(entry),
+            Pairs::Inline(entries, len) => entries.get(..*len).unwrap_or_default(),
+            Pairs::Heap(entries) => entries,
         }
     }
 
-    fn as_mut_slice(&mut self) -> &mut [Entry<'a>] {
+    fn as_mut_slice(&mut self) -> &mut [Pair<'a>] {
         match self {
-            Entries::None => &mut [],
-            Entries::One(entry) => std::slice::from_mut(entry),
-            Entries::Inline(entries, len) => entries.get_mut(..*len).unwrap_or_default(),
-            Entries::Heap(entries) => entries,
+            Pairs::None => &mut [],
+            Pairs::One(entry) => std::slice::from_mut(entry),
+            Pairs::Inline(entries, len) => entries.get_mut(..*len).unwrap_or_default(),
+            Pairs::Heap(entries) => entries,
         }
     }
 }
@@ -207,18 +207,18 @@ const fn padded(len: usize) -> usize {
 }
 
 /// What writes a message's context into its AAD.
-pub trait Source {
+pub trait ContextSource {
     /// Checks it and puts it into `aad`. Fails as [`Context::new`] does.
     fn put(&self, aad: &mut Aad) -> Result<()>;
 }
 
-impl Source for Context<'_> {
+impl ContextSource for Context<'_> {
     fn put(&self, aad: &mut Aad) -> Result<()> {
         aad.put_map(self)
     }
 }
 
-impl Source for [Entry<'_>] {
+impl ContextSource for [Pair<'_>] {
     #[inline]
     fn put(&self, aad: &mut Aad) -> Result<()> {
         let copy = |text: &str, room: &mut [u8]| {
@@ -233,13 +233,13 @@ impl Source for [Entry<'_>] {
     }
 }
 
-/// What an `Asked` context passes its entries to.
-pub type Take<'a> = &'a mut dyn FnMut(&[Entry<'_>]) -> Result<()>;
+/// What an `LazyContext` context passes its entries to.
+pub type ContextSink<'a> = &'a mut dyn FnMut(&[Pair<'_>]) -> Result<()>;
 
 /// A context that is asked for when its message's turn has come.
-pub struct Asked<F>(pub F);
+pub struct LazyContext<F>(pub F);
 
-impl<F: Fn(Take<'_>) -> Result<()>> Source for Asked<F> {
+impl<F: Fn(ContextSink<'_>) -> Result<()>> ContextSource for LazyContext<F> {
     #[inline]
     fn put(&self, aad: &mut Aad) -> Result<()> {
         let mut is_put = false;

@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use crate::crypto::blob::{Algorithm, Blob, HEADER, Header, NONCE, OVERHEAD};
-use crate::crypto::context::{Aad, Context, Source};
+use crate::crypto::context::{Aad, Context, ContextSource};
 use crate::crypto::xaes::alone::Opener;
 use crate::crypto::xaes::{Shared, seal_with_nonce};
 use crate::domain::id::{KeyId, VersionId};

@@ -2,11 +2,11 @@
 //!
 //! A wall clock can be wrong, so the first look that finds the date reached is only stored. The second must come at
 //! least an hour later by the boot-time clock of the same boot or, after a reboot, an hour later by wall time with an
-//! hour of uptime. Any look that finds the date not reached erases the sighting.
+//! hour of uptime. Any look that finds the date not reached erases the confirmation.
 
 use super::time::{Now, Time};
 
-/// How long the second sighting must come after the first.
+/// How long the second confirmation must come after the first.
 const APART_MS: i64 = 3_600_000;
 
 /// When a key is destroyed, or its imported material erased.
@@ -14,32 +14,32 @@ const APART_MS: i64 = 3_600_000;
 pub struct Deadline {
     pub date: Time,
     /// The look that first found the date reached.
-    pub sighting: Option<Now>,
+    pub confirmation: Option<Now>,
 }
 
-/// What one look at a deadline finds.
+/// What a deadline demands now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeadlineStatus {
-    /// Not reached, and nothing stored says otherwise; or sighted, and the hour is not over.
+    /// Not reached, and nothing stored says otherwise; or confirmed once, and the hour is not over.
     Wait,
     /// Reached for the first time: store this look.
-    Sighted,
-    /// A sighting is stored, but the date is not reached: the clock was wrong then. Erase it.
-    Unsighted,
+    Confirmed,
+    /// A confirmation is stored, but the date is not reached: the clock was wrong then. Erase it.
+    Refuted,
     /// Reached twice: act.
     Act,
 }
 
 impl Deadline {
     pub const fn at(date: Time) -> Self {
-        Self { date, sighting: None }
+        Self { date, confirmation: None }
     }
 
-    pub fn look(&self, now: &Now) -> DeadlineStatus {
-        match (&self.sighting, self.date <= now.wall) {
+    pub fn status(&self, now: &Now) -> DeadlineStatus {
+        match (&self.confirmation, self.date <= now.wall) {
             (None, false) => DeadlineStatus::Wait,
-            (None, true) => DeadlineStatus::Sighted,
-            (Some(_), false) => DeadlineStatus::Unsighted,
+            (None, true) => DeadlineStatus::Confirmed,
+            (Some(_), false) => DeadlineStatus::Refuted,
             (Some(first), true) if an_hour_apart(first, now) => DeadlineStatus::Act,
             (Some(_), true) => DeadlineStatus::Wait,
         }
@@ -47,7 +47,7 @@ impl Deadline {
 
     /// When a look can next find something new, by wall time.
     pub fn next_look(&self) -> Time {
-        match &self.sighting {
+        match &self.confirmation {
             Some(first) => first.wall.plus_seconds(APART_MS / 1000).max(self.date),
             None => self.date,
         }

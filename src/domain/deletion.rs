@@ -25,7 +25,7 @@ pub struct Deletion {
     /// DeleteDate: `waiting` after the call, by the wall clock of the call.
     pub date: Time,
     /// The look that first found the date reached.
-    pub sighting: Option<Now>,
+    pub confirmation: Option<Now>,
     /// None in a row that format 1 wrote, until the clock looks at the key.
     pub waiting: Option<Waiting>,
 }
@@ -48,19 +48,19 @@ impl Deletion {
         let waiting = Waiting::start(now, days);
         Ok(Self {
             date: Time::from_millis(now.wall.millis().saturating_add(waiting.period_ms)),
-            sighting: None,
+            confirmation: None,
             waiting: Some(waiting),
         })
     }
 
     fn deadline(&self) -> Deadline {
-        Deadline { date: self.date, sighting: self.sighting }
+        Deadline { date: self.date, confirmation: self.confirmation }
     }
 
     /// The date is confirmed, twice, only once the waiting period is over.
-    pub fn look(&self, now: &Now) -> DeadlineStatus {
-        match self.deadline().look(now) {
-            DeadlineStatus::Sighted | DeadlineStatus::Act
+    pub fn status(&self, now: &Now) -> DeadlineStatus {
+        match self.deadline().status(now) {
+            DeadlineStatus::Confirmed | DeadlineStatus::Act
                 if !self.waiting.is_some_and(|waiting| waiting.is_over(now)) =>
             {
                 DeadlineStatus::Wait

@@ -150,7 +150,7 @@ impl Schedule {
     }
 
     /// Looks at the schedule at `now`. Only an Enabled key with a policy can be due.
-    pub fn look(&self, now: Time) -> RotationStatus {
+    pub fn status(&self, now: Time) -> RotationStatus {
         if !self.enabled || self.policy.is_none() {
             return RotationStatus::NotDue;
         }

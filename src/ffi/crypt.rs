@@ -9,7 +9,7 @@ use super::ptr;
 use super::status::kms_status;
 use super::types::{id_text, kms_blob_info, kms_context_entry};
 use crate::crypto::blob::OVERHEAD;
-use crate::crypto::context::{Aad, Context, Source};
+use crate::crypto::context::{Aad, Context, ContextSource};
 use crate::domain::limits::check_plaintext_len;
 use crate::error::Result;
 use crate::sys::memory;
@@ -61,7 +61,7 @@ impl<'a> RawContext<'a> {
     }
 }
 
-impl Source for RawContext<'_> {
+impl ContextSource for RawContext<'_> {
     #[inline]
     fn put(&self, aad: &mut Aad) -> Result<()> {
         // SAFETY: the promise made to `new`.

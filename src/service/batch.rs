@@ -8,13 +8,13 @@ use std::fmt;
 
 use zeroize::{Zeroize, Zeroizing};
 
-use super::crypt::Tried;
+use super::crypt::SealOutcome;
 use super::key_ref::KeyRef;
 use super::target::{OpenTarget, SealTarget, VecOpen, VecSeal};
 use super::thread::ThreadState;
 use super::{Core, Keystore};
 use crate::crypto::blob::{Blob, OVERHEAD};
-use crate::crypto::context::{Context, Source};
+use crate::crypto::context::{Context, ContextSource};
 use crate::crypto::plaintext::Plaintext;
 use crate::crypto::xaes::Input;
 use crate::domain::id::KeyId;
@@ -103,7 +103,7 @@ impl Keystore {
         key: impl Into<KeyRef<'k>>,
         records: &[Record<'_>],
     ) -> Result<Vec<Result<Vec<u8>>>> {
-        let seal = |sealing: &mut Sealing<'_>, record: &Record<'_>| {
+        let seal = |sealing: &mut BatchSealer<'_>, record: &Record<'_>| {
             let mut target = VecSeal { plaintext: record.data, out: Vec::new() };
             sealing.seal(record.data.len(), record.context, &mut target)?;
             Ok(target.out)
@@ -131,7 +131,7 @@ impl Keystore {
     /// # Ok::<(), kms::Error>(())
     /// ```
     pub fn decrypt_batch(&self, records: &[Record<'_>]) -> Result<Vec<Result<Plaintext>>> {
-        let open = |opening: &mut Opening<'_>, record: &Record<'_>| {
+        let open = |opening: &mut BatchOpener<'_>, record: &Record<'_>| {
             let mut target = VecOpen::default();
             opening.open(record.data, record.context, &mut target)?;
             Ok(Plaintext::new(target.0))
@@ -165,7 +165,7 @@ impl Keystore {
         destination: Option<KeyRef<'_>>,
         records: &[ReencryptItem<'_>],
     ) -> Result<Vec<Result<Vec<u8>>>> {
-        let reseal = |sealing: &mut Sealing<'_>, record: &ReencryptItem<'_>| {
+        let reseal = |sealing: &mut BatchSealer<'_>, record: &ReencryptItem<'_>| {
             let source = Context::new(record.source_context.iter().copied())?;
             let destination = Context::new(record.destination_context.iter().copied())?;
             let mut out = Vec::new();
@@ -180,11 +180,11 @@ impl Keystore {
     }
 
     /// Runs `work` with what seals under one version of `key`, a key id or an alias.
-    pub(crate) fn sealing<R>(&self, key: &[u8], work: impl FnOnce(&mut Sealing<'_>) -> R) -> Result<R> {
+    pub(crate) fn sealing<R>(&self, key: &[u8], work: impl FnOnce(&mut BatchSealer<'_>) -> R) -> Result<R> {
         let core = self.core()?;
         core.threads.with(|mine| {
             let at = core.ready_to_seal(mine, key)?;
-            Ok(work(&mut Sealing::new(core, mine, Some(key), at)))
+            Ok(work(&mut BatchSealer::new(core, mine, Some(key), at)))
         })
     }
 
@@ -192,24 +192,24 @@ impl Keystore {
     pub(crate) fn resealing<R>(
         &self,
         destination: Option<&str>,
-        work: impl FnOnce(&mut Sealing<'_>) -> R,
+        work: impl FnOnce(&mut BatchSealer<'_>) -> R,
     ) -> Result<R> {
         if let Some(key) = destination {
             return self.sealing(key.as_bytes(), work);
         }
         let core = self.core()?;
-        core.threads.with(|mine| Ok(work(&mut Sealing::new(core, mine, None, usize::MAX))))
+        core.threads.with(|mine| Ok(work(&mut BatchSealer::new(core, mine, None, usize::MAX))))
     }
 
     /// Runs `work` with what opens.
-    pub(crate) fn opening<R>(&self, work: impl FnOnce(&mut Opening<'_>) -> R) -> Result<R> {
+    pub(crate) fn opening<R>(&self, work: impl FnOnce(&mut BatchOpener<'_>) -> R) -> Result<R> {
         let core = self.core()?;
-        core.threads.with(|mine| Ok(work(&mut Opening { core, mine })))
+        core.threads.with(|mine| Ok(work(&mut BatchOpener { core, mine })))
     }
 }
 
 /// Seals records under the version that was primary when the first of them was sealed.
-pub(crate) struct Sealing<'a> {
+pub(crate) struct BatchSealer<'a> {
     core: &'a Core,
     mine: &'a mut ThreadState,
     key: Cow<'a, [u8]>,
@@ -224,7 +224,7 @@ pub(crate) struct Sealing<'a> {
     plaintext: Zeroizing<Vec<u8>>,
 }
 
-impl<'a> Sealing<'a> {
+impl<'a> BatchSealer<'a> {
     fn new(core: &'a Core, mine: &'a mut ThreadState, key: Option<&'a [u8]>, at: usize) -> Self {
         let (own, key) = (key.is_none(), Cow::Borrowed(key.unwrap_or_default()));
         Self { core, mine, key, own, at, may_rotate: !core.ticker.ticks(), lost: None, plaintext: Zeroizing::default() }
@@ -241,7 +241,7 @@ impl<'a> Sealing<'a> {
     pub fn seal(
         &mut self,
         plaintext_len: usize,
-        context: &(impl Source + ?Sized),
+        context: &(impl ContextSource + ?Sized),
         target: &mut impl SealTarget,
     ) -> Result<()> {
         self.mine.take_context_to_seal(context)?;
@@ -251,13 +251,13 @@ impl<'a> Sealing<'a> {
         }
         loop {
             match self.core.seal(self.mine, self.at, plaintext_len, target, self.may_rotate)? {
-                Tried::Asked => return Ok(()),
-                Tried::Done => {
+                SealOutcome::SizeOnly => return Ok(()),
+                SealOutcome::Done => {
                     // From here on the version stays.
                     self.may_rotate = false;
                     return Ok(());
                 }
-                Tried::Overdue(id) => {
+                SealOutcome::Overdue(id) => {
                     waiting::allowed()?;
                     self.may_rotate = false;
                     self.core.rotate_overdue(&id);
@@ -315,13 +315,18 @@ impl<T: Place> SealTarget for Resealed<'_, T> {
 }
 
 /// Opens records, each under its own version.
-pub(crate) struct Opening<'a> {
+pub(crate) struct BatchOpener<'a> {
     core: &'a Core,
     mine: &'a mut ThreadState,
 }
 
-impl Opening<'_> {
-    pub fn open(&mut self, blob: &[u8], context: &(impl Source + ?Sized), target: &mut impl OpenTarget) -> Result<()> {
+impl BatchOpener<'_> {
+    pub fn open(
+        &mut self,
+        blob: &[u8],
+        context: &(impl ContextSource + ?Sized),
+        target: &mut impl OpenTarget,
+    ) -> Result<()> {
         context.put(&mut self.mine.aad)?;
         self.core.open(self.mine, &Blob::parse(blob)?, target)
     }

@@ -27,14 +27,14 @@ const NONE_COVERED: u64 = u64::MAX;
 const MANY: usize = 1_000;
 
 /// What a cache keeps up with.
-pub trait Source {
+pub trait ChangeSource {
     /// What was announced.
     fn word(&self) -> u64;
     /// Shows a snapshot of the store.
     fn look(&self, body: impl FnOnce(&mut dyn Changes) -> Result<()>) -> Result<()>;
 }
 
-impl Source for Store {
+impl ChangeSource for Store {
     fn word(&self) -> u64 {
         Store::word(self)
     }
@@ -160,7 +160,7 @@ impl Cache {
 
     /// Looks at the store. The word is read before: what is announced after that is looked for again.
     #[cold]
-    pub fn look(&self, source: &impl Source) -> Result<()> {
+    pub fn look(&self, source: &impl ChangeSource) -> Result<()> {
         let word = source.word();
         source.look(|view| self.catch_up(view, word))
     }

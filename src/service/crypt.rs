@@ -11,11 +11,11 @@ use zeroize::{Zeroize, Zeroizing};
 use super::cache::{CachedKey, Material};
 use super::key_ref::KeyRef;
 use super::name::{check_not_empty, is_alias};
-use super::target::{Given, OpenTarget, SealTarget, VecOpen, VecSeal, no_room};
+use super::target::{CallerMemory, OpenTarget, SealTarget, VecOpen, VecSeal, no_room};
 use super::thread::{Open, SMALL, Seal, ThreadState, lost, shared};
 use super::{Core, Keystore};
 use crate::crypto::blob::{self, Algorithm, Blob, ContextType, HEADER, Header, OVERHEAD, TAG};
-use crate::crypto::context::{Asked, Context, Source, Take};
+use crate::crypto::context::{Context, ContextSink, ContextSource, LazyContext};
 use crate::crypto::plaintext::Plaintext;
 use crate::crypto::xaes::Input;
 use crate::domain::id::{KeyId, VersionId};
@@ -128,7 +128,7 @@ impl Keystore {
         context: &[(&str, &str)],
         give: impl FnOnce(usize) -> Result<M>,
     ) -> Result<M> {
-        let mut target = Given::new(plaintext, give);
+        let mut target = CallerMemory::new(plaintext, give);
         self.encrypt_to(key.into().as_bytes(), plaintext.len(), context, &mut target)?;
         target.filled()
     }
@@ -156,7 +156,7 @@ impl Keystore {
         context: &[(&str, &str)],
         give: impl FnOnce(usize) -> Result<M>,
     ) -> Result<M> {
-        let mut target = Given::new(&[], give);
+        let mut target = CallerMemory::new(&[], give);
         self.decrypt_to(blob, context, &mut target)?;
         target.filled()
     }
@@ -166,29 +166,29 @@ impl Keystore {
     /// the key has to rotate first.
     #[doc(hidden)]
     #[allow(clippy::missing_errors_doc, reason = "hidden")]
-    pub fn encrypt_asking<M: AsMut<[u8]>>(
+    pub fn encrypt_with_lazy_context<M: AsMut<[u8]>>(
         &self,
         key: &str,
         plaintext: &[u8],
-        context: impl Fn(Take<'_>) -> Result<()>,
+        context: impl Fn(ContextSink<'_>) -> Result<()>,
         give: impl FnOnce(usize) -> Result<M>,
     ) -> Result<M> {
-        let mut target = Given::new(plaintext, give);
-        self.encrypt_to(key.as_bytes(), plaintext.len(), &Asked(context), &mut target)?;
+        let mut target = CallerMemory::new(plaintext, give);
+        self.encrypt_to(key.as_bytes(), plaintext.len(), &LazyContext(context), &mut target)?;
         target.filled()
     }
 
-    /// As [`Keystore::decrypt_into`], with a context as for [`Keystore::encrypt_asking`].
+    /// As [`Keystore::decrypt_into`], with a context as for [`Keystore::encrypt_with_lazy_context`].
     #[doc(hidden)]
     #[allow(clippy::missing_errors_doc, reason = "hidden")]
-    pub fn decrypt_asking<M: AsMut<[u8]>>(
+    pub fn decrypt_with_lazy_context<M: AsMut<[u8]>>(
         &self,
         blob: &[u8],
-        context: impl Fn(Take<'_>) -> Result<()>,
+        context: impl Fn(ContextSink<'_>) -> Result<()>,
         give: impl FnOnce(usize) -> Result<M>,
     ) -> Result<M> {
-        let mut target = Given::new(&[], give);
-        self.decrypt_to(blob, &Asked(context), &mut target)?;
+        let mut target = CallerMemory::new(&[], give);
+        self.decrypt_to(blob, &LazyContext(context), &mut target)?;
         target.filled()
     }
 
@@ -262,7 +262,7 @@ impl Keystore {
         &self,
         key: &[u8],
         plaintext_len: usize,
-        context: &(impl Source + ?Sized),
+        context: &(impl ContextSource + ?Sized),
         target: &mut impl SealTarget,
     ) -> Result<()> {
         // Whether the handle is poisoned is asked when something has changed.
@@ -273,7 +273,7 @@ impl Keystore {
     pub(crate) fn decrypt_to(
         &self,
         blob: &[u8],
-        context: &(impl Source + ?Sized),
+        context: &(impl ContextSource + ?Sized),
         target: &mut impl OpenTarget,
     ) -> Result<()> {
         self.core_even_if_poisoned()?.decrypt_to(blob, context, target)
@@ -312,11 +312,11 @@ impl Keystore {
     }
 }
 
-/// How one try to encrypt went.
-pub(super) enum Tried {
+/// The outcome of one attempt to encrypt.
+pub(super) enum SealOutcome {
     Done,
     /// The caller only wanted the size.
-    Asked,
+    SizeOnly,
     /// The key must rotate first, because no thread does it.
     Overdue(KeyId),
 }
@@ -346,20 +346,20 @@ impl Core {
         &self,
         key: &[u8],
         plaintext_len: usize,
-        context: &(impl Source + ?Sized),
+        context: &(impl ContextSource + ?Sized),
         target: &mut impl SealTarget,
     ) -> Result<()> {
         let mut may_rotate = !self.ticker.ticks();
         loop {
-            let tried = self.threads.with(|mine| {
+            let outcome = self.threads.with(|mine| {
                 mine.take_context_to_seal(context)?;
                 check_plaintext_len(plaintext_len)?;
                 let at = self.ready_to_seal(mine, key)?;
                 self.seal(mine, at, plaintext_len, target, may_rotate)
             })?;
-            match tried {
-                Tried::Done | Tried::Asked => return Ok(()),
-                Tried::Overdue(id) => {
+            match outcome {
+                SealOutcome::Done | SealOutcome::SizeOnly => return Ok(()),
+                SealOutcome::Overdue(id) => {
                     waiting::allowed()?;
                     self.rotate_overdue(&id);
                 }
@@ -458,7 +458,7 @@ impl Core {
         plaintext_len: usize,
         target: &mut impl SealTarget,
         may_rotate: bool,
-    ) -> Result<Tried> {
+    ) -> Result<SealOutcome> {
         let ThreadState { shared: state, aad, seals, .. } = mine;
         let seal = seals.get(at).ok_or_else(lost)?;
         // The state was checked when the entry became current; only expiring material changes it unannounced.
@@ -466,10 +466,10 @@ impl Core {
             self.usable(&seal.key.key, Operation::Cryptography)?;
         }
         if !target.room(plaintext_len + OVERHEAD)? {
-            return Ok(Tried::Asked);
+            return Ok(SealOutcome::SizeOnly);
         }
         if may_rotate && seal.asks_clock && self.is_overdue(&seal.key.key) {
-            return Ok(Tried::Overdue(seal.key.key.id));
+            return Ok(SealOutcome::Overdue(seal.key.key.id));
         }
         let (seal, prefix, cipher) = seals.take(at)?;
         let (out, input) = target.output(OVERHEAD - TAG);
@@ -486,13 +486,13 @@ impl Core {
             Err(_) if in_place => out.zeroize(),
             Err(_) => sealed.zeroize(),
         }
-        done.map(|()| Tried::Done)
+        done.map(|()| SealOutcome::Done)
     }
 
     /// Whether the clock finds something to do about the key's rotation, unless a try has just failed.
     fn is_overdue(&self, key: &Key) -> bool {
         key.policy.is_some()
-            && key.schedule().look(self.clock.wall()) != RotationStatus::NotDue
+            && key.schedule().status(self.clock.wall()) != RotationStatus::NotDue
             && clocks::coarse_ms() >= self.retry_after.load(Ordering::Relaxed)
     }
 
@@ -500,7 +500,7 @@ impl Core {
     pub(super) fn decrypt_to(
         &self,
         blob: &[u8],
-        context: &(impl Source + ?Sized),
+        context: &(impl ContextSource + ?Sized),
         target: &mut impl OpenTarget,
     ) -> Result<()> {
         self.threads.with(|mine| {

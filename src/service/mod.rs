@@ -38,7 +38,7 @@ mod version;
 use handle::Inner;
 use shared::{Changed, Core, Done};
 
-pub use crate::crypto::context::Take;
+pub use crate::crypto::context::ContextSink;
 pub use crate::store::Fault;
 #[cfg(feature = "capi")]
 pub(crate) use batch::Place;

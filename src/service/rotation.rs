@@ -103,7 +103,7 @@ impl Keystore {
             state::check(stored.key.state_at(now.wall), Operation::UpdateRotationPolicy)?;
             let unchanged = stored.key.policy == rotate_every;
             stored.key.policy = rotate_every;
-            if unchanged && stored.key.schedule().look(now.wall) == RotationStatus::NotDue {
+            if unchanged && stored.key.schedule().status(now.wall) == RotationStatus::NotDue {
                 return Ok(Changed::none(None));
             }
             core.store_and_rotate(change, stored, now.wall)
@@ -149,31 +149,31 @@ fn next_size(size: usize, took: Duration) -> usize {
     usize::try_from(fitting).unwrap_or(LARGEST_BATCH).clamp(size / 2, size * 2).clamp(SMALLEST_BATCH, LARGEST_BATCH)
 }
 
-/// What a look at one due key changed.
-enum Looked {
+/// What a pass changed about one due key.
+enum KeyOutcome {
     Rotated(Stored),
-    /// Something was noted or forgotten, and is to be told or not.
-    Noted(Stored, Vec<EventKind>),
-    /// With how long the key waited.
+    /// The key as it is now, with the events to report.
+    Updated(Stored, Vec<EventKind>),
+    /// With the counted waiting period in milliseconds.
     Destroyed(KeyId, i64),
     Nothing,
 }
 
-/// Looks at one key again inside the write transaction: due only if it still is.
-fn look(change: &mut Change<'_>, mut stored: Stored, now: &Now) -> Result<Looked> {
-    let (mut told, mut changed) = (Vec::new(), false);
+/// Does what is due for one key, which is read again inside the write transaction.
+fn process_due_key(change: &mut Change<'_>, mut stored: Stored, now: &Now) -> Result<KeyOutcome> {
+    let (mut events, mut changed) = (Vec::new(), false);
     if let Some(deletion) = &mut stored.key.deletion {
-        match deletion.look(now) {
+        match deletion.status(now) {
             DeadlineStatus::Act => {
                 let waited = deletion.counted_ms(now);
                 Core::destroy(change, &stored)?;
-                return Ok(Looked::Destroyed(stored.key.id, waited));
+                return Ok(KeyOutcome::Destroyed(stored.key.id, waited));
             }
-            DeadlineStatus::Sighted => {
-                (deletion.sighting, changed) = (Some(*now), true);
-                told.push(EventKind::DeletionDue);
+            DeadlineStatus::Confirmed => {
+                (deletion.confirmation, changed) = (Some(*now), true);
+                events.push(EventKind::DeletionDue);
             }
-            DeadlineStatus::Unsighted => (deletion.sighting, changed) = (None, true),
+            DeadlineStatus::Refuted => (deletion.confirmation, changed) = (None, true),
             DeadlineStatus::Wait => {}
         }
         if deletion.counts(now) {
@@ -182,31 +182,31 @@ fn look(change: &mut Change<'_>, mut stored: Stored, now: &Now) -> Result<Looked
         }
     }
     // A key can have both dates.
-    match stored.key.imported.as_mut().and_then(|imported| imported.expiry.as_mut()).map(|date| (date.look(now), date))
-    {
+    let expiry = stored.key.imported.as_mut().and_then(|imported| imported.expiry.as_mut());
+    match expiry.map(|expiry| (expiry.status(now), expiry)) {
         Some((DeadlineStatus::Act, _)) => {
             change.erase_material(&mut stored)?;
             stored = without_material(stored)?;
-            told.push(EventKind::MaterialExpired);
+            events.push(EventKind::MaterialExpired);
             changed = true;
         }
-        Some((DeadlineStatus::Sighted, expiry)) => (expiry.sighting, changed) = (Some(*now), true),
-        Some((DeadlineStatus::Unsighted, expiry)) => (expiry.sighting, changed) = (None, true),
+        Some((DeadlineStatus::Confirmed, expiry)) => (expiry.confirmation, changed) = (Some(*now), true),
+        Some((DeadlineStatus::Refuted, expiry)) => (expiry.confirmation, changed) = (None, true),
         Some((DeadlineStatus::Wait, _)) | None => {}
     }
     if changed {
-        return Ok(Looked::Noted(change.update(stored)?, told));
+        return Ok(KeyOutcome::Updated(change.update(stored)?, events));
     }
-    Ok(match stored.key.schedule().look(now.wall) {
-        RotationStatus::NotDue => Looked::Nothing,
-        RotationStatus::Due => Looked::Rotated(new_version(change, stored, now.wall)?),
+    Ok(match stored.key.schedule().status(now.wall) {
+        RotationStatus::NotDue => KeyOutcome::Nothing,
+        RotationStatus::Due => KeyOutcome::Rotated(new_version(change, stored, now.wall)?),
         RotationStatus::FutureLast => {
             stored.key.future_noticed = Some(now.wall);
-            Looked::Noted(change.update(stored)?, vec![EventKind::ClockSuspect])
+            KeyOutcome::Updated(change.update(stored)?, vec![EventKind::ClockSuspect])
         }
         RotationStatus::NoteVoid => {
             stored.key.future_noticed = None;
-            Looked::Noted(change.update(stored)?, Vec::new())
+            KeyOutcome::Updated(change.update(stored)?, Vec::new())
         }
     })
 }
@@ -252,7 +252,7 @@ impl Core {
         mut stored: Stored,
         now: Time,
     ) -> Result<Changed<Option<VersionId>>> {
-        match stored.key.schedule().look(now) {
+        match stored.key.schedule().status(now) {
             RotationStatus::Due => {
                 let stored = new_version(change, stored, now)?;
                 return self.rotated(change, stored, |version| version);
@@ -295,14 +295,14 @@ impl Core {
         }
     }
 
-    /// Before encrypting under an overdue key where no thread rotates. A failure is told, and encryption goes on under
-    /// the old primary.
+    /// Before encrypting under an overdue key where no thread rotates. A failure is an event, and encryption
+    /// continues under the old primary.
     pub(super) fn rotate_overdue(&self, id: &KeyId) {
         let done = self.change_key(id, |change, stored, now| {
-            Ok(match look(change, stored, now)? {
-                Looked::Rotated(stored) => self.rotated(change, stored, |version| (version, None))?,
-                Looked::Noted(stored, kinds) => Changed::one((None, kinds.first().copied()), stored),
-                Looked::Destroyed(..) | Looked::Nothing => Changed::none((None, None)),
+            Ok(match process_due_key(change, stored, now)? {
+                KeyOutcome::Rotated(stored) => self.rotated(change, stored, |version| (version, None))?,
+                KeyOutcome::Updated(stored, kinds) => Changed::one((None, kinds.first().copied()), stored),
+                KeyOutcome::Destroyed(..) | KeyOutcome::Nothing => Changed::none((None, None)),
             })
         });
         // Another process may have been faster, and not have announced it yet.
@@ -360,7 +360,7 @@ impl Core {
             if found.is_empty() || stop() || Instant::now() >= deadline {
                 return Ok(());
             }
-            let batch = self.look_at(&found)?;
+            let batch = self.process_rows(&found)?;
             // What is left could not be mended.
             if batch.changed == 0 {
                 return Ok(());
@@ -375,25 +375,25 @@ impl Core {
         let mut rows: Vec<i64> = due.iter().map(|due| due.row).collect();
         // Rows that lie together in the file are written together.
         rows.sort_unstable();
-        let batch = self.look_at(&rows)?;
+        let batch = self.process_rows(&rows)?;
         Ok(Batch { last: Some(last), looked_at: due.len(), ..batch })
     }
 
-    /// Looks at these rows in one transaction and tells what became of them; if one of them is inconsistent, at each half
-    /// by itself, so that it doesn't keep the others from rotating.
-    fn look_at(&self, rows: &[i64]) -> Result<Batch> {
-        match self.look_together(rows) {
+    /// Does what is due in these rows, in one transaction. If one of them is inconsistent, each half gets its own
+    /// transaction, so that it does not keep the others from rotating.
+    fn process_rows(&self, rows: &[i64]) -> Result<Batch> {
+        match self.process_together(rows) {
             Err(e) if e.status() == Status::KeystoreCorrupt && rows.len() > 1 => {
                 let (first, second) = rows.split_at(rows.len() / 2);
-                let first = self.look_at(first)?;
+                let first = self.process_rows(first)?;
                 crate::sys::sync::sleep(PAUSE);
-                Ok(first.and(self.look_at(second)?))
+                Ok(first.and(self.process_rows(second)?))
             }
             Err(e) if e.status() == Status::KeystoreCorrupt => {
                 let mut batch = Batch::default();
                 batch.done.damaged = rows.len();
                 for row in rows {
-                    self.tell_damaged(*row, &e)?;
+                    self.report_damaged(*row, &e)?;
                 }
                 Ok(batch)
             }
@@ -401,15 +401,15 @@ impl Core {
         }
     }
 
-    /// Told once; the row stays due, and every pass meets it again.
-    fn tell_damaged(&self, row: i64, error: &Error) -> Result<()> {
+    /// Reported once; the row stays due, and every pass finds it again.
+    fn report_damaged(&self, row: i64, error: &Error) -> Result<()> {
         if self.damaged.lock()?.insert(row) {
             self.emit(&Event::new(EventKind::KeyDamaged, self.clock.wall()).because(error));
         }
         Ok(())
     }
 
-    fn look_together(&self, rows: &[i64]) -> Result<Batch> {
+    fn process_together(&self, rows: &[i64]) -> Result<Batch> {
         let (mut events, mut damaged) = (Vec::new(), Vec::new());
         let done = self.change(|change, now| {
             let started = Instant::now();
@@ -427,24 +427,24 @@ impl Core {
                 };
                 let id = stored.key.id;
                 let event = |kind| Event::new(kind, now.wall).of_key(id);
-                match look(change, stored, now)? {
-                    Looked::Rotated(stored) => {
+                match process_due_key(change, stored, now)? {
+                    KeyOutcome::Rotated(stored) => {
                         changed.value.done.rotated += 1;
                         let version = stored.key.primary.map(|p| p.id);
                         events.push(event(EventKind::Rotated).of_version(version));
                         changed.made.extend(self.newest_in_use(change, &stored)?);
                         changed.keys.push(stored);
                     }
-                    Looked::Noted(stored, kinds) => {
+                    KeyOutcome::Updated(stored, kinds) => {
                         events.extend(kinds.into_iter().map(event));
                         changed.keys.push(stored);
                     }
-                    Looked::Destroyed(id, waited) => {
+                    KeyOutcome::Destroyed(id, waited) => {
                         changed.value.done.destroyed += 1;
                         events.push(event(EventKind::KeyDestroyed).waited(waited));
                         changed.destroyed.push(id);
                     }
-                    Looked::Nothing => {}
+                    KeyOutcome::Nothing => {}
                 }
             }
             changed.value.changed = changed.keys.len() + changed.destroyed.len();
@@ -459,7 +459,7 @@ impl Core {
             self.emit(event);
         }
         for (row, error) in &damaged {
-            self.tell_damaged(*row, error)?;
+            self.report_damaged(*row, error)?;
         }
         Ok(batch)
     }

@@ -66,13 +66,13 @@ impl OpenTarget for VecOpen {
 
 /// Memory of the caller's, asked for once and only borrowed while the cipher writes into it: code of the caller's that
 /// runs before, such as its clock, never meets a borrow of ours.
-pub(super) struct Given<'a, M, F> {
+pub(super) struct CallerMemory<'a, M, F> {
     plaintext: &'a [u8],
     give: Option<F>,
     memory: Option<M>,
 }
 
-impl<'a, M: AsMut<[u8]>, F: FnOnce(usize) -> Result<M>> Given<'a, M, F> {
+impl<'a, M: AsMut<[u8]>, F: FnOnce(usize) -> Result<M>> CallerMemory<'a, M, F> {
     pub fn new(plaintext: &'a [u8], give: F) -> Self {
         Self { plaintext, give: Some(give), memory: None }
     }
@@ -97,7 +97,7 @@ impl<'a, M: AsMut<[u8]>, F: FnOnce(usize) -> Result<M>> Given<'a, M, F> {
     }
 }
 
-impl<M: AsMut<[u8]>, F: FnOnce(usize) -> Result<M>> SealTarget for Given<'_, M, F> {
+impl<M: AsMut<[u8]>, F: FnOnce(usize) -> Result<M>> SealTarget for CallerMemory<'_, M, F> {
     fn room(&mut self, needed: usize) -> Result<bool> {
         self.ask(needed)
     }
@@ -108,7 +108,7 @@ impl<M: AsMut<[u8]>, F: FnOnce(usize) -> Result<M>> SealTarget for Given<'_, M, 
     }
 }
 
-impl<M: AsMut<[u8]>, F: FnOnce(usize) -> Result<M>> OpenTarget for Given<'_, M, F> {
+impl<M: AsMut<[u8]>, F: FnOnce(usize) -> Result<M>> OpenTarget for CallerMemory<'_, M, F> {
     fn room(&mut self, needed: usize) -> Result<bool> {
         self.ask(needed)
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::cache::{CachedKey, Material};
 use super::slots::{Called, Slots};
 use crate::crypto::blob::HEADER;
-use crate::crypto::context::{Aad, Source};
+use crate::crypto::context::{Aad, ContextSource};
 use crate::crypto::xaes::{Cipher, KeySource, Shared};
 use crate::domain::id::{KeyId, TEXT_LEN, VersionId};
 use crate::error::{Error, Result, Status};
@@ -58,7 +58,7 @@ impl Default for ThreadState {
 impl ThreadState {
     /// Takes the context of the next message to encrypt, checked to the limit.
     #[inline]
-    pub fn take_context_to_seal(&mut self, context: &(impl Source + ?Sized)) -> Result<()> {
+    pub fn take_context_to_seal(&mut self, context: &(impl ContextSource + ?Sized)) -> Result<()> {
         context.put(&mut self.aad)?;
         self.aad.check_limit()
     }

@@ -148,14 +148,14 @@ pub enum KeyIndex {
     NextLook,
     Generation,
     Newest,
-    Sighted,
-    ExpirySighted,
+    Confirmed,
+    ExpiryConfirmed,
     Counted,
 }
 
 impl KeyIndex {
     pub const ALL: [Self; 6] =
-        [Self::NextLook, Self::Generation, Self::Newest, Self::Sighted, Self::ExpirySighted, Self::Counted];
+        [Self::NextLook, Self::Generation, Self::Newest, Self::Confirmed, Self::ExpiryConfirmed, Self::Counted];
 
     /// What the index holds of a key; none if the key is not in it.
     pub fn value(self, key: &KeyRow) -> Option<i64> {
@@ -164,8 +164,8 @@ impl KeyIndex {
             Self::Generation => (key.revision > 1).then_some(key.generation),
             Self::Newest if key.state != 1 || key.interval_s.is_none() || key.future_noticed.is_some() => None,
             Self::Newest => key.primary_created,
-            Self::Sighted => key.sighted_wall.and(key.delete_date),
-            Self::ExpirySighted => key.expiry_sighted_wall.and(key.import_expires),
+            Self::Confirmed => key.sighted_wall.and(key.delete_date),
+            Self::ExpiryConfirmed => key.expiry_sighted_wall.and(key.import_expires),
             Self::Counted => key.counted_wall,
         }
     }
@@ -237,8 +237,8 @@ pub trait Backend: Send {
     fn next_look_after(&mut self, now: i64) -> Result<Option<i64>>;
     /// Rotating keys whose newest version was created after `now` and that nobody has noted yet.
     fn created_in_future(&mut self, now: i64, limit: usize) -> Result<Vec<i64>>;
-    /// Keys with a stored sighting, of a deletion or an expiry, whose date lies after `now`.
-    fn sighted_too_early(&mut self, now: i64, limit: usize) -> Result<Vec<i64>>;
+    /// Keys with a stored confirmation, of a deletion or an expiry, whose date lies after `now`.
+    fn confirmed_too_early(&mut self, now: i64, limit: usize) -> Result<Vec<i64>>;
     /// Keys whose waiting period was last counted after `now`.
     fn counted_in_future(&mut self, now: i64, limit: usize) -> Result<Vec<i64>>;
     /// Ids of keys changed after `generation`, without those made then and not changed since.

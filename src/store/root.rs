@@ -7,7 +7,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::settings::Location;
-use super::slot::{Opener, exact};
+use crate::crypto::openssl;
 use crate::crypto::plaintext::Plaintext;
 use crate::error::{Error, Result, Status, shown_path};
 use crate::sys::file::{self, Facts, File};
@@ -44,16 +44,47 @@ pub enum Root {
 
 pub type RootKey = Zeroizing<[u8; 32]>;
 
+/// The kind of a root key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RootKind {
+    /// 32 bytes, from memory or from a file.
+    Key = 1,
+    /// A passphrase, stretched by Argon2id.
+    Passphrase = 2,
+    /// A pair of functions: an HSM, a TPM, a cloud KMS.
+    Callback = 3,
+}
+
+/// A root that is ready: a key file has been read.
+pub enum ReadyRoot<'a> {
+    Key(RootKey),
+    Passphrase(&'a [u8]),
+    Callback(&'a dyn RootWrapper),
+}
+
+impl ReadyRoot<'_> {
+    pub fn kind(&self) -> RootKind {
+        match self {
+            Self::Key(_) => RootKind::Key,
+            Self::Passphrase(_) => RootKind::Passphrase,
+            Self::Callback(_) => RootKind::Callback,
+        }
+    }
+}
+
 /// What is said of a root key of 32 zero bytes, which is what a program passes that forgot to read its key.
 pub const ALL_ZEROS: &str = "the root key is 32 zero bytes; pass the key itself";
 
 impl Root {
-    pub fn opener(&self) -> Result<Opener<'_>> {
+    pub fn ready(&self) -> Result<ReadyRoot<'_>> {
         Ok(match self {
-            Self::Key(key) => Opener::Key(exact(key.expose()).ok_or_else(|| Status::InvalidArgument.error(ALL_ZEROS))?),
-            Self::File(path) => Opener::Key(read_key_file(path)?),
-            Self::Passphrase(text) => Opener::Passphrase(text),
-            Self::Callback(wrapper) => Opener::Callback(&**wrapper),
+            Self::Key(key) => {
+                ReadyRoot::Key(exact(key.expose()).ok_or_else(|| Status::InvalidArgument.error(ALL_ZEROS))?)
+            }
+            Self::File(path) => ReadyRoot::Key(read_key_file(path)?),
+            Self::Passphrase(text) => ReadyRoot::Passphrase(text),
+            Self::Callback(wrapper) => ReadyRoot::Callback(&**wrapper),
         })
     }
 
@@ -74,6 +105,12 @@ impl Root {
 
 fn unavailable(text: String) -> Error {
     Status::RootKeyUnavailable.error(text)
+}
+
+/// A key of 32 bytes, not all of them zero: what nobody filled is no key.
+pub fn exact(bytes: &[u8]) -> Option<RootKey> {
+    let key = Zeroizing::new(*<&[u8; 32]>::try_from(bytes).ok()?);
+    (!openssl::equal(&*key, &[0; 32])).then_some(key)
 }
 
 /// The 32 bytes of a key file that nobody else can read.

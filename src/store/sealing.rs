@@ -390,10 +390,10 @@ fn version(row: &MaterialRow) -> Option<Version> {
 
 fn to_row(stored: &Stored) -> Result<KeyRow> {
     let key = &stored.key;
-    let sighting = key.deletion.and_then(|d| d.sighting);
+    let confirmation = key.deletion.and_then(|d| d.confirmation);
     let waiting = key.deletion.and_then(|d| d.waiting);
     let expiry = key.imported.and_then(|i| i.expiry);
-    let expiry_sighting = expiry.and_then(|e| e.sighting);
+    let expiry_confirmation = expiry.and_then(|e| e.confirmation);
     Ok(KeyRow {
         row: stored.row,
         id: *key.id.as_bytes(),
@@ -408,16 +408,16 @@ fn to_row(stored: &Stored) -> Result<KeyRow> {
         primary_created: key.primary.map(|p| p.created.millis()),
         future_noticed: key.future_noticed.map(Time::millis),
         delete_date: key.deletion.map(|d| d.date.millis()),
-        sighted_wall: sighting.map(|s| s.wall.millis()),
-        sighted_boot: sighting.map(|s| s.boot),
-        sighted_uptime: sighting.map(|s| s.since_boot_ms),
+        sighted_wall: confirmation.map(|s| s.wall.millis()),
+        sighted_boot: confirmation.map(|s| s.boot),
+        sighted_uptime: confirmation.map(|s| s.since_boot_ms),
         protection: key.protection.clone(),
         import_digest: key.imported.map(|i| i.digest),
         import_present: key.imported.map(|i| i64::from(i.present)),
         import_expires: expiry.map(|e| e.date.millis()),
-        expiry_sighted_wall: expiry_sighting.map(|s| s.wall.millis()),
-        expiry_sighted_boot: expiry_sighting.map(|s| s.boot),
-        expiry_sighted_uptime: expiry_sighting.map(|s| s.since_boot_ms),
+        expiry_sighted_wall: expiry_confirmation.map(|s| s.wall.millis()),
+        expiry_sighted_boot: expiry_confirmation.map(|s| s.boot),
+        expiry_sighted_uptime: expiry_confirmation.map(|s| s.since_boot_ms),
         next_look: key.next_look().map(Time::millis),
         versions: stored.versions,
         tags: stored.tags,
@@ -449,7 +449,7 @@ fn from_row(row: &KeyRow) -> Option<Stored> {
         _ => return None,
     };
     let deletion = match (deletion, waiting) {
-        (Some(Deadline { date, sighting }), waiting) => Some(Deletion { date, sighting, waiting }),
+        (Some(Deadline { date, confirmation }), waiting) => Some(Deletion { date, confirmation, waiting }),
         (None, None) => None,
         (None, Some(_)) => return None,
     };
@@ -520,7 +520,7 @@ fn deadline(
     boot: Option<[u8; 16]>,
     uptime: Option<i64>,
 ) -> Option<Option<Deadline>> {
-    let sighting = match (wall, boot, uptime) {
+    let confirmation = match (wall, boot, uptime) {
         (Some(wall), Some(boot), Some(since_boot_ms)) => {
             Some(Now { wall: Time::from_millis(wall), boot, since_boot_ms })
         }
@@ -528,8 +528,8 @@ fn deadline(
         _ => return None,
     };
     match date {
-        Some(date) => Some(Some(Deadline { date: Time::from_millis(date), sighting })),
-        None if sighting.is_none() => Some(None),
+        Some(date) => Some(Some(Deadline { date: Time::from_millis(date), confirmation })),
+        None if confirmation.is_none() => Some(None),
         None => None,
     }
 }

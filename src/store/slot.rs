@@ -7,24 +7,12 @@
 use zeroize::Zeroizing;
 
 use super::backend::{SlotRow, WRAPPED_MAX};
-use super::root::{Root, RootKey, RootWrapper};
+use super::root::{ReadyRoot, Root, RootKey, RootKind, RootWrapper, exact};
 use crate::crypto::openssl::{self, Hmac};
 use crate::crypto::passphrase::{self, Argon2Params, ENCODED, MAX_WORK_KIB, SALT};
 use crate::crypto::row::{self, OVERHEAD};
 use crate::error::{Error, Result, Status};
 use crate::sys::random;
-
-/// The kind of a root key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RootKind {
-    /// 32 bytes, from memory or from a file.
-    Key = 1,
-    /// A passphrase, stretched by Argon2id.
-    Passphrase = 2,
-    /// A pair of functions: an HSM, a TPM, a cloud KMS.
-    Callback = 3,
-}
 
 /// What the kinds of a slot's row are above those of format 1, whose slots don't commit to their key, or pass the callback
 /// nothing to bind. They stay readable.
@@ -42,36 +30,19 @@ pub fn form(kind: i64) -> Option<(RootKind, bool)> {
     Some((root, current))
 }
 
-/// A root that is ready: a key file has been read.
-pub enum Opener<'a> {
-    Key(RootKey),
-    Passphrase(&'a [u8]),
-    Callback(&'a dyn RootWrapper),
-}
-
-impl Opener<'_> {
-    fn kind(&self) -> RootKind {
-        match self {
-            Self::Key(_) => RootKind::Key,
-            Self::Passphrase(_) => RootKind::Passphrase,
-            Self::Callback(_) => RootKind::Callback,
-        }
-    }
-}
-
 /// A slot that holds `root` for this root, made at `created`. Runs Argon2 or the callback: no lock may be held.
 pub fn wrap(by: &Root, root: &RootKey, uuid: &[u8; 16], created: i64, label: Option<&str>) -> Result<SlotRow> {
-    let opener = by.opener()?;
-    let kind = opener.kind() as i64 + OF_FORMAT_2;
+    let ready = by.ready()?;
+    let kind = ready.kind() as i64 + OF_FORMAT_2;
     let mut parameters = Vec::new();
-    let wrapped = match &opener {
-        Opener::Key(key) => seal(key, root, &bound(uuid, kind, &parameters))?,
-        Opener::Passphrase(text) => {
+    let wrapped = match &ready {
+        ReadyRoot::Key(key) => seal(key, root, &bound(uuid, kind, &parameters))?,
+        ReadyRoot::Passphrase(text) => {
             parameters.extend(Argon2Params::DEFAULT.encode());
             parameters.extend(random::array::<SALT>()?);
             seal(&derive(text, &parameters, &mut 0)?.ok_or_else(lost)?, root, &bound(uuid, kind, &parameters))?
         }
-        Opener::Callback(wrapper) => wrapped_by(*wrapper, root, uuid)?,
+        ReadyRoot::Callback(wrapper) => wrapped_by(*wrapper, root, uuid)?,
     };
     Ok(SlotRow { row: 0, kind, parameters, wrapped, created: Some(created), label: label.map(str::to_owned) })
 }
@@ -85,31 +56,31 @@ pub fn unwrap(
     uuid: &[u8; 16],
     mut right: impl FnMut(&RootKey) -> Result<bool>,
 ) -> Result<Option<(usize, RootKey)>> {
-    let opener = by.opener()?;
+    let ready = by.ready()?;
     let (mut refused, mut work) = (None, 0);
     for (at, slot) in slots.iter().enumerate() {
-        match unwrap_one(&opener, slot, uuid, &mut work) {
+        match unwrap_one(&ready, slot, uuid, &mut work) {
             Ok(Some(key)) if right(&key)? => return Ok(Some((at, key))),
             Ok(_) => {}
             // The slot may be another callback's; if none opens, what this one said is the reason.
-            Err(error) if opener.kind() == RootKind::Callback => refused = Some(error),
+            Err(error) if ready.kind() == RootKind::Callback => refused = Some(error),
             Err(error) => return Err(error),
         }
     }
     refused.map_or(Ok(None), Err)
 }
 
-fn unwrap_one(opener: &Opener<'_>, slot: &SlotRow, uuid: &[u8; 16], work: &mut u64) -> Result<Option<RootKey>> {
-    let Some((_, current)) = form(slot.kind).filter(|(kind, _)| *kind == opener.kind()) else { return Ok(None) };
+fn unwrap_one(ready: &ReadyRoot<'_>, slot: &SlotRow, uuid: &[u8; 16], work: &mut u64) -> Result<Option<RootKey>> {
+    let Some((_, current)) = form(slot.kind).filter(|(kind, _)| *kind == ready.kind()) else { return Ok(None) };
     let bound = bound(uuid, slot.kind, &slot.parameters);
     let open = if current { open } else { open_uncommitted };
-    match opener {
-        Opener::Key(key) => open(key, &slot.wrapped, &bound),
-        Opener::Passphrase(text) => match derive(text, &slot.parameters, work)? {
+    match ready {
+        ReadyRoot::Key(key) => open(key, &slot.wrapped, &bound),
+        ReadyRoot::Passphrase(text) => match derive(text, &slot.parameters, work)? {
             Some(key) => open(&key, &slot.wrapped, &bound),
             None => Ok(None),
         },
-        Opener::Callback(wrapper) => {
+        ReadyRoot::Callback(wrapper) => {
             // Nothing was bound in format 1.
             let aad = if current { aad(uuid) } else { Vec::new() };
             unwrapped_by(*wrapper, &slot.wrapped, &aad).map(Some)
@@ -202,12 +173,6 @@ fn unwrapped_by(wrapper: &dyn RootWrapper, wrapped: &[u8], aad: &[u8]) -> Result
     let found = wrapper.unwrap(wrapped, aad)?;
     exact(&found)
         .ok_or_else(|| unavailable("the unwrap callback returned a key that is not 32 bytes long, or all zeros"))
-}
-
-/// A key of 32 bytes, not all of them zero: what nobody filled is no key.
-pub fn exact(bytes: &[u8]) -> Option<RootKey> {
-    let key = Zeroizing::new(*<&[u8; 32]>::try_from(bytes).ok()?);
-    (!openssl::equal(&*key, &[0; 32])).then_some(key)
 }
 
 fn unavailable(text: &'static str) -> Error {

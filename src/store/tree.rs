@@ -223,7 +223,7 @@ fn end(digest: &Digest, len: usize) -> Result<&[u8]> {
 }
 
 /// A name of a tree and its digest.
-pub type Entry = (Vec<u8>, Digest);
+pub type TreeEntry = (Vec<u8>, Digest);
 
 struct CachedNode {
     digest: Digest,
@@ -327,7 +327,13 @@ impl Nodes {
     }
 
     /// The first `limit` names after `after`, or from the start, of the tree as it is stored.
-    pub fn after(&mut self, rows: &mut Rows<'_>, tree: Tree, after: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>> {
+    pub fn after(
+        &mut self,
+        rows: &mut Rows<'_>,
+        tree: Tree,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<TreeEntry>> {
         let mut found = Vec::new();
         let root = self.root(tree);
         self.walk(rows, NodePath::root(tree), &root, after, limit, &mut found)?;
@@ -341,7 +347,7 @@ impl Nodes {
         node: &Node,
         after: Option<&[u8]>,
         limit: usize,
-        found: &mut Vec<Entry>,
+        found: &mut Vec<TreeEntry>,
     ) -> Result<()> {
         let border = after.map(top).transpose()?;
         for (part, digest) in node.entries(place) {

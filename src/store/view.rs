@@ -307,7 +307,7 @@ impl<'a> View<'a> {
     pub fn contradicted(&mut self, now: &Now, limit: usize) -> Result<Vec<i64>> {
         let wall = now.wall.millis();
         let mut rows = self.rows.backend.created_in_future(wall, limit)?;
-        rows.extend(self.rows.backend.sighted_too_early(wall, limit)?);
+        rows.extend(self.rows.backend.confirmed_too_early(wall, limit)?);
         // The next check of these was set by a clock that was ahead of this one.
         for row in self.rows.backend.counted_in_future(wall, limit)? {
             match self.key_in_row(row) {

@@ -134,7 +134,7 @@ static void the_callback_may_enter_the_library(void) {
     kms_close(kms);
 }
 
-static void deletion_is_told_when_sighted_and_when_done(void) {
+static void deletion_raises_events_when_due_and_when_done(void) {
     manual_clock clock = {NEW_YEAR_2025};
     event_log log;
     kms_t *kms = open_logged(&clock, &log);
@@ -242,7 +242,7 @@ int main(void) {
     RUN(a_rotation_is_told_once_with_its_new_version);
     RUN(rotations_by_whatever_call_are_told_in_order);
     RUN(the_callback_may_enter_the_library);
-    RUN(deletion_is_told_when_sighted_and_when_done);
+    RUN(deletion_raises_events_when_due_and_when_done);
     RUN(a_version_from_the_future_is_told);
     RUN(a_rotation_that_cannot_be_stored_is_told_and_encryption_goes_on);
     RUN(a_rotation_is_tried_again);

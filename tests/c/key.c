@@ -178,7 +178,7 @@ static void a_key_is_destroyed_when_its_date_was_seen_twice_an_hour_apart(void) 
     kms_close(kms);
 }
 
-static void a_key_can_be_cancelled_between_the_sightings(void) {
+static void a_key_can_be_cancelled_between_the_confirmations(void) {
     manual_clock clock = {NEW_YEAR_2025};
     kms_t *kms = open_memory(&clock);
     key_id id = new_key(kms);
@@ -307,7 +307,7 @@ int main(void) {
     RUN(a_disabled_key_neither_encrypts_nor_decrypts);
     RUN(deletion_is_scheduled_once_and_can_be_cancelled);
     RUN(a_key_is_destroyed_when_its_date_was_seen_twice_an_hour_apart);
-    RUN(a_key_can_be_cancelled_between_the_sightings);
+    RUN(a_key_can_be_cancelled_between_the_confirmations);
     RUN(an_alias_is_refused_where_a_key_id_is_wanted);
     RUN(an_unknown_alias_is_not_found);
     RUN(an_unknown_key_is_not_found);

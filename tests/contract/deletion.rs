@@ -1,4 +1,4 @@
-//! A key is destroyed only after its date, only after two sightings an hour apart, and only if nobody cancelled.
+//! A key is destroyed only after its date, only after two confirmations an hour apart, and only if nobody cancelled.
 
 use kms::{EventKind, KeyState, Status};
 
@@ -40,7 +40,7 @@ fn a_waiting_period_outside_7_to_366_days_is_refused() {
 }
 
 #[test]
-fn a_due_deletion_needs_two_sightings_an_hour_apart() {
+fn a_due_deletion_needs_two_confirmations_an_hour_apart() {
     let kms = memory();
     let id = kms.plain_key();
     let blob = kms.encrypt(&id, b"x", &[]).unwrap();
@@ -50,7 +50,7 @@ fn a_due_deletion_needs_two_sightings_an_hour_apart() {
     assert!(kms.events(EventKind::DeletionDue).is_empty(), "not due yet");
     for ms in [0, 1, HOUR_MS / 2, HOUR_MS - 1] {
         kms.at(7 * DAY_MS + ms);
-        assert_eq!(kms.tick().unwrap().destroyed, 0, "{ms} ms after the first sighting");
+        assert_eq!(kms.tick().unwrap().destroyed, 0, "{ms} ms after the first confirmation");
         assert_eq!(kms.key(&id).state, KeyState::PendingDeletion);
     }
     assert_eq!(kms.events(EventKind::DeletionDue).len(), 1);
@@ -68,7 +68,7 @@ fn a_due_deletion_needs_two_sightings_an_hour_apart() {
 }
 
 #[test]
-fn years_late_is_still_only_the_first_sighting() {
+fn years_late_is_still_only_the_first_confirmation() {
     let kms = memory();
     let id = kms.plain_key();
     kms.schedule_key_deletion(&id, 7).unwrap();
@@ -80,7 +80,7 @@ fn years_late_is_still_only_the_first_sighting() {
 }
 
 #[test]
-fn a_deletion_cancelled_between_the_sightings_does_not_happen() {
+fn a_deletion_cancelled_between_the_confirmations_does_not_happen() {
     let kms = memory();
     let id = kms.plain_key();
     let blob = kms.encrypt(&id, b"x", &[]).unwrap();
@@ -96,7 +96,7 @@ fn a_deletion_cancelled_between_the_sightings_does_not_happen() {
 }
 
 #[test]
-fn scheduling_again_after_a_cancelled_deletion_needs_two_new_sightings() {
+fn scheduling_again_after_a_cancelled_deletion_needs_two_new_confirmations() {
     let kms = memory();
     let id = kms.plain_key();
     kms.schedule_key_deletion(&id, 7).unwrap();
@@ -105,7 +105,7 @@ fn scheduling_again_after_a_cancelled_deletion_needs_two_new_sightings() {
     kms.cancel_key_deletion(&id).unwrap();
     kms.schedule_key_deletion(&id, 7).unwrap();
     kms.at(14 * DAY_MS);
-    assert_eq!(kms.tick().unwrap().destroyed, 0, "the old sighting belongs to the old deletion");
+    assert_eq!(kms.tick().unwrap().destroyed, 0, "the old confirmation belongs to the old deletion");
     kms.at(14 * DAY_MS + HOUR_MS);
     assert_eq!(kms.tick().unwrap().destroyed, 1);
 }
@@ -116,7 +116,7 @@ fn a_clock_forward_and_back_destroys_nothing_before_the_date() {
     let id = kms.plain_key();
     kms.schedule_key_deletion(&id, 30).unwrap();
     kms.at(400 * DAY_MS);
-    assert_eq!(kms.tick().unwrap().destroyed, 0, "a first sighting, by a wrong clock");
+    assert_eq!(kms.tick().unwrap().destroyed, 0, "a first confirmation, by a wrong clock");
     kms.at(DAY_MS);
     assert_eq!(kms.tick().unwrap().destroyed, 0, "a look that finds the key not due erases it");
     kms.at(400 * DAY_MS + 2 * HOUR_MS);
@@ -139,7 +139,7 @@ fn an_hour_that_the_clock_took_back_does_not_count() {
     kms.tick().unwrap();
     for ms in [0, HOUR_MS, 2 * HOUR_MS] {
         kms.at(7 * DAY_MS + ms);
-        assert_eq!(kms.tick().unwrap().destroyed, 0, "no hour after the first sighting");
+        assert_eq!(kms.tick().unwrap().destroyed, 0, "no hour after the first confirmation");
     }
     assert_eq!(kms.key(&id).state, KeyState::PendingDeletion);
     kms.at(7 * DAY_MS + 4 * HOUR_MS);
@@ -150,7 +150,7 @@ fn an_hour_that_the_clock_took_back_does_not_count() {
 }
 
 #[test]
-fn the_first_sighting_outlives_the_handle() {
+fn the_first_confirmation_outlives_the_handle() {
     let (_folder, path) = place();
     let clock = kms::ManualClock::at(T0);
     let first = open(&path, &clock, |o| o);

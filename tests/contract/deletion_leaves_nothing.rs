@@ -107,7 +107,7 @@ fn expired_material_leaves_no_sealed_byte_behind() {
     let before = sealed(&path, &id);
     kms.at(DAY_MS);
     kms.tick().unwrap();
-    assert_eq!(found(&folder, &before), 1, "a first sighting erases nothing");
+    assert_eq!(found(&folder, &before), 1, "a first confirmation erases nothing");
     kms.at(DAY_MS + HOUR_MS);
     kms.tick().unwrap();
     assert_eq!((sealed(&path, &id).len(), found(&folder, &before)), (0, 0));

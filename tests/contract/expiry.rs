@@ -123,7 +123,7 @@ fn a_cancelled_deletion_returns_the_material_once_the_clock_is_corrected() {
 }
 
 #[test]
-fn expired_material_is_refused_at_once_and_erased_after_two_sightings() {
+fn expired_material_is_refused_at_once_and_erased_after_two_confirmations() {
     let kms = memory();
     let id = kms.external_key();
     kms.import_raw_key_material(&id, &MATERIAL, at(DAY_MS)).unwrap();

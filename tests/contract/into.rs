@@ -88,7 +88,7 @@ fn a_context_that_is_asked_for_binds_as_one_that_is_given() {
     let entries = [("z", "1"), ("a", "2")];
     let asked = Cell::new(0);
     let give = |needed| Ok(vec![0; needed]);
-    let context = |take: kms::internal::Take<'_>| {
+    let context = |take: kms::internal::ContextSink<'_>| {
         asked.set(asked.get() + 1);
         take(&entries)
     };
@@ -96,9 +96,9 @@ fn a_context_that_is_asked_for_binds_as_one_that_is_given() {
         if overdue {
             kms.clock.advance_seconds(2 * DAY);
         }
-        let blob = kms.encrypt_asking(&id, b"text", context, give).unwrap();
+        let blob = kms.encrypt_with_lazy_context(&id, b"text", context, give).unwrap();
         assert_eq!(&*kms.decrypt(&blob, &entries).unwrap(), b"text");
-        assert_eq!(kms.decrypt_asking(&blob, context, give).unwrap(), b"text");
+        assert_eq!(kms.decrypt_with_lazy_context(&blob, context, give).unwrap(), b"text");
         assert!(asked.replace(0) >= 2, "the context was not asked for");
         assert_eq!(kms.decrypt(&blob, &[]).unwrap_err().status(), Status::AuthenticationFailed);
     }
@@ -110,11 +110,11 @@ fn a_context_that_gives_nothing_is_empty_and_its_error_is_that_of_the_call() {
     let id = kms.plain_key();
     let give = |needed| Ok(vec![0; needed]);
     kms.encrypt(&id, b"before", &[("tenant", "42")]).unwrap();
-    let blob = kms.encrypt_asking(&id, b"text", |_| Ok(()), give).unwrap();
+    let blob = kms.encrypt_with_lazy_context(&id, b"text", |_| Ok(()), give).unwrap();
     assert_eq!(&*kms.decrypt(&blob, &[]).unwrap(), b"text", "the context of the message before was used");
-    let refuse = |_: kms::internal::Take<'_>| Err(Status::InvalidArgument.error("no text"));
-    let error = kms.encrypt_asking(&id, b"text", refuse, give).unwrap_err();
+    let refuse = |_: kms::internal::ContextSink<'_>| Err(Status::InvalidArgument.error("no text"));
+    let error = kms.encrypt_with_lazy_context(&id, b"text", refuse, give).unwrap_err();
     assert_eq!((error.status(), error.to_string().as_str()), (Status::InvalidArgument, "no text"));
-    let error = kms.decrypt_asking(&blob, |take| take(&[("", "")]), give).unwrap_err();
+    let error = kms.decrypt_with_lazy_context(&blob, |take| take(&[("", "")]), give).unwrap_err();
     assert_eq!(error.status(), Status::InvalidArgument);
 }

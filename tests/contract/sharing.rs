@@ -110,7 +110,7 @@ fn a_change_by_one_handle_is_seen_on_the_next_call_of_another() {
 }
 
 #[test]
-fn two_looks_by_two_handles_are_two_sightings() {
+fn two_looks_by_two_handles_are_two_confirmations() {
     let (_folder, path) = place();
     let clock = ManualClock::at(T0);
     let (one, two) = (open(&path, &clock, |o| o), open(&path, &clock, |o| o));

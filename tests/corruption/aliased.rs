@@ -39,10 +39,10 @@ pub fn opened(place: &Place) -> (Keystore, ManualClock) {
 pub fn destroy(kms: &Keystore, clock: &ManualClock, id: &str) -> Result<(), Status> {
     let scheduled = kms.schedule_key_deletion(id, 7);
     clock.advance_seconds(8 * 86_400);
-    let sighted = kms.tick();
+    let confirmed = kms.tick();
     clock.advance_seconds(3600);
     let done = kms.tick();
-    scheduled.and(sighted.map(drop)).and(done.map(drop)).map_err(|error| error.status())
+    scheduled.and(confirmed.map(drop)).and(done.map(drop)).map_err(|error| error.status())
 }
 
 /// What an alias names, for those who look at it and for those who use it.

@@ -1,9 +1,10 @@
 //! The boundaries inside `src/` hold: who imports whom, where `unsafe`, OpenSSL and locks may be named. Its
-//! error texts have one form.
+//! error texts have one form, and no two types one name.
 //!
 //! Unit tests (`tests.rs`) are free. `lib.rs` is the map and imports everything.
 
 mod lexer;
+mod names;
 mod paths;
 mod rules;
 mod texts;
@@ -41,6 +42,20 @@ fn error_texts_name_the_thing_and_the_next_step() {
     });
     assert!(count > 100, "only {count} texts were found");
     assert!(broken.is_empty(), "\n{}", broken.join("\n"));
+}
+
+#[test]
+fn no_two_types_have_one_name() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut names = names::Names::default();
+    visit(&src, &mut |path| {
+        let name = path.strip_prefix(&src).unwrap().to_str().unwrap();
+        if rules::is_checked(name) {
+            names.add(name, &fs::read_to_string(path).unwrap());
+        }
+    });
+    assert!(names.len() > 100, "only {} types were found", names.len());
+    assert!(names.broken().is_empty(), "\n{}", names.broken().join("\n"));
 }
 
 fn visit(folder: &Path, found: &mut impl FnMut(&Path)) {

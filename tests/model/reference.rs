@@ -30,7 +30,7 @@ pub struct Version {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Deadline {
     pub date: Millis,
-    pub sighted: Option<Millis>,
+    pub confirmed: Option<Millis>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -197,21 +197,21 @@ impl Key {
 
 impl Deadline {
     fn at(date: Millis) -> Self {
-        Self { date, sighted: None }
+        Self { date, confirmed: None }
     }
 
     /// One look; true when the date was seen twice, an hour apart.
     fn look(&mut self, now: Millis, rules: &Rules) -> bool {
         if now < self.date {
-            self.sighted = None;
+            self.confirmed = None;
             return false;
         }
-        match self.sighted {
+        match self.confirmed {
             None => {
-                self.sighted = Some(now);
-                rules.sightings_apart == 0
+                self.confirmed = Some(now);
+                rules.confirmations_apart == 0
             }
-            Some(first) => now - first >= rules.sightings_apart,
+            Some(first) => now - first >= rules.confirmations_apart,
         }
     }
 }

@@ -140,7 +140,7 @@ pub struct Rules {
     /// Seconds.
     pub interval: RangeInclusive<i64>,
     pub deletion_window_days: RangeInclusive<i64>,
-    pub sightings_apart: Millis,
+    pub confirmations_apart: Millis,
     pub tags: usize,
     pub description_characters: usize,
     pub context_bytes: usize,
@@ -163,7 +163,7 @@ impl Default for Rules {
             matrix: MATRIX,
             interval: 1..=3650 * 86_400,
             deletion_window_days: 7..=366,
-            sightings_apart: HOUR,
+            confirmations_apart: HOUR,
             tags: 10,
             description_characters: 8192,
             context_bytes: 8192,

@@ -66,7 +66,7 @@ impl<'a, 'py> Asked<'a, 'py> {
     }
 
     #[inline]
-    pub fn give(&self, take: kms::internal::Take<'_>) -> kms::Result<()> {
+    pub fn give(&self, take: kms::internal::ContextSink<'_>) -> kms::Result<()> {
         match &self.mapping {
             Mapping::None => take(&[]),
             Mapping::Dict(dict) => give_texts(dict, take, not_text).unwrap_or_else(|exception| self.refuse(exception)),

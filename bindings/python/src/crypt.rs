@@ -52,7 +52,7 @@ stored, and decrypt needs the same. Raises `KeyNotFound`, `AliasNotFound`, `Reje
         } else {
             let asked = Asked::of(context, keystore.calls_python)?;
             let give = |needed| NewBytes::new(py, needed);
-            if let Some(done) = quick(|| kms.encrypt_asking(key, input, |take| asked.give(take), give)) {
+            if let Some(done) = quick(|| kms.encrypt_with_lazy_context(key, input, |take| asked.give(take), give)) {
                 let sealed = done.map_err(|failure| asked.explain(failure.raise(py)))?;
                 return Ok(sealed.finish(py));
             }
@@ -97,7 +97,7 @@ libkms.errors.AuthenticationFailed: authentication failed: wrong context or key,
         } else {
             let asked = Asked::of(context, keystore.calls_python)?;
             let give = |needed| NewBytes::new(py, needed);
-            if let Some(done) = quick(|| kms.decrypt_asking(input, |take| asked.give(take), give)) {
+            if let Some(done) = quick(|| kms.decrypt_with_lazy_context(input, |take| asked.give(take), give)) {
                 let opened = done.map_err(|failure| asked.explain(failure.raise(py)))?;
                 return Ok(opened.finish(py));
             }

@@ -173,7 +173,7 @@ impl<'py> Iterator for Items<'_, 'py> {
 #[inline]
 pub fn give_texts(
     dict: &Bound<'_, PyDict>,
-    take: kms::internal::Take<'_>,
+    take: kms::internal::ContextSink<'_>,
     refuse: fn() -> PyErr,
 ) -> Result<kms::Result<()>, PyErr> {
     let (py, mut items, mut pairs) = (dict.py(), Items::of(dict), SmallVec::<[(&str, &str); 4]>::new());

@@ -1,5 +1,5 @@
 use super::*;
-use crate::crypto::context::{Aad, Context, Source};
+use crate::crypto::context::{Aad, Context, ContextSource};
 use crate::crypto::xaes::alone::{Opener, Sealer};
 use crate::crypto::xaes::{Input, Shared};
 

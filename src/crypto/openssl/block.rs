@@ -1,7 +1,7 @@
 //! AES-256 of single blocks.
 
 use super::call::{check, wrong_length};
-use super::contexts::Cipher;
+use super::contexts::CipherContext;
 use super::ffi;
 use super::library::init;
 use crate::error::Result;
@@ -9,12 +9,12 @@ use crate::error::Result;
 const BLOCK: usize = 16;
 
 /// AES-256 of single blocks (FIPS 197), for deriving keys.
-pub struct Block(Cipher);
+pub struct Block(CipherContext);
 
 impl Block {
     /// A context without a key; encrypting before `set_key` is `Internal`.
     pub fn new() -> Result<Self> {
-        let cipher = Cipher::new(init()?.ecb)?;
+        let cipher = CipherContext::new(init()?.ecb)?;
         // SAFETY: a live context.
         check(unsafe { ffi::EVP_CIPHER_CTX_set_padding(cipher.ptr(), 0) }, "EVP_CIPHER_CTX_set_padding")?;
         Ok(Self(cipher))

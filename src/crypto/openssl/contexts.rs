@@ -17,12 +17,12 @@ pub(super) const MAX_UPDATE: usize = if cfg!(miri) {
 };
 
 /// An EVP_CIPHER_CTX: made, wiped and freed.
-pub(super) struct Cipher(NonNull<EVP_CIPHER_CTX>);
+pub(super) struct CipherContext(NonNull<EVP_CIPHER_CTX>);
 
 // SAFETY: a context is plain memory without ties to its thread; it isn't Sync, and every use takes `&mut`.
-unsafe impl Send for Cipher {}
+unsafe impl Send for CipherContext {}
 
-impl Cipher {
+impl CipherContext {
     pub(super) fn new(algorithm: NonNull<EVP_CIPHER>) -> Result<Self> {
         // SAFETY: takes nothing.
         let cipher = Self(made(unsafe { ffi::EVP_CIPHER_CTX_new() }, "EVP_CIPHER_CTX_new")?);
@@ -92,7 +92,7 @@ impl Cipher {
     }
 }
 
-impl Drop for Cipher {
+impl Drop for CipherContext {
     fn drop(&mut self) {
         // SAFETY: made by EVP_CIPHER_CTX_new, freed once.
         unsafe { ffi::EVP_CIPHER_CTX_free(self.ptr()) };
@@ -104,7 +104,7 @@ pub(super) type Update = unsafe extern "C" fn(*mut EVP_CIPHER_CTX, *mut u8, *mut
 /// An EVP_MAC_CTX: made, wiped and freed.
 pub(super) struct Mac(pub(super) NonNull<EVP_MAC_CTX>);
 
-// SAFETY: as for `Cipher`.
+// SAFETY: as for `CipherContext`.
 unsafe impl Send for Mac {}
 
 impl Mac {

@@ -6,7 +6,7 @@ use std::ptr;
 use zeroize::Zeroize;
 
 use super::call::{PARAM_OCTET_STRING, check, param, wrong_length};
-use super::contexts::Cipher;
+use super::contexts::CipherContext;
 use super::ffi;
 use super::library::init;
 use crate::error::{Result, Status};
@@ -17,7 +17,7 @@ const BLOCK: usize = 16;
 
 /// AES-256-GCM (NIST SP 800-38D) with 12-byte nonces and 16-byte tags. One context seals and opens: the key schedule
 /// is the same, and a change of direction costs nothing.
-pub struct Gcm(Cipher);
+pub struct Gcm(CipherContext);
 
 /// What a message starts with. A new key is given along with the nonce, because each call of libcrypto costs.
 #[derive(Clone, Copy)]
@@ -43,7 +43,7 @@ impl Start<'_> {
 impl Gcm {
     /// A context without a key; sealing or opening before it was given one is `Internal`.
     pub fn new() -> Result<Self> {
-        Ok(Self(Cipher::new(init()?.gcm)?))
+        Ok(Self(CipherContext::new(init()?.gcm)?))
     }
 
     #[cfg(test)]

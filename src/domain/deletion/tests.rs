@@ -78,32 +78,32 @@ fn a_boot_clock_that_steps_back_neither_adds_nor_is_stored() {
 fn a_confirmed_date_destroys_nothing_before_the_period_is_counted() {
     let mut deletion = week();
     assert_eq!(
-        deletion.look(&at(8 * DAY_MS, BOOT, 500 + 7 * DAY_MS - 1)),
+        deletion.status(&at(8 * DAY_MS, BOOT, 500 + 7 * DAY_MS - 1)),
         DeadlineStatus::Wait,
         "no first confirmation"
     );
-    deletion.sighting = Some(at(7 * DAY_MS, BOOT, HOUR));
-    assert_eq!(deletion.look(&at(8 * DAY_MS, BOOT, 500 + 7 * DAY_MS - 1)), DeadlineStatus::Wait);
-    assert_eq!(deletion.look(&at(8 * DAY_MS, BOOT, 500 + 7 * DAY_MS)), DeadlineStatus::Act);
+    deletion.confirmation = Some(at(7 * DAY_MS, BOOT, HOUR));
+    assert_eq!(deletion.status(&at(8 * DAY_MS, BOOT, 500 + 7 * DAY_MS - 1)), DeadlineStatus::Wait);
+    assert_eq!(deletion.status(&at(8 * DAY_MS, BOOT, 500 + 7 * DAY_MS)), DeadlineStatus::Act);
 }
 
 #[test]
 fn a_counted_period_destroys_nothing_before_the_date_is_confirmed() {
     let mut deletion = week();
     deletion.count(&at(0, BOOT, 500 + 400 * DAY_MS));
-    assert_eq!(deletion.look(&at(7 * DAY_MS - 1, BOOT, 500 + 400 * DAY_MS)), DeadlineStatus::Wait);
-    assert_eq!(deletion.look(&at(7 * DAY_MS, BOOT, 500 + 400 * DAY_MS)), DeadlineStatus::Sighted);
+    assert_eq!(deletion.status(&at(7 * DAY_MS - 1, BOOT, 500 + 400 * DAY_MS)), DeadlineStatus::Wait);
+    assert_eq!(deletion.status(&at(7 * DAY_MS, BOOT, 500 + 400 * DAY_MS)), DeadlineStatus::Confirmed);
 }
 
 #[test]
 fn a_deletion_of_format_1_waits_the_shortest_period_from_the_first_look() {
     let first = at(100 * DAY_MS, BOOT, DAY_MS);
-    let mut deletion = Deletion { date: Time::from_millis(0), sighting: Some(at(0, BOOT, 0)), waiting: None };
-    assert_eq!(deletion.look(&first), DeadlineStatus::Wait);
+    let mut deletion = Deletion { date: Time::from_millis(0), confirmation: Some(at(0, BOOT, 0)), waiting: None };
+    assert_eq!(deletion.status(&first), DeadlineStatus::Wait);
     assert!(deletion.counts(&first));
     deletion.count(&first);
-    assert_eq!(deletion.look(&at(200 * DAY_MS, BOOT, 8 * DAY_MS - 1)), DeadlineStatus::Wait);
-    assert_eq!(deletion.look(&at(200 * DAY_MS, BOOT, 8 * DAY_MS)), DeadlineStatus::Act);
+    assert_eq!(deletion.status(&at(200 * DAY_MS, BOOT, 8 * DAY_MS - 1)), DeadlineStatus::Wait);
+    assert_eq!(deletion.status(&at(200 * DAY_MS, BOOT, 8 * DAY_MS)), DeadlineStatus::Act);
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn a_look_is_due_each_hour_until_the_period_is_counted() {
     assert_eq!(deletion.next_look(), Time::from_millis(5 * DAY_MS + 500), "the last 500 ms");
     deletion.count(&at(5 * DAY_MS + 500, BOOT, 500 + 7 * DAY_MS));
     assert_eq!(deletion.next_look(), Time::from_millis(7 * DAY_MS), "counted: the date is next");
-    deletion.sighting = Some(at(7 * DAY_MS, BOOT, 9 * DAY_MS));
+    deletion.confirmation = Some(at(7 * DAY_MS, BOOT, 9 * DAY_MS));
     assert_eq!(deletion.next_look(), Time::from_millis(7 * DAY_MS + HOUR));
 }
 
@@ -133,7 +133,7 @@ fn no_clock_value_overflows() {
         for second in [i64::MIN, 0, i64::MAX] {
             for boot in [BOOT, OTHER_BOOT] {
                 let now = at(second, boot, second);
-                let _ = (deletion.look(&now), deletion.counts(&now), deletion.counted_ms(&now), deletion.next_look());
+                let _ = (deletion.status(&now), deletion.counts(&now), deletion.counted_ms(&now), deletion.next_look());
                 deletion.count(&now);
             }
         }

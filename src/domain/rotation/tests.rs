@@ -75,18 +75,18 @@ fn automatic_rotation_is_derived_from_policy_and_state() {
 #[test]
 fn a_key_is_due_from_the_instant_of_next_and_only_while_enabled() {
     let mut key = key(DAY);
-    assert_eq!(key.schedule().look(Time::from_millis(DAY * 1000 - 1)), RotationStatus::NotDue);
-    assert_eq!(key.schedule().look(at(DAY)), RotationStatus::Due);
+    assert_eq!(key.schedule().status(Time::from_millis(DAY * 1000 - 1)), RotationStatus::NotDue);
+    assert_eq!(key.schedule().status(at(DAY)), RotationStatus::Due);
     key.state = KeyState::Disabled;
-    assert_eq!(key.schedule().look(at(DAY)), RotationStatus::NotDue);
+    assert_eq!(key.schedule().status(at(DAY)), RotationStatus::NotDue);
 }
 
 #[test]
 fn missed_intervals_are_one_rotation() {
     let mut key = key(DAY);
-    assert_eq!(key.schedule().look(at(100 * DAY)), RotationStatus::Due);
+    assert_eq!(key.schedule().status(at(100 * DAY)), RotationStatus::Due);
     key.promote(VersionId::from_bytes([3; 16]), at(100 * DAY));
-    assert_eq!(key.schedule().look(at(100 * DAY)), RotationStatus::NotDue, "no catch-up burst");
+    assert_eq!(key.schedule().status(at(100 * DAY)), RotationStatus::NotDue, "no catch-up burst");
     assert_eq!(key.next_rotation(), Some(at(101 * DAY)));
     assert_eq!(key.version_count(), 2);
 }
@@ -94,12 +94,12 @@ fn missed_intervals_are_one_rotation() {
 #[test]
 fn a_clock_stepped_back_rotates_nothing_early() {
     let mut key = key(90 * DAY);
-    assert_eq!(key.schedule().look(at(-365 * DAY)), RotationStatus::FutureLast);
+    assert_eq!(key.schedule().status(at(-365 * DAY)), RotationStatus::FutureLast);
     key.future_noticed = Some(at(-365 * DAY));
-    assert_eq!(key.schedule().look(at(0)), RotationStatus::NoteVoid, "the clock is right again");
+    assert_eq!(key.schedule().status(at(0)), RotationStatus::NoteVoid, "the clock is right again");
     key.future_noticed = None;
-    assert_eq!(key.schedule().look(at(89 * DAY)), RotationStatus::NotDue);
-    assert_eq!(key.schedule().look(at(90 * DAY)), RotationStatus::Due);
+    assert_eq!(key.schedule().status(at(89 * DAY)), RotationStatus::NotDue);
+    assert_eq!(key.schedule().status(at(90 * DAY)), RotationStatus::Due);
 }
 
 #[test]
@@ -107,10 +107,10 @@ fn a_last_rotation_in_the_future_rotates_one_interval_after_it_was_noticed() {
     let mut key = key(7 * DAY);
     let glitch = at(5 * 365 * DAY);
     key.promote(VersionId::from_bytes([3; 16]), glitch);
-    assert_eq!(key.schedule().look(at(10 * DAY)), RotationStatus::FutureLast);
+    assert_eq!(key.schedule().status(at(10 * DAY)), RotationStatus::FutureLast);
     key.future_noticed = Some(at(10 * DAY));
-    assert_eq!(key.schedule().look(at(16 * DAY)), RotationStatus::NotDue);
-    assert_eq!(key.schedule().look(at(17 * DAY)), RotationStatus::Due);
+    assert_eq!(key.schedule().status(at(16 * DAY)), RotationStatus::NotDue);
+    assert_eq!(key.schedule().status(at(17 * DAY)), RotationStatus::Due);
     assert_eq!(key.next_look(), Some(at(17 * DAY)), "the ticker is told so");
 }
 
@@ -119,8 +119,8 @@ fn a_last_rotation_a_little_in_the_future_rotates_one_interval_after_it_was_noti
     let mut key = key(60);
     key.promote(VersionId::from_bytes([3; 16]), at(10));
     key.future_noticed = Some(at(0));
-    assert_eq!(key.schedule().look(at(59)), RotationStatus::NotDue);
-    assert_eq!(key.schedule().look(at(60)), RotationStatus::Due);
+    assert_eq!(key.schedule().status(at(59)), RotationStatus::NotDue);
+    assert_eq!(key.schedule().status(at(60)), RotationStatus::Due);
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn no_clock_value_overflows() {
         for noticed in [None, Some(Time::from_millis(millis)), Some(Time::from_millis(i64::MIN))] {
             key.future_noticed = noticed;
             for now in [i64::MIN, 0, i64::MAX] {
-                let _ = key.schedule().look(Time::from_millis(now));
+                let _ = key.schedule().status(Time::from_millis(now));
             }
         }
     }

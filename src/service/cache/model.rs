@@ -22,7 +22,7 @@ const READ_LATE: &str = "KMS_FAULT_WORD_READ_LATE";
 
 /// The store of one key whose revision is the number of changes.
 struct Disk {
-    rows: Mutex<Rows>,
+    rows: Mutex<ModelRows>,
     word: Word,
     turn: AtomicU64,
 }
@@ -33,7 +33,7 @@ impl Disk {
     }
 }
 
-struct Rows {
+struct ModelRows {
     generation: i64,
     revision: i64,
 }
@@ -45,7 +45,7 @@ struct Handle {
     cache: Cache,
 }
 
-impl Changes for Rows {
+impl Changes for ModelRows {
     fn history(&self) -> u64 {
         0
     }
@@ -67,7 +67,7 @@ impl Changes for Rows {
     }
 }
 
-impl Source for Handle {
+impl ChangeSource for Handle {
     fn word(&self) -> u64 {
         self.disk.take_turn();
         self.disk.word.load()
@@ -87,7 +87,7 @@ fn id() -> KeyId {
     KeyId::from_bytes([7; 16])
 }
 
-fn stored(rows: &Rows) -> Stored {
+fn stored(rows: &ModelRows) -> Stored {
     let key = Key::new(id(), Origin::External, String::new(), None, Time::from_millis(0));
     Stored { row: 1, revision: rows.revision, generation: rows.generation, versions: [0; 32], tags: None, key }
 }
@@ -135,7 +135,7 @@ impl Handle {
 
 /// Our handle, with the key in memory, and another process's.
 fn scene() -> (Arc<Handle>, Arc<Handle>) {
-    let rows = Mutex::new(Rows { generation: 1, revision: 1 });
+    let rows = Mutex::new(ModelRows { generation: 1, revision: 1 });
     let disk = Arc::new(Disk { rows, word: Word::private(100).unwrap(), turn: AtomicU64::new(0) });
     let (ours, theirs) = (Handle::new(&disk), Handle::new(&disk));
     assert_eq!(ours.revision(), 1);

@@ -11,14 +11,14 @@ use crate::error::Result;
 use crate::service::Core;
 
 /// PageNumber from 1, PageSize 1 to 100, 10 by default.
-struct Page {
+struct PageRequest {
     number: usize,
     size: usize,
     seen: usize,
     rows: Vec<Value>,
 }
 
-impl Page {
+impl PageRequest {
     fn of(request: &mut Request) -> Result<Self> {
         let mut take = |name: &str, default: i64, most: i64| match request.optional_integer(name)?.unwrap_or(default) {
             number if (1..=most).contains(&number) => usize::try_from(number).map_err(|_| invalid(name)),
@@ -94,7 +94,7 @@ impl Filters {
 }
 
 pub fn list_keys(kms: &Keystore, request: &mut Request) -> Result<Response> {
-    let mut page = Page::of(request)?;
+    let mut page = PageRequest::of(request)?;
     let filters = Filters::of(request)?;
     request.finish()?;
     kms.list_keys(None, usize::MAX, |key| {
@@ -108,7 +108,7 @@ pub fn list_keys(kms: &Keystore, request: &mut Request) -> Result<Response> {
 
 pub fn list_key_versions(kms: &Keystore, request: &mut Request) -> Result<Response> {
     let key = request.text("KeyId")?;
-    let mut page = Page::of(request)?;
+    let mut page = PageRequest::of(request)?;
     request.finish()?;
     let id = kms.describe_key(key.as_str())?.id;
     kms.list_key_versions(key.as_str(), None, usize::MAX, |found, _| {
@@ -119,7 +119,7 @@ pub fn list_key_versions(kms: &Keystore, request: &mut Request) -> Result<Respon
 }
 
 fn aliases(kms: &Keystore, request: &mut Request, key: Option<&str>) -> Result<Response> {
-    let mut page = Page::of(request)?;
+    let mut page = PageRequest::of(request)?;
     request.finish()?;
     kms.list_aliases(key, None, usize::MAX, |alias, id| {
         page.add(|| json!({ "KeyId": id.to_string(), "AliasName": alias, "AliasArn": arn::of_alias(alias) }));

@@ -124,20 +124,20 @@ impl Shape {
 const VALUE_BYTES: usize = 256;
 
 /// A key of an object.
-struct Key(String);
+struct FieldName(String);
 
-impl<'de> Deserialize<'de> for Key {
+impl<'de> Deserialize<'de> for FieldName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         struct Text;
         impl Visitor<'_> for Text {
-            type Value = Key;
+            type Value = FieldName;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a key")
             }
 
-            fn visit_str<E: serde::de::Error>(self, key: &str) -> std::result::Result<Key, E> {
-                memory::text(key).map(Key).map_err(|_| E::custom(memory::TEXT))
+            fn visit_str<E: serde::de::Error>(self, key: &str) -> std::result::Result<FieldName, E> {
+                memory::text(key).map(FieldName).map_err(|_| E::custom(memory::TEXT))
             }
         }
         deserializer.deserialize_str(Text)
@@ -196,7 +196,7 @@ impl<'de> Visitor<'de> for UniqueVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Value, A::Error> {
         let mut object = Map::new();
-        while let Some((Key(key), Unique(value))) = map.next_entry::<Key, Unique>()? {
+        while let Some((FieldName(key), Unique(value))) = map.next_entry::<FieldName, Unique>()? {
             if object.insert(key, value).is_some() {
                 return Err(A::Error::custom("a key is given twice"));
             }

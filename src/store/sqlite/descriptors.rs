@@ -23,7 +23,7 @@ use crate::sys::sync::GlobalLock;
 pub struct LockFile(u64);
 
 #[derive(Debug)]
-struct Lock {
+struct LockDescriptor {
     serial: u64,
     epoch: u64,
     users: usize,
@@ -56,7 +56,7 @@ struct Journal {
 
 #[derive(Debug)]
 struct Table {
-    locks: Vec<Lock>,
+    locks: Vec<LockDescriptor>,
     opened: Vec<Opened>,
 }
 
@@ -86,7 +86,7 @@ impl LockFile {
             }
             let serial = NEXT_SERIAL.fetch_add(1, Ordering::Relaxed);
             let closed_in_child = ClosedInChild::register(&file)?;
-            table.locks.push(Lock { serial, epoch, users: 1, file, _closed_in_child: closed_in_child });
+            table.locks.push(LockDescriptor { serial, epoch, users: 1, file, _closed_in_child: closed_in_child });
             Ok(Self(serial))
         })
     }
@@ -126,7 +126,7 @@ impl Table {
     }
 }
 
-impl Lock {
+impl LockDescriptor {
     fn is_usable(&self, epoch: u64) -> bool {
         self.epoch == epoch && self.file.verified().is_ok()
     }

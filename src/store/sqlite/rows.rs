@@ -40,7 +40,7 @@ pub(super) const CREATED_IN_FUTURE: &str =
     "SELECT row FROM key WHERE state = 1 AND interval_s IS NOT NULL AND future_noticed IS NULL
                    AND primary_created > ? LIMIT ?";
 // With UNION, which wants an order, it would be two scans.
-pub(super) const SIGHTED_TOO_EARLY: &str = "SELECT row FROM key WHERE sighted_wall IS NOT NULL AND delete_date > ?1
+pub(super) const CONFIRMED_TOO_EARLY: &str = "SELECT row FROM key WHERE sighted_wall IS NOT NULL AND delete_date > ?1
                    UNION ALL SELECT row FROM key WHERE expiry_sighted_wall IS NOT NULL AND import_expires > ?1 LIMIT ?2";
 pub(super) const COUNTED_IN_FUTURE: &str =
     "SELECT row FROM key WHERE counted_wall IS NOT NULL AND counted_wall > ? ORDER BY counted_wall LIMIT ?";
@@ -189,8 +189,8 @@ fn sql_of(index: KeyIndex) -> (&'static str, &'static str, &'static str) {
         KeyIndex::Newest => {
             ("key_newest", "primary_created", "state = 1 AND interval_s IS NOT NULL AND future_noticed IS NULL")
         }
-        KeyIndex::Sighted => ("key_sighted", "delete_date", "sighted_wall IS NOT NULL"),
-        KeyIndex::ExpirySighted => ("key_expiry_sighted", "import_expires", "expiry_sighted_wall IS NOT NULL"),
+        KeyIndex::Confirmed => ("key_sighted", "delete_date", "sighted_wall IS NOT NULL"),
+        KeyIndex::ExpiryConfirmed => ("key_expiry_sighted", "import_expires", "expiry_sighted_wall IS NOT NULL"),
         KeyIndex::Counted => ("key_counted", "counted_wall", "counted_wall IS NOT NULL"),
     }
 }
@@ -422,8 +422,8 @@ impl Backend for Sqlite {
         self.all(CREATED_IN_FUTURE, params![now, count(limit)], first)
     }
 
-    fn sighted_too_early(&mut self, now: i64, limit: usize) -> Result<Vec<i64>> {
-        self.all(SIGHTED_TOO_EARLY, params![now, count(limit)], first)
+    fn confirmed_too_early(&mut self, now: i64, limit: usize) -> Result<Vec<i64>> {
+        self.all(CONFIRMED_TOO_EARLY, params![now, count(limit)], first)
     }
 
     fn counted_in_future(&mut self, now: i64, limit: usize) -> Result<Vec<i64>> {

@@ -59,7 +59,7 @@ fn what_is_asked_of_all_keys_is_answered_by_indexes_alone() {
         rows::DUE,
         rows::NEXT_LOOK_AFTER,
         rows::CREATED_IN_FUTURE,
-        rows::SIGHTED_TOO_EARLY,
+        rows::CONFIRMED_TOO_EARLY,
         rows::COUNTED_IN_FUTURE,
         rows::CHANGED_SINCE,
         rows::LATER_MATERIAL,

@@ -97,7 +97,8 @@ fn a_tree_holds_what_a_map_holds() {
 #[test]
 fn the_order_of_changes_leaves_no_trace() {
     let mut numbers = Numbers(3);
-    let entries: Vec<Entry> = (0..200).map(|_| (name(Tree::Ids, &mut numbers), numbers.digest(Tree::Ids))).collect();
+    let entries: Vec<TreeEntry> =
+        (0..200).map(|_| (name(Tree::Ids, &mut numbers), numbers.digest(Tree::Ids))).collect();
     let distinct: BTreeMap<Vec<u8>, Digest> = entries.into_iter().collect();
     let root = |entries: Vec<(&Vec<u8>, &Digest)>, at_once: bool| {
         let (mut store, mut nodes, mut roots) = (Store::new(), Nodes::default(), Roots::default());

@@ -14,7 +14,7 @@ impl Model {
             let expiry = key.imported.as_ref().and_then(|imported| imported.expiry);
             for deadline in key.deletion.iter().chain(expiry.iter()) {
                 dates.push(deadline.date);
-                dates.extend(deadline.sighted.map(|first| first + self.rules.sightings_apart));
+                dates.extend(deadline.confirmed.map(|first| first + self.rules.confirmations_apart));
             }
         }
         dates
