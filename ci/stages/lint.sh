@@ -9,7 +9,7 @@ use_test_build
 
 formatted() {
     local manifest
-    for manifest in Cargo.toml xtask/Cargo.toml tools/openssl-build/Cargo.toml fuzz/Cargo.toml bindings/python/Cargo.toml; do
+    for manifest in Cargo.toml xtask/Cargo.toml cli/Cargo.toml tools/openssl-build/Cargo.toml fuzz/Cargo.toml bindings/python/Cargo.toml; do
         cargo fmt --check --manifest-path "$manifest" || return 1
     done
 }
@@ -28,6 +28,6 @@ attempt "shellcheck" shell_checked
 attempt "dependencies come from crates.io" from_crates_io
 all_passed
 cargo clippy --locked --all-targets -- -D warnings
-cargo clippy --locked --package xtask -- -D warnings
+cargo clippy --locked --package xtask --package kms-cli --all-targets -- -D warnings
 RUSTDOCFLAGS="-D warnings --cfg kms_faults" cargo doc --locked --no-deps --lib
 count 3 0

@@ -1,0 +1,109 @@
+//! Arguments of the commands on the keystore as a whole.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::Reviewed;
+
+#[derive(Args, Debug)]
+pub struct Init {
+    /// Do not write ./kms.toml
+    #[arg(long)]
+    pub no_config: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct StatusArgs {
+    /// Exit with 1 if something needs attention
+    #[arg(long)]
+    pub check: bool,
+    /// Print metrics in the text format of Prometheus
+    #[arg(long, conflicts_with = "json")]
+    pub prometheus: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Backup {
+    /// File to write, which must not exist; `-`: standard output
+    #[arg(value_name = "FILE")]
+    pub target: PathBuf,
+    /// Open the existing backup FILE, check all of it and decrypt a probe under each key
+    #[arg(long)]
+    pub verify: bool,
+    /// Write no manifest and no checksum beside the backup
+    #[arg(long)]
+    pub bare: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Restore {
+    /// Backup to restore; `-`: standard input
+    pub backup: PathBuf,
+    /// Restore although programs have the present keystore open; their calls fail meanwhile
+    #[arg(long)]
+    pub force: bool,
+    #[command(flatten)]
+    pub reviewed: Reviewed,
+}
+
+/// A root key that is to open the keystore from now on.
+#[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("new_root"))]
+pub struct NewRoot {
+    /// File with the new root key; it is made if it does not exist
+    #[arg(long, value_name = "FILE", group = "new_root")]
+    pub new_root_key_file: Option<PathBuf>,
+    /// File with the new passphrase; without any of these: asks for it
+    #[arg(long, value_name = "FILE", group = "new_root")]
+    pub new_root_passphrase_file: Option<PathBuf>,
+    /// Descriptor to read the new passphrase from
+    #[arg(long, value_name = "N", group = "new_root")]
+    pub new_root_passphrase_fd: Option<u32>,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum RootCommand {
+    /// List what opens the keystore
+    List,
+    /// Let a further key file or passphrase open the keystore
+    Add(RootAdd),
+    /// Remove one that opens the keystore
+    Remove(RootRemove),
+    /// Replace all that open the keystore by a new one
+    Change(RootChange),
+}
+
+#[derive(Args, Debug)]
+pub struct RootAdd {
+    #[command(flatten)]
+    pub new: NewRoot,
+    /// Label, not secret, such as `recovery`
+    #[arg(long, value_name = "TEXT")]
+    pub label: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct RootRemove {
+    /// Id of the root slot, as in `kms root list`
+    pub slot: String,
+    #[command(flatten)]
+    pub reviewed: Reviewed,
+}
+
+#[derive(Args, Debug)]
+pub struct RootChange {
+    #[command(flatten)]
+    pub new: NewRoot,
+    #[command(flatten)]
+    pub reviewed: Reviewed,
+}
+
+#[derive(Args, Debug)]
+pub struct Call {
+    /// Action, such as DescribeKey; `kms call ListActions` lists all
+    pub action: String,
+    /// Parameters as a JSON object; `-`: standard input, where secrets belong
+    #[arg(default_value = "{}")]
+    pub request: String,
+}

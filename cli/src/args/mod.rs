@@ -1,0 +1,114 @@
+//! The command line: the command, and the options that every command takes.
+
+mod crypt;
+mod key;
+mod keystore;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+pub use crypt::{Datakey, Decrypt, Encrypt, Inspect, Reencrypt, Target};
+pub use key::{Alias, Create, Delete, Import, KeyCommand, KeyNames, List, Policy, Reviewed, Tag};
+pub use keystore::{Backup, Call, Init, NewRoot, Restore, RootAdd, RootCommand, RootRemove, StatusArgs};
+
+/// Operate a libkms keystore: keys that rotate on schedule, encryption, backups.
+#[derive(Parser, Debug)]
+#[command(
+    name = "kms",
+    version,
+    disable_help_subcommand = true,
+    max_term_width = 100,
+    after_help = "\
+First steps:
+  kms init                                  make a keystore in this folder; asks for a passphrase
+  kms key create cards --rotate-every 90d   make a key
+  kms encrypt notes.txt                     write notes.txt.kms
+  kms decrypt notes.txt.kms                 write notes.txt again
+  kms status                                see what needs attention
+
+More: kms help topics"
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Where the keystore is, what opens it, how results are printed.
+#[derive(Args, Debug)]
+pub struct Global {
+    /// Path of the keystore [env: KMS_KEYSTORE]
+    #[arg(short = 'k', long, global = true, value_name = "PATH", help_heading = "Keystore")]
+    pub keystore: Option<PathBuf>,
+    /// File with the root key, 32 bytes [env: KMS_ROOT_KEY_FILE]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Keystore", group = "root")]
+    pub root_key_file: Option<PathBuf>,
+    /// File with the root passphrase [env: KMS_ROOT_PASSPHRASE_FILE]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Keystore", group = "root")]
+    pub root_passphrase_file: Option<PathBuf>,
+    /// Descriptor to read the root passphrase from
+    #[arg(long, global = true, value_name = "N", help_heading = "Keystore", group = "root")]
+    pub root_passphrase_fd: Option<u32>,
+    /// Ask for the root passphrase, whatever is configured
+    #[arg(long, global = true, help_heading = "Keystore", group = "root")]
+    pub ask_passphrase: bool,
+    /// File of the anchor, which notices an older copy of the keystore [env: KMS_ANCHOR_FILE]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Keystore")]
+    pub anchor_file: Option<PathBuf>,
+    /// File of settings; default: ./kms.toml, ~/.config/kms/kms.toml, /etc/kms/kms.toml [env: KMS_CONFIG]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Keystore")]
+    pub config: Option<PathBuf>,
+    /// Print JSON, with the field names of `kms call`
+    #[arg(long, global = true, help_heading = "Output")]
+    pub json: bool,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Make a keystore, and ./kms.toml so that later commands find it
+    Init(Init),
+    /// Keys: create, list, rotate, disable, delete
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Encrypt a file or standard input
+    Encrypt(Encrypt),
+    /// Decrypt what `kms` or the library encrypted
+    Decrypt(Decrypt),
+    /// Move ciphertext to the newest version of its key, or to another key
+    Reencrypt(Reencrypt),
+    /// Show which key and version encrypted something
+    Inspect(Inspect),
+    /// Make a data key for envelope encryption
+    Datakey(Datakey),
+    /// Show what the keystore holds and what needs attention
+    Status(StatusArgs),
+    /// Check every row of the keystore
+    Verify,
+    /// Do what is due now: rotations, deletions, expiries
+    Tick,
+    /// Copy the keystore while programs use it
+    Backup(Backup),
+    /// Put a backup at the path of a keystore
+    Restore(Restore),
+    /// What opens the keystore: key files and passphrases
+    #[command(subcommand)]
+    Root(RootCommand),
+    /// Carry out an action: JSON in, JSON out
+    Call(Call),
+    /// Print the completions of a shell
+    Completions {
+        /// bash, zsh, fish, elvish or powershell
+        shell: Shell,
+    },
+    /// Explain a command or a topic
+    Help {
+        /// A command, or a topic of `kms help topics`
+        topic: Vec<String>,
+    },
+    /// Write the man pages into a folder
+    #[command(hide = true)]
+    Manuals { folder: PathBuf },
+}

@@ -1,0 +1,165 @@
+//! Where the keystore is and what opens it: options, then the environment, then kms.toml, then systemd's credentials.
+
+use std::env;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use kms::Options;
+use serde::Deserialize;
+
+use crate::args::{Global, NewRoot};
+use crate::exit::{Exit, Failure, Result};
+use crate::secret;
+
+/// What kms.toml may hold. Relative paths are relative to its folder.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    keystore: Option<PathBuf>,
+    root_key_file: Option<PathBuf>,
+    root_passphrase_file: Option<PathBuf>,
+    anchor_file: Option<PathBuf>,
+    key: Option<String>,
+}
+
+/// The root key of a keystore, before it is read.
+#[derive(Debug, Clone)]
+pub enum Root {
+    KeyFile(PathBuf),
+    PassphraseFile(PathBuf),
+    Ask,
+}
+
+/// Where everything is.
+#[derive(Debug)]
+pub struct Location {
+    pub keystore: Option<PathBuf>,
+    pub root: Root,
+    /// Whether a root was named; otherwise the terminal is asked.
+    pub root_is_named: bool,
+    pub anchor: Option<PathBuf>,
+    /// The key that encrypts where none is named.
+    pub key: Option<String>,
+}
+
+impl Location {
+    pub fn find(global: &Global) -> Result<Self> {
+        let settings = settings(global)?;
+        let variable = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let root = from_options(global)
+            .or_else(|| variable("KMS_ROOT_KEY_FILE").map(Root::KeyFile))
+            .or_else(|| variable("KMS_ROOT_PASSPHRASE_FILE").map(Root::PassphraseFile))
+            .or_else(|| settings.root_key_file.map(Root::KeyFile))
+            .or_else(|| settings.root_passphrase_file.map(Root::PassphraseFile))
+            .or_else(from_credentials);
+        Ok(Self {
+            keystore: global.keystore.clone().or_else(|| variable("KMS_KEYSTORE")).or(settings.keystore),
+            root_is_named: root.is_some(),
+            root: root.unwrap_or(Root::Ask),
+            anchor: global.anchor_file.clone().or_else(|| variable("KMS_ANCHOR_FILE")).or(settings.anchor_file),
+            key: env::var("KMS_KEY").ok().filter(|key| !key.is_empty()).or(settings.key),
+        })
+    }
+
+    /// The path of the keystore as the library takes it.
+    pub fn path(&self) -> Result<&Path> {
+        self.keystore.as_deref().ok_or_else(|| {
+            Failure::usage("no keystore is named, and there is no kms.toml")
+                .next("kms init, to make one; or --keystore PATH; or KMS_KEYSTORE=PATH")
+        })
+    }
+
+    pub fn anchored(&self, options: Options) -> Options {
+        match &self.anchor {
+            Some(anchor) => options.anchor_file(anchor),
+            None => options,
+        }
+    }
+}
+
+impl Root {
+    pub fn set(&self, options: Options) -> Result<Options> {
+        Ok(match self {
+            Self::KeyFile(path) => options.root_key_file(path),
+            Self::PassphraseFile(path) => options.root_passphrase(&secret::passphrase_file(path)?),
+            Self::Ask => options.root_passphrase(&secret::ask("Passphrase of the keystore: ")?),
+        })
+    }
+
+    /// The same for a keystore that does not exist yet.
+    pub fn set_new(&self, options: Options) -> Result<Options> {
+        match self {
+            Self::Ask => Ok(options.root_passphrase(&secret::ask_new("passphrase of the keystore")?)),
+            _ => self.set(options),
+        }
+    }
+}
+
+/// The options of a root key that is to open the keystore from now on.
+pub fn new_root(new: &NewRoot) -> Result<Options> {
+    let root = match (&new.new_root_key_file, &new.new_root_passphrase_file, new.new_root_passphrase_fd) {
+        (Some(path), _, _) => Root::KeyFile(path.clone()),
+        (_, Some(path), _) => Root::PassphraseFile(path.clone()),
+        (_, _, Some(number)) => Root::PassphraseFile(secret::descriptor(number)),
+        _ => Root::Ask,
+    };
+    root.set_new(Options::new().create(true))
+}
+
+fn from_options(global: &Global) -> Option<Root> {
+    if global.ask_passphrase {
+        return Some(Root::Ask);
+    }
+    let key = global.root_key_file.clone().map(Root::KeyFile);
+    let passphrase = global.root_passphrase_file.clone();
+    key.or_else(|| passphrase.or_else(|| global.root_passphrase_fd.map(secret::descriptor)).map(Root::PassphraseFile))
+}
+
+/// The credentials of a systemd unit: `LoadCredential=root.key:...` or `LoadCredential=root.passphrase:...`.
+fn from_credentials() -> Option<Root> {
+    let folder = PathBuf::from(env::var_os("CREDENTIALS_DIRECTORY")?);
+    let existing = |name: &str| Some(folder.join(name)).filter(|path| path.exists());
+    existing("root.key").map(Root::KeyFile).or_else(|| existing("root.passphrase").map(Root::PassphraseFile))
+}
+
+fn settings(global: &Global) -> Result<Settings> {
+    if let Some(path) = global.config.clone().or_else(|| env::var_os("KMS_CONFIG").map(PathBuf::from)) {
+        return read(&path);
+    }
+    let home = env::var_os("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".config")));
+    let places =
+        [Some(PathBuf::from("kms.toml")), home.map(|home| home.join("kms/kms.toml")), Some("/etc/kms/kms.toml".into())];
+    match places.into_iter().flatten().find(|path| path.exists()) {
+        Some(path) => read(&path),
+        None => Ok(Settings::default()),
+    }
+}
+
+fn read(path: &Path) -> Result<Settings> {
+    let failed = |error: &std::io::Error| Failure::file("reading the settings", path, error);
+    let found = std::fs::metadata(path).map_err(|error| failed(&error))?;
+    // Settings of somebody else would make this user encrypt under keys of theirs.
+    let me = std::fs::metadata("/proc/self").map(|found| found.uid()).unwrap_or(u32::MAX);
+    if (found.uid() != me && found.uid() != 0) || found.mode() & 0o002 != 0 {
+        return Err(Failure::new(
+            Exit::Keystore,
+            "Cli.Settings",
+            format!("{} belongs to another user, or everybody may write it", path.display()),
+        )
+        .next(format!("--config {}, if you trust it after chmod o-w; or chown", path.display())));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| failed(&error))?;
+    let settings: Settings = toml::from_str(&text)
+        .map_err(|error| Failure::usage(format!("{}: {}", path.display(), error.message())).next("kms help config"))?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let placed = |path: Option<PathBuf>| path.map(|path| folder.join(path));
+    Ok(Settings {
+        keystore: placed(settings.keystore),
+        root_key_file: placed(settings.root_key_file),
+        root_passphrase_file: placed(settings.root_passphrase_file),
+        anchor_file: placed(settings.anchor_file),
+        key: settings.key,
+    })
+}

@@ -1,0 +1,62 @@
+//! The `kms` command: operates a libkms keystore from a terminal.
+
+mod args;
+mod backup;
+mod call;
+mod confirm;
+mod crypt;
+mod data;
+mod exit;
+mod help;
+mod key;
+mod keystore;
+mod location;
+mod output;
+mod prometheus;
+mod recorded;
+mod restore;
+mod root;
+mod secret;
+mod session;
+mod status;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+use session::Session;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::failure(&failure, cli.global.json);
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}
+
+fn run(cli: &Cli) -> exit::Result<()> {
+    let open = || Session::open(&cli.global);
+    match &cli.command {
+        Command::Init(args) => keystore::init(&cli.global, args),
+        Command::Key(command) => key::run(&open()?, command),
+        Command::Encrypt(args) => crypt::encrypt(&open()?, args),
+        Command::Decrypt(args) => crypt::decrypt(&open()?, args),
+        Command::Reencrypt(args) => crypt::reencrypt(&open()?, args),
+        Command::Inspect(args) => crypt::inspect(&open()?, args),
+        Command::Datakey(args) => crypt::datakey(&open()?, args),
+        Command::Status(args) => status::run(&open()?, args),
+        Command::Verify => keystore::verify(&open()?),
+        Command::Tick => keystore::tick(&open()?),
+        Command::Backup(args) => backup::run(&cli.global, args),
+        Command::Restore(args) => restore::run(&cli.global, args),
+        Command::Root(command) => root::run(&open()?, command),
+        Command::Call(args) => call::run(&open()?, args),
+        Command::Completions { shell } => help::completions(*shell),
+        Command::Help { topic } => help::run(topic),
+        Command::Manuals { folder } => help::manuals(folder),
+    }
+}

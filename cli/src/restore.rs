@@ -1,0 +1,133 @@
+//! `kms restore`: a checked backup takes the place of a keystore, which is kept under another name.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use kms::{Keystore, Options};
+use serde_json::json;
+
+use crate::args::{Global, Restore};
+use crate::backup::{check_sum, open_copy, suffixed};
+use crate::confirm::confirm;
+use crate::data::is_stdin;
+use crate::exit::{Exit, Failure, Result};
+use crate::location::Location;
+use crate::output::{self, Output};
+
+pub fn run(global: &Global, args: &Restore) -> Result<()> {
+    let location = Location::find(global)?;
+    let target = location.path()?.to_owned();
+    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let failed = |doing: &'static str, path: &Path| {
+        let path = path.to_owned();
+        move |error: std::io::Error| Failure::file(doing, &path, &error)
+    };
+    if !is_stdin(Some(&args.backup)) {
+        check_sum(&args.backup)?;
+    }
+    // In the keystore's folder, so that one rename puts the copy in place. What is left of a crash starts with a dot.
+    let work =
+        tempfile::Builder::new().prefix(".kms-restore-").tempdir_in(folder).map_err(failed("writing into", folder))?;
+    let copy = work.path().join("keys.db");
+    copy_to(&args.backup, &copy)?;
+    let options = location.root.set(Options::new().rotation_thread(false))?;
+    let opened = open_copy(&copy, &options)?;
+    opened.verify(|_| true).map_err(|error| Failure::from(error).of_file(&args.backup))?;
+    let (keys, generation) = (opened.keys().count(), opened.health()?.generation);
+    drop(opened);
+
+    let exists = target.exists();
+    let aside = suffixed(&target, &format!("-before-{}", chrono::Utc::now().format("%Y%m%dT%H%M%S%.3f")));
+    let users = users(&target);
+    if !users.is_empty() && !args.force {
+        return Err(Failure::new(
+            Exit::Keystore,
+            "Keystore.InUse",
+            format!("{} is in use by {}", target.display(), users.join(", ")),
+        )
+        .next("stop these programs first; --force restores all the same"));
+    }
+    let mut plan = vec![format!(
+        "put {} ({keys} keys, generation {generation}) at {}",
+        output::shown(Some(&args.backup)),
+        target.display()
+    )];
+    if exists {
+        plan.push(format!("keep the present keystore as {}", aside.display()));
+        plan.push("versions that were made after the backup are then only in that file".to_owned());
+    }
+    if let Some(anchor) = &location.anchor {
+        plan.push(format!("reset the anchor {}, which would refuse an older copy", anchor.display()));
+    }
+    if !confirm(args.reviewed, &plan)? {
+        return Ok(());
+    }
+    // A journal belongs to the file beside it: played into the backup, it would damage it. It moves first, so that an
+    // interruption leaves no keystore with the journal of another.
+    for extension in ["-journal", "-gen"] {
+        let beside = suffixed(&target, extension);
+        if beside.exists() {
+            std::fs::rename(&beside, suffixed(&aside, extension)).map_err(failed("moving", &beside))?;
+        }
+    }
+    if exists {
+        std::fs::rename(&target, &aside).map_err(failed("moving", &target))?;
+    }
+    // Not over a keystore that somebody else made meanwhile.
+    let placed =
+        tempfile::TempPath::try_from_path(&copy).and_then(|copy| copy.persist_noclobber(&target).map_err(Into::into));
+    placed.map_err(failed("writing", &target))?;
+    sync(folder)?;
+    if let Some(anchor) = &location.anchor {
+        let empty = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(anchor);
+        empty.and_then(|file| file.sync_all()).map_err(failed("resetting", anchor))?;
+    }
+    Keystore::open(&target.display().to_string(), &location.anchored(options))?;
+    Output { json: global.json }.print(
+        || json!({ "Keystore": target.display().to_string(), "Generation": generation, "KeyCount": keys, "Before": exists.then(|| aside.display().to_string()) }),
+        || {
+            let kept = if exists { format!("; the former one is {}", aside.display()) } else { String::new() };
+            format!("restored {} ({keys} keys, generation {generation}){kept}\nnext: kms status\n", target.display())
+        },
+    )
+}
+
+fn copy_to(backup: &Path, copy: &Path) -> Result<()> {
+    let mut source: Box<dyn Read> = match is_stdin(Some(backup)) {
+        true => Box::new(std::io::stdin().lock()),
+        false => Box::new(File::open(backup).map_err(|error| Failure::file("reading", backup, &error))?),
+    };
+    let written =
+        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(copy).and_then(|mut file| {
+            std::io::copy(&mut source, &mut file)?;
+            file.sync_all()
+        });
+    written.map_err(|error| Failure::file("copying the backup to", copy, &error))
+}
+
+fn sync(folder: &Path) -> Result<()> {
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(|error| Failure::file("writing into", folder, &error))
+}
+
+/// The processes that have the keystore open, as far as this user may see them.
+fn users(target: &Path) -> Vec<String> {
+    let Ok(target) = std::fs::canonicalize(target) else { return Vec::new() };
+    let me = std::process::id().to_string();
+    let entries = |path: PathBuf| std::fs::read_dir(path).into_iter().flatten().flatten();
+    let mut found = Vec::new();
+    for process in entries(PathBuf::from("/proc")) {
+        let pid = process.file_name().to_string_lossy().into_owned();
+        if pid == me || !pid.bytes().all(|byte| byte.is_ascii_digit()) {
+            continue;
+        }
+        if entries(process.path().join("fd")).any(|fd| std::fs::read_link(fd.path()).is_ok_and(|path| path == target)) {
+            let name = std::fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+            found.push(format!("{} (process {pid})", output::clean(name.trim_end())));
+        }
+    }
+    found
+}

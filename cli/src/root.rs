@@ -1,0 +1,71 @@
+//! `kms root`: the root slots, which open the keystore.
+
+use serde_json::json;
+
+use crate::args::{RootAdd, RootCommand, RootRemove};
+use crate::confirm::confirm;
+use crate::exit::{Failure, Result};
+use crate::location;
+use crate::output::{date, table, text};
+use crate::session::Session;
+
+pub fn run(session: &Session, command: &RootCommand) -> Result<()> {
+    match command {
+        RootCommand::List => {}
+        RootCommand::Add(RootAdd { new, label }) => {
+            session.keystore.add_root_slot(&location::new_root(new)?, label.as_deref())?;
+        }
+        RootCommand::Remove(args) => {
+            if !remove(session, args)? {
+                return Ok(());
+            }
+        }
+        RootCommand::Change(args) => {
+            let slots = session.keystore.list_root_slots()?.len();
+            let plan = [format!("replace {slots} root slots by one new root key; backups still need the former ones")];
+            if !confirm(args.reviewed, &plan)? {
+                return Ok(());
+            }
+            session.keystore.change_root(&location::new_root(&args.new)?)?;
+        }
+    }
+    list(session)
+}
+
+fn remove(session: &Session, args: &RootRemove) -> Result<bool> {
+    let slots = session.keystore.list_root_slots()?;
+    let slot = slots.iter().find(|slot| slot.id.to_string() == args.slot);
+    let label = slot.and_then(|slot| slot.label.clone()).unwrap_or_else(|| "no label".to_owned());
+    let mut plan = vec![format!("remove the root slot {} ({label}); backups still need it", args.slot)];
+    if slot.is_some_and(|slot| slot.opened_this_handle) {
+        plan.push("it is the one that opened this keystore just now".to_owned());
+    }
+    if !confirm(args.reviewed, &plan)? {
+        return Ok(false);
+    }
+    session.keystore.remove_root_slot(&args.slot).map_err(|error| Failure::from(error).next("kms root list"))?;
+    Ok(true)
+}
+
+fn list(session: &Session) -> Result<()> {
+    let slots = session.call("ListRootSlots", &json!({}))?;
+    session.out.print(
+        || slots.clone(),
+        || {
+            let rows = slots["RootSlots"]["RootSlot"].as_array().into_iter().flatten();
+            table(
+                ["SLOT ID", "KIND", "LABEL", "CREATED", ""],
+                rows.map(|slot| {
+                    let opened = if slot["OpenedThisHandle"] == true { "opened now" } else { "" };
+                    [
+                        text(slot, "RootSlotId"),
+                        text(slot, "Kind").to_lowercase(),
+                        text(slot, "Label"),
+                        date(&text(slot, "CreationDate")),
+                        opened.to_owned(),
+                    ]
+                }),
+            )
+        },
+    )
+}

@@ -1,0 +1,253 @@
+//! `kms status`: what the keystore holds and what needs attention.
+
+use std::collections::BTreeMap;
+
+use kms::{Key, KeyState, Time};
+use serde_json::{Value, json};
+
+use crate::args::StatusArgs;
+use crate::exit::{Exit, Failure, Result};
+use crate::output::{self, date, fields, text};
+use crate::recorded::{self, Record};
+use crate::session::Session;
+
+/// How many coming rotations are shown.
+const NEXT: usize = 5;
+
+/// What `status` found.
+pub struct Report {
+    pub keystore: String,
+    pub states: BTreeMap<&'static str, u64>,
+    pub keys: u64,
+    pub versions: u64,
+    /// Keys with a policy, and the soonest of their rotations.
+    pub rotating: u64,
+    pub next: Vec<(Time, String)>,
+    pub overdue: u64,
+    pub suspended: u64,
+    pub deletions: Vec<(Time, String)>,
+    pub damaged: u64,
+    pub health: Value,
+    pub slots: Vec<Value>,
+    pub generation: u64,
+    /// The recorded backups, and how many keys have versions that none of them has.
+    pub backups: Vec<Record>,
+    pub uncovered: u64,
+    pub warnings: Vec<String>,
+}
+
+const STATES: [(KeyState, &str); 4] = [
+    (KeyState::Enabled, "Enabled"),
+    (KeyState::Disabled, "Disabled"),
+    (KeyState::PendingDeletion, "PendingDeletion"),
+    (KeyState::PendingImport, "PendingImport"),
+];
+
+pub fn now() -> Time {
+    Time::from_millis(chrono::Utc::now().timestamp_millis())
+}
+
+pub fn run(session: &Session, args: &StatusArgs) -> Result<()> {
+    let report = gather(session)?;
+    match args.prometheus {
+        true => output::print(&crate::prometheus::text(&report))?,
+        false => session.out.print(|| as_json(&report), || as_text(&report))?,
+    }
+    match args.check && !report.warnings.is_empty() {
+        true => Err(Failure::new(Exit::Partial, "Cli.Attention", format!("{} warnings", report.warnings.len()))),
+        false => Ok(()),
+    }
+}
+
+pub fn gather(session: &Session) -> Result<Report> {
+    let health = session.call("Health", &json!({}))?;
+    let slots = session.call("ListRootSlots", &json!({}))?;
+    let mut report = Report {
+        keystore: session.location.path()?.display().to_string(),
+        states: STATES.iter().map(|(_, name)| (*name, 0)).collect(),
+        keys: 0,
+        versions: 0,
+        rotating: 0,
+        next: Vec::new(),
+        overdue: 0,
+        suspended: 0,
+        deletions: Vec::new(),
+        damaged: 0,
+        generation: health["Generation"].as_u64().unwrap_or_default(),
+        slots: slots["RootSlots"]["RootSlot"].as_array().cloned().unwrap_or_default(),
+        health: relevant(&health),
+        backups: recorded::all(session.location.path()?),
+        uncovered: 0,
+        warnings: Vec::new(),
+    };
+    report.uncovered = recorded::uncovered(&session.keystore, &report.backups)?;
+    let now = now();
+    for key in session.keystore.keys() {
+        match key {
+            Ok(key) => count(&mut report, &key, now),
+            Err(error) if error.status() == kms::Status::KeystoreCorrupt => report.damaged += 1,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    report.next.sort();
+    report.next.truncate(NEXT);
+    report.deletions.sort();
+    warn(&mut report, now);
+    Ok(report)
+}
+
+fn count(report: &mut Report, key: &Key, now: Time) {
+    report.keys += 1;
+    report.versions += key.version_count();
+    if let Some((_, name)) = STATES.iter().find(|(state, _)| *state == key.state) {
+        *report.states.entry(name).or_default() += 1;
+    }
+    if let Some(next) = key.next_rotation() {
+        report.rotating += 1;
+        match key.state {
+            KeyState::Enabled if next <= now => report.overdue += 1,
+            KeyState::Enabled => report.next.push((next, key.id.to_string())),
+            _ => report.suspended += 1,
+        }
+        if report.next.len() > 4096 {
+            report.next.sort();
+            report.next.truncate(NEXT);
+        }
+    }
+    if let Some(due) = key.delete_date() {
+        report.deletions.push((due, key.id.to_string()));
+    }
+}
+
+/// Of the health flags, those that say something about the keystore and the machine: this command has no rotation thread.
+fn relevant(health: &Value) -> Value {
+    const FLAGS: [&str; 6] =
+        ["MemoryNotLocked", "CipherMemoryUnprotected", "SlowCpu", "KeystoreReplaced", "PathUnverified", "Polling"];
+    FLAGS.iter().map(|name| ((*name).to_owned(), health[*name].clone())).collect::<serde_json::Map<_, _>>().into()
+}
+
+fn warn(report: &mut Report, now: Time) {
+    let mut warnings = Vec::new();
+    let is_set = |name: &str| report.health[name] == true;
+    if report.damaged > 0 {
+        warnings.push(format!("damaged: {}; next: kms verify", output::count(report.damaged, "key")));
+    }
+    if report.overdue > 0 {
+        warnings.push(format!("overdue for rotation: {}; next: kms tick", output::count(report.overdue, "key")));
+    }
+    if is_set("KeystoreReplaced") {
+        warnings.push("another file stands at the path of the keystore".to_owned());
+    }
+    if is_set("PathUnverified") {
+        warnings.push("the keystore may have a second path; mount its folder, not the file".to_owned());
+    }
+    if let Some((due, key)) = report.deletions.first()
+        && due.millis_since(now) < 3 * 86_400_000
+    {
+        warnings.push(format!("key {key} is destroyed on {}; to keep it: kms key undelete {key}", shown(*due)));
+    }
+    if report.slots.len() == 1 {
+        warnings.push("one root slot: if it is lost, so is everything; next: kms root add --label recovery".to_owned());
+    }
+    if report.uncovered > 0 {
+        let keys = output::count(report.uncovered, "key");
+        warnings.push(format!("no recorded backup has the newest version of {keys}; next: kms backup FILE"));
+    }
+    if chrono::Utc::now() < chrono::DateTime::UNIX_EPOCH + chrono::TimeDelta::days(54 * 365) {
+        warnings.push("the clock of this machine is before 2024; rotations and dates are wrong".to_owned());
+    }
+    report.warnings = warnings;
+}
+
+/// A time as the service's JSON has it.
+pub fn iso(time: Time) -> String {
+    chrono::DateTime::from_timestamp_millis(time.millis())
+        .unwrap_or_default()
+        .to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+}
+
+fn shown(time: Time) -> String {
+    date(&iso(time))
+}
+
+fn as_json(report: &Report) -> Value {
+    let dated = |list: &[(Time, String)], name: &str| -> Vec<Value> {
+        list.iter().map(|(time, key)| json!({ "KeyId": key, name: iso(*time) })).collect()
+    };
+    json!({
+        "Keystore": report.keystore,
+        "Generation": report.generation,
+        "KeyStates": report.states,
+        "TotalCount": report.keys,
+        "VersionCount": report.versions,
+        "DamagedCount": report.damaged,
+        "RotatingCount": report.rotating,
+        "OverdueCount": report.overdue,
+        "SuspendedCount": report.suspended,
+        "NextRotations": dated(&report.next, "NextRotationDate"),
+        "PendingDeletions": dated(&report.deletions, "DeleteDate"),
+        "Health": report.health,
+        "RootSlots": { "RootSlot": report.slots },
+        "Backups": report.backups.iter().map(|record| json!({
+            "Path": record.path,
+            "CreationDate": record.creation_date,
+            "VerifiedDate": record.verified_date,
+            "Generation": record.generation,
+        })).collect::<Vec<_>>(),
+        "KeysWithoutBackupCount": report.uncovered,
+        "Time": iso(now()),
+        "Warnings": report.warnings,
+    })
+}
+
+fn as_text(report: &Report) -> String {
+    let states: Vec<String> =
+        report.states.iter().filter(|(_, count)| **count > 0).map(|(name, count)| format!("{count} {name}")).collect();
+    let keys = if states.is_empty() { "none".to_owned() } else { states.join(", ") };
+    let roots: Vec<String> = report
+        .slots
+        .iter()
+        .map(|slot| {
+            let label = text(slot, "Label");
+            let kind = text(slot, "Kind").to_lowercase();
+            if label.is_empty() { kind } else { format!("{kind} ({label})") }
+        })
+        .collect();
+    let degraded: Vec<&str> = report
+        .health
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(_, set)| **set == Value::Bool(true))
+        .map(|(name, _)| name.as_str())
+        .collect();
+    let mut rows = vec![
+        ("Keystore", format!("{}, generation {}", report.keystore, report.generation)),
+        ("Keys", keys),
+        ("Versions", report.versions.to_string()),
+        (
+            "Rotation",
+            format!(
+                "automatic for {}, {} overdue, {} suspended",
+                output::count(report.rotating, "key"),
+                report.overdue,
+                report.suspended
+            ),
+        ),
+    ];
+    for (number, (time, key)) in report.next.iter().enumerate() {
+        rows.push((if number == 0 { "Next rotations" } else { "" }, format!("{}  {key}", shown(*time))));
+    }
+    for (number, (time, key)) in report.deletions.iter().enumerate() {
+        rows.push((if number == 0 { "Deletions" } else { "" }, format!("{}  {key}", shown(*time))));
+    }
+    rows.push(("Root slots", roots.join(", ")));
+    let backup = report.backups.last().map(|record| {
+        let verified = if record.verified_date.is_some() { ", verified" } else { ", not verified" };
+        format!("{}  {}{verified}", date(&record.creation_date), record.path)
+    });
+    rows.push(("Last backup", backup.unwrap_or_else(|| "none recorded".to_owned())));
+    rows.push(("Health", if degraded.is_empty() { "good".to_owned() } else { degraded.join(", ") }));
+    rows.push(("Clock", shown(now())));
+    fields(&rows) + &report.warnings.iter().map(|warning| output::warning(warning)).collect::<String>()
+}
