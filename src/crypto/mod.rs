@@ -12,7 +12,6 @@
 
 pub mod blob;
 pub mod context;
-#[allow(dead_code, reason = "the import of key material is its user to come")]
 pub mod import;
 pub mod kdf;
 pub mod openssl;

@@ -12,12 +12,16 @@
 //! * `a_cipher_that_served_others_never_uses_their_keys`
 //! * `a_failed_tag_zeroes_the_output`
 
+mod nonce;
+pub mod prefix;
+
 use zeroize::{Zeroize, Zeroizing};
+
+use nonce::NoncePool;
+use prefix::{PREFIX, Prefix};
 
 use crate::crypto::openssl::{Block, Gcm, Start, TAG};
 use crate::error::{Result, Status};
-use crate::sys::nonce::NoncePool;
-use crate::sys::prefix::{PREFIX, Prefix};
 use crate::sys::{clocks, random};
 
 /// Length of a nonce in bytes: prefix and suffix.

@@ -9,10 +9,10 @@ use super::cache::{CachedKey, Material};
 use super::slots::{Called, Slots};
 use crate::crypto::blob::HEADER;
 use crate::crypto::context::{Aad, ContextSource};
+use crate::crypto::xaes::prefix::{Prefix, Prefixes};
 use crate::crypto::xaes::{Cipher, KeySource, Shared};
 use crate::domain::id::{KeyId, TEXT_LEN, VersionId};
 use crate::error::{Error, Result, Status};
-use crate::sys::prefix::{Prefix, Prefixes};
 use crate::sys::secret::Arena;
 
 /// Cipher contexts of a thread in each direction. Above this, setting a key again is faster than the cache misses.
@@ -213,7 +213,7 @@ impl<K, V> Ready<K, V> {
     {
         let at = self.slots.find(name)?;
         // With many keys it is far away, and needed only after some work.
-        self.prefixes.expect(at);
+        self.prefixes.prefetch(at);
         Some(at)
     }
 

@@ -11,9 +11,7 @@
 //! * `heap`: libcrypto's own memory, in locked memory.
 //! * `locked`: memory for secrets.
 //! * `memory`: allocations that may fail.
-//! * `nonce`: nonce suffixes that never repeat, even after fork or (where the CPU is quick) VM cloning.
 //! * `per_thread`: a value for each thread that uses an object.
-//! * `prefix`: one thread's nonce prefixes and the keys derived for them, in locked memory.
 //! * `random`: bytes of the kernel, mixed with words of the CPU.
 //! * `secret`: keys in locked memory.
 //! * `shield`: no cancellation and no shut fork gate while a call runs.
@@ -23,7 +21,9 @@
 //! * `thread`: the library's own threads.
 //! * `vdso`: bytes of the kernel without a system call.
 //! * `waiting`: calls that are refused where they would wait.
+//! * `wide`: 16 bytes in one store.
 //! * `word`: a word that processes share.
+//! * `zeroed`: values in mappings that a forked child finds zeroed.
 
 mod bus;
 pub mod clocks;
@@ -37,9 +37,7 @@ pub mod fork;
 pub mod heap;
 pub mod locked;
 pub mod memory;
-pub mod nonce;
 pub mod per_thread;
-pub mod prefix;
 pub mod random;
 pub mod secret;
 pub mod shield;
@@ -47,6 +45,8 @@ mod signal;
 pub mod stack;
 pub mod sync;
 pub mod thread;
-mod vdso;
+pub mod vdso;
 pub mod waiting;
+pub mod wide;
 pub mod word;
+pub mod zeroed;

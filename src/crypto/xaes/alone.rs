@@ -1,8 +1,8 @@
 //! A sealer and an opener of one key with a cipher of their own, for tests.
 
+use super::prefix::Prefix;
 use super::{Cipher, Input, KeySource, NONCE, Shared};
 use crate::error::Result;
-use crate::sys::prefix::Prefix;
 
 pub struct Sealer(Cipher, Prefix);
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::sys::zeroed::IN_CHUNK;
 
 #[test]
 fn prefixes_keep_their_numbers_and_start_spent() {

@@ -2,7 +2,7 @@ use super::*;
 
 /// A pool that buffers on any CPU.
 fn buffered(wipe: bool, hardware: fn() -> Option<u64>) -> NoncePool {
-    NoncePool { page: Some(NoncePage::new(wipe).expect("a page")), generator: Generator::new(), hardware }
+    NoncePool { page: Some(WipedPage::new(wipe).expect("a page")), generator: Generator::new(), hardware }
 }
 
 /// A CPU word that adds nothing, so that a test sees the buffer alone.
@@ -62,7 +62,7 @@ fn a_cloned_buffer_never_repeats_a_suffix() {
     let mut original = buffered(true, word);
     original.suffix(1).unwrap();
     let mut clone = buffered(true, word);
-    *clone.page.as_mut().unwrap().buffer() = *original.page.as_mut().unwrap().buffer();
+    *clone.page.as_mut().unwrap().get() = *original.page.as_mut().unwrap().get();
     for _ in 0..SLOTS - 2 {
         let (a, b) = (*original.suffix(1).unwrap().bytes(), *clone.suffix(1).unwrap().bytes());
         assert_ne!(a[..8], b[..8], "a cloned machine repeats a nonce");
@@ -70,7 +70,7 @@ fn a_cloned_buffer_never_repeats_a_suffix() {
     // With a CPU that adds nothing they would.
     let mut clone = buffered(true, constant);
     original.hardware = constant;
-    *clone.page.as_mut().unwrap().buffer() = *original.page.as_mut().unwrap().buffer();
+    *clone.page.as_mut().unwrap().get() = *original.page.as_mut().unwrap().get();
     let (a, b) = (original.suffix(1).unwrap(), clone.suffix(1).unwrap());
     assert_eq!(a.bytes(), b.bytes(), "the buffers were not the same, so the test proves nothing");
 }
@@ -79,7 +79,7 @@ fn a_cloned_buffer_never_repeats_a_suffix() {
 fn used_bytes_are_wiped() {
     let mut pool = buffered(true, constant);
     let used = u64::from_ne_bytes(*pool.suffix(1).unwrap().bytes().first_chunk().unwrap());
-    let buffer = pool.page.as_mut().unwrap().buffer();
+    let buffer = pool.page.as_mut().unwrap().get();
     assert_eq!(buffer.left as usize, SLOTS - 1);
     assert_eq!(buffer.slots[SLOTS - 1], 0);
     assert!(!buffer.slots.contains(&used));
@@ -102,14 +102,14 @@ fn no_suffix_repeats_over_many_refills() {
 fn a_failed_draw_never_uses_the_buffer_alone() {
     let mut pool = buffered(true, || None);
     assert_ne!(pool.suffix(1).unwrap().bytes(), pool.suffix(1).unwrap().bytes());
-    assert_eq!(pool.page.as_mut().unwrap().buffer().left, 0, "the buffer was touched");
+    assert_eq!(pool.page.as_mut().unwrap().get().left, 0, "the buffer was touched");
 }
 
 #[test]
 fn a_suffix_is_random_and_tells_its_message() {
     let random = u64::from_ne_bytes([1, 2, 3, 4, 5, 6, 7, 8]);
     let number = u32::from_ne_bytes([9, 10, 11, 12]);
-    assert_eq!(Suffix::store(random, number).bytes(), &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+    assert_eq!(Suffix::new(random, number).bytes(), &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
     let mut pool = buffered(true, cpu::quick_word);
     let (one, other) = (*pool.suffix(7).unwrap().bytes(), *pool.suffix(6).unwrap().bytes());
     assert_ne!(one[..8], other[..8]);

@@ -1,0 +1,133 @@
+//! Twelve-byte nonce suffixes that never repeat, even after fork, nor after VM cloning where the CPU draws quick words.
+//!
+//! Eight bytes are random, four number the message within its prefix: so no two messages under one prefix meet, by
+//! any chance. A page of buffered kernel randomness makes the eight cheap, and two things keep a copy of that page
+//! from repeating them: the kernel wipes the page in a forked child (MADV_WIPEONFORK), and they are XORed with a word
+//! that the CPU draws during the call, which a cloned machine draws again. Without a quick CPU generator, or where the
+//! page can't be wiped, all twelve bytes are their own getrandom(2), XORed with the time: a copy of the machine whose
+//! kernel doesn't know that it is one may then repeat a suffix, and only the prefixes renewed since keep the nonces apart.
+//!
+//! Invariants, each proved by the test of the same name:
+//! * `a_forked_child_never_repeats_its_parent`
+//! * `a_cloned_buffer_never_repeats_a_suffix`
+//! * `used_bytes_are_wiped`
+
+use zeroize::Zeroize;
+
+use crate::error::Result;
+use crate::sys::fault;
+use crate::sys::random::{self, cpu};
+use crate::sys::vdso::Generator;
+use crate::sys::wide::Wide;
+use crate::sys::zeroed::{WipedPage, zeroed};
+
+/// Length of a suffix in bytes.
+pub const SUFFIX: usize = 12;
+/// Words in a page of 4096 bytes, besides the count.
+const SLOTS: usize = 511;
+
+/// A suffix, at the start of 16 bytes that are written at once.
+pub struct Suffix(Wide);
+
+impl Suffix {
+    #[inline]
+    fn new(random: u64, number: u32) -> Self {
+        // The number's four bytes are the first of the second half.
+        const SHIFT: u32 = if cfg!(target_endian = "big") { 32 } else { 0 };
+        Self(Wide::store(random, u64::from(number) << SHIFT))
+    }
+
+    #[inline]
+    pub fn bytes(&self) -> &[u8; SUFFIX] {
+        const NONE: &[u8; SUFFIX] = &[0; SUFFIX];
+        self.0.bytes().first_chunk().unwrap_or(NONE)
+    }
+}
+
+/// One thread's source of suffixes.
+pub struct NoncePool {
+    /// None: every suffix comes from the kernel.
+    page: Option<WipedPage<Buffer>>,
+    /// Fills the page, where it can.
+    generator: Option<Generator>,
+    hardware: fn() -> Option<u64>,
+}
+
+zeroed! {
+    /// What the wiped page holds. Zeros read as "no slot left".
+    #[repr(C)]
+    #[cfg_attr(test, derive(Clone, Copy))]
+    struct Buffer {
+        left: u64,
+        slots: [u64; SLOTS],
+    }
+}
+
+impl NoncePool {
+    /// A pool of its own page where the CPU draws quickly and the kernel wipes on fork, else one without a buffer.
+    pub fn new() -> Result<Self> {
+        // Both protections off, for the test that shows what would repeat.
+        if fault::wanted("KMS_FAULT_FORK_UNNOTICED") {
+            return Ok(Self { page: WipedPage::new(false), generator: None, hardware: || Some(0) });
+        }
+        let page = cpu::quick_word().and_then(|_| WipedPage::new(true));
+        Ok(Self { page, generator: Generator::new(), hardware: cpu::quick_word })
+    }
+
+    /// A fresh suffix for message `number` of a prefix, which no other message of it has. Fails with `RandomFailed` when
+    /// the kernel returns no randomness.
+    #[inline]
+    pub fn suffix(&mut self, number: u32) -> Result<Suffix> {
+        // Drawn first: a failed draw must not fall back on the buffer alone.
+        if let Some(page) = &mut self.page
+            && let Some(word) = (self.hardware)()
+        {
+            return Ok(Suffix::new(page.get().take(&mut self.generator)? ^ word, number));
+        }
+        Self::from_kernel()
+    }
+
+    #[cold]
+    fn from_kernel() -> Result<Suffix> {
+        let mut suffix = Suffix(Wide::ZERO);
+        if let Some(bytes) = suffix.0.bytes_mut().first_chunk_mut::<SUFFIX>() {
+            random::fill_suffix(bytes)?;
+        }
+        Ok(suffix)
+    }
+}
+
+impl Drop for NoncePool {
+    fn drop(&mut self) {
+        if let Some(page) = &mut self.page {
+            page.get().slots.as_mut_slice().zeroize();
+        }
+    }
+}
+
+impl Buffer {
+    #[inline]
+    fn take(&mut self, generator: &mut Option<Generator>) -> Result<u64> {
+        let index = match self.left.checked_sub(1) {
+            Some(index) => index,
+            None => self.refill(generator)?,
+        };
+        // Counted before the bytes are read: an interrupted call loses a slot, and never uses it twice.
+        self.left = index;
+        let slot = self.slots.get_mut(index as usize);
+        Ok(slot.map(std::mem::take).unwrap_or_default())
+    }
+
+    #[cold]
+    fn refill(&mut self, generator: &mut Option<Generator>) -> Result<u64> {
+        let bytes = random::bytes_of(&mut self.slots);
+        match generator {
+            Some(generator) => generator.fill(bytes)?,
+            None => random::fill_from_kernel(bytes)?,
+        }
+        Ok(SLOTS as u64 - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests;
