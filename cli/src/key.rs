@@ -44,11 +44,18 @@ fn create(session: &Session, args: &Create) -> Result<()> {
         ..Default::default()
     };
     let id = session.keystore.create_key(&request)?;
+    let made = |command: String| {
+        move |error: kms::Error| {
+            let mut failure = Failure::from(error);
+            failure.text = format!("key {id} is made, but: {}", failure.text);
+            failure.next(command)
+        }
+    };
     if let Some(alias) = &alias {
-        session.keystore.create_alias(id, alias)?;
+        session.keystore.create_alias(id, alias).map_err(made(format!("kms key alias {id} NAME")))?;
     }
     if !args.tag.is_empty() {
-        session.keystore.tag_resource(id, &pairs(&args.tag))?;
+        session.keystore.tag_resource(id, &pairs(&args.tag)).map_err(made(format!("kms key tag {id} NAME=VALUE")))?;
     }
     show(session, id)
 }

@@ -1,0 +1,80 @@
+//! Where the keystore is and what opens it.
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+
+use crate::support::{Place, ended};
+
+fn code(command: &mut Command) -> Option<i32> {
+    ended(command.stdin(Stdio::null()).output().unwrap()).code
+}
+
+#[test]
+fn without_anything_the_error_names_the_ways() {
+    let place = Place::empty();
+    place.fails(2, "kms init", ["status"]);
+    place.fails(2, "--root-key-file", ["init"]);
+    place.fails(2, "--root-key-file", ["--keystore", "keys.db", "status"]);
+    place.fails(6, "kms init", ["--keystore", "keys.db", "--root-key-file", "root.key", "status"]);
+    assert!(place.names().is_empty(), "a command that failed left {:?}", place.names());
+}
+
+#[test]
+fn options_win_over_the_environment_and_that_over_the_settings() {
+    let place = Place::with_key();
+    place.write("other.passphrase", "correct horse\n");
+    std::fs::set_permissions(place.path("other.passphrase"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    place.ok(["init", "--keystore", "other.db", "--root-passphrase-file", "other.passphrase"]);
+    let count = |command: &mut Command| -> i64 {
+        let run = ended(command.args(["key", "list", "--json"]).output().unwrap());
+        serde_json::from_slice::<serde_json::Value>(&run.out).unwrap()["TotalCount"].as_i64().unwrap()
+    };
+    assert_eq!(count(&mut place.kms([])), 1);
+    let mut environment = place.kms([]);
+    environment.env("KMS_KEYSTORE", "other.db").env("KMS_ROOT_PASSPHRASE_FILE", "other.passphrase");
+    assert_eq!(count(&mut environment), 0);
+    let mut options = place.kms(["--keystore", "keys.db", "--root-key-file", "root.key"]);
+    options.env("KMS_KEYSTORE", "other.db").env("KMS_ROOT_PASSPHRASE_FILE", "other.passphrase");
+    assert_eq!(count(&mut options), 1);
+    let mut credentials = place.kms(["--config", "empty.toml", "--keystore", "other.db"]);
+    place.write("empty.toml", "");
+    std::fs::create_dir(place.path("credentials")).unwrap();
+    std::fs::copy(place.path("other.passphrase"), place.path("credentials/root.passphrase")).unwrap();
+    credentials.env("CREDENTIALS_DIRECTORY", place.path("credentials"));
+    assert_eq!(count(&mut credentials), 0);
+}
+
+#[test]
+fn a_passphrase_comes_from_a_file_or_a_descriptor_that_others_cannot_read() {
+    let place = Place::empty();
+    place.write("p", "correct horse\n");
+    place.write("wrong", "wrong horse\n");
+    place.fails(6, "chmod 600", ["init", "--root-passphrase-file", "p"]);
+    for name in ["p", "wrong"] {
+        std::fs::set_permissions(place.path(name), std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    place.ok(["init", "--root-passphrase-file", "p"]);
+    place.ok(["status"]);
+    place.fails(6, "kms help root", ["--root-passphrase-file", "wrong", "status"]);
+    let script = format!("{0} --root-passphrase-fd 3 status 3<p", crate::support::kms().display());
+    assert_eq!(code(place.command("sh").args(["-c", &script])), Some(0));
+    place.fails(2, "", ["--root-passphrase-file", "p", "--root-key-file", "k", "status"]);
+}
+
+#[test]
+fn settings_that_others_may_write_are_refused() {
+    let place = Place::with_key();
+    std::fs::set_permissions(place.path("kms.toml"), std::fs::Permissions::from_mode(0o666)).unwrap();
+    place.fails(6, "chmod", ["status"]);
+    std::fs::set_permissions(place.path("kms.toml"), std::fs::Permissions::from_mode(0o644)).unwrap();
+    place.write("kms.toml", "keystroe = \"keys.db\"\n");
+    place.fails(2, "kms help config", ["status"]);
+}
+
+#[test]
+fn a_second_init_changes_nothing() {
+    let place = Place::with_key();
+    let (keys, settings) = (place.read("keys.db"), place.read("kms.toml"));
+    place.fails(6, "kms status", ["init"]);
+    assert!(keys == place.read("keys.db") && settings == place.read("kms.toml"));
+}

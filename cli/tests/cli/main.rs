@@ -1,0 +1,9 @@
+//! The `kms` command as a process: its output, its JSON, its exit codes, and what it does without a terminal.
+
+mod backup;
+mod commands;
+mod crypt;
+mod keys;
+mod location;
+mod support;
+mod terminal;
