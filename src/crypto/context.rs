@@ -95,6 +95,13 @@ impl<'a> Context<'a> {
         check_limit(self.encoded_len)
     }
 
+    /// The encoding, as a ciphertext's AAD has it; empty when the context is.
+    pub fn encoded(&self) -> Result<Vec<u8>> {
+        let mut bytes = memory::list(self.encoded_len)?;
+        self.encode(|part| bytes.extend_from_slice(part));
+        Ok(bytes)
+    }
+
     #[inline]
     fn encode(&self, mut put: impl FnMut(&[u8])) {
         let entries = self.entries.as_slice();

@@ -4,6 +4,7 @@
 //! * `xaes`: XAES-256-GCM, with derived keys kept while it is safe; what seals and opens every message
 //! * `row`: XAES-256-GCM for the keystore's rows, one key and many small texts
 //! * `blob`: the ciphertext's header, bytes only
+//! * `cobblestone`: the body of a file, in chunks. `file_header`: its header, bytes only
 //! * `context`: the caller's encryption context, and the AAD made of it
 //! * `import`: import tokens, and the digest of imported material
 //! * `kdf`: subkeys of the store's root key
@@ -11,7 +12,9 @@
 //! * `plaintext`: plaintexts in the hands of the caller
 
 pub mod blob;
+pub mod cobblestone;
 pub mod context;
+pub mod file_header;
 pub mod import;
 pub mod kdf;
 pub mod openssl;

@@ -33,7 +33,7 @@ use miri as ffi;
 pub use block::Block;
 pub use gcm::{AUTHENTICATION_FAILED, Gcm, Start, TAG};
 pub use library::{Memory, is_quick, memory};
-pub use mac::{Hmac, cmac, equal};
+pub use mac::{Hmac, cmac, equal, hmac_sha512};
 
 #[cfg(test)]
 mod tests;

@@ -46,7 +46,6 @@ impl Gcm {
         Ok(Self(CipherContext::new(init()?.gcm)?))
     }
 
-    #[cfg(test)]
     pub fn set_key(&mut self, key: &[u8; 32]) -> Result<()> {
         self.0.set_key(key)
     }

@@ -27,9 +27,10 @@ pub(super) struct Library {
     /// Contexts with cipher and digest already chosen, under a key of zeros: copied, because choosing fetches.
     pub(super) cmac: Mac,
     pub(super) hmac: Mac,
+    pub(super) hmac_sha512: Mac,
 }
 
-// SAFETY: the library context locks for itself; fetched algorithms are immutable and counted atomically; the two MAC
+// SAFETY: the library context locks for itself; fetched algorithms are immutable and counted atomically; the MAC
 // contexts are only ever read, as the source of a copy.
 unsafe impl Send for Library {}
 // SAFETY: as above.
@@ -150,6 +151,7 @@ impl Library {
             ecb: fetch_cipher(context, c"AES-256-ECB")?,
             cmac: Mac::fetch(context, c"CMAC", c"cipher", c"AES-256-CBC")?,
             hmac: Mac::fetch(context, c"HMAC", c"digest", c"SHA256")?,
+            hmac_sha512: Mac::fetch(context, c"HMAC", c"digest", c"SHA512")?,
         })
     }
 }

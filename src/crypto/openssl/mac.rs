@@ -29,6 +29,11 @@ impl Hmac {
     }
 }
 
+/// HMAC-SHA-512 (FIPS 198-1) of the parts joined.
+pub fn hmac_sha512(key: &[u8; 32], message: &[&[u8]]) -> Result<[u8; 64]> {
+    Mac::keyed(&init()?.hmac_sha512, key)?.finish(message)
+}
+
 /// Whether the bytes are equal, in a time that depends on the lengths alone.
 pub fn equal(a: &[u8], b: &[u8]) -> bool {
     // SAFETY: both ranges have the compared length.

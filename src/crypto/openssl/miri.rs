@@ -244,7 +244,11 @@ pub unsafe fn EVP_MAC_init(ctx: *mut EVP_MAC_CTX, key: *const u8, len: usize, pa
             (*ctx).key = bytes(key, len).try_into().unwrap_or_default();
         }
         if let Some(choice) = params.as_ref() {
-            (*ctx).size = if bytes(choice.data.cast(), choice.data_size) == b"SHA256" { 32 } else { 16 };
+            (*ctx).size = match bytes(choice.data.cast(), choice.data_size).as_slice() {
+                b"SHA256" => 32,
+                b"SHA512" => 64,
+                _ => 16,
+            };
         }
         (*ctx).hash = mix(1, &(*ctx).key);
         1
