@@ -232,7 +232,7 @@ typedef struct kms_options_t kms_options_t;
 typedef struct kms_t kms_t;
 
 // The outcome of a call: KMS_OK, or why it failed. Grouped by hundreds: 1xx arguments, 2xx existence, 3xx state and
-// kind of the key, 4xx cryptography, 5xx keystore, 9xx internal. Numbers are never reused; treat an unknown one as a
+// kind of the key, 4xx cryptography, 5xx keystore, 6xx files, 9xx internal. Numbers are never reused; treat an unknown one as a
 // failure.
 typedef int32_t kms_status;
 
@@ -539,6 +539,12 @@ typedef int32_t (*kms_visit_root_slot_fn)(void *user, const struct kms_root_slot
 
 // This root opens the keystore already. Nothing was changed.
 #define KMS_ROOT_SLOT_EXISTS 516
+
+// A file of the caller's could not be read or written, or changed while it was read. The text names it.
+#define KMS_FILE_IO 600
+
+// The target exists, and the call may not replace it.
+#define KMS_FILE_EXISTS 601
 
 #define KMS_INTERNAL 900
 

@@ -187,6 +187,9 @@ statuses! {
     RootSlotNotFound = 515, "KMS_ROOT_SLOT_NOT_FOUND", "Keystore.RootSlotNotFound";
     RootSlotExists = 516, "KMS_ROOT_SLOT_EXISTS", "Keystore.RootSlotExists";
 
+    FileIo = 600, "KMS_FILE_IO", "File.IO";
+    FileExists = 601, "KMS_FILE_EXISTS", "File.Exists";
+
     Internal = 900, "KMS_INTERNAL", "InternalFailure";
     Poisoned = 901, "KMS_POISONED", "InternalFailure.Poisoned";
     Forked = 902, "KMS_FORKED", "InternalFailure.Forked";

@@ -8,7 +8,7 @@ use super::last_error;
 use crate::error::Status;
 
 /// The outcome of a call: KMS_OK, or why it failed. Grouped by hundreds: 1xx arguments, 2xx existence, 3xx state and
-/// kind of the key, 4xx cryptography, 5xx keystore, 9xx internal. Numbers are never reused; treat an unknown one as a
+/// kind of the key, 4xx cryptography, 5xx keystore, 6xx files, 9xx internal. Numbers are never reused; treat an unknown one as a
 /// failure.
 pub type kms_status = i32;
 
@@ -74,6 +74,11 @@ pub const KMS_KEYSTORE_SECOND_PATH: kms_status = 512;
 pub const KMS_ROOT_SLOT_NOT_FOUND: kms_status = 515;
 /// This root opens the keystore already. Nothing was changed.
 pub const KMS_ROOT_SLOT_EXISTS: kms_status = 516;
+
+/// A file of the caller's could not be read or written, or changed while it was read. The text names it.
+pub const KMS_FILE_IO: kms_status = 600;
+/// The target exists, and the call may not replace it.
+pub const KMS_FILE_EXISTS: kms_status = 601;
 
 pub const KMS_INTERNAL: kms_status = 900;
 /// A panic inside the library was stopped here; close the handle.

@@ -322,7 +322,7 @@ pub(super) enum SealOutcome {
 }
 
 impl Core {
-    fn usable_key(&self, id: &KeyId) -> Result<Arc<CachedKey>> {
+    pub(super) fn usable_key(&self, id: &KeyId) -> Result<Arc<CachedKey>> {
         let found = self.key(id)?;
         self.usable(&found.key, Operation::Cryptography)?;
         Ok(found)

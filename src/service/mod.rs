@@ -2,6 +2,7 @@
 //!
 //! * `handle`: an open keystore. `shared`: its state, and how calls read and change the store. `open`: options, opening.
 //! * `key`, `version`, `rotation`, `crypt`, `data_key`, `import`, `alias`, `tag`, `root`, `backup`: the operations.
+//! * `file`: files of any size, in constant memory.
 //! * `batch`: many records in one call. `pages`: lists as iterators.
 //! * `key_ref`, `name`: how arguments name keys. `target`: where the results of calls go.
 //! * `cache`: keys in memory. `thread`: what each thread keeps for the hot path, in `slots`. `ticker`: the rotation thread.
@@ -16,6 +17,7 @@ mod crypt;
 mod data_key;
 mod delivery;
 mod event;
+mod file;
 mod handle;
 mod health;
 mod import;
@@ -48,6 +50,7 @@ pub use crypt::BlobInfo;
 #[cfg(feature = "capi")]
 pub(crate) use data_key::DataKeyTarget;
 pub use event::{Event, EventKind};
+pub use file::{FileInfo, FileOptions};
 pub use handle::{Keystore, waiting_again, without_waiting};
 pub use health::Health;
 pub use import::{ImportParameters, Wrapping};

@@ -40,6 +40,8 @@ pub struct Facts {
     pub len: u64,
     pub mode: u32,
     pub owner: u32,
+    /// When the content was changed last: seconds and nanoseconds.
+    pub modified: (i64, i64),
 }
 
 impl Facts {
@@ -380,6 +382,7 @@ fn facts(descriptor: c_int) -> Result<Facts> {
         len: found.st_size.try_into().unwrap_or(0),
         mode: found.st_mode,
         owner: found.st_uid,
+        modified: (found.st_mtime, found.st_mtime_nsec),
     })
 }
 
@@ -399,6 +402,18 @@ pub fn rename_new(from: &Path, to: &Path) -> Result<()> {
     let done =
         unsafe { libc::syscall(libc::SYS_renameat2, here, from.as_ptr(), here, to.as_ptr(), libc::RENAME_NOREPLACE) };
     if done == 0 { Ok(()) } else { Err(Error::last_os_error()) }
+}
+
+/// Gives a complete file its name, which must not exist, in place of its temporary one.
+pub fn publish_new(temporary: &Path, path: &Path) -> Result<()> {
+    match rename_new(temporary, path) {
+        Err(e) if e.kind() != ErrorKind::AlreadyExists => {
+            // Not every file system can rename without replacing.
+            std::fs::hard_link(temporary, path)?;
+            std::fs::remove_file(temporary)
+        }
+        renamed => renamed,
+    }
 }
 
 /// Whether a file of this owner may hold our secrets or our data: root or this process's user.

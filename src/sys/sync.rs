@@ -174,6 +174,48 @@ impl Gate {
     }
 }
 
+/// Lets threads act one after the other, in the order of numbers that each has: piece 0, piece 1, ...
+#[derive(Debug, Default)]
+pub struct Turns {
+    state: Mutex<TurnsState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct TurnsState {
+    next: u64,
+    stopped: bool,
+}
+
+impl Turns {
+    /// Waits for the turn of `number`; false once somebody stopped, and nobody may act any more.
+    pub fn wait(&self, number: u64) -> bool {
+        let Ok(mut state) = self.state.lock() else { return false };
+        while !state.stopped && state.next != number {
+            match self.changed.wait(state) {
+                Ok(next) => state = next,
+                Err(_) => return false,
+            }
+        }
+        !state.stopped
+    }
+
+    /// Ends the turn that [`Turns::wait`] began.
+    pub fn done(&self) {
+        if let Ok(mut state) = self.state.lock() {
+            state.next += 1;
+            self.changed.notify_all();
+        }
+    }
+
+    pub fn stop(&self) {
+        if let Ok(mut state) = self.state.lock() {
+            state.stopped = true;
+            self.changed.notify_all();
+        }
+    }
+}
+
 pub type Pass = RwLockReadGuard<'static, ()>;
 pub type ShutGate = RwLockWriteGuard<'static, ()>;
 

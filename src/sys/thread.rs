@@ -11,6 +11,41 @@ use crate::error::{Result, Status};
 /// The stack of a thread, on which also functions of the program run: 2 MiB, of which the kernel provides what is used.
 const STACK: usize = 2 << 20;
 
+/// Runs `own` on this thread and `other` on up to `others` threads of the library, until all have returned.
+///
+/// Where a thread cannot be started, there are fewer. Fails if one of them panicked.
+pub fn together(others: usize, own: impl FnOnce(), other: impl Fn() + Sync) -> Result<()> {
+    std::thread::scope(|scope| {
+        let mut started = Vec::new();
+        // As in `Thread::start`.
+        let old = signal::block_all();
+        for _ in 0..others {
+            let thread = std::thread::Builder::new().name("kms-file".into()).stack_size(STACK);
+            let body = || {
+                exit::this_thread_is_ours();
+                other();
+            };
+            match thread.spawn_scoped(scope, body) {
+                Ok(thread) => started.push(thread),
+                Err(_) => break,
+            }
+        }
+        signal::restore(&old);
+        own();
+        // Each is joined, so that the scope does not panic for one of them.
+        let ended: Vec<_> = started.into_iter().map(|thread| thread.join()).collect();
+        if ended.iter().any(std::result::Result::is_err) {
+            return Err(Status::Internal.error("internal error (a thread panicked); please report it as a bug"));
+        }
+        Ok(())
+    })
+}
+
+/// How many threads this process may run at once.
+pub fn parallelism() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
 /// A named thread of the library.
 #[derive(Debug)]
 pub struct Thread(JoinHandle<()>);

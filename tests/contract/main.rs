@@ -17,6 +17,7 @@ mod deletion_leaves_nothing;
 mod error_codes;
 mod events;
 mod expiry;
+mod files;
 mod import;
 mod import_padding;
 mod imported;

@@ -64,6 +64,9 @@ enum class status : kms_status {
     root_slot_not_found = KMS_ROOT_SLOT_NOT_FOUND,
     root_slot_exists = KMS_ROOT_SLOT_EXISTS,
 
+    file_io = KMS_FILE_IO,
+    file_exists = KMS_FILE_EXISTS,
+
     internal = KMS_INTERNAL,
     poisoned = KMS_POISONED,
     forked = KMS_FORKED,
@@ -117,6 +120,10 @@ class crypto_error : public error {
 class keystore_error : public error {
     using error::error;
 };
+/// 6xx: a file of the caller's can't be read or written.
+class file_error : public error {
+    using error::error;
+};
 /// 9xx: the library or the system failed.
 class internal_error : public error {
     using error::error;
@@ -147,6 +154,10 @@ struct group<4> {
 template <>
 struct group<5> {
     using type = keystore_error;
+};
+template <>
+struct group<6> {
+    using type = file_error;
 };
 template <>
 struct group<9> {
@@ -202,6 +213,8 @@ using anchor_unavailable = failure<status::anchor_unavailable>;
 using keystore_second_path = failure<status::keystore_second_path>;
 using root_slot_not_found = failure<status::root_slot_not_found>;
 using root_slot_exists = failure<status::root_slot_exists>;
+using file_io = failure<status::file_io>;
+using file_exists = failure<status::file_exists>;
 using internal = failure<status::internal>;
 using poisoned = failure<status::poisoned>;
 using forked = failure<status::forked>;
@@ -231,6 +244,8 @@ struct failures {
             return act(crypto_error(why, text));
         case 5:
             return act(keystore_error(why, text));
+        case 6:
+            return act(file_error(why, text));
         case 9:
             return act(internal_error(why, text));
         default:
@@ -250,8 +265,8 @@ using all_failures =
              status::keystore_too_new, status::keystore_corrupt, status::keystore_io, status::keystore_read_only,
              status::keystore_busy, status::keystore_not_found, status::keystore_replaced, status::root_key_unavailable,
              status::keystore_rolled_back, status::anchor_unavailable, status::keystore_second_path,
-             status::root_slot_not_found, status::root_slot_exists, status::internal, status::poisoned, status::forked,
-             status::random_failed, status::out_of_memory>;
+             status::root_slot_not_found, status::root_slot_exists, status::file_io, status::file_exists, status::internal,
+             status::poisoned, status::forked, status::random_failed, status::out_of_memory>;
 
 /// The text of this thread's last failed call.
 inline std::string last_error() {

@@ -24,6 +24,8 @@ __all__ = [
     "DeletionProtected",
     "Error",
     "ExpiredImportToken",
+    "FileExists",
+    "FileIo",
     "Forked",
     "Internal",
     "InvalidArgument",
@@ -64,7 +66,7 @@ __all__ = [
 
 
 class Status(enum.IntEnum):
-    """Why a call failed: stable numbers, by hundreds: arguments, existence, state, cryptography, keystore, internal.
+    """Why a call failed: stable numbers, by hundreds: arguments, existence, state, cryptography, keystore, files, internal.
 
     >>> Status.KEY_NOT_FOUND.code
     'Forbidden.KeyNotFound'
@@ -108,6 +110,8 @@ class Status(enum.IntEnum):
     KEYSTORE_SECOND_PATH = 512
     ROOT_SLOT_NOT_FOUND = 515
     ROOT_SLOT_EXISTS = 516
+    FILE_IO = 600
+    FILE_EXISTS = 601
     INTERNAL = 900
     POISONED = 901
     FORKED = 902
@@ -296,6 +300,14 @@ class RootSlotNotFound(Error, status=Status.ROOT_SLOT_NOT_FOUND):
 
 class RootSlotExists(Error, status=Status.ROOT_SLOT_EXISTS):
     """This root opens the keystore already. Nothing was changed."""
+
+
+class FileIo(Error, OSError, status=Status.FILE_IO):
+    """A file could not be read or written, or changed while it was read."""
+
+
+class FileExists(Error, FileExistsError, status=Status.FILE_EXISTS):
+    """The target exists, and the call may not replace it."""
 
 
 class Internal(Error, status=Status.INTERNAL):
