@@ -80,7 +80,8 @@ pub use domain::time::Time;
 pub use domain::version::Version;
 pub use error::{Error, Result, Status};
 pub use service::{
-    BlobInfo, CallFailed, CreateKey, Event, EventKind, Fault, FileInfo, FileOptions, Health, ImportParameters, KeyRef,
-    Keystore, Options, Record, ReencryptItem, TickReport, Wrapping,
+    BlobInfo, CallFailed, CreateKey, DecryptReader, DecryptStream, EncryptStream, EncryptWriter, Event, EventKind,
+    Fault, FileInfo, FileOptions, FileReader, Health, ImportParameters, KeyRef, Keystore, Options, Record,
+    ReencryptItem, TickReport, Wrapping,
 };
 pub use store::{AnchorStore, RootKind, RootSlot, RootWrapper};

@@ -5,7 +5,7 @@
 //! message is a message.
 //!
 //! Two chunks with one number and different bytes would break AES-GCM. So a number is a value that cannot be copied
-//! ([`Number`]); [`Numbers`] makes each once; and a [`Sealer`] takes its input key by value from [`InputKey::random`], never
+//! ([`ChunkNumber`]); [`ChunkNumbers`] makes each once; and a [`ChunkSealer`] takes its input key by value from [`InputKey::random`], never
 //! from an existing message.
 
 use std::ops::Range;
@@ -97,9 +97,9 @@ impl ChunkCipher {
 
 /// The number of a chunk that has not been sealed yet. Sealing uses it up.
 #[derive(Debug)]
-pub struct Number(u64);
+pub struct ChunkNumber(u64);
 
-impl Number {
+impl ChunkNumber {
     /// The number itself, for opening: a chunk may be opened as often as one likes.
     pub fn value(&self) -> u64 {
         self.0
@@ -108,37 +108,37 @@ impl Number {
 
 /// Consecutive numbers.
 #[derive(Debug)]
-pub struct Run(Range<u64>);
+pub struct ChunkRun(Range<u64>);
 
-impl Run {
+impl ChunkRun {
     /// The first number, for the place of the chunk in its file.
     pub fn first(&self) -> u64 {
         self.0.start
     }
 }
 
-impl Iterator for Run {
-    type Item = Number;
+impl Iterator for ChunkRun {
+    type Item = ChunkNumber;
 
-    fn next(&mut self) -> Option<Number> {
-        self.0.next().map(Number)
+    fn next(&mut self) -> Option<ChunkNumber> {
+        self.0.next().map(ChunkNumber)
     }
 }
 
 /// Makes the numbers of one message's chunks, each once: not by another thread again, nor in a forked child.
 #[derive(Debug)]
-pub struct Numbers {
+pub struct ChunkNumbers {
     next: AtomicU64,
     epoch: u64,
 }
 
-impl Numbers {
+impl ChunkNumbers {
     pub fn new() -> Self {
         Self { next: AtomicU64::new(0), epoch: fork::epoch() }
     }
 
     /// The next `count` numbers. Fails with `LimitExceeded` above 4 PiB, and with `Forked` in a child.
-    pub fn take(&self, count: u64) -> Result<Run> {
+    pub fn take(&self, count: u64) -> Result<ChunkRun> {
         self.check_process()?;
         let first = self.next.fetch_add(count, Ordering::Relaxed);
         let end = first.saturating_add(count);
@@ -147,7 +147,7 @@ impl Numbers {
             self.next.store(MOST_CHUNKS, Ordering::Relaxed);
             return Err(Status::LimitExceeded.error("a file has at most 4 PiB; split it"));
         }
-        Ok(Run(first..end))
+        Ok(ChunkRun(first..end))
     }
 
     /// Fails in a child of the process that began the message: both would seal chunks with the same numbers.
@@ -161,13 +161,13 @@ impl Numbers {
 
 /// Seals the chunks of a new message.
 #[derive(Debug)]
-pub struct Sealer {
+pub struct ChunkSealer {
     key: Secret,
     base: [u8; NONCE],
     prefix: [u8; PREFIX],
 }
 
-impl Sealer {
+impl ChunkSealer {
     /// The context is the parts joined.
     pub fn new(arena: &Arc<Arena>, input_key: InputKey, context: &[&[u8]]) -> Result<Self> {
         Self::salted(arena, input_key, &random::array()?, context)
@@ -190,7 +190,7 @@ impl Sealer {
     }
 
     /// Writes ciphertext and tag of one chunk; `out` is `TAG` bytes longer.
-    pub fn seal(&self, cipher: &mut ChunkCipher, number: Number, plaintext: &[u8], out: &mut [u8]) -> Result<()> {
+    pub fn seal(&self, cipher: &mut ChunkCipher, number: ChunkNumber, plaintext: &[u8], out: &mut [u8]) -> Result<()> {
         let nonce = nonce(&self.base, number.0);
         cipher.0.seal(Start { key: None, nonce: &nonce }, &[], plaintext, out)
     }
@@ -198,12 +198,12 @@ impl Sealer {
 
 /// Opens the chunks of a message.
 #[derive(Debug)]
-pub struct Opener {
+pub struct ChunkOpener {
     key: Secret,
     base: [u8; NONCE],
 }
 
-impl Opener {
+impl ChunkOpener {
     /// Fails with `AuthenticationFailed` where input key and context are not those that the prefix commits to.
     pub fn new(
         arena: &Arc<Arena>,

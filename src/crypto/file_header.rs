@@ -33,16 +33,16 @@ const MOST_BLOB: usize = SLOT - START - CHECKSUM;
 /// The name in the encryption context of a slot's blob that binds the rest of the slot.
 pub const CONTEXT_NAME: &str = "kms:file";
 
-pub type FileId = [u8; 16];
+pub type EncryptedFileId = [u8; 16];
 
 /// What a slot has besides its blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Start {
-    pub file_id: FileId,
+pub struct SlotStart {
+    pub file_id: EncryptedFileId,
     pub sequence: u64,
 }
 
-impl Start {
+impl SlotStart {
     fn encode(&self, blob_len: u16) -> [u8; START] {
         let mut start = [0; START];
         let parts: [&[u8]; 7] = [
@@ -88,7 +88,7 @@ fn checksum(parts: &[&[u8]]) -> Result<[u8; CHECKSUM]> {
 /// A slot that was written completely. Nothing of it is authenticated before its blob is opened.
 #[derive(Debug, Clone, Copy)]
 pub struct Slot<'a> {
-    pub start: Start,
+    pub start: SlotStart,
     /// Which of the two it is: 0 or 1.
     pub place: usize,
     pub blob: &'a [u8],
@@ -166,7 +166,7 @@ fn parse_written(bytes: &[u8], place: usize) -> Result<Option<Slot<'_>>> {
     let (sequence, file_id) = numbers.split_at(8);
     let (Ok(sequence), Ok(file_id)) = (sequence.try_into(), file_id.try_into()) else { return Ok(None) };
     Blob::parse(blob)?;
-    Ok(Some(Slot { start: Start { file_id, sequence: u64::from_be_bytes(sequence) }, place, blob }))
+    Ok(Some(Slot { start: SlotStart { file_id, sequence: u64::from_be_bytes(sequence) }, place, blob }))
 }
 
 /// Whether bytes start as an encrypted file does. A file whose first slot is damaged still opens, and doesn't.

@@ -10,8 +10,8 @@ use super::Keystore;
 use super::crypt::BlobInfo;
 use super::key_ref::KeyRef;
 use crate::crypto::blob::Blob;
-use crate::crypto::cobblestone::{self, Opener};
-use crate::crypto::file_header::{self, FileHeader, HEADER, SLOT, Start, not_a_file};
+use crate::crypto::cobblestone::{self, ChunkOpener};
+use crate::crypto::file_header::{self, FileHeader, HEADER, SLOT, SlotStart, not_a_file};
 use crate::error::{Error, Result, Status, shown_path};
 use crate::sys::file::{Facts, File};
 use crate::sys::{thread, waiting};
@@ -315,7 +315,7 @@ impl Keystore {
         let FileHeader { slot, other_is_empty } = FileHeader::parse(header)?;
         let input_key = core.open_slot(&slot, context)?;
         // A header that was moved here from another file must not be made newer than the right one.
-        let _: Opener = core.open_body(&slot, &input_key, prefix, context)?;
+        let _: ChunkOpener = core.open_body(&slot, &input_key, prefix, context)?;
 
         let write = |place: usize, bytes: &[u8]| {
             let written = file.write_all_at(bytes, (place * SLOT) as u64).and_then(|()| file.sync_data());
@@ -335,7 +335,7 @@ impl Keystore {
             return Ok(!other_is_empty);
         }
         let sequence = slot.start.sequence.checked_add(1).ok_or_else(not_a_file)?;
-        let start = Start { sequence, ..slot.start };
+        let start = SlotStart { sequence, ..slot.start };
         let new = core.seal_slot(destination.to_string().as_bytes(), &start, context, &input_key)?;
         write(1 - slot.place, &new)?;
         write(slot.place, &[0; SLOT])?;
@@ -361,7 +361,7 @@ impl Keystore {
     }
 }
 
-fn open_regular(path: &Path) -> Result<(File, Facts)> {
+pub fn open_regular(path: &Path) -> Result<(File, Facts)> {
     let file = File::open(path).map_err(|e| failed("open", path, &e))?;
     let facts = check_regular(&file, path)?;
     Ok((file, facts))

@@ -2,7 +2,7 @@
 //!
 //! * `handle`: an open keystore. `shared`: its state, and how calls read and change the store. `open`: options, opening.
 //! * `key`, `version`, `rotation`, `crypt`, `data_key`, `import`, `alias`, `tag`, `root`, `backup`: the operations.
-//! * `file`: files of any size, in constant memory.
+//! * `file`: files of any size, in constant memory. `stream`: in pieces. `file_reader`: at any place.
 //! * `batch`: many records in one call. `pages`: lists as iterators.
 //! * `key_ref`, `name`: how arguments name keys. `target`: where the results of calls go.
 //! * `cache`: keys in memory. `thread`: what each thread keeps for the hot path, in `slots`. `ticker`: the rotation thread.
@@ -18,6 +18,7 @@ mod data_key;
 mod delivery;
 mod event;
 mod file;
+mod file_reader;
 mod handle;
 mod health;
 mod import;
@@ -30,6 +31,7 @@ mod root;
 mod rotation;
 mod shared;
 mod slots;
+mod stream;
 mod tag;
 mod target;
 mod thread;
@@ -51,6 +53,7 @@ pub use crypt::BlobInfo;
 pub(crate) use data_key::DataKeyTarget;
 pub use event::{Event, EventKind};
 pub use file::{FileInfo, FileOptions};
+pub use file_reader::FileReader;
 pub use handle::{Keystore, waiting_again, without_waiting};
 pub use health::Health;
 pub use import::{ImportParameters, Wrapping};
@@ -62,5 +65,6 @@ pub use open::Options;
 #[cfg(feature = "capi")]
 pub(crate) use open::passphrase_of;
 pub use rotation::TickReport;
+pub use stream::{DecryptReader, DecryptStream, EncryptStream, EncryptWriter};
 #[cfg(feature = "capi")]
 pub(crate) use target::{OpenTarget, SealTarget};

@@ -9,7 +9,7 @@ use super::*;
 fn open(input_key: &[u8], context: &[u8], body: &[u8]) -> Result<Vec<u8>> {
     let len = plaintext_len(body.len() as u64)? as usize;
     let (prefix, chunks) = body.split_first_chunk().ok_or_else(cut_off)?;
-    let opener = Opener::new(&Arena::new(), input_key.try_into().unwrap(), prefix, &[context])?;
+    let opener = ChunkOpener::new(&Arena::new(), input_key.try_into().unwrap(), prefix, &[context])?;
     let mut cipher = opener.cipher()?;
     let mut out = vec![0; len];
     for (number, sealed) in chunks.chunks(SEALED).enumerate() {
@@ -20,10 +20,10 @@ fn open(input_key: &[u8], context: &[u8], body: &[u8]) -> Result<Vec<u8>> {
 }
 
 fn seal(input_key: InputKey, salt: &[u8; SALT], context: &[u8], plaintext: &[u8]) -> Vec<u8> {
-    let sealer = Sealer::salted(&Arena::new(), input_key, salt, &[context]).unwrap();
+    let sealer = ChunkSealer::salted(&Arena::new(), input_key, salt, &[context]).unwrap();
     let mut cipher = sealer.cipher().unwrap();
     let mut body = sealer.prefix().to_vec();
-    let numbers = Numbers::new().take(plaintext.len() as u64 / CHUNK as u64 + 1).unwrap();
+    let numbers = ChunkNumbers::new().take(plaintext.len() as u64 / CHUNK as u64 + 1).unwrap();
     for number in numbers {
         let start = number.0 as usize * CHUNK;
         let chunk = &plaintext[start..plaintext.len().min(start + CHUNK)];
@@ -97,7 +97,7 @@ fn a_length_between_two_chunks_is_no_message() {
 
 #[test]
 fn a_number_is_made_once_and_at_most_2_to_the_38_are() {
-    let numbers = Numbers::new();
+    let numbers = ChunkNumbers::new();
     let taken: Vec<u64> = numbers.take(3).unwrap().chain(numbers.take(2).unwrap()).map(|number| number.0).collect();
     assert_eq!(taken, [0, 1, 2, 3, 4]);
     numbers.next.store(MOST_CHUNKS - 1, Ordering::Relaxed);

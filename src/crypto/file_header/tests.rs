@@ -2,7 +2,7 @@ use super::*;
 use crate::crypto::blob::{Algorithm, ContextType, Header, OVERHEAD};
 use crate::domain::id::{KeyId, VersionId};
 
-const ID: FileId = [9; 16];
+const ID: EncryptedFileId = [9; 16];
 
 fn blob(byte: u8) -> Vec<u8> {
     let (key, version) = (KeyId::from_bytes([1; 16]), VersionId::from_bytes([2; 16]));
@@ -13,7 +13,7 @@ fn blob(byte: u8) -> Vec<u8> {
 }
 
 fn slot(sequence: u64, byte: u8) -> [u8; SLOT] {
-    Start { file_id: ID, sequence }.slot(&blob(byte)).unwrap()
+    SlotStart { file_id: ID, sequence }.slot(&blob(byte)).unwrap()
 }
 
 fn header(first: &[u8], second: &[u8]) -> [u8; HEADER] {
@@ -65,14 +65,14 @@ fn an_edited_byte_makes_a_slot_invalid() {
 
 #[test]
 fn slots_of_two_files_are_refused() {
-    let other = Start { file_id: [8; 16], sequence: 2 }.slot(&blob(1)).unwrap();
+    let other = SlotStart { file_id: [8; 16], sequence: 2 }.slot(&blob(1)).unwrap();
     assert!(read(&header(&slot(1, 7), &other)).is_err());
 }
 
 #[test]
 fn another_format_is_refused_even_with_its_checksum() {
     for at in [4, 5, 6, 7] {
-        let mut start = Start { file_id: ID, sequence: 1 }.encode(112);
+        let mut start = SlotStart { file_id: ID, sequence: 1 }.encode(112);
         start[at] ^= 3;
         let sum = checksum(&[&start, &blob(7)]).unwrap();
         let mut slot = [start.to_vec(), blob(7), sum.to_vec()].concat();
@@ -83,7 +83,7 @@ fn another_format_is_refused_even_with_its_checksum() {
 
 #[test]
 fn the_context_names_every_byte_before_the_blob() {
-    let start = Start { file_id: ID, sequence: 258 };
+    let start = SlotStart { file_id: ID, sequence: 258 };
     let slot = start.slot(&blob(7)).unwrap();
     let hex: String = slot[..START].iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(start.context_value(112).unwrap(), hex);

@@ -3,9 +3,9 @@
 use zeroize::Zeroizing;
 
 use crate::crypto::blob::OVERHEAD;
-use crate::crypto::cobblestone::{InputKey, Opener, PREFIX, Sealer};
+use crate::crypto::cobblestone::{ChunkOpener, ChunkSealer, InputKey, PREFIX};
 use crate::crypto::context::Context;
-use crate::crypto::file_header::{CONTEXT_NAME, FileHeader, HEADER, SLOT, Slot, Start, not_a_file};
+use crate::crypto::file_header::{CONTEXT_NAME, FileHeader, HEADER, SLOT, Slot, SlotStart, not_a_file};
 use crate::error::{Result, Status};
 use crate::service::shared::Core;
 use crate::service::target::{VecOpen, VecSeal};
@@ -34,7 +34,7 @@ fn body_context(context: &[(&str, &str)]) -> Result<Vec<u8>> {
 /// A file to be written.
 pub struct NewFile {
     pub head: Box<[u8; HEAD]>,
-    pub sealer: Sealer,
+    pub sealer: ChunkSealer,
 }
 
 impl Core {
@@ -42,9 +42,9 @@ impl Core {
     pub(in crate::service) fn new_file(&self, key: &[u8], context: &[(&str, &str)]) -> Result<NewFile> {
         let body_context = body_context(context)?;
         let input_key = InputKey::random()?;
-        let start = Start { file_id: random::array()?, sequence: 1 };
+        let start = SlotStart { file_id: random::array()?, sequence: 1 };
         let slot = self.seal_slot(key, &start, context, input_key.expose())?;
-        let sealer = Sealer::new(&self.arena, input_key, &[&start.file_id, &body_context])?;
+        let sealer = ChunkSealer::new(&self.arena, input_key, &[&start.file_id, &body_context])?;
         let mut head = Box::new([0; HEAD]);
         let bytes = slot.iter().chain(&[0; SLOT]).chain(sealer.prefix());
         head.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
@@ -55,7 +55,7 @@ impl Core {
     pub(super) fn seal_slot(
         &self,
         key: &[u8],
-        start: &Start,
+        start: &SlotStart,
         context: &[(&str, &str)],
         input_key: &[u8; KEY_LEN],
     ) -> Result<[u8; SLOT]> {
@@ -66,7 +66,7 @@ impl Core {
     }
 
     /// What opens the body of a file that starts with `head`. Fails as decrypting a blob does.
-    pub(in crate::service) fn open_file(&self, head: &[u8; HEAD], context: &[(&str, &str)]) -> Result<Opener> {
+    pub(in crate::service) fn open_file(&self, head: &[u8; HEAD], context: &[(&str, &str)]) -> Result<ChunkOpener> {
         let (header, prefix) = split_head(head)?;
         let header = FileHeader::parse(header)?;
         let input_key = self.open_slot(&header.slot, context)?;
@@ -89,8 +89,8 @@ impl Core {
         input_key: &[u8; KEY_LEN],
         prefix: &[u8; PREFIX],
         context: &[(&str, &str)],
-    ) -> Result<Opener> {
-        Opener::new(&self.arena, input_key, prefix, &[&slot.start.file_id, &body_context(context)?])
+    ) -> Result<ChunkOpener> {
+        ChunkOpener::new(&self.arena, input_key, prefix, &[&slot.start.file_id, &body_context(context)?])
     }
 }
 

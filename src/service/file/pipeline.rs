@@ -8,7 +8,9 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use crate::crypto::cobblestone::{CHUNK, ChunkCipher, Number, Numbers, Opener, Run, SEALED, Sealer, TAG, cut_off};
+use crate::crypto::cobblestone::{
+    CHUNK, ChunkCipher, ChunkNumber, ChunkNumbers, ChunkOpener, ChunkRun, ChunkSealer, SEALED, TAG, cut_off,
+};
 use crate::error::{Error, Result, Status, shown_path};
 use crate::sys::file::{self, File};
 use crate::sys::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,15 +20,18 @@ use crate::sys::{memory, thread};
 /// Chunks of a piece: 256 KiB, so that input and output of a thread stay in the CPU's cache.
 const CHUNKS: usize = 16;
 
+/// Bytes of a full chunk, sealed.
+pub const SEALED_CHUNK: usize = SEALED;
+
 /// What is done with each chunk.
 #[derive(Clone, Copy)]
 pub enum Work<'a> {
-    Seal(&'a Sealer),
-    Open(&'a Opener),
+    Seal(&'a ChunkSealer),
+    Open(&'a ChunkOpener),
 }
 
 impl Work<'_> {
-    fn cipher(&self) -> Result<ChunkCipher> {
+    pub fn cipher(&self) -> Result<ChunkCipher> {
         match self {
             Work::Seal(sealer) => sealer.cipher(),
             Work::Open(opener) => opener.cipher(),
@@ -42,7 +47,7 @@ impl Work<'_> {
     }
 
     /// Transforms one chunk; returns the length of the result.
-    fn chunk(&self, cipher: &mut ChunkCipher, number: Number, input: &[u8], out: &mut [u8]) -> Result<usize> {
+    pub fn chunk(&self, cipher: &mut ChunkCipher, number: ChunkNumber, input: &[u8], out: &mut [u8]) -> Result<usize> {
         let len = match self {
             Work::Seal(_) => input.len() + TAG,
             Work::Open(_) => input.len().checked_sub(TAG).ok_or_else(cut_off)?,
@@ -56,7 +61,7 @@ impl Work<'_> {
     }
 
     /// Transforms a piece; returns the length of the result, and whether the piece was the last.
-    fn piece(&self, cipher: &mut ChunkCipher, run: Run, input: &[u8], out: &mut [u8]) -> Result<(usize, bool)> {
+    fn piece(&self, cipher: &mut ChunkCipher, run: ChunkRun, input: &[u8], out: &mut [u8]) -> Result<(usize, bool)> {
         let (full, _) = self.lengths();
         let (mut rest, mut done) = (input, 0);
         for number in run {
@@ -76,13 +81,13 @@ fn too_small() -> Error {
 }
 
 /// Where pieces come from. All but the last have the length of the buffer.
-pub trait Input: Sync {
+pub trait PieceInput: Sync {
     /// Fills `buffer` with the piece whose chunks get the next numbers; none when the input has ended.
-    fn next(&self, numbers: &Numbers, buffer: &mut [u8]) -> Result<Option<(Run, usize)>>;
+    fn next(&self, numbers: &ChunkNumbers, buffer: &mut [u8]) -> Result<Option<(ChunkRun, usize)>>;
 }
 
 /// Where pieces go, in any order.
-pub trait Output: Sync {
+pub trait PieceOutput: Sync {
     /// Takes a piece whose first byte is number `at` of the output. False if another thread has stopped the work.
     fn put(&self, piece: u64, at: u64, bytes: &[u8]) -> Result<bool>;
 
@@ -93,11 +98,11 @@ pub trait Output: Sync {
 /// What the caller is called with: how many bytes of the input have arrived in the output.
 pub type Progress<'a> = &'a dyn Fn(u64) -> Result<()>;
 
-struct Shared<'a> {
+struct PipelineState<'a> {
     work: Work<'a>,
-    input: &'a dyn Input,
-    output: &'a dyn Output,
-    numbers: Numbers,
+    input: &'a dyn PieceInput,
+    output: &'a dyn PieceOutput,
+    numbers: ChunkNumbers,
     stopped: AtomicBool,
     ended: AtomicBool,
     done: AtomicU64,
@@ -108,7 +113,7 @@ struct Shared<'a> {
 }
 
 /// Stops the others when its thread ends early, also by a panic.
-struct StopOthers<'a>(&'a Shared<'a>, bool);
+struct StopOthers<'a>(&'a PipelineState<'a>, bool);
 
 impl Drop for StopOthers<'_> {
     fn drop(&mut self) {
@@ -119,7 +124,7 @@ impl Drop for StopOthers<'_> {
     }
 }
 
-impl Shared<'_> {
+impl PipelineState<'_> {
     fn run(&self, progress: Option<Progress<'_>>) {
         let mut others = StopOthers(self, false);
         match self.pieces(progress) {
@@ -165,15 +170,15 @@ impl Shared<'_> {
 pub fn run(
     work: Work<'_>,
     threads: usize,
-    input: &dyn Input,
-    output: &dyn Output,
+    input: &dyn PieceInput,
+    output: &dyn PieceOutput,
     progress: Option<Progress<'_>>,
 ) -> Result<u64> {
-    let shared = Shared {
+    let shared = PipelineState {
         work,
         input,
         output,
-        numbers: Numbers::new(),
+        numbers: ChunkNumbers::new(),
         stopped: AtomicBool::new(false),
         ended: AtomicBool::new(false),
         done: AtomicU64::new(0),
@@ -214,8 +219,8 @@ pub struct FileInput<'a> {
     pub chunk: usize,
 }
 
-impl Input for FileInput<'_> {
-    fn next(&self, numbers: &Numbers, buffer: &mut [u8]) -> Result<Option<(Run, usize)>> {
+impl PieceInput for FileInput<'_> {
+    fn next(&self, numbers: &ChunkNumbers, buffer: &mut [u8]) -> Result<Option<(ChunkRun, usize)>> {
         let run = numbers.take(CHUNKS as u64)?;
         let at = run.first().saturating_mul(self.chunk as u64);
         let Some(left) = self.len.checked_sub(at) else { return Ok(None) };
@@ -242,7 +247,7 @@ pub struct FileOutput<'a> {
     pub start: u64,
 }
 
-impl Output for FileOutput<'_> {
+impl PieceOutput for FileOutput<'_> {
     fn put(&self, _: u64, at: u64, bytes: &[u8]) -> Result<bool> {
         self.file.write_all_at(bytes, self.start + at).map_err(|e| failed("write", self.path, &e))?;
         Ok(true)
@@ -258,8 +263,8 @@ impl<R: Read> ReadInput<R> {
     }
 }
 
-impl<R: Read + Send> Input for ReadInput<R> {
-    fn next(&self, numbers: &Numbers, buffer: &mut [u8]) -> Result<Option<(Run, usize)>> {
+impl<R: Read + Send> PieceInput for ReadInput<R> {
+    fn next(&self, numbers: &ChunkNumbers, buffer: &mut [u8]) -> Result<Option<(ChunkRun, usize)>> {
         let mut inside = self.0.lock()?;
         let (reader, ended) = &mut *inside;
         if *ended {
@@ -298,7 +303,7 @@ impl<W: Write> WriteOutput<W> {
     }
 }
 
-impl<W: Write + Send> Output for WriteOutput<W> {
+impl<W: Write + Send> PieceOutput for WriteOutput<W> {
     fn put(&self, piece: u64, _: u64, bytes: &[u8]) -> Result<bool> {
         if !self.turns.wait(piece) {
             return Ok(false);
