@@ -32,5 +32,6 @@ make_python_environment "$site"
 attempt "mypy --strict" python_types
 attempt "the stub is what the module is" python_stub
 attempt "another AES-GCM opens the recorded ciphertexts" python tests/decoder/open_blobs.py tests/vectors/blobs.json
+attempt "another AES-GCM opens the recorded files" python tests/decoder/open_file.py tests/vectors/files.json
 python_tests bindings/python/tests
 all_passed

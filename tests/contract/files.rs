@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use kms::{FileOptions, Keystore, Status};
+use kms::{CreateKey, FileOptions, Keystore, Origin, Status};
 
 use crate::support::{TestKeystore, memory};
 
@@ -503,4 +503,49 @@ fn writers_and_readers_adapt_streams() {
         let read = |buffer: &mut [u8], at: u64| (&part[part.len().min(at as usize)..]).read(buffer);
         assert!(world.kms.open_file_with(read, len as u64, CONTEXT).is_err(), "{len}");
     }
+}
+
+/// `tests/decoder/open_file.py` opens these files with another implementation. They are written with KMS_UPDATE_VECTORS=1;
+/// without it, the fixed fields and lengths of what the library writes today must be those of the recorded files.
+#[test]
+fn the_recorded_files_are_of_todays_format() {
+    const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/files.json");
+    const MATERIAL: [u8; 32] = *b"a key of recorded files, 32 byte";
+    let kms = memory();
+    let external = CreateKey { origin: Some(Origin::External), ..CreateKey::default() };
+    let key = kms.create_key(&external).unwrap().to_string();
+    kms.import_raw_key_material(&key, &MATERIAL, None).unwrap();
+    let unit: Vec<u8> = (0..=250).collect();
+    let mut now = Vec::new();
+    for (name, length, context) in [
+        ("empty", 0, &[][..]),
+        ("five bytes with a context", 5, CONTEXT),
+        ("one chunk and an empty one", CHUNK, CONTEXT),
+        ("two chunks", CHUNK + 1, &[]),
+    ] {
+        let plaintext: Vec<u8> = unit.iter().copied().cycle().take(length).collect();
+        let mut sealed = Vec::new();
+        kms.encrypt_copy(&key, plaintext.as_slice(), &mut sealed, context, &FileOptions::new()).unwrap();
+        let (header, body) = sealed.split_at(HEADER);
+        let used = header.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        let map: serde_json::Map<_, _> = context.iter().map(|(k, v)| ((*k).to_owned(), (*v).into())).collect();
+        now.push(serde_json::json!({
+            "name": name, "key": hex(&MATERIAL), "context": map, "plaintext_unit": hex(&unit),
+            "plaintext_length": length, "slot": hex(&header[..used]), "body": hex(body),
+        }));
+    }
+    if std::env::var_os("KMS_UPDATE_VECTORS").is_some() {
+        std::fs::write(FILE, serde_json::to_string_pretty(&now).unwrap() + "\n").unwrap();
+    }
+    let recorded: Vec<serde_json::Value> = serde_json::from_str(&std::fs::read_to_string(FILE).unwrap()).unwrap();
+    let shape = |case: &serde_json::Value| {
+        let text = |field: &str| case[field].as_str().unwrap().to_owned();
+        // Magic, version, body, length, sequence number; the rest of a slot is random.
+        (text("name"), text("slot")[..32].to_owned(), text("body").len(), case["plaintext_length"].clone())
+    };
+    assert_eq!(recorded.iter().map(shape).collect::<Vec<_>>(), now.iter().map(shape).collect::<Vec<_>>());
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
