@@ -117,7 +117,7 @@ fn page() -> String {
     let mut page = format!(
         "# Third-party notices\n\n\
          The released binaries contain the works below: `libkms.so` and `libkms.a` (C), and the Python wheel (Python).\n\
-         A crate that only features of the tests switch on is listed too.\n\
+         A crate that only features of the tests, or of the command `kms`, switch on is listed too.\n\
          `KMS_UPDATE_NOTICES=1 cargo test --test third_party` writes this page from the lock files; without the variable, the test compares it.\n\n\
          | work | version | licence | in |\n|---|---|---|---|\n\
          | [OpenSSL](https://www.openssl.org/) (libcrypto; not in builds with the system's OpenSSL) | {openssl} | Apache-2.0 | C, Python |\n\
