@@ -25,7 +25,7 @@ __all__ = [
     "Error",
     "ExpiredImportToken",
     "FileExists",
-    "FileIo",
+    "FileIO",
     "Forked",
     "Internal",
     "InvalidArgument",
@@ -302,7 +302,7 @@ class RootSlotExists(Error, status=Status.ROOT_SLOT_EXISTS):
     """This root opens the keystore already. Nothing was changed."""
 
 
-class FileIo(Error, OSError, status=Status.FILE_IO):
+class FileIO(Error, OSError, status=Status.FILE_IO):
     """A file could not be read or written, or changed while it was read."""
 
 
