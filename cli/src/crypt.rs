@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use kms::KeyRef;
+use kms::{FileOptions, KeyRef, Keystore};
 use serde_json::{Value, json};
 
 use crate::args::{Datakey, Decrypt, Encrypt, Inspect, Reencrypt, Target};
@@ -11,11 +11,14 @@ use crate::exit::{Exit, Failure, Result};
 use crate::key::pairs;
 use crate::output::{self, table, text};
 use crate::session::Session;
+use crate::stream::{self, Input, SMALL, Watch};
 
 /// The most that one blob holds.
 const MOST_PLAINTEXT: u64 = 1 << 30;
 /// A blob of that, as armored text.
 const MOST_CIPHERTEXT: u64 = (MOST_PLAINTEXT + 4096) / 3 * 4 + (MOST_PLAINTEXT / 48) + 4096;
+/// Header, nonce and tag of a blob.
+const OVERHEAD: u64 = 80;
 const EXTENSION: &str = "kms";
 
 pub fn encrypt(session: &Session, args: &Encrypt) -> Result<()> {
@@ -26,10 +29,30 @@ pub fn encrypt(session: &Session, args: &Encrypt) -> Result<()> {
     });
     place.check(args.armor)?;
     let key = session.key_to_encrypt(args.key.as_deref())?;
-    let plaintext = data::read(args.file.as_deref(), MOST_PLAINTEXT)?;
-    let blob = session.keystore.encrypt(key, &plaintext, &pairs(&args.context.context))?;
-    let blob = if args.armor { data::armor(&blob) } else { blob };
-    place.write(&blob, data::mode(args.file.as_deref()))
+    let context = pairs(&args.context.context);
+    let mode = data::mode(args.file.as_deref());
+    let mut input = Input::open(args.file.as_deref())?;
+    if !input.is_large()? {
+        let blob = session.keystore.encrypt(key, &input.bytes(SMALL)?, &context)?;
+        let blob = if args.armor { data::armor(&blob) } else { blob };
+        return place.write(&blob, mode);
+    }
+    if args.armor {
+        let mut sealed = Vec::new();
+        let options = FileOptions::new().threads(args.threads);
+        session.keystore.encrypt_copy(key, &**input.bytes(MOST_PLAINTEXT)?, &mut sealed, &context, &options)?;
+        return place.write(&data::armor(&sealed), mode);
+    }
+    if let (Some(path), Some(len), Place::File { path: target, replace }) = (&input.path, input.len, &place) {
+        let watch = Watch::new(Some(len), true);
+        let step = |done| watch.step(done);
+        let options = FileOptions::new().threads(args.threads).replace(*replace).progress(&step);
+        let done = session.keystore.encrypt_file(key, path, target, &context, &options);
+        return watch.end(done).map(|_| ());
+    }
+    stream::copy(&place, input.len, args.threads, mode, |out, options| {
+        session.keystore.encrypt_copy(key, input.reader(), out, &context, options)
+    })
 }
 
 pub fn decrypt(session: &Session, args: &Decrypt) -> Result<()> {
@@ -37,25 +60,83 @@ pub fn decrypt(session: &Session, args: &Decrypt) -> Result<()> {
         (input.extension()? == EXTENSION).then(|| input.with_extension(""))
     });
     place.check(true)?;
-    let blob = data::ciphertext(data::read(args.file.as_deref(), MOST_CIPHERTEXT)?);
-    let plaintext = session
-        .keystore
-        .decrypt(&blob, &pairs(&args.context.context))
-        .map_err(|error| Failure::from(error).of_file(Path::new(&output::shown(args.file.as_deref()))))?;
+    let context = pairs(&args.context.context);
+    let mode = data::mode(args.file.as_deref());
+    let shown = output::shown(args.file.as_deref());
+    let named =
+        |failure: Failure| if failure.text.contains(&shown) { failure } else { failure.of_file(Path::new(&shown)) };
+    let mut input = Input::open(args.file.as_deref())?;
+    if input.is_encrypted_file()? {
+        place.check(false)?;
+        if let (Some(path), Some(len), Place::File { path: target, replace }) = (&input.path, input.len, &place) {
+            let watch = Watch::new(Some(len), true);
+            let step = |done| watch.step(done);
+            let options = FileOptions::new().threads(args.threads).replace(*replace).progress(&step);
+            let done = session.keystore.decrypt_file(path, target, &context, &options);
+            return watch.end(done).map(|_| ()).map_err(named);
+        }
+        let copied = stream::copy(&place, input.len, args.threads, mode, |out, options| {
+            session.keystore.decrypt_copy(input.reader(), out, &context, options)
+        });
+        return copied.map_err(named);
+    }
+    let blob = data::ciphertext(input.bytes(MOST_CIPHERTEXT)?);
+    if is_encrypted_file(&blob) {
+        place.check(false)?;
+        let copied = stream::copy(&place, None, args.threads, mode, |out, options| {
+            session.keystore.decrypt_copy(&**blob, out, &context, options)
+        });
+        return copied.map_err(named);
+    }
+    let plaintext = session.keystore.decrypt(&blob, &context).map_err(|error| named(error.into()))?;
     let is_text = std::str::from_utf8(&plaintext)
         .is_ok_and(|text| text.chars().all(|c| !c.is_control() || matches!(c, '\n' | '\t' | '\r')));
     place.check(is_text)?;
-    place.write(&plaintext, data::mode(args.file.as_deref()))
+    place.write(&plaintext, mode)
+}
+
+/// The header's first slot may be empty: re-encryption wrote the second.
+fn is_encrypted_file(bytes: &[u8]) -> bool {
+    Keystore::is_encrypted_file(bytes)
+        || bytes.get(Keystore::FILE_HEADER_BYTES / 2..).is_some_and(Keystore::is_encrypted_file)
+}
+
+/// The header of a large file is rewritten in place, whatever its size.
+fn reencrypt_file(session: &Session, args: &Reencrypt, path: Option<&Path>) -> Result<()> {
+    let Some(path) = path else {
+        return Err(Failure::usage(
+            "a large file is re-encrypted in place, by its header; name it instead of piping it",
+        ));
+    };
+    if args.target.output.is_some() || args.armor {
+        return Err(Failure::usage("a large file is re-encrypted in place, by its header")
+            .next(format!("cp {0} COPY; kms reencrypt COPY", path.display())));
+    }
+    if !args.new_context.is_empty() {
+        return Err(Failure::usage("the encryption context of a large file stays")
+            .next("kms decrypt, then kms encrypt with the new context"));
+    }
+    let destination = args.key.as_deref().map(|name| session.key(name)).transpose()?;
+    let context = pairs(&args.context.context);
+    let moved = session.keystore.reencrypt_file(path, &context, destination.map(KeyRef::from));
+    if !moved.map_err(|error| Failure::from(error).of_file(path))? {
+        output::note(&format!("{}: under the newest version already", path.display()));
+    }
+    Ok(())
 }
 
 pub fn reencrypt(session: &Session, args: &Reencrypt) -> Result<()> {
+    let mut input = Input::open(args.file.as_deref())?;
+    if input.is_encrypted_file()? {
+        return reencrypt_file(session, args, input.path.as_deref());
+    }
     let mut place = place(&args.target, args.file.as_deref(), |input| Some(input.to_owned()));
     if args.target.output.is_none()
         && let Place::File { replace, .. } = &mut place
     {
         *replace = true;
     }
-    let given = data::read(args.file.as_deref(), MOST_CIPHERTEXT)?;
+    let given = input.bytes(MOST_CIPHERTEXT)?;
     // What was text stays text.
     let armored = args.armor || !given.starts_with(&data::MAGIC);
     place.check(armored)?;
@@ -127,20 +208,34 @@ pub fn several(mut failures: Vec<Failure>, of: usize, json: bool) -> Result<()> 
 }
 
 fn inspected(session: &Session, file: &Path) -> Result<Value> {
-    let blob = data::ciphertext(data::read(Some(file), MOST_CIPHERTEXT)?);
-    let info = session.keystore.inspect(&blob)?;
+    let mut input = Input::open(Some(file))?;
+    let len = input.len;
+    let (info, format, size) = match (input.is_encrypted_file()?, &input.path) {
+        (true, Some(path)) => {
+            let found = session.keystore.inspect_file(path)?;
+            (found.blob, "file", found.plaintext_len)
+        }
+        (true, None) => return Err(Failure::usage("an encrypted file; name it instead of piping it")),
+        _ => {
+            let blob = data::ciphertext(input.bytes(MOST_CIPHERTEXT)?);
+            (session.keystore.inspect(&blob)?, "blob", (blob.len() as u64).saturating_sub(OVERHEAD))
+        }
+    };
     let number = session.keystore.describe_key_version(info.key, &info.version.to_string())?.0.number;
     let aliases = session.aliases(info.key)?;
     Ok(json!({
         "File": output::shown(Some(file)),
-        "Format": "blob",
+        "Format": format,
+        "PlaintextSize": size,
+        "FileSize": len,
         "KeyId": info.key.to_string(),
         "KeyVersionId": info.version.to_string(),
         "Number": number,
         "Key": aliases.first().cloned().unwrap_or_else(|| info.key.to_string()),
         "Version": number.to_string(),
         "Algorithm": info.algorithm,
-        "HasEncryptionContext": info.context_type != 0,
+        // A file's blob always has a context, which binds its header.
+        "HasEncryptionContext": if format == "blob" { Value::Bool(info.context_type != 0) } else { Value::Null },
         "IsPrimary": info.is_primary,
     }))
 }

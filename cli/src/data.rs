@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
 use crate::exit::{Exit, Failure, Result};
@@ -24,24 +25,18 @@ pub fn is_stdin(path: Option<&Path>) -> bool {
 
 /// All of a file or of standard input, at most `most` bytes.
 pub fn read(path: Option<&Path>, most: u64) -> Result<Secret> {
-    let failed = |error: &std::io::Error| Failure::file("reading", Path::new(&output::shown(path)), error);
+    crate::stream::Input::open(path)?.bytes(most)
+}
+
+/// All that a reader has, at most `most` bytes.
+pub fn read_from(source: impl Read, name: &str, len: Option<u64>, most: u64) -> Result<Secret> {
     let mut bytes = Zeroizing::new(Vec::new());
-    let mut source: Box<dyn Read> = match path {
-        Some(path) if !is_stdin(Some(path)) => {
-            let file = File::open(path).map_err(|error| failed(&error))?;
-            let found = file.metadata().map_err(|error| failed(&error))?;
-            if found.is_dir() {
-                return Err(Failure::usage(format!("{} is a folder; name files", path.display())));
-            }
-            // One allocation: growing would leave copies of a plaintext behind.
-            bytes.reserve_exact(usize::try_from(found.len().min(most)).unwrap_or_default() + 1);
-            Box::new(file)
-        }
-        _ => Box::new(std::io::stdin().lock()),
-    };
-    source.by_ref().take(most + 1).read_to_end(&mut bytes).map_err(|error| failed(&error))?;
+    // One allocation: growing would leave copies of a plaintext behind.
+    bytes.reserve_exact(usize::try_from(len.unwrap_or_default().min(most)).unwrap_or_default() + 1);
+    let done = source.take(most + 1).read_to_end(&mut bytes);
+    done.map_err(|error| Failure::file("reading", Path::new(name), &error))?;
     if bytes.len() as u64 > most {
-        return Err(Failure::usage(format!("{} is above {}", output::shown(path), output::size(most))));
+        return Err(Failure::usage(format!("{name} is above {}", output::size(most))));
     }
     Ok(bytes)
 }
@@ -104,22 +99,36 @@ impl Place {
             Self::File { path, replace } => (path, *replace),
         };
         let failed = |error: &std::io::Error| Failure::file("writing", path, error);
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = tempfile::Builder::new()
-            .prefix(".kms-")
-            .permissions(std::fs::Permissions::from_mode(0o600))
-            .tempfile_in(folder)
-            .map_err(|error| failed(&error))?;
+        let mut file = temporary_beside(path)?;
         file.write_all(bytes)
             .and_then(|()| file.as_file().set_permissions(std::fs::Permissions::from_mode(mode)))
             .and_then(|()| file.as_file().sync_all())
             .map_err(|error| failed(&error))?;
-        let done = if replace { file.persist(path) } else { file.persist_noclobber(path) };
-        match done {
-            Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => Err(exists(path)),
-            Err(error) => Err(failed(&error.error)),
-            Ok(_) => File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| failed(&error)),
-        }
+        publish(file, path, replace)
+    }
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// A file of another name, in the folder of the one that it becomes.
+pub fn temporary_beside(path: &Path) -> Result<NamedTempFile> {
+    tempfile::Builder::new()
+        .prefix(".kms-")
+        .permissions(std::fs::Permissions::from_mode(0o600))
+        .tempfile_in(folder(path))
+        .map_err(|error| Failure::file("writing", path, &error))
+}
+
+/// Gives a complete and synced file its name.
+pub fn publish(file: NamedTempFile, path: &Path, replace: bool) -> Result<()> {
+    let failed = |error: &std::io::Error| Failure::file("writing", path, error);
+    let done = if replace { file.persist(path) } else { file.persist_noclobber(path) };
+    match done {
+        Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => Err(exists(path)),
+        Err(error) => Err(failed(&error.error)),
+        Ok(_) => File::open(folder(path)).and_then(|folder| folder.sync_all()).map_err(|error| failed(&error)),
     }
 }
 

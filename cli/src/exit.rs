@@ -29,6 +29,7 @@ pub enum Exit {
     Declined = 8,
     /// The library or the system (9xx).
     Internal = 9,
+    Interrupted = 130,
 }
 
 /// Why a command failed, and what to type next.
@@ -89,6 +90,7 @@ impl From<Error> for Failure {
             300..=399 => Exit::Refused,
             400..=499 => Exit::Cryptography,
             500..=599 => Exit::Keystore,
+            600..=699 => Exit::File,
             _ => Exit::Internal,
         };
         Self { exit, code: status.code(), text: error.text().to_owned(), next: next(status).map(str::to_owned) }
@@ -114,6 +116,7 @@ fn next(status: Status) -> Option<&'static str> {
         Status::KeystoreCorrupt => "kms verify",
         Status::KeystoreBusy => "try again; another process holds the keystore",
         Status::KeystoreRolledBack => "kms help anchor",
+        Status::FileExists => "--force to replace it, or -o FILE",
         Status::UnknownAction => "kms call ListActions",
         _ => return None,
     })

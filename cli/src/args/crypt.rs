@@ -45,6 +45,9 @@ pub struct Encrypt {
     /// Write text (Base64 between two lines) instead of bytes
     #[arg(short, long)]
     pub armor: bool,
+    /// Threads for a large file; default: the number of processors, at most 4
+    #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "N")]
+    pub threads: usize,
 }
 
 #[derive(Args, Debug)]
@@ -55,6 +58,9 @@ pub struct Decrypt {
     pub context: Context,
     #[command(flatten)]
     pub target: Target,
+    /// Threads for a large file; default: the number of processors, at most 4
+    #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "N")]
+    pub threads: usize,
 }
 
 #[derive(Args, Debug)]

@@ -4,6 +4,7 @@ mod backup;
 mod commands;
 mod crypt;
 mod keys;
+mod large;
 mod location;
 mod support;
 mod terminal;

@@ -1,0 +1,200 @@
+//! Files of any size: which format an input has, progress, interrupts, and copies between files and pipes.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Cursor, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use kms::{Error, FileOptions, Keystore, Status};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::data::{Place, is_stdin};
+use crate::exit::{Exit, Failure, Result};
+use crate::output;
+
+/// Inputs up to this size become a blob: a file of the library has a header of 8 KiB.
+pub const SMALL: u64 = 64 * 1024;
+/// The header of an encrypted file: two slots, of which either may be empty.
+const HEADER: usize = Keystore::FILE_HEADER_BYTES;
+/// Progress is shown on what takes longer.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// An input whose first bytes were looked at.
+pub struct Input {
+    pub path: Option<PathBuf>,
+    source: BufReader<Box<dyn Read + Send>>,
+    /// The length of a regular file.
+    pub len: Option<u64>,
+}
+
+impl Input {
+    pub fn open(path: Option<&Path>) -> Result<Self> {
+        let failed = |error: &std::io::Error| Failure::file("reading", Path::new(&output::shown(path)), error);
+        let (source, len): (Box<dyn Read + Send>, _) = match path.filter(|path| !is_stdin(Some(path))) {
+            None => (Box::new(std::io::stdin()), None),
+            Some(path) => {
+                let file = File::open(path).map_err(|error| failed(&error))?;
+                let found = file.metadata().map_err(|error| failed(&error))?;
+                if found.is_dir() {
+                    return Err(Failure::usage(format!("{} is a folder; name files", path.display())));
+                }
+                let len = found.is_file().then_some(found.len());
+                (Box::new(file), len)
+            }
+        };
+        let path = path.filter(|path| !is_stdin(Some(path))).map(Path::to_owned);
+        Ok(Self { path, source: BufReader::with_capacity(HEADER, source), len })
+    }
+
+    /// Whether it is more than a blob should hold. A pipe is read that far to find out.
+    pub fn is_large(&mut self) -> Result<bool> {
+        if let Some(len) = self.len {
+            return Ok(len > SMALL);
+        }
+        let head = self.peek(SMALL as usize + 1)?;
+        Ok(head > SMALL as usize)
+    }
+
+    /// Whether the library's file format begins here. After a re-encryption, its first slot is empty.
+    pub fn is_encrypted_file(&mut self) -> Result<bool> {
+        self.peek(HEADER)?;
+        let head = self.source.buffer();
+        let second = head.get(HEADER / 2..).unwrap_or_default();
+        Ok(Keystore::is_encrypted_file(head) || Keystore::is_encrypted_file(second))
+    }
+
+    /// Buffers at least `wanted` bytes, or all there are; returns how many.
+    fn peek(&mut self, wanted: usize) -> Result<usize> {
+        let failed = |error: &std::io::Error| Failure::file("reading", Path::new("the input"), error);
+        if self.source.capacity() < wanted || self.source.buffer().len() < wanted {
+            let mut head = zeroize::Zeroizing::new(Vec::with_capacity(wanted));
+            self.source.by_ref().take(wanted as u64).read_to_end(&mut head).map_err(|error| failed(&error))?;
+            let (len, empty): (_, Box<dyn Read + Send>) = (head.len(), Box::new(std::io::empty()));
+            let rest = std::mem::replace(&mut self.source, BufReader::new(empty));
+            let joined: Box<dyn Read + Send> = Box::new(Cursor::new(head).chain(rest));
+            self.source = BufReader::with_capacity(wanted.max(1), joined);
+            while self.source.buffer().len() < len {
+                let before = self.source.buffer().len();
+                self.source.fill_buf().map_err(|error| failed(&error))?;
+                if self.source.buffer().len() == before {
+                    break;
+                }
+            }
+            return Ok(len);
+        }
+        Ok(self.source.buffer().len())
+    }
+
+    /// All of it, for what a blob holds.
+    pub fn bytes(self, most: u64) -> Result<crate::secret::Secret> {
+        let name = output::shown(self.path.as_deref());
+        crate::data::read_from(self.source, &name, self.len, most)
+    }
+
+    pub fn reader(self) -> impl Read + Send {
+        self.source
+    }
+}
+
+/// The progress of a long command, and its interruption.
+pub struct Watch {
+    total: Option<u64>,
+    started: Instant,
+    bar: OnceLock<ProgressBar>,
+    interrupted: Arc<AtomicBool>,
+}
+
+impl Watch {
+    /// Ctrl-C ends the work at its next step, which leaves no output; a second one ends the process.
+    pub fn new(total: Option<u64>, can_stop: bool) -> Self {
+        let interrupted = Arc::new(AtomicBool::new(false));
+        if can_stop {
+            for signal in [SIGINT, SIGTERM] {
+                let _ = signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&interrupted));
+                let _ = signal_hook::flag::register(signal, Arc::clone(&interrupted));
+            }
+        }
+        Self { total, started: Instant::now(), bar: OnceLock::new(), interrupted }
+    }
+
+    pub fn step(&self, done: u64) -> kms::Result<()> {
+        if self.interrupted.load(Ordering::Relaxed) {
+            return Err(Error::new(Status::FileIo, "interrupted; there is no output, run the command again"));
+        }
+        if self.started.elapsed() >= PATIENCE {
+            self.bar.get_or_init(|| bar(self.total, self.started.elapsed())).set_position(done);
+        }
+        Ok(())
+    }
+
+    /// The result of the work, in which an interruption has an exit code of its own.
+    pub fn end<T>(self, done: kms::Result<T>) -> Result<T> {
+        if let Some(bar) = self.bar.get() {
+            bar.finish_and_clear();
+        }
+        done.map_err(|error| {
+            let failure = Failure::from(error);
+            match self.interrupted.load(Ordering::Relaxed) {
+                true => Failure { exit: Exit::Interrupted, code: "Cli.Interrupted", ..failure },
+                false => failure,
+            }
+        })
+    }
+}
+
+fn bar(total: Option<u64>, elapsed: Duration) -> ProgressBar {
+    let (bar, template) = match total {
+        Some(total) => (ProgressBar::new(total), "{wide_bar} {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left"),
+        None => (ProgressBar::no_length(), "{bytes}  {bytes_per_sec}  {elapsed}"),
+    };
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    bar.with_style(style).with_elapsed(elapsed)
+}
+
+/// Runs a copy from a pipe, or to one. A file appears when it is complete, and SIGINT leaves none.
+pub fn copy(
+    place: &Place,
+    total: Option<u64>,
+    threads: usize,
+    mode: u32,
+    work: impl FnOnce(&mut (dyn Write + Send), &FileOptions<'_>) -> kms::Result<u64>,
+) -> Result<()> {
+    let watch = Watch::new(total, false);
+    let step = |done| watch.step(done);
+    let options = FileOptions::new().threads(threads).progress(&step);
+    let (path, replace) = match place {
+        Place::Stdout => {
+            let mut out = std::io::stdout();
+            let done = work(&mut out, &options);
+            return watch.end(done).map(|_| ());
+        }
+        Place::File { path, replace } => (path, *replace),
+    };
+    let failed = |error: &std::io::Error| Failure::file("writing", path, error);
+    let mut file = crate::data::temporary_beside(path)?;
+    remove_on_signal(file.path().to_owned());
+    let done = work(file.as_file_mut(), &options);
+    watch.end(done)?;
+    file.as_file()
+        .set_permissions(std::fs::Permissions::from_mode(mode))
+        .and_then(|()| file.as_file().sync_all())
+        .map_err(|error| failed(&error))?;
+    crate::data::publish(file, path, replace)
+}
+
+/// A reader may wait in the kernel for input that never comes, so a thread cleans up.
+fn remove_on_signal(path: PathBuf) {
+    if let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]) {
+        std::thread::spawn(move || {
+            if signals.forever().next().is_some() {
+                let _ = std::fs::remove_file(&path);
+                std::process::exit(Exit::Interrupted as i32);
+            }
+        });
+    }
+}
