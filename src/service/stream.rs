@@ -286,15 +286,12 @@ impl<R: Read> Read for DecryptReader<R> {
             let len = read_full(&mut self.reader, &mut self.sealed).map_err(std::io::Error::other)?;
             let sealed = self.sealed.get(..len).unwrap_or_default();
             stream.update(sealed, &mut self.plaintext).map_err(std::io::Error::other)?;
-            if len < self.sealed.len()
-                && let Some(stream) = self.stream.take()
-            {
-                // A failure at the end is told again by every further read.
-                let mut last = Vec::new();
-                let ended = stream.finish(&mut last);
-                self.plaintext.extend_from_slice(&last);
-                last.zeroize();
+            if len < self.sealed.len() {
+                // Kept after a failure: a further read must not look like the end of the file.
+                let len = stream.finish_len().map_err(std::io::Error::other)?;
+                let ended = append(&mut self.plaintext, len, |out| stream.finish_to(out));
                 ended.map_err(std::io::Error::other)?;
+                self.stream = None;
             }
         }
         let rest = self.plaintext.get(self.read..).unwrap_or_default();
