@@ -81,7 +81,7 @@ pub fn decrypt(session: &Session, args: &Decrypt) -> Result<()> {
         return copied.map_err(named);
     }
     let blob = data::ciphertext(input.bytes(MOST_CIPHERTEXT)?);
-    if is_encrypted_file(&blob) {
+    if Keystore::is_encrypted_file(&blob) {
         place.check(false)?;
         let copied = stream::copy(&place, None, args.threads, mode, |out, options| {
             session.keystore.decrypt_copy(&**blob, out, &context, options)
@@ -93,12 +93,6 @@ pub fn decrypt(session: &Session, args: &Decrypt) -> Result<()> {
         .is_ok_and(|text| text.chars().all(|c| !c.is_control() || matches!(c, '\n' | '\t' | '\r')));
     place.check(is_text)?;
     place.write(&plaintext, mode)
-}
-
-/// The header's first slot may be empty: re-encryption wrote the second.
-fn is_encrypted_file(bytes: &[u8]) -> bool {
-    Keystore::is_encrypted_file(bytes)
-        || bytes.get(Keystore::FILE_HEADER_BYTES / 2..).is_some_and(Keystore::is_encrypted_file)
 }
 
 /// The header of a large file is rewritten in place, whatever its size.
@@ -177,7 +171,12 @@ pub fn inspect(session: &Session, args: &Inspect) -> Result<()> {
             false => table(
                 ["FILE", "KEY", "VERSION", "NEWEST", "CONTEXT"],
                 found.iter().map(|info| {
-                    let yes = |name: &str| if info[name] == true { "yes" } else { "no" }.to_owned();
+                    // Empty where it is unknown.
+                    let yes = |name: &str| match info[name].as_bool() {
+                        Some(true) => "yes".to_owned(),
+                        Some(false) => "no".to_owned(),
+                        None => String::new(),
+                    };
                     [
                         text(info, "File"),
                         text(info, "Key"),

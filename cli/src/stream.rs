@@ -1,7 +1,7 @@
 //! Files of any size: which format an input has, progress, interrupts, and copies between files and pipes.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Cursor, Read, Write};
+use std::io::{Cursor, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,92 +12,77 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use kms::{Error, FileOptions, Keystore, Status};
 use signal_hook::consts::{SIGINT, SIGTERM};
+use zeroize::Zeroizing;
 
 use crate::data::{Place, is_stdin};
 use crate::exit::{Exit, Failure, Result};
 use crate::output;
+use crate::secret::Secret;
 
 /// Inputs up to this size become a blob: a file of the library has a header of 8 KiB.
 pub const SMALL: u64 = 64 * 1024;
-/// The header of an encrypted file: two slots, of which either may be empty.
-const HEADER: usize = Keystore::FILE_HEADER_BYTES;
 /// Progress is shown on what takes longer.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// An input whose first bytes were looked at.
+/// An input whose first bytes can be read ahead.
 pub struct Input {
     pub path: Option<PathBuf>,
-    source: BufReader<Box<dyn Read + Send>>,
     /// The length of a regular file.
     pub len: Option<u64>,
+    /// What was read ahead, in memory that is wiped and not moved.
+    head: Secret,
+    rest: Box<dyn Read + Send>,
 }
 
 impl Input {
     pub fn open(path: Option<&Path>) -> Result<Self> {
-        let failed = |error: &std::io::Error| Failure::file("reading", Path::new(&output::shown(path)), error);
-        let (source, len): (Box<dyn Read + Send>, _) = match path.filter(|path| !is_stdin(Some(path))) {
-            None => (Box::new(std::io::stdin()), None),
-            Some(path) => {
-                let file = File::open(path).map_err(|error| failed(&error))?;
-                let found = file.metadata().map_err(|error| failed(&error))?;
-                if found.is_dir() {
-                    return Err(Failure::usage(format!("{} is a folder; name files", path.display())));
-                }
-                let len = found.is_file().then_some(found.len());
-                (Box::new(file), len)
-            }
+        let head = Zeroizing::new(Vec::with_capacity(SMALL as usize + 1));
+        let Some(path) = path.filter(|path| !is_stdin(Some(path))) else {
+            return Ok(Self { path: None, len: None, head, rest: Box::new(std::io::stdin()) });
         };
-        let path = path.filter(|path| !is_stdin(Some(path))).map(Path::to_owned);
-        Ok(Self { path, source: BufReader::with_capacity(HEADER, source), len })
+        let failed = |error: &std::io::Error| Failure::file("reading", path, error);
+        let file = File::open(path).map_err(|error| failed(&error))?;
+        let found = file.metadata().map_err(|error| failed(&error))?;
+        if found.is_dir() {
+            return Err(Failure::usage(format!("{} is a folder; name files", path.display())));
+        }
+        let len = found.is_file().then_some(found.len());
+        Ok(Self { path: Some(path.to_owned()), len, head, rest: Box::new(file) })
     }
 
     /// Whether it is more than a blob should hold. A pipe is read that far to find out.
     pub fn is_large(&mut self) -> Result<bool> {
-        if let Some(len) = self.len {
-            return Ok(len > SMALL);
+        match self.len {
+            Some(len) => Ok(len > SMALL),
+            None => Ok(self.read_ahead(SMALL as usize + 1)?.len() as u64 > SMALL),
         }
-        let head = self.peek(SMALL as usize + 1)?;
-        Ok(head > SMALL as usize)
     }
 
-    /// Whether the library's file format begins here. After a re-encryption, its first slot is empty.
+    /// Whether the library's file format begins here.
     pub fn is_encrypted_file(&mut self) -> Result<bool> {
-        self.peek(HEADER)?;
-        let head = self.source.buffer();
-        let second = head.get(HEADER / 2..).unwrap_or_default();
-        Ok(Keystore::is_encrypted_file(head) || Keystore::is_encrypted_file(second))
+        Ok(Keystore::is_encrypted_file(self.read_ahead(Keystore::FILE_HEADER_BYTES)?))
     }
 
-    /// Buffers at least `wanted` bytes, or all there are; returns how many.
-    fn peek(&mut self, wanted: usize) -> Result<usize> {
-        let failed = |error: &std::io::Error| Failure::file("reading", Path::new("the input"), error);
-        if self.source.capacity() < wanted || self.source.buffer().len() < wanted {
-            let mut head = zeroize::Zeroizing::new(Vec::with_capacity(wanted));
-            self.source.by_ref().take(wanted as u64).read_to_end(&mut head).map_err(|error| failed(&error))?;
-            let (len, empty): (_, Box<dyn Read + Send>) = (head.len(), Box::new(std::io::empty()));
-            let rest = std::mem::replace(&mut self.source, BufReader::new(empty));
-            let joined: Box<dyn Read + Send> = Box::new(Cursor::new(head).chain(rest));
-            self.source = BufReader::with_capacity(wanted.max(1), joined);
-            while self.source.buffer().len() < len {
-                let before = self.source.buffer().len();
-                self.source.fill_buf().map_err(|error| failed(&error))?;
-                if self.source.buffer().len() == before {
-                    break;
-                }
-            }
-            return Ok(len);
-        }
-        Ok(self.source.buffer().len())
+    /// The first `wanted` bytes, or all there are.
+    fn read_ahead(&mut self, wanted: usize) -> Result<&[u8]> {
+        let missing = wanted.saturating_sub(self.head.len()) as u64;
+        let read = self.rest.by_ref().take(missing).read_to_end(&mut self.head);
+        read.map_err(|error| Failure::file("reading", Path::new(&self.name()), &error))?;
+        Ok(&self.head)
+    }
+
+    fn name(&self) -> String {
+        output::shown(self.path.as_deref())
     }
 
     /// All of it, for what a blob holds.
-    pub fn bytes(self, most: u64) -> Result<crate::secret::Secret> {
-        let name = output::shown(self.path.as_deref());
-        crate::data::read_from(self.source, &name, self.len, most)
+    pub fn bytes(self, most: u64) -> Result<Secret> {
+        let (name, len) = (self.name(), self.len);
+        crate::data::read_from(self.reader(), &name, len, most)
     }
 
     pub fn reader(self) -> impl Read + Send {
-        self.source
+        Cursor::new(self.head).chain(self.rest)
     }
 }
 

@@ -169,9 +169,9 @@ fn parse_written(bytes: &[u8], place: usize) -> Result<Option<Slot<'_>>> {
     Ok(Some(Slot { start: SlotStart { file_id, sequence: u64::from_be_bytes(sequence) }, place, blob }))
 }
 
-/// Whether bytes start as an encrypted file does. A file whose first slot is damaged still opens, and doesn't.
+/// Whether one of the slots begins as a slot does: re-encryption empties the one that counted before.
 pub fn has_magic(bytes: &[u8]) -> bool {
-    bytes.starts_with(&MAGIC)
+    bytes.starts_with(&MAGIC) || bytes.get(SLOT..).is_some_and(|second| second.starts_with(&MAGIC))
 }
 
 pub fn not_a_file() -> Error {

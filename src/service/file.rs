@@ -95,7 +95,9 @@ impl Keystore {
     /// Length of the header of an encrypted file, in bytes.
     pub const FILE_HEADER_BYTES: usize = HEADER;
 
-    /// Whether bytes start as an encrypted file does; 4 bytes are enough.
+    /// Whether the first [`Keystore::FILE_HEADER_BYTES`] bytes of a file are those of an encrypted file.
+    ///
+    /// Fewer bytes may not be enough: re-encryption leaves the first half of the header empty every other time.
     ///
     /// ```
     /// assert!(!kms::Keystore::is_encrypted_file(b"%PDF-1.7"));

@@ -509,6 +509,18 @@ fn writers_and_readers_adapt_streams() {
     }
 }
 
+#[test]
+fn a_file_is_recognised_also_after_its_re_encryption() {
+    let world = world();
+    let path = world.put("sealed", &world.sealed(b"data"));
+    for _ in 0..3 {
+        assert!(Keystore::is_encrypted_file(&std::fs::read(&path).unwrap()[..HEADER]));
+        world.kms.rotate(&world.key).unwrap();
+        assert!(world.kms.reencrypt_file(&path, CONTEXT, None).unwrap());
+    }
+    assert!(!Keystore::is_encrypted_file(&[0; HEADER]));
+}
+
 /// `tests/decoder/open_file.py` opens these files with another implementation. They are written with KMS_UPDATE_VECTORS=1;
 /// without it, the fixed fields and lengths of what the library writes today must be those of the recorded files.
 #[test]

@@ -34,6 +34,8 @@ fn a_large_file_is_encrypted_moved_and_decrypted() {
         (&file["Format"], &file["Number"], &file["PlaintextSize"]),
         (&"file".into(), &2.into(), &300_000.into())
     );
+    let shown = place.ok(["inspect", "big.kms"]);
+    assert!(shown.trim_end().ends_with("yes"), "whether the file has a context is unknown: {shown}");
     place.fails(5, "--context", ["decrypt", "big.kms", "-o", "out"]);
     place.ok(["decrypt", "big.kms", "--context", "user=42", "-o", "out"]);
     assert_eq!(place.read("out"), content());
@@ -47,6 +49,10 @@ fn large_data_passes_through_pipes() {
     let armored = place.run_with(["encrypt", "--armor"], content()).out;
     assert!(armored.is_ascii());
     assert_eq!(place.run_with(["decrypt"], &armored).out, content());
+    place.write("sealed", &sealed);
+    place.ok(["key", "rotate", "cards"]);
+    place.ok(["reencrypt", "sealed"]);
+    assert_eq!(place.run_with(["decrypt"], place.read("sealed")).out, content());
     let run = place.run_with(["reencrypt"], &sealed);
     assert!(run.code == Some(2) && run.err.contains("in place"), "{}", run.err);
 }
