@@ -9,11 +9,10 @@ use zeroize::Zeroizing;
 use super::Keystore;
 use super::file::keys::HEAD;
 use super::file::open_regular;
-use super::file::pipeline::{SEALED_CHUNK, failed};
+use super::file::pipeline::{SEALED_CHUNK, failed, fill};
 use crate::crypto::cobblestone::{self, CHUNK, ChunkCipher, ChunkOpener, TAG, cut_off};
 use crate::crypto::file_header::{HEADER, not_a_file};
-use crate::error::{Result, Status};
-use crate::sys::file::explain;
+use crate::error::Result;
 use crate::sys::sync::Lock;
 use crate::sys::{memory, waiting};
 
@@ -159,18 +158,8 @@ impl Keystore {
         len: u64,
         context: &[(&str, &str)],
     ) -> Result<FileReader<'s>> {
-        let read = move |buffer: &mut [u8], at: u64| {
-            let mut done = 0;
-            while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
-                match read_at(rest, at.saturating_add(done as u64)) {
-                    Ok(0) => break,
-                    Ok(len) => done += len,
-                    Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                    Err(e) => return Err(Status::FileIo.error(format!("cannot read the input: {}", explain(&e)))),
-                }
-            }
-            Ok(done)
-        };
+        let read =
+            move |buffer: &mut [u8], at: u64| fill(buffer, |rest, done| read_at(rest, at.saturating_add(done as u64)));
         self.open_source(Box::new(read), len, context)
     }
 

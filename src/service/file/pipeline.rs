@@ -279,9 +279,14 @@ impl<R: Read + Send> PieceInput for ReadInput<R> {
 
 /// Reads until `buffer` is full or the input ends; returns how much was read.
 pub fn read_full(reader: &mut impl Read, buffer: &mut [u8]) -> Result<usize> {
+    fill(buffer, |rest, _| reader.read(rest))
+}
+
+/// The same for any source: `read` has the rest of the buffer, and how much of it was filled before.
+pub fn fill(buffer: &mut [u8], mut read: impl FnMut(&mut [u8], usize) -> std::io::Result<usize>) -> Result<usize> {
     let mut done = 0;
     while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
-        match reader.read(rest) {
+        match read(rest, done) {
             Ok(0) => break,
             Ok(len) => done += len,
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
