@@ -5,8 +5,8 @@
 //! message is a message.
 //!
 //! Two chunks with one number and different bytes would break AES-GCM. So a number is a value that cannot be copied
-//! ([`ChunkNumber`]); [`ChunkNumbers`] makes each once; and a [`ChunkSealer`] takes its input key by value from [`InputKey::random`], never
-//! from an existing message.
+//! ([`ChunkNumber`]), and [`ChunkNumbers`] makes each once. A [`ChunkSealer`] takes its input key by value from
+//! [`InputKey::random`], never from an existing message.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -45,14 +45,13 @@ pub struct SlotStart {
 impl SlotStart {
     fn encode(&self, blob_len: u16) -> [u8; START] {
         let mut start = [0; START];
-        let parts: [&[u8]; 7] = [
+        let parts: [&[u8]; 6] = [
             &MAGIC,
             &[VERSION, COBBLESTONE_256],
             &(HEADER as u16).to_be_bytes(),
             &self.sequence.to_be_bytes(),
             &self.file_id,
             &blob_len.to_be_bytes(),
-            &[],
         ];
         start.iter_mut().zip(parts.into_iter().flatten()).for_each(|(to, from)| *to = *from);
         start
