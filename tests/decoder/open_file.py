@@ -5,8 +5,6 @@ Usage: python open_file.py [files.json]     needs PyPI's `cryptography`; exits 1
 
 import hashlib
 import hmac
-import json
-import pathlib
 import struct
 import sys
 
@@ -14,7 +12,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
-from open_blobs import Failed, Malformed, encode, open_blob, require
+from open_blobs import Failed, Malformed, encode, open_blob, require, run
 
 INFO = b"c2sp.org/chunked-encryption@v1+AEAD_AES_256_GCM\0"
 HEADER, BLOCK, PREFIX, CHUNK = 8192, 4096, 56, 16384 + 16
@@ -63,19 +61,5 @@ def check(case: dict) -> None:
         raise Failed("a changed file or context opens")
 
 
-def main() -> int:
-    default = pathlib.Path(__file__).parent.parent / "vectors" / "files.json"
-    cases = json.loads(pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else default).read_text())
-    failed = 0
-    for case in cases:
-        try:
-            check(case)
-        except (Failed, InvalidTag, Malformed) as error:
-            failed += 1
-            print(f"{case['name']}: {error!r}", file=sys.stderr)
-    print(f"{len(cases) - failed} of {len(cases)} files opened")
-    return 1 if failed or not cases else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(check, "files.json"))
