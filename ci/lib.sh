@@ -11,6 +11,7 @@ export CARGO_TERM_COLOR=never
 
 ROOT=$PWD
 LIBRARY=target/release/libkms.so
+COMMAND=target/release/kms
 SANITIZE=(-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
 VALGRIND=(valgrind --quiet --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite --trace-children=no --fair-sched=try)
 OPENSSL_PREBUILT=$ROOT/target/openssl
@@ -134,11 +135,12 @@ build_dev() {
 # The package's version: of the .so, of the packages.
 package_version() { sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -1; }
 
-# LIBRARY is target/release/libkms.so, as `cargo build --release` makes it, with OpenSSL from source.
+# LIBRARY is target/release/libkms.so, COMMAND is target/release/kms, with OpenSSL from source. One call builds both, so that
+# they share one libkms: of another feature set, it would take the place of libkms.so.
 build_release() {
     need_cargo
     LIBRARY=target/release/libkms.so
-    cargo build --release --locked
+    cargo build --release --locked --package libkms --package kms-cli
 }
 
 # The Python of the tests, in target/python-venv.
@@ -185,6 +187,14 @@ no_path_of_this_machine() {
         /home /root /registry/src /target/release | grep -vx '//*')
 }
 no_fault_switch() { ! grep KMS_FAULT "$1"; }
+
+# kms_works KMS: the command as installed says its version, makes a keystore, encrypts and decrypts.
+kms_works() (
+    kms=$1
+    cd "$(mktemp -d)" && [ "$("$kms" --version)" = "kms $(sed -n 's/^version = "\(.*\)"$/\1/p' "$ROOT/cli/Cargo.toml" | head -1)" ] &&
+        "$kms" init --root-key-file root.key && "$kms" key create cards && echo secret >note &&
+        "$kms" encrypt note && mv note before && "$kms" decrypt note.kms && cmp note before && ! cmp -s note note.kms
+)
 
 # count PASSED FAILED: what a stage tried; the totals of the run are the sum. A stage that counts nothing counts as one.
 count() { [ -z "${KMS_COUNTS:-}" ] || echo "$1 $2" >>"$KMS_COUNTS"; }

@@ -5,12 +5,12 @@ need gcc:gcc dpkg-deb:dpkg pkg-config:pkg-config
 build_release
 COMPRESSION='-Zgzip -z1' packaging/deb
 
-packages=(libkms0 libkms-dev)
+packages=(libkms0 libkms-dev libkms-tools)
 version=$(package_version)
 work=$(mktemp -d)
 known() { [ "$(dpkg-query "${DATABASE[@]}" -W -f '${db:Status-Status}' "$1" 2>/dev/null || true)" = installed ]; }
 DATABASE=() root=''
-if [ "$(id -u)" != 0 ] || known libkms0 || known libkms-dev; then
+if [ "$(id -u)" != 0 ] || known libkms0 || known libkms-dev || known libkms-tools; then
     root=$work/root
     DATABASE=(--admindir="$root/var/lib/dpkg")
     mkdir -p "$root/var/lib/dpkg/updates" "$root/var/lib/dpkg/info"
@@ -20,7 +20,7 @@ else
     dpkg_here() { dpkg "$@"; }
 fi
 clean_up() {
-    if known libkms-dev || known libkms0; then dpkg_here --purge "${packages[@]}" >/dev/null; fi
+    if known libkms-dev || known libkms0 || known libkms-tools; then dpkg_here --purge "${packages[@]}" >/dev/null; fi
     rm -rf "$work"
 }
 trap clean_up EXIT
@@ -51,9 +51,12 @@ readme() {
         (cd "$work" && ./first >record) && [ "$(stat -c %s "$work/record")" = 89 ]
 }
 attempt "the README's program makes an encrypted record" readme
+attempt "kms of libkms-tools makes a keystore, encrypts and decrypts" kms_works "$root/usr/bin/kms"
 # Without the -dev package, what was compiled goes on running.
 runtime_alone() { dpkg_here --purge libkms-dev && [ "$("$work/client")" = "libkms $version" ] && [ ! -e "$root/usr/include/kms.h" ]; }
 attempt "libkms0 alone runs it" runtime_alone
-nothing_left() { dpkg_here --purge libkms0 && files | diff "$work/before" -; }
+tools_alone() { dpkg_here --purge libkms0 && kms_works "$root/usr/bin/kms"; }
+attempt "libkms-tools needs no other package" tools_alone
+nothing_left() { dpkg_here --purge libkms-tools && files | diff "$work/before" -; }
 attempt "purged, nothing is left" nothing_left
 all_passed

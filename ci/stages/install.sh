@@ -85,6 +85,25 @@ every_function_has_a_page() {
 attempt "the manual pages have no warning" every_page_is_clean
 attempt "every exported function has its page" every_function_has_a_page
 
+attempt "kms makes a keystore, encrypts and decrypts" kms_works "$prefix/bin/kms"
+every_command_has_a_page() {
+    local name commands
+    commands=$("$prefix/bin/kms" --help | sed -n '/^Commands:/,/^$/s/^  \([a-z]*\) .*/\1/p')
+    [ "$(wc -w <<<"$commands")" -gt 10 ] || { echo "kms --help lists: $commands"; return 1; }
+    for name in $commands; do
+        [ -f "$prefix/share/man/man1/kms-$name.1" ] || { echo "no page for kms $name"; return 1; }
+    done
+}
+attempt "every command has its page" every_command_has_a_page
+# The shell itself reads the file, and completes a command.
+bash_completes() (
+    # shellcheck source=/dev/null
+    . "$prefix/share/bash-completion/completions/kms" && COMP_WORDS=(kms enc) COMP_CWORD=1 && _kms kms enc kms && [ "${COMPREPLY[*]}" = encrypt ]
+)
+attempt "bash completes" bash_completes
+other_shells() { grep -q '^#compdef kms$' "$prefix/share/zsh/site-functions/_kms" && grep -q '^complete -c kms' "$prefix/share/fish/vendor_completions.d/kms.fish"; }
+attempt "zsh and fish have completions" other_shells
+
 uninstalled() { make uninstall PREFIX="$prefix" && [ -z "$(find "$prefix" ! -type d)" ] && [ ! -e "$prefix/include/kms" ]; }
 attempt "make uninstall leaves nothing" uninstalled
 staged() {

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# `cargo build --release` makes the library, OpenSSL from source included; it exports what it must, holds no fault switch and
-# names no path of this machine.
+# `make build` makes the library and the command, OpenSSL from source included; the library exports what it must, the command
+# nothing; neither holds a fault switch or names a path of this machine.
 . "$(dirname "$0")/../lib.sh"
 build_release
 [ -f "$LIBRARY" ] || die "$LIBRARY is missing"
@@ -16,4 +16,9 @@ grep -rhoE 'KMS_FAULT_[A-Z_]+' src | head -1 >"$work/switch"
 attempt "no path of this machine" no_path_of_this_machine "$work/strings"
 attempt "proof: a fault switch is seen" must_not_pass no_fault_switch "$work/switch"
 attempt "no fault switch is compiled in" no_fault_switch "$work/strings"
+strings -a "$COMMAND" >"$work/command"
+exports_nothing() { ! nm -D --defined-only "$COMMAND" | grep ' kms_'; }
+attempt "kms exports nothing" exports_nothing
+attempt "kms names no path of this machine" no_path_of_this_machine "$work/command"
+attempt "kms has no fault switch" no_fault_switch "$work/command"
 all_passed

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use clap::CommandFactory;
 use clap_complete::Shell;
+use clap_mangen::Man;
 
 use crate::args::Cli;
 use crate::exit::{Failure, Result};
@@ -50,14 +51,55 @@ pub fn completions(shell: Shell) -> Result<()> {
     output::print_bytes(&text)
 }
 
-/// Writes a man page for each command, and the topics as sections of kms(1).
+/// Write a man page for each command into a folder; the topics are sections of kms(1).
 pub fn manuals(folder: &Path) -> Result<()> {
     let failed = |error: &std::io::Error| Failure::file("writing the man pages into", folder, error);
     std::fs::create_dir_all(folder).map_err(|error| failed(&error))?;
-    let topics: String = TOPICS
-        .iter()
-        .map(|(_, _, text)| text.lines().map(|line| format!("{line}\n")).collect::<String>() + "\n")
-        .collect();
-    let command = Cli::command().after_long_help(topics);
-    clap_mangen::generate_to(command, folder).map_err(|error| failed(&error))
+    let mut command = Cli::command();
+    command.build();
+    pages(&command, folder, &written()).map_err(|error| failed(&error))
+}
+
+fn pages(command: &clap::Command, folder: &Path, date: &str) -> std::io::Result<()> {
+    let name = command.get_display_name().unwrap_or_else(|| command.get_name()).to_owned();
+    let version = concat!("kms ", env!("CARGO_PKG_VERSION"));
+    let page = Man::new(command.clone()).title(name.to_uppercase()).date(date).source(version).manual("libkms");
+    let mut text = Vec::new();
+    page.render_title(&mut text)?;
+    page.render_name_section(&mut text)?;
+    page.render_synopsis_section(&mut text)?;
+    page.render_description_section(&mut text)?;
+    page.render_options_section(&mut text)?;
+    if command.has_subcommands() {
+        page.render_subcommands_section(&mut text)?;
+    }
+    if let Some(more) = command.get_after_help() {
+        section(&format!("EXAMPLES\n{more}"), &mut text);
+    }
+    if command.get_name() == "kms" {
+        TOPICS.iter().for_each(|(_, _, topic)| section(topic, &mut text));
+    }
+    // Lists of possible values come with breaks around their spaces, which man warns of.
+    let text = String::from_utf8_lossy(&text).replace("\n.br\n\n.br\n", "\n.sp\n");
+    std::fs::write(folder.join(format!("{name}.1")), text)?;
+    command.get_subcommands().filter(|below| !below.is_hide_set()).try_for_each(|below| pages(below, folder, date))
+}
+
+/// A topic as it is: its first line is the heading, its lines are not filled.
+fn section(topic: &str, page: &mut Vec<u8>) {
+    let (title, text) = topic.split_once('\n').unwrap_or((topic, ""));
+    page.extend_from_slice(format!(".SH \"{title}\"\n.nf\n").as_bytes());
+    for line in text.trim().lines() {
+        let line = line.replace('\\', "\\e").replace('-', "\\-");
+        let guard = if line.starts_with(['.', '\'']) { "\\&" } else { "" };
+        page.extend_from_slice(format!("{guard}{line}\n").as_bytes());
+    }
+    page.extend_from_slice(b".fi\n");
+}
+
+/// The date of the man pages: SOURCE_DATE_EPOCH, so that packages are the same bytes from the same sources.
+fn written() -> String {
+    let seconds = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.parse().ok());
+    let date = seconds.and_then(|seconds| chrono::DateTime::from_timestamp(seconds, 0));
+    date.unwrap_or_else(chrono::Utc::now).format("%Y-%m-%d").to_string()
 }
