@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # The user's own settings must not change what is built or measured here.
 unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES CARGO_TARGET_DIR CARGO_BUILD_TARGET RUSTFLAGS CARGO_ENCODED_RUSTFLAGS \
     RUSTC_WRAPPER RUSTC_WORKSPACE_WRAPPER CFLAGS CXXFLAGS CPPFLAGS LDFLAGS LD_LIBRARY_PATH LD_PRELOAD \
-    OPENSSL_NO_VENDOR OPENSSL_DIR OPENSSL_STATIC OPENSSL_CONF OPENSSL_ia32cap
+    OPENSSL_NO_VENDOR OPENSSL_DIR OPENSSL_STATIC OPENSSL_LIBS OPENSSL_CONF OPENSSL_ia32cap
 export CARGO_TERM_COLOR=never
 
 ROOT=$PWD
@@ -87,28 +87,45 @@ need_target() {
     rustup target add "$1" >&2 </dev/null || die "missing: Rust's standard library for $1; type: rustup target add $1"
 }
 
-# Everything but the release build links an OpenSSL that is built once, into target/openssl, from the sources that the crate
-# `openssl-src` of Cargo.lock carries.
+# Test builds link a libcrypto that is built once, into target/openssl, from the sources that Cargo.lock has in the crate
+# `openssl-src`: only what the library calls, and -O1, take half the time. What is shipped or measured has all of it.
+OPENSSL_PARTS=(no-{apps,docs,tests,shared,module,dso,engine,legacy,async,ui-console,multiblock}
+    no-{ssl,tls,dtls,quic,sock,http,ocsp,ts,cms,cmp,ct,srp,srtp,psk,nextprotoneg,rfc3779,comp,zlib}
+    no-{aria,bf,camellia,cast,chacha,des,idea,rc2,rc4,seed,siv,sm4,ocb,poly1305,siphash}
+    no-{dh,dsa,ec,gost,lms,ml-dsa,ml-kem,slh-dsa,sm2,argon2,blake2,md4,mdc2,rmd160,scrypt,sm3,whirlpool}
+    -O1 -ffunction-sections -fdata-sections -fPIC)
 use_prebuilt_openssl() {
-    local wanted ours stamp=$OPENSSL_PREBUILT/version
-    wanted=$(openssl_version Cargo.lock)
-    ours=$(openssl_version tools/openssl-build/Cargo.lock)
-    [ "$wanted" = "$ours" ] ||
-        die "Cargo.lock has openssl-src $wanted, tools/openssl-build $ours: change the version there and run cargo update in it"
-    export OPENSSL_NO_VENDOR=1 OPENSSL_STATIC=1 OPENSSL_DIR=$OPENSSL_PREBUILT/install
-    [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || return 0
+    local crate stamp=$OPENSSL_PREBUILT/version
+    export OPENSSL_NO_VENDOR=1 OPENSSL_STATIC=1 OPENSSL_LIBS=crypto OPENSSL_DIR=$OPENSSL_PREBUILT
+    [ "$(cat "$stamp" 2>/dev/null)" != "$(openssl_version) ${OPENSSL_PARTS[*]}" ] || return 0
     need_cargo
-    say "building OpenSSL (openssl-src $wanted) into target/openssl"
+    crate=$(cargo metadata --locked --format-version 1 --filter-platform "$HOST_TARGET" </dev/null |
+        grep -o '"manifest_path":"[^"]*/openssl-src-[^"/]*/' | cut -d '"' -f 4)
+    [ -d "$crate/openssl" ] || die "cargo metadata names no folder of openssl-src: $crate"
+    say "building OpenSSL (openssl-src $(openssl_version)) into target/openssl"
     rm -rf "$OPENSSL_PREBUILT"
-    mkdir -p "$OPENSSL_PREBUILT"
-    if ! CARGO_MAKEFLAGS=-j$(nproc) cargo run --quiet --locked --manifest-path tools/openssl-build/Cargo.toml \
-        --target-dir target/openssl-build -- "$OPENSSL_PREBUILT" >"$OPENSSL_PREBUILT/log" 2>&1 </dev/null; then
+    mkdir -p "$OPENSSL_PREBUILT/lib"
+    cp -r "$crate/openssl" "$OPENSSL_PREBUILT/build"
+    if ! (cd "$OPENSSL_PREBUILT/build" && perl Configure --openssldir=/usr/local/ssl "${OPENSSL_PARTS[@]}" && make build_generated &&
+        make "-j$(nproc)" libcrypto.a) >"$OPENSSL_PREBUILT/log" 2>&1 </dev/null; then
         tail -40 "$OPENSSL_PREBUILT/log" >&2
         die "OpenSSL did not build; all of it: target/openssl/log"
     fi
-    echo "$wanted" >"$stamp"
+    cp -r "$OPENSSL_PREBUILT/build/include" "$OPENSSL_PREBUILT/"
+    mv "$OPENSSL_PREBUILT/build/libcrypto.a" "$OPENSSL_PREBUILT/lib/"
+    rm -rf "$OPENSSL_PREBUILT/build"
+    echo "$(openssl_version) ${OPENSSL_PARTS[*]}" >"$stamp"
 }
-openssl_version() { awk '$1 == "name" { found = $3 == "\"openssl-src\"" } found && $1 == "version" { gsub("\"", "", $3); print $3 }' "$1"; }
+openssl_version() { awk '$1 == "name" { found = $3 == "\"openssl-src\"" } found && $1 == "version" { gsub("\"", "", $3); print $3 }' Cargo.lock; }
+
+# For what is shipped or measured: the OpenSSL of the release build, which `build_release` made from source.
+use_release_openssl() {
+    local archive
+    build_release
+    archive=$(find target/release/build/openssl-sys-*/out/openssl-build/install/lib/libcrypto.a -printf '%T@ %p\n' | sort -n | tail -1)
+    export OPENSSL_NO_VENDOR=1 OPENSSL_STATIC=1 OPENSSL_DIR=$ROOT/${archive#* }
+    OPENSSL_DIR=${OPENSSL_DIR%/lib/*}
+}
 
 # The build that tests share: its dependencies are compiled once, in target/ci, by the same flags. Faults are compiled in.
 use_test_build() {

@@ -4,7 +4,7 @@
 . "$(dirname "$0")/../lib.sh"
 need nm:binutils
 use_python
-use_prebuilt_openssl
+use_release_openssl
 python -m pip install --quiet --disable-pip-version-check --no-input -r bindings/python/requirements-wheel.txt </dev/null
 
 wheels=$ROOT/target/python-wheels
