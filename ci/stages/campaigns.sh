@@ -17,5 +17,6 @@ campaign() {
 campaign crash
 campaign corruption
 campaign model
+campaign contract deletion_counts::
 [ -z "${KMS_LONG:-}" ] || campaign keystore
 [ -z "${KMS_LONG:-}" ] || campaign contract clock::

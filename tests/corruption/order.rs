@@ -28,7 +28,7 @@ fn an_alias_never_names_another_key_whatever_the_order_of_rows() {
         Err(status) => panic!("{what} says {status:?}"),
     };
     let mut failed = 0;
-    for order in orders(page.cells()) {
+    for order in orders(page.cells()).into_iter().step_by(step()) {
         let bytes = page.ordered(&sample.bytes, &order);
         place.put(&bytes);
         failed += held(&opened(&place).0, &now, &format!("rows {order:?}"));
@@ -65,7 +65,7 @@ fn a_key_never_shows_or_takes_along_another_keys_alias() {
     let page = only_page(&sample.bytes, "alias_key");
     let place = Place::new();
     let mut led_astray = 0;
-    for order in orders(page.cells()) {
+    for order in orders(page.cells()).into_iter().step_by(step()) {
         let bytes = page.ordered(&sample.bytes, &order);
         place.put(&bytes);
         let (kms, _) = opened(&place);
@@ -127,7 +127,7 @@ fn a_tag_is_set_and_removed_as_it_is_said_whatever_the_order_of_rows() {
     let mut broken = Vec::new();
     let mut tried = 0;
     let swaps = (0..page.cells()).flat_map(|one| (0..one).map(move |other| (one, other)));
-    for (one, other) in swaps {
+    for (one, other) in swaps.step_by(step()) {
         let mut order: Vec<usize> = (0..page.cells()).collect();
         order.swap(one, other);
         let bytes = page.ordered(&whole, &order);

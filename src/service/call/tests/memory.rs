@@ -34,16 +34,22 @@ impl Secret {
         let text: Vec<u8> = self.text().bytes().map(|byte| byte ^ MASK).collect();
         let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
         let memory = File::open("/proc/self/mem").unwrap();
-        let (mut found, mut buffer) = (0, Vec::new());
+        // In pieces that overlap by less than a part, so that no part is counted twice.
+        const PIECE: usize = 1 << 20;
+        const OVERLAP: u64 = 15;
+        let (mut found, mut buffer) = (0, vec![0; PIECE]);
         for line in maps.lines().filter(|line| line.contains(" rw-p ")) {
             let (start, end) = line.split(' ').next().unwrap().split_once('-').unwrap();
             let (start, end) = (u64::from_str_radix(start, 16).unwrap(), u64::from_str_radix(end, 16).unwrap());
-            buffer.zeroize();
-            buffer.resize((end - start) as usize, 0);
-            let Ok(read) = memory.read_at(&mut buffer, start) else { continue };
-            // The allocator writes over the first bytes of what is freed.
-            for part in [&self.0[16..32], &text[26..42]] {
-                found += occurrences(&buffer[..read], part);
+            let mut at = start;
+            while at + OVERLAP < end {
+                let length = PIECE.min((end - at) as usize);
+                let Ok(read) = memory.read_at(&mut buffer[..length], at) else { break };
+                // The allocator writes over the first bytes of what is freed.
+                for part in [&self.0[16..32], &text[26..42]] {
+                    found += occurrences(&buffer[..read], part);
+                }
+                at += (read as u64).saturating_sub(OVERLAP).max(1);
             }
         }
         buffer.zeroize();
