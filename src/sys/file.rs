@@ -6,13 +6,18 @@
 //! reading and writing is by `pread` and `pwrite`, so only this very open file has it. A descriptor that is no longer ours
 //! is reported as EBADF; it is neither read, written, locked nor closed.
 
-use std::ffi::{CStr, CString, c_int};
+mod descriptor;
+
+use std::ffi::{CString, c_int};
 use std::io::{Error, ErrorKind, Result};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::{fault, fork, random};
+use super::{fault, random};
+use descriptor::{checked, facts, interrupted_or_failed};
+
+pub use descriptor::{moved_up, open};
 
 /// Which file this is, by any name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -277,113 +282,6 @@ impl Drop for File {
             unsafe { libc::close(descriptor) };
         }
     }
-}
-
-/// Opens a path close-on-exec, at a number of at least 3; the caller owns the descriptor.
-pub fn open(path: &CStr, flags: c_int, mode: u32) -> Result<c_int> {
-    // A placeholder shows the lowest free number. It has no access: what the host writes to it fails as on a closed one.
-    // SAFETY: a NUL-terminated path; the result is checked.
-    let probe = || retried(|| unsafe { libc::open(c"/".as_ptr(), libc::O_PATH | libc::O_CLOEXEC) });
-    // SAFETY: a NUL-terminated path; the result is checked.
-    let real = || retried(|| unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC, mode) });
-    let lowest = probe()?;
-    if lowest > 2 || fault::wanted("KMS_FAULT_LOW_DESCRIPTORS") {
-        close(lowest);
-        return real().and_then(|descriptor| moved_up(descriptor, 3));
-    }
-    // No child may inherit the placeholders in place of the descriptors that its parent closed.
-    fork::gate(|| {
-        let mut kept = vec![lowest];
-        let opened = loop {
-            match probe() {
-                Ok(number) if number > 2 => {
-                    close(number);
-                    break real();
-                }
-                Ok(number) => kept.push(number),
-                Err(e) => break Err(e),
-            }
-        };
-        kept.into_iter().filter(|number| is_placeholder(*number)).for_each(close);
-        opened.and_then(|descriptor| moved_up(descriptor, 3))
-    })
-}
-
-/// Whether a number below 3 still is the placeholder that was opened there. The host may open its standard streams again
-/// meanwhile, and `dup2` takes a number that another file has.
-fn is_placeholder(number: c_int) -> bool {
-    if fault::wanted("KMS_FAULT_DESCRIPTORS_TRUSTED") {
-        return true;
-    }
-    // SAFETY: fcntl takes any number; the result is checked.
-    let flags = unsafe { libc::fcntl(number, libc::F_GETFL) };
-    flags >= 0 && flags & libc::O_PATH != 0 && facts(number).is_ok_and(|found| found.is_folder())
-}
-
-/// The descriptor at a number of at least `least`, moved there if it is lower.
-pub fn moved_up(descriptor: c_int, least: c_int) -> Result<c_int> {
-    if descriptor >= least || fault::wanted("KMS_FAULT_LOW_DESCRIPTORS") {
-        return Ok(descriptor);
-    }
-    let before = facts(descriptor)?.id;
-    // SAFETY: fcntl takes any number; the result is checked.
-    let moved = retried(|| unsafe { libc::fcntl(descriptor, libc::F_DUPFD_CLOEXEC, least) })?;
-    // The host may have put a file of its own at a low number meanwhile.
-    let is_ours = |number| facts(number).is_ok_and(|found| found.id == before);
-    match is_ours(moved) {
-        true => {
-            if is_ours(descriptor) {
-                close(descriptor);
-            }
-            Ok(moved)
-        }
-        false => {
-            close(moved);
-            Err(Error::from_raw_os_error(libc::EBADF))
-        }
-    }
-}
-
-fn close(descriptor: c_int) {
-    // SAFETY: a descriptor that was just opened here and that nobody else knows.
-    unsafe { libc::close(descriptor) };
-}
-
-fn retried(mut call: impl FnMut() -> c_int) -> Result<c_int> {
-    loop {
-        match call() {
-            -1 => interrupted_or_failed()?,
-            done => return Ok(done),
-        }
-    }
-}
-
-fn interrupted_or_failed() -> Result<()> {
-    match Error::last_os_error() {
-        e if e.kind() == ErrorKind::Interrupted => Ok(()),
-        e => Err(e),
-    }
-}
-
-fn checked(result: c_int) -> Result<()> {
-    if result == 0 { Ok(()) } else { Err(Error::last_os_error()) }
-}
-
-/// What `fstat` reports of a number.
-fn facts(descriptor: c_int) -> Result<Facts> {
-    // SAFETY: stat is plain data for which all zeroes is valid; fstat fills it, and takes any number.
-    let (result, found) = unsafe {
-        let mut found: libc::stat = std::mem::zeroed();
-        (libc::fstat(descriptor, &mut found), found)
-    };
-    checked(result)?;
-    Ok(Facts {
-        id: FileId { device: found.st_dev, inode: found.st_ino },
-        len: found.st_size.try_into().unwrap_or(0),
-        mode: found.st_mode,
-        owner: found.st_uid,
-        modified: (found.st_mtime, found.st_mtime_nsec),
-    })
 }
 
 /// Makes the names in the folder of `path` durable.

@@ -1,3 +1,4 @@
+use super::descriptor::is_placeholder;
 use super::*;
 use std::os::fd::{AsRawFd, FromRawFd};
 

@@ -1,4 +1,7 @@
+use super::private::{EXPONENT, FACTOR, NUMBERS, not_unwrapped, pkcs1_message};
+use super::public::not_a_public_key;
 use super::*;
+use crate::error::Status;
 
 /// What the owner of a private key gets in the end.
 fn opened(key: &PrivateKey, padding: Padding, wrapped: &[u8], len: usize) -> Result<Zeroizing<Vec<u8>>> {
