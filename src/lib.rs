@@ -82,6 +82,6 @@ pub use error::{Error, Result, Status};
 pub use service::{
     BlobInfo, CallFailed, CreateKey, DecryptReader, DecryptStream, EncryptStream, EncryptWriter, Event, EventKind,
     Fault, FileInfo, FileOptions, FileReader, Health, ImportParameters, KeyRef, Keystore, Options, Record,
-    ReencryptItem, TickReport, Wrapping,
+    ReencryptItem, Survey, SurveyCount, TickReport, Unreadable, Wrapping,
 };
 pub use store::{AnchorStore, RootKind, RootSlot, RootWrapper};

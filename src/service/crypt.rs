@@ -238,13 +238,9 @@ impl Keystore {
     /// # Ok::<(), kms::Error>(())
     /// ```
     pub fn inspect(&self, blob: &[u8]) -> Result<BlobInfo> {
-        let core = self.core()?;
+        self.core()?;
         let Header { algorithm, context_type, key, version } = Blob::parse(blob)?.header;
-        let found = core.key(&key)?;
-        let is_primary = found.key.primary.is_some_and(|primary| primary.id == version);
-        if !is_primary {
-            core.material(&key, &version)?;
-        }
+        let is_primary = self.check_version(&key, &version)?;
         Ok(BlobInfo {
             algorithm: match algorithm {
                 Algorithm::Xaes256Gcm => 1,
@@ -254,6 +250,16 @@ impl Keystore {
             version,
             is_primary,
         })
+    }
+
+    /// Whether a version that a header names, which must exist, is the primary of its key.
+    pub(super) fn check_version(&self, key: &KeyId, version: &VersionId) -> Result<bool> {
+        let core = self.core()?;
+        let is_primary = core.key(key)?.key.primary.is_some_and(|primary| primary.id == *version);
+        if !is_primary {
+            core.material(key, version)?;
+        }
+        Ok(is_primary)
     }
 
     /// `key` is checked to be text where it isn't known already.

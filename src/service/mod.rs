@@ -3,7 +3,7 @@
 //! * `handle`: an open keystore. `shared`: its state, and how calls read and change the store. `open`: options, opening.
 //! * `key`, `version`, `rotation`, `crypt`, `data_key`, `import`, `alias`, `tag`, `root`, `backup`: the operations.
 //! * `file`: files of any size, in constant memory. `stream`: in pieces. `file_reader`: at any place.
-//! * `batch`: many records in one call. `pages`: lists as iterators.
+//! * `batch`: many records in one call. `survey`: count blobs by version. `pages`: lists as iterators.
 //! * `key_ref`, `name`: how arguments name keys. `target`: where the results of calls go.
 //! * `cache`: keys in memory. `thread`: what each thread keeps for the hot path, in `slots`. `ticker`: the rotation thread.
 //! * `call`: every operation by action name and JSON. `event`, `delivery`, `health`, `verify`: the condition of a keystore.
@@ -32,6 +32,7 @@ mod rotation;
 mod shared;
 mod slots;
 mod stream;
+mod survey;
 mod tag;
 mod target;
 mod thread;
@@ -66,5 +67,6 @@ pub use open::Options;
 pub(crate) use open::passphrase_of;
 pub use rotation::TickReport;
 pub use stream::{DecryptReader, DecryptStream, EncryptStream, EncryptWriter};
+pub use survey::{Survey, SurveyCount, Unreadable};
 #[cfg(feature = "capi")]
 pub(crate) use target::{OpenTarget, SealTarget};

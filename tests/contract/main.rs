@@ -44,6 +44,7 @@ mod service_keys;
 mod sharing;
 mod states;
 mod support;
+mod survey;
 mod tags;
 mod texts;
 mod thread;
