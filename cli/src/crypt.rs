@@ -6,6 +6,7 @@ use kms::{FileOptions, KeyRef, Keystore};
 use serde_json::{Value, json};
 
 use crate::args::{Datakey, Decrypt, Encrypt, Inspect, Reencrypt, Target};
+use crate::bulk;
 use crate::data::{self, Place, is_stdin};
 use crate::exit::{Exit, Failure, Result};
 use crate::key::pairs;
@@ -16,10 +17,10 @@ use crate::stream::{self, Input, SMALL, Watch};
 /// The most that one blob holds.
 const MOST_PLAINTEXT: u64 = 1 << 30;
 /// A blob of that, as armored text.
-const MOST_CIPHERTEXT: u64 = (MOST_PLAINTEXT + 4096) / 3 * 4 + (MOST_PLAINTEXT / 48) + 4096;
+pub const MOST_CIPHERTEXT: u64 = (MOST_PLAINTEXT + 4096) / 3 * 4 + (MOST_PLAINTEXT / 48) + 4096;
 /// Header, nonce and tag of a blob.
 const OVERHEAD: u64 = 80;
-const EXTENSION: &str = "kms";
+pub const EXTENSION: &str = "kms";
 
 pub fn encrypt(session: &Session, args: &Encrypt) -> Result<()> {
     let place = place(&args.target, args.file.as_deref(), |input| {
@@ -120,11 +121,19 @@ fn reencrypt_file(session: &Session, args: &Reencrypt, path: Option<&Path>) -> R
 }
 
 pub fn reencrypt(session: &Session, args: &Reencrypt) -> Result<()> {
-    let mut input = Input::open(args.file.as_deref())?;
+    if bulk::is_meant(&args.files, &args.columns) || args.reviewed.dry_run {
+        return bulk::reencrypt(session, args);
+    }
+    // A link that is named means its target; it is not replaced itself.
+    let file = args
+        .files
+        .first()
+        .map(|path| if path.is_symlink() { path.canonicalize().unwrap_or(path.clone()) } else { path.clone() });
+    let mut input = Input::open(file.as_deref())?;
     if input.is_encrypted_file()? {
         return reencrypt_file(session, args, input.path.as_deref());
     }
-    let mut place = place(&args.target, args.file.as_deref(), |input| Some(input.to_owned()));
+    let mut place = place(&args.target, file.as_deref(), |input| Some(input.to_owned()));
     if args.target.output.is_none()
         && let Place::File { replace, .. } = &mut place
     {
@@ -135,8 +144,8 @@ pub fn reencrypt(session: &Session, args: &Reencrypt) -> Result<()> {
     let armored = args.armor || !given.starts_with(&data::MAGIC);
     place.check(armored)?;
     let blob = data::ciphertext(given);
-    let file = output::shown(args.file.as_deref());
-    let failed = |error: kms::Error| Failure::from(error).of_file(Path::new(&file));
+    let shown = output::shown(file.as_deref());
+    let failed = |error: kms::Error| Failure::from(error).of_file(Path::new(&shown));
     let destination = args.key.as_deref().map(|name| session.key(name)).transpose()?;
     let source = pairs(&args.context.context);
     let context = if args.new_context.is_empty() { source.clone() } else { pairs(&args.new_context) };
@@ -144,24 +153,27 @@ pub fn reencrypt(session: &Session, args: &Reencrypt) -> Result<()> {
     let moves = !info.is_primary || destination.is_some_and(|key| key != info.key) || !args.new_context.is_empty();
     if !moves
         && let Place::File { path, .. } = &place
-        && Some(path.as_path()) == args.file.as_deref()
+        && Some(path.as_path()) == file.as_deref()
     {
-        output::note(&format!("{file}: under the newest version already"));
+        output::note(&format!("{shown}: under the newest version already"));
         return Ok(());
     }
     let moved = session.keystore.reencrypt(&blob, &source, destination.map(KeyRef::from), &context).map_err(failed)?;
     let moved = if armored { data::armor(&moved) } else { moved };
-    place.write(&moved, data::mode(args.file.as_deref()))
+    place.write(&moved, data::mode(file.as_deref()))
 }
 
 pub fn inspect(session: &Session, args: &Inspect) -> Result<()> {
+    if args.list || bulk::is_meant(&args.files, &args.columns) {
+        return bulk::inspect(session, args);
+    }
     let standard_input = [PathBuf::from("-")];
     let files = if args.files.is_empty() { &standard_input[..] } else { &args.files };
     let (mut found, mut failures) = (Vec::new(), Vec::new());
     for file in files {
         match inspected(session, file) {
             Ok(info) => found.push(info),
-            Err(failure) => failures.push(failure.of_file(Path::new(&output::shown(Some(file))))),
+            Err(failure) => failures.push(failure.inspecting().of_file(Path::new(&output::shown(Some(file))))),
         }
     }
     session.out.print(

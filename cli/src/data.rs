@@ -16,7 +16,7 @@ use crate::secret::Secret;
 
 /// The first bytes of every blob.
 pub const MAGIC: [u8; 4] = [0x8B, 0x4B, 0x4D, 0x53];
-const BEGIN: &str = "-----BEGIN KMS CIPHERTEXT-----";
+pub const BEGIN: &str = "-----BEGIN KMS CIPHERTEXT-----";
 const END: &str = "-----END KMS CIPHERTEXT-----";
 
 pub fn is_stdin(path: Option<&Path>) -> bool {

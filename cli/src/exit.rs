@@ -61,6 +61,14 @@ impl Failure {
         self
     }
 
+    /// The same failure in `kms inspect`, which is no next step of itself.
+    pub fn inspecting(mut self) -> Self {
+        if self.code == Status::MalformedCiphertext.code() {
+            self.next = Some("restore it from a copy, if kms wrote it".to_owned());
+        }
+        self
+    }
+
     /// The same failure, naming the file that it is about.
     pub fn of_file(mut self, path: &Path) -> Self {
         self.text = format!("{}: {}", path.display(), self.text);

@@ -10,11 +10,16 @@ use crate::args::Cli;
 use crate::exit::{Failure, Result};
 use crate::output;
 
-const TOPICS: [(&str, &str, &str); 6] = [
+const TOPICS: [(&str, &str, &str); 7] = [
     ("config", "where the keystore is and what opens it", include_str!("topics/config.txt")),
     ("root", "key files, passphrases, recovery", include_str!("topics/root.txt")),
     ("context", "encryption contexts", include_str!("topics/context.txt")),
     ("rotation", "rotate, re-encrypt, delete: which is which", include_str!("topics/rotation.txt")),
+    (
+        "moving",
+        "move existing data to the newest version: files, folders, databases",
+        include_str!("topics/moving.txt"),
+    ),
     ("anchor", "noticing an older copy of the keystore", include_str!("topics/anchor.txt")),
     ("exit-codes", "how commands end, for scripts", include_str!("topics/exit-codes.txt")),
 ];

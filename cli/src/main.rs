@@ -2,6 +2,7 @@
 
 mod args;
 mod backup;
+mod bulk;
 mod call;
 mod confirm;
 mod crypt;

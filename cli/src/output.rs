@@ -67,6 +67,11 @@ pub fn failure(failure: &Failure, json: bool) {
     }
 }
 
+/// Print what failed among several things, while the command works on.
+pub fn failed_item(text: &str) {
+    let _ = writeln!(anstream::stderr().lock(), "{ERROR}failed:{ERROR:#} {}", clean(text));
+}
+
 pub fn stdout_is_terminal() -> bool {
     std::io::stdout().is_terminal()
 }

@@ -86,8 +86,16 @@ impl Input {
     }
 }
 
+/// What progress counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    Bytes,
+    Items,
+}
+
 /// The progress of a long command, and its interruption.
 pub struct Watch {
+    unit: Unit,
     total: Option<u64>,
     started: Instant,
     bar: OnceLock<ProgressBar>,
@@ -104,24 +112,49 @@ impl Watch {
                 let _ = signal_hook::flag::register(signal, Arc::clone(&interrupted));
             }
         }
-        Self { total, started: Instant::now(), bar: OnceLock::new(), interrupted }
+        Self { unit: Unit::Bytes, total, started: Instant::now(), bar: OnceLock::new(), interrupted }
+    }
+
+    /// Counts files or rows. Ctrl-C ends the work between two of them.
+    pub fn items(total: Option<u64>) -> Self {
+        Self { unit: Unit::Items, ..Self::new(total, true) }
+    }
+
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
+
+    pub fn show(&self, done: u64) {
+        if self.started.elapsed() >= PATIENCE {
+            self.bar.get_or_init(|| bar(self.unit, self.total, self.started.elapsed())).set_position(done);
+        }
+    }
+
+    /// Prints something beside the progress bar.
+    pub fn aside(&self, print: impl FnOnce()) {
+        match self.bar.get() {
+            Some(bar) => bar.suspend(print),
+            None => print(),
+        }
+    }
+
+    pub fn clear(&self) {
+        if let Some(bar) = self.bar.get() {
+            bar.finish_and_clear();
+        }
     }
 
     pub fn step(&self, done: u64) -> kms::Result<()> {
-        if self.interrupted.load(Ordering::Relaxed) {
+        if self.is_interrupted() {
             return Err(Error::new(Status::FileIo, "interrupted; there is no output, run the command again"));
         }
-        if self.started.elapsed() >= PATIENCE {
-            self.bar.get_or_init(|| bar(self.total, self.started.elapsed())).set_position(done);
-        }
+        self.show(done);
         Ok(())
     }
 
     /// The result of the work, in which an interruption has an exit code of its own.
     pub fn end<T>(self, done: kms::Result<T>) -> Result<T> {
-        if let Some(bar) = self.bar.get() {
-            bar.finish_and_clear();
-        }
+        self.clear();
         done.map_err(|error| {
             let failure = Failure::from(error);
             match self.interrupted.load(Ordering::Relaxed) {
@@ -132,10 +165,13 @@ impl Watch {
     }
 }
 
-fn bar(total: Option<u64>, elapsed: Duration) -> ProgressBar {
-    let (bar, template) = match total {
-        Some(total) => (ProgressBar::new(total), "{wide_bar} {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left"),
-        None => (ProgressBar::no_length(), "{bytes}  {bytes_per_sec}  {elapsed}"),
+fn bar(unit: Unit, total: Option<u64>, elapsed: Duration) -> ProgressBar {
+    let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new);
+    let template = match (unit, total) {
+        (Unit::Bytes, Some(_)) => "{wide_bar} {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left",
+        (Unit::Bytes, None) => "{bytes}  {bytes_per_sec}  {elapsed}",
+        (Unit::Items, Some(_)) => "{wide_bar} {human_pos} of {human_len}  {per_sec}  {eta} left",
+        (Unit::Items, None) => "{human_pos} found  {per_sec}  {elapsed}",
     };
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     bar.with_style(style).with_elapsed(elapsed)

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::Reviewed;
+
 /// Parse `NAME=VALUE`.
 pub fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
@@ -63,16 +65,57 @@ pub struct Decrypt {
     pub threads: usize,
 }
 
+/// Where ciphertext is, if it is not a whole file each.
 #[derive(Args, Debug)]
+pub struct Columns {
+    /// The files are CSV: the ciphertext, as Base64, is in the column of this name. The first row names the columns
+    #[arg(long, value_name = "COLUMN", group = "format", help_heading = "Columns")]
+    pub csv: Option<String>,
+    /// What separates the columns of a CSV file: one character, or `tab`
+    #[arg(long, value_name = "CHARACTER", requires = "csv", value_parser = delimiter, default_value = ",", help_heading = "Columns")]
+    pub delimiter: u8,
+    /// The files have a JSON object on each line: the ciphertext, as Base64, is in this field; `outer.inner` for a nested one
+    #[arg(long, value_name = "FIELD", group = "format", help_heading = "Columns")]
+    pub jsonl: Option<String>,
+    /// The files are SQLite databases: the ciphertext, as a blob or as Base64, is in this column
+    #[arg(long, value_name = "TABLE.COLUMN", group = "format", help_heading = "Columns")]
+    pub sqlite: Option<String>,
+}
+
+fn delimiter(text: &str) -> Result<u8, String> {
+    match text.as_bytes() {
+        b"tab" => Ok(b'\t'),
+        [byte] if byte.is_ascii() && !matches!(byte, b'"' | b'\n' | b'\r') => Ok(*byte),
+        _ => Err("expected one character, or tab".to_owned()),
+    }
+}
+
+impl Columns {
+    pub fn any(&self) -> bool {
+        self.csv.is_some() || self.jsonl.is_some() || self.sqlite.is_some()
+    }
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+kms reencrypt note.txt.kms                             one file, at once
+kms reencrypt a.kms b.kms archive/                     files, and folders with all that is in them
+kms reencrypt rows.csv --csv card                      a column of a CSV file
+kms reencrypt app.db --sqlite customer.card -c table=customer --context-column id=customer_id
+
+Several files, folders and columns are counted first, and you are asked. What cannot be moved is reported and stays
+as it was. An interrupted command can be run again. For other databases: move_rows of the Python package, or
+kms_reencrypt_batch in C; kms help moving")]
 pub struct Reencrypt {
-    /// File to re-encrypt in place; without it or with `-`: standard input to standard output
-    pub file: Option<PathBuf>,
+    /// Files and folders to re-encrypt in place; without any or with `-`: standard input to standard output
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
     /// Key to move to; default: the newest version of the key that encrypted it
     #[arg(short = 'K', long)]
     pub key: Option<String>,
     #[command(flatten)]
     pub context: Context,
-    /// Encryption context of the result; default: the same context
+    /// Encryption context of the result, for a single file; default: the same context
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     pub new_context: Vec<(String, String)>,
     #[command(flatten)]
@@ -80,13 +123,32 @@ pub struct Reencrypt {
     /// Write text (Base64 between two lines) instead of bytes
     #[arg(short, long)]
     pub armor: bool,
+    #[command(flatten)]
+    pub columns: Columns,
+    /// Encryption context whose value is in another column or field of the same row. May be repeated
+    #[arg(long, value_name = "NAME=COLUMN", value_parser = pair, requires = "format", help_heading = "Columns")]
+    pub context_column: Vec<(String, String)>,
+    #[command(flatten)]
+    pub reviewed: Reviewed,
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "\
+kms inspect note.txt.kms                               one file
+kms inspect archive/                                   count everything in a folder by key and version
+kms inspect archive/ --list                            show which file is under which version
+kms inspect app.db --sqlite customer.card              count a column of a table
+
+Counts end with the versions that nothing here needs. Headers are read; nothing is decrypted or authenticated.")]
 pub struct Inspect {
-    /// Files to look into; without any or with `-`: standard input
+    /// Files and folders; without any or with `-`: standard input
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub columns: Columns,
+    /// Show the key and version of each file or row
+    #[arg(long)]
+    pub list: bool,
 }
 
 #[derive(Args, Debug)]

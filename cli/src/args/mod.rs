@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
-pub use crypt::{Datakey, Decrypt, Encrypt, Inspect, Reencrypt, Target};
+pub use crypt::{Columns, Datakey, Decrypt, Encrypt, Inspect, Reencrypt, Target};
 pub use key::{Alias, Create, Delete, Import, KeyCommand, KeyNames, List, Policy, Reviewed, Tag};
 pub use keystore::{Backup, Call, Init, NewRoot, Restore, RootAdd, RootCommand, RootRemove, StatusArgs};
 
@@ -79,7 +79,7 @@ pub enum Command {
     Decrypt(Decrypt),
     /// Move ciphertext to the newest version of its key, or to another key
     Reencrypt(Reencrypt),
-    /// Show which key and version encrypted something
+    /// Show which keys and versions encrypted something
     Inspect(Inspect),
     /// Make a data key for envelope encryption
     Datakey(Datakey),

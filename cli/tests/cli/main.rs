@@ -1,6 +1,7 @@
 //! The `kms` command as a process: its output, its JSON, its exit codes, and what it does without a terminal.
 
 mod backup;
+mod bulk;
 mod commands;
 mod crypt;
 mod keys;

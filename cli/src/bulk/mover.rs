@@ -1,0 +1,101 @@
+//! Re-encrypts ciphertexts one by one, and counts what became of them.
+
+use std::fmt::Display;
+
+use kms::{KeyId, KeyRef, Keystore};
+use serde_json::{Value, json};
+
+use super::failures::Failures;
+use super::form::Form;
+use super::{interrupted, is_fatal};
+use crate::exit::{Failure, Result};
+use crate::key::pairs;
+use crate::output::count;
+use crate::session::Session;
+use crate::stream::Watch;
+
+pub type Pairs = Vec<(String, String)>;
+
+pub struct Mover<'s> {
+    pub session: &'s Session,
+    pub destination: Option<KeyId>,
+    /// The part of the encryption context that all have.
+    pub context: Pairs,
+    pub failures: Failures,
+    pub watch: Watch,
+    pub moved: u64,
+    /// Under the newest version already.
+    pub newest: u64,
+}
+
+impl Mover<'_> {
+    /// What is to be stored instead; none where it is under the newest version already.
+    pub fn reencrypt(&self, stored: &[u8], more: &[(String, String)]) -> Result<Option<Vec<u8>>> {
+        let (form, blob) = Form::decode(stored);
+        if Keystore::is_encrypted_file(&blob) {
+            return Err(Failure::usage("an encrypted file as text; only the raw file is re-encrypted in place")
+                .next("kms decrypt FILE, then kms encrypt"));
+        }
+        let info = self.session.keystore.inspect(&blob)?;
+        if info.is_primary && self.destination.is_none_or(|key| key == info.key) {
+            return Ok(None);
+        }
+        let mut context = pairs(&self.context);
+        context.extend(pairs(more));
+        let destination = self.destination.map(KeyRef::from);
+        let moved = self.session.keystore.reencrypt(&blob, &context, destination, &context)?;
+        Ok(Some(form.encode(moved)))
+    }
+
+    /// Ends the work where it was interrupted; what is done stays.
+    pub fn proceed(&self) -> Result<()> {
+        match self.watch.is_interrupted() {
+            true => {
+                Err(interrupted(&format!("{} moved before; the rest is as it was", count(self.moved, "ciphertext"))))
+            }
+            false => Ok(()),
+        }
+    }
+
+    /// One is done, for good.
+    pub fn done(&mut self, moved: bool) -> Result<()> {
+        self.add(u64::from(moved), u64::from(!moved))
+    }
+
+    pub fn add(&mut self, moved: u64, newest: u64) -> Result<()> {
+        self.moved += moved;
+        self.newest += newest;
+        self.watch.show(self.total());
+        self.proceed()
+    }
+
+    /// One cannot be moved and stays as it was.
+    pub fn fail(&mut self, place: &dyn Display, failure: Failure) -> Result<()> {
+        if is_fatal(&failure) {
+            return Err(failure);
+        }
+        self.failures.add(place, &failure, self.session.out.json, &self.watch);
+        self.proceed()
+    }
+
+    pub fn total(&self) -> u64 {
+        self.moved + self.newest + self.failures.count
+    }
+
+    pub fn json(&self) -> Value {
+        json!({
+            "Moved": self.moved,
+            "AlreadyNewest": self.newest,
+            "Failed": self.failures.count,
+            "Failures": self.failures.listed(),
+        })
+    }
+
+    pub fn text(&self) -> String {
+        let already = match self.newest {
+            0 => String::new(),
+            newest => format!(", {newest} under the newest version already"),
+        };
+        format!("moved {}{already}\n", count(self.moved, "ciphertext"))
+    }
+}

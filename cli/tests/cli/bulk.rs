@@ -1,0 +1,120 @@
+//! Many ciphertexts: counted and moved in files and folders; what fails is named and left, and a second run finishes.
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use crate::support::Place;
+
+/// A folder `data` with small, armored and large files under version 1 of `cards`, of which version 2 is the newest.
+fn with_folder() -> Place {
+    let place = Place::with_key();
+    std::fs::create_dir_all(place.path("data/deep")).unwrap();
+    for (name, content) in [("a", vec![1; 10]), ("deep/b", vec![2; 20]), ("big", vec![3; 100_000])] {
+        place.write("plain", content);
+        place.ok(["encrypt", "plain", "-o", &format!("data/{name}.kms")]);
+    }
+    place.write("plain", "small");
+    place.ok(["encrypt", "plain", "--armor", "-o", "data/armored"]);
+    place.write("data/readme", "nothing secret");
+    symlink(place.path("data/a.kms"), place.path("data/link.kms")).unwrap();
+    place.ok(["key", "rotate", "cards"]);
+    place.write("plain", "new");
+    place.ok(["encrypt", "plain", "-o", "data/new.kms"]);
+    place
+}
+
+#[test]
+fn a_folder_is_counted_by_version_and_ends_with_what_nothing_needs() {
+    let place = with_folder();
+    let found = place.json(["inspect", "data"]);
+    assert_eq!(found["Count"], 5);
+    let counts: Vec<_> =
+        found["Versions"].as_array().unwrap().iter().map(|v| (v["Number"].clone(), v["Count"].clone())).collect();
+    assert_eq!(counts, [(2.into(), 1.into()), (1.into(), 4.into())]);
+    assert_eq!((&found["Skipped"]["NotEncrypted"], &found["Skipped"]["Links"]), (&1.into(), &1.into()));
+    assert!(found["Unneeded"].as_array().unwrap().is_empty(), "{found}");
+    place.ok(["key", "create", "other"]);
+    place.ok(["reencrypt", "data", "--yes"]);
+    let shown = place.ok(["inspect", "data"]);
+    assert!(
+        shown.trim_end().ends_with("nothing here needs:\n  alias/cards version 1\n  any version of alias/other"),
+        "{shown}"
+    );
+    let listed = place.ok(["inspect", "data", "--list"]);
+    assert!(listed.contains("data/deep/b.kms"), "{listed}");
+}
+
+#[test]
+fn a_folder_is_moved_after_a_plan_and_a_second_run_touches_nothing() {
+    let place = with_folder();
+    std::fs::set_permissions(place.path("data/a.kms"), PermissionsExt::from_mode(0o640)).unwrap();
+    let run = place.run(["reencrypt", "data"]);
+    assert_eq!(run.code, Some(8));
+    assert!(run.err.contains("would move 4 of 5 ciphertexts") && run.err.contains("--yes"), "{}", run.err);
+    let planned = place.ok(["reencrypt", "data", "--dry-run"]);
+    assert!(planned.contains("4 from alias/cards version 1 to version 2") && planned.contains("dry run"), "{planned}");
+    assert_eq!(place.json(["inspect", "data"])["Versions"][1]["Count"], 4, "a dry run changed something");
+    let moved = place.json(["reencrypt", "data", "--yes"]);
+    assert_eq!((&moved["Moved"], &moved["AlreadyNewest"]), (&4.into(), &1.into()), "{moved}");
+    assert_eq!(std::fs::metadata(place.path("data/a.kms")).unwrap().permissions().mode() & 0o7777, 0o640);
+    assert!(place.path("data/link.kms").is_symlink());
+    let before: Vec<_> = ["data/a.kms", "data/big.kms", "data/armored"].map(|name| place.read(name)).into();
+    assert!(place.read("data/armored").starts_with(b"-----BEGIN"));
+    let shown = place.ok(["reencrypt", "data", "--yes"]);
+    assert!(shown.contains("nothing to move"), "{shown}");
+    let after: Vec<_> = ["data/a.kms", "data/big.kms", "data/armored"].map(|name| place.read(name)).into();
+    assert!(before == after, "a second run wrote again");
+    place.ok(["decrypt", "data/deep/b.kms", "-o", "out"]);
+    assert_eq!(place.read("out"), vec![2; 20]);
+}
+
+#[test]
+fn what_cannot_be_moved_is_named_and_left() {
+    let place = with_folder();
+    place.write("plain", "other context");
+    place.ok(["encrypt", "plain", "-c", "user=42", "-o", "data/context.kms"]);
+    place.ok(["key", "rotate", "cards"]);
+    let mut bad = place.read("data/a.kms");
+    bad[70] ^= 1;
+    place.write("data/a.kms", &bad);
+    place.write("data/junk.kms", "no ciphertext");
+    std::fs::create_dir(place.path("data/closed")).unwrap();
+    let run = place.run(["reencrypt", "data", "--yes"]);
+    assert_eq!(run.code, Some(1), "{}", run.err);
+    for name in ["data/a.kms", "data/context.kms", "data/junk.kms", "3 of 7 failed"] {
+        assert!(run.err.contains(name), "{name} is not named: {}", run.err);
+    }
+    assert!(String::from_utf8_lossy(&run.out).contains("moved 4 ciphertexts"));
+    assert!(place.read("data/a.kms") == bad && place.read("data/junk.kms") == b"no ciphertext");
+    let run = place.run(["reencrypt", "data/context.kms", "data/context.kms", "--yes"]);
+    assert_eq!(run.code, Some(5), "only failures of one kind have its code: {}", run.err);
+    assert!(run.err.contains("--context"), "{}", run.err);
+    place.ok(["reencrypt", "data/context.kms", "-c", "user=42"]);
+    let err = place.fails(1, "restore it from a copy", ["inspect", "data"]);
+    assert!(err.contains("data/junk.kms") && !err.contains("kms inspect"), "{err}");
+}
+
+#[test]
+fn another_key_and_a_disabled_key_are_planned() {
+    let place = with_folder();
+    place.ok(["key", "create", "other"]);
+    let planned = place.ok(["reencrypt", "data", "--key", "other", "--dry-run"]);
+    assert!(planned.contains("1 from alias/cards version 2 to alias/other version 1"), "{planned}");
+    place.ok(["reencrypt", "data", "--key", "other", "--yes"]);
+    assert_eq!(place.json(["inspect", "data"])["Versions"][0]["Key"], "alias/other");
+    place.ok(["key", "rotate", "other"]);
+    place.ok(["key", "disable", "other"]);
+    let planned = place.ok(["reencrypt", "data", "--dry-run"]);
+    assert!(planned.contains("alias/other is Disabled"), "{planned}");
+    place.fails(4, "kms key enable", ["reencrypt", "data", "--yes"]);
+    assert!(place.fails(2, "", ["reencrypt", "data", "-o", "x"]).contains("single file"));
+    assert!(place.fails(2, "", ["inspect", "data", "-"]).contains("standard input"));
+    place.fails(7, "", ["inspect", "missing", "nothing"]);
+}
+
+#[test]
+fn a_link_that_is_named_stays_a_link() {
+    let place = with_folder();
+    place.ok(["reencrypt", "data/link.kms"]);
+    assert!(place.path("data/link.kms").is_symlink());
+    assert_eq!(place.json(["inspect", "data/a.kms"])["Files"][0]["Number"], 2);
+}
