@@ -1,9 +1,9 @@
 # What can be made here; each target is a script, mostly a stage of ci/stages.
 
 # Every change must pass TEST; the slow rest is ALL, and what needs nightly Rust NIGHTLY. One alone: make test STAGE=lint
-TEST = lint header rust c exports cpp python cli demo
-ALL = deny release abi instructions misuse valgrind clang examples install deb system msrv campaigns wheel foreign
-NIGHTLY = miri asan tsan loom fuzz
+TEST = lint header rust c exports cpp python demo
+ALL = deny release abi instructions misuse valgrind clang examples install deb system campaigns wheel foreign
+NIGHTLY = unit tsan fuzz
 
 # Where `make install` puts things; each may be given.
 PREFIX = /usr/local

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The library builds for 64-bit ARM and for musl without a warning, with its OpenSSL: programs of tests/c run under qemu-aarch64,
+# The oldest Rust that Cargo.toml promises compiles the library. It builds for 64-bit ARM and for musl without a warning, with its OpenSSL: programs of tests/c run under qemu-aarch64,
 # and on musl.
 . "$(dirname "$0")/../lib.sh"
 need_cargo
@@ -36,4 +36,11 @@ echo "INPUT($(rustc --print sysroot)/lib/rustlib/x86_64-unknown-linux-musl/lib/s
 foreign aarch64 aarch64-unknown-linux-gnu aarch64-linux-gnu-gcc \
     qemu-aarch64 -L /usr/aarch64-linux-gnu -E LD_LIBRARY_PATH="$ROOT/target/foreign/aarch64-unknown-linux-gnu/debug"
 foreign musl x86_64-unknown-linux-musl musl-gcc env LD_LIBRARY_PATH="$ROOT/target/foreign/x86_64-unknown-linux-musl/debug"
+
+need_toolchain "$MSRV"
+(
+    use_prebuilt_openssl
+    CARGO_TARGET_DIR=target/msrv cargo "+$MSRV" check --locked --config "$SQLITE_QUICKLY"
+)
+count 1 0
 all_passed

@@ -28,8 +28,8 @@ sees() {
     [ "$status" = 66 ] && grep -q 'WARNING: ThreadSanitizer: data race' "$1.log"
 }
 rustc +nightly -Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer --target "$HOST_TARGET" \
-    -o target/tsan/data_race ci/proof/data_race.rs
-attempt "proof: ThreadSanitizer sees the race of data_race.rs" sees target/tsan/data_race
+    --cfg data_race -o target/tsan/data_race ci/proof/fault.rs
+attempt "proof: ThreadSanitizer sees the race of fault.rs" sees target/tsan/data_race
 compile_racy ci/proof/fault.c target/tsan/c/data_race
 attempt "proof: ThreadSanitizer sees the race of fault.c" sees target/tsan/c/data_race
 all_passed

@@ -1,7 +1,7 @@
 //! Locks and waiting: the only file that names lock types, so that a model checker can be swapped in.
 //!
 //! Everything here is std's: its futex locks keep no process-wide table that a forked child could hang on. Built with
-//! `--cfg kms_model`, unit tests run on loom's locks and atomics instead (ci/stages/loom.sh); statics keep std's.
+//! `--cfg kms_model`, unit tests run on loom's locks and atomics instead (ci/stages/unit.sh); statics keep std's.
 
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicU32;
