@@ -124,11 +124,8 @@ pub fn reencrypt(session: &Session, args: &Reencrypt) -> Result<()> {
     if bulk::is_meant(&args.files, &args.columns) || args.reviewed.dry_run {
         return bulk::reencrypt(session, args);
     }
-    // A link that is named means its target; it is not replaced itself.
-    let file = args
-        .files
-        .first()
-        .map(|path| if path.is_symlink() { path.canonicalize().unwrap_or(path.clone()) } else { path.clone() });
+    let named = args.files.first().filter(|path| !is_stdin(Some(path)));
+    let file = named.map(|path| bulk::meant(path)).transpose()?;
     let mut input = Input::open(file.as_deref())?;
     if input.is_encrypted_file()? {
         return reencrypt_file(session, args, input.path.as_deref());

@@ -61,6 +61,11 @@ impl Failure {
         self
     }
 
+    /// A copy.
+    pub fn again(&self) -> Self {
+        Self { exit: self.exit, code: self.code, text: self.text.clone(), next: self.next.clone() }
+    }
+
     /// The same failure in `kms inspect`, which is no next step of itself.
     pub fn inspecting(mut self) -> Self {
         if self.code == Status::MalformedCiphertext.code() {

@@ -103,7 +103,7 @@ fn move_file(mover: &Mover<'_>, path: &Path, named: bool) -> Result<Option<bool>
         }
         Kind::Blob => {
             let stored = opened.all(path)?;
-            let Some(moved) = mover.reencrypt(&stored, &[])? else { return Ok(Some(false)) };
+            let Some(moved) = mover.reencrypt(&stored)? else { return Ok(Some(false)) };
             let mut replacement = Replacement::new(path, opened.found)?;
             replacement.write(&moved)?;
             replacement.publish()?;

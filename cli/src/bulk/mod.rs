@@ -1,14 +1,18 @@
 //! Many ciphertexts: files, folders, columns of CSV and JSON-lines files and of SQLite tables.
 //!
 //! * `inspector`: counts them. `mover`: re-encrypts them. `failures`: what could not be.
-//! * `files`, `csv`, `jsonl`, `sqlite`: where they are. `walk`, `replace`, `form`: what these have in common.
+//! * `files`, `sqlite`, and `lines` with `csv` and `jsonl`: where they are. `walk`, `replace`, `form`: what these have in common.
 
+mod csv;
 mod failures;
 mod files;
 mod form;
 mod inspector;
+mod jsonl;
+mod lines;
 mod mover;
 mod replace;
+mod sqlite;
 mod walk;
 
 use std::path::PathBuf;
@@ -26,26 +30,40 @@ use crate::stream::Watch;
 use failures::Failures;
 use inspector::{Inspector, name};
 use mover::Mover;
+pub use walk::meant;
 
 /// Where ciphertexts are.
-enum Source {
+enum Source<'a> {
     Files,
+    Lines(lines::Kind, &'a str),
+    Sqlite(&'a str, PathBuf),
 }
 
-impl Source {
-    fn new(_: &Columns) -> Result<Self> {
-        Ok(Self::Files)
+impl<'a> Source<'a> {
+    fn new(session: &Session, columns: &'a Columns) -> Result<Self> {
+        Ok(match columns {
+            Columns { csv: Some(column), delimiter, .. } => {
+                Self::Lines(lines::Kind::Csv { delimiter: *delimiter }, column)
+            }
+            Columns { jsonl: Some(field), .. } => Self::Lines(lines::Kind::Jsonl, field),
+            Columns { sqlite: Some(column), .. } => Self::Sqlite(column, session.location.path()?.to_owned()),
+            _ => Self::Files,
+        })
     }
 
     fn inspect(&self, inspector: &mut Inspector<'_>, files: &[PathBuf]) -> Result<()> {
         match self {
             Self::Files => files::inspect(inspector, files),
+            Self::Lines(kind, name) => lines::inspect(inspector, files, *kind, name),
+            Self::Sqlite(name, keystore) => sqlite::inspect(inspector, files, name, keystore),
         }
     }
 
-    fn reencrypt(&self, mover: &mut Mover<'_>, files: &[PathBuf]) -> Result<()> {
+    fn reencrypt(&self, mover: &mut Mover<'_>, files: &[PathBuf], context: &mover::Pairs) -> Result<()> {
         match self {
             Self::Files => files::reencrypt(mover, files),
+            Self::Lines(kind, name) => lines::reencrypt(mover, files, *kind, name, context),
+            Self::Sqlite(name, keystore) => sqlite::reencrypt(mover, files, name, context, keystore),
         }
     }
 }
@@ -56,7 +74,7 @@ pub fn is_meant(files: &[PathBuf], columns: &Columns) -> bool {
 }
 
 pub fn inspect(session: &Session, args: &Inspect) -> Result<()> {
-    let source = Source::new(&args.columns)?;
+    let source = Source::new(session, &args.columns)?;
     check(&args.files)?;
     // Whoever names files wants to know about each.
     let each = args.list || (!args.columns.any() && !args.files.iter().any(|path| path.is_dir()));
@@ -66,7 +84,7 @@ pub fn inspect(session: &Session, args: &Inspect) -> Result<()> {
 }
 
 pub fn reencrypt(session: &Session, args: &Reencrypt) -> Result<()> {
-    let source = Source::new(&args.columns)?;
+    let source = Source::new(session, &args.columns)?;
     check(&args.files)?;
     if args.target.output.is_some() || args.armor || !args.new_context.is_empty() {
         return Err(Failure::usage("--output, --armor and --new-context are for a single file"));
@@ -101,7 +119,7 @@ pub fn reencrypt(session: &Session, args: &Reencrypt) -> Result<()> {
         moved: 0,
         newest: 0,
     };
-    let done = source.reencrypt(&mut mover, &args.files);
+    let done = source.reencrypt(&mut mover, &args.files, &args.context_column);
     mover.watch.clear();
     session.out.print(
         || {

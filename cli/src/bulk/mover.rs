@@ -30,7 +30,12 @@ pub struct Mover<'s> {
 
 impl Mover<'_> {
     /// What is to be stored instead; none where it is under the newest version already.
-    pub fn reencrypt(&self, stored: &[u8], more: &[(String, String)]) -> Result<Option<Vec<u8>>> {
+    pub fn reencrypt(&self, stored: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.reencrypt_with(stored, || Ok(Pairs::new()))
+    }
+
+    /// The same, with pairs of the context that only this one has; they are asked for where they are needed.
+    pub fn reencrypt_with(&self, stored: &[u8], more: impl FnOnce() -> Result<Pairs>) -> Result<Option<Vec<u8>>> {
         let (form, blob) = Form::decode(stored);
         if Keystore::is_encrypted_file(&blob) {
             return Err(Failure::usage("an encrypted file as text; only the raw file is re-encrypted in place")
@@ -41,7 +46,8 @@ impl Mover<'_> {
             return Ok(None);
         }
         let mut context = pairs(&self.context);
-        context.extend(pairs(more));
+        let more = more()?;
+        context.extend(pairs(&more));
         let destination = self.destination.map(KeyRef::from);
         let moved = self.session.keystore.reencrypt(&blob, &context, destination, &context)?;
         Ok(Some(form.encode(moved)))

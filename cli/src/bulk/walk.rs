@@ -22,17 +22,19 @@ pub enum Step<'a> {
     },
 }
 
+/// What an argument means: a link that is named means its target, and is not itself replaced.
+pub fn meant(path: &Path) -> Result<PathBuf> {
+    let found = if path.is_symlink() { fs::canonicalize(path) } else { fs::metadata(path).map(|_| path.to_owned()) };
+    found.map_err(|error| Failure::file("reading", path, &error))
+}
+
 /// Visits each file once, in the order of the arguments, and each folder's in the order of their names.
 pub fn walk(arguments: &[PathBuf], visit: &mut dyn FnMut(Step<'_>) -> Result<()>) -> Result<()> {
     let mut roots: Vec<PathBuf> = Vec::new();
     for path in arguments {
-        // A link that is named means its target; a file that is replaced must not replace the link.
-        match fs::canonicalize(path) {
-            Ok(real) => {
-                let shown = if path.is_symlink() { real } else { path.clone() };
-                roots.push(shown);
-            }
-            Err(error) => visit(Step::Failed { path, failure: Failure::file("reading", path, &error) })?,
+        match meant(path) {
+            Ok(path) => roots.push(path),
+            Err(failure) => visit(Step::Failed { path, failure })?,
         }
     }
     let real: Vec<Option<PathBuf>> = roots.iter().map(|path| fs::canonicalize(path).ok()).collect();

@@ -2,6 +2,7 @@
 
 mod backup;
 mod bulk;
+mod columns;
 mod commands;
 mod crypt;
 mod keys;
