@@ -101,6 +101,10 @@
     { NULL, 0, NULL, 0, NULL, 0, NULL, 0, 0, 0, 0 }
 #define KMS_BLOB_INFO_INIT \
     { (uint32_t)sizeof(kms_blob_info), 0, 0, 0, { 0 }, { 0 } }
+#define KMS_FILE_OPTIONS_INIT \
+    { (uint32_t)sizeof(kms_file_options), 0, 0, NULL, NULL }
+#define KMS_FILE_INFO_INIT \
+    { (uint32_t)sizeof(kms_file_info), 0, { 0 }, { 0 }, { 0 }, 0, 0 }
 #define KMS_HEALTH_INFO_INIT \
     { (uint32_t)sizeof(kms_health_info), 0, 0, 0, 0, 0, 0, 0 }
 
@@ -133,6 +137,12 @@
 
 // On, but paused because the key is not Enabled.
 #define KMS_ROTATION_SUSPENDED 2
+
+// Size of the header of an encrypted file, in bytes.
+#define KMS_FILE_HEADER_SIZE 8192
+
+// Size of what kms_decrypt_stream takes first: the header, and the start of the body.
+#define KMS_FILE_START_SIZE 8248
 
 // How material or a data key is wrapped with an RSA-2048 public key: PKCS#1 v1.5.
 #define KMS_WRAPPING_PKCS1_V1_5 1
@@ -225,8 +235,16 @@
 // Most root slots of a keystore.
 #define KMS_MAX_ROOT_SLOTS 8
 
+// An encrypted file that is open for reading. Thread-safe: share one between all threads. It may be used in a forked child,
+// and after kms_close.
+typedef struct kms_file_t kms_file_t;
+
 // Options of kms_open. Used by one thread at a time; kms_open copies what it needs.
 typedef struct kms_options_t kms_options_t;
+
+// A file that is encrypted or decrypted in pieces. For one thread at a time. It may be used after kms_close, but not in a
+// forked child: KMS_FORKED.
+typedef struct kms_stream_t kms_stream_t;
 
 // An open keystore. Thread-safe: share one between all threads. `const` on it means that it may be shared.
 typedef struct kms_t kms_t;
@@ -374,6 +392,49 @@ typedef struct kms_batch_record {
     // 0.
     int32_t reserved;
 } kms_batch_record;
+
+// Receives the number of bytes of the source whose output has been written, again and again, on the thread of the call.
+// Returns KMS_OK, or the status that the call is to fail with: it then leaves no output. KMS_FILE_IO stands for a number
+// that is no status.
+typedef kms_status (*kms_progress_fn)(void *user, uint64_t done);
+
+// How kms_encrypt_file and kms_decrypt_file work; start from KMS_FILE_OPTIONS_INIT.
+typedef struct kms_file_options {
+    uint32_t struct_size;
+    // Threads that work during the call, the calling one included: 1 to 256. 0: one per CPU, at most 4.
+    int32_t threads;
+    // 0 or 1: replace an existing target, in one step, once the output is complete.
+    int32_t replace;
+    // NULL: none.
+    kms_progress_fn progress;
+    // Passed to `progress`.
+    void *progress_user;
+} kms_file_options;
+
+// What the header of an encrypted file says; start from KMS_FILE_INFO_INIT.
+typedef struct kms_file_info {
+    uint32_t struct_size;
+    // 1 if the version is the primary of `key_id` now; 0: kms_reencrypt_file moves the file there.
+    int32_t is_primary;
+    char key_id[KMS_ID_SIZE];
+    char version_id[KMS_ID_SIZE];
+    // Random; kms_reencrypt_file keeps it.
+    uint8_t file_id[16];
+    // How often the header was written: 1 after encryption, one more after each re-encryption.
+    uint64_t sequence;
+    // Bytes.
+    uint64_t plaintext_len;
+} kms_file_info;
+
+// Reads an encrypted file from `offset` on: writes at most `out_cap` bytes to `out` and their number to `out_len`. Fewer
+// bytes are fine, and 0 is the end of the file. Returns KMS_OK, or any other status to refuse.
+//
+// It runs on the thread of the call that reads, so on several at once where several threads read.
+typedef kms_status (*kms_read_at_fn)(void *user,
+                                     uint64_t offset,
+                                     uint8_t *out,
+                                     size_t out_cap,
+                                     size_t *out_len);
 
 // One version of a key; start from KMS_KEY_VERSION_INIT.
 typedef struct kms_key_version {
@@ -957,6 +1018,182 @@ kms_status kms_export_data_key(const struct kms_t *kms,
                                size_t out_cap,
                                size_t *out_len);
 
+// kms_encrypt_file encrypts a file of any size under the primary version of `key`, a key id or "alias/NAME", in constant
+// memory. `plaintext_len` receives the length of the source in bytes; it may be NULL.
+//
+//     kms_encrypt_file(kms, key_id, "big.iso", "big.iso.kms", NULL, 0, NULL, NULL);
+//     kms_rotate(kms, key_id, NULL);
+//     kms_decrypt_file(kms, "big.iso.kms", "again.iso", NULL, 0, NULL, NULL);
+//
+// The target appears complete, synced, with the mode of the source, or not at all; it is 8 KiB and about 0.1 % longer.
+// `options` may be NULL. `context` must be passed again to decrypt; it may not have the key "kms:file". The state of the
+// key counts at the beginning. Fails as kms_encrypt does; with KMS_FILE_IO if a file cannot be read or written, is not a
+// regular file, or changed meanwhile; with KMS_FILE_EXISTS if the target exists and `replace` is 0.
+KMS_MUST_USE
+kms_status kms_encrypt_file(const struct kms_t *kms,
+                            const char *key,
+                            const char *source,
+                            const char *target,
+                            const struct kms_context_entry *context,
+                            size_t context_count,
+                            const struct kms_file_options *options,
+                            uint64_t *plaintext_len);
+
+// kms_decrypt_file decrypts a file that kms_encrypt_file or a stream wrote. `plaintext_len` receives the length of the
+// plaintext in bytes; it may be NULL.
+//
+// The target appears when every byte is authenticated, synced, with the mode of the source, or not at all. Fails as
+// kms_decrypt does, with KMS_MALFORMED_CIPHERTEXT also for a file that was cut off; with KMS_FILE_IO and KMS_FILE_EXISTS
+// as kms_encrypt_file does.
+KMS_MUST_USE
+kms_status kms_decrypt_file(const struct kms_t *kms,
+                            const char *source,
+                            const char *target,
+                            const struct kms_context_entry *context,
+                            size_t context_count,
+                            const struct kms_file_options *options,
+                            uint64_t *plaintext_len);
+
+// kms_reencrypt_file moves an encrypted file to the primary version of `destination_key`, a key id or "alias/NAME"; NULL:
+// of the key that it is under. `changed` receives 1 if anything had to be done, else 0; it may be NULL.
+//
+// Only the header is rewritten, in place, whatever the size of the file; the context stays. A call that was interrupted
+// leaves a file that opens; call it again. Fails as kms_reencrypt does; with KMS_FILE_IO if the file cannot be read or
+// written, or another process re-encrypts it.
+KMS_MUST_USE
+kms_status kms_reencrypt_file(const struct kms_t *kms,
+                              const char *path,
+                              const struct kms_context_entry *context,
+                              size_t context_count,
+                              const char *destination_key,
+                              int32_t *changed);
+
+// kms_inspect_file returns which key and version protect an encrypted file, and the length of its plaintext. Nothing is
+// decrypted or authenticated.
+//
+// Works in every state of the key. Fails as kms_inspect does; with KMS_FILE_IO if the file cannot be read.
+KMS_MUST_USE
+kms_status kms_inspect_file(const struct kms_t *kms,
+                            const char *path,
+                            struct kms_file_info *out);
+
+// kms_is_encrypted_file finds out whether the first bytes of a file are those of an encrypted file: `is_encrypted` receives
+// 1 or 0. `start` should have KMS_FILE_HEADER_SIZE bytes; with fewer, a file that was re-encrypted may be missed.
+KMS_MUST_USE
+kms_status kms_is_encrypted_file(const uint8_t *start,
+                                 size_t start_len,
+                                 int32_t *is_encrypted);
+
+// kms_open_file opens an encrypted file for reading at any place, and stores it in `out`, or NULL on failure. Free it with
+// kms_file_close.
+//
+//     kms_open_file(kms, "big.iso.kms", NULL, 0, &file);
+//     kms_file_size(file, &size);
+//     kms_file_read(file, size / 2, buffer, sizeof buffer, &read_len);
+//     kms_file_close(file);
+//
+// Opening authenticates the length of the file; each read authenticates the chunks that it touches, of 16 KiB each. The
+// state of the key counts now. Fails as kms_decrypt_file does.
+KMS_MUST_USE
+kms_status kms_open_file(const struct kms_t *kms,
+                         const char *path,
+                         const struct kms_context_entry *context,
+                         size_t context_count,
+                         struct kms_file_t **out);
+
+// kms_open_file_callback opens an encrypted file of `file_len` bytes that lies anywhere: `read_at` reads from it, now and
+// during kms_file_read. `user` must stay valid until kms_file_close.
+//
+// Fails as kms_open_file does; with KMS_FILE_IO if `read_at` fails, or reports more bytes than it had room for.
+KMS_MUST_USE
+kms_status kms_open_file_callback(const struct kms_t *kms,
+                                  kms_read_at_fn read_at,
+                                  void *user,
+                                  uint64_t file_len,
+                                  const struct kms_context_entry *context,
+                                  size_t context_count,
+                                  struct kms_file_t **out);
+
+// kms_file_size returns the length of the plaintext of an open file in bytes.
+KMS_MUST_USE kms_status kms_file_size(const struct kms_file_t *file, uint64_t *size);
+
+// kms_file_read reads plaintext from byte `offset` on, until `buffer` is full or the file ends, and stores in `read_len` how
+// much it read: 0 at the end and behind it.
+//
+// Fails with KMS_AUTHENTICATION_FAILED for a modified chunk, KMS_MALFORMED_CIPHERTEXT for a file that became shorter, or
+// KMS_FILE_IO; `read_len` is then 0, and `buffer` holds no plaintext.
+KMS_MUST_USE
+kms_status kms_file_read(const struct kms_file_t *file,
+                         uint64_t offset,
+                         uint8_t *buffer,
+                         size_t buffer_len,
+                         size_t *read_len);
+
+// kms_file_close closes an open file, and wipes its keys. NULL is fine. No other call on it may be running.
+void kms_file_close(struct kms_file_t *file);
+
+// kms_encrypt_stream begins to encrypt a file in pieces, under the primary version of `key`, a key id or "alias/NAME". It
+// stores the stream in `out`, or NULL on failure.
+//
+// The outputs of kms_stream_update and kms_stream_finish, one after the other, are the file, as kms_encrypt_file would write
+// it. The state of the key counts now. Fails as kms_encrypt does.
+KMS_MUST_USE
+kms_status kms_encrypt_stream(const struct kms_t *kms,
+                              const char *key,
+                              const struct kms_context_entry *context,
+                              size_t context_count,
+                              struct kms_stream_t **out);
+
+// kms_decrypt_stream begins to decrypt a file in pieces. `start` is its first KMS_FILE_START_SIZE bytes; kms_stream_update
+// takes the rest. It stores the stream in `out`, or NULL on failure.
+//
+// Each chunk of 16 KiB is authenticated before its plaintext is put out. Whether the file is complete is known only when
+// kms_stream_finish succeeds: discard the output if it does not. The state of the key counts now. Fails as kms_decrypt
+// does.
+KMS_MUST_USE
+kms_status kms_decrypt_stream(const struct kms_t *kms,
+                              const uint8_t *start,
+                              size_t start_len,
+                              const struct kms_context_entry *context,
+                              size_t context_count,
+                              struct kms_stream_t **out);
+
+// kms_stream_update encrypts or decrypts the next piece, of any length, and puts out what is complete.
+//
+//     kms_encrypt_stream(kms, key_id, NULL, 0, &stream);
+//     while ((len = fread(piece, 1, sizeof piece, source)) > 0) {         // uint8_t piece[65536], out[131072]
+//         kms_stream_update(stream, piece, len, out, sizeof out, &out_len);
+//         fwrite(out, 1, out_len, target);
+//     }
+//     kms_stream_finish(stream, out, sizeof out, &out_len);
+//     fwrite(out, 1, out_len, target);
+//     kms_stream_free(stream);
+//
+// An `out` of input_len + input_len / 1024 + 32768 bytes is always large enough; with `out` NULL nothing is taken. The two
+// must not overlap. Fails with KMS_AUTHENTICATION_FAILED for a modified chunk, with KMS_LIMIT_EXCEEDED above 4 PiB; `out` is
+// then zeroed. After a failure other than KMS_BUFFER_TOO_SMALL or one of arguments, free the stream and discard its output.
+KMS_MUST_USE
+kms_status kms_stream_update(struct kms_stream_t *stream,
+                             const uint8_t *input,
+                             size_t input_len,
+                             uint8_t *out,
+                             size_t out_cap,
+                             size_t *out_len);
+
+// kms_stream_finish puts out the end of the file, of at most 32768 bytes. Without it, an encrypted file is cut off, and a
+// decrypted one is not known to be complete. The stream then only remains to be freed.
+//
+// Fails with KMS_MALFORMED_CIPHERTEXT if the file was cut off, with KMS_AUTHENTICATION_FAILED if its end was modified; `out`
+// is then zeroed.
+KMS_MUST_USE
+kms_status kms_stream_finish(struct kms_stream_t *stream,
+                             uint8_t *out,
+                             size_t out_cap,
+                             size_t *out_len);
+
+// kms_stream_free frees a stream, finished or not, and wipes its keys. NULL is fine.
+void kms_stream_free(struct kms_stream_t *stream);
+
 // kms_rotate (CreateKeyVersion in the service) makes a new version of `key` (a key id or "alias/NAME") and promotes it to
 // primary: new encryptions use it, and old ciphertexts still decrypt. Its id is stored in `version_id`, KMS_ID_SIZE bytes,
 // unless that is NULL.
@@ -1281,6 +1518,12 @@ KMS_MUST_USE size_t kms_id_size(void);
 
 // kms_max_overhead returns KMS_MAX_OVERHEAD, for languages without C's macros.
 KMS_MUST_USE size_t kms_max_overhead(void);
+
+// kms_file_header_size returns KMS_FILE_HEADER_SIZE, for languages without C's macros.
+KMS_MUST_USE size_t kms_file_header_size(void);
+
+// kms_file_start_size returns KMS_FILE_START_SIZE, for languages without C's macros.
+KMS_MUST_USE size_t kms_file_start_size(void);
 
 #ifdef __cplusplus
 }  // extern "C"

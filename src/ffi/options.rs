@@ -24,14 +24,14 @@ pub struct kms_options_t {
 
 /// A caller's pointer, handed back to his callbacks; he promises that they may run on any thread.
 #[derive(Clone, Copy)]
-struct User(*mut c_void);
+pub struct User(pub *mut c_void);
 // SAFETY: never dereferenced by us.
 unsafe impl Send for User {}
 // SAFETY: never dereferenced by us.
 unsafe impl Sync for User {}
 
 impl User {
-    fn pointer(self) -> *mut c_void {
+    pub fn pointer(self) -> *mut c_void {
         self.0
     }
 }

@@ -64,6 +64,15 @@ impl Out {
         unsafe { std::slice::from_raw_parts_mut(self.buffer, self.needed) }
     }
 
+    /// Lets `write` fill exactly `needed` bytes, where they are wanted and fit.
+    pub fn fill_with(mut self, needed: usize, write: impl FnOnce(&mut [u8]) -> Result<()>) -> Result<()> {
+        if self.room(needed)? {
+            write(self.slice())?;
+            self.store_len();
+        }
+        Ok(())
+    }
+
     pub fn fill(&mut self, bytes: &[u8]) {
         // SAFETY: `room` found the buffer large enough for exactly these bytes.
         unsafe { ptr::write_bytes(self.buffer, bytes) };

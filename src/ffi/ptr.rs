@@ -80,6 +80,18 @@ pub unsafe fn slice<'a, T>(pointer: *const T, count: usize, what: &'static str) 
     Ok(unsafe { std::slice::from_raw_parts(pointer, count) })
 }
 
+/// A caller's bytes to be written.
+///
+/// SAFETY: empty, or `count` writable bytes that nothing else uses for `'a`.
+pub unsafe fn slice_mut<'a>(pointer: *mut u8, count: usize, what: &'static str) -> Result<&'a mut [u8]> {
+    check(pointer, count, what)?;
+    if count == 0 {
+        return Ok(&mut []);
+    }
+    // SAFETY: not NULL, not too long; the rest is the caller's promise.
+    Ok(unsafe { std::slice::from_raw_parts_mut(pointer, count) })
+}
+
 /// A NUL-terminated text.
 ///
 /// SAFETY: NULL, or NUL-terminated and unchanged for `'a`.
@@ -190,8 +202,8 @@ pub unsafe fn write_text(to: *mut c_char, cap: usize, text: &str) {
 ///
 /// # Safety
 ///
-/// `repr(C)`, starts with a `u32`, and every bit pattern is a valid value (integers and
-/// raw pointers only).
+/// `repr(C)`, starts with a `u32`, and every bit pattern is a valid value (integers,
+/// raw pointers and optional functions only, of which a caller passes none but functions).
 pub unsafe trait Sized32: Copy {
     /// The size of the first release's struct.
     const FIRST_SIZE: usize;

@@ -28,8 +28,25 @@ fn a_panic_inside_a_call_becomes_a_status_and_the_handle_goes_on() {
 #[test]
 fn every_exported_function_goes_through_the_guard() {
     let files = [
-        "options", "open", "key", "crypt", "batch", "data_key", "rotation", "version", "alias", "tag", "import",
-        "call", "health", "backup", "root", "verify",
+        "options",
+        "open",
+        "key",
+        "crypt",
+        "batch",
+        "data_key",
+        "rotation",
+        "version",
+        "alias",
+        "tag",
+        "import",
+        "call",
+        "health",
+        "backup",
+        "root",
+        "verify",
+        "file",
+        "file_reader",
+        "stream",
     ];
     let mut seen = 0;
     for file in files {
@@ -59,7 +76,7 @@ fn the_headers_constants_are_the_librarys_statuses() {
             Some((name.to_owned(), number))
         })
         .filter(|(_, number)| (100..1000).contains(number))
-        .filter(|(name, _)| name != "KMS_MAX_OVERHEAD" && !name.starts_with("KMS_HEALTH_"))
+        .filter(|(name, _)| name != "KMS_MAX_OVERHEAD" && !name.ends_with("_SIZE") && !name.starts_with("KMS_HEALTH_"))
         .collect();
     let mut ours: Vec<(String, i32)> = Status::ALL.iter().map(|s| (s.name().to_owned(), *s as i32)).collect();
     defined.sort();

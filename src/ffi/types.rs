@@ -6,6 +6,7 @@ use std::ffi::{c_char, c_void};
 
 use super::ptr::Sized32;
 use crate::domain::id::TEXT_LEN;
+use crate::service::Keystore;
 
 /// Size of a buffer for an id: a UUID of 36 characters and its NUL.
 pub const KMS_ID_SIZE: usize = 37;
@@ -162,6 +163,60 @@ pub struct kms_blob_info {
     pub is_primary: i32,
     pub key_id: [c_char; KMS_ID_SIZE],
     pub version_id: [c_char; KMS_ID_SIZE],
+}
+
+/// Size of the header of an encrypted file, in bytes.
+pub const KMS_FILE_HEADER_SIZE: usize = 8192;
+/// Size of what kms_decrypt_stream takes first: the header, and the start of the body.
+pub const KMS_FILE_START_SIZE: usize = 8248;
+
+const _: () = assert!(KMS_FILE_HEADER_SIZE == Keystore::FILE_HEADER_BYTES);
+const _: () = assert!(KMS_FILE_START_SIZE == Keystore::FILE_START_BYTES);
+
+/// kms_file_header_size returns KMS_FILE_HEADER_SIZE, for languages without C's macros.
+#[unsafe(no_mangle)]
+#[must_use]
+pub extern "C" fn kms_file_header_size() -> usize {
+    KMS_FILE_HEADER_SIZE
+}
+
+/// kms_file_start_size returns KMS_FILE_START_SIZE, for languages without C's macros.
+#[unsafe(no_mangle)]
+#[must_use]
+pub extern "C" fn kms_file_start_size() -> usize {
+    KMS_FILE_START_SIZE
+}
+
+/// How kms_encrypt_file and kms_decrypt_file work; start from KMS_FILE_OPTIONS_INIT.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct kms_file_options {
+    pub struct_size: u32,
+    /// Threads that work during the call, the calling one included: 1 to 256. 0: one per CPU, at most 4.
+    pub threads: i32,
+    /// 0 or 1: replace an existing target, in one step, once the output is complete.
+    pub replace: i32,
+    /// NULL: none.
+    pub progress: kms_progress_fn,
+    /// Passed to `progress`.
+    pub progress_user: *mut c_void,
+}
+
+/// What the header of an encrypted file says; start from KMS_FILE_INFO_INIT.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct kms_file_info {
+    pub struct_size: u32,
+    /// 1 if the version is the primary of `key_id` now; 0: kms_reencrypt_file moves the file there.
+    pub is_primary: i32,
+    pub key_id: [c_char; KMS_ID_SIZE],
+    pub version_id: [c_char; KMS_ID_SIZE],
+    /// Random; kms_reencrypt_file keeps it.
+    pub file_id: [u8; 16],
+    /// How often the header was written: 1 after encryption, one more after each re-encryption.
+    pub sequence: u64,
+    /// Bytes.
+    pub plaintext_len: u64,
 }
 
 /// How material or a data key is wrapped with an RSA-2048 public key: PKCS#1 v1.5.
@@ -333,6 +388,25 @@ pub type kms_anchor_get_fn = Option<
 pub type kms_anchor_put_fn =
     Option<unsafe extern "C" fn(user: *mut c_void, record: *const u8, record_len: usize) -> super::status::kms_status>;
 
+/// Receives the number of bytes of the source whose output has been written, again and again, on the thread of the call.
+/// Returns KMS_OK, or the status that the call is to fail with: it then leaves no output. KMS_FILE_IO stands for a number
+/// that is no status.
+pub type kms_progress_fn = Option<unsafe extern "C" fn(user: *mut c_void, done: u64) -> super::status::kms_status>;
+
+/// Reads an encrypted file from `offset` on: writes at most `out_cap` bytes to `out` and their number to `out_len`. Fewer
+/// bytes are fine, and 0 is the end of the file. Returns KMS_OK, or any other status to refuse.
+///
+/// It runs on the thread of the call that reads, so on several at once where several threads read.
+pub type kms_read_at_fn = Option<
+    unsafe extern "C" fn(
+        user: *mut c_void,
+        offset: u64,
+        out: *mut u8,
+        out_cap: usize,
+        out_len: *mut usize,
+    ) -> super::status::kms_status,
+>;
+
 /// Shown one key at a time; a return value other than 0 ends the list.
 pub type kms_visit_key_fn = Option<unsafe extern "C" fn(user: *mut c_void, key: *const kms_key_metadata) -> i32>;
 
@@ -362,7 +436,7 @@ pub type kms_visit_fault_fn = Option<
 
 macro_rules! sized {
     ($($name:ident: $first:literal),* $(,)?) => {$(
-        // SAFETY: repr(C), the size first, integers and raw pointers only.
+        // SAFETY: repr(C), the size first, integers, raw pointers and optional functions only.
         unsafe impl Sized32 for $name {
             const FIRST_SIZE: usize = $first;
         }
@@ -376,6 +450,8 @@ sized! {
     kms_key_version: 64,
     kms_blob_info: 92,
     kms_health_info: 56,
+    kms_file_options: 32,
+    kms_file_info: 120,
 }
 
 /// The id as text in a C array.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::Keystore;
 use super::file::keys::HEAD;
@@ -14,7 +14,7 @@ use crate::crypto::cobblestone::{self, CHUNK, ChunkCipher, ChunkOpener, TAG, cut
 use crate::crypto::file_header::{HEADER, not_a_file};
 use crate::error::Result;
 use crate::sys::sync::Lock;
-use crate::sys::{memory, waiting};
+use crate::sys::{fork, memory, waiting};
 
 /// Reads from a place of the encrypted file until the buffer is full or the file ends; returns how much was read.
 type ReadSealed<'s> = Box<dyn Fn(&mut [u8], u64) -> Result<usize> + Send + Sync + 's>;
@@ -22,13 +22,15 @@ type ReadSealed<'s> = Box<dyn Fn(&mut [u8], u64) -> Result<usize> + Send + Sync 
 /// An encrypted file that is read at any place.
 ///
 /// Opening it authenticates its length; each read authenticates the chunks that it touches, of 16 KiB each. One chunk is
-/// kept, so that small reads in order decrypt it once. Threads may share a reader, and read one at a time.
+/// kept, so that small reads in order decrypt it once. Threads may share a reader, and a forked child may use it too.
 pub struct FileReader<'s> {
     source: ReadSealed<'s>,
     opener: ChunkOpener,
     len: u64,
     position: u64,
-    current: Lock<CurrentChunk>,
+    /// None while a thread reads: its source may be code of the caller's, which may read from here again.
+    kept: Lock<Option<CurrentChunk>>,
+    epoch: u64,
 }
 
 struct CurrentChunk {
@@ -37,6 +39,18 @@ struct CurrentChunk {
     sealed: Vec<u8>,
     plaintext: Zeroizing<Vec<u8>>,
     filled: usize,
+}
+
+impl CurrentChunk {
+    fn new(opener: &ChunkOpener) -> Result<Self> {
+        Ok(Self {
+            cipher: opener.cipher()?,
+            number: None,
+            sealed: memory::zeroed(SEALED_CHUNK)?,
+            plaintext: Zeroizing::new(memory::zeroed(CHUNK)?),
+            filled: 0,
+        })
+    }
 }
 
 impl fmt::Debug for FileReader<'_> {
@@ -56,28 +70,62 @@ impl FileReader<'_> {
         self.len == 0
     }
 
-    /// Read plaintext from `offset` on, until `buffer` is full or the file ends. Return how much was read.
+    /// Read plaintext from `offset` on, until `buffer` is full or the file ends. Return how much was read. After a failure,
+    /// `buffer` holds no plaintext.
     ///
     /// # Errors
     /// `AuthenticationFailed` for a modified chunk; `FileIo` where the file cannot be read.
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
-        let mut current = self.current.lock()?;
-        let (mut offset, mut done) = (offset, 0);
+        let mut current = self.take_chunk()?;
+        let read = self.read_through(&mut current, buffer, offset);
+        self.keep_chunk(current)?;
+        read
+    }
+
+    /// The kept chunk; another where a read that has begun has it, or a thread that a fork left behind may have the lock.
+    fn take_chunk(&self) -> Result<CurrentChunk> {
+        if fork::epoch() == self.epoch
+            && let Some(kept) = self.kept.lock()?.take()
+        {
+            return Ok(kept);
+        }
+        CurrentChunk::new(&self.opener)
+    }
+
+    fn keep_chunk(&self, current: CurrentChunk) -> Result<()> {
+        if fork::epoch() == self.epoch {
+            // Dropped, and wiped, after the lock.
+            let _other = self.kept.lock()?.replace(current);
+        }
+        Ok(())
+    }
+
+    fn read_through(&self, current: &mut CurrentChunk, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        let mut done = 0;
+        let read = self.fill(current, buffer, offset, &mut done);
+        if read.is_err() {
+            buffer.get_mut(..done).unwrap_or_default().zeroize();
+        }
+        read.map(|()| done)
+    }
+
+    /// `done` counts the bytes that were written, also before a failure.
+    fn fill(&self, current: &mut CurrentChunk, buffer: &mut [u8], mut offset: u64, done: &mut usize) -> Result<()> {
         while offset < self.len
-            && let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty())
+            && let Some(rest) = buffer.get_mut(*done..).filter(|rest| !rest.is_empty())
         {
             let (number, inside) = (offset / CHUNK as u64, (offset % CHUNK as u64) as usize);
-            let chunk = self.chunk(&mut current, number)?;
+            let chunk = self.chunk(current, number)?;
             let found = chunk.get(inside..).unwrap_or_default();
             let len = found.len().min(rest.len());
             if len == 0 {
                 return Err(cut_off());
             }
             rest.iter_mut().zip(found).for_each(|(to, from)| *to = *from);
-            done += len;
+            *done += len;
             offset += len as u64;
         }
-        Ok(done)
+        Ok(())
     }
 
     fn chunk<'c>(&self, current: &'c mut CurrentChunk, number: u64) -> Result<&'c [u8]> {
@@ -176,16 +224,11 @@ impl Keystore {
         }
         let opener = self.core()?.open_file(&head, context)?;
         let len = cobblestone::plaintext_len(len.saturating_sub(HEADER as u64))?;
-        let current = CurrentChunk {
-            cipher: opener.cipher()?,
-            number: None,
-            sealed: memory::zeroed(SEALED_CHUNK)?,
-            plaintext: Zeroizing::new(memory::zeroed(CHUNK)?),
-            filled: 0,
-        };
-        let reader = FileReader { source, opener, len, position: 0, current: Lock::new(current) };
+        let mut current = CurrentChunk::new(&opener)?;
+        let reader = FileReader { source, opener, len, position: 0, kept: Lock::default(), epoch: fork::epoch() };
         // Only the right length has a last chunk of its own.
-        reader.chunk(&mut *reader.current.lock()?, len / CHUNK as u64)?;
+        reader.chunk(&mut current, len / CHUNK as u64)?;
+        reader.keep_chunk(current)?;
         Ok(reader)
     }
 }

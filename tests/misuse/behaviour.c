@@ -17,7 +17,8 @@ void callbacks(const function *f) {
             }
             how = (behaviour)k;
             callback_world = &here;
-            finish(f, k == REENTER ? ANY : OK, 1);
+            /* What lists a visitor ends; what reads a callback fails. */
+            finish(f, k == REENTER ? ANY : k == FAIL && strcmp(f->params[i].name, "read_at") == 0 ? NOT_OK : OK, 1);
             how = WELL;
         }
     }

@@ -8,7 +8,8 @@
 void in_a_child(const function *f, const char *location, expected wanted) {
     pid_t child;
     int status = 0;
-    if (f->params[0].kind != HANDLE || f->result != STATUS || !begin(f, location, "in a forked child")) {
+    if (f->count == 0 || f->params[0].kind != HANDLE || strcmp(f->params[0].name, "kms") != 0 || f->result != STATUS ||
+        !begin(f, location, "in a forked child")) {
         return;
     }
     if (strcmp(location, "memory:") != 0) {

@@ -33,6 +33,8 @@ static void misuse(void) {
         }
     }
     kms_options_free(here.options);
+    kms_stream_free(here.stream);
+    kms_file_close(here.file);
     kms_close(here.kms);
     free_regions();
     if (progress->misused > 0 && callbacks_run == 0 && go_on_at == 0 && !quick) {

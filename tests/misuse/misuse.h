@@ -71,7 +71,11 @@ typedef struct world {
     uint8_t public_key[512], token[2048], wrapped[256];
     size_t public_key_len, token_len, wrapped_len;
     uint64_t generation;
-    char path[512];
+    char path[512], plain[512], sealed[512]; /* paths: a file, and an encrypted one */
+    uint8_t sealed_bytes[9000];
+    size_t sealed_len;
+    kms_file_t *file;
+    kms_stream_t *stream;
 } world;
 
 typedef struct function {
@@ -113,7 +117,10 @@ kms_options_t *make_options(world *);
 kms_options_t *make_other_root(world *);
 const char *fresh_path(world *);
 char *owned_string(world *);
-void *put_records(world *decrypting); /* NULL: records to encrypt */
+kms_stream_t *make_stream(world *);
+int frees(const function *);              /* whether it makes something that another function frees */
+void free_made(const function *, void *); /* frees it */
+void *put_records(world *decrypting);     /* NULL: records to encrypt */
 
 /* callbacks.c */
 typedef enum behaviour { WELL, FAIL, REENTER, LONG } behaviour;

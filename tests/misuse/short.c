@@ -62,6 +62,12 @@ static void *on_thread(void *user) {
     return NULL;
 }
 
+static kms_status call_function(void *user) {
+    const function *f = user;
+    int64_t result = f->call(given);
+    return f->result == STATUS ? (kms_status)result : KMS_OK;
+}
+
 static void try_short(const char *name, start how_it_starts, size_t limit, kms_status (*call)(void *), void *argument) {
     pid_t child;
     int status = 0;
@@ -73,6 +79,9 @@ static void try_short(const char *name, start how_it_starts, size_t limit, kms_s
         job j = {call, argument, 2, {-1, -1}};
         pthread_t thread;
         alarm(300); /* a busy machine */
+        if (call == call_function && strcmp(((const function *)argument)->params[0].name, "stream") == 0) {
+            given[0].pointer = make_stream(&here); /* the parent's is not for a child */
+        }
         if (how_it_starts != COLD) {
             (void)describe(here.kms, here.key.text);
             uint8_t out[128];
@@ -104,12 +113,6 @@ static void try_short(const char *name, start how_it_starts, size_t limit, kms_s
     } else {
         short_of_memory += WEXITSTATUS(status);
     }
-}
-
-static kms_status call_function(void *user) {
-    const function *f = user;
-    int64_t result = f->call(given);
-    return f->result == STATUS ? (kms_status)result : KMS_OK;
 }
 
 static void every_function(void) {

@@ -67,7 +67,9 @@ void fields(const function *f) {
                     size_t value = strstr(d->name, "_len") || strstr(d->name, "_c") ? SIZE_MAX / 2 : 0;
                     memcpy(at, &value, sizeof value);
                 }
-                finish(f, p->kind == STRUCT_IN && d->type == 'i' ? INVALID : ANY, 0);
+                finish(f,
+                       p->kind == STRUCT_IN && d->type == 'i' && !(k == 1 && strcmp(d->name, "threads") == 0) ? INVALID : ANY,
+                       0);
             }
         }
     }

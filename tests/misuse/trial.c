@@ -93,7 +93,7 @@ void finish(const function *f, expected wanted, int shared) {
         if (f->params[i].kind != VALUE_OUT || given[i].pointer == NULL) {
             continue;
         }
-        if (strcmp(f->name, "kms_open") == 0 || strcmp(f->name, "kms_call") == 0) {
+        if (frees(f)) {
             memcpy(&made, given[i].pointer, sizeof made);
             if ((uintptr_t)given[i].pointer % sizeof made != 0 && status == KMS_INVALID_ARGUMENT) {
                 continue; /* refused as misaligned: what lies there is not the call's */
@@ -102,13 +102,11 @@ void finish(const function *f, expected wanted, int shared) {
                 if ((uintptr_t)given[i].pointer % sizeof made == 0) {
                     broken("a failed call left its output as it was");
                 }
-            } else if (strcmp(f->name, "kms_open") == 0) {
-                if ((made != NULL) != (status == KMS_OK)) {
+            } else {
+                if (strcmp(f->name, "kms_call") != 0 && (made != NULL) != (status == KMS_OK)) {
                     broken("a handle without KMS_OK, or none with it");
                 }
-                kms_close(made);
-            } else {
-                kms_string_free(made);
+                free_made(f, made);
             }
         }
     }

@@ -245,6 +245,15 @@ pub const NOT_ACTIONS: &[(&str, &str)] = &[
     ("kms_last_error", "is about the calling thread; an error body has the Message"),
     ("kms_id_size", "is a constant of C"),
     ("kms_max_overhead", "is a constant of C"),
+    ("kms_file_", "reads an open file, which is an object of C, or is a constant of it"),
+    ("kms_stream_", "is about a stream, which is an object of C"),
+    ("kms_encrypt_stream", "makes an object of C"),
+    ("kms_decrypt_stream", "makes an object of C"),
+    ("kms_is_encrypted_file", "is about bytes and no keystore"),
+    ("kms_encrypt_file", "takes paths of files of the program"),
+    ("kms_decrypt_file", "takes paths of files of the program"),
+    ("kms_reencrypt_file", "takes paths of files of the program"),
+    ("kms_inspect_file", "takes paths of files of the program"),
 ];
 
 pub fn find(name: &str) -> Option<&'static Action> {
