@@ -1392,6 +1392,10 @@ kms_status kms_delete_key_material(const struct kms_t *kms,
 //   GenerateDataKeyWithoutPlaintext kms_generate_data_key
 //   ExportDataKey                   kms_export_data_key
 //   GenerateAndExportDataKey        kms_generate_and_export_data_key
+//   EncryptFile                     kms_encrypt_file
+//   DecryptFile                     kms_decrypt_file
+//   ReEncryptFile                   kms_reencrypt_file
+//   InspectFile                     kms_inspect_file
 //   GetParametersForImport          kms_get_parameters_for_import
 //   ImportKeyMaterial               kms_import_key_material
 //   ImportRawKeyMaterial            kms_import_raw_key_material

@@ -171,7 +171,7 @@ fn root(request: &mut Request) -> Result<Options> {
 }
 
 /// A path is never empty.
-fn path(request: &mut Request, name: &str) -> Result<Option<String>> {
+pub fn path(request: &mut Request, name: &str) -> Result<Option<String>> {
     match request.optional_text(name)? {
         Some(path) if path.is_empty() => Err(invalid(name)),
         path => Ok(path),

@@ -5,6 +5,7 @@
 //! that the action doesn't know is refused, so that a misspelt one is not silently without effect.
 
 mod crypt;
+mod files;
 mod keys;
 mod keystore;
 mod lists;

@@ -3,7 +3,7 @@
 //! Requests are checked against it, ListActions returns it, and `docs/actions.md` and the list in `kms_call`'s text are
 //! made from it: `make actions`.
 
-use super::{Response, Run, crypt, keys, keystore, lists};
+use super::{Response, Run, crypt, files, keys, keystore, lists};
 
 /// One action.
 pub struct Action {
@@ -125,7 +125,12 @@ const fn own(
     Action { name, of_service: false, functions, summary, parameters, response, run }
 }
 
-/// Every action, in groups: keys, versions, cryptography, imported material, aliases, tags, the keystore.
+const SOURCE: Parameter = needed("Source", Kind::Path, "of the file to read");
+const TARGET: Parameter = needed("Target", Kind::Path, "of the file to write");
+const THREADS: Parameter = optional("Threads", Kind::Integer, "1 to 256; default: 0, one per CPU, at most 4");
+const REPLACE: Parameter = optional("Replace", Kind::Flag, "whether an existing target is replaced; default: false");
+
+/// Every action, in groups: keys, versions, cryptography, files, imported material, aliases, tags, the keystore.
 #[rustfmt::skip]
 pub const ACTIONS: &[Action] = &[
     service("CreateKey", &["kms_create_key"], "Create a customer master key.",
@@ -192,6 +197,14 @@ pub const ACTIONS: &[Action] = &[
         &[KEY, DATA_KEY_SPEC, NUMBER_OF_BYTES, CONTEXT, PUBLIC_KEY, WRAPPING_SPEC, WRAPPING],
         "KeyId, KeyVersionId, CiphertextBlob, ExportedDataKey", crypt::generate_and_export_data_key),
 
+    own("EncryptFile", &["kms_encrypt_file"], "Encrypt a file of any size.",
+        &[KEY, SOURCE, TARGET, CONTEXT, THREADS, REPLACE], "PlaintextLength", files::encrypt_file),
+    own("DecryptFile", &["kms_decrypt_file"], "Decrypt a file.", &[SOURCE, TARGET, CONTEXT, THREADS, REPLACE], "PlaintextLength", files::decrypt_file),
+    own("ReEncryptFile", &["kms_reencrypt_file"], "Move a file to a key's primary version; only its header is rewritten.",
+        &[needed("Path", Kind::Path, ""), optional("DestinationKeyId", Kind::Key, "default: its own key"), CONTEXT], "Changed", files::re_encrypt_file),
+    own("InspectFile", &["kms_inspect_file"], "Show which key and version a file is under; nothing is authenticated.", &[needed("Path", Kind::Path, "")],
+        "KeyId, KeyVersionId, IsPrimary, FileId, Sequence, PlaintextLength", files::inspect_file),
+
     service("GetParametersForImport", &["kms_get_parameters_for_import"], "Return a public key and a token for an import.",
         &[KEY_ID, WRAPPING_SPEC, WRAPPING], "KeyId, PublicKey, ImportToken, TokenExpireTime", keys::get_parameters_for_import),
     service("ImportKeyMaterial", &["kms_import_key_material"], "Import material that was wrapped with that public key.",
@@ -250,10 +263,8 @@ pub const NOT_ACTIONS: &[(&str, &str)] = &[
     ("kms_encrypt_stream", "makes an object of C"),
     ("kms_decrypt_stream", "makes an object of C"),
     ("kms_is_encrypted_file", "is about bytes and no keystore"),
-    ("kms_encrypt_file", "takes paths of files of the program"),
-    ("kms_decrypt_file", "takes paths of files of the program"),
-    ("kms_reencrypt_file", "takes paths of files of the program"),
-    ("kms_inspect_file", "takes paths of files of the program"),
+    ("kms_open_file", "makes an object of C"),
+    ("kms_open_file_callback", "makes an object of C"),
 ];
 
 pub fn find(name: &str) -> Option<&'static Action> {

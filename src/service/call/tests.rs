@@ -214,6 +214,31 @@ fn root_slots_are_added_listed_and_removed() {
 }
 
 #[test]
+fn files_are_encrypted_moved_and_decrypted_by_their_paths() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("plain"), b"of any size").unwrap();
+    let kms = Keystore::open("memory:", &Options::new().root_key(&[7; 32])).unwrap();
+    let key = ok(&kms, "CreateKey", json!({}))["KeyMetadata"]["KeyId"].clone();
+    let encrypt =
+        json!({ "KeyId": key, "Source": path("plain"), "Target": path("sealed"), "EncryptionContext": { "a": "b" } });
+    assert_eq!(ok(&kms, "EncryptFile", encrypt.clone())["PlaintextLength"], 11);
+    assert_eq!(refused(&kms, "EncryptFile", encrypt).1, "File.Exists");
+    ok(&kms, "CreateKeyVersion", json!({ "KeyId": key }));
+    assert_eq!(ok(&kms, "InspectFile", json!({ "Path": path("sealed") }))["IsPrimary"], false);
+    let moved = json!({ "Path": path("sealed"), "EncryptionContext": { "a": "b" } });
+    assert_eq!(ok(&kms, "ReEncryptFile", moved)["Changed"], true);
+    let info = ok(&kms, "InspectFile", json!({ "Path": path("sealed") }));
+    assert_eq!((&info["IsPrimary"], &info["Sequence"], &info["KeyId"]), (&json!(true), &json!(2), &key));
+    let decrypt = json!({ "Source": path("sealed"), "Target": path("plain"), "Replace": true, "Threads": 1, "EncryptionContext": { "a": "b" } });
+    assert_eq!(ok(&kms, "DecryptFile", decrypt)["PlaintextLength"], 11);
+    assert_eq!(std::fs::read(path("plain")).unwrap(), b"of any size");
+    let wrong = json!({ "Source": path("sealed"), "Target": path("new"), "Threads": 257 });
+    assert_eq!(refused(&kms, "DecryptFile", wrong), (400, "InvalidParameter".into()));
+    assert_eq!(refused(&kms, "DecryptFile", json!({ "Source": path("sealed") })).1, "MissingParameter");
+}
+
+#[test]
 fn a_backup_is_written_and_opened_by_the_changed_root() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
