@@ -181,6 +181,20 @@
 // the newer one, the handle continues with it; otherwise KMS_HEALTH_KEYSTORE_REPLACED is set.
 #define KMS_EVENT_KEYSTORE_REPLACED 9
 
+// A due rotation waits until a recorded backup has the key's newest version (kms_options_set_require_backup). Reported once
+// for each key of a handle.
+#define KMS_EVENT_ROTATION_WAITS_FOR_BACKUP 13
+
+// A key rotated although no recorded backup has its former version: it had waited as long as
+// kms_options_set_require_backup lets it.
+#define KMS_EVENT_ROTATED_WITHOUT_BACKUP 14
+
+// The wait of kms_options_set_require_backup that suits most, in seconds: 7 days.
+#define KMS_BACKUP_WAIT_DEFAULT_S 604800
+
+// The longest wait of kms_options_set_require_backup, in seconds: 30 days.
+#define KMS_BACKUP_WAIT_MAX_S 2592000
+
 // Key bytes may be swapped out: raise RLIMIT_MEMLOCK.
 #define KMS_HEALTH_MEMORY_NOT_LOCKED 1
 
@@ -726,6 +740,19 @@ kms_status kms_options_set_anchor_callback(struct kms_options_t *options,
                                            kms_anchor_get_fn get,
                                            kms_anchor_put_fn put,
                                            void *user);
+
+// kms_options_set_require_backup lets a due rotation wait until a recorded backup has the newest version of the key, at
+// most `longest_wait_s`, in seconds: 0, the default, for no wait; KMS_BACKUP_WAIT_DEFAULT_S suits most; at most
+// KMS_BACKUP_WAIT_MAX_S. So a lost disk costs at most what was encrypted under one version of each key. After the wait the
+// key rotates all the same, with KMS_EVENT_ROTATED_WITHOUT_BACKUP.
+//
+// kms_backup records its backups beside the keystore, in PATH-backups. Set the option in each process: one without it
+// rotates what is due. kms_rotate never waits. kms_open refuses it for `memory:` (KMS_INVALID_ARGUMENT).
+//
+//     status = kms_options_set_require_backup(options, KMS_BACKUP_WAIT_DEFAULT_S);
+KMS_MUST_USE
+kms_status kms_options_set_require_backup(struct kms_options_t *options,
+                                          int64_t longest_wait_s);
 
 // kms_options_set_event_callback sets a function that receives events: rotations, destroyed keys, and failures of clocks
 // and disks. kms_event_fn states on which thread.
@@ -1448,6 +1475,9 @@ kms_status kms_verify(const struct kms_t *kms,
 //
 // The pages of the copy are checked as by kms_verify: of a keystore whose pages contradict each other no copy is left
 // (KMS_KEYSTORE_CORRUPT). The rows are not: run kms_verify for them.
+//
+// The backup is recorded beside the keystore, in PATH-backups, for kms_options_set_require_backup and `kms status`. Where
+// that fails, as in a folder that is read-only, the backup is good all the same.
 //
 // The copy is a keystore, opened by what opens this one now. To restore it, copy it to the keystore's path while no
 // handle is open, and remove PATH-journal if a crash left one. What was

@@ -80,8 +80,8 @@ pub use domain::time::Time;
 pub use domain::version::Version;
 pub use error::{Error, Result, Status};
 pub use service::{
-    BlobInfo, CallFailed, CreateKey, DecryptReader, DecryptStream, EncryptStream, EncryptWriter, Event, EventKind,
-    Fault, FileInfo, FileOptions, FileReader, Health, ImportParameters, KeyRef, Keystore, Options, Record,
-    ReencryptItem, Survey, SurveyCount, TickReport, Unreadable, Wrapping,
+    BACKUP_WAIT_DEFAULT, BACKUP_WAIT_MAX, Backup, BlobInfo, CallFailed, CreateKey, DecryptReader, DecryptStream,
+    EncryptStream, EncryptWriter, Event, EventKind, Fault, FileInfo, FileOptions, FileReader, Health, ImportParameters,
+    KeyRef, Keystore, Options, Record, ReencryptItem, Survey, SurveyCount, TickReport, Unreadable, Wrapping,
 };
 pub use store::{AnchorStore, RootKind, RootSlot, RootWrapper};

@@ -13,7 +13,6 @@ use crate::data::{Place, is_stdin};
 use crate::exit::{Exit, Failure, Result};
 use crate::location::Location;
 use crate::output::{self, Output};
-use crate::recorded::{self, Record};
 use crate::session::Session;
 use crate::status::{iso, now};
 
@@ -35,20 +34,18 @@ fn make(session: &Session, args: &Backup) -> Result<()> {
     let folder =
         tempfile::tempdir().map_err(|error| Failure::file("making", Path::new("a temporary folder"), &error))?;
     let target = if to_stdout { folder.path().join("backup.db") } else { args.target.clone() };
-    // Dated before the copy: a version that is made meanwhile is not taken for one that the copy has.
-    let created = iso(now());
-    session.keystore.backup(&target)?;
+    // Recorded when all of it is where it belongs: a pipe may break.
+    let backup = session.keystore.backup_unrecorded(&target)?;
     let (sha256, size) = digest(&target)?;
     let copy = open_copy(&target, &session.options)?;
     let keys = manifest(&copy)?;
-    let generation = copy.health()?.generation;
     drop(copy);
     let name = target.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let described = json!({
         "Manifest": "libkms backup 1",
         "Name": name,
-        "CreationDate": created,
-        "Generation": generation,
+        "CreationDate": iso(backup.created()),
+        "Generation": backup.generation(),
         "Size": size,
         "SHA256": sha256,
         "Keys": keys,
@@ -62,8 +59,10 @@ fn make(session: &Session, args: &Backup) -> Result<()> {
         beside(".sha256").write(format!("{sha256}  {name}\n").as_bytes(), 0o600)?;
         beside(".manifest.json").write(format!("{described:#}\n").as_bytes(), 0o600)?;
     }
-    let path = if to_stdout { "-".to_owned() } else { absolute(&target) };
-    recorded::add(session.location.path()?, Record::new(&path, &described))?;
+    let backup = if to_stdout { backup.labelled("-") } else { backup };
+    if let Err(error) = session.keystore.record_backup(&backup) {
+        output::note(&format!("the backup is good, but not recorded: {}", error.text()));
+    }
     if to_stdout {
         return Ok(());
     }
@@ -73,8 +72,9 @@ fn make(session: &Session, args: &Backup) -> Result<()> {
             let shown = target.display();
             let size = output::size(size);
             format!(
-                "wrote {shown} ({size}, generation {generation}, {} keys)\nnext: kms backup --verify {shown}\n",
-                keys.len()
+                "wrote {shown} ({size}, generation {}, {})\nnext: kms backup --verify {shown}\n",
+                backup.generation(),
+                output::count(keys.len() as u64, "key")
             )
         },
     )
@@ -127,7 +127,11 @@ fn verify(global: &Global, path: &Path) -> Result<()> {
     }
     if let Some(live) = &live {
         report.lacking = lacking(live, &copy)?;
-        recorded::mark_verified(location.path()?, &absolute(path), &iso(now()))?;
+        if report.unlike.is_empty()
+            && let Err(error) = live.record_verified_backup(&absolute(path), now())
+        {
+            output::note(&format!("the check is not recorded: {}", error.text()));
+        }
     }
     report.print(path, checksum, Output { json: global.json })
 }

@@ -3,8 +3,9 @@
 use std::env;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use kms::Options;
+use kms::{BACKUP_WAIT_MAX, Interval, Options};
 use serde::Deserialize;
 
 use crate::args::{Global, NewRoot};
@@ -20,6 +21,8 @@ struct Settings {
     root_passphrase_file: Option<PathBuf>,
     anchor_file: Option<PathBuf>,
     key: Option<String>,
+    #[serde(default, deserialize_with = "wait")]
+    require_backup: Option<Duration>,
 }
 
 /// The root key of a keystore, before it is read.
@@ -40,6 +43,8 @@ pub struct Location {
     pub anchor: Option<PathBuf>,
     /// The key that encrypts where none is named.
     pub key: Option<String>,
+    /// How long a due rotation waits for a backup.
+    pub require_backup: Option<Duration>,
 }
 
 impl Location {
@@ -57,6 +62,7 @@ impl Location {
             root_is_named: root.is_some(),
             root: root.unwrap_or(Root::Ask),
             anchor: global.anchor_file.clone().or_else(|| variable("KMS_ANCHOR_FILE")).or(settings.anchor_file),
+            require_backup: settings.require_backup,
             key: env::var("KMS_KEY").ok().filter(|key| !key.is_empty()).or(settings.key),
         })
     }
@@ -69,7 +75,9 @@ impl Location {
         })
     }
 
+    /// The options of the keystore itself, which its backups do not share.
     pub fn anchored(&self, options: Options) -> Options {
+        let options = options.require_backup(self.require_backup.unwrap_or_default());
         match &self.anchor {
             Some(anchor) => options.anchor_file(anchor),
             None => options,
@@ -122,6 +130,14 @@ fn from_credentials() -> Option<Root> {
     existing("root.key").map(Root::KeyFile).or_else(|| existing("root.passphrase").map(Root::PassphraseFile))
 }
 
+/// A wait as kms.toml has it: `7d`.
+fn wait<'de, D: serde::Deserializer<'de>>(text: D) -> std::result::Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(text)?;
+    let wait = Interval::parse(&text).ok().map(|wait| Duration::from_secs(wait.seconds().unsigned_abs()));
+    let wait = wait.filter(|wait| *wait <= BACKUP_WAIT_MAX);
+    wait.map(Some).ok_or_else(|| serde::de::Error::custom("require_backup must be 1s to 30d, such as \"7d\""))
+}
+
 fn settings(global: &Global) -> Result<Settings> {
     if let Some(path) = global.config.clone().or_else(|| env::var_os("KMS_CONFIG").map(PathBuf::from)) {
         return read(&path);
@@ -161,5 +177,6 @@ fn read(path: &Path) -> Result<Settings> {
         root_passphrase_file: placed(settings.root_passphrase_file),
         anchor_file: placed(settings.anchor_file),
         key: settings.key,
+        require_backup: settings.require_backup,
     })
 }

@@ -14,7 +14,6 @@ mod keystore;
 mod location;
 mod output;
 mod prometheus;
-mod recorded;
 mod restore;
 mod root;
 mod secret;

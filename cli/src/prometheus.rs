@@ -21,6 +21,7 @@ pub fn text(report: &Report) -> String {
     metric("kms_keys_damaged", "Keys whose row is damaged.", &plain(report.damaged));
     metric("kms_keys_rotating", "Keys with a rotation policy.", &plain(report.rotating));
     metric("kms_keys_overdue", "Enabled keys whose rotation is overdue.", &plain(report.overdue));
+    metric("kms_keys_waiting_for_backup", "Overdue keys that wait for a backup.", &plain(report.waiting));
     metric("kms_keys_pending_deletion", "Keys that wait for their deletion.", &plain(report.deletions.len() as u64));
     let seconds =
         |time: Option<kms::Time>| plain(time.map_or(0, |time| u64::try_from(time.millis() / 1000).unwrap_or_default()));
@@ -40,6 +41,8 @@ pub fn text(report: &Report) -> String {
     metric("kms_health", "1 while a promise holds less.", &flags);
     metric("kms_root_slots", "Root slots.", &plain(report.slots.len() as u64));
     metric("kms_keys_without_backup", "Keys whose newest version no recorded backup has.", &plain(report.uncovered));
+    let newest = report.backups.last().map(kms::Backup::created);
+    metric("kms_last_backup_timestamp_seconds", "The newest recorded backup; 0 without one.", &seconds(newest));
     metric("kms_generation", "Changes of the keystore, from a random start.", &plain(report.generation));
     metric("kms_warnings", "Warnings of kms status.", &plain(report.warnings.len() as u64));
     metric("kms_status_timestamp_seconds", "When this was written.", &seconds(Some(now())));

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use kms::{Key, KeyState, Time};
+use kms::{Backup, Key, KeyState, Time};
 use serde_json::{Value, json};
 
 use crate::args::StatusArgs;
 use crate::exit::{Exit, Failure, Result};
 use crate::output::{self, date, fields, text};
-use crate::recorded::{self, Record};
 use crate::session::Session;
 
 /// How many coming rotations are shown.
@@ -24,6 +23,8 @@ pub struct Report {
     pub rotating: u64,
     pub next: Vec<(Time, String)>,
     pub overdue: u64,
+    /// Of the overdue ones, those that wait for a backup.
+    pub waiting: u64,
     pub suspended: u64,
     pub deletions: Vec<(Time, String)>,
     pub damaged: u64,
@@ -31,7 +32,7 @@ pub struct Report {
     pub slots: Vec<Value>,
     pub generation: u64,
     /// The recorded backups, and how many keys have versions that none of them has.
-    pub backups: Vec<Record>,
+    pub backups: Vec<Backup>,
     pub uncovered: u64,
     pub warnings: Vec<String>,
 }
@@ -70,21 +71,22 @@ pub fn gather(session: &Session) -> Result<Report> {
         rotating: 0,
         next: Vec::new(),
         overdue: 0,
+        waiting: 0,
         suspended: 0,
         deletions: Vec::new(),
         damaged: 0,
         generation: health["Generation"].as_u64().unwrap_or_default(),
         slots: slots["RootSlots"]["RootSlot"].as_array().cloned().unwrap_or_default(),
         health: relevant(&health),
-        backups: recorded::all(session.location.path()?),
+        backups: session.keystore.backups()?,
         uncovered: 0,
         warnings: Vec::new(),
     };
-    report.uncovered = recorded::uncovered(&session.keystore, &report.backups)?;
+    let waits = session.location.require_backup.is_some();
     let now = now();
     for key in session.keystore.keys() {
         match key {
-            Ok(key) => count(&mut report, &key, now),
+            Ok(key) => count(&mut report, &key, now, waits),
             Err(error) if error.status() == kms::Status::KeystoreCorrupt => report.damaged += 1,
             Err(error) => return Err(error.into()),
         }
@@ -96,7 +98,9 @@ pub fn gather(session: &Session) -> Result<Report> {
     Ok(report)
 }
 
-fn count(report: &mut Report, key: &Key, now: Time) {
+fn count(report: &mut Report, key: &Key, now: Time, waits: bool) {
+    let covered = report.backups.iter().any(|backup| backup.has_newest_version_of(key)) || key.primary.is_none();
+    report.uncovered += u64::from(!covered);
     report.keys += 1;
     report.versions += key.version_count();
     if let Some((_, name)) = STATES.iter().find(|(state, _)| *state == key.state) {
@@ -105,7 +109,10 @@ fn count(report: &mut Report, key: &Key, now: Time) {
     if let Some(next) = key.next_rotation() {
         report.rotating += 1;
         match key.state {
-            KeyState::Enabled if next <= now => report.overdue += 1,
+            KeyState::Enabled if next <= now => {
+                report.overdue += 1;
+                report.waiting += u64::from(waits && !covered);
+            }
             KeyState::Enabled => report.next.push((next, key.id.to_string())),
             _ => report.suspended += 1,
         }
@@ -132,8 +139,15 @@ fn warn(report: &mut Report, now: Time) {
     if report.damaged > 0 {
         warnings.push(format!("damaged: {}; next: kms verify", output::count(report.damaged, "key")));
     }
-    if report.overdue > 0 {
-        warnings.push(format!("overdue for rotation: {}; next: kms tick", output::count(report.overdue, "key")));
+    if report.waiting > 0 {
+        warnings.push(format!(
+            "waiting for a backup to rotate: {}; next: kms backup FILE",
+            output::count(report.waiting, "key")
+        ));
+    }
+    if report.overdue > report.waiting {
+        let keys = output::count(report.overdue - report.waiting, "key");
+        warnings.push(format!("overdue for rotation: {keys}; next: kms tick"));
     }
     if is_set("KeystoreReplaced") {
         warnings.push("another file stands at the path of the keystore".to_owned());
@@ -183,16 +197,17 @@ fn as_json(report: &Report) -> Value {
         "DamagedCount": report.damaged,
         "RotatingCount": report.rotating,
         "OverdueCount": report.overdue,
+        "WaitingForBackupCount": report.waiting,
         "SuspendedCount": report.suspended,
         "NextRotations": dated(&report.next, "NextRotationDate"),
         "PendingDeletions": dated(&report.deletions, "DeleteDate"),
         "Health": report.health,
         "RootSlots": { "RootSlot": report.slots },
-        "Backups": report.backups.iter().map(|record| json!({
-            "Path": record.path,
-            "CreationDate": record.creation_date,
-            "VerifiedDate": record.verified_date,
-            "Generation": record.generation,
+        "Backups": report.backups.iter().map(|backup| json!({
+            "Path": backup.path(),
+            "CreationDate": iso(backup.created()),
+            "VerifiedDate": backup.verified().map(iso),
+            "Generation": backup.generation(),
         })).collect::<Vec<_>>(),
         "KeysWithoutBackupCount": report.uncovered,
         "Time": iso(now()),
@@ -242,9 +257,10 @@ fn as_text(report: &Report) -> String {
         rows.push((if number == 0 { "Deletions" } else { "" }, format!("{}  {key}", shown(*time))));
     }
     rows.push(("Root slots", roots.join(", ")));
-    let backup = report.backups.last().map(|record| {
-        let verified = if record.verified_date.is_some() { ", verified" } else { ", not verified" };
-        format!("{}  {}{verified}", date(&record.creation_date), record.path)
+    let backup = report.backups.last().map(|backup| {
+        let verified = if backup.verified().is_some() { ", verified" } else { ", not verified" };
+        let path = if backup.path() == "-" { "standard output" } else { backup.path() };
+        format!("{}  {path}{verified}", shown(backup.created()))
     });
     rows.push(("Last backup", backup.unwrap_or_else(|| "none recorded".to_owned())));
     rows.push(("Health", if degraded.is_empty() { "good".to_owned() } else { degraded.join(", ") }));

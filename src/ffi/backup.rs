@@ -16,6 +16,9 @@ use crate::error::Status;
 /// The pages of the copy are checked as by kms_verify: of a keystore whose pages contradict each other no copy is left
 /// (KMS_KEYSTORE_CORRUPT). The rows are not: run kms_verify for them.
 ///
+/// The backup is recorded beside the keystore, in PATH-backups, for kms_options_set_require_backup and `kms status`. Where
+/// that fails, as in a folder that is read-only, the backup is good all the same.
+///
 /// The copy is a keystore, opened by what opens this one now. To restore it, copy it to the keystore's path while no
 /// handle is open, and remove PATH-journal if a crash left one. What was
 /// encrypted under versions made since can't be decrypted then.

@@ -8,7 +8,9 @@ use zeroize::Zeroizing;
 use super::guard::{guard, quietly};
 use super::ptr;
 use super::status::{KMS_OK, kms_status};
-use super::types::{kms_anchor_get_fn, kms_anchor_put_fn, kms_clock_fn, kms_event, kms_event_fn, kms_wrap_fn};
+use super::types::{
+    KMS_BACKUP_WAIT_MAX_S, kms_anchor_get_fn, kms_anchor_put_fn, kms_clock_fn, kms_event, kms_event_fn, kms_wrap_fn,
+};
 use crate::clock::CallbackClock;
 use crate::crypto::plaintext::Plaintext;
 use crate::error::{Result, Status};
@@ -292,6 +294,32 @@ pub unsafe extern "C" fn kms_options_set_anchor_callback(
             return Err(Status::InvalidArgument.error("get or put is NULL; pass both functions"));
         };
         set(options, |o| o.anchor_callback(Arc::new(AnchorCallback { get, put, user: User(user) })))
+    })
+}
+
+/// kms_options_set_require_backup lets a due rotation wait until a recorded backup has the newest version of the key, at
+/// most `longest_wait_s`, in seconds: 0, the default, for no wait; KMS_BACKUP_WAIT_DEFAULT_S suits most; at most
+/// KMS_BACKUP_WAIT_MAX_S. So a lost disk costs at most what was encrypted under one version of each key. After the wait the
+/// key rotates all the same, with KMS_EVENT_ROTATED_WITHOUT_BACKUP.
+///
+/// kms_backup records its backups beside the keystore, in PATH-backups. Set the option in each process: one without it
+/// rotates what is due. kms_rotate never waits. kms_open refuses it for `memory:` (KMS_INVALID_ARGUMENT).
+///
+///     status = kms_options_set_require_backup(options, KMS_BACKUP_WAIT_DEFAULT_S);
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_options_set_require_backup(
+    options: *mut kms_options_t,
+    longest_wait_s: i64,
+) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe {
+        let longest = u64::try_from(longest_wait_s).ok().filter(|s| *s <= KMS_BACKUP_WAIT_MAX_S.cast_unsigned());
+        let longest = longest.ok_or_else(|| {
+            Status::InvalidArgument
+                .error(format!("a rotation may wait 0 to {KMS_BACKUP_WAIT_MAX_S} s for a backup, not {longest_wait_s}"))
+        })?;
+        set(options, |o| o.require_backup(std::time::Duration::from_secs(longest)))
     })
 }
 

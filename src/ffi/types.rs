@@ -245,6 +245,17 @@ pub const KMS_EVENT_MATERIAL_EXPIRED: i32 = 8;
 /// The keystore's file was replaced or removed, or overwritten with another history of the keystore. Where that history is
 /// the newer one, the handle continues with it; otherwise KMS_HEALTH_KEYSTORE_REPLACED is set.
 pub const KMS_EVENT_KEYSTORE_REPLACED: i32 = 9;
+/// A due rotation waits until a recorded backup has the key's newest version (kms_options_set_require_backup). Reported once
+/// for each key of a handle.
+pub const KMS_EVENT_ROTATION_WAITS_FOR_BACKUP: i32 = 13;
+/// A key rotated although no recorded backup has its former version: it had waited as long as
+/// kms_options_set_require_backup lets it.
+pub const KMS_EVENT_ROTATED_WITHOUT_BACKUP: i32 = 14;
+
+/// The wait of kms_options_set_require_backup that suits most, in seconds: 7 days.
+pub const KMS_BACKUP_WAIT_DEFAULT_S: i64 = 604_800;
+/// The longest wait of kms_options_set_require_backup, in seconds: 30 days.
+pub const KMS_BACKUP_WAIT_MAX_S: i64 = 2_592_000;
 
 /// Something that happened to the keys, whether the clock did it or a call. Valid during the callback only.
 #[repr(C)]

@@ -30,6 +30,11 @@ pub enum EventKind {
     MaterialExpired = 8,
     /// The keystore's file was replaced or removed, or overwritten with another history of the keystore.
     KeystoreReplaced = 9,
+    /// A due rotation waits until a recorded backup has the newest version of the key. Reported once for each key of a handle.
+    RotationWaitsForBackup = 13,
+    /// A key rotated although no recorded backup has its former version: it had waited as long as
+    /// [`Options::require_backup`](super::Options::require_backup) lets it.
+    RotatedWithoutBackup = 14,
 }
 
 /// A notification about keys, for the handler that [`Options::on_event`](super::Options::on_event) sets.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use super::backup::{BackupWait, check_backup_wait};
 use super::cache::DEFAULT_KEYS;
 use super::delivery::Delivery;
 use super::event::{Event, EventHandler};
@@ -40,6 +41,7 @@ pub struct Options {
     clock: Arc<dyn Clock>,
     events: Option<EventHandler>,
     anchor: Option<Anchor>,
+    backup_wait: Duration,
 }
 
 /// Shows no root key and no passphrase.
@@ -52,6 +54,7 @@ impl fmt::Debug for Options {
             .field("busy_timeout", &self.busy_timeout)
             .field("cache_keys", &self.cache_keys)
             .field("anchor", &self.anchor)
+            .field("backup_wait", &self.backup_wait)
             .finish_non_exhaustive()
     }
 }
@@ -69,6 +72,7 @@ impl Default for Options {
             clock: Arc::new(SystemClock),
             events: None,
             anchor: None,
+            backup_wait: Duration::ZERO,
         }
     }
 }
@@ -197,6 +201,21 @@ impl Options {
         self
     }
 
+    /// Let a due rotation wait, at most `longest`, until a recorded backup has the newest version of the key. So a lost
+    /// disk costs at most what was encrypted under one version of each key. After `longest` the key rotates all the
+    /// same, with the event [`EventKind::RotatedWithoutBackup`](super::EventKind). Zero, the default: no wait;
+    /// [`BACKUP_WAIT_DEFAULT`](super::BACKUP_WAIT_DEFAULT) suits most; at most 30 days.
+    ///
+    /// Set it in each process that opens the keystore: one without it rotates what is due. [`Keystore::rotate`] never
+    /// waits. A `memory:` keystore refuses it.
+    pub fn require_backup(mut self, longest: Duration) -> Self {
+        match check_backup_wait(longest) {
+            Some(error) => self.invalid = Some(error),
+            None => self.backup_wait = longest,
+        }
+        self
+    }
+
     pub(super) fn root(&self) -> Result<&Root> {
         match (&self.invalid, self.roots.as_slice()) {
             (Some(error), _) => Err(error.clone()),
@@ -256,6 +275,10 @@ impl Keystore {
         if options.anchor.is_some() && location == Location::Memory {
             return Err(Status::InvalidArgument
                 .error("a memory: keystore takes no anchor, as it has no older copies; leave the anchor out"));
+        }
+        if !options.backup_wait.is_zero() && location == Location::Memory {
+            return Err(Status::InvalidArgument
+                .error("a memory: keystore records no backups to wait for; leave require_backup out"));
         }
         let settings = Settings {
             // A keystore in memory exists only through its handle.
@@ -318,6 +341,8 @@ impl Core {
             retry_after: std::sync::atomic::AtomicI64::new(i64::MIN),
             counters: super::health::Counters::default(),
             damaged: crate::sys::sync::Lock::default(),
+            held: crate::sys::sync::Lock::default(),
+            backup_wait: BackupWait::new(options.backup_wait),
             place: crate::sys::sync::Lock::new((crate::store::Standing::Here, 0)),
         }
     }

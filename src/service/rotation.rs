@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
+use super::backup::BackupStatus;
 use super::cache::Material;
 use super::event::{Event, EventKind};
 use super::key_ref::KeyRef;
@@ -151,7 +152,8 @@ fn next_size(size: usize, took: Duration) -> usize {
 
 /// What a pass changed about one due key.
 enum KeyOutcome {
-    Rotated(Stored),
+    /// With the version that no backup has, although one should.
+    Rotated(Stored, Option<VersionId>),
     /// The key as it is now, with the events to report.
     Updated(Stored, Vec<EventKind>),
     /// With the counted waiting period in milliseconds.
@@ -160,7 +162,7 @@ enum KeyOutcome {
 }
 
 /// Does what is due for one key, which is read again inside the write transaction.
-fn process_due_key(change: &mut Change<'_>, mut stored: Stored, now: &Now) -> Result<KeyOutcome> {
+fn process_due_key(core: &Core, change: &mut Change<'_>, mut stored: Stored, now: &Now) -> Result<KeyOutcome> {
     let (mut events, mut changed) = (Vec::new(), false);
     if let Some(deletion) = &mut stored.key.deletion {
         match deletion.status(now) {
@@ -199,7 +201,13 @@ fn process_due_key(change: &mut Change<'_>, mut stored: Stored, now: &Now) -> Re
     }
     Ok(match stored.key.schedule().status(now.wall) {
         RotationStatus::NotDue => KeyOutcome::Nothing,
-        RotationStatus::Due => KeyOutcome::Rotated(new_version(change, stored, now.wall)?),
+        RotationStatus::Due => match core.backup_status(&stored.key, now.wall) {
+            BackupStatus::Wait => KeyOutcome::Nothing,
+            status => {
+                let lacking = stored.key.primary.filter(|_| status == BackupStatus::Missing).map(|version| version.id);
+                KeyOutcome::Rotated(new_version(change, stored, now.wall)?, lacking)
+            }
+        },
         RotationStatus::FutureLast => {
             stored.key.future_noticed = Some(now.wall);
             KeyOutcome::Updated(change.update(stored)?, vec![EventKind::ClockSuspect])
@@ -253,6 +261,8 @@ impl Core {
         now: Time,
     ) -> Result<Changed<Option<VersionId>>> {
         match stored.key.schedule().status(now) {
+            // The next pass reports it, if it rotates without a backup then.
+            RotationStatus::Due if self.backup_status(&stored.key, now) != BackupStatus::Covered => {}
             RotationStatus::Due => {
                 let stored = new_version(change, stored, now)?;
                 return self.rotated(change, stored, |version| version);
@@ -299,8 +309,11 @@ impl Core {
     /// continues under the old primary.
     pub(super) fn rotate_overdue(&self, id: &KeyId) {
         let done = self.change_key(id, |change, stored, now| {
-            Ok(match process_due_key(change, stored, now)? {
-                KeyOutcome::Rotated(stored) => self.rotated(change, stored, |version| (version, None))?,
+            Ok(match process_due_key(self, change, stored, now)? {
+                KeyOutcome::Rotated(stored, lacking) => {
+                    let noted = lacking.map(|_| EventKind::RotatedWithoutBackup);
+                    self.rotated(change, stored, |version| (version, noted))?
+                }
                 KeyOutcome::Updated(stored, kinds) => Changed::one((None, kinds.first().copied()), stored),
                 KeyOutcome::Destroyed(..) | KeyOutcome::Nothing => Changed::none((None, None)),
             })
@@ -309,6 +322,9 @@ impl Core {
         let done = done.and_then(|done| self.catch_up().map(|()| done));
         match done {
             Ok(Done { value: (version, noted), at }) => {
+                if version.is_none() && self.backup_wait.is_some() {
+                    self.retry_after.store(clocks::coarse_ms() + RETRY_MS, Ordering::Relaxed);
+                }
                 self.tell_rotation(*id, version, at);
                 if let Some(kind) = noted {
                     self.emit(&Event::new(kind, at).of_key(*id));
@@ -373,10 +389,37 @@ impl Core {
         let due = self.store.read(|view| view.due(now.wall, after, size))?;
         let Some(last) = due.last().copied() else { return Ok(Batch::default()) };
         let mut rows: Vec<i64> = due.iter().map(|due| due.row).collect();
+        if self.backup_wait.is_some() {
+            self.leave_held(&mut rows, now.wall)?;
+        }
         // Rows that lie together in the file are written together.
         rows.sort_unstable();
         let batch = self.process_rows(&rows)?;
         Ok(Batch { last: Some(last), looked_at: due.len(), ..batch })
+    }
+
+    /// Takes out the rows of keys that wait for a backup, so that a pass over them needs no transaction.
+    fn leave_held(&self, rows: &mut Vec<i64>, now: Time) -> Result<()> {
+        let mut held = Vec::new();
+        self.store.read(|view| {
+            rows.retain(|row| match view.key_in_row(*row) {
+                Ok(Some(stored))
+                    if stored.key.schedule().status(now) == RotationStatus::Due
+                        && self.backup_status(&stored.key, now) == BackupStatus::Wait =>
+                {
+                    held.push(stored.key.id);
+                    false
+                }
+                _ => true,
+            });
+            Ok(())
+        })?;
+        for id in held {
+            if self.held.lock()?.insert(id) {
+                self.emit(&Event::new(EventKind::RotationWaitsForBackup, now).of_key(id));
+            }
+        }
+        Ok(())
     }
 
     /// Does what is due in these rows, in one transaction. If one of them is inconsistent, each half gets its own
@@ -427,8 +470,14 @@ impl Core {
                 };
                 let id = stored.key.id;
                 let event = |kind| Event::new(kind, now.wall).of_key(id);
-                match process_due_key(change, stored, now)? {
-                    KeyOutcome::Rotated(stored) => {
+                match process_due_key(self, change, stored, now)? {
+                    KeyOutcome::Rotated(stored, lacking) => {
+                        if lacking.is_some() {
+                            events.push(event(EventKind::RotatedWithoutBackup).of_version(lacking));
+                        }
+                        if self.backup_wait.is_some() {
+                            self.held.lock()?.remove(&id);
+                        }
                         changed.value.done.rotated += 1;
                         let version = stored.key.primary.map(|p| p.id);
                         events.push(event(EventKind::Rotated).of_version(version));

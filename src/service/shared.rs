@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Weak};
 
+use super::backup::BackupWait;
 use super::cache::{Cache, CachedKey, Material};
 use super::delivery::Delivery;
 use super::event::{Event, EventKind};
@@ -47,6 +48,10 @@ pub(super) struct Core {
     pub(super) counters: health::Counters,
     /// Rows that an event reported as damaged.
     pub(super) damaged: Lock<HashSet<i64>>,
+    /// Keys whose due rotation waits for a backup, as an event reported.
+    pub(super) held: Lock<HashSet<KeyId>>,
+    /// Whether due rotations wait for backups.
+    pub(super) backup_wait: Option<BackupWait>,
     /// What stood in the keystore's place at the last look, and how many other histories of it were found there.
     pub(super) place: Lock<(Standing, u64)>,
 }

@@ -223,6 +223,8 @@ pub trait Backend: Send {
     fn key_by_row(&mut self, row: i64) -> Result<Option<KeyRow>>;
     /// Row numbers in order, above `row`.
     fn rows_after(&mut self, row: i64, limit: usize) -> Result<Vec<i64>>;
+    /// The newest versions of keys that have one, with their rows in order, above `row`.
+    fn newest_after(&mut self, row: i64, limit: usize) -> Result<Vec<(i64, [u8; 16])>>;
     /// Whether each index finds this row.
     fn is_indexed(&mut self, key: &KeyRow) -> Result<bool>;
     /// An index's entries in its order, after one: the value, and the row of the key.

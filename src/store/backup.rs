@@ -11,21 +11,37 @@ use super::handle::{Store, check_epoch};
 use super::sealing::Sealing;
 use super::settings::Location;
 use super::sqlite::Sqlite;
+use super::versions::{IdPrefix, start};
 use crate::error::{Result, Status, shown_path};
 use crate::sys::{fork, memory};
 
+/// Rows that are read at a time.
+const PAGE: usize = 1024;
+
+/// What a copy holds.
+#[derive(Debug, Default)]
+pub struct Copied {
+    pub generation: u64,
+    /// The beginnings of the ids of each key's newest version, sorted.
+    pub versions: Vec<IdPrefix>,
+}
+
 impl Store {
     /// Writes a snapshot of the keystore to a new file at `path`, complete or not at all.
-    pub fn backup(&self, path: &Path) -> Result<()> {
-        let placed = create::place_new(path, |temporary| match &self.settings.location {
-            Location::Memory => {
-                let (mut lent, _) = self.begin(Transaction::Read)?;
-                copy(lent.get()?.backend.get()?, temporary)
-            }
-            Location::File(_) => self.apart(|backend| copy(backend, temporary)),
+    pub fn backup(&self, path: &Path) -> Result<Copied> {
+        let mut copied = Copied::default();
+        let placed = create::place_new(path, |temporary| {
+            copied = match &self.settings.location {
+                Location::Memory => {
+                    let (mut lent, _) = self.begin(Transaction::Read)?;
+                    copy(lent.get()?.backend.get()?, temporary)
+                }
+                Location::File(_) => self.apart(|backend| copy(backend, temporary)),
+            }?;
+            Ok(())
         })?;
         match placed {
-            Placed::New => Ok(()),
+            Placed::New => Ok(copied),
             Placed::Taken => Err(Status::KeystoreIo.error(format!(
                 "{} exists already, and a backup replaces no file; choose another path",
                 shown_path(path)
@@ -57,7 +73,7 @@ impl Store {
 }
 
 /// Copies what the transaction that has begun sees, and reads the copy as anybody would who restores it. Ends the transaction.
-fn copy(backend: &mut dyn Backend, path: &Path) -> Result<()> {
+fn copy(backend: &mut dyn Backend, path: &Path) -> Result<Copied> {
     let found = fork::gate(|| backend.meta());
     let copied = found.and_then(|found| backend.copy_to(path).map(|()| found));
     fork::gate(|| backend.rollback());
@@ -71,5 +87,19 @@ fn copy(backend: &mut dyn Backend, path: &Path) -> Result<()> {
             shown_path(path)
         )));
     }
-    copy.get()?.check_pages_owned()
+    copy.get()?.check_pages_owned()?;
+    let mut copied = Copied { generation: found.generation.cast_unsigned(), versions: Vec::new() };
+    let mut last = 0;
+    loop {
+        let page = read_waiting(copy.get()?, Duration::ZERO, |b| b.newest_after(last, PAGE))?;
+        let Some((row, _)) = page.last() else { break };
+        last = *row;
+        copied
+            .versions
+            .try_reserve(page.len())
+            .map_err(|_| Status::OutOfMemory.error("no memory for a list of versions"))?;
+        copied.versions.extend(page.iter().map(|(_, version)| start(version)));
+    }
+    copied.versions.sort_unstable();
+    Ok(copied)
 }

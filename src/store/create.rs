@@ -209,7 +209,7 @@ fn check_no_companion(path: &Path) -> Result<()> {
     let Some(name) = path.file_name().map(OsStrExt::as_bytes).filter(|name| !name.is_empty()) else {
         return Err(Status::InvalidArgument.error(format!("{} names no file; pass a path to one", shown_path(path))));
     };
-    for suffix in ["-gen", "-journal", "-wal", "-shm"] {
+    for suffix in ["-gen", "-journal", "-wal", "-shm", "-backups"] {
         let Some(stem) = name.strip_suffix(suffix.as_bytes()).filter(|stem| !stem.is_empty()) else { continue };
         let owner = path.with_file_name(OsStr::from_bytes(stem));
         if sqlite::exists(&owner)? {

@@ -12,12 +12,14 @@
 //! * `versions`: which versions keys don't have.
 //! * `anchor`: what shows that the whole keystore is an older copy.
 //! * `backend`: the rows themselves; `sqlite` holds them. `connection`: the one connection to them.
+//! * `backup`: copies of a keystore in use. `backup_record`: which of them were made.
 //! * `announce`: the generation that other processes watch.
 
 mod anchor;
 mod announce;
 mod backend;
 mod backup;
+mod backup_record;
 mod change;
 mod connection;
 mod create;
@@ -47,6 +49,7 @@ pub use announce::tell;
 pub use backend::DueRow;
 #[cfg(feature = "capi")]
 pub use backend::WRAPPED_MAX;
+pub use backup_record::{BackedUp, BackupRecord};
 pub use change::{Change, Commit};
 pub use handle::Store;
 pub use root::{ALL_ZEROS, Root, RootKind, RootWrapper};

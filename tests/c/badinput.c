@@ -33,6 +33,7 @@ static void null_options_are_refused_everywhere(void) {
     CHECK_STATUS(kms_options_set_rotation_thread(NULL, 1), KMS_INVALID_ARGUMENT);
     CHECK_STATUS(kms_options_set_busy_timeout_ms(NULL, 1), KMS_INVALID_ARGUMENT);
     CHECK_STATUS(kms_options_set_cache_keys(NULL, 1), KMS_INVALID_ARGUMENT);
+    CHECK_STATUS(kms_options_set_require_backup(NULL, 1), KMS_INVALID_ARGUMENT);
     CHECK_STATUS(kms_options_set_clock(NULL, manual_clock_now, &clock), KMS_INVALID_ARGUMENT);
     CHECK_STATUS(kms_options_set_event_callback(NULL, NULL, NULL), KMS_INVALID_ARGUMENT);
     CHECK_STATUS(kms_open("memory:", NULL, &kms), KMS_INVALID_ARGUMENT);

@@ -458,6 +458,11 @@ static void limits_of_options_are_checked(void) {
     static const int32_t flags[] = {2, -1, INT32_MAX, INT32_MIN};
     kms_options_t *options = bare();
     size_t i;
+    CHECK_STATUS(kms_options_set_require_backup(options, -1), KMS_INVALID_ARGUMENT);
+    CHECK_STATUS(kms_options_set_require_backup(options, KMS_BACKUP_WAIT_MAX_S + 1), KMS_INVALID_ARGUMENT);
+    CHECK_OK(kms_options_set_require_backup(options, KMS_BACKUP_WAIT_MAX_S));
+    CHECK_OK(kms_options_set_require_backup(options, KMS_BACKUP_WAIT_DEFAULT_S));
+    CHECK_OK(kms_options_set_require_backup(options, 0));
     CHECK_OK(kms_options_set_busy_timeout_ms(options, 0));
     CHECK_OK(kms_options_set_busy_timeout_ms(options, 3600000));
     CHECK_STATUS(kms_options_set_busy_timeout_ms(options, 3600001), KMS_INVALID_ARGUMENT);

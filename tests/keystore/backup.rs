@@ -20,7 +20,11 @@ fn a_backup_is_a_whole_keystore() {
     kms.backup(&path).unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600, "others can read the backup");
     let names = Vec::from_iter(folder.snapshot().into_keys());
-    assert_eq!(names, ["backup.db", "keys.db", "keys.db-gen", "keys.db-journal"], "something was left behind");
+    assert_eq!(
+        names,
+        ["backup.db", "keys.db", "keys.db-backups", "keys.db-gen", "keys.db-journal"],
+        "something was left behind"
+    );
     kms.rotate(&key).unwrap();
     drop(kms);
     // Restored: put where the keystore was, with no handle open.

@@ -23,6 +23,7 @@ mod other_sqlite;
 mod owners;
 mod place;
 mod processes;
+mod recorded;
 mod refusals;
 #[path = "../process/role.rs"]
 mod role;

@@ -41,11 +41,12 @@ TEST(opening_fails_with_the_reason) {
     CHECK_THROWS(kms::invalid_argument, kms::keystore::open(std::string_view("a\0b", 3), kms::options{}.root_key(root_key)));
     CHECK_THROWS(kms::invalid_argument, kms::options{}.cache_keys(0));
     CHECK_THROWS(kms::invalid_argument, kms::options{}.busy_timeout(-1ms));
+    CHECK_THROWS(kms::invalid_argument, kms::options{}.require_backup(kms::backup_wait_max + 1s));
     CHECK_THROWS(kms::root_key_unavailable, kms::keystore::open("no.db", kms::options{}.root_key_file("no/key").create(true)));
 }
 
 TEST(options_serve_more_than_one_keystore) {
-    auto options = kms::options{}.root_key(root_key).cache_keys(10).busy_timeout(100ms).rotation_thread(false);
+    auto options = kms::options{}.root_key(root_key).cache_keys(10).require_backup(kms::backup_wait_default).busy_timeout(100ms).rotation_thread(false);
     options.create(true).read_only(false);
     const auto moved = std::move(options);
     const auto one = kms::keystore::open("one.db", moved);

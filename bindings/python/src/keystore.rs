@@ -44,7 +44,7 @@ impl Keystore {
     /// Use `libkms.open`.
     #[new]
     #[pyo3(signature = (location, *, root_key=None, root_key_file=None, root_passphrase=None, root_callback=None,
-        anchor_file=None, anchor_callback=None, create=false, read_only=false, rotation_thread=None, busy_timeout_ms=5000,
+        anchor_file=None, anchor_callback=None, require_backup_s=0, create=false, read_only=false, rotation_thread=None, busy_timeout_ms=5000,
         cache_keys=32_768, clock=None, on_event=None))]
     #[allow(clippy::too_many_arguments, reason = "they are keywords")]
     fn new(
@@ -56,6 +56,7 @@ impl Keystore {
         root_callback: Option<Py<PyAny>>,
         anchor_file: Option<PathBuf>,
         anchor_callback: Option<Py<PyAny>>,
+        require_backup_s: u64,
         create: bool,
         read_only: bool,
         rotation_thread: Option<bool>,
@@ -70,7 +71,8 @@ impl Keystore {
             .create(create)
             .read_only(read_only)
             .busy_timeout(Duration::from_millis(busy_timeout_ms))
-            .cache_keys(cache_keys);
+            .cache_keys(cache_keys)
+            .require_backup(Duration::from_secs(require_backup_s));
         options = with_root(options, root_key, root_key_file, root_passphrase, root_callback)?;
         if anchor_file.is_some() && anchor_callback.is_some() {
             return Err(raise(py, &Status::InvalidArgument.error("more than one anchor was set; set one")));

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 import libkms
+import libkms.testing
 from libkms import EventKind, KeyState, Origin, Rotation, Wrapping
 
 
@@ -260,6 +261,9 @@ def test_a_keystore_cannot_be_pickled(kms):
         ({"root_key": "text"}, TypeError),
         ({"root_key": bytes(range(32)), "busy_timeout": timedelta(hours=2)}, ValueError),
         ({"root_key": bytes(range(32)), "cache_keys": 0}, ValueError),
+        ({"root_key": bytes(range(32)), "require_backup": timedelta(days=31)}, ValueError),
+        ({"root_key": bytes(range(32)), "require_backup": timedelta(seconds=1.5)}, ValueError),
+        ({"root_key": bytes(range(32)), "require_backup": True}, libkms.InvalidArgument),
         ({"root_key": bytes(range(32)), "clock": lambda: datetime(2026, 1, 1)}, ValueError),
         ({"root_key": bytes(range(32)), "clock": lambda: 5}, TypeError),
     ],
@@ -288,6 +292,20 @@ def test_the_rotation_thread_rotates(place):
         while kms.describe_key(key.id).version_count < 2:
             assert datetime.now() < deadline, "a due key was not rotated"
     assert any(event.kind is EventKind.ROTATED and event.key_id == key.id for event in events)
+
+
+def test_a_due_rotation_waits_for_a_backup(tmp_path, place):
+    clock, events = libkms.testing.ManualClock(), []
+    with libkms.open(**place, clock=clock, require_backup=timedelta(days=3), on_event=events.append) as kms:
+        key = kms.create_key(rotate_every=timedelta(days=1))
+        clock.advance(timedelta(days=1))
+        assert kms.tick().rotated == 0
+        kms.backup(tmp_path / "one.db")
+        assert kms.tick().rotated == 1
+        clock.advance(timedelta(days=4))
+        assert kms.tick().rotated == 1
+        kinds = [event.kind for event in events if event.key_id == key.id]
+        assert EventKind.ROTATION_WAITS_FOR_BACKUP in kinds and EventKind.ROTATED_WITHOUT_BACKUP in kinds
 
 
 def test_an_anchor_refuses_an_older_copy_of_the_keystore(tmp_path, place):

@@ -351,6 +351,12 @@ impl Backend for Sqlite {
         self.all(sql, params![row, count(limit)], first)
     }
 
+    fn newest_after(&mut self, row: i64, limit: usize) -> Result<Vec<(i64, [u8; 16])>> {
+        let sql = "SELECT row, primary_id FROM key NOT INDEXED WHERE row > ? AND primary_id IS NOT NULL
+                   ORDER BY row LIMIT ?";
+        self.all(sql, params![row, count(limit)], |row| Ok((row.get(0)?, row.get(1)?)))
+    }
+
     fn is_indexed(&mut self, key: &KeyRow) -> Result<bool> {
         for index in KeyIndex::ALL.into_iter().filter(|index| self.has(*index)) {
             let (name, column, condition) = sql_of(index);

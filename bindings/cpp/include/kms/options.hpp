@@ -29,7 +29,14 @@ enum class event_kind : std::int32_t {
     thread_stopped = KMS_EVENT_THREAD_STOPPED,      ///< every further call fails with `poisoned`
     material_expired = KMS_EVENT_MATERIAL_EXPIRED,  ///< imported material was erased
     file_replaced = KMS_EVENT_KEYSTORE_REPLACED,    ///< the file was replaced, removed or overwritten with another history
+    rotation_waits_for_backup = KMS_EVENT_ROTATION_WAITS_FOR_BACKUP, ///< due, and no recorded backup has the newest version
+    rotated_without_backup = KMS_EVENT_ROTATED_WITHOUT_BACKUP, ///< it had waited for a backup as long as it may
 };
+
+/// The wait of `options::require_backup` that suits most: 7 days.
+inline constexpr std::chrono::seconds backup_wait_default{KMS_BACKUP_WAIT_DEFAULT_S};
+/// The longest wait of `options::require_backup`: 30 days.
+inline constexpr std::chrono::seconds backup_wait_max{KMS_BACKUP_WAIT_MAX_S};
 
 /// Something that happened to the keys; its texts are valid during the callback only.
 struct event {
@@ -204,6 +211,11 @@ public:
         return set(kms_options_set_anchor_callback(raw(), detail::anchor_callback::run_get, detail::anchor_callback::run_put,
                                                    made.get()));
     }
+    /// Let a due rotation wait until a recorded backup has the newest version of the key, but no longer than this; zero: no
+    /// wait. Set it in each process that opens the keystore.
+    options &require_backup(std::chrono::seconds longest) & {
+        return set(kms_options_set_require_backup(raw(), longest.count()));
+    }
     /// Makes a keystore that isn't there.
     options &create(bool if_missing) & { return set(kms_options_set_create(raw(), if_missing ? 1 : 0)); }
     /// Never writes, so nothing rotates.
@@ -247,6 +259,7 @@ public:
     options &&anchor_callback(std::function<bytes()> get, std::function<void(bytes_view)> put) && {
         return std::move(anchor_callback(std::move(get), std::move(put)));
     }
+    options &&require_backup(std::chrono::seconds longest) && { return std::move(require_backup(longest)); }
     options &&create(bool if_missing) && { return std::move(create(if_missing)); }
     options &&read_only(bool on) && { return std::move(read_only(on)); }
     options &&rotation_thread(bool on) && { return std::move(rotation_thread(on)); }

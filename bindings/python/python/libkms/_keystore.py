@@ -527,6 +527,7 @@ def open(
     root_callback: RootCallback | None = None,
     anchor_file: str | os.PathLike[str] | None = None,
     anchor_callback: AnchorCallback | None = None,
+    require_backup: timedelta | bool = False,
     create: bool = False,
     read_only: bool = False,
     rotation_thread: bool | None = None,
@@ -543,6 +544,9 @@ def open(
     `anchor_file`, on another volume, or an `AnchorCallback` holds the newest generation, so that an older copy of the whole
     keystore is refused with `KeystoreRolledBack`; for a keystore that is there already, and to accept a restored backup,
     make the file empty.
+    `require_backup` lets a due rotation wait until a recorded backup has the newest version of the key: `True` for up to 7
+    days, a timedelta for up to that (at most 30 days, in whole seconds); then the key rotates all the same, with the event
+    `ROTATED_WITHOUT_BACKUP`. Set it in each process. `rotate` never waits.
     `rotation_thread` is on unless a clock is set; without it, call `tick`. `busy_timeout` (up to an hour) is how long a
     call waits for other processes. `cache_keys` keys, and as many versions, are kept in memory.
 
@@ -569,6 +573,11 @@ def open(
         raise ValueError("busy_timeout is at most an hour")
     if cache_keys < 1:
         raise ValueError("cache_keys is at least 1")
+    longest = timedelta(days=7 if require_backup else 0) if isinstance(require_backup, bool) else require_backup
+    if not timedelta(0) <= longest <= timedelta(days=30):
+        raise ValueError("require_backup is at most 30 days")
+    if longest % timedelta(seconds=1):
+        raise ValueError("require_backup is a whole number of seconds")
     source: "_libkms.ManualClock | Callable[[], int] | None"
     if clock is None:
         source = _default_clock
@@ -585,6 +594,7 @@ def open(
         root_callback=root_callback,
         anchor_file=anchor_file,
         anchor_callback=anchor_callback,
+        require_backup_s=longest // timedelta(seconds=1),
         create=create,
         read_only=read_only,
         rotation_thread=rotation_thread,

@@ -48,6 +48,7 @@ class Keystore:
         root_callback: object | None = None,
         anchor_file: str | os.PathLike[str] | None = None,
         anchor_callback: object | None = None,
+        require_backup_s: int = 0,
         create: bool = False,
         read_only: bool = False,
         rotation_thread: bool | None = None,

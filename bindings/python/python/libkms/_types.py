@@ -103,6 +103,10 @@ class EventKind(enum.IntEnum):
     """Imported material has expired and was erased; the key waits for it to be imported again."""
     KEYSTORE_REPLACED = 9
     """The keystore's file was replaced or removed, or overwritten with another history of the keystore."""
+    ROTATION_WAITS_FOR_BACKUP = 13
+    """A due rotation waits until a recorded backup has the key's newest version."""
+    ROTATED_WITHOUT_BACKUP = 14
+    """A key rotated although no recorded backup has its former version: it had waited as long as `require_backup` lets it."""
 
 
 @dataclass(frozen=True, slots=True)
