@@ -96,7 +96,7 @@
 #define KMS_KEY_METADATA_INIT \
     { (uint32_t)sizeof(kms_key_metadata), 0, 0, 0, { 0 }, { 0 }, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 #define KMS_KEY_VERSION_INIT \
-    { (uint32_t)sizeof(kms_key_version), 0, { 0 }, 0, 0 }
+    { (uint32_t)sizeof(kms_key_version), 0, { 0 }, 0, 0, 0, 0, 0, 0, 0 }
 #define KMS_BATCH_RECORD_INIT \
     { NULL, 0, NULL, 0, NULL, 0, NULL, 0, 0, 0, 0 }
 #define KMS_BLOB_INFO_INIT \
@@ -106,7 +106,7 @@
 #define KMS_FILE_INFO_INIT \
     { (uint32_t)sizeof(kms_file_info), 0, { 0 }, { 0 }, { 0 }, 0, 0 }
 #define KMS_HEALTH_INFO_INIT \
-    { (uint32_t)sizeof(kms_health_info), 0, 0, 0, 0, 0, 0, 0 }
+    { (uint32_t)sizeof(kms_health_info), 0, 0, 0, 0, 0, 0, 0, 0 }
 
 // Size of a buffer for an id: a UUID of 36 characters and its NUL.
 #define KMS_ID_SIZE 37
@@ -137,6 +137,18 @@
 
 // On, but paused because the key is not Enabled.
 #define KMS_ROTATION_SUSPENDED 2
+
+// States of a version. The state of the key comes first. Enabled: it decrypts, and the primary also encrypts.
+#define KMS_VERSION_ENABLED 1
+
+// It decrypts nothing until it is enabled again.
+#define KMS_VERSION_DISABLED 2
+
+// As Disabled, and it will be destroyed.
+#define KMS_VERSION_PENDING_DELETION 3
+
+// Its key material is gone; the id and the number remain.
+#define KMS_VERSION_DESTROYED 4
 
 // Size of the header of an encrypted file, in bytes.
 #define KMS_FILE_HEADER_SIZE 8192
@@ -180,6 +192,12 @@
 // The keystore's file was replaced or removed, or overwritten with another history of the keystore. Where that history is
 // the newer one, the handle continues with it; otherwise KMS_HEALTH_KEYSTORE_REPLACED is set.
 #define KMS_EVENT_KEYSTORE_REPLACED 9
+
+// A version's waiting period is over and its deletion date is reached; it is destroyed when that is confirmed in an hour.
+#define KMS_EVENT_VERSION_DELETION_DUE 10
+
+// A version's key material is gone: kms_schedule_key_version_deletion.
+#define KMS_EVENT_VERSION_DESTROYED 11
 
 // A due rotation waits until a recorded backup has the key's newest version (kms_options_set_require_backup). Reported once
 // for each key of a handle.
@@ -306,7 +324,8 @@ typedef struct kms_event {
     const char *version_id;
     // Unix milliseconds, UTC.
     int64_t time_ms;
-    // With KMS_EVENT_KEY_DESTROYED: how long the key waited for its destruction, as the library counted; else 0.
+    // With KMS_EVENT_KEY_DESTROYED and KMS_EVENT_VERSION_DESTROYED: how long the key or the version waited for its
+    // destruction, as the library counted; else 0.
     int64_t waited_ms;
 } kms_event;
 
@@ -458,8 +477,18 @@ typedef struct kms_key_version {
     char version_id[KMS_ID_SIZE];
     // 1 for the oldest; never reused.
     uint64_t number;
-    // Unix milliseconds, UTC.
+    // Unix milliseconds, UTC, as the other dates; 0: none.
     int64_t creation_date_ms;
+    // KMS_VERSION_...
+    int32_t state;
+    // 0.
+    int32_t reserved;
+    // When the version will be destroyed; only while its deletion is pending.
+    int64_t delete_date_ms;
+    // The start of the day on which the version was last used to encrypt, and to decrypt; 0: no use was recorded. Written
+    // by the rotation thread or kms_tick. A read-only handle records none, and a crash may lose those of its last second.
+    int64_t last_encrypt_date_ms;
+    int64_t last_decrypt_date_ms;
 } kms_key_version;
 
 // Shown one version at a time; a return value other than 0 ends the list.
@@ -491,6 +520,8 @@ typedef struct kms_health_info {
     uint64_t generation;
     // Events that the callback did not receive, because more than 1024 waited for it.
     uint64_t events_dropped;
+    // Versions destroyed by a deletion of their own.
+    uint64_t versions_destroyed;
 } kms_health_info;
 
 // Shown one fault of the keystore at a time: a key's id, or NULL where it is about no single key, the status that uses
@@ -561,6 +592,12 @@ typedef int32_t (*kms_visit_root_slot_fn)(void *user, const struct kms_root_slot
 #define KMS_UNSUPPORTED_ORIGIN 305
 
 #define KMS_DELETION_PROTECTED 306
+
+// The version that encrypted the ciphertext is disabled: see kms_enable_key_version.
+#define KMS_KEY_VERSION_DISABLED 307
+
+// The version that encrypted the ciphertext was destroyed, by kms_schedule_key_version_deletion. This is final.
+#define KMS_KEY_VERSION_DESTROYED 308
 
 // Not a ciphertext of this library, or cut off.
 #define KMS_MALFORMED_CIPHERTEXT 400
@@ -1271,6 +1308,46 @@ kms_status kms_describe_key_version(const struct kms_t *kms,
                                     const char *version_id,
                                     struct kms_key_version *out);
 
+// kms_disable_key_version makes a version that is not the primary refuse decryption, with KMS_KEY_VERSION_DISABLED, until
+// kms_enable_key_version. This is the reversible trial before a deletion. Other processes see it on their next call.
+// Disabling a Disabled version is KMS_OK.
+//
+// Fails with KMS_STATE_MODIFIED_FAILED for the primary and while a deletion is pending, KMS_KEY_VERSION_DESTROYED,
+// KMS_UNSUPPORTED_OPERATION for imported material and service-managed keys, KMS_REJECTED_PENDING_DELETION while the
+// deletion of the key is pending, KMS_KEY_VERSION_NOT_FOUND.
+KMS_MUST_USE
+kms_status kms_disable_key_version(const struct kms_t *kms,
+                                   const char *key_id,
+                                   const char *version_id);
+
+// kms_enable_key_version makes a Disabled version decrypt again. Enabling an Enabled version is KMS_OK.
+//
+// Fails as kms_disable_key_version does.
+KMS_MUST_USE
+kms_status kms_enable_key_version(const struct kms_t *kms,
+                                  const char *key_id,
+                                  const char *version_id);
+
+// kms_schedule_key_version_deletion starts the waiting period of 7 to 366 days after which a Disabled version is destroyed.
+// Until then it refuses decryption with KMS_KEY_VERSION_DISABLED, and kms_cancel_key_version_deletion cancels.
+//
+// The period is counted as in kms_schedule_key_deletion. After it, what the version encrypted can't be decrypted any more
+// (KMS_KEY_VERSION_DESTROYED): move it with kms_reencrypt first. The version's id and number remain in lists. Fails with
+// KMS_STATE_MODIFIED_FAILED unless the version is Disabled, KMS_DELETION_PROTECTED, and as kms_disable_key_version does.
+KMS_MUST_USE
+kms_status kms_schedule_key_version_deletion(const struct kms_t *kms,
+                                             const char *key_id,
+                                             const char *version_id,
+                                             int32_t waiting_period_days);
+
+// kms_cancel_key_version_deletion cancels the pending deletion of a version, which becomes Disabled.
+//
+// Fails with KMS_STATE_MODIFIED_FAILED unless the deletion is pending, and as kms_disable_key_version does.
+KMS_MUST_USE
+kms_status kms_cancel_key_version_deletion(const struct kms_t *kms,
+                                           const char *key_id,
+                                           const char *version_id);
+
 // kms_create_alias makes `alias`, "alias/" and 1 to 255 letters, digits, _, / or -, another name of a key. A key may
 // have many.
 //
@@ -1407,6 +1484,10 @@ kms_status kms_delete_key_material(const struct kms_t *kms,
 //   UpdateRotationPolicy            kms_update_rotation_policy
 //   DescribeKeyVersion              kms_describe_key_version
 //   ListKeyVersions                 kms_list_key_versions
+//   EnableKeyVersion                kms_enable_key_version
+//   DisableKeyVersion               kms_disable_key_version
+//   ScheduleKeyVersionDeletion      kms_schedule_key_version_deletion
+//   CancelKeyVersionDeletion        kms_cancel_key_version_deletion
 //   Tick                            kms_tick
 //   Encrypt                         kms_encrypt
 //   Decrypt                         kms_decrypt

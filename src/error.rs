@@ -164,6 +164,8 @@ statuses! {
     UnsupportedOperation = 304, "KMS_UNSUPPORTED_OPERATION", "Rejected.UnsupportedOperation";
     UnsupportedOrigin = 305, "KMS_UNSUPPORTED_ORIGIN", "Unsupported.Origin";
     DeletionProtected = 306, "KMS_DELETION_PROTECTED", "Rejected.DeletionProtected";
+    KeyVersionDisabled = 307, "KMS_KEY_VERSION_DISABLED", "Rejected.KeyVersionDisabled";
+    KeyVersionDestroyed = 308, "KMS_KEY_VERSION_DESTROYED", "Rejected.KeyVersionDestroyed";
 
     MalformedCiphertext = 400, "KMS_MALFORMED_CIPHERTEXT", "InvalidParameter";
     AuthenticationFailed = 401, "KMS_AUTHENTICATION_FAILED", "InvalidParameter";

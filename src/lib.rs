@@ -72,16 +72,18 @@ pub mod internal {
 
 pub use clock::{Clock, ManualClock};
 pub use crypto::plaintext::Plaintext;
-pub use domain::id::{KeyId, SlotId, VersionId};
+pub use domain::id::{ChangeId, KeyId, SlotId, VersionId};
 pub use domain::key::{Creator, Key, Origin};
+pub use domain::log::{Actor, LoggedChange};
 pub use domain::rotation::{Interval, Rotation};
 pub use domain::state::KeyState;
 pub use domain::time::Time;
-pub use domain::version::Version;
+pub use domain::version::{Version, VersionState};
 pub use error::{Error, Result, Status};
 pub use service::{
     BACKUP_WAIT_DEFAULT, BACKUP_WAIT_MAX, Backup, BlobInfo, CallFailed, CreateKey, DecryptReader, DecryptStream,
     EncryptStream, EncryptWriter, Event, EventKind, Fault, FileInfo, FileOptions, FileReader, Health, ImportParameters,
-    KeyRef, Keystore, Options, Record, ReencryptItem, Survey, SurveyCount, TickReport, Unreadable, Wrapping,
+    KeyRef, KeyVersion, Keystore, ListChanges, Options, Record, ReencryptItem, Survey, SurveyCount, TickReport,
+    Unreadable, Wrapping,
 };
 pub use store::{AnchorStore, RootKind, RootSlot, RootWrapper};

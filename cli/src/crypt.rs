@@ -229,7 +229,7 @@ fn inspected(session: &Session, file: &Path) -> Result<Value> {
             (session.keystore.inspect(&blob)?, "blob", (blob.len() as u64).saturating_sub(OVERHEAD))
         }
     };
-    let number = session.keystore.describe_key_version(info.key, &info.version.to_string())?.0.number;
+    let number = session.keystore.describe_key_version(info.key, &info.version.to_string())?.number;
     let aliases = session.aliases(info.key)?;
     Ok(json!({
         "File": output::shown(Some(file)),

@@ -1,4 +1,4 @@
-//! The ids of keys, key versions and root slots: random UUIDs (RFC 9562 §5.4), printed in lower case with hyphens.
+//! The ids of keys, key versions, root slots and changes: random UUIDs (RFC 9562 §5.4), printed in lower case with hyphens.
 
 use std::fmt;
 
@@ -71,6 +71,10 @@ id!(
 id!(
     /// The id of a root slot, derived from its content. Another slot never has it.
     SlotId
+);
+id!(
+    /// The id of an entry of the change log. It is never reused.
+    ChangeId
 );
 
 #[cfg(test)]

@@ -50,6 +50,8 @@ pub enum Operation {
     Cryptography,
     CreateKeyVersion,
     UpdateRotationPolicy,
+    /// EnableKeyVersion, DisableKeyVersion, ScheduleKeyVersionDeletion, CancelKeyVersionDeletion.
+    ChangeVersion,
     /// DescribeKey, ListKeys, DescribeKeyVersion, ListKeyVersions.
     Read,
     EnableKey,
@@ -90,12 +92,13 @@ pub fn check(state: KeyState, operation: Operation) -> Result<()> {
         (Op::CancelKeyDeletion, Enabled | Disabled | PendingImport) => Err(modified_failed(operation, state)),
 
         (
-            Op::SetDeletionProtection | Op::UpdateKeyDescription | Op::Tag | Op::UpdateAlias,
+            Op::SetDeletionProtection | Op::UpdateKeyDescription | Op::Tag | Op::UpdateAlias | Op::ChangeVersion,
             Enabled | Disabled | PendingImport,
         ) => Ok(()),
-        (Op::SetDeletionProtection | Op::UpdateKeyDescription | Op::Tag | Op::UpdateAlias, PendingDeletion) => {
-            Err(rejected(state))
-        }
+        (
+            Op::SetDeletionProtection | Op::UpdateKeyDescription | Op::Tag | Op::UpdateAlias | Op::ChangeVersion,
+            PendingDeletion,
+        ) => Err(rejected(state)),
 
         (Op::CreateAlias | Op::ImportKeyMaterial, Enabled | Disabled | PendingImport) => Ok(()),
         (Op::CreateAlias | Op::ImportKeyMaterial, PendingDeletion) => Err(modified_failed(operation, state)),

@@ -25,6 +25,12 @@ impl Time {
         Self(self.0.saturating_add(seconds.saturating_mul(1000)))
     }
 
+    /// Return the start of the day, in UTC. It saturates instead of overflowing.
+    pub const fn start_of_day(self) -> Self {
+        const DAY_MS: i64 = 86_400_000;
+        Self(self.0.div_euclid(DAY_MS).saturating_mul(DAY_MS))
+    }
+
     /// Return the milliseconds from `earlier` to this time; negative if `earlier` is later.
     pub const fn millis_since(self, earlier: Time) -> i64 {
         self.0.saturating_sub(earlier.0)

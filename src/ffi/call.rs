@@ -37,6 +37,10 @@ use super::status::kms_status;
 ///   UpdateRotationPolicy            kms_update_rotation_policy
 ///   DescribeKeyVersion              kms_describe_key_version
 ///   ListKeyVersions                 kms_list_key_versions
+///   EnableKeyVersion                kms_enable_key_version
+///   DisableKeyVersion               kms_disable_key_version
+///   ScheduleKeyVersionDeletion      kms_schedule_key_version_deletion
+///   CancelKeyVersionDeletion        kms_cancel_key_version_deletion
 ///   Tick                            kms_tick
 ///   Encrypt                         kms_encrypt
 ///   Decrypt                         kms_decrypt

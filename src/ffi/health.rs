@@ -44,6 +44,7 @@ pub unsafe extern "C" fn kms_health(kms: *const kms_t, out: *mut kms_health_info
             keys_cached: health.keys_cached,
             generation: health.generation,
             events_dropped: health.events_dropped,
+            versions_destroyed: health.versions_destroyed,
         };
         ptr::write_struct(out, "out", &info)
     })

@@ -39,6 +39,10 @@ pub const KMS_STATE_MODIFIED_FAILED: kms_status = 303;
 pub const KMS_UNSUPPORTED_OPERATION: kms_status = 304;
 pub const KMS_UNSUPPORTED_ORIGIN: kms_status = 305;
 pub const KMS_DELETION_PROTECTED: kms_status = 306;
+/// The version that encrypted the ciphertext is disabled: see kms_enable_key_version.
+pub const KMS_KEY_VERSION_DISABLED: kms_status = 307;
+/// The version that encrypted the ciphertext was destroyed, by kms_schedule_key_version_deletion. This is final.
+pub const KMS_KEY_VERSION_DESTROYED: kms_status = 308;
 
 /// Not a ciphertext of this library, or cut off.
 pub const KMS_MALFORMED_CIPHERTEXT: kms_status = 400;

@@ -135,6 +135,15 @@ pub struct kms_key_metadata {
     pub service_managed: i32,
 }
 
+/// States of a version. The state of the key comes first. Enabled: it decrypts, and the primary also encrypts.
+pub const KMS_VERSION_ENABLED: i32 = 1;
+/// It decrypts nothing until it is enabled again.
+pub const KMS_VERSION_DISABLED: i32 = 2;
+/// As Disabled, and it will be destroyed.
+pub const KMS_VERSION_PENDING_DELETION: i32 = 3;
+/// Its key material is gone; the id and the number remain.
+pub const KMS_VERSION_DESTROYED: i32 = 4;
+
 /// One version of a key; start from KMS_KEY_VERSION_INIT.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
@@ -145,8 +154,18 @@ pub struct kms_key_version {
     pub version_id: [c_char; KMS_ID_SIZE],
     /// 1 for the oldest; never reused.
     pub number: u64,
-    /// Unix milliseconds, UTC.
+    /// Unix milliseconds, UTC, as the other dates; 0: none.
     pub creation_date_ms: i64,
+    /// KMS_VERSION_...
+    pub state: i32,
+    /// 0.
+    pub reserved: i32,
+    /// When the version will be destroyed; only while its deletion is pending.
+    pub delete_date_ms: i64,
+    /// The start of the day on which the version was last used to encrypt, and to decrypt; 0: no use was recorded. Written
+    /// by the rotation thread or kms_tick. A read-only handle records none, and a crash may lose those of its last second.
+    pub last_encrypt_date_ms: i64,
+    pub last_decrypt_date_ms: i64,
 }
 
 /// What a ciphertext says about itself; start from KMS_BLOB_INFO_INIT.
@@ -245,6 +264,10 @@ pub const KMS_EVENT_MATERIAL_EXPIRED: i32 = 8;
 /// The keystore's file was replaced or removed, or overwritten with another history of the keystore. Where that history is
 /// the newer one, the handle continues with it; otherwise KMS_HEALTH_KEYSTORE_REPLACED is set.
 pub const KMS_EVENT_KEYSTORE_REPLACED: i32 = 9;
+/// A version's waiting period is over and its deletion date is reached; it is destroyed when that is confirmed in an hour.
+pub const KMS_EVENT_VERSION_DELETION_DUE: i32 = 10;
+/// A version's key material is gone: kms_schedule_key_version_deletion.
+pub const KMS_EVENT_VERSION_DESTROYED: i32 = 11;
 /// A due rotation waits until a recorded backup has the key's newest version (kms_options_set_require_backup). Reported once
 /// for each key of a handle.
 pub const KMS_EVENT_ROTATION_WAITS_FOR_BACKUP: i32 = 13;
@@ -271,7 +294,8 @@ pub struct kms_event {
     pub version_id: *const c_char,
     /// Unix milliseconds, UTC.
     pub time_ms: i64,
-    /// With KMS_EVENT_KEY_DESTROYED: how long the key waited for its destruction, as the library counted; else 0.
+    /// With KMS_EVENT_KEY_DESTROYED and KMS_EVENT_VERSION_DESTROYED: how long the key or the version waited for its
+    /// destruction, as the library counted; else 0.
     pub waited_ms: i64,
 }
 
@@ -324,6 +348,8 @@ pub struct kms_health_info {
     pub generation: u64,
     /// Events that the callback did not receive, because more than 1024 waited for it.
     pub events_dropped: u64,
+    /// Versions destroyed by a deletion of their own.
+    pub versions_destroyed: u64,
 }
 
 /// What opens a keystore: a root key of 32 bytes, passed or from a file.

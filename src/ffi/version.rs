@@ -7,8 +7,9 @@ use super::open::{handle, kms_t};
 use super::ptr;
 use super::status::kms_status;
 use super::types::{id_text, kms_key_version, kms_visit_version_fn};
-use crate::domain::version::Version;
+use crate::domain::time::Time;
 use crate::error::Status;
+use crate::service::KeyVersion;
 
 /// kms_list_key_versions shows at most `limit` versions of `key` (a key id or "alias/NAME") to `visit`, newest first,
 /// with numbers below `before_number` (0: from the newest), until `visit` returns another value than 0. To continue a
@@ -31,7 +32,7 @@ pub unsafe extern "C" fn kms_list_key_versions(
         let key = ptr::text(key, "key")?;
         let visit = visit.ok_or_else(|| Status::InvalidArgument.error("visit is NULL"))?;
         let before = (before_number > 0).then_some(before_number);
-        kms.list_key_versions(key, before, limit, |version, is_primary| visit(user, &shown(version, is_primary)) == 0)
+        kms.list_key_versions(key, before, limit, |version, _| visit(user, &shown(version)) == 0)
     })
 }
 
@@ -50,17 +51,99 @@ pub unsafe extern "C" fn kms_describe_key_version(
         let kms = handle(kms)?;
         ptr::check_struct(out, "out")?;
         let key = ptr::text(key, "key")?;
-        let (version, is_primary) = kms.describe_key_version(key, ptr::text(version_id, "version_id")?)?;
-        ptr::write_struct(out, "out", &shown(&version, is_primary))
+        let version = kms.describe_key_version(key, ptr::text(version_id, "version_id")?)?;
+        ptr::write_struct(out, "out", &shown(&version))
     })
 }
 
-fn shown(version: &Version, is_primary: bool) -> kms_key_version {
+/// kms_disable_key_version makes a version that is not the primary refuse decryption, with KMS_KEY_VERSION_DISABLED, until
+/// kms_enable_key_version. This is the reversible trial before a deletion. Other processes see it on their next call.
+/// Disabling a Disabled version is KMS_OK.
+///
+/// Fails with KMS_STATE_MODIFIED_FAILED for the primary and while a deletion is pending, KMS_KEY_VERSION_DESTROYED,
+/// KMS_UNSUPPORTED_OPERATION for imported material and service-managed keys, KMS_REJECTED_PENDING_DELETION while the
+/// deletion of the key is pending, KMS_KEY_VERSION_NOT_FOUND.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_disable_key_version(
+    kms: *const kms_t,
+    key_id: *const c_char,
+    version_id: *const c_char,
+) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe {
+        let (key_id, version_id) = (ptr::text(key_id, "key_id")?, ptr::text(version_id, "version_id")?);
+        handle(kms)?.disable_key_version(key_id, version_id)
+    })
+}
+
+/// kms_enable_key_version makes a Disabled version decrypt again. Enabling an Enabled version is KMS_OK.
+///
+/// Fails as kms_disable_key_version does.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_enable_key_version(
+    kms: *const kms_t,
+    key_id: *const c_char,
+    version_id: *const c_char,
+) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe {
+        let (key_id, version_id) = (ptr::text(key_id, "key_id")?, ptr::text(version_id, "version_id")?);
+        handle(kms)?.enable_key_version(key_id, version_id)
+    })
+}
+
+/// kms_schedule_key_version_deletion starts the waiting period of 7 to 366 days after which a Disabled version is destroyed.
+/// Until then it refuses decryption with KMS_KEY_VERSION_DISABLED, and kms_cancel_key_version_deletion cancels.
+///
+/// The period is counted as in kms_schedule_key_deletion. After it, what the version encrypted can't be decrypted any more
+/// (KMS_KEY_VERSION_DESTROYED): move it with kms_reencrypt first. The version's id and number remain in lists. Fails with
+/// KMS_STATE_MODIFIED_FAILED unless the version is Disabled, KMS_DELETION_PROTECTED, and as kms_disable_key_version does.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_schedule_key_version_deletion(
+    kms: *const kms_t,
+    key_id: *const c_char,
+    version_id: *const c_char,
+    waiting_period_days: i32,
+) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe {
+        let (key_id, version_id) = (ptr::text(key_id, "key_id")?, ptr::text(version_id, "version_id")?);
+        handle(kms)?.schedule_key_version_deletion(key_id, version_id, waiting_period_days)
+    })
+}
+
+/// kms_cancel_key_version_deletion cancels the pending deletion of a version, which becomes Disabled.
+///
+/// Fails with KMS_STATE_MODIFIED_FAILED unless the deletion is pending, and as kms_disable_key_version does.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_cancel_key_version_deletion(
+    kms: *const kms_t,
+    key_id: *const c_char,
+    version_id: *const c_char,
+) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe {
+        let (key_id, version_id) = (ptr::text(key_id, "key_id")?, ptr::text(version_id, "version_id")?);
+        handle(kms)?.cancel_key_version_deletion(key_id, version_id)
+    })
+}
+
+fn shown(version: &KeyVersion) -> kms_key_version {
+    let ms = |date: Option<Time>| date.map_or(0, Time::millis);
     kms_key_version {
         struct_size: size_of::<kms_key_version>() as u32,
-        is_primary: i32::from(is_primary),
+        is_primary: i32::from(version.is_primary),
         version_id: id_text(version.id),
         number: version.number,
         creation_date_ms: version.created.millis(),
+        state: version.state as i32,
+        reserved: 0,
+        delete_date_ms: ms(version.delete_date),
+        last_encrypt_date_ms: ms(version.last_encrypt_date),
+        last_decrypt_date_ms: ms(version.last_decrypt_date),
     }
 }

@@ -5,6 +5,7 @@ use super::name::{alias_not_found, not_found};
 use super::pages::{PAGE, Page, paged};
 use super::{Changed, Core, Keystore};
 use crate::domain::id::KeyId;
+use crate::domain::log::ChangeAction;
 use crate::domain::state::{self, Operation};
 use crate::domain::{alias, arn};
 use crate::error::{Error, Result, Status, shown};
@@ -27,19 +28,8 @@ impl Keystore {
     /// # Ok::<(), kms::Error>(())
     /// ```
     pub fn create_alias<'k>(&self, key_id: impl Into<KeyRef<'k>>, alias: &str) -> Result<()> {
-        let alias = arn::alias(alias);
-        alias::check_users(alias)?;
-        let core = self.core()?;
-        let id = Core::id_only(key_id.into().as_str())?;
-        core.change_key(&id, |change, stored, now| {
-            if change.alias(alias)?.is_some() {
-                return Err(already_exists(alias));
-            }
-            state::check(stored.key.state_at(now.wall), Operation::CreateAlias)?;
-            change.put_alias(alias, &stored)?;
-            Ok(Changed::none(()))
-        })?;
-        Ok(())
+        let key_id = key_id.into();
+        self.manage(ChangeAction::CreateAlias, Some(key_id.as_str()), |core| core.create_alias(key_id.as_str(), alias))
     }
 
     /// Move an alias to another key. Blobs of the former key still decrypt under it.
@@ -60,19 +50,8 @@ impl Keystore {
     /// # Ok::<(), kms::Error>(())
     /// ```
     pub fn update_alias<'k>(&self, key_id: impl Into<KeyRef<'k>>, alias: &str) -> Result<()> {
-        let alias = arn::alias(alias);
-        alias::check_users(alias)?;
-        let core = self.core()?;
-        let id = Core::id_only(key_id.into().as_str())?;
-        core.change_key(&id, |change, stored, now| {
-            let old = change.alias(alias)?.ok_or_else(|| alias_not_found(alias))?;
-            state::check(stored.key.state_at(now.wall), Operation::UpdateAlias)?;
-            if old.key.id != id {
-                change.put_alias(alias, &stored)?;
-            }
-            Ok(Changed::none(()))
-        })?;
-        Ok(())
+        let key_id = key_id.into();
+        self.manage(ChangeAction::UpdateAlias, Some(key_id.as_str()), |core| core.update_alias(key_id.as_str(), alias))
     }
 
     /// Delete an alias. Its key does not change.
@@ -90,14 +69,7 @@ impl Keystore {
     /// # Ok::<(), kms::Error>(())
     /// ```
     pub fn delete_alias(&self, alias: &str) -> Result<()> {
-        let alias = arn::alias(alias);
-        alias::check_users(alias)?;
-        self.core()?.change(|change, _| {
-            change.alias(alias)?.ok_or_else(|| alias_not_found(alias))?;
-            change.delete_alias(alias)?;
-            Ok(Changed::none(()))
-        })?;
-        Ok(())
+        self.manage(ChangeAction::DeleteAlias, Some(alias), |core| core.delete_alias(alias))
     }
 
     /// Iterate over all aliases and their keys, in the order of names.
@@ -190,6 +162,50 @@ impl Keystore {
                 _ => return Ok(()),
             }
         }
+    }
+}
+
+impl Core {
+    fn create_alias(&self, key_id: &str, alias: &str) -> Result<()> {
+        let alias = arn::alias(alias);
+        alias::check_users(alias)?;
+        let id = Self::id_only(key_id)?;
+        self.change_key(ChangeAction::CreateAlias, &id, |change, stored, now| {
+            if change.alias(alias)?.is_some() {
+                return Err(already_exists(alias));
+            }
+            state::check(stored.key.state_at(now.wall), Operation::CreateAlias)?;
+            change.put_alias(alias, &stored)?;
+            Ok(Changed::none(()))
+        })?;
+        Ok(())
+    }
+
+    fn update_alias(&self, key_id: &str, alias: &str) -> Result<()> {
+        let alias = arn::alias(alias);
+        alias::check_users(alias)?;
+        let id = Self::id_only(key_id)?;
+        self.change_key(ChangeAction::UpdateAlias, &id, |change, stored, now| {
+            let old = change.alias(alias)?.ok_or_else(|| alias_not_found(alias))?;
+            state::check(stored.key.state_at(now.wall), Operation::UpdateAlias)?;
+            if old.key.id != id {
+                change.put_alias(alias, &stored)?;
+            }
+            Ok(Changed::none(()))
+        })?;
+        Ok(())
+    }
+
+    fn delete_alias(&self, alias: &str) -> Result<()> {
+        let alias = arn::alias(alias);
+        alias::check_users(alias)?;
+        self.change(ChangeAction::DeleteAlias, |change, _| {
+            let key = change.alias(alias)?.ok_or_else(|| alias_not_found(alias))?;
+            change.log_key(&key.key.id);
+            change.delete_alias(alias)?;
+            Ok(Changed::none(()))
+        })?;
+        Ok(())
     }
 }
 

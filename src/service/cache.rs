@@ -9,9 +9,10 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::Arc;
 
+use super::uses::SeenUses;
 use crate::domain::id::{KeyId, VersionId};
 use crate::domain::key::Key;
-use crate::domain::version::Version;
+use crate::domain::version::{Version, VersionRecords};
 use crate::error::Result;
 use crate::store::{Commit, Store, Stored, View};
 use crate::sys::fault;
@@ -79,6 +80,7 @@ impl Changes for View<'_> {
 #[derive(Debug)]
 pub struct CachedKey {
     pub key: Key,
+    pub records: VersionRecords,
     revision: i64,
     /// Whether it is in the cache, which then replaces it when the key changes.
     current: AtomicBool,
@@ -90,6 +92,7 @@ pub struct Material {
     pub key: KeyId,
     pub version: Version,
     pub secret: Secret,
+    pub seen: SeenUses,
 }
 
 #[derive(Debug)]
@@ -231,6 +234,9 @@ impl Cache {
                 if stored.key.imported.is_some_and(|imported| !imported.present) {
                     entries.materials.map.retain(|_, m| m.key != stored.key.id);
                 }
+                for version in stored.records.tombstones() {
+                    entries.materials.map.remove(&version.id);
+                }
             }
             for id in gone {
                 entries.keys.remove(id);
@@ -320,7 +326,8 @@ impl Cache {
 
 impl CachedKey {
     fn new(stored: &Stored) -> Self {
-        Self { key: stored.key.clone(), revision: stored.revision, current: AtomicBool::new(false) }
+        let (key, records) = (stored.key.clone(), stored.records.clone());
+        Self { key, records, revision: stored.revision, current: AtomicBool::new(false) }
     }
 
     /// Whether this is still what the cache says of the key; asked once the cache covers what was announced.

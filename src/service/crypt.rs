@@ -10,7 +10,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::cache::{CachedKey, Material};
 use super::key_ref::KeyRef;
-use super::name::{check_not_empty, is_alias};
+use super::name::{check_not_empty, is_alias, of_version};
 use super::target::{CallerMemory, OpenTarget, SealTarget, VecOpen, VecSeal, no_room};
 use super::thread::{Open, SMALL, Seal, ThreadState, lost, shared};
 use super::{Core, Keystore};
@@ -23,6 +23,7 @@ use crate::domain::key::Key;
 use crate::domain::limits::check_plaintext_len;
 use crate::domain::rotation::RotationStatus;
 use crate::domain::state::Operation;
+use crate::domain::version::VersionUse;
 use crate::error::{Error, Result, Status};
 use crate::store::Standing;
 use crate::sys::shield::Shield;
@@ -255,8 +256,10 @@ impl Keystore {
     /// Whether a version that a header names, which must exist, is the primary of its key.
     pub(super) fn check_version(&self, key: &KeyId, version: &VersionId) -> Result<bool> {
         let core = self.core()?;
-        let is_primary = core.key(key)?.key.primary.is_some_and(|primary| primary.id == *version);
-        if !is_primary {
+        let found = core.key(key)?;
+        let is_primary = found.key.primary.is_some_and(|primary| primary.id == *version);
+        // A destroyed version is known by its tombstone.
+        if !is_primary && found.records.tombstone(version).is_none() {
             core.material(key, version)?;
         }
         Ok(is_primary)
@@ -342,8 +345,13 @@ impl Core {
             self.usable(&found.key, Operation::Cryptography)?;
             return Ok((found, self.material(key, version)?));
         }
+        if let Some(gone) = found.records.tombstone(version) {
+            self.usable(&found.key, Operation::Cryptography)?;
+            found.records.check_use(&gone).map_err(|error| of_version(error, key, version))?;
+        }
         let material = self.material(key, version)?;
         self.usable(&found.key, Operation::Cryptography)?;
+        found.records.check_use(&material.version).map_err(|error| of_version(error, key, version))?;
         Ok((found, material))
     }
 
@@ -421,6 +429,7 @@ impl Core {
             && !is_alias(name)
         {
             seal.stamp = stamp;
+            self.note_use(&seal.material, VersionUse::Encrypt);
             return Ok(at);
         }
         let prepared = self.find_seal(mine, name);
@@ -446,9 +455,11 @@ impl Core {
             && seal.key.key.id == id
         {
             (seal.key, seal.stamp, seal.asks_clock) = (key, stamp, asks_clock);
+            self.note_use(&seal.material, VersionUse::Encrypt);
             return Ok(at);
         }
         let material = self.material(&id, &primary.id)?;
+        self.note_use(&material, VersionUse::Encrypt);
         let header =
             Header { algorithm: Algorithm::Xaes256Gcm, context_type: ContextType::None, key: id, version: primary.id }
                 .encode();
@@ -580,6 +591,7 @@ impl Core {
             && open.key.is_current()
         {
             open.stamp = stamp;
+            self.note_use(&open.material, VersionUse::Decrypt);
             return Ok(at);
         }
         let (key, material) = match self.usable_version(&id, name) {
@@ -590,6 +602,7 @@ impl Core {
             }
         };
         let asks_clock = key.key.imported.is_some();
+        self.note_use(&material, VersionUse::Decrypt);
         if let Some(at) = mine.opens.find(name)
             && let Some(open) = mine.opens.get(at)
             && open.material.key == id

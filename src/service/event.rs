@@ -30,6 +30,10 @@ pub enum EventKind {
     MaterialExpired = 8,
     /// The keystore's file was replaced or removed, or overwritten with another history of the keystore.
     KeystoreReplaced = 9,
+    /// The waiting period of a key version is over. The version is destroyed when that is confirmed in an hour.
+    VersionDeletionDue = 10,
+    /// A key version was destroyed by a deletion of its own.
+    VersionDestroyed = 11,
     /// A due rotation waits until a recorded backup has the newest version of the key. Reported once for each key of a handle.
     RotationWaitsForBackup = 13,
     /// A key rotated although no recorded backup has its former version: it had waited as long as
@@ -47,11 +51,11 @@ pub struct Event {
     pub status: Option<Status>,
     /// The key, for events about one key.
     pub key: Option<KeyId>,
-    /// The new version, for a rotation.
+    /// The new version, for a rotation; the version, for events about one version.
     pub version: Option<VersionId>,
     /// When it happened, by the clock of the keystore.
     pub time: Time,
-    /// How long a destroyed key waited for its destruction, in milliseconds; 0 for other kinds.
+    /// How long a destroyed key or version waited for its destruction, in milliseconds; 0 for other kinds.
     pub waited_ms: i64,
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::open::Options;
 use super::shared::Core;
+use crate::domain::log::ChangeAction;
 use crate::error::Result;
 use crate::sys::fork::PerProcess;
 use crate::sys::waiting;
@@ -46,6 +47,8 @@ pub(super) struct Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.core.stop_ticker();
+        // A short program ends before the first pass. A lock that another process holds is not waited for now.
+        let _ = self.core.record_uses(&|| false);
         if let Some(events) = &self.core.events {
             events.close();
         }
@@ -70,6 +73,21 @@ impl Keystore {
         let core = self.core_even_if_poisoned()?;
         core.check_alive()?;
         Ok(core)
+    }
+
+    /// Carries out a call that may change the keystore; a refusal of it is logged. `key` is what the call was given.
+    pub(super) fn manage<R>(
+        &self,
+        action: ChangeAction,
+        key: Option<&str>,
+        call: impl FnOnce(&Core) -> Result<R>,
+    ) -> Result<R> {
+        let core = self.core()?;
+        let done = call(core);
+        if let Err(error) = &done {
+            core.log_refusal(action, key, error.status());
+        }
+        done
     }
 
     #[inline]

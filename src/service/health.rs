@@ -13,6 +13,7 @@ pub(super) struct Counters {
     pub rotations: AtomicU64,
     pub rotation_failures: AtomicU64,
     pub destroyed: AtomicU64,
+    pub versions_destroyed: AtomicU64,
     /// Whether the rotation thread's last pass failed.
     pub failing: AtomicBool,
     /// Whether the rotation thread died of a panic.
@@ -55,6 +56,8 @@ pub struct Health {
     pub rotation_failures: u64,
     /// Keys that this handle destroyed since it was opened.
     pub keys_destroyed: u64,
+    /// Key versions that this handle destroyed since it was opened, without those of destroyed keys.
+    pub versions_destroyed: u64,
     /// Events that were dropped because the handler was too slow.
     pub events_dropped: u64,
     /// Keys in the cache.
@@ -98,6 +101,7 @@ impl Keystore {
             rotations: counters.rotations.load(Ordering::Relaxed),
             rotation_failures: counters.rotation_failures.load(Ordering::Relaxed),
             keys_destroyed: counters.destroyed.load(Ordering::Relaxed),
+            versions_destroyed: counters.versions_destroyed.load(Ordering::Relaxed),
             keys_cached: core.cache.len()? as u64,
             generation: core.cache.generation().cast_unsigned(),
         })

@@ -1,7 +1,7 @@
 //! Importing key material (BYOK): parameters, import, expiry, deletion.
 
+use super::due::without_material;
 use super::key_ref::KeyRef;
-use super::rotation::without_material;
 use super::{Changed, Core, Keystore};
 use crate::crypto::import::{TOKEN, Token, material_digest};
 use crate::crypto::openssl;
@@ -9,10 +9,11 @@ use crate::crypto::row::RowCipher;
 use crate::domain::deadline::Deadline;
 use crate::domain::id::{KeyId, VersionId};
 use crate::domain::key::{Key, Origin};
+use crate::domain::log::ChangeAction;
 use crate::domain::material::Imported;
 use crate::domain::state::{self, Operation};
 use crate::domain::time::Time;
-use crate::error::{Result, Status};
+use crate::error::{Error, Result, Status};
 use crate::sys::{random, stack};
 
 use crate::crypto::openssl::rsa::{NOT_UNWRAPPED, Unwrapped};
@@ -115,20 +116,25 @@ impl Keystore {
         token: &[u8],
         expires: Option<Time>,
     ) -> Result<()> {
-        let core = self.core()?;
-        core.check_expiry(expires)?;
-        let id = Core::id_only(key_id.into().as_str())?;
-        core.store.check_writable()?;
-        let found = core.key(&id)?;
-        importable(&found.key)?;
-        state::check(found.key.state_at(core.clock.wall()), Operation::ImportKeyMaterial)?;
-        stack::with_stack_wiped(|| {
-            let token = Token::open(&mut core.token_cipher()?, token)?;
-            token.check(&id, core.clock.wall())?;
-            // Unwrapped under the write lock, when all else is checked, and with the same answer for each fault: what the
-            // padding hid must not show in which step refused it.
-            core.import(&id, expires, NOT_UNWRAPPED, || token.unwrap(wrapped))
-        })
+        let key_id = key_id.into();
+        let action = ChangeAction::ImportKeyMaterial;
+        let is_right = self.manage(action, Some(key_id.as_str()), |core| {
+            core.check_expiry(expires)?;
+            let id = Core::id_only(key_id.as_str())?;
+            core.store.check_writable()?;
+            let found = core.key(&id)?;
+            importable(&found.key)?;
+            state::check(found.key.state_at(core.clock.wall()), Operation::ImportKeyMaterial)?;
+            stack::with_stack_wiped(|| {
+                let token = Token::open(&mut core.token_cipher()?, token)?;
+                token.check(&id, core.clock.wall())?;
+                // Unwrapped under the write lock, when all else is checked, and with the same answer for each fault: what
+                // the padding hid must not show in which step refused it.
+                core.import(action, &id, expires, NOT_UNWRAPPED, || token.unwrap(wrapped))
+            })
+        })?;
+        // Outside of `manage`: the transaction that undid the import has the log's entry already.
+        if is_right { Ok(()) } else { Err(invalid(NOT_UNWRAPPED)) }
     }
 
     /// Import 32 bytes of key material that this process has in plaintext. Otherwise as
@@ -152,11 +158,15 @@ impl Keystore {
         material: &[u8],
         expires: Option<Time>,
     ) -> Result<()> {
-        let core = self.core()?;
-        core.check_expiry(expires)?;
-        let id = Core::id_only(key_id.into().as_str())?;
+        let key_id = key_id.into();
+        let action = ChangeAction::ImportRawKeyMaterial;
         let other = "the key had another material; import the identical one, or create another EXTERNAL key";
-        stack::with_stack_wiped(|| core.import(&id, expires, other, || Unwrapped::of_key(material)))
+        self.manage(action, Some(key_id.as_str()), |core| {
+            core.check_expiry(expires)?;
+            let id = Core::id_only(key_id.as_str())?;
+            stack::with_stack_wiped(|| core.import(action, &id, expires, other, || Unwrapped::of_key(material)))
+        })?;
+        Ok(())
     }
 
     /// Erase imported key material at once. The key becomes PendingImport, and accepts only the same material again.
@@ -176,19 +186,10 @@ impl Keystore {
     /// # Ok::<(), kms::Error>(())
     /// ```
     pub fn delete_key_material<'k>(&self, key_id: impl Into<KeyRef<'k>>) -> Result<()> {
-        let core = self.core()?;
-        let id = Core::id_only(key_id.into().as_str())?;
-        core.change_key(&id, |change, mut stored, now| {
-            importable(&stored.key)?;
-            state::check(stored.key.state_at(now.wall), Operation::DeleteKeyMaterial)?;
-            if stored.key.imported.is_none_or(|imported| !imported.present) {
-                return Ok(Changed::none(()));
-            }
-            change.erase_material(&mut stored)?;
-            let stored = change.update(without_material(stored)?)?;
-            Ok(Changed::one((), stored))
-        })?;
-        Ok(())
+        let key_id = key_id.into();
+        self.manage(ChangeAction::DeleteKeyMaterial, Some(key_id.as_str()), |core| {
+            core.delete_material(key_id.as_str())
+        })
     }
 }
 
@@ -199,6 +200,10 @@ fn importable(key: &Key) -> Result<()> {
     Err(Status::UnsupportedOrigin
         .error("the key is not of origin EXTERNAL; create one that is to import material")
         .of_key(&key.id))
+}
+
+fn invalid(text: &'static str) -> Error {
+    Status::InvalidKeyMaterial.error(text)
 }
 
 impl Core {
@@ -225,15 +230,15 @@ impl Core {
     /// that is away, then answers as for material that is right.
     fn import(
         &self,
+        action: ChangeAction,
         id: &KeyId,
         expires: Option<Time>,
         other: &'static str,
         material: impl FnOnce() -> Result<Unwrapped>,
-    ) -> Result<()> {
-        let invalid = |text: &'static str| Status::InvalidKeyMaterial.error(text);
+    ) -> Result<bool> {
         let digest_key = self.store.subkey("libkms import digest")?;
         let version = VersionId::from_random(random::array()?);
-        let done = self.change_key(id, |change, mut stored, now| {
+        let done = self.change_key(action, id, |change, mut stored, now| {
             importable(&stored.key)?;
             let state = state::after(stored.key.state_at(now.wall), Operation::ImportKeyMaterial, true)?;
             let found = material()?;
@@ -259,12 +264,28 @@ impl Core {
             let mut stored = change.update(stored)?;
             let right = found.is_right();
             if !right {
+                change.log_refusal(Status::InvalidKeyMaterial);
                 change.erase_material(&mut stored)?;
                 stored.key = before;
                 stored = change.update(stored)?;
             }
             Ok(Changed::one(right, stored))
         })?;
-        if done.value { Ok(()) } else { Err(invalid(NOT_UNWRAPPED)) }
+        Ok(done.value)
+    }
+
+    fn delete_material(&self, key_id: &str) -> Result<()> {
+        let id = Self::id_only(key_id)?;
+        self.change_key(ChangeAction::DeleteKeyMaterial, &id, |change, mut stored, now| {
+            importable(&stored.key)?;
+            state::check(stored.key.state_at(now.wall), Operation::DeleteKeyMaterial)?;
+            if stored.key.imported.is_none_or(|imported| !imported.present) {
+                return Ok(Changed::none(()));
+            }
+            change.erase_material(&mut stored)?;
+            let stored = change.update(without_material(stored)?)?;
+            Ok(Changed::one((), stored))
+        })?;
+        Ok(())
     }
 }

@@ -8,6 +8,7 @@ use crate::domain::deletion::{self, Deletion};
 use crate::domain::id::{KeyId, VersionId};
 use crate::domain::key::{Creator, Key, Origin};
 use crate::domain::limits;
+use crate::domain::log::ChangeAction;
 use crate::domain::rotation::Interval;
 use crate::domain::state::{self, KeyState, Operation};
 use crate::domain::time::Now;
@@ -48,7 +49,8 @@ impl Keystore {
     /// # Ok::<(), kms::Error>(())
     /// ```
     pub fn create_key(&self, request: &CreateKey) -> Result<KeyId> {
-        let made = self.core()?.create_keys(request, 1)?;
+        let made =
+            self.manage(ChangeAction::CreateKey, None, |core| core.create_keys(ChangeAction::CreateKey, request, 1))?;
         made.first().copied().ok_or_else(|| Status::Internal.error("no key was made"))
     }
 
@@ -65,10 +67,12 @@ impl Keystore {
     /// # Ok::<(), kms::Error>(())
     /// ```
     pub fn create_keys(&self, request: &CreateKey, count: usize) -> Result<Vec<KeyId>> {
-        if !limits::KEYS_AT_ONCE.contains(&count) {
-            return Err(Status::InvalidArgument.error(format!("one call creates 1 to 1000 keys, not {count}")));
-        }
-        self.core()?.create_keys(request, count)
+        self.manage(ChangeAction::CreateKeys, None, |core| {
+            if !limits::KEYS_AT_ONCE.contains(&count) {
+                return Err(Status::InvalidArgument.error(format!("one call creates 1 to 1000 keys, not {count}")));
+            }
+            core.create_keys(ChangeAction::CreateKeys, request, count)
+        })
     }
 
     /// Return the description of a key.
@@ -105,10 +109,11 @@ impl Keystore {
     /// # Ok::<(), kms::Error>(())
     /// ```
     pub fn update_key_description<'k>(&self, key_id: impl Into<KeyRef<'k>>, description: &str) -> Result<()> {
-        check_description(description)?;
-        let core = self.core()?;
-        core.edit(key_id.into().as_str(), Operation::UpdateKeyDescription, |key| {
-            description.clone_into(&mut key.description)
+        let key_id = key_id.into();
+        let (action, operation) = (ChangeAction::UpdateKeyDescription, Operation::UpdateKeyDescription);
+        self.manage(action, Some(key_id.as_str()), |core| {
+            check_description(description)?;
+            core.edit(action, key_id.as_str(), operation, |key| description.clone_into(&mut key.description))
         })
     }
 
@@ -129,10 +134,11 @@ impl Keystore {
     /// # Ok::<(), kms::Error>(())
     /// ```
     pub fn set_deletion_protection<'k>(&self, key_id: impl Into<KeyRef<'k>>, protection: Option<&str>) -> Result<()> {
-        check_description(protection.unwrap_or_default())?;
-        let core = self.core()?;
-        core.edit(key_id.into().as_str(), Operation::SetDeletionProtection, |key| {
-            key.protection = protection.map(str::to_owned)
+        let key_id = key_id.into();
+        let (action, operation) = (ChangeAction::SetDeletionProtection, Operation::SetDeletionProtection);
+        self.manage(action, Some(key_id.as_str()), |core| {
+            check_description(protection.unwrap_or_default())?;
+            core.edit(action, key_id.as_str(), operation, |key| key.protection = protection.map(str::to_owned))
         })
     }
 
@@ -151,12 +157,13 @@ impl Keystore {
     /// # Ok::<(), kms::Error>(())
     /// ```
     pub fn create_service_key(&self, name: &str) -> Result<KeyId> {
-        let alias = crate::domain::alias::of_service(name)?;
-        let core = self.core()?;
-        match core.resolve(&alias) {
-            Err(e) if e.status() == Status::AliasNotFound => core.create_service_key(&alias),
-            found => found,
-        }
+        self.manage(ChangeAction::CreateServiceKey, None, |core| {
+            let alias = crate::domain::alias::of_service(name)?;
+            match core.resolve(&alias) {
+                Err(e) if e.status() == Status::AliasNotFound => core.create_service_key(&alias),
+                found => found,
+            }
+        })
     }
 
     /// Iterate over all keys in the order of their ids.
@@ -232,7 +239,10 @@ impl Keystore {
     /// # Ok::<(), kms::Error>(())
     /// ```
     pub fn enable_key<'k>(&self, key_id: impl Into<KeyRef<'k>>) -> Result<()> {
-        self.core()?.transition(key_id.into().as_str(), Operation::EnableKey, |_, _| Ok(()))
+        let key_id = key_id.into();
+        self.manage(ChangeAction::EnableKey, Some(key_id.as_str()), |core| {
+            core.transition(ChangeAction::EnableKey, key_id.as_str(), Operation::EnableKey, |_, _| Ok(()))
+        })
     }
 
     /// Disable an Enabled key: it neither encrypts nor decrypts until it is enabled again. Other processes see it on
@@ -252,7 +262,10 @@ impl Keystore {
     /// # Ok::<(), kms::Error>(())
     /// ```
     pub fn disable_key<'k>(&self, key_id: impl Into<KeyRef<'k>>) -> Result<()> {
-        self.core()?.transition(key_id.into().as_str(), Operation::DisableKey, |_, _| Ok(()))
+        let key_id = key_id.into();
+        self.manage(ChangeAction::DisableKey, Some(key_id.as_str()), |core| {
+            core.transition(ChangeAction::DisableKey, key_id.as_str(), Operation::DisableKey, |_, _| Ok(()))
+        })
     }
 
     /// Start the waiting period of 7 to 366 days after which a key is destroyed. Until then, the deletion can be
@@ -275,9 +288,9 @@ impl Keystore {
     /// # Ok::<(), kms::Error>(())
     /// ```
     pub fn schedule_key_deletion<'k>(&self, key_id: impl Into<KeyRef<'k>>, days: i32) -> Result<()> {
-        let core = self.core()?;
-        deletion::check_days(days)?;
-        core.transition(key_id.into().as_str(), Operation::ScheduleKeyDeletion, |key, now| {
+        let key_id = key_id.into();
+        let (action, operation) = (ChangeAction::ScheduleKeyDeletion, Operation::ScheduleKeyDeletion);
+        let schedule = |key: &mut Key, now: &Now| {
             if key.creator == Creator::Service {
                 return Err(Status::UnsupportedOperation
                     .error("the key is service-managed and can't be deleted; disable it instead"));
@@ -289,6 +302,10 @@ impl Keystore {
             }
             key.deletion = Some(Deletion::schedule(now, days)?);
             Ok(())
+        };
+        self.manage(action, Some(key_id.as_str()), |core| {
+            deletion::check_days(days)?;
+            core.transition(action, key_id.as_str(), operation, schedule)
         })
     }
 
@@ -308,15 +325,19 @@ impl Keystore {
     /// # Ok::<(), kms::Error>(())
     /// ```
     pub fn cancel_key_deletion<'k>(&self, key_id: impl Into<KeyRef<'k>>) -> Result<()> {
-        self.core()?.transition(key_id.into().as_str(), Operation::CancelKeyDeletion, |key, _| {
-            key.deletion = None;
-            Ok(())
+        let key_id = key_id.into();
+        let (action, operation) = (ChangeAction::CancelKeyDeletion, Operation::CancelKeyDeletion);
+        self.manage(action, Some(key_id.as_str()), |core| {
+            core.transition(action, key_id.as_str(), operation, |key, _| {
+                key.deletion = None;
+                Ok(())
+            })
         })
     }
 }
 
 impl Core {
-    fn create_keys(&self, request: &CreateKey, count: usize) -> Result<Vec<KeyId>> {
+    fn create_keys(&self, action: ChangeAction, request: &CreateKey, count: usize) -> Result<Vec<KeyId>> {
         check_description(&request.description)?;
         let origin = request.origin.unwrap_or(Origin::Kms);
         if origin == Origin::External && request.rotate_every.is_some() {
@@ -325,7 +346,7 @@ impl Core {
         }
         let now = self.clock.wall();
         memory::headroom_of(memory::TRANSACTION + count * (2 * request.description.len() + KEY_BYTES))?;
-        let done = self.change(|change, _| {
+        let done = self.change(action, |change, _| {
             let mut changed = Changed::none(Vec::with_capacity(count));
             for id in new_ids(count)? {
                 let key = Key::new(id, origin, request.description.clone(), request.rotate_every, now);
@@ -341,7 +362,7 @@ impl Core {
         let id = KeyId::from_random(random::array()?);
         let mut key = Key::new(id, Origin::Kms, String::new(), None, self.clock.wall());
         key.creator = Creator::Service;
-        let made = self.change(|change, _| {
+        let made = self.change(ChangeAction::CreateServiceKey, |change, _| {
             // Another process may have been faster.
             if let Some(found) = change.alias(alias)? {
                 return Ok(Changed::none(found.key.id));
@@ -354,9 +375,15 @@ impl Core {
     }
 
     /// Changes metadata that has nothing to do with states or dates.
-    fn edit(&self, key_id: &str, operation: Operation, edit: impl FnOnce(&mut Key)) -> Result<()> {
+    fn edit(
+        &self,
+        action: ChangeAction,
+        key_id: &str,
+        operation: Operation,
+        edit: impl FnOnce(&mut Key),
+    ) -> Result<()> {
         let id = Self::id_only(key_id)?;
-        self.change_key(&id, |change, mut stored, now| {
+        self.change_key(action, &id, |change, mut stored, now| {
             state::check(stored.key.state_at(now.wall), operation)?;
             let before = stored.key.clone();
             edit(&mut stored.key);
@@ -382,12 +409,13 @@ impl Core {
     /// Changes a key's state; a rotation found overdue in an Enabled key belongs to the same transaction.
     fn transition(
         &self,
+        action: ChangeAction,
         key_id: &str,
         operation: Operation,
         also: impl FnOnce(&mut Key, &Now) -> Result<()>,
     ) -> Result<()> {
         let id = Self::id_only(key_id)?;
-        let done = self.change_key(&id, |change, mut stored, now| {
+        let done = self.change_key(action, &id, |change, mut stored, now| {
             let old = stored.key.state_at(now.wall);
             let next = state::after(old, operation, stored.key.holds_material())?;
             if next == old {

@@ -1,11 +1,11 @@
 //! The use cases: what a program can ask of a keystore.
 //!
 //! * `handle`: an open keystore. `shared`: its state, and how calls read and change the store. `open`: options, opening.
-//! * `key`, `version`, `rotation`, `crypt`, `data_key`, `import`, `alias`, `tag`, `root`, `backup`: the operations.
+//! * `key`, `version`, `rotation`, `due`, `crypt`, `data_key`, `import`, `alias`, `tag`, `root`, `backup`, `log`: the operations.
 //! * `file`: files of any size, in constant memory. `stream`: in pieces. `file_reader`: at any place.
 //! * `batch`: many records in one call. `survey`: count blobs by version. `pages`: lists as iterators.
 //! * `key_ref`, `name`: how arguments name keys. `target`: where the results of calls go.
-//! * `cache`: keys in memory. `thread`: what each thread keeps for the hot path, in `slots`. `ticker`: the rotation thread.
+//! * `cache`: keys in memory. `thread`: what each thread keeps for the hot path, in `slots`. `ticker`: the rotation thread. `uses`: last-used dates.
 //! * `call`: every operation by action name and JSON. `event`, `delivery`, `health`, `verify`: the condition of a keystore.
 
 mod alias;
@@ -16,6 +16,7 @@ mod call;
 mod crypt;
 mod data_key;
 mod delivery;
+mod due;
 mod event;
 mod file;
 mod file_reader;
@@ -24,6 +25,7 @@ mod health;
 mod import;
 mod key;
 mod key_ref;
+mod log;
 mod name;
 mod open;
 mod pages;
@@ -37,6 +39,7 @@ mod tag;
 mod target;
 mod thread;
 mod ticker;
+mod uses;
 mod verify;
 mod version;
 
@@ -63,6 +66,7 @@ pub use key::CreateKey;
 #[cfg(feature = "capi")]
 pub(crate) use key::description_of;
 pub use key_ref::KeyRef;
+pub use log::ListChanges;
 pub use open::Options;
 #[cfg(feature = "capi")]
 pub(crate) use open::passphrase_of;
@@ -71,3 +75,4 @@ pub use stream::{DecryptReader, DecryptStream, EncryptStream, EncryptWriter};
 pub use survey::{Survey, SurveyCount, Unreadable};
 #[cfg(feature = "capi")]
 pub(crate) use target::{OpenTarget, SealTarget};
+pub use version::KeyVersion;

@@ -74,6 +74,15 @@ pub(super) fn version_not_found(id: &KeyId, version: &VersionId) -> Error {
     Status::KeyVersionNotFound.error(format!("key {id} has no version {version}; list the key's versions"))
 }
 
+/// The error of a rule that knew only of "the version".
+#[cold]
+pub(super) fn of_version(error: Error, id: &KeyId, version: &VersionId) -> Error {
+    match error.text().strip_prefix("the version ") {
+        Some(rest) => Error::new(error.status(), format!("version {version} of key {id} {rest}")),
+        None => error,
+    }
+}
+
 #[cold]
 pub(super) fn missing_version(id: &KeyId) -> Error {
     Status::KeystoreCorrupt.error(format!("a version of key {id} is gone from the keystore; restore it from a backup"))

@@ -12,12 +12,12 @@ use super::delivery::Delivery;
 use super::event::{Event, EventHandler};
 use super::{Core, Inner, Keystore};
 use crate::clock::{Clock, SystemClock};
-use crate::domain::limits;
+use crate::domain::{limits, log};
 use crate::error::{Error, Result, Status};
-use crate::store::{ALL_ZEROS, Anchor, AnchorStore, Location, Root, RootWrapper, Settings, Store};
+use crate::store::{ALL_ZEROS, ActorName, Anchor, AnchorStore, Location, Root, RootWrapper, Settings, Store};
 use crate::sys::fork::PerProcess;
 use crate::sys::secret::{Arena, KEY_LEN};
-use crate::sys::{memory, stack, waiting};
+use crate::sys::{memory, process, stack, waiting};
 
 /// The options of [`Keystore::open`]. Exactly one root key must be set.
 ///
@@ -41,6 +41,7 @@ pub struct Options {
     clock: Arc<dyn Clock>,
     events: Option<EventHandler>,
     anchor: Option<Anchor>,
+    actor: Option<String>,
     backup_wait: Duration,
 }
 
@@ -54,6 +55,7 @@ impl fmt::Debug for Options {
             .field("busy_timeout", &self.busy_timeout)
             .field("cache_keys", &self.cache_keys)
             .field("anchor", &self.anchor)
+            .field("actor", &self.actor)
             .field("backup_wait", &self.backup_wait)
             .finish_non_exhaustive()
     }
@@ -72,6 +74,7 @@ impl Default for Options {
             clock: Arc::new(SystemClock),
             events: None,
             anchor: None,
+            actor: None,
             backup_wait: Duration::ZERO,
         }
     }
@@ -201,6 +204,16 @@ impl Options {
         self
     }
 
+    /// Set a label for the change log, which names it with each change that the handle makes: a user, a job or a request.
+    /// At most 255 bytes of printable text, stored in the clear. Default: none.
+    pub fn actor(mut self, label: &str) -> Self {
+        match log::check_label(label) {
+            Ok(()) => self.actor = Some(label.to_owned()),
+            Err(error) => self.invalid = Some(error),
+        }
+        self
+    }
+
     /// Let a due rotation wait, at most `longest`, until a recorded backup has the newest version of the key. So a lost
     /// disk costs at most what was encrypted under one version of each key. After `longest` the key rotates all the
     /// same, with the event [`EventKind::RotatedWithoutBackup`](super::EventKind). Zero, the default: no wait;
@@ -289,6 +302,7 @@ impl Keystore {
             anchor: options.anchor.clone(),
             opened_ms: options.clock.wall().millis(),
             given: None,
+            actor: ActorName { program: process::program(log::ACTOR_BYTES), label: options.actor.clone() },
         };
         let arena = Arena::new();
         let place = settings.location.clone();
@@ -326,7 +340,9 @@ impl Inner {
 
 impl Core {
     fn new(store: Store, arena: Arc<Arena>, options: &Options, has_thread: bool, me: Weak<Self>) -> Self {
+        let today = (!store.is_read_only()).then(|| options.clock.wall());
         Self {
+            uses: super::uses::Uses::new(today),
             cache: super::cache::Cache::new(options.cache_keys),
             store,
             arena,

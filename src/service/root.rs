@@ -2,6 +2,7 @@
 
 use super::{Keystore, Options};
 use crate::domain::id::SlotId;
+use crate::domain::log::ChangeAction;
 use crate::error::{Result, Status, shown};
 use crate::store::{NewSlot, RootSlot};
 use crate::sys::stack;
@@ -25,15 +26,16 @@ impl Keystore {
     /// # Ok::<(), kms::Error>(())
     /// ```
     pub fn change_root(&self, new: &Options) -> Result<()> {
-        let core = self.core()?;
-        stack::with_stack_wiped(|| {
-            let slot = NewSlot { created: core.clock.wall(), label: None, make_key_file: new.creates() };
-            core.store.change_root(
-                new.root()?,
-                slot,
-                |commit| core.cache.publish(commit, &[], &[], &[]),
-                |before| core.cache.announced(before),
-            )
+        self.manage(ChangeAction::ChangeRoot, None, |core| {
+            stack::with_stack_wiped(|| {
+                let slot = NewSlot { now: core.clock.now(), label: None, make_key_file: new.creates() };
+                core.store.change_root(
+                    new.root()?,
+                    slot,
+                    |commit| core.cache.publish(commit, &[], &[], &[]),
+                    |before| core.cache.announced(before),
+                )
+            })
         })
     }
 
@@ -56,15 +58,16 @@ impl Keystore {
     /// # Ok::<(), kms::Error>(())
     /// ```
     pub fn add_root_slot(&self, new: &Options, label: Option<&str>) -> Result<SlotId> {
-        let core = self.core()?;
-        stack::with_stack_wiped(|| {
-            let slot = NewSlot { created: core.clock.wall(), label, make_key_file: new.creates() };
-            core.store.add_root_slot(
-                new.root()?,
-                slot,
-                |commit| core.cache.publish(commit, &[], &[], &[]),
-                |before| core.cache.announced(before),
-            )
+        self.manage(ChangeAction::AddRootSlot, None, |core| {
+            stack::with_stack_wiped(|| {
+                let slot = NewSlot { now: core.clock.now(), label, make_key_file: new.creates() };
+                core.store.add_root_slot(
+                    new.root()?,
+                    slot,
+                    |commit| core.cache.publish(commit, &[], &[], &[]),
+                    |before| core.cache.announced(before),
+                )
+            })
         })
     }
 
@@ -75,20 +78,22 @@ impl Keystore {
     /// `RootSlotNotFound`; `UnsupportedOperation` for the last slot; `InvalidArgument` for an empty id; and the
     /// [errors of every call](Keystore#errors).
     pub fn remove_root_slot(&self, slot_id: &str) -> Result<()> {
-        let core = self.core()?;
-        if slot_id.is_empty() {
-            return Err(Status::InvalidArgument
-                .error("the id of the root slot is empty; pass one that the list of root slots has"));
-        }
-        let id = SlotId::parse(slot_id).ok_or_else(|| {
-            Status::RootSlotNotFound
-                .error(format!("no root slot {}, which is not a UUID; list the root slots", shown(slot_id)))
-        })?;
-        core.store.remove_root_slot(
-            &id,
-            |commit| core.cache.publish(commit, &[], &[], &[]),
-            |before| core.cache.announced(before),
-        )
+        self.manage(ChangeAction::RemoveRootSlot, None, |core| {
+            if slot_id.is_empty() {
+                return Err(Status::InvalidArgument
+                    .error("the id of the root slot is empty; pass one that the list of root slots has"));
+            }
+            let id = SlotId::parse(slot_id).ok_or_else(|| {
+                Status::RootSlotNotFound
+                    .error(format!("no root slot {}, which is not a UUID; list the root slots", shown(slot_id)))
+            })?;
+            core.store.remove_root_slot(
+                &id,
+                core.clock.now(),
+                |commit| core.cache.publish(commit, &[], &[], &[]),
+                |before| core.cache.announced(before),
+            )
+        })
     }
 
     /// Return the root slots, at most 8, in the order in which they were added.

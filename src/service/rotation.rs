@@ -8,11 +8,13 @@ use zeroize::Zeroizing;
 
 use super::backup::BackupStatus;
 use super::cache::Material;
+use super::due::{KeyOutcome, is_irreversible, process_due_key};
 use super::event::{Event, EventKind};
 use super::key_ref::KeyRef;
+use super::uses::SeenUses;
 use super::{Changed, Core, Done, Keystore};
-use crate::domain::deadline::DeadlineStatus;
 use crate::domain::id::{KeyId, VersionId};
+use crate::domain::log::ChangeAction;
 use crate::domain::rotation::{Interval, RotationStatus};
 use crate::domain::state::{self, Operation};
 use crate::domain::time::{Now, Time};
@@ -42,8 +44,19 @@ pub struct TickReport {
     pub rotated: usize,
     /// Keys that were destroyed.
     pub destroyed: usize,
+    /// Key versions that were destroyed by a deletion of their own.
+    pub versions_destroyed: usize,
     /// Keys whose rows cannot be read; [`Keystore::verify`] names them.
     pub damaged: usize,
+}
+
+impl TickReport {
+    fn add(&mut self, other: &Self) {
+        self.rotated += other.rotated;
+        self.destroyed += other.destroyed;
+        self.versions_destroyed += other.versions_destroyed;
+        self.damaged += other.damaged;
+    }
 }
 
 impl Keystore {
@@ -64,16 +77,18 @@ impl Keystore {
     /// # Ok::<(), kms::Error>(())
     /// ```
     pub fn rotate<'k>(&self, key: impl Into<KeyRef<'k>>) -> Result<VersionId> {
-        let core = self.core()?;
-        let id = core.resolve(key.into().as_str())?;
-        let done = core.change_key(&id, |change, stored, now| {
-            rotatable(&stored)?;
-            state::check(stored.key.state_at(now.wall), Operation::CreateKeyVersion)?;
-            let stored = new_version(change, stored, now.wall)?;
-            core.rotated(change, stored, |version| version)
-        })?;
-        core.tell_rotation(id, done.value, done.at);
-        done.value.ok_or_else(|| Status::Internal.error("a rotated key has no primary"))
+        let key = key.into();
+        self.manage(ChangeAction::CreateKeyVersion, Some(key.as_str()), |core| {
+            let id = core.resolve(key.as_str())?;
+            let done = core.change_key(ChangeAction::CreateKeyVersion, &id, |change, stored, now| {
+                rotatable(&stored)?;
+                state::check(stored.key.state_at(now.wall), Operation::CreateKeyVersion)?;
+                let stored = new_version(change, stored, now.wall)?;
+                core.rotated(change, stored, |version| version)
+            })?;
+            core.tell_rotation(id, done.value, done.at);
+            done.value.ok_or_else(|| Status::Internal.error("a rotated key has no primary"))
+        })
     }
 
     /// Set the rotation interval of a key; `None`: turn automatic rotation off. A key that becomes overdue by it
@@ -97,20 +112,22 @@ impl Keystore {
         key_id: impl Into<KeyRef<'k>>,
         rotate_every: Option<Interval>,
     ) -> Result<()> {
-        let core = self.core()?;
-        let id = Core::id_only(key_id.into().as_str())?;
-        let done = core.change_key(&id, |change, mut stored, now| {
-            rotatable(&stored)?;
-            state::check(stored.key.state_at(now.wall), Operation::UpdateRotationPolicy)?;
-            let unchanged = stored.key.policy == rotate_every;
-            stored.key.policy = rotate_every;
-            if unchanged && stored.key.schedule().status(now.wall) == RotationStatus::NotDue {
-                return Ok(Changed::none(None));
-            }
-            core.store_and_rotate(change, stored, now.wall)
-        })?;
-        core.tell_rotation(id, done.value, done.at);
-        Ok(())
+        let key_id = key_id.into();
+        self.manage(ChangeAction::UpdateRotationPolicy, Some(key_id.as_str()), |core| {
+            let id = Core::id_only(key_id.as_str())?;
+            let done = core.change_key(ChangeAction::UpdateRotationPolicy, &id, |change, mut stored, now| {
+                rotatable(&stored)?;
+                state::check(stored.key.state_at(now.wall), Operation::UpdateRotationPolicy)?;
+                let unchanged = stored.key.policy == rotate_every;
+                stored.key.policy = rotate_every;
+                if unchanged && stored.key.schedule().status(now.wall) == RotationStatus::NotDue {
+                    return Ok(Changed::none(None));
+                }
+                core.store_and_rotate(change, stored, now.wall)
+            })?;
+            core.tell_rotation(id, done.value, done.at);
+            Ok(())
+        })
     }
 
     /// Run one pass: rotate all keys that are due, and destroy those whose waiting period is over. The rotation
@@ -127,7 +144,11 @@ impl Keystore {
     /// ```
     pub fn tick(&self) -> Result<TickReport> {
         let core = self.core()?;
-        core.run_due(&core.clock.now(), &|| false)
+        let now = core.clock.now();
+        core.begin_day(now.wall);
+        let done = core.run_due(&now, &|| false)?;
+        core.record_uses(&|| false)?;
+        Ok(done)
     }
 }
 
@@ -139,93 +160,17 @@ fn rotatable(stored: &Stored) -> Result<()> {
         .error("the key has one version for life, as EXTERNAL and service-managed keys do; create another key instead"))
 }
 
-fn new_version(change: &mut Change<'_>, stored: Stored, now: Time) -> Result<Stored> {
+pub(super) fn new_version(change: &mut Change<'_>, stored: Stored, now: Time) -> Result<Stored> {
     let material = Zeroizing::new(random::array::<32>()?);
-    change.rotate(stored, VersionId::from_random(random::array()?), &material, now)
+    let id = VersionId::from_random(random::array()?);
+    change.log_version(&id);
+    change.rotate(stored, id, &material, now)
 }
 
 /// How many rows the next batch looks at, after one of `size` whose work took so long.
 fn next_size(size: usize, took: Duration) -> usize {
     let fitting = size as u128 * BATCH_TIME.as_micros() / took.as_micros().max(1);
     usize::try_from(fitting).unwrap_or(LARGEST_BATCH).clamp(size / 2, size * 2).clamp(SMALLEST_BATCH, LARGEST_BATCH)
-}
-
-/// What a pass changed about one due key.
-enum KeyOutcome {
-    /// With the version that no backup has, although one should.
-    Rotated(Stored, Option<VersionId>),
-    /// The key as it is now, with the events to report.
-    Updated(Stored, Vec<EventKind>),
-    /// With the counted waiting period in milliseconds.
-    Destroyed(KeyId, i64),
-    Nothing,
-}
-
-/// Does what is due for one key, which is read again inside the write transaction.
-fn process_due_key(core: &Core, change: &mut Change<'_>, mut stored: Stored, now: &Now) -> Result<KeyOutcome> {
-    let (mut events, mut changed) = (Vec::new(), false);
-    if let Some(deletion) = &mut stored.key.deletion {
-        match deletion.status(now) {
-            DeadlineStatus::Act => {
-                let waited = deletion.counted_ms(now);
-                Core::destroy(change, &stored)?;
-                return Ok(KeyOutcome::Destroyed(stored.key.id, waited));
-            }
-            DeadlineStatus::Confirmed => {
-                (deletion.confirmation, changed) = (Some(*now), true);
-                events.push(EventKind::DeletionDue);
-            }
-            DeadlineStatus::Refuted => (deletion.confirmation, changed) = (None, true),
-            DeadlineStatus::Wait => {}
-        }
-        if deletion.counts(now) {
-            deletion.count(now);
-            changed = true;
-        }
-    }
-    // A key can have both dates.
-    let expiry = stored.key.imported.as_mut().and_then(|imported| imported.expiry.as_mut());
-    match expiry.map(|expiry| (expiry.status(now), expiry)) {
-        Some((DeadlineStatus::Act, _)) => {
-            change.erase_material(&mut stored)?;
-            stored = without_material(stored)?;
-            events.push(EventKind::MaterialExpired);
-            changed = true;
-        }
-        Some((DeadlineStatus::Confirmed, expiry)) => (expiry.confirmation, changed) = (Some(*now), true),
-        Some((DeadlineStatus::Refuted, expiry)) => (expiry.confirmation, changed) = (None, true),
-        Some((DeadlineStatus::Wait, _)) | None => {}
-    }
-    if changed {
-        return Ok(KeyOutcome::Updated(change.update(stored)?, events));
-    }
-    Ok(match stored.key.schedule().status(now.wall) {
-        RotationStatus::NotDue => KeyOutcome::Nothing,
-        RotationStatus::Due => match core.backup_status(&stored.key, now.wall) {
-            BackupStatus::Wait => KeyOutcome::Nothing,
-            status => {
-                let lacking = stored.key.primary.filter(|_| status == BackupStatus::Missing).map(|version| version.id);
-                KeyOutcome::Rotated(new_version(change, stored, now.wall)?, lacking)
-            }
-        },
-        RotationStatus::FutureLast => {
-            stored.key.future_noticed = Some(now.wall);
-            KeyOutcome::Updated(change.update(stored)?, vec![EventKind::ClockSuspect])
-        }
-        RotationStatus::NoteVoid => {
-            stored.key.future_noticed = None;
-            KeyOutcome::Updated(change.update(stored)?, Vec::new())
-        }
-    })
-}
-
-/// The key as it is once its imported material was taken away.
-pub(super) fn without_material(mut stored: Stored) -> Result<Stored> {
-    stored.key.state = state::after(stored.key.state, Operation::DeleteKeyMaterial, false)?;
-    if let Some(imported) = &mut stored.key.imported {
-        imported.erase();
-    }
-    Ok(stored)
 }
 
 #[derive(Default)]
@@ -235,6 +180,8 @@ struct Batch {
     last: Option<DueRow>,
     looked_at: usize,
     changed: usize,
+    /// Rows that need a transaction each.
+    postponed: Vec<i64>,
     /// How long the work took, without the commit: a slow disk makes each commit long, however small it is.
     took: Duration,
 }
@@ -242,10 +189,9 @@ struct Batch {
 impl Batch {
     /// Both halves of a batch that could not be looked at together.
     fn and(mut self, other: Self) -> Self {
-        self.done.rotated += other.done.rotated;
-        self.done.destroyed += other.done.destroyed;
-        self.done.damaged += other.done.damaged;
+        self.done.add(&other.done);
         self.changed += other.changed;
+        self.postponed.extend(other.postponed);
         // The parts don't say how many rows fit.
         self.took = BATCH_TIME;
         self
@@ -295,7 +241,12 @@ impl Core {
             return Ok(None);
         }
         let Some((version, mut bytes)) = change.material(stored, &primary.id)? else { return Ok(None) };
-        Ok(Some(Arc::new(Material { key: id, version, secret: self.arena.keep(&mut bytes)? })))
+        Ok(Some(Arc::new(Material {
+            key: id,
+            version,
+            secret: self.arena.keep(&mut bytes)?,
+            seen: SeenUses::default(),
+        })))
     }
 
     pub(super) fn tell_rotation(&self, key: KeyId, version: Option<VersionId>, now: Time) {
@@ -308,33 +259,37 @@ impl Core {
     /// Before encrypting under an overdue key where no thread rotates. A failure is an event, and encryption
     /// continues under the old primary.
     pub(super) fn rotate_overdue(&self, id: &KeyId) {
-        let done = self.change_key(id, |change, stored, now| {
+        let done = self.change_key(ChangeAction::RecordDates, id, |change, stored, now| {
             Ok(match process_due_key(self, change, stored, now)? {
-                KeyOutcome::Rotated(stored, lacking) => {
-                    let noted = lacking.map(|_| EventKind::RotatedWithoutBackup);
-                    self.rotated(change, stored, |version| (version, noted))?
-                }
-                KeyOutcome::Updated(stored, kinds) => Changed::one((None, kinds.first().copied()), stored),
-                KeyOutcome::Destroyed(..) | KeyOutcome::Nothing => Changed::none((None, None)),
+                KeyOutcome::Rotated(stored, events) => self.rotated(change, stored, |version| (version, events))?,
+                KeyOutcome::Updated(stored, events) => Changed::one((None, events), stored),
+                KeyOutcome::Destroyed(..) | KeyOutcome::Nothing => Changed::none((None, Vec::new())),
             })
         });
         // Another process may have been faster, and not have announced it yet.
         let done = done.and_then(|done| self.catch_up().map(|()| done));
         match done {
-            Ok(Done { value: (version, noted), at }) => {
+            Ok(Done { value: (version, events), at }) => {
                 if version.is_none() && self.backup_wait.is_some() {
                     self.retry_after.store(clocks::coarse_ms() + RETRY_MS, Ordering::Relaxed);
                 }
                 self.tell_rotation(*id, version, at);
-                if let Some(kind) = noted {
-                    self.emit(&Event::new(kind, at).of_key(*id));
-                }
+                self.report(&events);
             }
             Err(error) => {
                 let pause = if error.status() == Status::KeystoreReadOnly { RETRY_READ_ONLY_MS } else { RETRY_MS };
                 self.retry_after.store(clocks::coarse_ms() + pause, Ordering::Relaxed);
                 self.tell_failure(&error, self.clock.wall(), Some(*id));
             }
+        }
+    }
+
+    fn report(&self, events: &[Event]) {
+        for event in events {
+            if event.kind == EventKind::VersionDestroyed {
+                self.counters.versions_destroyed.fetch_add(1, Ordering::Relaxed);
+            }
+            self.emit(event);
         }
     }
 
@@ -352,9 +307,17 @@ impl Core {
         loop {
             let batch = self.batch(now, after, size)?;
             let Some(last) = batch.last else { return Ok(total) };
-            total.rotated += batch.done.rotated;
-            total.destroyed += batch.done.destroyed;
-            total.damaged += batch.done.damaged;
+            total.add(&batch.done);
+            let mut postponed = batch.postponed;
+            while let Some(row) = postponed.pop() {
+                if stop() {
+                    return Ok(total);
+                }
+                crate::sys::sync::sleep(PAUSE);
+                let one = self.process_rows(&[row])?;
+                total.add(&one.done);
+                postponed.extend(one.postponed);
+            }
             // Not in order: the index is damaged.
             let went_back = after.is_some_and(|after| last <= after);
             if stop() || batch.looked_at < size || went_back {
@@ -454,9 +417,10 @@ impl Core {
 
     fn process_together(&self, rows: &[i64]) -> Result<Batch> {
         let (mut events, mut damaged) = (Vec::new(), Vec::new());
-        let done = self.change(|change, now| {
+        let is_alone = rows.len() == 1;
+        let done = self.change(ChangeAction::RecordDates, |change, now| {
             let started = Instant::now();
-            let mut changed = Changed::none(Batch::default());
+            let (mut changed, mut rotated) = (Changed::none(Batch::default()), None);
             for row in rows {
                 let stored = match change.key_in_row(*row) {
                     Ok(Some(stored)) => stored,
@@ -470,22 +434,29 @@ impl Core {
                 };
                 let id = stored.key.id;
                 let event = |kind| Event::new(kind, now.wall).of_key(id);
+                let irreversible = is_irreversible(&stored, now);
+                // In a transaction of its own, so that the change log names the key.
+                if irreversible && !is_alone {
+                    changed.value.postponed.push(*row);
+                    continue;
+                }
                 match process_due_key(self, change, stored, now)? {
-                    KeyOutcome::Rotated(stored, lacking) => {
-                        if lacking.is_some() {
-                            events.push(event(EventKind::RotatedWithoutBackup).of_version(lacking));
-                        }
+                    KeyOutcome::Rotated(stored, found) => {
                         if self.backup_wait.is_some() {
                             self.held.lock()?.remove(&id);
                         }
                         changed.value.done.rotated += 1;
+                        rotated = Some(id);
                         let version = stored.key.primary.map(|p| p.id);
+                        events.extend(found);
                         events.push(event(EventKind::Rotated).of_version(version));
                         changed.made.extend(self.newest_in_use(change, &stored)?);
                         changed.keys.push(stored);
                     }
-                    KeyOutcome::Updated(stored, kinds) => {
-                        events.extend(kinds.into_iter().map(event));
+                    KeyOutcome::Updated(stored, found) => {
+                        // Its rotation may be due, too.
+                        changed.value.postponed.extend(irreversible.then_some(*row));
+                        events.extend(found);
                         changed.keys.push(stored);
                     }
                     KeyOutcome::Destroyed(id, waited) => {
@@ -496,6 +467,11 @@ impl Core {
                     KeyOutcome::Nothing => {}
                 }
             }
+            if let Some(last) = rotated {
+                change.log_as(ChangeAction::RotateKeyAuto, Some(last), changed.value.done.rotated as u64);
+            }
+            let destroyed = events.iter().filter(|event| event.kind == EventKind::VersionDestroyed).count();
+            changed.value.done.versions_destroyed = destroyed;
             changed.value.changed = changed.keys.len() + changed.destroyed.len();
             changed.value.took = started.elapsed();
             Ok(changed)
@@ -504,9 +480,7 @@ impl Core {
         batch.done.damaged = damaged.len();
         self.counters.rotations.fetch_add(batch.done.rotated as u64, Ordering::Relaxed);
         self.counters.destroyed.fetch_add(batch.done.destroyed as u64, Ordering::Relaxed);
-        for event in &events {
-            self.emit(event);
-        }
+        self.report(&events);
         for (row, error) in &damaged {
             self.report_damaged(*row, error)?;
         }

@@ -9,14 +9,16 @@ use super::cache::{Cache, CachedKey, Material};
 use super::delivery::Delivery;
 use super::event::{Event, EventKind};
 use super::health;
-use super::name::{missing_version, not_found, version_not_found};
+use super::name::{missing_version, not_found, of_version, version_not_found};
 use super::thread::ThreadState;
 use super::ticker::Ticker;
+use super::uses::{SeenUses, Uses};
 use crate::clock::Clock;
 use crate::domain::id::{KeyId, VersionId};
+use crate::domain::log::ChangeAction;
 use crate::domain::time::{Now, Time};
 use crate::error::{Result, Status};
-use crate::store::{self, Change, Standing, Store, Stored};
+use crate::store::{self, Change, Refusal, Standing, Store, Stored};
 use crate::sys::clocks;
 use crate::sys::per_thread::PerThread;
 use crate::sys::secret::Arena;
@@ -46,6 +48,8 @@ pub(super) struct Core {
     /// Coarse time before which a failed rotation is not tried again.
     pub(super) retry_after: AtomicI64,
     pub(super) counters: health::Counters,
+    /// Uses of versions whose days are not stored yet.
+    pub(super) uses: Uses,
     /// Rows that an event reported as damaged.
     pub(super) damaged: Lock<HashSet<i64>>,
     /// Keys whose due rotation waits for a backup, as an event reported.
@@ -164,41 +168,52 @@ impl Core {
     fn unseal_material(&self, id: &KeyId, version: &VersionId) -> Result<Arc<Material>> {
         let (found, history, destroyed) = self.store.read(|view| {
             let stored = view.key(id)?.ok_or_else(|| not_found(id))?;
-            match view.material(&stored, version)? {
-                None if stored.key.imported.is_none()
-                    && stored.key.primary.is_some_and(|primary| primary.id == *version) =>
-                {
-                    Err(missing_version(id))
-                }
-                found => Ok((found, view.history(), view.destroyed())),
+            let found = view.material(&stored, version)?;
+            if found.is_none() && stored.key.imported.is_none() && stored.key.primary.is_some_and(|p| p.id == *version)
+            {
+                return Err(missing_version(id));
             }
+            // Another process may have destroyed it since its key was read.
+            if let Some(gone) = stored.records.tombstone(version) {
+                stored.records.check_use(&gone).map_err(|error| of_version(error, id, version))?;
+            }
+            Ok((found, view.history(), view.destroyed()))
         })?;
         let (version, mut bytes) = found.ok_or_else(|| version_not_found(id, version))?;
         let secret = self.arena.keep(&mut bytes)?;
-        self.cache.keep_material(Material { key: *id, version, secret }, history, destroyed)
+        self.cache.keep_material(Material { key: *id, version, secret, seen: SeenUses::default() }, history, destroyed)
     }
 
     /// One write transaction, whose results the cache takes over before other processes are notified.
     ///
     /// The time passed to `body` is read under the write lock, so that transactions follow each other in time also
     /// between processes; only a clock that may run user code is read before.
-    pub(super) fn change<R>(&self, body: impl FnOnce(&mut Change<'_>, &Now) -> Result<Changed<R>>) -> Result<Done<R>> {
-        stack::with_stack_wiped(|| self.change_unwiped(body))
+    pub(super) fn change<R>(
+        &self,
+        action: ChangeAction,
+        body: impl FnOnce(&mut Change<'_>, &Now) -> Result<Changed<R>>,
+    ) -> Result<Done<R>> {
+        stack::with_stack_wiped(|| self.change_unwiped(action, body))
     }
 
-    fn change_unwiped<R>(&self, body: impl FnOnce(&mut Change<'_>, &Now) -> Result<Changed<R>>) -> Result<Done<R>> {
-        let mut at = self.clock.now();
+    fn change_unwiped<R>(
+        &self,
+        action: ChangeAction,
+        body: impl FnOnce(&mut Change<'_>, &Now) -> Result<Changed<R>>,
+    ) -> Result<Done<R>> {
+        let before = self.clock.now();
+        let mut at = before;
         let done = self.store.write(
-            |change| {
-                if !self.clock.is_manual() {
-                    at = self.clock.now();
-                }
-                body(change, &at)
+            action,
+            || if self.clock.is_manual() { before } else { self.clock.now() },
+            |change, now| {
+                at = *now;
+                body(change, now)
             },
             |changed, commit| self.cache.publish(commit, &changed.keys, &changed.made, &changed.destroyed),
             |before| self.cache.announced(before),
         )?;
-        let earliest = done.keys.iter().filter_map(|stored| stored.key.next_look()).min();
+        let earliest = done.keys.iter().filter_map(|stored| stored.next_look()).min();
         if earliest.is_some_and(|time| time.millis() < self.wakes_at.load(Ordering::Relaxed)) {
             self.alarm.nudge();
         }
@@ -208,13 +223,30 @@ impl Core {
     /// Changes one key that exists.
     pub(super) fn change_key<R>(
         &self,
+        action: ChangeAction,
         id: &KeyId,
         body: impl FnOnce(&mut Change<'_>, Stored, &Now) -> Result<Changed<R>>,
     ) -> Result<Done<R>> {
-        self.change(|change, now| {
+        self.change(action, |change, now| {
             let stored = change.key(id)?.ok_or_else(|| not_found(id))?;
             body(change, stored, now).map_err(|error| error.of_key(id))
         })
+    }
+
+    /// Logs a management call that was refused. What failed otherwise, as by a full disk, is no refusal.
+    #[cold]
+    pub(super) fn log_refusal(&self, action: ChangeAction, key: Option<&str>, status: Status) {
+        if !is_refusal(status) || self.store.is_read_only() {
+            return;
+        }
+        let key = key.and_then(|key| self.resolve(key).ok());
+        let before = self.clock.now();
+        self.store.log_refusal(
+            Refusal { action, key, status },
+            || if self.clock.is_manual() { before } else { self.clock.now() },
+            |commit| self.cache.publish(commit, &[], &[], &[]),
+            |before| self.cache.announced(before),
+        );
     }
 
     pub(super) fn emit(&self, event: &Event) {
@@ -222,6 +254,11 @@ impl Core {
             events.tell(event);
         }
     }
+}
+
+fn is_refusal(status: Status) -> bool {
+    matches!(status, Status::RootKeyUnavailable | Status::RootSlotNotFound | Status::RootSlotExists)
+        || (100..500).contains(&(status as i32))
 }
 
 /// The result of a write transaction, and the time it was made at.

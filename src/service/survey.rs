@@ -3,11 +3,10 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use super::Keystore;
+use super::{KeyVersion, Keystore};
 use crate::crypto::blob::Blob;
 use crate::crypto::file_header::{self, FileHeader};
 use crate::domain::id::{KeyId, VersionId};
-use crate::domain::version::Version;
 use crate::error::{Result, Status};
 use crate::sys::memory;
 
@@ -20,10 +19,8 @@ const MOST_UNKNOWN: usize = 1 << 16;
 pub struct SurveyCount {
     /// The key.
     pub key: KeyId,
-    /// One of its versions.
-    pub version: Version,
-    /// Whether the version is the key's primary now.
-    pub is_primary: bool,
+    /// One of its versions, as it is now.
+    pub version: KeyVersion,
     /// Number of blobs under this version. 0: no blob of the survey needs it.
     pub count: u64,
 }
@@ -158,16 +155,14 @@ impl Survey<'_> {
         keys.dedup();
         let mut all = Vec::new();
         for key in keys {
-            let primary = self.keystore.describe_key(key)?.primary;
             for version in self.keystore.key_versions(key) {
                 let version = version?;
                 let count = match self.sights.get(&(key, version.id)) {
                     Some(Sight::Known(at)) => self.counts.get(*at).map_or(0, |(_, _, count)| *count),
                     _ => 0,
                 };
-                let is_primary = primary.is_some_and(|primary| primary.id == version.id);
                 all.try_reserve(1).map_err(|_| memory::out_of_memory())?;
-                all.push(SurveyCount { key, version, is_primary, count });
+                all.push(SurveyCount { key, version, count });
             }
         }
         Ok(all)

@@ -163,7 +163,13 @@ impl Core {
             self.ticker.looks();
             self.alarm.stopped()
         };
+        self.begin_day(now.wall);
         self.run_due(&now, &stop)?;
+        match self.record_uses(&stop) {
+            Err(error) if error.status() == Status::Forked => return Err(error),
+            // Dates are kept for the next pass, and rotations must not wait for them.
+            _ => {}
+        }
         let next = self.store.read(|view| view.next_look_after(now.wall))?;
         self.wakes_at.store(next.map_or(i64::MAX, Time::millis), Ordering::Relaxed);
         Ok(next)

@@ -30,6 +30,8 @@ pub struct MetaRow {
     pub recent: Option<Vec<u8>>,
     /// Added by format 2: the path by which the keystore was last changed.
     pub place: Option<Vec<u8>>,
+    /// Added by format 2: where the change log begins and ends (`log.rs`).
+    pub log: Option<Vec<u8>>,
 }
 
 /// Most root slots of a keystore.
@@ -94,6 +96,28 @@ pub struct KeyRow {
     pub counted_wall: Option<i64>,
     /// Added by format 2: that period, what was counted of it, and boot and boot clock then.
     pub waiting: Option<[u8; 48]>,
+    /// Added by format 2: a MAC of the records of all versions; none where there are none.
+    pub records: Option<[u8; 32]>,
+}
+
+/// What differs from a version that was only created; see `domain/version.rs`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionRow {
+    pub key_row: i64,
+    pub number: i64,
+    pub state: i64,
+    /// With `created`, of a destroyed version: its material's row is gone.
+    pub version: Option<[u8; 16]>,
+    pub created: Option<i64>,
+    pub delete_date: Option<i64>,
+    pub sighted_wall: Option<i64>,
+    pub sighted_boot: Option<[u8; 16]>,
+    pub sighted_uptime: Option<i64>,
+    /// With `waiting`, as in the key's row.
+    pub counted_wall: Option<i64>,
+    pub waiting: Option<[u8; 48]>,
+    pub last_encrypt: Option<i64>,
+    pub last_decrypt: Option<i64>,
 }
 
 /// Another name of a key.
@@ -126,6 +150,37 @@ pub struct MaterialRow {
     pub algorithm: i64,
     pub created: i64,
     pub sealed: Vec<u8>,
+}
+
+/// An entry of the change log; inserted and deleted, never updated. Format 2 adds the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangeRow {
+    pub generation: i64,
+    pub change_id: [u8; 16],
+    pub at_ms: i64,
+    pub boot_ms: i64,
+    pub pid: i64,
+    pub uid: i64,
+    pub program: String,
+    pub label: Option<String>,
+    pub action: String,
+    pub key: Option<[u8; 16]>,
+    pub version: Option<[u8; 16]>,
+    pub count: i64,
+    pub status: i64,
+    pub omitted: i64,
+    pub waited_ms: Option<i64>,
+    /// Over the `mac` of the entry before and all other columns.
+    pub mac: [u8; 32],
+}
+
+/// The rows of the change log, which an older format doesn't have.
+pub trait ChangeRows {
+    fn insert_change(&mut self, change: &ChangeRow) -> Result<()>;
+    /// In the order of generations, from `generation`.
+    fn changes_from(&mut self, generation: i64, limit: usize) -> Result<Vec<ChangeRow>>;
+    /// Those up to and including `generation`; how many there were.
+    fn delete_changes(&mut self, generation: i64) -> Result<usize>;
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,9 +239,30 @@ pub struct VersionEntry {
 pub enum Owned {
     Material,
     Tag,
+    Version,
 }
 
-pub trait Backend: Send {
+/// The records of versions, and what their destruction needs.
+pub trait VersionRows {
+    /// Whether the keystore's format has such rows.
+    fn has_version_rows(&self) -> bool;
+    /// Oldest first.
+    fn version_rows(&mut self, key_row: i64) -> Result<Vec<VersionRow>>;
+    /// Inserts the row, or replaces it.
+    fn put_version_row(&mut self, row: &VersionRow) -> Result<()>;
+    fn delete_version_rows(&mut self, key_row: i64) -> Result<()>;
+    /// The first key row above `key_row` that such a row is of.
+    fn next_version_owner(&mut self, key_row: i64) -> Result<Option<i64>>;
+    /// Keys with a version whose deletion has a stored confirmation and a date after `now`.
+    fn versions_confirmed_too_early(&mut self, now: i64, limit: usize) -> Result<Vec<i64>>;
+    /// Keys with a version whose waiting period was last counted after `now`.
+    fn versions_counted_in_future(&mut self, now: i64, limit: usize) -> Result<Vec<i64>>;
+    /// Whether the indexes over these rows hold exactly what they should.
+    fn are_version_rows_indexed(&mut self) -> Result<bool>;
+    fn delete_material(&mut self, key_row: i64, number: i64) -> Result<()>;
+}
+
+pub trait Backend: ChangeRows + VersionRows + Send {
     /// Fails with KEYSTORE_BUSY at once when another holds the lock; the caller waits.
     fn begin(&mut self, kind: Transaction) -> Result<()>;
     /// Makes the transaction durable. On KEYSTORE_BUSY it is still open and may be tried again.
@@ -258,7 +334,7 @@ pub trait Backend: Send {
     fn materials_before(&mut self, key_row: i64, number: Option<i64>, limit: usize) -> Result<Vec<MaterialRow>>;
     /// The numbers of those that were deleted.
     fn delete_materials(&mut self, key_row: i64) -> Result<Vec<i64>>;
-    /// The first key row above `key_row` that material, or a tag, is of.
+    /// The first key row above `key_row` that material, a tag, or the record of a version is of.
     fn next_owner(&mut self, of: Owned, key_row: i64) -> Result<Option<i64>>;
 
     fn alias(&mut self, name: &str) -> Result<Option<AliasRow>>;

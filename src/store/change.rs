@@ -5,6 +5,7 @@ use std::ops::{Deref, DerefMut};
 use super::backend::{MetaRow, SLOTS, SlotRow};
 use super::digest::{Digest, digest_of};
 use super::history;
+use super::log::LogEntry;
 use super::sealing::{Meta, NO_VERSIONS, Stored, signed};
 use super::tree::Tree;
 use super::unchecked::unchecked;
@@ -12,7 +13,7 @@ use super::view::{PAGE, View, row_digest, row_name, unreadable, versions_altered
 use crate::domain::id::{SlotId, VersionId};
 use crate::domain::key::Key;
 use crate::domain::time::Time;
-use crate::domain::version::Version;
+use crate::domain::version::{Version, VersionRecords};
 use crate::error::{Result, Status};
 
 /// What a committed change says about generations.
@@ -37,8 +38,9 @@ pub(super) fn check_room(slots: usize) -> Result<()> {
 
 /// A write transaction.
 pub struct Change<'a> {
-    view: View<'a>,
-    changed: bool,
+    pub(super) view: View<'a>,
+    pub(super) changed: bool,
+    pub(super) entry: LogEntry,
     destroyed: i64,
     renamed: i64,
 }
@@ -57,8 +59,8 @@ impl DerefMut for Change<'_> {
 }
 
 impl<'a> Change<'a> {
-    pub(super) fn new(view: View<'a>) -> Self {
-        Self { view, changed: false, destroyed: 0, renamed: 0 }
+    pub(super) fn new(view: View<'a>, entry: LogEntry) -> Self {
+        Self { view, changed: false, entry, destroyed: 0, renamed: 0 }
     }
 
     /// Takes the next generation if anything changed.
@@ -66,6 +68,7 @@ impl<'a> Change<'a> {
         if !self.changed {
             return Ok(None);
         }
+        self.append_entry()?;
         let View { rows, nodes, meta, mac, breaks, .. } = &mut self.view;
         let (before, after) = (meta.generation, meta.generation + 1);
         let (destroyed, renamed) = (meta.destroyed + self.destroyed, meta.renamed + self.renamed);
@@ -82,7 +85,17 @@ impl<'a> Change<'a> {
         nodes.put(rows, tree, name, digest)
     }
 
-    fn next_generation(&self) -> i64 {
+    pub(super) fn note_change(&mut self) {
+        self.changed = true;
+    }
+
+    /// Every process forgets all material that it has in memory.
+    pub(super) fn note_destruction(&mut self) {
+        self.changed = true;
+        self.destroyed += 1;
+    }
+
+    pub(super) fn next_generation(&self) -> i64 {
         self.view.meta.generation + 1
     }
 
@@ -130,8 +143,16 @@ impl<'a> Change<'a> {
             return Err(Status::LimitExceeded
                 .error("the keystore has had as many keys as it can, 2^32 - 1; make new ones in another"));
         };
-        let mut stored =
-            Stored { row, revision: 1, generation: self.next_generation(), versions: NO_VERSIONS, tags: None, key };
+        let mut stored = Stored {
+            row,
+            revision: 1,
+            generation: self.next_generation(),
+            versions: NO_VERSIONS,
+            tags: None,
+            records_mac: None,
+            records: VersionRecords::default(),
+            key,
+        };
         if self.view.find(Tree::Ids, stored.key.id.as_bytes())?.is_some() {
             return Err(Status::RandomFailed.error("the kernel's random bytes repeat: a new key's id is taken already"));
         }
@@ -142,6 +163,7 @@ impl<'a> Change<'a> {
         }
         let sealed = self.view.rows.sealing.key_row(&stored)?;
         self.view.rows.backend.insert_key(&sealed)?;
+        self.entry.touch(&stored.key.id);
         self.put(Tree::Keys, &name, Some(&digest_of(&sealed.mac)))?;
         self.put(Tree::Ids, &sealed.id, Some(&row_digest(row)))?;
         Ok(stored)
@@ -152,6 +174,7 @@ impl<'a> Change<'a> {
         stored.revision += 1;
         stored.generation = self.next_generation();
         self.changed = true;
+        self.entry.touch(&stored.key.id);
         let sealed = self.view.rows.sealing.key_row(&stored)?;
         self.view.rows.backend.update_key(&sealed)?;
         self.put(Tree::Keys, &row_name(stored.row)?, Some(&digest_of(&sealed.mac)))?;
@@ -206,7 +229,9 @@ impl<'a> Change<'a> {
         };
         let mut deleted = self.view.rows.backend.delete_materials(stored.row)?;
         deleted.sort_unstable();
-        match deleted.into_iter().eq(1..=versions) || unchecked() {
+        let gone =
+            |number: &i64| stored.records.tombstones().any(|version| signed(version.number).ok() == Some(*number));
+        match deleted.into_iter().eq((1..=versions).filter(|number| !gone(number))) || unchecked() {
             true => Ok(()),
             false => Err(versions_altered(&stored.key.id)),
         }
@@ -217,6 +242,7 @@ impl<'a> Change<'a> {
         let revision = self.view.alias_row(name)?.map_or(0, |(row, _)| row.revision) + 1;
         self.changed = true;
         self.renamed += 1;
+        self.entry.touch(&key.key.id);
         let generation = self.next_generation();
         let row = self.view.rows.sealing.alias_row(name, key.row, revision, generation)?;
         self.view.rows.backend.put_alias(&row)?;
@@ -251,6 +277,7 @@ impl<'a> Change<'a> {
     /// Removes a key and all its material; SQLite overwrites the freed bytes (secure_delete).
     pub fn destroy(&mut self, stored: &Stored) -> Result<()> {
         self.changed = true;
+        self.entry.touch(&stored.key.id);
         self.destroyed += 1;
         let mut after: Option<String> = None;
         loop {
@@ -272,6 +299,7 @@ impl<'a> Change<'a> {
             }
         }
         self.view.rows.backend.delete_tags_of(stored.row)?;
+        self.view.rows.backend.delete_version_rows(stored.row)?;
         self.delete_materials(stored)?;
         self.view.rows.backend.delete_key(stored.row)?;
         self.put(Tree::Keys, &row_name(stored.row)?, None)?;

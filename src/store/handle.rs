@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use super::anchor::State;
 use super::connection::Connection;
+use super::log::Refusals;
 use super::settings::{Location, Settings};
 use crate::crypto::kdf;
 use crate::domain::id::SlotId;
@@ -33,6 +34,8 @@ pub struct Store {
     pub(super) only_path: AtomicBool,
     /// Counts the times that another history of the keystore was found there.
     pub(super) turns: AtomicU64,
+    /// The refused calls that the change log doesn't have.
+    pub(super) refusals: Refusals,
     /// Set when the handle closes: nothing waits for other processes any more.
     pub(super) closing: AtomicBool,
     /// The process that opened it.

@@ -3,12 +3,13 @@
 //! * `handle`: the open keystore. `settings`: which one is opened. `open`: opens it. `transaction`: runs its transactions.
 //! * `root`: what opens a store. `slot`: how it wraps the root key. `roots`: the slots of an open store. `create`: how a store comes to be.
 //! * `sealing`: rows to domain types and back, with their secrets. `view`: what a transaction reads. `change`: what it changes.
-//! * `verify`: checks every row.
+//! * `records`: the records of versions, and their destruction. `verify`: checks every row.
 //! * `digest`: how the trees name their rows and nodes.
 //! * `tree`: which rows are there, and which copy of each is the newest.
 //! * `unchecked`: switches the trees off, for tests.
 //! * `standing`: what stands at the keystore's path. `place`: whether a keystore is used through one path.
 //! * `history`: whether what is read continues what was read before.
+//! * `log`: the change log.
 //! * `versions`: which versions keys don't have.
 //! * `anchor`: what shows that the whole keystore is an older copy.
 //! * `backend`: the rows themselves; `sqlite` holds them. `connection`: the one connection to them.
@@ -26,8 +27,10 @@ mod create;
 mod digest;
 mod handle;
 mod history;
+mod log;
 mod open;
 mod place;
+mod records;
 mod root;
 mod roots;
 mod sealing;
@@ -52,10 +55,11 @@ pub use backend::WRAPPED_MAX;
 pub use backup_record::{BackedUp, BackupRecord};
 pub use change::{Change, Commit};
 pub use handle::Store;
+pub use log::Refusal;
 pub use root::{ALL_ZEROS, Root, RootKind, RootWrapper};
 pub use roots::{NewSlot, RootSlot};
 pub use sealing::Stored;
-pub use settings::{Location, Settings};
+pub use settings::{ActorName, Location, Settings};
 pub use standing::Standing;
 pub use verify::{Fault, Verifier};
 pub use view::View;

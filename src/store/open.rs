@@ -13,6 +13,7 @@ use super::connection::{Connection, Gated, connect, read_waiting, wait};
 use super::create::{self, NewRoot};
 use super::handle::{Store, check_epoch};
 use super::history::History;
+use super::log::Refusals;
 use super::root::Root;
 use super::sealing::{Meta, Sealing};
 use super::settings::{Location, Settings};
@@ -158,6 +159,7 @@ impl Store {
             only_path: AtomicBool::new(only_path),
             standing: AtomicU8::new(Standing::Here as u8),
             turns: AtomicU64::new(0),
+            refusals: Refusals::default(),
             closing: AtomicBool::new(false),
             epoch,
         };

@@ -1,7 +1,7 @@
 //! The root slots of a store: which root opens it now, and how that changes. None of it seals a row again.
 
 use super::backend::{LABEL_BYTES, MetaRow, SLOTS, SlotRow};
-use super::change::{Commit, check_room};
+use super::change::{Change, Commit, check_room};
 use super::create;
 use super::handle::Store;
 use super::root::{Root, RootKey, RootKind};
@@ -10,7 +10,8 @@ use super::settings::Location;
 use super::slot;
 use crate::crypto::openssl;
 use crate::domain::id::SlotId;
-use crate::domain::time::Time;
+use crate::domain::log::ChangeAction;
+use crate::domain::time::{Now, Time};
 use crate::error::{Result, Status};
 
 /// A root slot: one root key that opens the keystore.
@@ -32,7 +33,7 @@ pub struct RootSlot {
 /// How a slot is to be made.
 #[derive(Debug, Clone, Copy)]
 pub struct NewSlot<'a> {
-    pub created: Time,
+    pub now: Now,
     pub label: Option<&'a str>,
     /// Makes a root key file that isn't there.
     pub make_key_file: bool,
@@ -104,7 +105,8 @@ impl Store {
         self.check_is_new(root, slots)?;
         self.with_key_file(root, new, || {
             let slot = self.new_slot(root, new)?;
-            self.write(|change| change.add_slot(&slot), |_, commit| publish(commit), announced)
+            let add = |change: &mut Change<'_>, _: &Now| change.add_slot(&slot);
+            self.write(ChangeAction::AddRootSlot, || new.now, add, |_, commit| publish(commit), announced)
         })
     }
 
@@ -112,10 +114,12 @@ impl Store {
     pub fn remove_root_slot(
         &self,
         id: &SlotId,
+        now: Now,
         publish: impl FnOnce(Commit) -> bool,
         announced: impl FnOnce(u64),
     ) -> Result<()> {
-        self.write(|change| change.remove_slot(id), |(), commit| publish(commit), announced)
+        let remove = |change: &mut Change<'_>, _: &Now| change.remove_slot(id);
+        self.write(ChangeAction::RemoveRootSlot, || now, remove, |(), commit| publish(commit), announced)
     }
 
     /// Replaces all slots by one of `root`, which alone opens the keystore from then on. Runs its callback or Argon2 with
@@ -134,7 +138,8 @@ impl Store {
         }
         self.with_key_file(root, new, || {
             let slot = self.new_slot(root, new)?;
-            self.write(|change| change.replace_slots(&slot), |(), commit| publish(commit), announced)
+            let replace = |change: &mut Change<'_>, _: &Now| change.replace_slots(&slot);
+            self.write(ChangeAction::ChangeRoot, || new.now, replace, |(), commit| publish(commit), announced)
         })
     }
 
@@ -180,7 +185,7 @@ impl Store {
     /// A slot of `root` that was tried.
     fn new_slot(&self, root: &Root, new: NewSlot<'_>) -> Result<SlotRow> {
         let key = RootKey::new(*self.root.expose());
-        let slot = slot::wrap(root, &key, &self.uuid, new.created.millis(), new.label)?;
+        let slot = slot::wrap(root, &key, &self.uuid, new.now.wall.millis(), new.label)?;
         // What can't be unwrapped again would lock everybody out. A callback has just been tried.
         if !matches!(root, Root::Callback(_)) {
             let same = |found: &RootKey| Ok(openssl::equal(&**found, &*key));

@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 
 use super::backend::{AliasRow, KeyRow, MaterialRow, MetaRow, SLOTS, SlotRow, TagRow};
 use super::digest::{Digest, Roots, digest_of};
+use super::log::LogState;
 use crate::crypto::kdf;
 use crate::crypto::openssl::{self, Hmac};
 use crate::crypto::row::RowCipher;
@@ -17,7 +18,7 @@ use crate::domain::material::Imported;
 use crate::domain::rotation::Interval;
 use crate::domain::state::KeyState;
 use crate::domain::time::{Now, Time};
-use crate::domain::version::Version;
+use crate::domain::version::{Version, VersionRecords};
 use crate::error::{Error, Result, Status, shown};
 use crate::sys::random;
 
@@ -34,7 +35,17 @@ pub struct Stored {
     pub versions: Chain,
     /// A MAC of all tags, if there are any.
     pub tags: Option<[u8; 32]>,
+    /// A MAC over the records of the versions, if there are any.
+    pub records_mac: Option<[u8; 32]>,
+    pub records: VersionRecords,
     pub key: Key,
+}
+
+impl Stored {
+    /// When the clock must next look at this key or one of its versions.
+    pub fn next_look(&self) -> Option<Time> {
+        self.key.next_look().into_iter().chain(self.records.next_look()).min()
+    }
 }
 
 /// What a key's row knows of its material rows.
@@ -54,6 +65,7 @@ pub struct Meta {
     pub slots: [u8; 32],
     pub recent: Option<Vec<u8>>,
     pub place: Option<Vec<u8>>,
+    pub log: Option<Vec<u8>>,
 }
 
 /// The keys of one keystore's rows.
@@ -77,14 +89,28 @@ impl Sealing {
         let slots = self.slots_mac(slots)?;
         let (uuid, roots) = (self.uuid, Roots::default());
         let (destroyed, renamed, last_row, recent) = (0, 0, 0, None);
-        self.meta_row(Meta { uuid, generation, destroyed, renamed, last_row, roots, slots, recent, place })
+        let log = Some(LogState::new(generation).to_bytes());
+        self.meta_row(Meta { uuid, generation, destroyed, renamed, last_row, roots, slots, recent, place, log })
     }
 
     pub fn meta_row(&mut self, meta: Meta) -> Result<MetaRow> {
         let Meta { uuid, generation, destroyed, renamed, last_row, roots: [keys, ids, aliases], slots, .. } = meta;
-        let (recent, place, mac) = (meta.recent, meta.place, [0; 32]);
-        let mut row =
-            MetaRow { uuid, generation, destroyed, renamed, last_row, keys, ids, aliases, slots, mac, recent, place };
+        let (recent, place, log, mac) = (meta.recent, meta.place, meta.log, [0; 32]);
+        let mut row = MetaRow {
+            uuid,
+            generation,
+            destroyed,
+            renamed,
+            last_row,
+            keys,
+            ids,
+            aliases,
+            slots,
+            mac,
+            recent,
+            place,
+            log,
+        };
         row.mac = self.meta_mac(&row)?;
         Ok(row)
     }
@@ -96,17 +122,29 @@ impl Sealing {
                 .error("the keystore's description row was altered; restore the keystore from a backup"));
         }
         let MetaRow {
-            uuid, generation, destroyed, renamed, last_row, keys, ids, aliases, slots, recent, place, ..
+            uuid,
+            generation,
+            destroyed,
+            renamed,
+            last_row,
+            keys,
+            ids,
+            aliases,
+            slots,
+            recent,
+            place,
+            log,
+            ..
         } = row.clone();
         let roots = [keys, ids, aliases];
-        Ok(Meta { uuid, generation, destroyed, renamed, last_row, roots, slots, recent, place })
+        Ok(Meta { uuid, generation, destroyed, renamed, last_row, roots, slots, recent, place, log })
     }
 
     fn meta_mac(&mut self, row: &MetaRow) -> Result<[u8; 32]> {
         let mut columns = Columns::default();
         columns.number(row.generation).number(row.destroyed).number(row.renamed).number(row.last_row);
         columns.bytes(&row.keys).bytes(&row.ids).bytes(&row.aliases).bytes(&row.slots);
-        let added = [&row.recent, &row.place];
+        let added = [&row.recent, &row.place, &row.log];
         columns.added(&added.map(|value| value.as_ref().map_or(Column::Null, |bytes| Column::Bytes(bytes))));
         self.mac(b"meta", &columns)
     }
@@ -168,7 +206,7 @@ impl Sealing {
         self.mac(b"tags", &columns).map(Some)
     }
 
-    fn mac(&mut self, table: &[u8], columns: &Columns) -> Result<[u8; 32]> {
+    pub(super) fn mac(&mut self, table: &[u8], columns: &Columns) -> Result<[u8; 32]> {
         let mut head = Columns(Vec::with_capacity(2 * HEAD + self.uuid.len() + table.len()));
         head.bytes(&self.uuid).bytes(table);
         self.rows.mac(&[&head.0, &columns.0])
@@ -254,6 +292,7 @@ impl Sealing {
         columns.added(&[
             row.counted_wall.map_or(Column::Null, Column::Number),
             row.waiting.as_ref().map_or(Column::Null, |w| Column::Bytes(w)),
+            row.records.as_ref().map_or(Column::Null, |r| Column::Bytes(r)),
         ]);
         self.mac(b"key", &columns)
     }
@@ -296,13 +335,13 @@ impl Sealing {
     }
 }
 
-fn altered(what: &str, id: &[u8; 16]) -> Error {
+pub(super) fn altered(what: &str, id: &[u8; 16]) -> Error {
     let id = KeyId::from_bytes(*id);
     Status::KeystoreCorrupt.error(format!("the {what} of key {id} was altered or damaged; restore it from a backup"))
 }
 
 /// An injective encoding of a row's columns: each value carries its kind and, where it varies, its length.
-struct Columns(Vec<u8>);
+pub(super) struct Columns(Vec<u8>);
 
 /// The value of a column that a later format added.
 enum Column<'a> {
@@ -322,27 +361,27 @@ impl Default for Columns {
 }
 
 impl Columns {
-    fn number(&mut self, value: i64) -> &mut Self {
+    pub(super) fn number(&mut self, value: i64) -> &mut Self {
         self.0.push(b'i');
         self.0.extend(value.to_be_bytes());
         self
     }
 
-    fn bytes(&mut self, value: &[u8]) -> &mut Self {
+    pub(super) fn bytes(&mut self, value: &[u8]) -> &mut Self {
         self.0.push(b'b');
         self.0.extend((value.len() as u64).to_be_bytes());
         self.0.extend(value);
         self
     }
 
-    fn optional(&mut self, value: Option<i64>) -> &mut Self {
+    pub(super) fn optional(&mut self, value: Option<i64>) -> &mut Self {
         match value {
             Some(value) => self.number(value),
             None => self.null(),
         }
     }
 
-    fn optional_bytes(&mut self, value: Option<&[u8]>) -> &mut Self {
+    pub(super) fn optional_bytes(&mut self, value: Option<&[u8]>) -> &mut Self {
         match value {
             Some(value) => self.bytes(value),
             None => self.null(),
@@ -418,7 +457,7 @@ fn to_row(stored: &Stored) -> Result<KeyRow> {
         expiry_sighted_wall: expiry_confirmation.map(|s| s.wall.millis()),
         expiry_sighted_boot: expiry_confirmation.map(|s| s.boot),
         expiry_sighted_uptime: expiry_confirmation.map(|s| s.since_boot_ms),
-        next_look: key.next_look().map(Time::millis),
+        next_look: stored.next_look().map(Time::millis),
         versions: stored.versions,
         tags: stored.tags,
         revision: stored.revision,
@@ -426,10 +465,11 @@ fn to_row(stored: &Stored) -> Result<KeyRow> {
         mac: [0; 32],
         counted_wall: waiting.map(|w| w.seen.wall.millis()),
         waiting: waiting.map(|w| waiting_column(&w)),
+        records: stored.records_mac,
     })
 }
 
-/// The key of an authentic row; `None` for values that no version of this library writes.
+/// The key of an authentic row, without the records of its versions; `None` for values that no version of this library writes.
 fn from_row(row: &KeyRow) -> Option<Stored> {
     let number = |value: i64| i32::try_from(value).ok();
     let time = |value: Option<i64>| value.map(Time::from_millis);
@@ -480,12 +520,14 @@ fn from_row(row: &KeyRow) -> Option<Stored> {
         generation: row.generation,
         versions: row.versions,
         tags: row.tags,
+        records_mac: row.records,
+        records: VersionRecords::default(),
         key,
     })
 }
 
 /// Period and count in milliseconds, boot, boot clock in milliseconds, latest wall time.
-fn waiting_column(waiting: &Waiting) -> [u8; 48] {
+pub(super) fn waiting_column(waiting: &Waiting) -> [u8; 48] {
     let Waiting { period_ms, counted_ms, seen, latest } = waiting;
     let parts = [
         &period_ms.to_be_bytes(),
@@ -499,7 +541,7 @@ fn waiting_column(waiting: &Waiting) -> [u8; 48] {
     column
 }
 
-fn waiting_of(wall: Time, column: &[u8; 48]) -> Option<Waiting> {
+pub(super) fn waiting_of(wall: Time, column: &[u8; 48]) -> Option<Waiting> {
     let (period, rest) = column.split_first_chunk::<8>()?;
     let (counted, rest) = rest.split_first_chunk::<8>()?;
     let (boot, rest) = rest.split_first_chunk::<16>()?;
@@ -514,7 +556,7 @@ fn waiting_of(wall: Time, column: &[u8; 48]) -> Option<Waiting> {
 }
 
 /// A deadline's columns; the outer `None` for a combination that is never written.
-fn deadline(
+pub(super) fn deadline(
     date: Option<i64>,
     wall: Option<i64>,
     boot: Option<[u8; 16]>,

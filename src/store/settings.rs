@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::anchor::Anchor;
+use crate::domain::log::Actor;
 use crate::error::{Result, Status, shown_path};
+use crate::sys::process;
 
 /// Where the rows are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,4 +55,25 @@ pub struct Settings {
     pub opened_ms: i64,
     /// The path as the caller passed it, where it leads to `location` through a symbolic link.
     pub given: Option<PathBuf>,
+    /// What the actor of each change is called.
+    pub actor: ActorName,
+}
+
+/// The part of an [`Actor`] that stays.
+#[derive(Debug, Clone, Default)]
+pub struct ActorName {
+    pub program: String,
+    pub label: Option<String>,
+}
+
+impl ActorName {
+    /// The actor in this process.
+    pub fn now(&self) -> Actor {
+        Actor {
+            process_id: process::id(),
+            user_id: process::user(),
+            program: self.program.clone(),
+            label: self.label.clone(),
+        }
+    }
 }

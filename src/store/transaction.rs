@@ -9,10 +9,13 @@ use super::backend::{MetaRow, SlotRow, Transaction};
 use super::change::{Change, Commit};
 use super::connection::{Connection, Gated, Unwinding, busy, connect_once, drop_broken, read_waiting, wait};
 use super::handle::{Store, check_epoch};
+use super::log::LogEntry;
 use super::sealing::Sealing;
 use super::settings::Location;
 use super::tree::Rows;
 use super::view::View;
+use crate::domain::log::ChangeAction;
+use crate::domain::time::Now;
 use crate::error::{Error, Result, Status};
 use crate::sys::sync::Lent;
 use crate::sys::{fault, fork, memory, waiting};
@@ -46,9 +49,26 @@ impl Store {
     /// A body that changes nothing commits nothing. `publish` runs after the commit and before any other process is notified,
     /// for the caller's own caches; it must be quick. If it says that they hold all that is committed, `announced` receives
     /// the word before ours.
+    ///
+    /// The change log gets an entry of `action`, at the time that `now` tells under the write lock.
     pub fn write<R>(
         &self,
-        body: impl FnOnce(&mut Change<'_>) -> Result<R>,
+        action: ChangeAction,
+        now: impl FnOnce() -> Now,
+        body: impl FnOnce(&mut Change<'_>, &Now) -> Result<R>,
+        publish: impl FnOnce(&R, Commit) -> bool,
+        announced: impl FnOnce(u64),
+    ) -> Result<R> {
+        self.write_within(self.settings.patience, action, now, body, publish, announced)
+    }
+
+    /// As [`Self::write`], but waits no longer than `patience` for other processes.
+    pub(super) fn write_within<R>(
+        &self,
+        patience: Duration,
+        action: ChangeAction,
+        now: impl FnOnce() -> Now,
+        body: impl FnOnce(&mut Change<'_>, &Now) -> Result<R>,
         publish: impl FnOnce(&R, Commit) -> bool,
         announced: impl FnOnce(u64),
     ) -> Result<R> {
@@ -56,15 +76,19 @@ impl Store {
         // The anchor may be waited for, too.
         waiting::allowed()?;
         let anchored = self.anchored()?;
-        let (mut lent, deadline) = self.begin(Transaction::Write).map_err(|error| self.named(error))?;
+        let begun = self.begin_within(Transaction::Write, patience);
+        let (mut lent, deadline) = begun.map_err(|error| self.named(error))?;
         let guard = Unwinding(lent.get()?);
         let connection = &mut *guard.0;
-        let result = self.change(connection, anchored, body).and_then(|(value, sealed)| {
+        let omitted = self.refusals.omitted();
+        let entry = || LogEntry::new(action, now(), self.settings.actor.now(), omitted);
+        let result = self.change(connection, anchored, entry, body).and_then(|(value, sealed)| {
             let Some((commit, meta)) = sealed else { return Ok((value, None)) };
             announce::tell_early(&self.word);
             let committed = self.commit(connection, deadline);
             drop_broken(connection, &committed);
             if committed.is_ok() || self.stands(connection, &meta) {
+                self.refusals.counted(omitted);
                 connection.history.committed(State::of(&meta));
                 self.seen.fetch_max(commit.after, Ordering::Relaxed);
                 if !announce::tell(&self.word, || publish(&value, commit), announced) && self.map_word_again() {
@@ -89,7 +113,8 @@ impl Store {
         &self,
         connection: &mut Connection,
         anchored: Option<State>,
-        body: impl FnOnce(&mut Change<'_>) -> Result<R>,
+        entry: impl FnOnce() -> LogEntry,
+        body: impl FnOnce(&mut Change<'_>, &Now) -> Result<R>,
     ) -> Result<(R, Option<(Commit, MetaRow)>)> {
         fork::gate(|| {
             let Connection { backend, sealing, nodes, versions, history } = connection;
@@ -102,8 +127,9 @@ impl Store {
                 let meta = self.take_place(meta)?;
                 let rows = Rows { backend: &mut *backend, sealing };
                 let view = View::new(rows, (nodes, versions), meta, found.mac, history.breaks);
-                let mut change = Change::new(view);
-                let value = body(&mut change)?;
+                let mut change = Change::new(view, entry());
+                let now = change.now();
+                let value = body(&mut change, &now)?;
                 Ok((value, change.seal_meta()?))
             });
             if !matches!(result, Ok((_, Some(_)))) {
@@ -152,11 +178,15 @@ impl Store {
     /// Between two tries the connection goes back: a reader doesn't wait behind a writer that another process keeps
     /// waiting, and all waiting together ends at one deadline.
     pub(super) fn begin(&self, kind: Transaction) -> Result<(Lent<'_, Connection>, Instant)> {
+        self.begin_within(kind, self.settings.patience)
+    }
+
+    fn begin_within(&self, kind: Transaction, patience: Duration) -> Result<(Lent<'_, Connection>, Instant)> {
         waiting::allowed()?;
         // A child that returns from a callback is still inside its parent's call.
         check_epoch(self.epoch)?;
         memory::headroom_of(memory::TRANSACTION)?;
-        let deadline = Instant::now() + self.settings.patience;
+        let deadline = Instant::now() + patience;
         let mut displaced = false;
         let begun = self.check_given().and_then(|()| {
             self.wait(deadline, || {

@@ -4,6 +4,7 @@
 //! between the steps is checked all the same. What is made behind the place that a walk has come to is not seen.
 
 mod index;
+mod log;
 
 use std::collections::HashSet;
 
@@ -56,12 +57,14 @@ enum Stage {
     #[default]
     Everything,
     Slots,
+    Log(Option<log::LogWalk>),
     /// Keys above this row; the versions of one that has many, and how far they were seen.
     Keys(i64, Option<VersionWalk>),
     /// Ids after this.
     Ids(Option<KeyId>),
     /// Rows of keys that aren't there, above this key row.
     Orphans(Owned, i64),
+    RecordIndexes,
     Aliases(Aliases),
     /// Entries of an index after this one.
     Index(KeyIndex, (i64, i64)),
@@ -99,9 +102,11 @@ impl Verifier {
             Stage::Done => return Ok(None),
             Stage::Everything => view.rows.backend.check_nothing_else().map(|()| None),
             Stage::Slots => self.slots(view).map(|()| None),
+            Stage::Log(walked) => self.log(view, walked),
             Stage::Keys(after, versions) => self.keys(view, after, versions),
             Stage::Ids(after) => self.ids(view, after.as_ref()),
             Stage::Orphans(of, after) => self.orphans(view, of, after),
+            Stage::RecordIndexes => self.record_indexes(view).map(|()| None),
             Stage::Aliases(aliases) => self.aliases(view, aliases),
             Stage::Index(index, after) => self.index(view, index, after),
             Stage::AliasIndex(after) => self.alias_index(view, after),
@@ -204,6 +209,8 @@ impl Verifier {
         }
         let tags = view.tags(&stored);
         self.note(id, tags)?;
+        let records = view.records(&stored);
+        self.note(id, records)?;
         // Versions count from 1.
         let before = view.rows.backend.materials_before(row.row, Some(1), 1);
         if self.note(id, before)?.is_some_and(|before| !before.is_empty()) {
@@ -298,6 +305,7 @@ impl Verifier {
                 let what = match of {
                     Owned::Material => "key material of no key stands in the keystore; restore it from a backup",
                     Owned::Tag => "a tag of no key stands in the keystore; restore it from a backup",
+                    Owned::Version => "a version of no key stands in the keystore; restore it from a backup",
                 };
                 self.faults.push(Fault::general(Status::KeystoreCorrupt.error(what)));
             }
@@ -373,11 +381,14 @@ impl Stage {
     fn next(&self) -> Self {
         match self {
             Self::Everything => Self::Slots,
-            Self::Slots => Self::Keys(i64::MIN, None),
+            Self::Slots => Self::Log(None),
+            Self::Log(_) => Self::Keys(i64::MIN, None),
             Self::Keys(..) => Self::Ids(None),
             Self::Ids(_) => Self::Orphans(Owned::Material, i64::MIN),
             Self::Orphans(Owned::Material, _) => Self::Orphans(Owned::Tag, i64::MIN),
-            Self::Orphans(Owned::Tag, _) => Self::Aliases(Aliases::default()),
+            Self::Orphans(Owned::Tag, _) => Self::Orphans(Owned::Version, i64::MIN),
+            Self::Orphans(Owned::Version, _) => Self::RecordIndexes,
+            Self::RecordIndexes => Self::Aliases(Aliases::default()),
             Self::Aliases(_) => Self::index_of(KeyIndex::ALL.first()),
             Self::Index(index, _) => Self::index_of(KeyIndex::ALL.iter().skip_while(|at| *at != index).nth(1)),
             Self::AliasIndex(_) => {

@@ -82,13 +82,23 @@ impl<'a> View<'a> {
 
     /// An authenticated key, which must also be the newest copy of its row.
     pub(super) fn newest(&mut self, row: &KeyRow) -> Result<Stored> {
-        let stored = self.rows.sealing.check_key(row)?;
+        let mut stored = self.rows.sealing.check_key(row)?;
         match self.find(Tree::Keys, &row_name(row.row)?)? {
-            Some(digest) if digest == digest_of(&row.mac) => Ok(stored),
-            _ if unchecked() => Ok(stored),
-            Some(_) => Err(stale(&stored.key.id)),
-            None => Err(returned(&stored.key.id)),
+            Some(digest) if digest == digest_of(&row.mac) => {}
+            _ if unchecked() => {}
+            Some(_) => return Err(stale(&stored.key.id)),
+            None => return Err(returned(&stored.key.id)),
         }
+        // Rows that a key without any doesn't cover are never read; `verify` reports them.
+        if stored.records_mac.is_some() {
+            stored.records = self.records(&stored)?;
+        }
+        Ok(stored)
+    }
+
+    /// Whether the keystore's format has records of versions.
+    pub fn has_version_rows(&self) -> bool {
+        self.rows.backend.has_version_rows()
     }
 
     pub fn generation(&self) -> i64 {
@@ -202,12 +212,14 @@ impl<'a> View<'a> {
         Ok(found)
     }
 
-    /// Versions newest first, below `number` or from the newest.
-    pub fn versions_before(&mut self, key: &Stored, number: Option<u64>, limit: usize) -> Result<Vec<Version>> {
-        let number = number.map(|n| i64::try_from(n).unwrap_or(i64::MAX));
+    /// Versions newest first, destroyed ones too, below number `before` or from the newest.
+    pub fn versions_before(&mut self, key: &Stored, before: Option<u64>, limit: usize) -> Result<Vec<Version>> {
+        let number = before.map(|n| i64::try_from(n).unwrap_or(i64::MAX));
         let rows = self.rows.backend.materials_before(key.row, number, limit)?;
         // Opening authenticates the columns.
-        rows.iter().map(|row| self.rows.sealing.open_material(&key.key, row).map(|(version, _)| version)).collect()
+        let opened = rows.iter().map(|row| self.rows.sealing.open_material(&key.key, row).map(|(version, _)| version));
+        let page = opened.collect::<Result<Vec<_>>>()?;
+        Ok(Self::with_tombstones(key, before, limit, page))
     }
 
     /// The key behind an alias.
@@ -318,6 +330,7 @@ impl<'a> View<'a> {
                 Err(error) => return Err(error),
             }
         }
+        rows.extend(self.contradicted_versions(now, limit)?);
         rows.sort_unstable();
         rows.dedup();
         Ok(rows)

@@ -12,6 +12,7 @@
 //! * `locked`: memory for secrets.
 //! * `memory`: allocations that may fail.
 //! * `per_thread`: a value for each thread that uses an object.
+//! * `process`: who this process is.
 //! * `random`: bytes of the kernel, mixed with words of the CPU.
 //! * `secret`: keys in locked memory.
 //! * `shield`: no cancellation and no shut fork gate while a call runs.
@@ -38,6 +39,7 @@ pub mod heap;
 pub mod locked;
 pub mod memory;
 pub mod per_thread;
+pub mod process;
 pub mod random;
 pub mod secret;
 pub mod shield;

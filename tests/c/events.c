@@ -160,6 +160,33 @@ static void deletion_raises_events_when_due_and_when_done(void) {
     kms_close(kms);
 }
 
+static void the_deletion_of_a_version_raises_events_when_due_and_when_done(void) {
+    manual_clock clock = {NEW_YEAR_2025};
+    event_log log;
+    kms_t *kms = open_logged(&clock, &log);
+    key_id id = new_key(kms);
+    char old[KMS_ID_SIZE];
+    memcpy(old, describe(kms, id.text).primary_version_id, KMS_ID_SIZE);
+    CHECK_OK(kms_rotate(kms, id.text, NULL));
+    CHECK_OK(kms_disable_key_version(kms, id.text, old));
+    CHECK_OK(kms_schedule_key_version_deletion(kms, id.text, old, 7));
+    log.count = 0;
+    manual_clock_forward(&clock, 7 * DAY);
+    CHECK_OK(kms_tick(kms, NULL));
+    manual_clock_forward(&clock, HOUR);
+    CHECK_OK(kms_tick(kms, NULL));
+    CHECK_OK(kms_tick(kms, NULL));
+    REQUIRE(log.count == 2);
+    CHECK_NUMBER(log.events[0].kind, KMS_EVENT_VERSION_DELETION_DUE);
+    CHECK_NUMBER(log.events[1].kind, KMS_EVENT_VERSION_DESTROYED);
+    CHECK_TEXT(log.events[0].key_id, id.text);
+    CHECK_TEXT(log.events[1].key_id, id.text);
+    CHECK_TEXT(log.events[0].version_id, old);
+    CHECK_TEXT(log.events[1].version_id, old);
+    CHECK_NUMBER(log.events[1].waited_ms, 7 * DAY + HOUR);
+    kms_close(kms);
+}
+
 static void a_version_from_the_future_is_told(void) {
     manual_clock clock = {NEW_YEAR_2025 + 3650 * DAY};
     event_log log;
@@ -243,6 +270,7 @@ int main(void) {
     RUN(rotations_by_whatever_call_are_told_in_order);
     RUN(the_callback_may_enter_the_library);
     RUN(deletion_raises_events_when_due_and_when_done);
+    RUN(the_deletion_of_a_version_raises_events_when_due_and_when_done);
     RUN(a_version_from_the_future_is_told);
     RUN(a_rotation_that_cannot_be_stored_is_told_and_encryption_goes_on);
     RUN(a_rotation_is_tried_again);

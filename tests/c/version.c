@@ -1,4 +1,4 @@
-/* The versions of a key are listed newest first, with exactly one primary. */
+/* The versions of a key are listed newest first, with exactly one primary; the others have states and a deletion. */
 #include "check.h"
 
 enum { MAX = 16 };
@@ -115,11 +115,92 @@ static void versions_are_listed_in_every_state(void) {
     kms_close(kms);
 }
 
+static kms_key_version describe_version(const kms_t *kms, const char *key, const char *version_id) {
+    kms_key_version version = KMS_KEY_VERSION_INIT;
+    REQUIRE_OK(kms_describe_key_version(kms, key, version_id, &version));
+    return version;
+}
+
+static void a_version_is_disabled_enabled_and_destroyed_after_its_period(void) {
+    manual_clock clock = {NEW_YEAR_2025};
+    kms_t *kms = open_memory(&clock);
+    key_id id = new_key(kms), external = new_external_key(kms);
+    char old[KMS_ID_SIZE], primary[KMS_ID_SIZE];
+    small_blob blob = encrypt_text(kms, id.text, "text");
+    uint8_t out[64];
+    size_t out_len;
+    memcpy(old, describe(kms, id.text).primary_version_id, KMS_ID_SIZE);
+    REQUIRE_OK(kms_rotate(kms, id.text, primary));
+    CHECK_STATUS(kms_disable_key_version(kms, id.text, primary), KMS_STATE_MODIFIED_FAILED);
+    CHECK_STATUS(kms_disable_key_version(kms, id.text, id.text), KMS_KEY_VERSION_NOT_FOUND);
+    CHECK_STATUS(kms_disable_key_version(kms, no_such_id, old), KMS_KEY_NOT_FOUND);
+    CHECK_STATUS(kms_disable_key_version(kms, "alias/name", old), KMS_UNSUPPORTED_ALIAS);
+    CHECK_STATUS(kms_disable_key_version(kms, external.text, old), KMS_KEY_VERSION_NOT_FOUND);
+    CHECK_STATUS(kms_schedule_key_version_deletion(kms, id.text, old, 7), KMS_STATE_MODIFIED_FAILED);
+
+    CHECK_OK(kms_disable_key_version(kms, id.text, old));
+    CHECK_OK(kms_disable_key_version(kms, id.text, old));
+    CHECK_NUMBER(describe_version(kms, id.text, old).state, KMS_VERSION_DISABLED);
+    CHECK_STATUS(kms_decrypt(kms, blob.data, blob.len, NULL, 0, out, sizeof out, &out_len), KMS_KEY_VERSION_DISABLED);
+    CHECK_OK(kms_enable_key_version(kms, id.text, old));
+    CHECK_NUMBER(describe_version(kms, id.text, old).state, KMS_VERSION_ENABLED);
+    CHECK(opens_as(kms, &blob, "text"));
+
+    CHECK_OK(kms_disable_key_version(kms, id.text, old));
+    CHECK_STATUS(kms_schedule_key_version_deletion(kms, id.text, old, 6), KMS_INVALID_ARGUMENT);
+    CHECK_OK(kms_schedule_key_version_deletion(kms, id.text, old, 7));
+    CHECK_NUMBER(describe_version(kms, id.text, old).state, KMS_VERSION_PENDING_DELETION);
+    CHECK_NUMBER(describe_version(kms, id.text, old).delete_date_ms, NEW_YEAR_2025 + 7 * DAY);
+    CHECK_STATUS(kms_enable_key_version(kms, id.text, old), KMS_STATE_MODIFIED_FAILED);
+    CHECK_OK(kms_cancel_key_version_deletion(kms, id.text, old));
+    CHECK_NUMBER(describe_version(kms, id.text, old).state, KMS_VERSION_DISABLED);
+    CHECK_NUMBER(describe_version(kms, id.text, old).delete_date_ms, 0);
+
+    CHECK_OK(kms_schedule_key_version_deletion(kms, id.text, old, 7));
+    manual_clock_forward(&clock, 7 * DAY);
+    CHECK_OK(kms_tick(kms, NULL));
+    manual_clock_forward(&clock, HOUR);
+    CHECK_OK(kms_tick(kms, NULL));
+    CHECK_NUMBER(describe_version(kms, id.text, old).state, KMS_VERSION_DESTROYED);
+    CHECK_NUMBER(describe_version(kms, id.text, old).number, 1);
+    CHECK_NUMBER(health(kms).versions_destroyed, 1);
+    CHECK_STATUS(kms_decrypt(kms, blob.data, blob.len, NULL, 0, out, sizeof out, &out_len), KMS_KEY_VERSION_DESTROYED);
+    CHECK_STATUS(kms_enable_key_version(kms, id.text, old), KMS_KEY_VERSION_DESTROYED);
+    kms_close(kms);
+}
+
+static void a_version_has_the_days_of_its_last_use(void) {
+    manual_clock clock = {NEW_YEAR_2025};
+    kms_t *kms = open_memory(&clock);
+    key_id id = new_key(kms);
+    kms_key_version version;
+    char primary[KMS_ID_SIZE];
+    small_blob blob;
+    memcpy(primary, describe(kms, id.text).primary_version_id, KMS_ID_SIZE);
+    version = describe_version(kms, id.text, primary);
+    CHECK_NUMBER(version.last_encrypt_date_ms, 0);
+    CHECK_NUMBER(version.last_decrypt_date_ms, 0);
+    manual_clock_forward(&clock, HOUR);
+    blob = encrypt_text(kms, id.text, "text");
+    CHECK_OK(kms_tick(kms, NULL));
+    CHECK_NUMBER(describe_version(kms, id.text, primary).last_encrypt_date_ms, NEW_YEAR_2025);
+    manual_clock_forward(&clock, DAY);
+    CHECK_OK(kms_tick(kms, NULL)); /* a pass begins the day */
+    CHECK(opens_as(kms, &blob, "text"));
+    CHECK_OK(kms_tick(kms, NULL));
+    version = describe_version(kms, id.text, primary);
+    CHECK_NUMBER(version.last_encrypt_date_ms, NEW_YEAR_2025);
+    CHECK_NUMBER(version.last_decrypt_date_ms, NEW_YEAR_2025 + DAY);
+    kms_close(kms);
+}
+
 int main(void) {
     RUN(versions_are_numbered_dated_and_one_is_primary);
     RUN(a_list_of_versions_is_limited_and_continues);
     RUN(a_visitor_ends_the_list);
     RUN(a_visitor_may_rotate_the_key);
     RUN(versions_are_listed_in_every_state);
+    RUN(a_version_is_disabled_enabled_and_destroyed_after_its_period);
+    RUN(a_version_has_the_days_of_its_last_use);
     return check_result();
 }

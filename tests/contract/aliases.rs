@@ -31,7 +31,7 @@ fn an_alias_is_accepted_where_the_service_accepts_one() {
     kms.generate_data_key("alias/orders", 32, &[]).unwrap();
     kms.generate_data_key_without_plaintext("alias/orders", 32, &[]).unwrap();
     let version = kms.rotate("alias/orders").unwrap().to_string();
-    assert!(kms.describe_key_version("alias/orders", &version).unwrap().1);
+    assert!(kms.describe_key_version("alias/orders", &version).unwrap().is_primary);
     assert_eq!(kms.versions("alias/orders").len(), 2);
 }
 

@@ -43,6 +43,16 @@ const PRODUCED: &[Row] = &[
     (Status::KeyVersionNotFound, "Forbidden.KeyVersionNotFound", "an unknown version of a key", |kms| {
         kms.describe_key_version(&kms.plain_key(), &unknown()).map(drop)
     }),
+    (Status::KeyVersionDisabled, "Rejected.KeyVersionDisabled", "decrypting under a Disabled version", |kms| {
+        let (id, old, blob) = rotated(kms);
+        kms.disable_key_version(&id, &old)?;
+        kms.decrypt(&blob, &[]).map(drop)
+    }),
+    (Status::KeyVersionDestroyed, "Rejected.KeyVersionDestroyed", "decrypting under a destroyed version", |kms| {
+        let (id, old, blob) = rotated(kms);
+        destroy_version(kms, &id, &old);
+        kms.decrypt(&blob, &[]).map(drop)
+    }),
     (Status::AliasNotFound, "Forbidden.AliasNotFound", "an unknown alias", |kms| kms.delete_alias("alias/orders")),
     (Status::AliasAlreadyExists, "AliasAlreadyExists", "an alias made twice", |kms| {
         let id = kms.plain_key();

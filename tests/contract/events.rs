@@ -82,8 +82,12 @@ fn the_generation_grows_by_one_with_every_write_and_not_with_reads() {
     kms.inspect(&blob).unwrap();
     kms.key(&id);
     kms.versions(&id);
+    step("reading and encrypting", 0);
     kms.tick().unwrap();
-    step("reading, encrypting and an idle tick", 0);
+    step("the dates of the first uses of a day", 1);
+    kms.decrypt(&blob, &[]).unwrap();
+    kms.tick().unwrap();
+    step("an idle tick", 0);
 }
 
 #[test]

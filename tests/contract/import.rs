@@ -18,7 +18,7 @@ fn importing_enables_a_key_and_makes_its_only_version() {
     kms.import_raw_key_material(&id, &MATERIAL, None).unwrap();
     let key = kms.key(&id);
     assert_eq!((key.state, key.version_count()), (KeyState::Enabled, 1));
-    assert_eq!(kms.versions(&id), vec![key.primary.unwrap()]);
+    assert_eq!(kms.versions(&id)[0].id, key.primary.unwrap().id);
     let blob = kms.encrypt(&id, b"x", &[("a", "1")]).unwrap();
     assert_eq!(kms.decrypt(&blob, &[("a", "1")]).unwrap().as_slice(), b"x");
 }

@@ -144,7 +144,7 @@ fn version_pages_continue_below_a_number() {
         kms.rotate(&id).unwrap();
     }
     let all = kms.versions(&id);
-    let mut found: Vec<kms::Version> = Vec::new();
+    let mut found: Vec<kms::KeyVersion> = Vec::new();
     loop {
         let (before, had) = (found.last().map(|v| v.number), found.len());
         kms.list_key_versions(&id, before, 3, |version, is_primary| {

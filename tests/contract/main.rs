@@ -5,6 +5,7 @@
 mod aliases;
 mod arguments;
 mod batch;
+mod change_log;
 mod ciphertext;
 mod clock;
 mod context;
@@ -49,3 +50,4 @@ mod tags;
 mod texts;
 mod thread;
 mod unstorable;
+mod version_states;

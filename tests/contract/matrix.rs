@@ -165,7 +165,7 @@ fn subject(kms: &TestKeystore, made: Made, state: KeyState) -> Subject {
 }
 
 /// All that can be seen of a key: itself, its versions, tags and aliases.
-type Seen = (Key, Vec<kms::Version>, Vec<(String, String)>, Vec<String>);
+type Seen = (Key, Vec<kms::KeyVersion>, Vec<(String, String)>, Vec<String>);
 
 fn seen(kms: &TestKeystore, id: &str) -> Seen {
     let mut aliases = Vec::new();

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kms::{
-    CreateKey, Event, EventKind, Interval, Key, Keystore, ManualClock, Options, Origin, Result, Status, Version,
+    CreateKey, Event, EventKind, Interval, Key, KeyVersion, Keystore, ManualClock, Options, Origin, Result, Status,
     VersionId,
 };
 
@@ -84,7 +84,7 @@ impl TestKeystore {
     }
 
     /// All versions, newest first.
-    pub fn versions(&self, id: &str) -> Vec<Version> {
+    pub fn versions(&self, id: &str) -> Vec<KeyVersion> {
         let mut all = Vec::new();
         self.kms
             .list_key_versions(id, None, usize::MAX, |version, _| {
@@ -134,4 +134,24 @@ pub fn eventually(limit: Duration, mut so: impl FnMut() -> bool) -> bool {
         std::thread::sleep(Duration::from_millis(20));
     }
     so()
+}
+
+/// A key that has rotated once, its first version, and a blob under that.
+pub fn rotated(kms: &TestKeystore) -> (String, String, Vec<u8>) {
+    let id = kms.plain_key();
+    let blob = kms.encrypt(&id, b"old", &[]).unwrap();
+    let old = kms.primary(&id).to_string();
+    kms.rotate(&id).unwrap();
+    (id, old, blob)
+}
+
+/// Lets the waiting period of 7 days and both confirmations pass.
+pub fn destroy_version(kms: &TestKeystore, key: &str, version: &str) {
+    let now = kms.clock.millis() - T0;
+    kms.disable_key_version(key, version).unwrap();
+    kms.schedule_key_version_deletion(key, version, 7).unwrap();
+    kms.at(now + 7 * DAY_MS);
+    kms.tick().unwrap();
+    kms.at(now + 7 * DAY_MS + HOUR_MS);
+    assert_eq!(kms.tick().unwrap().versions_destroyed, 1);
 }

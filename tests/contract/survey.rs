@@ -23,7 +23,7 @@ fn a_survey_counts_every_version_of_the_keys_that_occur() {
     let counts = survey.counts().unwrap();
     let of = |key: &str| -> Vec<_> {
         let of_key = counts.iter().filter(|found| found.key.to_string() == *key);
-        of_key.map(|found| (found.version.number, found.count, found.is_primary)).collect()
+        of_key.map(|found| (found.version.number, found.count, found.version.is_primary)).collect()
     };
     assert_eq!(of(&cards), [(5, 0, true), (4, 1, false), (3, 3, false), (2, 0, false), (1, 2, false)]);
     assert_eq!(of(&orders), [(1, 1, true)]);
@@ -31,7 +31,10 @@ fn a_survey_counts_every_version_of_the_keys_that_occur() {
     assert_eq!((survey.readable(), survey.unreadable().total()), (7, 0));
     kms.rotate(&orders).unwrap();
     let later = survey.counts().unwrap();
-    assert!(later.iter().any(|found| found.version.number == 2 && found.is_primary && found.count == 0), "{later:?}");
+    assert!(
+        later.iter().any(|found| found.version.number == 2 && found.version.is_primary && found.count == 0),
+        "{later:?}"
+    );
 }
 
 #[test]

@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use kms::{CreateKey, KeyState, Keystore, ManualClock, Options, Status};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha3::{Digest, Sha3_256};
 
 use crate::sample::{Place, faults, sample};
 
-/// Each format's folder, and the SHA3-256 of its files: what a user has can't be made anew, and neither can these.
+/// Each format's folder, and the SHA3-256 of its files: what a user has can't be made again, and neither can these
+/// once a release has their format.
 const FORMATS: &[(&str, &[(&str, &str)])] = &[
     (
         "format-1",
@@ -21,9 +22,9 @@ const FORMATS: &[(&str, &[(&str, &str)])] = &[
     (
         "format-2",
         &[
-            ("key.db", "d32d73e82fb269d6d1b6481e5bf8b6520c8256fa05046c13a4abc3fde451a058"),
-            ("passphrase.db", "ba38975a1205d7df0116c6599a911161690541b374c159c548297452e3dbfb1e"),
-            ("expected.json", "070fa3d3325f50c546493a63228caf336a59a167669e4aae28d4f82b6bb42884"),
+            ("key.db", "970ae6ef77ab05d0af2db3a8645883aad8facb6944d4bb4718e366c099cffcdc"),
+            ("passphrase.db", "119907d8a6de539634f88a4b3ab51ef254e5ca310898bd5e92babe8ebd8b1991"),
+            ("expected.json", "bd4e1e6060cc03c5496f08c6bf6430d611e4184b56f55899fdb665ab5cb19ef0"),
         ],
     ),
 ];
@@ -181,14 +182,18 @@ fn every_format_opens_for_ever() {
             place.put(&std::fs::read(folder(format).join(name)).unwrap());
             let options = options.clock(ManualClock::at(1_700_001_000_000));
             let before = place.bytes();
-            for options in [options.clone().read_only(true), options] {
+            for (options, is_read_only) in [(options.clone().read_only(true), true), (options, false)] {
                 let kms = Keystore::open(&place.store(), &options).unwrap();
                 assert_eq!(faults(&kms), (vec![], None), "{format}/{name}");
                 for key in expected[name].as_array().unwrap() {
                     check(&kms, key, &format!("{format}/{name}"));
                 }
+                drop(kms);
+                // Format 1 has no place for the dates of uses.
+                if is_read_only || *format == "format-1" {
+                    assert!(place.bytes() == before, "{format}/{name} was changed by reading it");
+                }
             }
-            assert!(place.bytes() == before, "{format}/{name} was changed by reading it");
             let kms = Keystore::open(&place.store(), &Options::clone(&options_of(name, root, passphrase))).unwrap();
             for key in expected[name].as_array().unwrap() {
                 let id = key["id"].as_str().unwrap();
@@ -218,6 +223,11 @@ fn check(kms: &Keystore, key: &Value, what: &str) {
     assert_eq!(kms.list_resource_tags(id).unwrap().len(), 2, "{what}");
     for blob in key["blobs"].as_array().unwrap() {
         let context: Vec<(&str, &str)> = blob["tenant"].as_str().iter().map(|tenant| ("tenant", *tenant)).collect();
+        if let Some(refusal) = blob["refusal"].as_str().filter(|_| found.state == KeyState::Enabled) {
+            let refused = kms.decrypt(&unhex(blob["blob"].as_str().unwrap()), &context).map(drop);
+            assert_eq!(refused.map_err(|error| format!("{:?}", error.status())), Err(refusal.to_owned()), "{what}");
+            continue;
+        }
         match (kms.decrypt(&unhex(blob["blob"].as_str().unwrap()), &context), found.state) {
             (Ok(opened), KeyState::Enabled) => {
                 assert_eq!(*opened, *blob["plaintext"].as_str().unwrap().as_bytes(), "{what}");
@@ -226,6 +236,86 @@ fn check(kms: &Keystore, key: &Value, what: &str) {
             (opened, state) => panic!("{what}: {state:?}: {:?}", opened.map(drop)),
         }
     }
+}
+
+/// Records the golden keystores of the newest format, with `KMS_RECORD_GOLDEN=1`: until a release has that format, and never
+/// after. Prints their digests.
+#[test]
+fn golden_keystores_of_an_unreleased_format_can_be_recorded() {
+    if std::env::var_os("KMS_RECORD_GOLDEN").is_none() {
+        return;
+    }
+    let (root, passphrase) = ("libkms TEST root key, not secret", format!("libkms TEST passphrase of format {NEWEST}"));
+    let folder = folder(&format!("format-{NEWEST}"));
+    let mut expected = json!({ "root_key": root, "passphrase": passphrase });
+    for name in ["key.db", "passphrase.db"] {
+        let place = Place::new();
+        let clock = ManualClock::at(1_700_000_000_000);
+        let options = options_of(name, root, &passphrase).clock(clock.clone()).create(true).actor("golden keystore");
+        let kms = Keystore::open(&place.store(), &options).unwrap();
+        expected[name] = record(&kms, &clock);
+        kms.add_root_slot(&Options::new().root_passphrase(b"libkms TEST recovery"), Some("recovery")).unwrap();
+        assert!(kms.create_alias("none", "alias/none").is_err(), "a refusal, for the log");
+        drop(kms);
+        std::fs::write(folder.join(name), place.bytes()).unwrap();
+    }
+    let text = format!("{}\n", serde_json::to_string_pretty(&expected).unwrap());
+    std::fs::write(folder.join("expected.json"), text).unwrap();
+    for name in ["key.db", "passphrase.db", "expected.json"] {
+        let digest = Sha3_256::digest(std::fs::read(folder.join(name)).unwrap());
+        println!("{name} {}", digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+    }
+}
+
+/// Six keys of one to six versions: key 3 is Disabled, version 1 of key 4 is Disabled, version 1 of key 5 is destroyed and its
+/// version 2 has a pending deletion.
+fn record(kms: &Keystore, clock: &ManualClock) -> Value {
+    let mut keys: Vec<Value> = (0..6).map(|number| record_key(kms, number)).collect();
+    let old = |number: usize, version: usize| {
+        let blob = unhex(keys[number]["blobs"][2 * version - 2]["blob"].as_str().unwrap());
+        (keys[number]["id"].as_str().unwrap().to_owned(), kms.inspect(&blob).unwrap().version.to_string())
+    };
+    let ((disabled, first), (gone, second)) = (old(4, 1), old(5, 1));
+    kms.disable_key_version(disabled.as_str(), &first).unwrap();
+    kms.disable_key_version(gone.as_str(), &second).unwrap();
+    kms.schedule_key_version_deletion(gone.as_str(), &second, 7).unwrap();
+    for hours in [7 * 24, 2] {
+        clock.advance_seconds(hours * 3600);
+        kms.tick().unwrap();
+    }
+    let (_, third) = old(5, 2);
+    kms.disable_key_version(gone.as_str(), &third).unwrap();
+    kms.schedule_key_version_deletion(gone.as_str(), &third, 30).unwrap();
+    kms.disable_key(keys[3]["id"].as_str().unwrap()).unwrap();
+    for (number, version, refusal) in
+        [(4, 1, "KeyVersionDisabled"), (5, 1, "KeyVersionDestroyed"), (5, 2, "KeyVersionDisabled")]
+    {
+        for blob in [2 * version - 2, 2 * version - 1] {
+            keys[number]["blobs"][blob]["refusal"] = refusal.into();
+        }
+    }
+    keys.into()
+}
+
+fn record_key(kms: &Keystore, number: usize) -> Value {
+    let id = new_key(kms);
+    let alias = format!("alias/golden-{number}");
+    kms.create_alias(id.as_str(), &alias).unwrap();
+    kms.tag_resource(id.as_str(), &[("team", "golden"), ("number", &number.to_string())]).unwrap();
+    let mut blobs = Vec::new();
+    for version in 0..=number {
+        if version > 0 {
+            kms.rotate(id.as_str()).unwrap();
+        }
+        for (plaintext, tenant) in [(String::new(), None), (format!("plaintext {version} of key {number}"), Some("42"))]
+        {
+            let context: Vec<(&str, &str)> = tenant.iter().map(|tenant| ("tenant", *tenant)).collect();
+            let blob = kms.encrypt(id.as_str(), plaintext.as_bytes(), &context).unwrap();
+            let hex: String = blob.iter().map(|byte| format!("{byte:02x}")).collect();
+            blobs.push(json!({ "blob": hex, "plaintext": plaintext, "tenant": tenant }));
+        }
+    }
+    json!({ "id": id, "alias": alias, "versions": number + 1, "blobs": blobs })
 }
 
 /// An older library refuses what it doesn't know, instead of dropping it.

@@ -161,6 +161,9 @@ fn aliases(kms: &Keystore, key: Option<&str>) -> Result<Vec<(String, String)>> {
 fn versions(kms: &Keystore, key: &str) -> Result<Vec<String>> {
     let mut found = Vec::new();
     kms.list_key_versions(key, None, usize::MAX, |version, primary| {
+        // Looking at a keystore decrypts, and so changes these dates.
+        let mut version = *version;
+        (version.last_encrypt_date, version.last_decrypt_date) = (None, None);
         found.push(format!("{version:?} {primary}"));
         true
     })?;

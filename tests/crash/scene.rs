@@ -171,6 +171,7 @@ fn all() -> Vec<Operation> {
         },
         Operation {
             at: T0 + DAY_MS + HOUR_MS,
+            atomic: Atomic::EachKey,
             prepare: |kms, clock, keys| {
                 kms.update_rotation_policy(&keys["hourly"], None)?;
                 let expiry = Some(Time::from_millis(T0 + DAY_MS));
@@ -367,6 +368,9 @@ impl Prepared {
             let mut primaries = 0;
             kms.list_key_versions(&id, None, usize::MAX, |version, primary| {
                 primaries += usize::from(primary);
+                // Uses have dates, whatever becomes of a change.
+                let mut version = *version;
+                (version.last_encrypt_date, version.last_decrypt_date) = (None, None);
                 lines.push(format!("{version:?} primary: {primary}"));
                 true
             })?;

@@ -151,6 +151,10 @@ fn what_is_no_newer_keystore_stops_everything_until_the_keystore_is_back() {
                     let user = User::new(&folder, kind);
                     let blob = user.kms.encrypt(&key, b"kept", &[]).unwrap();
                     user.kms.decrypt(&blob, &[]).unwrap();
+                    if kind == "thread" {
+                        // Stores the dates of these uses, which the newest copy then has.
+                        user.kms.tick().unwrap();
+                    }
                     let newest = folder.path("newest.db");
                     kms.backup(&newest).unwrap();
                     drop(kms);
@@ -287,7 +291,8 @@ fn a_link_that_leads_elsewhere_stops_everything_until_it_leads_back() {
 /// As where a keystore is distributed to hosts that only encrypt.
 #[test]
 fn a_newer_copy_is_taken_without_a_word_and_without_forgetting() {
-    for kind in KINDS {
+    // A rotation thread writes, so its handle's history parts from that of the copies.
+    for kind in ["quiet", "read-only"] {
         let folder = Folder::without_a_disk();
         let source = folder.create();
         let keys: Vec<String> = (0..5).map(|_| new_key(&source, None)).collect();

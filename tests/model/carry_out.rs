@@ -259,7 +259,7 @@ impl TestKeystore {
                 };
                 let expected = expected
                     .map(|(key, found)| answer(Named::Number(found), found == self.model.keys[&key].versions.len()));
-                Some((expected, given.map(|(version, primary)| answer(Named::Id(version.id.to_string()), primary))))
+                Some((expected, given.map(|found| answer(Named::Id(found.id.to_string()), found.is_primary))))
             }
             Operation::ListKeyVersions { key, before, limit, .. } => {
                 let (name, before) = (self.named(*key), before.map(u64::from));

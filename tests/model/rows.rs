@@ -14,9 +14,12 @@ impl Rows {
         Self { connection }
     }
 
-    /// Each row of each table, by its columns.
+    /// Each row of each table but the change log and the description, by its columns.
     pub fn all(&self) -> Vec<String> {
-        let mut names = self.connection.prepare_cached("SELECT name FROM sqlite_schema WHERE type = 'table'").unwrap();
+        let mut names = self
+            .connection
+            .prepare_cached("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT IN ('change', 'meta')")
+            .unwrap();
         let names: Vec<String> = names.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
         let mut all = Vec::new();
         for name in names {

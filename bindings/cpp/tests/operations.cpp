@@ -175,6 +175,75 @@ TEST(the_versions_of_a_key_are_listed_newest_first_over_many_pages) {
     CHECK_THROWS(kms::key_not_found, ks.key_versions("nothing").begin());
 }
 
+TEST(a_version_is_disabled_enabled_and_destroyed_after_its_period) {
+    manual_clock clock;
+    std::vector<std::pair<kms::event_kind, std::string>> events;
+    std::chrono::milliseconds waited{0};
+    const auto ks = kms::keystore::open(
+        "memory:", kms::options{}.root_key(root_key).clock(clock.reader()).on_event([&](const kms::event &event) {
+            events.emplace_back(event.kind, event.version_id);
+            waited = event.waited;
+        }));
+    const auto id = ks.create_key();
+    const auto old = ks.describe_key(id).primary_version_id;
+    const auto blob = ks.encrypt(id, "text");
+    const auto primary = ks.rotate(id);
+    CHECK(ks.describe_key_version(id, old).state == kms::version_state::enabled);
+    CHECK_THROWS(kms::state_modified_failed, ks.disable_key_version(id, primary));
+    CHECK_THROWS(kms::state_modified_failed, ks.schedule_key_version_deletion(id, old, 7));
+    CHECK_THROWS(kms::key_version_not_found, ks.disable_key_version(id, id));
+    CHECK_THROWS(kms::unsupported_alias, ks.disable_key_version("alias/name", old));
+
+    ks.disable_key_version(id, old);
+    CHECK(ks.describe_key_version(id, old).state == kms::version_state::disabled);
+    CHECK_THROWS(kms::key_version_disabled, ks.decrypt(blob));
+    ks.enable_key_version(id, old);
+    CHECK(text_of(ks.decrypt(blob)) == "text");
+
+    ks.disable_key_version(id, old);
+    CHECK_THROWS(kms::invalid_argument, ks.schedule_key_version_deletion(id, old, 6));
+    ks.schedule_key_version_deletion(id, old, 7);
+    const auto pending = ks.describe_key_version(id, old);
+    CHECK(pending.state == kms::version_state::pending_deletion && pending.delete_date == clock.now + 7 * day);
+    CHECK_THROWS(kms::state_modified_failed, ks.enable_key_version(id, old));
+    ks.cancel_key_version_deletion(id, old);
+    CHECK(ks.describe_key_version(id, old).state == kms::version_state::disabled);
+    CHECK(!ks.describe_key_version(id, old).delete_date);
+
+    ks.schedule_key_version_deletion(id, old, 7);
+    clock.now += 7 * day;
+    ks.tick();
+    clock.now += 1h;
+    ks.tick();
+    CHECK(ks.describe_key_version(id, old).state == kms::version_state::destroyed);
+    CHECK(ks.describe_key_version(id, old).number == 1 && ks.health().versions_destroyed == 1);
+    CHECK_THROWS(kms::key_version_destroyed, ks.decrypt(blob));
+    CHECK_THROWS(kms::key_version_destroyed, ks.enable_key_version(id, old));
+    CHECK(events.size() == 3 && events[0].first == kms::event_kind::rotated);
+    CHECK(events[1] == std::pair(kms::event_kind::version_deletion_due, old));
+    CHECK(events[2] == std::pair(kms::event_kind::version_destroyed, old) && waited == 7 * day + 1h);
+}
+
+TEST(a_version_has_the_days_of_its_last_use) {
+    manual_clock clock;
+    const auto ks = in_memory(clock);
+    const auto id = ks.create_key();
+    const auto version = ks.describe_key(id).primary_version_id;
+    CHECK(!ks.describe_key_version(id, version).last_encrypt_date && !ks.describe_key_version(id, version).last_decrypt_date);
+    const auto first_day = clock.now;
+    clock.now += 1h;
+    const auto blob = ks.encrypt(id, "text");
+    ks.tick();
+    CHECK(ks.describe_key_version(id, version).last_encrypt_date == first_day);
+    CHECK(!ks.describe_key_version(id, version).last_decrypt_date);
+    clock.now += day;
+    ks.tick();  // a pass begins the day
+    CHECK(text_of(ks.decrypt(blob)) == "text");
+    ks.tick();
+    CHECK(ks.describe_key_version(id, version).last_encrypt_date == first_day);
+    CHECK(ks.describe_key_version(id, version).last_decrypt_date == first_day + day);
+}
+
 TEST(lists_of_every_length_are_complete) {
     for (const std::size_t wanted : {0, 1, 127, 128, 129, 256}) {
         const auto ks = in_memory();

@@ -28,6 +28,7 @@ impl Keystore {
         dict.set_item("rotations", health.rotations)?;
         dict.set_item("rotation_failures", health.rotation_failures)?;
         dict.set_item("keys_destroyed", health.keys_destroyed)?;
+        dict.set_item("versions_destroyed", health.versions_destroyed)?;
         dict.set_item("keys_cached", health.keys_cached)?;
         dict.set_item("generation", health.generation)?;
         Ok(dict)

@@ -34,9 +34,9 @@ impl Keystore {
         self.call(py, |kms| kms.update_rotation_policy(&key_id, interval(rotate_every_s)?))
     }
 
-    /// rotated, destroyed, damaged
-    fn _tick(&self, py: Python<'_>) -> PyResult<(usize, usize, usize)> {
+    /// rotated, destroyed, damaged, versions destroyed
+    fn _tick(&self, py: Python<'_>) -> PyResult<(usize, usize, usize, usize)> {
         let done = self.call(py, Handle::tick)?;
-        Ok((done.rotated, done.destroyed, done.damaged))
+        Ok((done.rotated, done.destroyed, done.damaged, done.versions_destroyed))
     }
 }

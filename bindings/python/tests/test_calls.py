@@ -7,7 +7,8 @@ import pytest
 
 import libkms
 import libkms.testing
-from libkms import EventKind, KeyState, Origin, Rotation, Wrapping
+from libkms import EventKind, KeyState, Origin, Rotation, VersionState, Wrapping
+from libkms.testing import ManualClock
 
 
 def test_the_first_program_works(tmp_path, monkeypatch):
@@ -97,6 +98,81 @@ def test_versions(kms):
     assert (version.number, version.is_primary, version.created.tzinfo) == (2, True, timezone.utc)
     with pytest.raises(libkms.KeyVersionNotFound):
         kms.describe_key_version(key.id, key.id)
+
+
+def test_a_version_is_disabled_enabled_and_destroyed_after_its_period():
+    clock, events = ManualClock(), []
+    with libkms.open("memory:", root_key=bytes(range(32)), clock=clock, on_event=events.append) as kms:
+        key = kms.create_key()
+        old = key.primary_version_id
+        blob = kms.encrypt(key, b"text")
+        primary = kms.rotate(key)
+        assert kms.describe_key_version(key, old).state is VersionState.ENABLED
+        with pytest.raises(libkms.StateModifiedFailed):
+            kms.disable_key_version(key, primary)
+        with pytest.raises(libkms.StateModifiedFailed):
+            kms.schedule_key_version_deletion(key, old)
+        with pytest.raises(libkms.KeyVersionNotFound):
+            kms.disable_key_version(key, key.id)
+
+        kms.disable_key_version(key, old)
+        assert kms.describe_key_version(key, old).state is VersionState.DISABLED
+        with pytest.raises(libkms.KeyVersionDisabled) as raised:
+            kms.decrypt(blob)
+        assert raised.value.status is libkms.Status.KEY_VERSION_DISABLED
+        kms.enable_key_version(key, old)
+        assert kms.decrypt(blob) == b"text"
+
+        kms.disable_key_version(key, old)
+        with pytest.raises(libkms.InvalidArgument):
+            kms.schedule_key_version_deletion(key, old, timedelta(days=6))
+        kms.schedule_key_version_deletion(key, old, timedelta(days=7))
+        pending = kms.describe_key_version(key, old)
+        assert pending.state is VersionState.PENDING_DELETION
+        assert pending.delete_date == clock.now() + timedelta(days=7)
+        with pytest.raises(libkms.StateModifiedFailed):
+            kms.enable_key_version(key, old)
+        kms.cancel_key_version_deletion(key, old)
+        cancelled = kms.describe_key_version(key, old)
+        assert (cancelled.state, cancelled.delete_date) == (VersionState.DISABLED, None)
+
+        kms.schedule_key_version_deletion(key, old, timedelta(days=7))
+        clock.advance(timedelta(days=7))
+        assert kms.tick().versions_destroyed == 0
+        clock.advance(timedelta(hours=1))
+        assert kms.tick().versions_destroyed == kms.health().versions_destroyed == 1
+        gone = kms.describe_key_version(key, old)
+        assert (gone.state, gone.number) == (VersionState.DESTROYED, 1)
+        with pytest.raises(libkms.KeyVersionDestroyed) as raised:
+            kms.decrypt(blob)
+        assert raised.value.status is libkms.Status.KEY_VERSION_DESTROYED
+        with pytest.raises(libkms.KeyVersionDestroyed):
+            kms.enable_key_version(key, old)
+    kinds = [(event.kind, event.version_id) for event in events[1:]]
+    assert kinds == [(EventKind.VERSION_DELETION_DUE, old), (EventKind.VERSION_DESTROYED, old)]
+    assert events[2].waited == timedelta(days=7, hours=1)
+
+
+def test_a_version_has_the_days_of_its_last_use():
+    clock = ManualClock()
+    with libkms.open("memory:", root_key=bytes(range(32)), clock=clock) as kms:
+        key = kms.create_key()
+
+        def days():
+            version = kms.describe_key_version(key, key.primary_version_id)
+            return version.last_encrypt_date, version.last_decrypt_date
+
+        assert days() == (None, None)
+        clock.advance(timedelta(hours=1))
+        blob = kms.encrypt(key, b"text")
+        kms.tick()
+        first, none = days()
+        assert none is None and (first.hour, first.minute) == (0, 0) and first.date() == clock.now().date()
+        clock.advance(timedelta(days=1))
+        kms.tick()  # a pass begins the day
+        kms.decrypt(blob)
+        kms.tick()
+        assert days() == (first, first + timedelta(days=1))
 
 
 def test_re_encryption_keeps_the_context_unless_told_otherwise(kms):

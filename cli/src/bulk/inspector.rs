@@ -110,7 +110,7 @@ impl<'s> Inspector<'s> {
 
     fn show(&mut self, place: &dyn Display, key: KeyId, version: &str) -> Result<()> {
         let Some(list) = &mut self.list else { return Ok(()) };
-        let number = self.session.keystore.describe_key_version(key, version)?.0.number;
+        let number = self.session.keystore.describe_key_version(key, version)?.number;
         let name = name(self.session, key)?;
         list.push(json!({ "Place": place.to_string(), "Key": name, "KeyId": key.to_string(), "KeyVersionId": version, "Number": number }));
         Ok(())
@@ -136,7 +136,7 @@ impl<'s> Inspector<'s> {
                 "KeyId": found.key.to_string(),
                 "KeyVersionId": found.version.id.to_string(),
                 "Number": found.version.number,
-                "IsPrimary": found.is_primary,
+                "IsPrimary": found.version.is_primary,
                 "Count": found.count,
             }));
         }

@@ -149,7 +149,7 @@ impl Plan {
         let mut warned = Vec::new();
         for found in inspector.counts()?.iter().filter(|found| found.count > 0) {
             let to = destination.unwrap_or(found.key);
-            if found.is_primary && to == found.key {
+            if found.version.is_primary && to == found.key {
                 plan.newest += found.count;
                 continue;
             }

@@ -13,6 +13,7 @@ use loom::thread;
 use super::*;
 use crate::domain::key::Origin;
 use crate::domain::time::Time;
+use crate::domain::version::VersionRecords;
 use crate::store::tell;
 use crate::sys::fault::breaks;
 use crate::sys::word::Word;
@@ -89,7 +90,16 @@ fn id() -> KeyId {
 
 fn stored(rows: &ModelRows) -> Stored {
     let key = Key::new(id(), Origin::External, String::new(), None, Time::from_millis(0));
-    Stored { row: 1, revision: rows.revision, generation: rows.generation, versions: [0; 32], tags: None, key }
+    Stored {
+        row: 1,
+        revision: rows.revision,
+        generation: rows.generation,
+        versions: [0; 32],
+        tags: None,
+        records_mac: None,
+        records: VersionRecords::default(),
+        key,
+    }
 }
 
 impl Handle {

@@ -86,9 +86,13 @@ pub fn disable_key(kms: &Keystore, request: &mut Request) -> Result<Response> {
     on_key(request, |key| kms.disable_key(key))
 }
 
-pub fn schedule_key_deletion(kms: &Keystore, request: &mut Request) -> Result<Response> {
+fn days(request: &mut Request) -> Result<i32> {
     let days = request.optional_integer("PendingWindowInDays")?.unwrap_or(i64::from(DEFAULT_DAYS));
-    let days = i32::try_from(days).map_err(|_| invalid("PendingWindowInDays"))?;
+    i32::try_from(days).map_err(|_| invalid("PendingWindowInDays"))
+}
+
+pub fn schedule_key_deletion(kms: &Keystore, request: &mut Request) -> Result<Response> {
+    let days = days(request)?;
     on_key(request, |key| kms.schedule_key_deletion(key, days))
 }
 
@@ -129,16 +133,40 @@ pub fn create_key_version(kms: &Keystore, request: &mut Request) -> Result<Respo
     request.finish()?;
     let made = kms.rotate(key.as_str())?;
     let id = kms.describe_key(key.as_str())?.id;
-    let (made, _) = kms.describe_key_version(&id.to_string(), &made.to_string())?;
+    let made = kms.describe_key_version(&id.to_string(), &made.to_string())?;
     Ok(object([("KeyVersion", version(id, &made))]))
 }
 
 pub fn describe_key_version(kms: &Keystore, request: &mut Request) -> Result<Response> {
     let (key, version_id) = (request.text("KeyId")?, request.text("KeyVersionId")?);
     request.finish()?;
-    let (found, _) = kms.describe_key_version(key.as_str(), &version_id)?;
+    let found = kms.describe_key_version(key.as_str(), &version_id)?;
     let id = kms.describe_key(key.as_str())?.id;
     Ok(object([("KeyVersion", version(id, &found))]))
+}
+
+/// An action that takes a key id and a version id and answers nothing.
+fn on_version(request: &mut Request, act: impl FnOnce(&str, &str) -> Result<()>) -> Result<Response> {
+    let (key, version) = (request.text("KeyId")?, request.text("KeyVersionId")?);
+    request.finish()?;
+    act(&key, &version).map(|()| Response::new())
+}
+
+pub fn enable_key_version(kms: &Keystore, request: &mut Request) -> Result<Response> {
+    on_version(request, |key, version| kms.enable_key_version(key, version))
+}
+
+pub fn disable_key_version(kms: &Keystore, request: &mut Request) -> Result<Response> {
+    on_version(request, |key, version| kms.disable_key_version(key, version))
+}
+
+pub fn schedule_key_version_deletion(kms: &Keystore, request: &mut Request) -> Result<Response> {
+    let days = days(request)?;
+    on_version(request, |key, version| kms.schedule_key_version_deletion(key, version, days))
+}
+
+pub fn cancel_key_version_deletion(kms: &Keystore, request: &mut Request) -> Result<Response> {
+    on_version(request, |key, version| kms.cancel_key_version_deletion(key, version))
 }
 
 /// WrappingKeySpec and WrappingAlgorithm, both needed.

@@ -14,8 +14,13 @@ const MOST_FAULTS: usize = 1000;
 
 pub fn tick(kms: &Keystore, request: &mut Request) -> Result<Response> {
     request.finish()?;
-    let TickReport { rotated, destroyed, damaged } = kms.tick()?;
-    Ok(object([("Rotated", rotated.into()), ("Destroyed", destroyed.into()), ("Damaged", damaged.into())]))
+    let TickReport { rotated, destroyed, versions_destroyed, damaged } = kms.tick()?;
+    Ok(object([
+        ("Rotated", rotated.into()),
+        ("Destroyed", destroyed.into()),
+        ("VersionsDestroyed", versions_destroyed.into()),
+        ("Damaged", damaged.into()),
+    ]))
 }
 
 pub fn health(kms: &Keystore, request: &mut Request) -> Result<Response> {
@@ -38,6 +43,7 @@ pub fn health(kms: &Keystore, request: &mut Request) -> Result<Response> {
         rotations,
         rotation_failures,
         keys_destroyed,
+        versions_destroyed,
         keys_cached,
         generation,
     } = kms.health()?;
@@ -57,6 +63,7 @@ pub fn health(kms: &Keystore, request: &mut Request) -> Result<Response> {
         ("Rotations", rotations.into()),
         ("RotationFailures", rotation_failures.into()),
         ("KeysDestroyed", keys_destroyed.into()),
+        ("VersionsDestroyed", versions_destroyed.into()),
         ("EventsDropped", events_dropped.into()),
         ("KeysCached", keys_cached.into()),
         ("Generation", generation.into()),

@@ -12,8 +12,9 @@ use crate::domain::key::{Key, Origin};
 use crate::domain::rotation::Rotation;
 use crate::domain::state::KeyState;
 use crate::domain::time::Time;
-use crate::domain::version::Version;
+use crate::domain::version::VersionState;
 use crate::error::{Result, Status};
+use crate::service::KeyVersion;
 use crate::sys::memory;
 
 /// An object from name and value.
@@ -97,10 +98,23 @@ pub fn metadata(key: &Key, with_protection: bool) -> Value {
     Value::Object(shown)
 }
 
-pub fn version(key: KeyId, version: &Version) -> Value {
+fn version_state(state: VersionState) -> &'static str {
+    match state {
+        VersionState::Enabled => "Enabled",
+        VersionState::Disabled => "Disabled",
+        VersionState::PendingDeletion => "PendingDeletion",
+        VersionState::Destroyed => "Destroyed",
+    }
+}
+
+pub fn version(key: KeyId, version: &KeyVersion) -> Value {
     json!({
         "KeyId": key.to_string(),
         "KeyVersionId": version.id.to_string(),
         "CreationDate": date(version.created),
+        "KeyVersionState": version_state(version.state),
+        "DeleteDate": date_or_empty(version.delete_date),
+        "LastEncryptDate": date_or_empty(version.last_encrypt_date),
+        "LastDecryptDate": date_or_empty(version.last_decrypt_date),
     })
 }

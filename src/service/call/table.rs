@@ -70,6 +70,7 @@ const fn optional(name: &'static str, kind: Kind, note: &'static str) -> Paramet
 const KEY_ID: Parameter = needed("KeyId", Kind::KeyId, "");
 const KEY: Parameter = needed("KeyId", Kind::Key, "");
 const VERSION_ID: Parameter = needed("KeyVersionId", Kind::VersionId, "");
+const WINDOW: Parameter = optional("PendingWindowInDays", Kind::Integer, "7 to 366; default: 30");
 const ALIAS: Parameter = needed("AliasName", Kind::Alias, "`alias/` and 1 to 255 letters, digits, `_`, `/` or `-`");
 const BLOB: Parameter = needed("CiphertextBlob", Kind::Base64, "");
 const CONTEXT: Parameter = optional("EncryptionContext", Kind::Map, "default: none; at most 8192 bytes encoded");
@@ -101,6 +102,8 @@ const CREATE_FILE: Parameter =
     optional("CreateRootKeyFile", Kind::Flag, "make the file if it isn't there; default: false");
 
 const METADATA: &str = "KeyMetadata";
+const VERSION: &str =
+    "KeyVersion: KeyId, KeyVersionId, CreationDate, KeyVersionState, DeleteDate, LastEncryptDate, LastDecryptDate";
 const NOTHING: &str = "";
 
 const fn service(
@@ -148,7 +151,7 @@ pub const ACTIONS: &[Action] = &[
     service("EnableKey", &["kms_enable_key"], "Make a Disabled key Enabled.", &[KEY_ID], NOTHING, keys::enable_key),
     service("DisableKey", &["kms_disable_key"], "Make an Enabled key Disabled.", &[KEY_ID], NOTHING, keys::disable_key),
     service("ScheduleKeyDeletion", &["kms_schedule_key_deletion"], "Start the waiting period before a key is destroyed.",
-        &[KEY_ID, optional("PendingWindowInDays", Kind::Integer, "7 to 366; default: 30")], NOTHING, keys::schedule_key_deletion),
+        &[KEY_ID, WINDOW], NOTHING, keys::schedule_key_deletion),
     service("CancelKeyDeletion", &["kms_cancel_key_deletion"], "Take a scheduled deletion back.", &[KEY_ID], NOTHING, keys::cancel_key_deletion),
     service("UpdateKeyDescription", &["kms_update_key_description"], "Replace a key's description.",
         &[KEY_ID, needed("Description", Kind::Text, "at most 8192 characters")], NOTHING, keys::update_key_description),
@@ -158,14 +161,21 @@ pub const ACTIONS: &[Action] = &[
         NOTHING, keys::set_deletion_protection),
 
     service("CreateKeyVersion", &["kms_rotate"], "Rotate a key: make a new version and promote it to primary.", &[KEY],
-        "KeyVersion: KeyId, KeyVersionId, CreationDate", keys::create_key_version),
+        VERSION, keys::create_key_version),
     service("UpdateRotationPolicy", &["kms_update_rotation_policy"], "Turn automatic rotation on or off.",
         &[KEY_ID, needed("EnableAutomaticRotation", Kind::Flag, ""), INTERVAL], NOTHING, keys::update_rotation_policy),
     service("DescribeKeyVersion", &["kms_describe_key_version"], "Show a version of a key.", &[KEY, VERSION_ID],
-        "KeyVersion: KeyId, KeyVersionId, CreationDate", keys::describe_key_version),
+        VERSION, keys::describe_key_version),
     service("ListKeyVersions", &["kms_list_key_versions"], "List a key's versions, newest first.", &[KEY, PAGE_NUMBER, PAGE_SIZE],
-        "KeyVersions.KeyVersion[]: KeyId, KeyVersionId, CreationDate; PageNumber, PageSize, TotalCount", lists::list_key_versions),
-    own("Tick", &["kms_tick"], "Do all that is due now: rotations, expiries, deletions.", &[], "Rotated, Destroyed, Damaged", keystore::tick),
+        "KeyVersions.KeyVersion[]: the fields of DescribeKeyVersion; PageNumber, PageSize, TotalCount", lists::list_key_versions),
+    own("EnableKeyVersion", &["kms_enable_key_version"], "Make a Disabled version Enabled.", &[KEY_ID, VERSION_ID], NOTHING, keys::enable_key_version),
+    own("DisableKeyVersion", &["kms_disable_key_version"], "Make a version that is not the primary refuse decryption.",
+        &[KEY_ID, VERSION_ID], NOTHING, keys::disable_key_version),
+    own("ScheduleKeyVersionDeletion", &["kms_schedule_key_version_deletion"], "Start the waiting period before a Disabled version is destroyed.",
+        &[KEY_ID, VERSION_ID, WINDOW], NOTHING, keys::schedule_key_version_deletion),
+    own("CancelKeyVersionDeletion", &["kms_cancel_key_version_deletion"], "Cancel the pending deletion of a version, which becomes Disabled.",
+        &[KEY_ID, VERSION_ID], NOTHING, keys::cancel_key_version_deletion),
+    own("Tick", &["kms_tick"], "Do all that is due now: rotations, expiries, deletions.", &[], "Rotated, Destroyed, VersionsDestroyed, Damaged", keystore::tick),
 
     service("Encrypt", &["kms_encrypt"], "Encrypt under a key's primary version.",
         &[KEY, needed("Plaintext", Kind::Base64, "of the bytes, at most 1 GiB"), CONTEXT], "KeyId, KeyVersionId, CiphertextBlob", crypt::encrypt),
@@ -227,7 +237,7 @@ pub const ACTIONS: &[Action] = &[
     service("ListResourceTags", &["kms_list_resource_tags"], "List a key's tags.", &[KEY_ID], "Tags.Tag[]: KeyId, TagKey, TagValue", lists::list_resource_tags),
 
     own("Health", &["kms_health"], "Show flags that weaken a promise, and counters.", &[],
-        "a boolean for each KMS_HEALTH flag; Rotations, RotationFailures, KeysDestroyed, KeysCached, Generation", keystore::health),
+        "a boolean for each KMS_HEALTH flag; Rotations, RotationFailures, KeysDestroyed, VersionsDestroyed, KeysCached, Generation", keystore::health),
     own("Verify", &["kms_verify"], "Check every row of the keystore. A damaged one fails with Keystore.Corrupt, and the error body has Faults.", &[],
         "Faults.Fault[]: KeyId, Code, Message; TotalCount", keystore::verify),
     own("Backup", &["kms_backup"], "Write a snapshot of the keystore to a new file.", &[needed("Path", Kind::Path, "")], NOTHING, keystore::backup),

@@ -1,6 +1,8 @@
 use super::*;
 use crate::domain::id::KeyId;
 use crate::domain::key::Origin;
+use crate::domain::log::{Actor, ChangeAction};
+use crate::domain::time::Now;
 use crate::store::backend::{Backend, Transaction};
 use crate::store::sealing::Sealing;
 use crate::store::sqlite::Sqlite;
@@ -30,7 +32,8 @@ impl Store {
         self.backend.begin(Transaction::Write).unwrap();
         let meta = self.sealing.check_meta(&self.backend.meta().unwrap()).unwrap();
         let rows = Rows { backend: &mut self.backend, sealing: &mut self.sealing };
-        let mut change = Change::new(View::new(rows, (&mut self.nodes, &mut self.versions), meta, [0; 32], 0));
+        let view = View::new(rows, (&mut self.nodes, &mut self.versions), meta, [0; 32], 0);
+        let mut change = Change::new(view, entry());
         let done = body(&mut change).and_then(|value| change.seal_meta().map(|_| value));
         match done.is_ok() {
             true => self.backend.commit().unwrap(),
@@ -38,6 +41,12 @@ impl Store {
         }
         done
     }
+}
+
+fn entry() -> LogEntry {
+    let (at, program) = (Now { wall: Time::from_millis(0), boot: [0; 16], since_boot_ms: 0 }, String::new());
+    let actor = Actor { process_id: 1, user_id: 0, program, label: None };
+    LogEntry::new(ChangeAction::CreateKey, at, actor, 0)
 }
 
 /// A key without material.

@@ -1,6 +1,6 @@
 //! The formats of a keystore file: their tables, and the upgrade from one to the next.
 //!
-//! A format is the one before it plus columns at the end of its tables, all of them nullable, plus indexes. So `SELECT *`
+//! A format is the one before it plus columns at the end of its tables, all of them nullable, plus tables and indexes. So `SELECT *`
 //! reads the rows of every format, and an upgrade rewrites none of them.
 
 use std::sync::OnceLock;

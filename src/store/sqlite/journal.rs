@@ -16,7 +16,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::error::storage;
 use super::file::exists;
-use super::{Sqlite, harden, plain};
+use super::{Sqlite, harden, plain, torn};
 use crate::error::{Result, Status};
 use crate::store::backend::{Backend, MetaRow, SlotRow};
 use crate::store::history;
@@ -136,7 +136,9 @@ impl Doubt {
         let mark = waiting(path)?.mark?;
         let mut peek = Sqlite::peek(path).ok()?;
         let (meta, slots) = (peek.meta().ok()?, peek.slots().ok()?);
-        (!is_of(&meta, &mark)).then_some(Self { mark, meta, slots })
+        // Half of what the journal undoes can look like another keystore's description.
+        let is_torn = || torn::is_torn(path, &of(path), &peek.connection);
+        (!is_of(&meta, &mark) && !is_torn()).then_some(Self { mark, meta, slots })
     }
 
     /// The description that was read is authentic, so the file is whole, and the journal would destroy it. Unless a writer

@@ -6,9 +6,12 @@ mod file;
 mod format;
 mod journal;
 mod locks;
+mod log;
 mod rows;
 mod schema;
 mod stale;
+mod torn;
+mod version;
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};

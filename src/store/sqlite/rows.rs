@@ -10,7 +10,7 @@ use super::error::storage;
 use crate::error::{Error, Result};
 use crate::store::backend::{
     AliasRow, Backend, DueRow, KeyIndex, KeyRow, LABEL_BYTES, MaterialRow, MetaRow, Owned, PARAMETERS_MAX, SLOTS,
-    SlotRow, TagRow, Transaction, VersionEntry, WRAPPED_MAX,
+    SlotRow, TagRow, Transaction, VersionEntry, VersionRows, WRAPPED_MAX,
 };
 use crate::sys::memory;
 
@@ -20,7 +20,7 @@ macro_rules! columns {
         "row, id, state, origin, creator, description, created, interval_s, primary_number, primary_id, primary_created, \
          future_noticed, delete_date, sighted_wall, sighted_boot, sighted_uptime, protection, import_digest, \
          import_present, import_expires, expiry_sighted_wall, expiry_sighted_boot, expiry_sighted_uptime, next_look, \
-         versions, tags, revision, generation, mac, counted_wall, waiting"
+         versions, tags, revision, generation, mac, counted_wall, waiting, records"
     };
     (material) => {
         "key_row, number, version, algorithm, created, sealed"
@@ -86,6 +86,7 @@ fn key_row(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
         mac: bytes(row, 28)?,
         counted_wall: if has(row, 29) { row.get(29)? } else { None },
         waiting: if has(row, 30) { optional_bytes(row, 30)? } else { None },
+        records: if has(row, 31) { optional_bytes(row, 31)? } else { None },
     })
 }
 
@@ -99,14 +100,14 @@ pub(super) fn bytes<const N: usize>(row: &Row<'_>, at: usize) -> rusqlite::Resul
     Ok(row.get_ref(at)?.as_bytes_or_null().ok().flatten().and_then(|b| b.try_into().ok()).unwrap_or([0; N]))
 }
 
-fn optional_bytes<const N: usize>(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<[u8; N]>> {
+pub(super) fn optional_bytes<const N: usize>(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<[u8; N]>> {
     match row.get_ref(at)? {
         ValueRef::Null => Ok(None),
         _ => bytes(row, at).map(Some),
     }
 }
 
-fn short_of_memory(_: Error) -> rusqlite::Error {
+pub(super) fn short_of_memory(_: Error) -> rusqlite::Error {
     rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_NOMEM), None)
 }
 
@@ -195,11 +196,11 @@ fn sql_of(index: KeyIndex) -> (&'static str, &'static str, &'static str) {
     }
 }
 
-fn first<T: FromSql>(row: &Row<'_>) -> rusqlite::Result<T> {
+pub(super) fn first<T: FromSql>(row: &Row<'_>) -> rusqlite::Result<T> {
     row.get(0)
 }
 
-fn count(limit: usize) -> i64 {
+pub(super) fn count(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
@@ -209,12 +210,22 @@ impl Sqlite {
         index != KeyIndex::Counted || self.format.get() >= 2
     }
 
-    fn one<T>(&self, sql: &str, p: impl Params, read: fn(&Row<'_>) -> rusqlite::Result<T>) -> Result<Option<T>> {
+    pub(super) fn one<T>(
+        &self,
+        sql: &str,
+        p: impl Params,
+        read: fn(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>> {
         let found = self.connection.prepare_cached(sql).and_then(|mut s| s.query_row(p, read).optional());
         found.map_err(|e| storage("read", &e))
     }
 
-    fn all<T>(&self, sql: &str, p: impl Params, read: fn(&Row<'_>) -> rusqlite::Result<T>) -> Result<Vec<T>> {
+    pub(super) fn all<T>(
+        &self,
+        sql: &str,
+        p: impl Params,
+        read: fn(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>> {
         let mut found = Vec::new();
         let mut statement = self.connection.prepare_cached(sql).map_err(|e| storage("read", &e))?;
         let rows = statement.query_map(p, read).map_err(|e| storage("read", &e))?;
@@ -225,12 +236,12 @@ impl Sqlite {
         Ok(found)
     }
 
-    fn change(&self, sql: &str, p: impl Params) -> Result<usize> {
+    pub(super) fn change(&self, sql: &str, p: impl Params) -> Result<usize> {
         self.upgrade()?;
         self.connection.prepare_cached(sql).and_then(|mut s| s.execute(p)).map_err(|e| storage("write", &e))
     }
 
-    fn change_one(&self, sql: &str, p: impl Params) -> Result<()> {
+    pub(super) fn change_one(&self, sql: &str, p: impl Params) -> Result<()> {
         match self.change(sql, p)? {
             1 => Ok(()),
             _ => Err(missing("a row to change is gone")),
@@ -286,22 +297,23 @@ impl Backend for Sqlite {
                 mac: row.get(10)?,
                 recent: if has(row, 11) { row.get(11)? } else { None },
                 place: if has(row, 12) { row.get(12)? } else { None },
+                log: if has(row, 13) { row.get(13)? } else { None },
             })
         };
         self.one("SELECT * FROM meta", [], read)?.ok_or_else(|| missing("its description is gone"))
     }
 
     fn put_meta(&mut self, meta: &MetaRow) -> Result<()> {
-        let sql = "INSERT INTO meta VALUES(1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        let sql = "INSERT INTO meta VALUES(1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                    ON CONFLICT(id) DO UPDATE SET generation = excluded.generation, destroyed = excluded.destroyed,
                    renamed = excluded.renamed, last_row = excluded.last_row, keys = excluded.keys, ids = excluded.ids,
                    aliases = excluded.aliases, slots = excluded.slots, mac = excluded.mac, recent = excluded.recent,
-                   place = excluded.place";
+                   place = excluded.place, log = excluded.log";
         let MetaRow { uuid, generation, destroyed, renamed, last_row, keys, ids, aliases, .. } = meta;
-        let MetaRow { slots, mac, recent, place, .. } = meta;
+        let MetaRow { slots, mac, recent, place, log, .. } = meta;
         self.change_one(
             sql,
-            params![uuid, generation, destroyed, renamed, last_row, keys, ids, aliases, slots, mac, recent, place],
+            params![uuid, generation, destroyed, renamed, last_row, keys, ids, aliases, slots, mac, recent, place, log],
         )
     }
 
@@ -392,7 +404,7 @@ impl Backend for Sqlite {
         let sql = concat!(
             "INSERT INTO key(",
             columns!(key),
-            ") VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            ") VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         );
         self.change_one(sql, key_params(key))
     }
@@ -405,7 +417,7 @@ impl Backend for Sqlite {
                    sighted_uptime = ?16, protection = ?17, import_digest = ?18, import_present = ?19,
                    import_expires = ?20, expiry_sighted_wall = ?21, expiry_sighted_boot = ?22,
                    expiry_sighted_uptime = ?23, next_look = ?24, versions = ?25, tags = ?26, revision = ?27,
-                   generation = ?28, mac = ?29, counted_wall = ?30, waiting = ?31
+                   generation = ?28, mac = ?29, counted_wall = ?30, waiting = ?31, records = ?32
                    WHERE row = ?1 AND id = ?2";
         self.change_one(sql, key_params(key))
     }
@@ -496,6 +508,7 @@ impl Backend for Sqlite {
 
     fn next_owner(&mut self, of: Owned, key_row: i64) -> Result<Option<i64>> {
         let sql = match of {
+            Owned::Version => return self.next_version_owner(key_row),
             Owned::Material => "SELECT min(key_row) FROM material WHERE key_row > ?",
             Owned::Tag => "SELECT min(key_row) FROM tag WHERE key_row > ?",
         };
@@ -609,5 +622,6 @@ fn key_params(key: &KeyRow) -> impl Params + '_ {
         &key.mac,
         &key.counted_wall,
         &key.waiting,
+        &key.records,
     ])
 }

@@ -21,11 +21,11 @@ const LARGEST_ROOTS: usize = 3072;
 
 /// Where the description stands in the file.
 pub struct Description {
-    at: u64,
+    pub(super) at: u64,
     /// Where in its page the MAC was last: it rarely moves.
     mac_at: usize,
     /// One page, read again in each transaction.
-    page: Vec<u8>,
+    pub(super) page: Vec<u8>,
 }
 
 impl Description {

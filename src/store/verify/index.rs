@@ -29,6 +29,13 @@ impl Verifier {
         Ok(full.then_some(Stage::Index(index, after)))
     }
 
+    pub(super) fn record_indexes(&mut self, view: &mut View<'_>) -> Result<()> {
+        if !view.rows.backend.are_version_rows_indexed()? {
+            self.faults.push(Fault::general(misindexed()));
+        }
+        Ok(())
+    }
+
     pub(super) fn alias_index(&mut self, view: &mut View<'_>, mut after: (i64, String)) -> Result<Option<Stage>> {
         let entries = view.rows.backend.alias_index_after(&after, ROWS)?;
         let full = entries.len() == ROWS;

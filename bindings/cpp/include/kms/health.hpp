@@ -33,9 +33,10 @@ struct health_info {
     std::uint64_t rotations;
     std::uint64_t rotation_failures;
     std::uint64_t keys_destroyed;
-    std::uint64_t keys_cached;     ///< keys in memory now
-    std::uint64_t generation;      ///< grows by one with every change of the keystore, by any process
-    std::uint64_t events_dropped;  ///< events that `options::on_event` missed, because it was too slow
+    std::uint64_t keys_cached;         ///< keys in memory now
+    std::uint64_t generation;          ///< grows by one with every change of the keystore, by any process
+    std::uint64_t events_dropped;      ///< events that `options::on_event` missed, because it was too slow
+    std::uint64_t versions_destroyed;  ///< by a deletion of their own
 
     [[nodiscard]] bool has(health_flag flag) const noexcept { return (flags & static_cast<std::uint32_t>(flag)) != 0; }
 };
@@ -49,7 +50,8 @@ public:
     [[nodiscard]] health_info health() const {
         kms_health_info c = KMS_HEALTH_INFO_INIT;
         check(kms_health(static_cast<const Keystore &>(*this).native_handle(), &c));
-        return {c.flags, c.rotations, c.rotation_failures, c.keys_destroyed, c.keys_cached, c.generation, c.events_dropped};
+        return {c.flags,       c.rotations,  c.rotation_failures, c.keys_destroyed,
+                c.keys_cached, c.generation, c.events_dropped,    c.versions_destroyed};
     }
 };
 

@@ -41,6 +41,8 @@ enum class status : kms_status {
     unsupported_operation = KMS_UNSUPPORTED_OPERATION,
     unsupported_origin = KMS_UNSUPPORTED_ORIGIN,
     deletion_protected = KMS_DELETION_PROTECTED,
+    key_version_disabled = KMS_KEY_VERSION_DISABLED,
+    key_version_destroyed = KMS_KEY_VERSION_DESTROYED,
 
     malformed_ciphertext = KMS_MALFORMED_CIPHERTEXT,
     authentication_failed = KMS_AUTHENTICATION_FAILED,
@@ -193,6 +195,8 @@ using state_modified_failed = failure<status::state_modified_failed>;
 using unsupported_operation = failure<status::unsupported_operation>;
 using unsupported_origin = failure<status::unsupported_origin>;
 using deletion_protected = failure<status::deletion_protected>;
+using key_version_disabled = failure<status::key_version_disabled>;
+using key_version_destroyed = failure<status::key_version_destroyed>;
 using malformed_ciphertext = failure<status::malformed_ciphertext>;
 using authentication_failed = failure<status::authentication_failed>;
 using invalid_key_material = failure<status::invalid_key_material>;
@@ -260,13 +264,14 @@ using all_failures =
              status::key_version_not_found, status::alias_not_found, status::alias_already_exists, status::rejected_disabled,
              status::rejected_pending_deletion, status::rejected_pending_import, status::state_modified_failed,
              status::unsupported_operation, status::unsupported_origin, status::deletion_protected,
-             status::malformed_ciphertext, status::authentication_failed, status::invalid_key_material,
-             status::invalid_import_token, status::expired_import_token, status::wrong_root_key, status::not_a_keystore,
-             status::keystore_too_new, status::keystore_corrupt, status::keystore_io, status::keystore_read_only,
-             status::keystore_busy, status::keystore_not_found, status::keystore_replaced, status::root_key_unavailable,
-             status::keystore_rolled_back, status::anchor_unavailable, status::keystore_second_path,
-             status::root_slot_not_found, status::root_slot_exists, status::file_io, status::file_exists, status::internal,
-             status::poisoned, status::forked, status::random_failed, status::out_of_memory>;
+             status::key_version_disabled, status::key_version_destroyed, status::malformed_ciphertext,
+             status::authentication_failed, status::invalid_key_material, status::invalid_import_token,
+             status::expired_import_token, status::wrong_root_key, status::not_a_keystore, status::keystore_too_new,
+             status::keystore_corrupt, status::keystore_io, status::keystore_read_only, status::keystore_busy,
+             status::keystore_not_found, status::keystore_replaced, status::root_key_unavailable, status::keystore_rolled_back,
+             status::anchor_unavailable, status::keystore_second_path, status::root_slot_not_found, status::root_slot_exists,
+             status::file_io, status::file_exists, status::internal, status::poisoned, status::forked, status::random_failed,
+             status::out_of_memory>;
 
 /// The text of this thread's last failed call.
 inline std::string last_error() {

@@ -44,6 +44,7 @@ from ._types import (
     RootSlot,
     Rotation,
     TickReport,
+    VersionState,
     Wrapping,
 )
 from .errors import (
@@ -64,6 +65,8 @@ from .errors import (
     InvalidImportToken,
     InvalidKeyMaterial,
     KeyNotFound,
+    KeyVersionDestroyed,
+    KeyVersionDisabled,
     KeyVersionNotFound,
     KeystoreBusy,
     KeystoreCorrupt,
@@ -127,6 +130,8 @@ __all__ = [
     "KeyNotFound",
     "KeyState",
     "KeyVersion",
+    "KeyVersionDestroyed",
+    "KeyVersionDisabled",
     "KeyVersionNotFound",
     "Keystore",
     "KeystoreBusy",
@@ -164,6 +169,7 @@ __all__ = [
     "UnsupportedAlias",
     "UnsupportedOperation",
     "UnsupportedOrigin",
+    "VersionState",
     "Wrapping",
     "WrongRootKey",
     "__version__",

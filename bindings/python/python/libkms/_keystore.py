@@ -219,7 +219,7 @@ class Keystore(_libkms.Keystore):
         """Perform all due work now: for programs without the rotation thread.
 
         >>> kms.tick()
-        TickReport(rotated=0, destroyed=0, damaged=0)
+        TickReport(rotated=0, destroyed=0, damaged=0, versions_destroyed=0)
         """
         return TickReport(*self._tick())
 
@@ -248,6 +248,27 @@ class Keystore(_libkms.Keystore):
         True
         """
         return KeyVersion._of(self._describe_key_version(key, version_id))
+
+    def schedule_key_version_deletion(
+        self, key_id: KeyName, version_id: str, waiting_period: timedelta = timedelta(days=30)
+    ) -> None:
+        """Start a waiting period of 7 to 366 whole days, after which a Disabled version is destroyed.
+
+        Until then `cancel_key_version_deletion` cancels. The period is counted as in `schedule_key_deletion`. After it,
+        decrypting what the version encrypted raises `KeyVersionDestroyed`: move it with `reencrypt` first. Raises
+        `StateModifiedFailed` unless the version is Disabled, `DeletionProtected`, `KeyVersionDestroyed`,
+        `UnsupportedOperation` for imported material, `InvalidArgument`.
+
+        >>> old = kms.describe_key(key.id).primary_version_id
+        >>> _ = kms.rotate(key.id)
+        >>> kms.disable_key_version(key.id, old)
+        >>> kms.schedule_key_version_deletion(key.id, old, timedelta(days=90))
+        >>> kms.describe_key_version(key.id, old).state
+        <VersionState.PENDING_DELETION: 3>
+        """
+        if to_seconds(waiting_period, "waiting_period") % 86_400:
+            raise ValueError("waiting_period has whole days")
+        self._schedule_key_version_deletion(key_id, version_id, waiting_period // _DAY)
 
     def inspect(self, blob: "ReadableBuffer") -> BlobInfo:
         """Which key and version a ciphertext is under, and whether that version is still the primary.

@@ -103,6 +103,10 @@ class EventKind(enum.IntEnum):
     """Imported material has expired and was erased; the key waits for it to be imported again."""
     KEYSTORE_REPLACED = 9
     """The keystore's file was replaced or removed, or overwritten with another history of the keystore."""
+    VERSION_DELETION_DUE = 10
+    """A version's waiting period is over; it is destroyed when that is confirmed in an hour."""
+    VERSION_DESTROYED = 11
+    """A version's key material is gone: `schedule_key_version_deletion`."""
     ROTATION_WAITS_FOR_BACKUP = 13
     """A due rotation waits until a recorded backup has the key's newest version."""
     ROTATED_WITHOUT_BACKUP = 14
@@ -166,6 +170,22 @@ KeyName: TypeAlias = str | Key
 """What names a key in an argument: its id, "alias/NAME" where aliases are accepted, or what `describe_key` returned."""
 
 
+class VersionState(enum.IntEnum):
+    """The state of a version. The state of its key comes first."""
+
+    ENABLED = 1
+    """The version decrypts; the primary also encrypts."""
+    DISABLED = 2
+    """The version decrypts nothing until it is enabled again."""
+    PENDING_DELETION = 3
+    """As Disabled, and it will be destroyed."""
+    DESTROYED = 4
+    """The key material is gone; the id and the number remain."""
+
+
+VersionFields: TypeAlias = tuple[str, int, int, bool, int, int | None, int | None, int | None]
+
+
 @dataclass(frozen=True, slots=True)
 class KeyVersion:
     """One version of a key; `number` is 1 for the oldest and never reused."""
@@ -174,11 +194,29 @@ class KeyVersion:
     number: int
     created: datetime
     is_primary: bool
+    state: VersionState | int
+    delete_date: datetime | None
+    """When the version will be destroyed; only while its deletion is pending."""
+    last_encrypt_date: datetime | None
+    """The start of the day on which the version was last used to encrypt; None if no use was recorded.
+
+    The rotation thread or `tick` writes this date. A read-only keystore records no use."""
+    last_decrypt_date: datetime | None
+    """The start of the day on which the version was last used to decrypt; None if no use was recorded."""
 
     @classmethod
-    def _of(cls, fields: tuple[str, int, int, bool]) -> "KeyVersion":
-        version_id, number, created, is_primary = fields
-        return cls(version_id, number, from_millis(created), is_primary)
+    def _of(cls, fields: VersionFields) -> "KeyVersion":
+        version_id, number, created, is_primary, state, delete_date, last_encrypt, last_decrypt = fields
+        return cls(
+            version_id,
+            number,
+            from_millis(created),
+            is_primary,
+            VersionState(state) if state in VersionState._value2member_map_ else state,
+            date(delete_date),
+            date(last_encrypt),
+            date(last_decrypt),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,11 +269,12 @@ class ImportParameters:
 
 @dataclass(frozen=True, slots=True)
 class TickReport:
-    """What one pass of the clock did: keys rotated, destroyed, and those whose rows could not be read."""
+    """What one pass of the clock did: keys rotated, destroyed, those whose rows could not be read, versions destroyed."""
 
     rotated: int
     destroyed: int
     damaged: int
+    versions_destroyed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +308,8 @@ class Health:
     rotations: int
     rotation_failures: int
     keys_destroyed: int
+    versions_destroyed: int
+    """Versions destroyed by a deletion of their own."""
     events_dropped: int
     """Events that `on_event` missed, because it was too slow."""
     keys_cached: int
@@ -322,7 +363,7 @@ class Event:
     version_id: str | None
     time: datetime
     waited: timedelta = timedelta(0)
-    """How long a destroyed key waited for its destruction, as the library counted; else zero."""
+    """How long a destroyed key or version waited for its destruction, as the library counted; else zero."""
 
     @classmethod
     def _of(

@@ -137,6 +137,22 @@ class Keystore:
     async def describe_key_version(self, key: KeyName, version_id: str) -> KeyVersion:
         return await asyncio.to_thread(self.sync.describe_key_version, key, version_id)
 
+    async def disable_key_version(self, key_id: KeyName, version_id: str) -> None:
+        return await asyncio.to_thread(self.sync.disable_key_version, key_id, version_id)
+
+    async def enable_key_version(self, key_id: KeyName, version_id: str) -> None:
+        return await asyncio.to_thread(self.sync.enable_key_version, key_id, version_id)
+
+    async def schedule_key_version_deletion(
+        self, key_id: KeyName, version_id: str, waiting_period: timedelta = timedelta(days=30)
+    ) -> None:
+        return await asyncio.to_thread(
+            self.sync.schedule_key_version_deletion, key_id, version_id, waiting_period
+        )
+
+    async def cancel_key_version_deletion(self, key_id: KeyName, version_id: str) -> None:
+        return await asyncio.to_thread(self.sync.cancel_key_version_deletion, key_id, version_id)
+
     async def encrypt(self, key: KeyName, plaintext: "ReadableBuffer", context: Context = None) -> bytes:
         return await asyncio.to_thread(self.sync.encrypt, key, plaintext, context)
 

@@ -32,6 +32,8 @@ __all__ = [
     "InvalidImportToken",
     "InvalidKeyMaterial",
     "KeyNotFound",
+    "KeyVersionDestroyed",
+    "KeyVersionDisabled",
     "KeyVersionNotFound",
     "KeystoreBusy",
     "KeystoreCorrupt",
@@ -90,6 +92,8 @@ class Status(enum.IntEnum):
     UNSUPPORTED_OPERATION = 304
     UNSUPPORTED_ORIGIN = 305
     DELETION_PROTECTED = 306
+    KEY_VERSION_DISABLED = 307
+    KEY_VERSION_DESTROYED = 308
     MALFORMED_CIPHERTEXT = 400
     AUTHENTICATION_FAILED = 401
     INVALID_KEY_MATERIAL = 402
@@ -220,6 +224,14 @@ class UnsupportedOrigin(Error, status=Status.UNSUPPORTED_ORIGIN):
 
 class DeletionProtected(Error, status=Status.DELETION_PROTECTED):
     """The key is protected from deletion."""
+
+
+class KeyVersionDisabled(Error, status=Status.KEY_VERSION_DISABLED):
+    """The version that encrypted the ciphertext is disabled: see `Keystore.enable_key_version`."""
+
+
+class KeyVersionDestroyed(Error, status=Status.KEY_VERSION_DESTROYED):
+    """The version that encrypted the ciphertext was destroyed. This is final."""
 
 
 class MalformedCiphertext(Error, ValueError, status=Status.MALFORMED_CIPHERTEXT):

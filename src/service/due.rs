@@ -1,0 +1,167 @@
+//! What the clock does to one key that is due: dates are confirmed, versions made, keys and versions destroyed.
+
+use super::Core;
+use super::backup::BackupStatus;
+use super::event::{Event, EventKind};
+use super::rotation::new_version;
+use crate::domain::deadline::DeadlineStatus;
+use crate::domain::id::KeyId;
+use crate::domain::log::ChangeAction;
+use crate::domain::rotation::RotationStatus;
+use crate::domain::state::{self, Operation};
+use crate::domain::time::Now;
+use crate::error::Result;
+use crate::store::{Change, Stored};
+
+/// What a pass changed about one due key.
+pub(super) enum KeyOutcome {
+    Rotated(Stored, Vec<Event>),
+    /// The key as it is now, with the events to report.
+    Updated(Stored, Vec<Event>),
+    /// With the counted waiting period in milliseconds.
+    Destroyed(KeyId, i64),
+    Nothing,
+}
+
+/// Whether [`process_due_key`] would destroy the key or one of its versions, or erase its material.
+pub(super) fn is_irreversible(stored: &Stored, now: &Now) -> bool {
+    let expiry = stored.key.imported.and_then(|imported| imported.expiry);
+    let mut versions = stored.records.all().iter().filter_map(|record| record.deletion);
+    stored.key.deletion.is_some_and(|deletion| deletion.status(now) == DeadlineStatus::Act)
+        || expiry.is_some_and(|expiry| expiry.status(now) == DeadlineStatus::Act)
+        || versions.any(|deletion| deletion.status(now) == DeadlineStatus::Act)
+}
+
+/// Processes one key inside the write transaction, if it still is due. The change log's entry is about this key.
+///
+/// What cannot be undone has an entry of its own, so nothing else is done in the same transaction.
+pub(super) fn process_due_key(
+    core: &Core,
+    change: &mut Change<'_>,
+    mut stored: Stored,
+    now: &Now,
+) -> Result<KeyOutcome> {
+    let id = stored.key.id;
+    let event = |kind| Event::new(kind, now.wall).of_key(id);
+    let (mut events, mut changed) = (Vec::new(), false);
+    if let Some(deletion) = &mut stored.key.deletion {
+        match deletion.status(now) {
+            DeadlineStatus::Act => {
+                let waited = deletion.counted_ms(now);
+                change.log_as(ChangeAction::DeleteKey, Some(id), 1);
+                change.log_waited(waited);
+                Core::destroy(change, &stored)?;
+                return Ok(KeyOutcome::Destroyed(id, waited));
+            }
+            DeadlineStatus::Confirmed => {
+                (deletion.confirmation, changed) = (Some(*now), true);
+                events.push(event(EventKind::DeletionDue));
+            }
+            DeadlineStatus::Refuted => (deletion.confirmation, changed) = (None, true),
+            DeadlineStatus::Wait => {}
+        }
+        if deletion.counts(now) {
+            deletion.count(now);
+            changed = true;
+        }
+    }
+    // A key can have both dates.
+    let expiry = stored.key.imported.as_mut().and_then(|imported| imported.expiry.as_mut());
+    match expiry.map(|expiry| (expiry.status(now), expiry)) {
+        Some((DeadlineStatus::Act, _)) => {
+            change.log_as(ChangeAction::DeleteExpiredKeyMaterial, Some(id), 1);
+            change.erase_material(&mut stored)?;
+            stored = without_material(stored)?;
+            events.push(event(EventKind::MaterialExpired));
+            return Ok(KeyOutcome::Updated(change.update(stored)?, events));
+        }
+        Some((DeadlineStatus::Confirmed, expiry)) => (expiry.confirmation, changed) = (Some(*now), true),
+        Some((DeadlineStatus::Refuted, expiry)) => (expiry.confirmation, changed) = (None, true),
+        Some((DeadlineStatus::Wait, _)) | None => {}
+    }
+    if let Some(destroyed) = process_due_versions(change, &mut stored, now, &mut events)? {
+        changed = true;
+        if destroyed {
+            return Ok(KeyOutcome::Updated(change.update(stored)?, events));
+        }
+    }
+    match stored.key.schedule().status(now.wall) {
+        RotationStatus::Due => match core.backup_status(&stored.key, now.wall) {
+            BackupStatus::Wait => {}
+            status => {
+                if let Some(primary) = stored.key.primary.filter(|_| status == BackupStatus::Missing) {
+                    events.push(event(EventKind::RotatedWithoutBackup).of_version(Some(primary.id)));
+                }
+                change.log_as(ChangeAction::RotateKeyAuto, Some(id), 1);
+                return Ok(KeyOutcome::Rotated(new_version(change, stored, now.wall)?, events));
+            }
+        },
+        RotationStatus::FutureLast => {
+            (stored.key.future_noticed, changed) = (Some(now.wall), true);
+            events.push(event(EventKind::ClockSuspect));
+        }
+        RotationStatus::NoteVoid => (stored.key.future_noticed, changed) = (None, true),
+        RotationStatus::NotDue => {}
+    }
+    Ok(if changed { KeyOutcome::Updated(change.update(stored)?, events) } else { KeyOutcome::Nothing })
+}
+
+/// Processes the versions whose deletion is pending, in every state of their key. Returns whether versions were destroyed;
+/// `None` if nothing changed. [`Change::update`] must follow a change.
+fn process_due_versions(
+    change: &mut Change<'_>,
+    stored: &mut Stored,
+    now: &Now,
+    events: &mut Vec<Event>,
+) -> Result<Option<bool>> {
+    let id = stored.key.id;
+    let event = |kind| Event::new(kind, now.wall).of_key(id);
+    let (mut updated, mut due) = (Vec::new(), Vec::new());
+    for record in stored.records.all() {
+        let (mut record, before) = (*record, *record);
+        let Some(deletion) = &mut record.deletion else { continue };
+        match deletion.status(now) {
+            DeadlineStatus::Act => {
+                due.push((record.number, deletion.counted_ms(now)));
+                continue;
+            }
+            DeadlineStatus::Confirmed => {
+                deletion.confirmation = Some(*now);
+                let version = change.version_at(stored, record.number)?;
+                events.push(event(EventKind::VersionDeletionDue).of_version(Some(version.id)));
+            }
+            DeadlineStatus::Refuted => deletion.confirmation = None,
+            DeadlineStatus::Wait => {}
+        }
+        if deletion.counts(now) {
+            deletion.count(now);
+        }
+        if record != before {
+            updated.push(record);
+        }
+    }
+    if !updated.is_empty() {
+        change.put_records(stored, &updated)?;
+    }
+    if due.is_empty() {
+        return Ok((!updated.is_empty()).then_some(false));
+    }
+    let numbers: Vec<u64> = due.iter().map(|(number, _)| *number).collect();
+    for version in change.destroy_versions(stored, &numbers)? {
+        let waited = due.iter().find(|(number, _)| *number == version.number).map_or(0, |(_, waited)| *waited);
+        change.log_as(ChangeAction::DeleteKeyVersion, Some(id), 1);
+        change.log_version(&version.id);
+        change.log_waited(waited);
+        events.push(event(EventKind::VersionDestroyed).of_version(Some(version.id)).waited(waited));
+    }
+    Ok(Some(true))
+}
+
+/// The key as it is once its imported material was taken away.
+pub(super) fn without_material(mut stored: Stored) -> Result<Stored> {
+    stored.key.state = state::after(stored.key.state, Operation::DeleteKeyMaterial, false)?;
+    if let Some(imported) = &mut stored.key.imported {
+        imported.erase();
+    }
+    Ok(stored)
+}

@@ -1,0 +1,106 @@
+//! The change log: who changed what, and when.
+
+use std::time::Duration;
+
+use super::pages::{PAGE, Page, paged};
+use super::{Changed, Keystore};
+use crate::domain::id::KeyId;
+use crate::domain::log::{ChangeAction, LoggedChange};
+use crate::domain::time::Time;
+use crate::error::Result;
+use crate::sys::sync;
+
+/// Entries that one transaction removes.
+const CUT: usize = 4096;
+/// SQLite has no queue: without a pause nobody else would get the lock.
+const PAUSE: Duration = Duration::from_micros(500);
+
+/// Which entries of the change log [`Keystore::changes`] returns. All conditions must hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ListChanges {
+    /// Only entries of this key. It need not exist any more.
+    pub key: Option<KeyId>,
+    /// Only entries of this time or later.
+    pub from: Option<Time>,
+    /// Only entries before this time.
+    pub to: Option<Time>,
+    /// Only entries after this generation: that of the last entry seen, to continue a list.
+    pub after: Option<u64>,
+}
+
+impl ListChanges {
+    fn matches(&self, change: &LoggedChange) -> bool {
+        self.key.is_none_or(|key| change.key == Some(key))
+            && self.from.is_none_or(|from| change.time >= from)
+            && self.to.is_none_or(|to| change.time < to)
+    }
+
+    /// As the store counts generations; one that it never reaches is beyond all.
+    fn after(&self) -> Option<i64> {
+        self.after.map(|after| i64::try_from(after).unwrap_or(i64::MAX))
+    }
+}
+
+impl Keystore {
+    /// Iterate over the change log, oldest entry first. Each committed change has one entry, and refused management
+    /// calls have one each, up to 10 a second.
+    ///
+    /// The log is checked as it is read: an entry that was altered, moved or removed is an error, which ends the
+    /// iteration.
+    ///
+    /// # Errors
+    /// `KeystoreCorrupt`, and the other [errors of every call](Keystore#errors).
+    ///
+    /// ```
+    /// # use kms::{CreateKey, Keystore, ListChanges, Options};
+    /// # let options = Options::new().root_key(&[7; 32]).actor("nightly job");
+    /// # let keystore = Keystore::open("memory:", &options)?;
+    /// let key = keystore.create_key(&CreateKey::default())?;
+    /// let changes: Vec<_> = keystore.changes(ListChanges { key: Some(key), ..Default::default() }).collect::<Result<_, _>>()?;
+    /// assert_eq!(changes[0].action, "CreateKey");
+    /// assert_eq!(changes[0].actor.label.as_deref(), Some("nightly job"));
+    /// # Ok::<(), kms::Error>(())
+    /// ```
+    pub fn changes(&self, which: ListChanges) -> impl Iterator<Item = Result<LoggedChange>> {
+        let (mut after, mut walked) = (which.after(), None);
+        paged(move || {
+            let page = self.core()?.store.read(|view| view.changes_after(after, walked, PAGE))?;
+            if let Some(last) = page.last() {
+                (after, walked) = (Some(last.generation.cast_signed()), Some(last.mac));
+            }
+            let is_last = page.len() < PAGE;
+            Ok(Page { items: page.into_iter().filter(|change| which.matches(change)).map(Ok).collect(), is_last })
+        })
+    }
+
+    /// Remove the entries of the change log that are older than `before`, and return how many there were. The rest of
+    /// the log continues from a checkpoint, and the cut has an entry of its own.
+    ///
+    /// Entries go from the oldest on, up to the first that is not older: where a clock was set back, older ones behind it
+    /// stay. A log of many entries is cut in several transactions, each with its entry.
+    ///
+    /// # Errors
+    /// `KeystoreCorrupt` for a log that was altered, which is not cut; and the other
+    /// [errors of every call](Keystore#errors).
+    ///
+    /// ```
+    /// # use kms::{Keystore, Options, Time};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// assert_eq!(keystore.cut_changes(Time::from_millis(1_700_000_000_000))?, 0);
+    /// # Ok::<(), kms::Error>(())
+    /// ```
+    pub fn cut_changes(&self, before: Time) -> Result<u64> {
+        self.manage(ChangeAction::CutChanges, None, |core| {
+            let mut total = 0;
+            loop {
+                let done =
+                    core.change(ChangeAction::CutChanges, |change, _| Ok(Changed::none(change.cut_log(before, CUT)?)))?;
+                total += done.value as u64;
+                if done.value < CUT {
+                    return Ok(total);
+                }
+                sync::sleep(PAUSE);
+            }
+        })
+    }
+}

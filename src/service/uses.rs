@@ -1,0 +1,162 @@
+//! The last-used dates of key versions: a thread that prepares a version notes its use, and the next pass stores the day.
+//!
+//! A prepared version is checked again once anything changed, and when a day begins, so a use costs the hot path nothing.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use super::cache::Material;
+use super::{Changed, Core};
+use crate::domain::id::KeyId;
+use crate::domain::log::ChangeAction;
+use crate::domain::time::Time;
+use crate::domain::version::{VersionRecord, VersionUse};
+use crate::error::Result;
+use crate::store::Stored;
+use crate::sys::sync::Lock;
+
+/// Uses that one transaction stores.
+const BATCH: usize = 128;
+/// Most uses that wait for a pass. One above this is noted when its version is prepared again.
+const MOST_PENDING: usize = 65_536;
+
+/// The days on which a version in memory was seen in use.
+#[derive(Debug, Default)]
+pub(super) struct SeenUses {
+    encrypt: AtomicI64,
+    decrypt: AtomicI64,
+}
+
+impl SeenUses {
+    fn day(&self, how: VersionUse) -> &AtomicI64 {
+        match how {
+            VersionUse::Encrypt => &self.encrypt,
+            VersionUse::Decrypt => &self.decrypt,
+        }
+    }
+}
+
+/// One use that is not stored yet.
+#[derive(Debug, Clone, Copy)]
+struct PendingUse {
+    key: KeyId,
+    number: u64,
+    how: VersionUse,
+    day: Time,
+}
+
+/// The uses that a handle has seen since its last pass.
+#[derive(Debug)]
+pub(super) struct Uses {
+    /// The start of the current day; 0 where none are recorded, as in a read-only handle.
+    today: AtomicI64,
+    pending: Lock<Vec<PendingUse>>,
+}
+
+impl Uses {
+    pub fn new(today: Option<Time>) -> Self {
+        let today = today.map_or(0, |now| now.start_of_day().millis());
+        Self { today: AtomicI64::new(today), pending: Lock::new(Vec::new()) }
+    }
+}
+
+impl Core {
+    /// Notes that a version is about to be used. Whether the call succeeds is not known yet.
+    pub(super) fn note_use(&self, material: &Material, how: VersionUse) {
+        let today = self.uses.today.load(Ordering::Relaxed);
+        let seen = material.seen.day(how);
+        if today == seen.load(Ordering::Relaxed) || today == 0 {
+            return;
+        }
+        let Ok(mut pending) = self.uses.pending.lock() else { return };
+        if pending.len() < MOST_PENDING && pending.try_reserve(1).is_ok() {
+            let day = Time::from_millis(today);
+            pending.push(PendingUse { key: material.key, number: material.version.number, how, day });
+            seen.store(today, Ordering::Relaxed);
+        }
+    }
+
+    /// Begins a new day at its first pass: each version that is in use is noted once more.
+    pub(super) fn begin_day(&self, now: Time) {
+        let today = now.start_of_day().millis();
+        let before = self.uses.today.load(Ordering::Relaxed);
+        if before != 0 && before < today && self.uses.today.swap(today, Ordering::Relaxed) != today {
+            self.cache.touch();
+        }
+    }
+
+    /// Stores what was noted. What fails is kept for the next pass.
+    pub(super) fn record_uses(&self, stop: &dyn Fn() -> bool) -> Result<()> {
+        let mut noted = std::mem::take(&mut *self.uses.pending.lock()?);
+        noted.sort_unstable_by_key(|one| one.key);
+        let mut left = noted.as_slice();
+        while !left.is_empty() && !stop() {
+            let (batch, rest) = left.split_at(left.len().min(BATCH));
+            if let Err(error) = self.record_batch(batch) {
+                self.put_back(left)?;
+                return Err(error);
+            }
+            left = rest;
+        }
+        self.put_back(left)
+    }
+
+    fn put_back(&self, left: &[PendingUse]) -> Result<()> {
+        let mut pending = self.uses.pending.lock()?;
+        if pending.len() + left.len() <= MOST_PENDING && pending.try_reserve(left.len()).is_ok() {
+            pending.extend(left);
+        }
+        Ok(())
+    }
+
+    /// `batch` is in the order of keys.
+    fn record_batch(&self, batch: &[PendingUse]) -> Result<()> {
+        let by_key =
+            || batch.chunk_by(|a, b| a.key == b.key).filter_map(|uses| uses.first().map(|one| (one.key, uses)));
+        // Without the write lock first: another process may have stored the same day.
+        let is_new = self.store.read(|view| {
+            if !view.has_version_rows() {
+                return Ok(false);
+            }
+            for (id, uses) in by_key() {
+                if view.key(&id)?.is_some_and(|stored| !news(&stored, uses).is_empty()) {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        })?;
+        if !is_new {
+            return Ok(());
+        }
+        self.change(ChangeAction::RecordDates, |change, _| {
+            let mut changed = Changed::none(());
+            for (id, uses) in by_key() {
+                let Some(mut stored) = change.key(&id)? else { continue };
+                let records = news(&stored, uses);
+                if !records.is_empty() {
+                    change.put_records(&mut stored, &records)?;
+                    changed.keys.push(change.update(stored)?);
+                }
+            }
+            Ok(changed)
+        })?;
+        Ok(())
+    }
+}
+
+/// The records that these uses change.
+fn news(stored: &Stored, uses: &[PendingUse]) -> Vec<VersionRecord> {
+    let mut changed: Vec<VersionRecord> = Vec::new();
+    for one in uses {
+        let at = changed.iter().position(|record| record.number == one.number);
+        let known = at.and_then(|at| changed.get(at).copied()).unwrap_or_else(|| stored.records.of(one.number));
+        let mut record = known;
+        record.note_use(one.how, one.day);
+        if record != known {
+            match at.and_then(|at| changed.get_mut(at)) {
+                Some(found) => *found = record,
+                None => changed.push(record),
+            }
+        }
+    }
+    changed
+}

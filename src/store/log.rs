@@ -1,0 +1,404 @@
+//! The change log: one entry for each committed write transaction, chained by MACs.
+//!
+//! An entry's MAC covers the MAC of the entry before it, and the description holds the last one. So an entry that is
+//! altered, removed, moved or doubled breaks the chain, and a log without its end doesn't fit the description.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::backend::ChangeRow;
+use super::change::{Change, Commit};
+use super::handle::Store;
+use super::sealing::{Columns, Sealing};
+use super::unchecked::unchecked;
+use super::view::View;
+use crate::crypto::openssl;
+use crate::domain::id::{ChangeId, KeyId, VersionId};
+use crate::domain::log::{Actor, ChangeAction, LoggedChange};
+use crate::domain::time::{Now, Time};
+use crate::error::{Error, Result, Status};
+use crate::sys::{clocks, memory, random};
+
+/// A link of the chain: the MAC of an entry.
+pub type Link = [u8; 32];
+
+/// Where the log begins and ends, as the description holds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogState {
+    /// The checkpoint: the generation before the oldest entry, and its link.
+    pub base: i64,
+    pub before: Link,
+    /// The link of the newest entry.
+    pub head: Link,
+}
+
+impl LogState {
+    /// Of a log without entries, in a keystore of this generation.
+    pub const fn new(generation: i64) -> Self {
+        Self { base: generation, before: [0; 32], head: [0; 32] }
+    }
+
+    pub fn to_bytes(self) -> Vec<u8> {
+        [&self.base.to_be_bytes()[..], &self.before, &self.head].concat()
+    }
+
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let (base, rest) = bytes.split_first_chunk::<8>()?;
+        let (before, head) = rest.split_first_chunk::<32>()?;
+        Some(Self { base: i64::from_be_bytes(*base), before: *before, head: head.try_into().ok()? })
+    }
+
+    /// What a description says; `None` before the first change of a keystore that format 1 made.
+    pub fn of(log: Option<&[u8]>) -> Result<Option<Self>> {
+        let unknown = || {
+            Status::KeystoreCorrupt
+                .error("the keystore's description has an unknown form of the change log; restore it from a backup")
+        };
+        log.map(|bytes| Self::parse(bytes).ok_or_else(unknown)).transpose()
+    }
+}
+
+/// What the entry of a write transaction says.
+#[derive(Debug)]
+pub struct LogEntry {
+    action: ChangeAction,
+    at: Now,
+    actor: Actor,
+    /// The key that was named last, and how many others were before.
+    key: Option<KeyId>,
+    version: Option<VersionId>,
+    count: u64,
+    status: Option<Status>,
+    waited_ms: Option<i64>,
+    omitted: u64,
+}
+
+impl LogEntry {
+    pub fn new(action: ChangeAction, at: Now, actor: Actor, omitted: u64) -> Self {
+        Self { action, at, actor, key: None, version: None, count: 0, status: None, waited_ms: None, omitted }
+    }
+
+    /// Counts a key that is changed; several changes in a row of one key count once.
+    pub fn touch(&mut self, key: &KeyId) {
+        if self.key != Some(*key) {
+            (self.key, self.count) = (Some(*key), self.count + 1);
+        }
+    }
+
+    fn row(&self, generation: i64) -> Result<ChangeRow> {
+        let Actor { process_id, user_id, program, label } = &self.actor;
+        let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        Ok(ChangeRow {
+            generation,
+            change_id: *ChangeId::from_random(random::array()?).as_bytes(),
+            at_ms: self.at.wall.millis(),
+            boot_ms: self.at.since_boot_ms,
+            pid: i64::from(*process_id),
+            uid: i64::from(*user_id),
+            program: program.clone(),
+            label: label.clone(),
+            action: self.action.name().to_owned(),
+            key: self.key.filter(|_| self.count == 1).map(|id| *id.as_bytes()),
+            version: self.version.filter(|_| self.count == 1).map(|id| *id.as_bytes()),
+            count: signed(self.count),
+            status: self.status.map_or(0, |status| status as i64),
+            omitted: signed(self.omitted),
+            waited_ms: self.waited_ms,
+            mac: [0; 32],
+        })
+    }
+}
+
+impl Sealing {
+    /// The link of an entry that follows the one with the link `before`.
+    pub fn link(&mut self, before: &Link, row: &ChangeRow) -> Result<Link> {
+        let mut columns = Columns::default();
+        columns.bytes(before).number(row.generation).bytes(&row.change_id).number(row.at_ms).number(row.boot_ms);
+        columns.number(row.pid).number(row.uid).bytes(row.program.as_bytes());
+        columns.optional_bytes(row.label.as_ref().map(String::as_bytes)).bytes(row.action.as_bytes());
+        columns.optional_bytes(row.key.as_ref().map(|id| id.as_slice()));
+        columns.optional_bytes(row.version.as_ref().map(|id| id.as_slice())).number(row.count).number(row.status);
+        columns.number(row.omitted).optional(row.waited_ms);
+        self.mac(b"change", &columns)
+    }
+}
+
+/// A walk along the chain, and the entry that it has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Walk {
+    pub at: i64,
+    pub link: Link,
+}
+
+impl Walk {
+    /// Goes on to the next entry; says what is wrong with it if it isn't the one that follows.
+    pub fn step(&mut self, sealing: &mut Sealing, row: &ChangeRow) -> Result<Option<Error>> {
+        let (before, link) = (self.at, sealing.link(&self.link, row)?);
+        (self.at, self.link) = (row.generation, row.mac);
+        Ok(match row.generation.checked_sub(before) {
+            _ if unchecked() => None,
+            Some(1) if openssl::equal(&link, &row.mac) => None,
+            Some(1) => Some(altered(row.generation)),
+            _ => Some(gone(before, Some(row.generation))),
+        })
+    }
+
+    /// What is wrong with the end of a log whose newest entry this is.
+    pub fn end(&self, state: &LogState, generation: i64) -> Option<Error> {
+        match (self.at == generation, openssl::equal(&self.link, &state.head)) {
+            _ if unchecked() => None,
+            (true, true) => None,
+            (true, false) => Some(altered(generation)),
+            (false, _) => Some(gone(self.at, None)),
+        }
+    }
+}
+
+fn altered(generation: i64) -> Error {
+    Status::KeystoreCorrupt.error(format!(
+        "entry {generation} of the change log was altered, moved or put back; restore the keystore from a backup"
+    ))
+}
+
+fn gone(before: i64, after: Option<i64>) -> Error {
+    let where_ = match after {
+        Some(after) => format!("between the entries {before} and {after}"),
+        None => format!("after entry {before}"),
+    };
+    Status::KeystoreCorrupt.error(format!(
+        "the change log was altered {where_}: entries are gone or out of order; restore the keystore from a backup"
+    ))
+}
+
+impl View<'_> {
+    /// Where the log begins and ends; none in a keystore of format 1.
+    pub(super) fn log_state(&self) -> Result<Option<LogState>> {
+        LogState::of(self.meta.log.as_deref())
+    }
+
+    /// The entries after `known`, or from the oldest; at most `limit`, which must not be 0, and fewer only at the end.
+    /// Entries are authentic and follow each other, and the newest is the keystore's newest. Of a walk, the link is compared too.
+    pub fn changes_after(
+        &mut self,
+        known: Option<i64>,
+        walked: Option<Link>,
+        limit: usize,
+    ) -> Result<Vec<LoggedChange>> {
+        let Some(state) = self.log_state()? else {
+            return match self.rows.backend.changes_from(i64::MIN, 1)?.first() {
+                Some(row) if !unchecked() => Err(altered(row.generation)),
+                _ => Ok(Vec::new()),
+            };
+        };
+        let known = known.filter(|known| *known > state.base);
+        if known.is_some_and(|known| known > self.meta.generation) {
+            return Ok(Vec::new());
+        }
+        let rows = self.rows.backend.changes_from(known.unwrap_or(i64::MIN), limit.saturating_add(1))?;
+        let is_last = rows.len() <= limit;
+        let mut rows = rows.into_iter();
+        let mut walk = Walk { at: state.base, link: state.before };
+        if let Some(known) = known {
+            walk = match rows.next() {
+                Some(row) if row.generation == known && walked.is_none_or(|link| link == row.mac) => {
+                    Walk { at: known, link: row.mac }
+                }
+                _ => return Err(altered(known)),
+            };
+        }
+        let mut changes = memory::list(rows.len().min(limit))?;
+        for row in rows.take(limit) {
+            let before = walk.link;
+            if let Some(error) = walk.step(self.rows.sealing, &row)? {
+                return Err(error);
+            }
+            changes.push(logged(row, before)?);
+        }
+        if is_last || walk.at >= self.meta.generation {
+            walk.end(&state, self.meta.generation).map_or(Ok(()), Err)?;
+        }
+        Ok(changes)
+    }
+}
+
+fn logged(row: ChangeRow, before: Link) -> Result<LoggedChange> {
+    let unknown = || altered(row.generation);
+    let number = |value: i64| u64::try_from(value).map_err(|_| unknown());
+    let id = |value: i64| u32::try_from(value).map_err(|_| unknown());
+    Ok(LoggedChange {
+        generation: row.generation.cast_unsigned(),
+        id: ChangeId::from_bytes(row.change_id),
+        time: Time::from_millis(row.at_ms),
+        boot_ms: row.boot_ms,
+        actor: Actor { process_id: id(row.pid)?, user_id: id(row.uid)?, program: row.program, label: row.label },
+        action: row.action,
+        key: row.key.map(KeyId::from_bytes),
+        version: row.version.map(VersionId::from_bytes),
+        count: number(row.count)?,
+        status: i32::try_from(row.status).map_err(|_| altered(row.generation))?,
+        refusals_omitted: number(row.omitted)?,
+        waited_ms: row.waited_ms,
+        mac: row.mac,
+        previous_mac: before,
+    })
+}
+
+impl Change<'_> {
+    /// The time of the transaction.
+    pub(super) fn now(&self) -> Now {
+        self.entry.at
+    }
+
+    /// Appends the transaction's entry. Called once, when all else is written.
+    pub(super) fn append_entry(&mut self) -> Result<()> {
+        let generation = self.next_generation();
+        let Self { view, entry, .. } = self;
+        let mut state = LogState::of(view.meta.log.as_deref())?.unwrap_or(LogState::new(view.meta.generation));
+        let mut row = entry.row(generation)?;
+        row.mac = view.rows.sealing.link(&state.head, &row)?;
+        view.rows.backend.insert_change(&row)?;
+        state.head = row.mac;
+        view.meta.log = Some(state.to_bytes());
+        Ok(())
+    }
+
+    /// Removes entries from the oldest on, up to the first that is not before `date`, and at most `most`. The chain goes on
+    /// from what was removed last, which must be authentic.
+    pub fn cut_log(&mut self, date: Time, most: usize) -> Result<usize> {
+        let Some(mut state) = self.view.log_state()? else { return Ok(0) };
+        let rows = self.view.rows.backend.changes_from(i64::MIN, most)?;
+        let mut walk = Walk { at: state.base, link: state.before };
+        let mut cut = 0;
+        for row in rows.iter().take_while(|row| Time::from_millis(row.at_ms) < date) {
+            if let Some(error) = walk.step(self.view.rows.sealing, row)? {
+                return Err(error);
+            }
+            cut += 1;
+        }
+        if cut == 0 {
+            return Ok(0);
+        }
+        if self.view.rows.backend.delete_changes(walk.at)? != cut && !unchecked() {
+            return Err(altered(walk.at));
+        }
+        (state.base, state.before) = (walk.at, walk.link);
+        self.view.meta.log = Some(state.to_bytes());
+        self.changed = true;
+        self.entry.count = cut as u64;
+        Ok(cut)
+    }
+
+    /// What the entry says instead of the action that was called, and of the keys that were changed.
+    pub fn log_as(&mut self, action: ChangeAction, key: Option<KeyId>, count: u64) {
+        (self.entry.action, self.entry.key, self.entry.count) = (action, key, count);
+    }
+
+    /// Names a key that the change is about and that it does not change itself.
+    pub fn log_key(&mut self, key: &KeyId) {
+        self.entry.touch(key);
+    }
+
+    /// Names the version that the change is about.
+    pub fn log_version(&mut self, version: &VersionId) {
+        self.entry.version = Some(*version);
+    }
+
+    /// How long a key or a version waited for its destruction.
+    pub fn log_waited(&mut self, waited_ms: i64) {
+        self.entry.waited_ms = Some(waited_ms);
+    }
+
+    /// Makes the entry that of a refused call.
+    pub fn log_refusal(&mut self, status: Status) {
+        self.entry.status = Some(status);
+    }
+}
+
+/// A management call that was refused.
+#[derive(Debug, Clone, Copy)]
+pub struct Refusal {
+    pub action: ChangeAction,
+    pub key: Option<KeyId>,
+    pub status: Status,
+}
+
+/// Refusals that are logged within [`WINDOW_MS`] at most.
+const MOST_REFUSALS: u64 = 10;
+const WINDOW_MS: i64 = 1000;
+/// For so long a refusal waits for other processes: its caller waits with it.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// Bounds how many refusals of a handle are logged, and counts the others.
+#[derive(Debug, Default)]
+pub struct Refusals {
+    window: AtomicI64,
+    logged: AtomicU64,
+    omitted: AtomicU64,
+}
+
+impl Refusals {
+    /// Whether one more may be logged at `now`.
+    fn may_log(&self, now: i64) -> bool {
+        let window = self.window.load(Ordering::Relaxed);
+        if now - window >= WINDOW_MS
+            && self.window.compare_exchange(window, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        {
+            self.logged.store(0, Ordering::Relaxed);
+        }
+        self.logged.fetch_add(1, Ordering::Relaxed) < MOST_REFUSALS
+    }
+
+    pub fn omitted(&self) -> u64 {
+        self.omitted.load(Ordering::Relaxed)
+    }
+
+    /// An entry with this count was committed.
+    pub fn counted(&self, omitted: u64) {
+        self.omitted.fetch_sub(omitted, Ordering::Relaxed);
+    }
+}
+
+impl Store {
+    /// Logs a refused call in a transaction of its own, if it can: the caller learns nothing of it.
+    pub fn log_refusal(
+        &self,
+        refusal: Refusal,
+        now: impl FnOnce() -> Now,
+        publish: impl FnOnce(Commit) -> bool,
+        announced: impl FnOnce(u64),
+    ) {
+        if self.is_read_only() {
+            return;
+        }
+        let logged = match self.refusals.may_log(clocks::coarse_ms()) {
+            true => {
+                let patience = self.settings.patience.min(PATIENCE);
+                let body = |change: &mut Change<'_>, _: &Now| change.refuse(refusal);
+                self.write_within(patience, refusal.action, now, body, |(), commit| publish(commit), announced)
+            }
+            false => Err(Error::new(Status::LimitExceeded, "")),
+        };
+        if logged.is_err() {
+            self.refusals.omitted.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Change<'_> {
+    /// Makes the transaction nothing but the entry of a refused call. A keystore of format 1 has no log, and no refusal
+    /// upgrades it.
+    fn refuse(&mut self, refusal: Refusal) -> Result<()> {
+        if self.view.meta.log.is_none() {
+            return Ok(());
+        }
+        self.changed = true;
+        self.entry.status = Some(refusal.status);
+        if let Some(key) = &refusal.key {
+            self.entry.touch(key);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
