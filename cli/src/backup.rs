@@ -15,6 +15,7 @@ use crate::location::Location;
 use crate::output::{self, Output};
 use crate::session::Session;
 use crate::status::{iso, now};
+use crate::step::reached;
 
 /// What is encrypted in the backup and decrypted in the keystore.
 const PROBE: &[u8] = b"kms backup probe";
@@ -36,6 +37,7 @@ fn make(session: &Session, args: &Backup) -> Result<()> {
     let target = if to_stdout { folder.path().join("backup.db") } else { args.target.clone() };
     // Recorded when all of it is where it belongs: a pipe may break.
     let backup = session.keystore.backup_unrecorded(&target)?;
+    reached("backup: copied");
     let (sha256, size) = digest(&target)?;
     let copy = open_copy(&target, &session.options)?;
     let keys = manifest(&copy)?;
@@ -57,9 +59,11 @@ fn make(session: &Session, args: &Backup) -> Result<()> {
     } else if !args.bare {
         let beside = |extension: &str| Place::File { path: suffixed(&target, extension), replace: true };
         beside(".sha256").write(format!("{sha256}  {name}\n").as_bytes(), 0o600)?;
+        reached("backup: checksum written");
         beside(".manifest.json").write(format!("{described:#}\n").as_bytes(), 0o600)?;
     }
     let backup = if to_stdout { backup.labelled("-") } else { backup };
+    reached("backup: all written");
     if let Err(error) = session.keystore.record_backup(&backup) {
         output::note(&format!("the backup is good, but not recorded: {}", error.text()));
     }

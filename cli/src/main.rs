@@ -19,6 +19,7 @@ mod root;
 mod secret;
 mod session;
 mod status;
+mod step;
 mod stream;
 
 use std::process::ExitCode;

@@ -15,6 +15,7 @@ use crate::data::is_stdin;
 use crate::exit::{Exit, Failure, Result};
 use crate::location::Location;
 use crate::output::{self, Output};
+use crate::step::reached;
 
 pub fn run(global: &Global, args: &Restore) -> Result<()> {
     let location = Location::find(global)?;
@@ -64,22 +65,44 @@ pub fn run(global: &Global, args: &Restore) -> Result<()> {
     if !confirm(args.reviewed, &plan)? {
         return Ok(());
     }
-    // A journal belongs to the file beside it: played into the backup, it would damage it. It moves first, so that an
-    // interruption leaves no keystore with the journal of another.
-    for extension in ["-journal", "-gen"] {
-        let beside = suffixed(&target, extension);
-        if beside.exists() {
-            std::fs::rename(&beside, suffixed(&aside, extension)).map_err(failed("moving", &beside))?;
-        }
-    }
+    reached("restore: copied");
     if exists {
-        std::fs::rename(&target, &aside).map_err(failed("moving", &target))?;
+        keep(&target, &aside)?;
+        sync(folder)?;
     }
-    // Not over a keystore that somebody else made meanwhile.
-    let placed =
-        tempfile::TempPath::try_from_path(&copy).and_then(|copy| copy.persist_noclobber(&target).map_err(Into::into));
+    reached("restore: former one kept");
+    let generations = suffixed(&target, "-gen");
+    if generations.exists() {
+        std::fs::remove_file(&generations).map_err(failed("removing", &generations))?;
+    }
+    // Played into the backup, the journal of the former keystore would damage it. Without its journal, the former one is
+    // damaged. So it goes first: in between, there is no keystore, and none can be made while a journal is there.
+    let journal = suffixed(&target, "-journal");
+    if journal.metadata().is_ok_and(|found| found.len() > 0) {
+        if exists {
+            std::fs::remove_file(&target).map_err(failed("moving", &target))?;
+            sync(folder)?;
+        }
+        reached("restore: only the journal left");
+        let kept = suffixed(&aside, "-journal");
+        match kept.exists() {
+            true => std::fs::remove_file(&journal).map_err(failed("moving", &journal))?,
+            // What a killed restore left.
+            false => std::fs::rename(&journal, &kept).map_err(failed("moving", &journal))?,
+        }
+        sync(folder)?;
+        reached("restore: nothing left");
+    }
+    let placed = match target.exists() {
+        // It has its second name.
+        true => std::fs::rename(&copy, &target),
+        // Not over a keystore that somebody else made meanwhile.
+        false => tempfile::TempPath::try_from_path(&copy)
+            .and_then(|copy| copy.persist_noclobber(&target).map_err(Into::into)),
+    };
     placed.map_err(failed("writing", &target))?;
     sync(folder)?;
+    reached("restore: placed");
     if let Some(anchor) = &location.anchor {
         let empty = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(anchor);
         empty.and_then(|file| file.sync_all()).map_err(failed("resetting", anchor))?;
@@ -92,6 +115,21 @@ pub fn run(global: &Global, args: &Restore) -> Result<()> {
             format!("restored {} ({keys} keys, generation {generation}){kept}\nnext: kms status\n", target.display())
         },
     )
+}
+
+/// Gives the keystore and its journal second names. Both pairs are complete until the first names go.
+fn keep(target: &Path, aside: &Path) -> Result<()> {
+    let link = |from: &Path, to: &Path| {
+        // Not every file system has hard links.
+        std::fs::hard_link(from, to)
+            .or_else(|_| std::fs::copy(from, to).and_then(|_| File::open(to)?.sync_all()))
+            .map_err(|error| Failure::file("keeping the present keystore as", to, &error))
+    };
+    let journal = suffixed(target, "-journal");
+    if journal.exists() {
+        link(&journal, &suffixed(aside, "-journal"))?;
+    }
+    link(target, aside)
 }
 
 fn copy_to(backup: &Path, copy: &Path) -> Result<()> {

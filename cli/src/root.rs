@@ -34,16 +34,21 @@ pub fn run(session: &Session, command: &RootCommand) -> Result<()> {
 
 fn remove(session: &Session, args: &RootRemove) -> Result<bool> {
     let slots = session.keystore.list_root_slots()?;
-    let slot = slots.iter().find(|slot| slot.id.to_string() == args.slot);
+    let named = |slot: &&kms::RootSlot| slot.id.to_string() == args.slot || slot.label.as_deref() == Some(&args.slot);
+    if slots.iter().filter(named).count() > 1 {
+        return Err(Failure::usage(format!("several root slots have the label {}", args.slot)).next("kms root list"));
+    }
+    let slot = slots.iter().find(named);
+    let id = slot.map_or_else(|| args.slot.clone(), |slot| slot.id.to_string());
     let label = slot.and_then(|slot| slot.label.clone()).unwrap_or_else(|| "no label".to_owned());
-    let mut plan = vec![format!("remove the root slot {} ({label}); backups still need it", args.slot)];
+    let mut plan = vec![format!("remove the root slot {id} ({label}); backups still need it")];
     if slot.is_some_and(|slot| slot.opened_this_handle) {
         plan.push("it is the one that opened this keystore just now".to_owned());
     }
     if !confirm(args.reviewed, &plan)? {
         return Ok(false);
     }
-    session.keystore.remove_root_slot(&args.slot).map_err(|error| Failure::from(error).next("kms root list"))?;
+    session.keystore.remove_root_slot(&id).map_err(|error| Failure::from(error).next("kms root list"))?;
     Ok(true)
 }
 

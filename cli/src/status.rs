@@ -55,7 +55,9 @@ pub fn run(session: &Session, args: &StatusArgs) -> Result<()> {
         false => session.out.print(|| as_json(&report), || as_text(&report))?,
     }
     match args.check && !report.warnings.is_empty() {
-        true => Err(Failure::new(Exit::Partial, "Cli.Attention", format!("{} warnings", report.warnings.len()))),
+        true => {
+            Err(Failure::new(Exit::Partial, "Cli.Attention", output::count(report.warnings.len() as u64, "warning")))
+        }
         false => Ok(()),
     }
 }

@@ -85,7 +85,7 @@ pub struct RootAdd {
 
 #[derive(Args, Debug)]
 pub struct RootRemove {
-    /// Id of the root slot, as in `kms root list`
+    /// Id or label of the root slot, as in `kms root list`
     pub slot: String,
     #[command(flatten)]
     pub reviewed: Reviewed,

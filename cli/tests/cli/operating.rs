@@ -1,0 +1,131 @@
+//! `docs/operating.md` is true: every command in it runs, in order, and prints what stands there.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Stdio;
+
+use crate::support::{Place, kms, with_input};
+
+/// What marks the beginning of a command's output.
+const MARK: &str = "\u{1}command";
+
+/// The commands of the document, each with its line number and the output that stands below it.
+fn commands(document: &str) -> Vec<(usize, String, String)> {
+    let (mut found, mut inside) = (Vec::new(), false);
+    for (number, line) in document.lines().enumerate() {
+        match line {
+            "```console" => inside = true,
+            "```" => inside = false,
+            _ if !inside => {}
+            _ => match (line.strip_prefix("$ "), found.last_mut()) {
+                (Some(command), _) => found.push((number, command.to_owned(), String::new())),
+                (None, Some((_, _, output))) => {
+                    output.push_str(line);
+                    output.push('\n');
+                }
+                (None, None) => panic!("line {}: output before any command", number + 1),
+            },
+        }
+    }
+    found
+}
+
+/// One shell runs them all, on a machine of its own as far as they see.
+fn outputs(place: &Place, commands: &[(usize, String, String)]) -> Vec<String> {
+    let programs = kms().parent().unwrap().display().to_string();
+    let mut shell = place.command("bash");
+    shell.args(["--norc", "-s"]).env("PATH", format!("{programs}:/usr/bin:/bin")).env("LC_ALL", "C.UTF-8");
+    shell.stderr(Stdio::null());
+    let mut script = "exec 2>&1\n".to_owned();
+    for (_, command, _) in commands {
+        script.push_str(&format!("echo '{MARK}'\n{command}\n"));
+    }
+    let run = with_input(shell, script.as_bytes());
+    let folder = place.path(".").canonicalize().unwrap().display().to_string();
+    let text = String::from_utf8(run.out).unwrap().replace(&folder, "/srv/kms");
+    text.split(&format!("{MARK}\n")).skip(1).map(str::to_owned).collect()
+}
+
+/// Ids, dates, sizes, generations and checksums as `0`; runs of spaces, which depend on them, as one.
+fn comparable(text: &str) -> String {
+    let mut out = String::new();
+    for line in text.lines() {
+        let words = line.split_whitespace().map(|word| {
+            let digits = word.chars().filter(char::is_ascii_digit).count();
+            let hex = word.chars().filter(char::is_ascii_hexdigit).count();
+            let is_id = word.len() >= 32 && hex >= 32;
+            let is_date = digits >= 8 && word.contains('-');
+            let is_time = digits >= 4 && word.contains(':');
+            let is_long = digits >= 9 && !word.contains(char::is_alphabetic);
+            match is_id || is_date || is_time || is_long {
+                true => word
+                    .chars()
+                    .filter(|c| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '.'))
+                    .chain(['0'])
+                    .collect(),
+                false => word.to_owned(),
+            }
+        });
+        let words: Vec<String> = words.collect();
+        let mut shown: Vec<&str> = Vec::new();
+        for word in &words {
+            // `(36.0 KiB,` is a size.
+            if ["B", "KiB", "MiB"].iter().any(|unit| word.trim_end_matches([',', ')']) == *unit) {
+                shown.pop();
+                shown.push("SIZE");
+            } else {
+                shown.push(word);
+            }
+        }
+        out.push_str(&shown.join(" "));
+        out.push('\n');
+    }
+    out
+}
+
+/// The document with the outputs of today.
+fn rewritten(document: &str, outputs: &[String]) -> String {
+    let (mut out, mut inside, mut outputs) = (String::new(), false, outputs.iter());
+    for line in document.lines() {
+        inside = match line {
+            "```console" => true,
+            "```" => false,
+            _ => inside,
+        };
+        if !inside || line == "```console" || line.starts_with("$ ") {
+            out.push_str(line);
+            out.push('\n');
+        }
+        if inside && line.starts_with("$ ") {
+            out.push_str(outputs.next().map_or("", String::as_str));
+        }
+    }
+    out
+}
+
+#[test]
+fn every_command_of_the_guide_prints_what_stands_there() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operating.md");
+    let document = std::fs::read_to_string(&path).unwrap();
+    let commands = commands(&document);
+    assert!(commands.len() > 30, "only {} commands were found", commands.len());
+    let outputs = outputs(&Place::empty(), &commands);
+    assert_eq!(outputs.len(), commands.len(), "the shell ended early: {:?}", outputs.last());
+    if std::env::var_os("KMS_UPDATE_OPERATING").is_some() {
+        std::fs::write(&path, rewritten(&document, &outputs)).unwrap();
+        return;
+    }
+    for ((number, command, expected), found) in commands.iter().zip(&outputs) {
+        // Keys are listed in the order of their ids, which are random.
+        let comparable = |text: &str| match command.ends_with("key list") {
+            true => comparable(text).lines().map(str::to_owned).collect::<BTreeSet<_>>().into_iter().collect(),
+            false => comparable(text),
+        };
+        assert_eq!(
+            comparable(found),
+            comparable(expected),
+            "docs/operating.md, line {}: `{command}` printed:\n{found}\nKMS_UPDATE_OPERATING=1 writes what it prints now",
+            number + 1
+        );
+    }
+}
