@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use clap::CommandFactory;
+use clap::error::{ContextKind, ContextValue};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
@@ -54,6 +55,17 @@ pub fn completions(shell: Shell) -> Result<()> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "kms", &mut text);
     output::print_bytes(&text)
+}
+
+/// The command that somebody meant who typed one that does not exist: `kms rotate` is `kms key rotate`.
+pub fn command_for(error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidSubcommand) else { return None };
+    if matches!(typed.as_str(), "passphrase" | "password" | "passwd") {
+        return Some("kms root change; kms help root".to_owned());
+    }
+    let command = Cli::command();
+    let groups = command.get_subcommands().filter(|group| group.find_subcommand(typed).is_some());
+    groups.map(|group| format!("kms {} {typed}", group.get_name())).next()
 }
 
 /// Write a man page for each command into a folder; the topics are sections of kms(1).

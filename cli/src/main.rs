@@ -30,7 +30,14 @@ use args::{Cli, Command};
 use session::Session;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| {
+        let next = help::command_for(&error);
+        let _ = error.print();
+        if let Some(next) = next {
+            output::note(&format!(" next: {next}"));
+        }
+        std::process::exit(error.exit_code())
+    });
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

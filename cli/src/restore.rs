@@ -25,6 +25,11 @@ pub fn run(global: &Global, args: &Restore) -> Result<()> {
         let path = path.to_owned();
         move |error: std::io::Error| Failure::file(doing, &path, &error)
     };
+    if !folder.is_dir() {
+        let folder = folder.display();
+        return Err(Failure::new(Exit::File, "Cli.File", format!("there is no folder {folder} to restore into"))
+            .next(format!("mkdir -p {folder}")));
+    }
     if !is_stdin(Some(&args.backup)) {
         check_sum(&args.backup)?;
     }
@@ -51,8 +56,9 @@ pub fn run(global: &Global, args: &Restore) -> Result<()> {
         .next("stop these programs first; --force restores all the same"));
     }
     let mut plan = vec![format!(
-        "put {} ({keys} keys, generation {generation}) at {}",
+        "put {} ({}, generation {generation}) at {}",
         output::shown(Some(&args.backup)),
+        output::count(keys as u64, "key"),
         target.display()
     )];
     if exists {
@@ -112,7 +118,8 @@ pub fn run(global: &Global, args: &Restore) -> Result<()> {
         || json!({ "Keystore": target.display().to_string(), "Generation": generation, "KeyCount": keys, "Before": exists.then(|| aside.display().to_string()) }),
         || {
             let kept = if exists { format!("; the former one is {}", aside.display()) } else { String::new() };
-            format!("restored {} ({keys} keys, generation {generation}){kept}\nnext: kms status\n", target.display())
+            let keys = output::count(keys as u64, "key");
+            format!("restored {} ({keys}, generation {generation}){kept}\nnext: kms status\n", target.display())
         },
     )
 }

@@ -6,7 +6,7 @@ use crate::args::{RootAdd, RootCommand, RootRemove};
 use crate::confirm::confirm;
 use crate::exit::{Failure, Result};
 use crate::location;
-use crate::output::{date, table, text};
+use crate::output::{self, date, table, text};
 use crate::session::Session;
 
 pub fn run(session: &Session, command: &RootCommand) -> Result<()> {
@@ -27,6 +27,11 @@ pub fn run(session: &Session, command: &RootCommand) -> Result<()> {
                 return Ok(());
             }
             session.keystore.change_root(&location::new_root(&args.new)?)?;
+            if session.location.root_is_named {
+                output::note(
+                    "name the new root key where the former one was named: kms.toml, environment, services; kms help config",
+                );
+            }
         }
     }
     list(session)

@@ -44,7 +44,8 @@ impl Input {
         let file = File::open(path).map_err(|error| failed(&error))?;
         let found = file.metadata().map_err(|error| failed(&error))?;
         if found.is_dir() {
-            return Err(Failure::usage(format!("{} is a folder; name files", path.display())));
+            return Err(Failure::usage(format!("{} is a folder; name a file", path.display()))
+                .next("tar -c FOLDER | kms encrypt -o FOLDER.tar.kms"));
         }
         let len = found.is_file().then_some(found.len());
         Ok(Self { path: Some(path.to_owned()), len, head, rest: Box::new(file) })

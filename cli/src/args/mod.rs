@@ -85,7 +85,7 @@ pub enum Command {
     Datakey(Datakey),
     /// Show what the keystore holds and what needs attention
     Status(StatusArgs),
-    /// Check every row of the keystore
+    /// Check every row of the keystore; a backup: kms backup --verify FILE
     Verify,
     /// Do what is due now: rotations, deletions, expiries
     Tick,

@@ -136,6 +136,14 @@ fn bad_input_exits_with_2_and_opens_nothing() {
 }
 
 #[test]
+fn a_command_that_is_typed_without_its_group_is_found() {
+    let place = Place::empty();
+    place.fails(2, "next: kms key rotate", ["rotate", "cards"]);
+    place.fails(2, "next: kms root change", ["passphrase"]);
+    place.fails(7, "mkdir -p none", ["--keystore", "none/keys.db", "restore", "b.db"]);
+}
+
+#[test]
 fn a_failure_with_json_is_json() {
     let place = Place::with_key();
     let run = place.run(["key", "show", "nobody", "--json"]);
