@@ -7,12 +7,14 @@
 #include <kms/call.hpp>
 #include <kms/crypt.hpp>
 #include <kms/data_key.hpp>
+#include <kms/file.hpp>
 #include <kms/health.hpp>
 #include <kms/import.hpp>
 #include <kms/key.hpp>
 #include <kms/options.hpp>
 #include <kms/root.hpp>
 #include <kms/rotation.hpp>
+#include <kms/stream.hpp>
 #include <kms/tag.hpp>
 #include <kms/verify.hpp>
 #include <kms/version.hpp>
@@ -33,6 +35,8 @@ class keystore : public detail::key_calls<keystore>,
                  public detail::crypt_calls<keystore>,
                  public detail::batch_calls<keystore>,
                  public detail::data_key_calls<keystore>,
+                 public detail::file_calls<keystore>,
+                 public detail::stream_calls<keystore>,
                  public detail::rotation_calls<keystore>,
                  public detail::version_calls<keystore>,
                  public detail::alias_calls<keystore>,
