@@ -1,6 +1,6 @@
 //! `libkms._libkms`: the compiled half of the Python package. It converts and calls; what users see is in `python/libkms`.
 //!
-//! * `keystore`: the class, opening and closing. `crypt`, `batch`: ciphertexts.
+//! * `keystore`: the class, opening and closing. `crypt`, `batch`: ciphertexts. `file`: files.
 //! * `key`, `version`, `rotation`, `alias`, `tag`, `import`: keys. `call`: all of it by action names and JSON.
 //! * `health`, `verify`, `backup`, `root`: the keystore as a whole.
 //! * `arguments`, `buffer`, `context`: what callers pass. `raw`: the only file with `unsafe`.
@@ -30,6 +30,7 @@ mod callback;
 mod clock;
 mod context;
 mod crypt;
+mod file;
 mod error;
 mod guard;
 mod keystore;
@@ -46,6 +47,8 @@ mod _libkms {
     use crate::clock::ManualClock;
     #[pymodule_export]
     use crate::error::{know_exceptions, statuses};
+    #[pymodule_export]
+    use crate::file::{_DecryptStream, _EncryptStream, _FileReader, is_encrypted_file};
     #[pymodule_export]
     use crate::guard::{await_calls, forget_other_threads, release_gil_from};
     #[pymodule_export]

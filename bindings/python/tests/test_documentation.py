@@ -33,6 +33,7 @@ def test_an_example_runs(example, tmp_path):
         )
         if any("external" in part.source for part in example.examples):
             example.globs["external"] = kms.create_key(origin=libkms.Origin.EXTERNAL)
+        (tmp_path / "plain").write_bytes(b"Hello, files!")
         runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
         report = []
         runner.run(example, out=report.append)

@@ -28,6 +28,18 @@ ELSEWHERE = {
     "kms_string_free": "libkms.Keystore.call",
     "kms_id_size": "libkms.Key.id",
     "kms_max_overhead": "libkms.MAX_OVERHEAD",
+    # File objects are read, written and closed as all are; a stream is one that writes, or a call between two of them.
+    "kms_file_header_size": "libkms.Keystore.is_encrypted_file",
+    "kms_file_start_size": "libkms.Keystore.decrypt_file",
+    "kms_open_file_callback": "libkms.Keystore.open_file",
+    "kms_file_size": "libkms.Keystore.open_file",
+    "kms_file_read": "libkms.Keystore.open_file",
+    "kms_file_close": "libkms.Keystore.open_file",
+    "kms_encrypt_stream": "libkms.Keystore.open_file(key)",
+    "kms_decrypt_stream": "libkms.Keystore.decrypt_file",
+    "kms_stream_update": "libkms.Keystore.open_file(key)",
+    "kms_stream_finish": "libkms.Keystore.open_file(key)",
+    "kms_stream_free": "libkms.Keystore.open_file(key)",
 }
 
 

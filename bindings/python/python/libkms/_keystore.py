@@ -1,15 +1,16 @@
 """The class `Keystore` as users see it: the compiled one, with Python's types for times, records and lists."""
 
 import atexit
+import io
 import json
 import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, Self, TypeAlias
 
-from . import _libkms
+from . import _files, _libkms
 from ._types import (
     Alias,
     BlobInfo,
@@ -17,6 +18,7 @@ from ._types import (
     Event,
     ExportedDataKey,
     Fault,
+    FileInfo,
     Health,
     ImportParameters,
     Key,
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 _PAGE = 256
+File: TypeAlias = str | os.PathLike[str] | BinaryIO
 _DAY = timedelta(days=1)
 
 
@@ -280,6 +283,127 @@ class Keystore(_libkms.Keystore):
         """
         algorithm, context_type, key_id, version_id, is_primary = self._inspect(blob)
         return BlobInfo(algorithm, context_type != 0, key_id, version_id, is_primary)
+
+    def encrypt_file(
+        self,
+        key: KeyName,
+        source: File,
+        target: File,
+        context: Mapping[str, str] | None = None,
+        *,
+        threads: int = 0,
+        replace: bool = False,
+        progress: Callable[[int], object] | None = None,
+    ) -> int:
+        """Encrypt a file of any size under the primary version of a key; return the length of the plaintext.
+
+        `source` and `target` are paths or binary file objects. A path as the target gets a complete file or none; unless
+        `replace`, it must not exist (`FileExists`). Between two paths, `threads` work (0: one per CPU, at most 4).
+        `progress` is called with the number of bytes done; what it raises ends the call. Decryption needs the same context,
+        in which the name "kms:file" is reserved. Raises what `encrypt` does, and `FileIO`.
+
+        >>> kms.encrypt_file(key.id, folder / "plain", folder / "sealed.kms")
+        13
+        """
+        if _files.is_path(source) and _files.is_path(target):
+            paths = os.fsdecode(source), os.fsdecode(target)  # type: ignore[arg-type]
+            return self._encrypt_file(key, paths, context, (threads, replace), progress)
+        stream = self._encrypt_stream(key, context)
+        return self._copied(source, target, replace, 0o666, lambda a, b: _files.seal_all(stream, a, b, progress))
+
+    def decrypt_file(
+        self,
+        source: File,
+        target: File,
+        context: Mapping[str, str] | None = None,
+        *,
+        threads: int = 0,
+        replace: bool = False,
+        progress: Callable[[int], object] | None = None,
+    ) -> int:
+        """Decrypt a file that `encrypt_file` or `open_file` wrote; return the length of the plaintext.
+
+        The arguments are those of `encrypt_file`. A file object as the target gets only authenticated bytes, but whether
+        they are all is known only when this returns: after an exception, discard them. Raises what `decrypt` does, of which
+        `MalformedCiphertext` stands also for a file that was cut off, `FileIO` and `FileExists`.
+
+        >>> size = kms.encrypt_file(key.id, folder / "plain", folder / "sealed.kms")
+        >>> kms.decrypt_file(folder / "sealed.kms", folder / "again")
+        13
+        """
+        if _files.is_path(source) and _files.is_path(target):
+            paths = os.fsdecode(source), os.fsdecode(target)  # type: ignore[arg-type]
+            return self._decrypt_file(paths, context, (threads, replace), progress)
+        start = lambda head: self._decrypt_stream(head, context)  # noqa: E731
+        return self._copied(source, target, replace, 0o600, lambda a, b: _files.open_all(start, a, b, progress))
+
+    def _copied(
+        self, source: Any, target: Any, replace: bool, mode: int, copy: Callable[[Any, Any], int]
+    ) -> int:
+        if _files.is_path(source):
+            with io.open(source, "rb", buffering=0) as file:
+                return self._copied(file, target, replace, mode, copy)
+        if not _files.is_path(target):
+            return copy(source, target)
+        new = _files.NewFile(target, replace, mode)
+        try:
+            done = copy(source, new.file)
+            new.publish()
+        finally:
+            new.discard()
+        return done
+
+    def inspect_file(self, path: str | os.PathLike[str]) -> FileInfo:
+        """Which key and version protect an encrypted file, and the length of its plaintext.
+
+        Nothing is decrypted or authenticated. Raises what `inspect` does, and `FileIO`.
+
+        >>> size = kms.encrypt_file(key.id, folder / "plain", folder / "shown.kms")
+        >>> kms.inspect_file(folder / "shown.kms").plaintext_len
+        13
+        """
+        return FileInfo(*self._inspect_file(path))
+
+    @staticmethod
+    def is_encrypted_file(start: "ReadableBuffer") -> bool:
+        """Whether the first 8192 bytes of a file are those of an encrypted file; fewer may not be enough.
+
+        >>> kms.is_encrypted_file(b"%PDF-1.7")
+        False
+        """
+        return _libkms.is_encrypted_file(start)
+
+    def open_file(
+        self,
+        file: File,
+        mode: str = "rb",
+        *,
+        key: KeyName | None = None,
+        context: Mapping[str, str] | None = None,
+    ) -> BinaryIO:
+        """Open an encrypted file, a path or a binary file object, as a file object of its plaintext.
+
+        "rb" reads at any place (`seek`); a file object must be seekable then. "xb" and "wb" write under `key`: "xb" makes a
+        new file (`FileExists`), "wb" replaces one. Only `close`, or the end of `with` without an exception, completes the
+        file: otherwise the path keeps what it had, and a file object has a file that is cut off, which no call decrypts.
+        A file object stays open. Each 16 KiB are authenticated before they are returned; opening authenticates the length.
+
+        >>> with kms.open_file(folder / "notes.kms", "xb", key=key.id) as file:
+        ...     count = file.write(b"one line\\nanother\\n")
+        >>> with kms.open_file(folder / "notes.kms") as file:
+        ...     place = file.seek(9)
+        ...     file.read()
+        b'another\\n'
+        """
+        if mode in ("r", "rb"):
+            if key is not None:
+                raise TypeError("a file that is read names its key itself; leave `key` out")
+            return _files.open_reader(self, file, context)
+        if mode not in ("w", "wb", "x", "xb"):
+            raise ValueError(f"the mode must be 'rb', 'wb' or 'xb', not {mode!r}")
+        if key is None:
+            raise TypeError("writing needs `key`")
+        return _files.open_writer(self._encrypt_stream(key, context), file, mode.startswith("w"))  # type: ignore[return-value]
 
     def generate_data_key(
         self, key: KeyName, number_of_bytes: int = 32, context: Mapping[str, str] | None = None

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, final
 
 from _typeshed import ReadableBuffer, WriteableBuffer
 
@@ -14,9 +14,13 @@ from .errors import Error
 __all__ = [
     "Keystore",
     "ManualClock",
+    "_DecryptStream",
+    "_EncryptStream",
+    "_FileReader",
     "__version__",
     "await_calls",
     "forget_other_threads",
+    "is_encrypted_file",
     "know_exceptions",
     "release_gil_from",
     "statuses",
@@ -29,6 +33,23 @@ def know_exceptions(by_status: dict[int, type[Error]], base: type[Error]) -> Non
 def await_calls(timeout_ms: int) -> bool: ...
 def forget_other_threads() -> None: ...
 def release_gil_from(size: int) -> int: ...
+def is_encrypted_file(start: ReadableBuffer) -> bool: ...
+
+@final
+class _EncryptStream:
+    def update(self, piece: ReadableBuffer) -> bytes: ...
+    def finish(self) -> bytes: ...
+
+@final
+class _DecryptStream:
+    def update(self, piece: ReadableBuffer) -> bytes: ...
+    def finish(self) -> bytes: ...
+
+@final
+class _FileReader:
+    @property
+    def size(self) -> int: ...
+    def read_at(self, len: int, offset: int) -> bytes: ...
 
 @disjoint_base
 class ManualClock:
@@ -98,6 +119,34 @@ class Keystore:
         *,
         contexts: Iterable[Mapping[str, str] | None] | None = None,
     ) -> list[bytes | Error]: ...
+    def _encrypt_file(
+        self,
+        key: KeyName,
+        paths: tuple[str | os.PathLike[str], str | os.PathLike[str]],
+        context: Mapping[str, str] | None,
+        how: tuple[int, bool],
+        progress: Callable[[int], object] | None,
+    ) -> int: ...
+    def _decrypt_file(
+        self,
+        paths: tuple[str | os.PathLike[str], str | os.PathLike[str]],
+        context: Mapping[str, str] | None,
+        how: tuple[int, bool],
+        progress: Callable[[int], object] | None,
+    ) -> int: ...
+    def reencrypt_file(
+        self,
+        path: str | os.PathLike[str],
+        destination_key: KeyName | None = None,
+        context: Mapping[str, str] | None = None,
+    ) -> bool: ...
+    def _inspect_file(self, path: str | os.PathLike[str]) -> tuple[str, str, bool, bytes, int, int]: ...
+    def _encrypt_stream(self, key: KeyName, context: Mapping[str, str] | None) -> _EncryptStream: ...
+    def _decrypt_stream(self, start: ReadableBuffer, context: Mapping[str, str] | None) -> _DecryptStream: ...
+    def _open_file(self, path: str | os.PathLike[str], context: Mapping[str, str] | None) -> _FileReader: ...
+    def _open_source(
+        self, read_at: Callable[[int, int], bytes], len: int, context: Mapping[str, str] | None
+    ) -> _FileReader: ...
     def _inspect(self, blob: ReadableBuffer) -> tuple[int, int, str, str, bool]: ...
     def _generate_data_key(
         self, key: KeyName, number_of_bytes: int, context: Mapping[str, str] | None = None

@@ -242,6 +242,21 @@ class BlobInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class FileInfo:
+    """What the header of an encrypted file says; nothing of it is authenticated."""
+
+    key_id: str
+    version_id: str
+    is_primary: bool
+    """Whether the version is the primary of `key_id` now; if not, `reencrypt_file` moves the file there."""
+    file_id: bytes
+    """16 random bytes, which re-encryption keeps."""
+    sequence: int
+    """How often the header was written: 1 after encryption, one more after each re-encryption."""
+    plaintext_len: int
+
+
+@dataclass(frozen=True, slots=True)
 class DataKey:
     """A data key: use `plaintext`, then forget it; store `blob` beside your data. The repr doesn't show the plaintext."""
 

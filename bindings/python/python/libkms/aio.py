@@ -14,10 +14,10 @@ and may wait for that process's lock, up to the busy timeout: the loop would sta
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeAlias, TypeVar
 
 from . import _keystore
 from ._types import (
@@ -26,6 +26,7 @@ from ._types import (
     DataKey,
     ExportedDataKey,
     Fault,
+    FileInfo,
     Health,
     ImportParameters,
     Key,
@@ -205,6 +206,53 @@ class Keystore:
 
     async def inspect(self, blob: "ReadableBuffer") -> BlobInfo:
         return await asyncio.to_thread(self.sync.inspect, blob)
+
+    async def encrypt_file(
+        self,
+        key: KeyName,
+        source: _keystore.File,
+        target: _keystore.File,
+        context: Context = None,
+        *,
+        threads: int = 0,
+        replace: bool = False,
+        progress: Callable[[int], object] | None = None,
+    ) -> int:
+        return await asyncio.to_thread(
+            self.sync.encrypt_file, key, source, target, context, threads=threads, replace=replace, progress=progress
+        )
+
+    async def decrypt_file(
+        self,
+        source: _keystore.File,
+        target: _keystore.File,
+        context: Context = None,
+        *,
+        threads: int = 0,
+        replace: bool = False,
+        progress: Callable[[int], object] | None = None,
+    ) -> int:
+        return await asyncio.to_thread(
+            self.sync.decrypt_file, source, target, context, threads=threads, replace=replace, progress=progress
+        )
+
+    async def reencrypt_file(
+        self, path: "str | os.PathLike[str]", destination_key: KeyName | None = None, context: Context = None
+    ) -> bool:
+        return await asyncio.to_thread(self.sync.reencrypt_file, path, destination_key, context)
+
+    async def inspect_file(self, path: "str | os.PathLike[str]") -> FileInfo:
+        return await asyncio.to_thread(self.sync.inspect_file, path)
+
+    @staticmethod
+    async def is_encrypted_file(start: "ReadableBuffer") -> bool:
+        return _keystore.Keystore.is_encrypted_file(start)
+
+    async def open_file(
+        self, file: _keystore.File, mode: str = "rb", *, key: KeyName | None = None, context: Context = None
+    ) -> BinaryIO:
+        """Return a file object that is not awaited: call its methods in a thread."""
+        return await asyncio.to_thread(self.sync.open_file, file, mode, key=key, context=context)
 
     async def generate_data_key(self, key: KeyName, number_of_bytes: int = 32, context: Context = None) -> DataKey:
         return await asyncio.to_thread(self.sync.generate_data_key, key, number_of_bytes, context)
