@@ -12,6 +12,11 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+
+try:
+    from cryptography.cobblestone import Cobblestone256Decryptor
+except ImportError:  # before 50; the decoder below stands alone
+    Cobblestone256Decryptor = None
 from open_blobs import Failed, Malformed, encode, open_blob, require, run
 
 INFO = b"c2sp.org/chunked-encryption@v1+AEAD_AES_256_GCM\0"
@@ -43,6 +48,10 @@ def open_file(data: bytes, version_key: bytes, context: dict) -> bytes:
     cipher, base, out = AESGCM(keys[:32]), int.from_bytes(keys[32:44], "big"), b""
     for number in range(len(chunks) // CHUNK + 1):
         out += cipher.decrypt((base ^ number).to_bytes(12, "big"), chunks[number * CHUNK :][:CHUNK], None)
+    if Cobblestone256Decryptor is not None:
+        other = Cobblestone256Decryptor(input_key, file_id + encode(context))
+        if other.update(data[HEADER:]) + other.finalize() != out:
+            raise Failed("cryptography's Cobblestone256Decryptor opens another plaintext")
     return out
 
 

@@ -219,6 +219,21 @@ def test_an_exception_of_the_source_is_the_cause(kms, key):
         assert isinstance(raised.value.__cause__, OSError)
 
 
+@pytest.mark.parametrize("size", [0, 16_383, 16_384, 100_000])
+@pytest.mark.parametrize("context", [{}, {"tenant": "42", "a": "b"}])
+def test_another_implementation_opens_the_body_given_the_data_key(kms, key, size, context):
+    cobblestone = pytest.importorskip("cryptography.cobblestone")
+    whole = sealed(kms, key, data(size), context=context)
+    start, file_id = whole[:34], whole[16:32]
+    blob = whole[34 : 34 + int.from_bytes(whole[32:34], "big")]
+    input_key = kms.decrypt(blob, {**context, "kms:file": start.hex()})
+    entries = sorted((name.encode(), value.encode()) for name, value in context.items())
+    encoded = b"".join(len(text).to_bytes(2, "big") + text for entry in entries for text in entry)
+    encoded = len(entries).to_bytes(2, "big") + encoded if entries else b""
+    decryptor = cobblestone.Cobblestone256Decryptor(input_key, file_id + encoded)
+    assert decryptor.update(whole[8192:]) + decryptor.finalize() == data(size)
+
+
 class LongSource(io.BytesIO):
     def read(self, size=-1):
         return super().read(size) + b"more"
