@@ -20,6 +20,7 @@ fortran() { gfortran -std=f2018 -Wall -Wextra -Werror -J"$out" -o "$out/$1" "exa
 with_libcrypto() { gcc -std=c99 -Wall -Wextra -Wpedantic -Werror -Iinclude -o "$out/$1" "examples/$1.c" "${link[@]}" $(pkg-config --cflags --libs libcrypto); }
 attempt "compile prefork.c" c prefork
 attempt "compile no_threads.c" c no_threads
+attempt "compile files.c" c files
 attempt "compile envelope.c" with_libcrypto envelope
 attempt "compile root_callback.c" with_libcrypto root_callback
 attempt "compile quickstart.cpp" cxx quickstart
@@ -43,11 +44,20 @@ envelope_keeps() {
 refused() { ! "$out/envelope" open "$work/131072" "$1" "$work/never" && [ ! -e "$work/never" ] && [ ! -e "$work/never.tmp" ]; }
 flipped() { cp "$work/131072/sealed" "$work/bad" && printf '\125\252' | dd of="$work/bad" bs=1 seek="$1" conv=notrunc && refused "$work/bad"; }
 cut_to() { head -c "$1" "$work/131072/sealed" >"$work/bad" && refused "$work/bad"; }
+# files_keep SIZE: a file and a pipe of that size come back, and the end is read by itself; what was cut off fails.
+files_keep() (
+    mkdir "$work/files-$1" && cd "$work/files-$1" && head -c "$1" /dev/urandom >in &&
+        "$out/files" encrypt in sealed && "$out/files" decrypt sealed again && cmp in again &&
+        "$out/files" seal <in >piped && "$out/files" open <piped >opened && cmp in opened &&
+        "$out/files" tail sealed 100 >tail && tail -c 100 in | cmp - tail &&
+        head -c -1 piped >cut && ! "$out/files" open <cut >never
+)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 for size in 0 1 65535 65536 65537 131072; do
     attempt "envelope: $size bytes" envelope_keeps "$size"
 done
+for size in 0 16384 300000; do attempt "files: $size bytes" files_keep "$size"; done
 # The head has 1034 bytes, a chunk 65552.
 for place in 20 1034 66590 132137; do attempt "envelope: a change at byte $place is seen" flipped "$place"; done
 for size in 0 100 1034 1044 66586 132000; do attempt "envelope: cut to $size bytes is seen" cut_to "$size"; done
