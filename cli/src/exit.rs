@@ -119,6 +119,7 @@ fn next(status: Status) -> Option<&'static str> {
         Status::RejectedDisabled => "kms key enable KEY",
         Status::RejectedPendingDeletion => "kms key undelete KEY",
         Status::RejectedPendingImport => "kms key import KEY FILE",
+        Status::KeyVersionDisabled => "kms key versions KEY; kms version enable KEY VERSION",
         Status::StateModifiedFailed => "kms key show KEY",
         Status::DeletionProtected => "kms call SetDeletionProtection",
         Status::AuthenticationFailed => "pass the --context that was used for encryption; kms help context",

@@ -9,13 +9,14 @@ use crate::confirm::confirm;
 use crate::exit::{Exit, Failure, Result};
 use crate::output::{self, date, fields, interval, table, text};
 use crate::session::{Session, alias};
+use crate::version;
 
 pub fn run(session: &Session, command: &KeyCommand) -> Result<()> {
     match command {
         KeyCommand::Create(args) => create(session, args),
         KeyCommand::List(args) => list(session, args),
         KeyCommand::Show(args) => show(session, session.key(&args.key)?),
-        KeyCommand::Versions(args) => versions(session, session.key(&args.key)?),
+        KeyCommand::Versions(args) => version::list(session, session.key(&args.key)?),
         KeyCommand::Enable(names) => each(session, names, "EnableKey", "enabled", &json!({})),
         KeyCommand::Disable(names) => each(session, names, "DisableKey", "disabled", &json!({})),
         KeyCommand::Rotate(names) => each(session, names, "CreateKeyVersion", "rotated", &json!({})),
@@ -141,48 +142,6 @@ fn show(session: &Session, id: KeyId) -> Result<()> {
                 ("Tags", tags.join(", ")),
             ];
             fields(&all.into_iter().filter(|(_, value)| !value.is_empty()).collect::<Vec<_>>())
-        },
-    )
-}
-
-/// All versions of a key, newest first, as the service shows them, with their numbers.
-pub fn all_versions(session: &Session, id: KeyId) -> Result<Vec<Value>> {
-    let mut all: Vec<Value> = Vec::new();
-    let primary = session.keystore.describe_key(id)?.primary.map(|version| version.id.to_string());
-    for page in 1.. {
-        let request = json!({ "KeyId": id.to_string(), "PageNumber": page, "PageSize": 100 });
-        let response = session.call("ListKeyVersions", &request)?;
-        let found = response["KeyVersions"]["KeyVersion"].as_array().cloned().unwrap_or_default();
-        let last = found.len() < 100;
-        all.extend(found);
-        if last {
-            break;
-        }
-    }
-    for (version, number) in all.iter_mut().zip(session.keystore.key_versions(id).collect::<kms::Result<Vec<_>>>()?) {
-        version["Number"] = number.number.into();
-        version["IsPrimary"] = (version["KeyVersionId"].as_str() == primary.as_deref()).into();
-    }
-    Ok(all)
-}
-
-fn versions(session: &Session, id: KeyId) -> Result<()> {
-    let all = all_versions(session, id)?;
-    session.out.print(
-        || json!({ "KeyVersions": { "KeyVersion": all }, "TotalCount": all.len() }),
-        || {
-            table(
-                ["NUMBER", "VERSION ID", "CREATED", "PRIMARY"],
-                all.iter().map(|version| {
-                    let primary = if version["IsPrimary"] == true { "primary" } else { "" };
-                    [
-                        text(version, "Number"),
-                        text(version, "KeyVersionId"),
-                        date(&text(version, "CreationDate")),
-                        primary.to_owned(),
-                    ]
-                }),
-            )
         },
     )
 }

@@ -30,7 +30,8 @@ pub fn init(global: &Global, args: &Init) -> Result<()> {
         output::note("Choose what opens the keystore. Without it, everything that is encrypted is lost.");
         output::note("For programs that start alone, cancel and pass --root-key-file FILE instead.");
     }
-    let mut options = location.root.set_new(kms::Options::new().rotation_thread(false).create(true))?;
+    let mut options =
+        location.root.set_new(kms::Options::new().actor(&global.actor).rotation_thread(false).create(true))?;
     if let Some(anchor) = &location.anchor {
         options = options.anchor_file(anchor);
     }

@@ -21,16 +21,15 @@ mod session;
 mod status;
 mod step;
 mod stream;
+mod version;
 
 use std::process::ExitCode;
-
-use clap::Parser;
 
 use args::{Cli, Command};
 use session::Session;
 
 fn main() -> ExitCode {
-    let cli = Cli::try_parse().unwrap_or_else(|error| {
+    let cli = Cli::read().unwrap_or_else(|error| {
         let next = help::command_for(&error);
         let _ = error.print();
         if let Some(next) = next {
@@ -52,6 +51,7 @@ fn run(cli: &Cli) -> exit::Result<()> {
     match &cli.command {
         Command::Init(args) => keystore::init(&cli.global, args),
         Command::Key(command) => key::run(&open()?, command),
+        Command::Version(command) => version::run(&open()?, command),
         Command::Encrypt(args) => crypt::encrypt(&open()?, args),
         Command::Decrypt(args) => crypt::decrypt(&open()?, args),
         Command::Reencrypt(args) => crypt::reencrypt(&open()?, args),

@@ -38,7 +38,7 @@ pub fn run(global: &Global, args: &Restore) -> Result<()> {
         tempfile::Builder::new().prefix(".kms-restore-").tempdir_in(folder).map_err(failed("writing into", folder))?;
     let copy = work.path().join("keys.db");
     copy_to(&args.backup, &copy)?;
-    let options = location.root.set(Options::new().rotation_thread(false))?;
+    let options = location.root.set(Options::new().actor(&global.actor).rotation_thread(false))?;
     let opened = open_copy(&copy, &options)?;
     opened.verify(|_| true).map_err(|error| Failure::from(error).of_file(&args.backup))?;
     let (keys, generation) = (opened.keys().count(), opened.health()?.generation);

@@ -22,7 +22,7 @@ impl Session {
         let location = Location::find(global)?;
         let path = location.path()?.display().to_string();
         // The anchor is that of this path; a backup has none.
-        let options = location.root.set(Options::new().rotation_thread(false))?;
+        let options = location.root.set(Options::new().actor(&global.actor).rotation_thread(false))?;
         let keystore = Keystore::open(&path, &location.anchored(options.clone()))?;
         Ok(Self { keystore, location, out: Output { json: global.json }, options })
     }

@@ -12,7 +12,7 @@ pub enum KeyCommand {
     List(List),
     /// Show a key with its aliases and tags
     Show(KeyName),
-    /// List the versions of a key, newest first
+    /// List the versions of a key, newest first, with their states and last uses
     Versions(KeyName),
     /// Enable Disabled keys
     Enable(KeyNames),
@@ -45,14 +45,6 @@ pub struct KeyNames {
     /// Key ids or aliases; `cards` means alias/cards
     #[arg(required = true, value_name = "KEY")]
     pub keys: Vec<String>,
-}
-
-#[derive(Args, Debug)]
-pub struct VersionName {
-    /// Key id or alias
-    pub key: String,
-    /// Version id or number, as in `kms key versions`
-    pub version: String,
 }
 
 /// How a command that changes many things is confirmed.

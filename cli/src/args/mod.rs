@@ -3,15 +3,17 @@
 mod crypt;
 mod key;
 mod keystore;
+mod version;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
 pub use crypt::{Columns, Datakey, Decrypt, Encrypt, Inspect, Reencrypt, Target};
 pub use key::{Alias, Create, Delete, Import, KeyCommand, KeyNames, List, Policy, Reviewed, Tag};
 pub use keystore::{Backup, Call, Init, NewRoot, Restore, RootAdd, RootCommand, RootRemove, StatusArgs};
+pub use version::{VersionCommand, VersionDelete, VersionNames, VersionsReviewed};
 
 /// Operate a libkms keystore: keys that rotate on schedule, encryption, backups.
 #[derive(Parser, Debug)]
@@ -64,6 +66,25 @@ pub struct Global {
     /// Print JSON, with the field names of `kms call`
     #[arg(long, global = true, help_heading = "Output")]
     pub json: bool,
+    /// Who the change log names: the command, such as `kms key rotate`
+    #[arg(skip)]
+    pub actor: String,
+}
+
+impl Cli {
+    /// The command line, and the name of its command for the change log.
+    pub fn read() -> Result<Self, clap::Error> {
+        let matches = Self::command().try_get_matches()?;
+        let mut cli = Self::from_arg_matches(&matches)?;
+        let mut names = vec!["kms"];
+        let mut below = matches.subcommand();
+        while let Some((name, matches)) = below {
+            names.push(name);
+            below = matches.subcommand();
+        }
+        cli.global.actor = names.join(" ");
+        Ok(cli)
+    }
 }
 
 #[derive(Subcommand, Debug)]
@@ -83,6 +104,9 @@ pub enum Command {
     Inspect(Inspect),
     /// Make a data key for envelope encryption
     Datakey(Datakey),
+    /// Versions of a key: disable, enable, delete old ones
+    #[command(subcommand)]
+    Version(VersionCommand),
     /// Show what the keystore holds and what needs attention
     Status(StatusArgs),
     /// Check every row of the keystore; a backup: kms backup --verify FILE

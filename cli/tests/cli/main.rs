@@ -12,3 +12,4 @@ mod location;
 mod operating;
 mod support;
 mod terminal;
+mod versions;
