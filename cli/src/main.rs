@@ -12,6 +12,7 @@ mod help;
 mod key;
 mod keystore;
 mod location;
+mod log;
 mod output;
 mod prometheus;
 mod restore;
@@ -22,6 +23,7 @@ mod status;
 mod step;
 mod stream;
 mod version;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -58,6 +60,8 @@ fn run(cli: &Cli) -> exit::Result<()> {
         Command::Inspect(args) => crypt::inspect(&open()?, args),
         Command::Datakey(args) => crypt::datakey(&open()?, args),
         Command::Status(args) => status::run(&open()?, args),
+        Command::Log(command) => log::run(&open()?, command),
+        Command::Watch(args) => watch::run(&open()?, args),
         Command::Verify => keystore::verify(&open()?),
         Command::Tick => keystore::tick(&open()?),
         Command::Backup(args) => backup::run(&cli.global, args),

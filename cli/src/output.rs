@@ -119,6 +119,12 @@ pub fn date(text: &str) -> String {
     }
 }
 
+/// A time in the user's time zone, exact to a second.
+pub fn moment(millis: i64) -> String {
+    let time = DateTime::from_timestamp_millis(millis).unwrap_or_default();
+    time.with_timezone(&Local).format("%Y-%m-%d %H:%M:%S").to_string()
+}
+
 /// A field of a JSON object as text; empty where there is none.
 pub fn text(value: &Value, name: &str) -> String {
     match &value[name] {

@@ -3,6 +3,7 @@
 mod crypt;
 mod key;
 mod keystore;
+mod log;
 mod version;
 
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use clap_complete::Shell;
 pub use crypt::{Columns, Datakey, Decrypt, Encrypt, Inspect, Reencrypt, Target};
 pub use key::{Alias, Create, Delete, Import, KeyCommand, KeyNames, List, Policy, Reviewed, Tag};
 pub use keystore::{Backup, Call, Init, NewRoot, Restore, RootAdd, RootCommand, RootRemove, StatusArgs};
+pub use log::{LogCommand, LogCut, LogExport, LogShow, Watch};
 pub use version::{VersionCommand, VersionDelete, VersionNames, VersionsReviewed};
 
 /// Operate a libkms keystore: keys that rotate on schedule, encryption, backups.
@@ -109,6 +111,11 @@ pub enum Command {
     Version(VersionCommand),
     /// Show what the keystore holds and what needs attention
     Status(StatusArgs),
+    /// The change log: who changed what and when
+    #[command(subcommand)]
+    Log(LogCommand),
+    /// Follow the changes of all processes, until Ctrl-C
+    Watch(Watch),
     /// Check every row of the keystore; a backup: kms backup --verify FILE
     Verify,
     /// Do what is due now: rotations, deletions, expiries

@@ -2,6 +2,7 @@
 
 mod backup;
 mod bulk;
+mod changes;
 mod columns;
 mod commands;
 mod crypt;
