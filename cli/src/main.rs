@@ -22,6 +22,7 @@ mod session;
 mod status;
 mod step;
 mod stream;
+mod timeline;
 mod version;
 mod watch;
 
@@ -60,6 +61,7 @@ fn run(cli: &Cli) -> exit::Result<()> {
         Command::Inspect(args) => crypt::inspect(&open()?, args),
         Command::Datakey(args) => crypt::datakey(&open()?, args),
         Command::Status(args) => status::run(&open()?, args),
+        Command::Timeline(args) => timeline::run(&open()?, args),
         Command::Log(command) => log::run(&open()?, command),
         Command::Watch(args) => watch::run(&open()?, args),
         Command::Verify => keystore::verify(&open()?),

@@ -24,6 +24,28 @@ pub struct StatusArgs {
 }
 
 #[derive(Args, Debug)]
+pub struct Timeline {
+    /// Key id or alias
+    pub key: String,
+    /// Write a picture into FILE instead; `-`: standard output
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+    /// Replace the picture if it exists
+    #[arg(short, long, requires = "svg")]
+    pub force: bool,
+    /// The newest N versions; 0: all
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    pub limit: usize,
+    /// Columns; default: those of the terminal
+    #[arg(long, value_name = "N", value_parser = columns)]
+    pub width: Option<usize>,
+}
+
+fn columns(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|width| (40..=1000).contains(width)).ok_or_else(|| "40 to 1000 columns".to_owned())
+}
+
+#[derive(Args, Debug)]
 pub struct Backup {
     /// File to write, which must not exist; `-`: standard output
     #[arg(value_name = "FILE")]

@@ -13,7 +13,7 @@ use clap_complete::Shell;
 
 pub use crypt::{Columns, Datakey, Decrypt, Encrypt, Inspect, Reencrypt, Target};
 pub use key::{Alias, Create, Delete, Import, KeyCommand, KeyNames, List, Policy, Reviewed, Tag};
-pub use keystore::{Backup, Call, Init, NewRoot, Restore, RootAdd, RootCommand, RootRemove, StatusArgs};
+pub use keystore::{Backup, Call, Init, NewRoot, Restore, RootAdd, RootCommand, RootRemove, StatusArgs, Timeline};
 pub use log::{LogCommand, LogCut, LogExport, LogShow, Watch};
 pub use version::{VersionCommand, VersionDelete, VersionNames, VersionsReviewed};
 
@@ -111,6 +111,8 @@ pub enum Command {
     Version(VersionCommand),
     /// Show what the keystore holds and what needs attention
     Status(StatusArgs),
+    /// Draw the versions of a key over time
+    Timeline(Timeline),
     /// The change log: who changed what and when
     #[command(subcommand)]
     Log(LogCommand),

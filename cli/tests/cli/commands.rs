@@ -32,6 +32,7 @@ const COMMANDS: &[(&str, &str, &str)] = &[
     ("inspect note.kms", "alias/cards", "/Files/0/KeyVersionId"),
     ("datakey --key cards --sealed data.key --plaintext data.plain", "", ""),
     ("status", "Next rotations", "/KeyStates/Enabled"),
+    ("timeline old", "version 4 primary", "/Lanes/1/Spans/0/Kind"),
     ("log show", "kms key create", "/Changes/Change/0/EventName"),
     ("log verify", "the log is good", "/TotalCount"),
     ("log export log.jsonl", "wrote log.jsonl", "/TotalCount"),

@@ -13,4 +13,5 @@ mod location;
 mod operating;
 mod support;
 mod terminal;
+mod timeline;
 mod versions;
