@@ -11,7 +11,7 @@ use crate::args::Cli;
 use crate::exit::{Failure, Result};
 use crate::output;
 
-const TOPICS: [(&str, &str, &str); 7] = [
+const TOPICS: [(&str, &str, &str); 8] = [
     ("config", "where the keystore is and what opens it", include_str!("topics/config.txt")),
     ("root", "key files, passphrases, recovery", include_str!("topics/root.txt")),
     ("context", "encryption contexts", include_str!("topics/context.txt")),
@@ -21,6 +21,7 @@ const TOPICS: [(&str, &str, &str); 7] = [
         "move existing data to the newest version: files, folders, databases",
         include_str!("topics/moving.txt"),
     ),
+    ("log", "who changed what, and when", include_str!("topics/log.txt")),
     ("anchor", "noticing an older copy of the keystore", include_str!("topics/anchor.txt")),
     ("exit-codes", "how commands end, for scripts", include_str!("topics/exit-codes.txt")),
 ];

@@ -108,7 +108,7 @@ pub fn row(change: &LoggedChange, names: &mut Names<'_>) -> [String; 5] {
 }
 
 fn entries(count: u64) -> String {
-    if count == 1 { "1 entry".to_owned() } else { format!("{count} entries") }
+    output::counted(count, "entry", "entries")
 }
 
 /// An entry with the field names of the service.

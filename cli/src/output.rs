@@ -161,8 +161,11 @@ pub fn size(bytes: u64) -> String {
 
 /// A count of things: `1 key`, `2 keys`.
 pub fn count(number: u64, thing: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {thing}{plural}")
+    counted(number, thing, &format!("{thing}s"))
+}
+
+pub fn counted(number: u64, one: &str, several: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { several })
 }
 
 /// The name of an input for people.

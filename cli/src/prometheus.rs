@@ -18,6 +18,13 @@ pub fn text(report: &Report) -> String {
         report.states.iter().map(|(state, count)| (format!("{{state=\"{state}\"}}"), *count)).collect();
     metric("kms_keys", "Keys by state.", &states);
     metric("kms_key_versions", "Key versions.", &plain(report.versions));
+    metric("kms_key_versions_disabled", "Disabled key versions.", &plain(report.disabled_versions));
+    metric(
+        "kms_key_versions_pending_deletion",
+        "Key versions that wait for their deletion.",
+        &plain(report.version_deletions.len() as u64),
+    );
+    metric("kms_log_entries", "Entries of the change log.", &plain(report.log_entries));
     metric("kms_keys_damaged", "Keys whose row is damaged.", &plain(report.damaged));
     metric("kms_keys_rotating", "Keys with a rotation policy.", &plain(report.rotating));
     metric("kms_keys_overdue", "Enabled keys whose rotation is overdue.", &plain(report.overdue));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kms::{Backup, Key, KeyState, Time};
+use kms::{Backup, Key, KeyState, ListChanges, Status, Time, VersionState};
 use serde_json::{Value, json};
 
 use crate::args::StatusArgs;
@@ -19,6 +19,10 @@ pub struct Report {
     pub states: BTreeMap<&'static str, u64>,
     pub keys: u64,
     pub versions: u64,
+    pub disabled_versions: u64,
+    /// Versions that wait for their deletion: the date, the key, the number.
+    pub version_deletions: Vec<(Time, String, u64)>,
+    pub log_entries: u64,
     /// Keys with a policy, and the soonest of their rotations.
     pub rotating: u64,
     pub next: Vec<(Time, String)>,
@@ -70,6 +74,9 @@ pub fn gather(session: &Session) -> Result<Report> {
         states: STATES.iter().map(|(_, name)| (*name, 0)).collect(),
         keys: 0,
         versions: 0,
+        disabled_versions: 0,
+        version_deletions: Vec::new(),
+        log_entries: log_entries(session)?,
         rotating: 0,
         next: Vec::new(),
         overdue: 0,
@@ -88,14 +95,21 @@ pub fn gather(session: &Session) -> Result<Report> {
     let now = now();
     for key in session.keystore.keys() {
         match key {
-            Ok(key) => count(&mut report, &key, now, waits),
-            Err(error) if error.status() == kms::Status::KeystoreCorrupt => report.damaged += 1,
+            Ok(key) => {
+                count(&mut report, &key, now, waits);
+                match count_versions(&mut report, session, &key) {
+                    Err(error) if error.status() == Status::KeystoreCorrupt => report.damaged += 1,
+                    counted => counted?,
+                }
+            }
+            Err(error) if error.status() == Status::KeystoreCorrupt => report.damaged += 1,
             Err(error) => return Err(error.into()),
         }
     }
     report.next.sort();
     report.next.truncate(NEXT);
     report.deletions.sort();
+    report.version_deletions.sort();
     warn(&mut report, now);
     Ok(report)
 }
@@ -125,6 +139,29 @@ fn count(report: &mut Report, key: &Key, now: Time, waits: bool) {
     }
     if let Some(due) = key.delete_date() {
         report.deletions.push((due, key.id.to_string()));
+    }
+}
+
+/// The primary is always Enabled, so a key of one version has nothing to count.
+fn count_versions(report: &mut Report, session: &Session, key: &Key) -> kms::Result<()> {
+    if key.version_count() < 2 {
+        return Ok(());
+    }
+    for version in session.keystore.key_versions(key.id) {
+        let version = version?;
+        report.disabled_versions += u64::from(version.state == VersionState::Disabled);
+        if let Some(due) = version.delete_date {
+            report.version_deletions.push((due, key.id.to_string(), version.number));
+        }
+    }
+    Ok(())
+}
+
+/// Each generation has one entry, so the oldest and the newest say how many there are.
+fn log_entries(session: &Session) -> Result<u64> {
+    match session.keystore.changes(ListChanges::default()).next() {
+        Some(oldest) => Ok((session.keystore.health()?.generation + 1).saturating_sub(oldest?.generation)),
+        None => Ok(0),
     }
 }
 
@@ -162,6 +199,14 @@ fn warn(report: &mut Report, now: Time) {
     {
         warnings.push(format!("key {key} is destroyed on {}; to keep it: kms key undelete {key}", shown(*due)));
     }
+    if let Some((due, key, number)) = report.version_deletions.first()
+        && due.millis_since(now) < 3 * 86_400_000
+    {
+        let due = shown(*due);
+        warnings.push(format!(
+            "version {number} of key {key} is destroyed on {due}; to keep it: kms version undelete {key} {number}"
+        ));
+    }
     if report.slots.len() == 1 {
         warnings.push("one root slot: if it is lost, so is everything; next: kms root add --label recovery".to_owned());
     }
@@ -196,6 +241,7 @@ fn as_json(report: &Report) -> Value {
         "KeyStates": report.states,
         "TotalCount": report.keys,
         "VersionCount": report.versions,
+        "DisabledVersionCount": report.disabled_versions,
         "DamagedCount": report.damaged,
         "RotatingCount": report.rotating,
         "OverdueCount": report.overdue,
@@ -203,6 +249,12 @@ fn as_json(report: &Report) -> Value {
         "SuspendedCount": report.suspended,
         "NextRotations": dated(&report.next, "NextRotationDate"),
         "PendingDeletions": dated(&report.deletions, "DeleteDate"),
+        "PendingVersionDeletions": report.version_deletions.iter().map(|(due, key, number)| json!({
+            "KeyId": key,
+            "Number": number,
+            "DeleteDate": iso(*due),
+        })).collect::<Vec<_>>(),
+        "LogEntryCount": report.log_entries,
         "Health": report.health,
         "RootSlots": { "RootSlot": report.slots },
         "Backups": report.backups.iter().map(|backup| json!({
@@ -238,10 +290,18 @@ fn as_text(report: &Report) -> String {
         .filter(|(_, set)| **set == Value::Bool(true))
         .map(|(name, _)| name.as_str())
         .collect();
+    let mut versions = report.versions.to_string();
+    for (count, state) in
+        [(report.disabled_versions, "Disabled"), (report.version_deletions.len() as u64, "PendingDeletion")]
+    {
+        if count > 0 {
+            versions.push_str(&format!(", {count} {state}"));
+        }
+    }
     let mut rows = vec![
         ("Keystore", format!("{}, generation {}", report.keystore, report.generation)),
         ("Keys", keys),
-        ("Versions", report.versions.to_string()),
+        ("Versions", versions),
         (
             "Rotation",
             format!(
@@ -255,9 +315,13 @@ fn as_text(report: &Report) -> String {
     for (number, (time, key)) in report.next.iter().enumerate() {
         rows.push((if number == 0 { "Next rotations" } else { "" }, format!("{}  {key}", shown(*time))));
     }
-    for (number, (time, key)) in report.deletions.iter().enumerate() {
-        rows.push((if number == 0 { "Deletions" } else { "" }, format!("{}  {key}", shown(*time))));
+    let deletions = report.deletions.iter().map(|(time, key)| format!("{}  {key}", shown(*time)));
+    let of_versions =
+        report.version_deletions.iter().map(|(time, key, number)| format!("{}  {key} version {number}", shown(*time)));
+    for (number, line) in deletions.chain(of_versions).enumerate() {
+        rows.push((if number == 0 { "Deletions" } else { "" }, line));
     }
+    rows.push(("Change log", output::counted(report.log_entries, "entry", "entries")));
     rows.push(("Root slots", roots.join(", ")));
     let backup = report.backups.last().map(|backup| {
         let verified = if backup.verified().is_some() { ", verified" } else { ", not verified" };

@@ -20,6 +20,7 @@ use chart::{Chart, Kind, Lane, Mark, Span};
 /// The width of what is no terminal.
 const WIDTH: usize = 100;
 const DAY_MS: i64 = 86_400_000;
+const MINUTE_MS: i64 = 60_000;
 
 pub fn run(session: &Session, args: &Timeline) -> Result<()> {
     let place = args.svg.as_deref().map(|path| match is_stdin(Some(path)) {
@@ -82,7 +83,7 @@ fn gather(session: &Session, args: &Timeline) -> Result<Chart> {
     let starts = lanes.iter().skip(1).flat_map(|lane| &lane.spans).map(|span| span.from);
     let from = starts.min().unwrap_or(key.created.millis()).min(now.millis());
     // A date in the far future would leave no room for the past.
-    let ahead = ((now.millis() - from) / 2).max(DAY_MS);
+    let ahead = ((now.millis() - from) / 2).max(MINUTE_MS);
     let next = key.next_rotation().filter(|_| key.state == KeyState::Enabled);
     let until = lanes.iter().flat_map(|lane| &lane.spans).map(|span| span.to).chain(next.map(Time::millis)).max();
     let to = until.unwrap_or(now.millis()).clamp(now.millis(), now.millis() + ahead);

@@ -78,6 +78,26 @@ fn versions_are_named_by_number_or_id_and_refused_together() {
 }
 
 #[test]
+fn status_counts_versions_by_state_and_entries_of_the_log() {
+    let place = place();
+    place.ok(["version", "disable", "cards", "1", "2", "--yes"]);
+    place.ok(["version", "delete", "cards", "2", "--yes", "--days", "7"]);
+    let status = place.json(["status"]);
+    assert_eq!((&status["DisabledVersionCount"], &status["VersionCount"]), (&Value::from(1), &Value::from(3)));
+    assert_eq!(status["PendingVersionDeletions"][0]["Number"], 2);
+    let log = place.json(["log", "verify"]);
+    assert_eq!(status["LogEntryCount"], log["TotalCount"]);
+    let text = place.ok(["status"]);
+    assert!(text.contains("3, 1 Disabled, 1 PendingDeletion") && text.contains(" version 2\n"), "{text}");
+    let metrics = place.ok(["status", "--prometheus"]);
+    for line in ["kms_key_versions_disabled 1", "kms_key_versions_pending_deletion 1"] {
+        assert!(metrics.contains(line), "{metrics}");
+    }
+    place.ok(["log", "cut", "--before", "2099-01-01", "--yes"]);
+    assert_eq!(place.json(["status"])["LogEntryCount"], 1);
+}
+
+#[test]
 fn imported_keys_have_no_version_to_disable() {
     let place = Place::new();
     place.ok(["key", "create", "byok", "--external"]);
