@@ -103,7 +103,14 @@ fn gather(session: &Session, args: &Timeline) -> Result<Chart> {
         now: now.millis(),
         lanes,
         omitted: versions.len() - shown,
+        known_from: cut_at(session)?.filter(|time| *time > from),
     })
+}
+
+/// Where the log begins, if older entries were cut.
+fn cut_at(session: &Session) -> Result<Option<i64>> {
+    let oldest = session.keystore.changes(ListChanges::default()).next().transpose()?;
+    Ok(oldest.filter(|oldest| oldest.previous_mac != [0; 32]).map(|oldest| oldest.time.millis()))
 }
 
 /// The spans between changes of a state, the last of which is `present`: a log that was cut lacks earlier ones.

@@ -66,6 +66,8 @@ pub struct Chart {
     pub lanes: Vec<Lane>,
     /// Older versions without a lane.
     pub omitted: usize,
+    /// Where the log begins, if it was cut after `from`: what was disabled before that is not known.
+    pub known_from: Option<i64>,
 }
 
 impl Chart {
@@ -73,6 +75,20 @@ impl Chart {
     pub fn position(&self, time: i64, width: f64) -> f64 {
         let share = (time.saturating_sub(self.from)) as f64 / (self.to.saturating_sub(self.from).max(1)) as f64;
         share.clamp(0.0, 1.0) * width
+    }
+
+    /// What the lanes do not show, for people.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.omitted > 0 {
+            let plural = if self.omitted == 1 { "" } else { "s" };
+            notes.push(format!("and {} older version{plural}; --limit 0 shows all", self.omitted));
+        }
+        if let Some(time) = self.known_from {
+            let date = label(self, time);
+            notes.push(format!("the change log begins on {date}: what was disabled before that is not shown"));
+        }
+        notes
     }
 
     /// The kinds and marks that occur, for the legend.
@@ -121,6 +137,7 @@ pub mod sample {
             to: start + 300 * DAY,
             now: start + 270 * DAY,
             omitted: 1,
+            known_from: Some(start + 30 * DAY),
             lanes: vec![
                 lane(
                     "key",

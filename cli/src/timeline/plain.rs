@@ -55,9 +55,8 @@ pub fn draw(chart: &Chart, width: usize, is_rich: bool) -> String {
         }
         out.push('\n');
     }
-    if chart.omitted > 0 {
-        let plural = if chart.omitted == 1 { "" } else { "s" };
-        out.push_str(&format!("and {} older version{plural}; --limit 0 shows all\n", chart.omitted));
+    for note in chart.notes() {
+        out.push_str(&format!("{note}\n"));
     }
     let kinds = chart.kinds().map(|(kind, meaning)| {
         let (ascii, rich, style) = glyph(*kind);

@@ -24,7 +24,8 @@ fn colour(kind: Kind) -> &'static str {
 /// Draws the whole picture; it names no file and loads nothing.
 pub fn draw(chart: &Chart) -> String {
     let bottom = TOP + chart.lanes.len() as f64 * ROW;
-    let height = bottom + if chart.omitted > 0 { 84.0 } else { 64.0 };
+    let notes = chart.notes();
+    let height = bottom + 50.0 + 20.0 * notes.len() as f64;
     let x = |time: i64| LEFT + chart.position(time, WIDTH - LEFT - RIGHT);
     let mut out = String::new();
     let mut put = |line: std::fmt::Arguments<'_>| {
@@ -76,13 +77,8 @@ pub fn draw(chart: &Chart) -> String {
         }
     }
     let mut line = bottom + 12.0;
-    if chart.omitted > 0 {
-        let plural = if chart.omitted == 1 { "" } else { "s" };
-        put(format_args!(
-            r##"<text x="16" y="{}" fill="#555">and {} older version{plural}</text>"##,
-            line + 4.0,
-            chart.omitted
-        ));
+    for note in &notes {
+        put(format_args!(r##"<text x="16" y="{}" fill="#555" font-size="12">{note}</text>"##, line + 4.0));
         line += 20.0;
     }
     line += 18.0;

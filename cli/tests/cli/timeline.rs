@@ -69,6 +69,11 @@ fn a_history_is_drawn_as_text_as_json_and_as_a_picture() {
     place.fails(7, "--force", ["timeline", "cards", "--svg", "cards.svg"]);
     place.ok(["timeline", "cards", "--svg", "cards.svg", "--force"]);
     assert_eq!(place.ok(["timeline", "cards", "--svg", "-"]), picture);
+
+    assert!(!text.contains("the change log begins"), "{text}");
+    place.ok(["log", "cut", "--before", "2099-01-01", "--yes"]);
+    let text = place.ok(["timeline", "cards"]);
+    assert!(text.contains("the change log begins on"), "{text}");
 }
 
 #[test]
