@@ -307,10 +307,18 @@ impl Keystore {
         let core = self.core()?;
         let file = File::open_writable(path).map_err(|e| failed("open", path, &e))?;
         check_regular(&file, path)?;
-        // Released with the file. A file system without locks has nobody who waits for one.
-        if file.try_hold().is_ok_and(|held| !held) {
-            let path = shown_path(path);
-            return Err(Status::FileIo.error(format!("another process has locked {path}; try again when it is done")));
+        // Released with the file.
+        match file.try_hold() {
+            Ok(true) => {}
+            Ok(false) => {
+                let path = shown_path(path);
+                return Err(
+                    Status::FileIo.error(format!("another process has locked {path}; try again when it is done"))
+                );
+            }
+            // A file system that knows no locks has nobody who waits for one.
+            Err(e) if e.kind() == std::io::ErrorKind::Unsupported => {}
+            Err(e) => return Err(failed("lock", path, &e)),
         }
         let head = read_head(&file, path)?;
         let (header, prefix) = split_head(&head)?;

@@ -285,3 +285,28 @@ fn the_recorded_files_are_of_todays_format() {
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[test]
+fn a_file_that_another_process_has_locked_is_not_reencrypted() {
+    use std::os::fd::AsRawFd;
+
+    let world = world();
+    let kms = &world.kms;
+    let (source, sealed) = (world.put("plain", b"data"), world.path("sealed"));
+    kms.encrypt_file(&world.key, &source, &sealed, &[], &FileOptions::new()).unwrap();
+    kms.rotate(&world.key).unwrap();
+    let before = std::fs::read(&sealed).unwrap();
+    let other = std::fs::File::open(&sealed).unwrap();
+    // SAFETY: flock is plain data for which all zeroes is valid; the descriptor is open.
+    let done = unsafe {
+        let mut lock: libc::flock = std::mem::zeroed();
+        lock.l_type = libc::F_RDLCK as libc::c_short;
+        libc::fcntl(other.as_raw_fd(), libc::F_OFD_SETLK, &lock)
+    };
+    assert_eq!(done, 0);
+    let error = kms.reencrypt_file(&sealed, &[], None).unwrap_err();
+    assert!(error.status() == Status::FileIo && error.text().contains("locked"), "{error}");
+    assert!(std::fs::read(&sealed).unwrap() == before, "a file that somebody has locked was written");
+    drop(other);
+    assert!(kms.reencrypt_file(&sealed, &[], None).unwrap());
+}
