@@ -23,6 +23,9 @@ const OVERHEAD: u64 = 80;
 pub const EXTENSION: &str = "kms";
 
 pub fn encrypt(session: &Session, args: &Encrypt) -> Result<()> {
+    if let Some(folders) = folders(args.file.as_deref(), args.output_dir.as_deref(), "encrypt")? {
+        return bulk::tree::encrypt(session, args, folders.0, folders.1);
+    }
     let place = place(&args.target, args.file.as_deref(), |input| {
         let mut name = input.as_os_str().to_owned();
         name.push(format!(".{EXTENSION}"));
@@ -57,6 +60,9 @@ pub fn encrypt(session: &Session, args: &Encrypt) -> Result<()> {
 }
 
 pub fn decrypt(session: &Session, args: &Decrypt) -> Result<()> {
+    if let Some(folders) = folders(args.file.as_deref(), args.output_dir.as_deref(), "decrypt")? {
+        return bulk::tree::decrypt(session, args, folders.0, folders.1);
+    }
     let place = place(&args.target, args.file.as_deref(), |input| {
         (input.extension()? == EXTENSION).then(|| input.with_extension(""))
     });
@@ -94,6 +100,17 @@ pub fn decrypt(session: &Session, args: &Decrypt) -> Result<()> {
         .is_ok_and(|text| text.chars().all(|c| !c.is_control() || matches!(c, '\n' | '\t' | '\r')));
     place.check(is_text)?;
     place.write(&plaintext, mode)
+}
+
+/// Where a folder goes; none where a single file is meant.
+fn folders<'a>(source: Option<&'a Path>, target: Option<&'a Path>, verb: &str) -> Result<Option<(&'a Path, &'a Path)>> {
+    match (source.filter(|path| !is_stdin(Some(path))), target) {
+        (Some(source), Some(target)) => Ok(Some((source, target))),
+        (None, Some(_)) => Err(Failure::usage("--output-dir needs a file or a folder")),
+        (Some(source), None) if source.is_dir() => Err(Failure::usage(format!("{} is a folder", source.display()))
+            .next(format!("kms {verb} {} --output-dir FOLDER", source.display()))),
+        _ => Ok(None),
+    }
 }
 
 /// The header of a large file is rewritten in place, whatever its size.

@@ -35,8 +35,11 @@ pub struct Target {
 
 #[derive(Args, Debug)]
 pub struct Encrypt {
-    /// File to encrypt into FILE.kms; without it or with `-`: standard input to standard output
+    /// File to encrypt into FILE.kms, or a folder; without it or with `-`: standard input to standard output
     pub file: Option<PathBuf>,
+    /// Folder for the result, with the same tree as the folder that is encrypted. What exists there is kept
+    #[arg(short = 'd', long, value_name = "FOLDER", conflicts_with_all = ["output", "armor"])]
+    pub output_dir: Option<PathBuf>,
     /// Key id or alias [env: KMS_KEY]; default: `key` of kms.toml, or the only key of the keystore
     #[arg(short = 'K', long)]
     pub key: Option<String>,
@@ -54,8 +57,11 @@ pub struct Encrypt {
 
 #[derive(Args, Debug)]
 pub struct Decrypt {
-    /// File to decrypt, FILE.kms into FILE; without it or with `-`: standard input to standard output
+    /// File to decrypt, FILE.kms into FILE, or a folder; without it or with `-`: standard input to standard output
     pub file: Option<PathBuf>,
+    /// Folder for the result, with the same tree as the folder that is decrypted. What exists there is kept
+    #[arg(short = 'd', long, value_name = "FOLDER", conflicts_with = "output")]
+    pub output_dir: Option<PathBuf>,
     #[command(flatten)]
     pub context: Context,
     #[command(flatten)]

@@ -96,7 +96,7 @@ pub enum Command {
     /// Keys: create, list, rotate, disable, delete
     #[command(subcommand)]
     Key(KeyCommand),
-    /// Encrypt a file or standard input
+    /// Encrypt a file, a folder or standard input
     Encrypt(Encrypt),
     /// Decrypt what `kms` or the library encrypted
     Decrypt(Decrypt),

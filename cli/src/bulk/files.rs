@@ -57,6 +57,11 @@ impl Opened {
     }
 }
 
+/// Whether a file is one of `kms`, or is meant to be.
+pub fn is_ciphertext(path: &Path, named: bool) -> Result<bool> {
+    Ok(!matches!(Opened::new(path, named)?.kind, Kind::Other))
+}
+
 pub fn inspect(inspector: &mut Inspector<'_>, paths: &[PathBuf]) -> Result<()> {
     walk(paths, &mut |step| match step {
         Step::Other => inspector.skip(|skipped| &mut skipped.other),

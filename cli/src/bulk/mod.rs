@@ -1,6 +1,7 @@
 //! Many ciphertexts: files, folders, columns of CSV and JSON-lines files and of SQLite tables.
 //!
 //! * `inspector`: counts them. `mover`: re-encrypts them. `failures`: what could not be.
+//! * `tree`: encrypts and decrypts whole folders.
 //! * `files`, `sqlite`, and `lines` with `csv` and `jsonl`: where they are. `walk`, `replace`, `form`: what these have in common.
 
 mod csv;
@@ -13,6 +14,7 @@ mod lines;
 mod mover;
 mod replace;
 mod sqlite;
+pub mod tree;
 mod walk;
 
 use std::path::PathBuf;

@@ -1,0 +1,127 @@
+//! SIGKILL at every step: no output that looks complete and is not, nothing lost, and a second run succeeds.
+
+use std::process::Stdio;
+
+use crate::support::{Place, ended};
+
+/// Kills its process before the write, sync, change of mode, rename or removal of the number in KMS_KILL_AT.
+const KILLER: &str = r#"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <unistd.h>
+static int calls;
+static void step(void) {
+    const char *at = getenv("KMS_KILL_AT");
+    if (at != 0 && __sync_add_and_fetch(&calls, 1) == atoi(at)) kill(getpid(), SIGKILL);
+}
+#define WRAP(type, name, declared, passed) \
+    type name declared { step(); type (*real) declared = dlsym(RTLD_NEXT, #name); return real passed; }
+WRAP(ssize_t, pwrite64, (int fd, const void *bytes, size_t len, off_t at), (fd, bytes, len, at))
+WRAP(ssize_t, pwrite, (int fd, const void *bytes, size_t len, off_t at), (fd, bytes, len, at))
+WRAP(ssize_t, write, (int fd, const void *bytes, size_t len), (fd, bytes, len))
+WRAP(int, fchmod, (int fd, mode_t mode), (fd, mode))
+WRAP(int, unlink, (const char *path), (path))
+WRAP(int, fsync, (int fd), (fd))
+WRAP(int, fdatasync, (int fd), (fd))
+WRAP(int, rename, (const char *from, const char *to), (from, to))
+WRAP(int, renameat2, (int a, const char *b, int c, const char *d, unsigned e), (a, b, c, d, e))
+WRAP(int, link, (const char *from, const char *to), (from, to))
+WRAP(int, linkat, (int a, const char *b, int c, const char *d, int e), (a, b, c, d, e))
+"#;
+
+fn with_killer() -> Place {
+    let place = Place::with_key();
+    place.write("killer.c", KILLER);
+    let built = place.command("cc").args(["-shared", "-fPIC", "-o", "killer.so", "killer.c", "-ldl"]).status().unwrap();
+    assert!(built.success());
+    place
+}
+
+/// Runs a command again and again, killed one step later each time, until it ends by itself. `check` sees what each left.
+fn at_every_step<const N: usize>(place: &Place, arguments: [&str; N], prepare: impl Fn(), check: impl Fn(usize)) {
+    for step in 1..200 {
+        prepare();
+        let mut command = place.kms(arguments);
+        command.env("LD_PRELOAD", place.path("killer.so")).env("KMS_KILL_AT", step.to_string());
+        let run = ended(command.stdin(Stdio::null()).output().unwrap());
+        check(step);
+        if run.code.is_some() {
+            assert_eq!(run.code, Some(0), "step {step}: {}", run.err);
+            assert!(step > 3, "the kill never came");
+            return;
+        }
+    }
+    panic!("{arguments:?} has no end");
+}
+
+fn content() -> Vec<u8> {
+    (0..200_000_u32).map(|i| (i ^ (i >> 7)) as u8).collect()
+}
+
+#[test]
+fn decryption_leaves_all_of_a_file_or_none() {
+    let place = with_killer();
+    for (name, text) in [("big", content()), ("small", b"a note".to_vec())] {
+        place.write(name, &text);
+        place.ok(["encrypt", name]);
+        let sealed = format!("{name}.kms");
+        let gone = || drop(std::fs::remove_file(place.path("out")));
+        at_every_step(&place, ["decrypt", &sealed, "-o", "out"], gone, |step| {
+            if place.path("out").exists() {
+                assert!(place.read("out") == text, "step {step}: an output that is not whole");
+            }
+        });
+        gone();
+        place.ok(["decrypt", &sealed, "-o", "out"]);
+        assert!(place.read("out") == text);
+    }
+}
+
+#[test]
+fn reencryption_leaves_a_file_that_opens() {
+    let place = with_killer();
+    for (name, text) in [("big", content()), ("small", b"a note".to_vec())] {
+        place.write(name, &text);
+        place.ok(["encrypt", name, "--force"]);
+        let sealed = format!("{name}.kms");
+        let before = place.read(&sealed);
+        place.ok(["key", "rotate", "cards"]);
+        at_every_step(
+            &place,
+            ["reencrypt", &sealed],
+            || place.write(&sealed, &before),
+            |step| {
+                place.ok(["decrypt", &sealed, "-o", "out", "--force"]);
+                assert!(place.read("out") == text, "step {step}: the file was damaged");
+                place.ok(["reencrypt", &sealed]);
+                let found = place.json(["inspect", &sealed]);
+                assert_eq!(found["Files"][0]["IsPrimary"], true, "step {step}: a second run did not finish");
+            },
+        );
+    }
+}
+
+#[test]
+fn a_csv_file_is_the_old_or_the_new_one() {
+    let place = with_killer();
+    let text = place.run_with(["encrypt", "--armor"], "x").out;
+    let text: String = String::from_utf8(text).unwrap().lines().filter(|line| !line.starts_with('-')).collect();
+    let rows = format!("id,card\n{}", format!("1,{text}\n").repeat(50));
+    place.ok(["key", "rotate", "cards"]);
+    let arguments = ["reencrypt", "rows.csv", "--csv", "card", "--yes"];
+    at_every_step(
+        &place,
+        arguments,
+        || place.write("rows.csv", &rows),
+        |step| {
+            let found = place.json(["inspect", "rows.csv", "--csv", "card"]);
+            let is_old = place.read("rows.csv") == rows.as_bytes();
+            let under = if is_old { &found["Versions"][1]["Count"] } else { &found["Versions"][0]["Count"] };
+            assert_eq!(under, 50, "step {step}: neither the old file nor the new one: {found}");
+        },
+    );
+}
