@@ -4,13 +4,11 @@
 //! Times are nanoseconds of the thread's own CPU clock, minimum and median of the rounds. A ratio is the median of the
 //! rounds' ratios, beside that of the minima.
 //!
-//! `cargo bench --bench encrypt` runs it, with `-- only=one` (`threads`, `many`) a part: a first look, where `make bench`
+//! `cargo bench --bench encrypt` runs it, with `-- only=one` (`threads`, `many`, `survey`) a part: a first look, where `make bench`
 //! takes long.
 
 use std::ffi::CStr;
 use std::hint::black_box;
-
-use kms as _;
 
 #[path = "../../tests/c_abi/keystore.rs"]
 #[allow(dead_code, reason = "each program uses a part of it")]
@@ -212,6 +210,42 @@ fn two_threads() {
     );
 }
 
+/// Counting blobs by version beside inspecting each: of one version, and of 400 versions in turn.
+fn survey() {
+    let options = kms::Options::new().root_key(&[7; 32]).create(true);
+    let kms = kms::Keystore::open("memory:", &options).expect("a keystore");
+    for versions in [1, 400] {
+        let key = kms.create_key(&kms::CreateKey::default()).expect("a key");
+        let mut blobs = Vec::new();
+        for version in 0..versions {
+            if version > 0 {
+                kms.rotate(key).expect("a rotation");
+            }
+            blobs.extend((0..20_000 / versions).map(|_| kms.encrypt(key, &[3; 64], &[]).expect("a blob")));
+        }
+        // Neighbours are under different versions.
+        let stride = 20_000 / versions + 1;
+        let blobs: Vec<&Vec<u8>> = (0..20_000).map(|at| &blobs[at * stride % blobs.len()]).collect();
+        let mut counts = kms.survey();
+        compare(
+            &format!("{versions} versions"),
+            blobs.len(),
+            vec![
+                subject("inspect", None, |n| {
+                    for blob in blobs.iter().take(n) {
+                        let _ = black_box(kms.inspect(black_box(blob)).expect("a blob"));
+                    }
+                }),
+                subject("survey", 1.0, |n| {
+                    for blob in blobs.iter().take(n) {
+                        let _ = black_box(counts.add(black_box(blob)).expect("a blob"));
+                    }
+                }),
+            ],
+        );
+    }
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let wanted =
@@ -224,5 +258,8 @@ fn main() {
     }
     if wanted("many") {
         [16, 1000, 20_000].into_iter().for_each(many_keys);
+    }
+    if wanted("survey") {
+        survey();
     }
 }
