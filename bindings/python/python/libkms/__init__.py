@@ -25,6 +25,7 @@ except ImportError as _refusal:
     raise
 
 from ._keystore import AnchorCallback, Keystore, RootCallback, open
+from ._survey import Survey, SurveyCount
 from ._libkms import __version__
 from ._types import (
     Alias,
@@ -166,6 +167,8 @@ __all__ = [
     "Rotation",
     "StateModifiedFailed",
     "Status",
+    "Survey",
+    "SurveyCount",
     "TickReport",
     "UnknownAction",
     "UnsupportedAlias",

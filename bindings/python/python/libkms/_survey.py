@@ -1,0 +1,84 @@
+"""Surveys: count blobs by key and version, and find the versions that none of them needs."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ._keystore import Keystore
+from ._types import KeyVersion
+from .errors import KeyNotFound, KeyVersionNotFound, MalformedCiphertext
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+_HEADER = 40
+_OVERHEAD = 80
+
+
+@dataclass(frozen=True, slots=True)
+class SurveyCount:
+    """How many blobs of a survey are under one version of a key; 0: none of them needs it."""
+
+    key_id: str
+    version: KeyVersion
+    count: int
+
+
+class Survey:
+    """Count blobs by key and version, to know which versions nothing needs any more.
+
+    Headers are read, as `Keystore.inspect` does: nothing is decrypted or authenticated. The keystore is asked when a
+    header occurs for the first time. One thread at a time may use a survey.
+
+    >>> survey = libkms.Survey(kms)
+    >>> survey.add(kms.encrypt(key.id, b"4111 1111"))
+    >>> [(found.version.number, found.count) for found in survey.counts()]
+    [(1, 1)]
+    """
+
+    def __init__(self, keystore: Keystore) -> None:
+        self._keystore = keystore
+        self._versions: dict[bytes, tuple[str, str]] = {}
+        self._counts: dict[bytes, int] = {}
+        self.unreadable = 0
+        """Number of blobs that are none, or whose key or version the keystore does not have."""
+
+    def add(self, blob: "ReadableBuffer") -> None:
+        """Count one blob."""
+        self.update((blob,))
+
+    def update(self, blobs: "Iterable[ReadableBuffer]") -> None:
+        """Count each blob of an iterable."""
+        counts = self._counts
+        for blob in blobs:
+            header = bytes(memoryview(blob)[:_HEADER])
+            if header not in counts or memoryview(blob).nbytes < _OVERHEAD:
+                if not self._is_readable(header, blob):
+                    self.unreadable += 1
+                    continue
+                counts.setdefault(header, 0)
+            counts[header] += 1
+
+    def _is_readable(self, header: bytes, blob: "ReadableBuffer") -> bool:
+        try:
+            info = self._keystore.inspect(blob)
+        except (KeyNotFound, KeyVersionNotFound, MalformedCiphertext):
+            return False
+        self._versions[header] = (info.key_id, info.version_id)
+        return True
+
+    def counts(self) -> list[SurveyCount]:
+        """Every version of each key that occurred, newest first, with its number of blobs.
+
+        Nothing in the survey needs a version with a count of 0 that is not the primary. A key that did not occur is not
+        listed. Raises `KeyNotFound` for a key that was destroyed meanwhile.
+        """
+        found: dict[tuple[str, str], int] = {}
+        for header, count in self._counts.items():
+            ids = self._versions[header]
+            found[ids] = found.get(ids, 0) + count
+        return [
+            SurveyCount(key_id, version, found.get((key_id, version.id), 0))
+            for key_id in sorted({key_id for key_id, _ in found})
+            for version in self._keystore.list_key_versions(key_id)
+        ]

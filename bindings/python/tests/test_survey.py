@@ -1,0 +1,35 @@
+"""Surveys: counts by key and version, and the versions that nothing needs."""
+
+import libkms
+
+
+def numbers(survey: libkms.Survey, key_id: str) -> list[tuple[int, int]]:
+    return [(found.version.number, found.count) for found in survey.counts() if found.key_id == key_id]
+
+
+def test_every_version_of_the_keys_that_occur_is_counted():
+    with libkms.open("memory:", root_key=bytes(range(32))) as kms:
+        key, other, absent = (kms.create_key() for _ in range(3))
+        blobs = [kms.encrypt(key.id, b"x", context={"a": "b"}), kms.encrypt(key.id, b"x")]
+        kms.rotate(key.id)
+        kms.rotate(key.id)
+        blobs += [kms.encrypt(key.id, bytearray(5)), memoryview(kms.encrypt(other.id, b"")), *blobs]
+        survey = libkms.Survey(kms)
+        survey.update(blobs)
+        assert numbers(survey, key.id) == [(3, 1), (2, 0), (1, 4)]
+        assert numbers(survey, other.id) == [(1, 1)]
+        assert {found.key_id for found in survey.counts()} == {key.id, other.id} and absent
+        assert survey.unreadable == 0
+
+
+def test_what_cannot_be_read_is_counted_apart():
+    with libkms.open("memory:", root_key=bytes(range(32))) as kms:
+        key = kms.create_key()
+        blob = kms.encrypt(key.id, b"x")
+        survey = libkms.Survey(kms)
+        survey.add(blob)
+        for bad in (b"", b"no blob", blob[:79], b"\0" + blob[1:], blob[:8] + bytes(16) + blob[24:]):
+            survey.add(bad)
+        survey.add(blob)
+        assert survey.unreadable == 5
+        assert numbers(survey, key.id) == [(1, 2)]
