@@ -142,9 +142,11 @@ impl Column {
         }
         // Without it, SQLite would say "unable to open".
         std::fs::File::open(path).map_err(|error| Failure::file("reading", path, &error))?;
-        let access = if writes { OpenFlags::SQLITE_OPEN_READ_WRITE } else { OpenFlags::SQLITE_OPEN_READ_ONLY };
         let failed = |error: rusqlite::Error| of_database(path, &error);
-        let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(failed)?;
+        // A reader too has to undo the transaction of a program that was killed. SQLite reads a file that is read-only.
+        let access = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, access).map_err(failed)?;
+        connection.pragma_update(None, "query_only", !writes).map_err(failed)?;
         connection.busy_timeout(PATIENCE).map_err(failed)?;
         // A schema from elsewhere calls no function that could do harm, and no row loses what refers to it.
         connection.execute_batch("PRAGMA trusted_schema = OFF; PRAGMA foreign_keys = ON").map_err(failed)?;

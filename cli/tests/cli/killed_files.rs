@@ -125,3 +125,32 @@ fn a_csv_file_is_the_old_or_the_new_one() {
         },
     );
 }
+
+#[test]
+fn a_table_opens_and_has_every_row() {
+    let place = with_killer();
+    let blob = place.run_with(["encrypt"], "x").out;
+    place.ok(["key", "rotate", "cards"]);
+    let prepare = || {
+        for name in ["app.db", "app.db-journal"] {
+            let _ = std::fs::remove_file(place.path(name));
+        }
+        let app = rusqlite::Connection::open(place.path("app.db")).unwrap();
+        app.execute_batch("CREATE TABLE t(id INTEGER PRIMARY KEY, card); BEGIN").unwrap();
+        for number in 0..600 {
+            app.execute("INSERT INTO t VALUES (?, ?)", rusqlite::params![number, blob]).unwrap();
+        }
+        app.execute_batch("COMMIT").unwrap();
+    };
+    // Most steps are the pages of one transaction.
+    for step in [5, 20, 60, 62, 64, 66, 68, 70, 80, 100, 110, 120, 130] {
+        prepare();
+        let mut command = place.kms(["reencrypt", "app.db", "--sqlite", "t.card", "--yes"]);
+        command.env("LD_PRELOAD", place.path("killer.so")).env("KMS_KILL_AT", step.to_string());
+        command.stdin(Stdio::null()).output().unwrap();
+        let found = place.json(["inspect", "app.db", "--sqlite", "t.card"]);
+        assert_eq!((&found["Count"], &found["Failed"]), (&600.into(), &0.into()), "step {step}: {found}");
+        place.ok(["reencrypt", "app.db", "--sqlite", "t.card", "--yes"]);
+        assert_eq!(place.json(["inspect", "app.db", "--sqlite", "t.card"])["Versions"][0]["Count"], 600);
+    }
+}
