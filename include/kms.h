@@ -550,6 +550,47 @@ typedef struct kms_root_slot {
 // Shown one root slot at a time; a return value other than 0 ends the list.
 typedef int32_t (*kms_visit_root_slot_fn)(void *user, const struct kms_root_slot *slot);
 
+// An entry of the change log: one change of the keystore, or one management call that was refused. Valid during the callback
+// only.
+typedef struct kms_logged_change {
+    uint32_t struct_size;
+    // KMS_OK for a change; for a refused call what it failed with.
+    kms_status status;
+    // The generation that the entry made; the next entry has the next one.
+    uint64_t generation;
+    // The random id of the entry.
+    char change_id[KMS_ID_SIZE];
+    // Unix milliseconds, UTC.
+    int64_t time_ms;
+    // Milliseconds since the machine started, time asleep included.
+    int64_t boot_ms;
+    // The actor: the process, its real user, the file name of its program ("" where the kernel does not show it), and the
+    // label of kms_options_set_actor (NULL: none).
+    uint32_t process_id;
+    uint32_t user_id;
+    const char *program;
+    const char *actor;
+    // The name of the action, as docs/actions.md has it. By the clock: RotateKeyAuto, DeleteKey, DeleteKeyVersion,
+    // DeleteExpiredKeyMaterial, RecordDates.
+    const char *action;
+    // NULL unless the entry is about one key.
+    const char *key_id;
+    // NULL unless the entry is about one version.
+    const char *version_id;
+    // How many keys the change concerned; for CutChanges, how many entries it removed.
+    uint64_t count;
+    // Refused calls of the same handle before this entry that have no entry of their own.
+    uint64_t refusals_omitted;
+    // How long a destroyed key or version waited for its destruction, as the library counted; else 0.
+    int64_t waited_ms;
+    // The keyed hash of this entry and of `previous_mac`, which is the `mac` of the entry before.
+    uint8_t mac[32];
+    uint8_t previous_mac[32];
+} kms_logged_change;
+
+// Shown one entry of the change log at a time; a return value other than 0 ends the list.
+typedef int32_t (*kms_visit_change_fn)(void *user, const struct kms_logged_change *change);
+
 #define KMS_OK 0
 
 #define KMS_INVALID_ARGUMENT 100
@@ -790,6 +831,14 @@ kms_status kms_options_set_anchor_callback(struct kms_options_t *options,
 KMS_MUST_USE
 kms_status kms_options_set_require_backup(struct kms_options_t *options,
                                           int64_t longest_wait_s);
+// kms_options_set_actor sets a label for the change log, which has it with each change that the handle makes: a user, a job
+// or a program's part. At most 255 bytes, else KMS_LIMIT_EXCEEDED; not empty and without control characters. It is stored in
+// the clear. Without it, entries have the process, its user and the program alone.
+//
+//     kms_options_set_actor(options, "nightly job");
+KMS_MUST_USE
+kms_status kms_options_set_actor(struct kms_options_t *options,
+                                 const char *label);
 
 // kms_options_set_event_callback sets a function that receives events: rotations, destroyed keys, and failures of clocks
 // and disks. kms_event_fn states on which thread.
@@ -1523,6 +1572,8 @@ kms_status kms_delete_key_material(const struct kms_t *kms,
 //   AddRootSlot                     kms_add_root_slot
 //   RemoveRootSlot                  kms_remove_root_slot
 //   ListRootSlots                   kms_list_root_slots
+//   ListChanges                     kms_list_changes
+//   CutChanges                      kms_cut_changes
 //   ListActions                     -
 KMS_MUST_USE
 kms_status kms_call(const struct kms_t *kms,
@@ -1609,6 +1660,44 @@ KMS_MUST_USE
 kms_status kms_list_root_slots(const struct kms_t *kms,
                                kms_visit_root_slot_fn visit,
                                void *user);
+
+// kms_list_changes shows at most `limit` entries of the change log to `visit`, oldest first, until `visit` returns another
+// value than 0: of the key `key_id` (NULL: of all), from `from_ms` on (0: from the oldest), before `to_ms` (0: up to the
+// newest), after the generation `after_generation` (0: from the oldest). Times are Unix milliseconds, UTC.
+//
+// Each committed change of the keystore has one entry. Management calls that were refused have one each, up to 10 a second
+// for each handle. Encryption and decryption are not logged. To continue a list, pass the generation of the last entry seen.
+// The key need not exist any more.
+//
+// The log is checked as it is read: KMS_KEYSTORE_CORRUPT if an entry was altered, moved or removed. No lock is held while
+// `visit` runs. May be called concurrently on one handle.
+//
+//     static int32_t print(void *user, const kms_logged_change *change) {
+//         (void)user;
+//         return printf("%s %s\n", change->action, change->key_id != NULL ? change->key_id : "") < 0;
+//     }
+//     kms_list_changes(kms, NULL, 0, 0, 0, SIZE_MAX, print, NULL);
+KMS_MUST_USE
+kms_status kms_list_changes(const struct kms_t *kms,
+                            const char *key_id,
+                            int64_t from_ms,
+                            int64_t to_ms,
+                            uint64_t after_generation,
+                            size_t limit,
+                            kms_visit_change_fn visit,
+                            void *user);
+
+// kms_cut_changes removes the entries of the change log that are older than `before_ms` (Unix milliseconds, UTC) and stores
+// their number in `removed` (may be NULL). The rest of the log continues from a checkpoint, and the cut has an entry.
+//
+// Entries are removed from the oldest on, up to the first that is not older. Export them first. KMS_KEYSTORE_CORRUPT: the
+// log was altered, so it is not cut. A long log is cut in several transactions, so a failed call may have removed some.
+//
+//     kms_cut_changes(kms, (int64_t)(time(NULL) - 365 * 86400) * 1000, NULL);
+KMS_MUST_USE
+kms_status kms_cut_changes(const struct kms_t *kms,
+                           int64_t before_ms,
+                           uint64_t *removed);
 
 // kms_status_name returns the constant's name, such as "KMS_REJECTED_DISABLED". It is never NULL, for any number, and
 // always valid.

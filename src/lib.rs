@@ -82,8 +82,8 @@ pub use domain::version::{Version, VersionState};
 pub use error::{Error, Result, Status};
 pub use service::{
     BACKUP_WAIT_DEFAULT, BACKUP_WAIT_MAX, Backup, BlobInfo, CallFailed, CreateKey, DecryptReader, DecryptStream,
-    EncryptStream, EncryptWriter, Event, EventKind, Fault, FileInfo, FileOptions, FileReader, Health, ImportParameters,
-    KeyRef, KeyVersion, Keystore, ListChanges, Options, Record, ReencryptItem, Survey, SurveyCount, TickReport,
-    Unreadable, Wrapping,
+    EncryptStream, EncryptWriter, Event, EventKind, ExportReport, Fault, FileInfo, FileOptions, FileReader, Health,
+    ImportParameters, KeyRef, KeyVersion, Keystore, ListChanges, Options, Record, ReencryptItem, Survey, SurveyCount,
+    TickReport, Unreadable, Wrapping,
 };
 pub use store::{AnchorStore, RootKind, RootSlot, RootWrapper};

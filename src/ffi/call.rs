@@ -76,6 +76,8 @@ use super::status::kms_status;
 ///   AddRootSlot                     kms_add_root_slot
 ///   RemoveRootSlot                  kms_remove_root_slot
 ///   ListRootSlots                   kms_list_root_slots
+///   ListChanges                     kms_list_changes
+///   CutChanges                      kms_cut_changes
 ///   ListActions                     -
 #[unsafe(no_mangle)]
 #[must_use]

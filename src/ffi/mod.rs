@@ -28,6 +28,7 @@ mod health;
 mod verify;
 mod backup;
 mod root;
+mod log;
 
 mod status;
 mod types;

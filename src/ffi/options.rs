@@ -13,6 +13,7 @@ use super::types::{
 };
 use crate::clock::CallbackClock;
 use crate::crypto::plaintext::Plaintext;
+use crate::domain::log::check_label;
 use crate::error::{Result, Status};
 use crate::service::{Event, Options, passphrase_of};
 use crate::store::{ALL_ZEROS, AnchorStore, RootWrapper, WRAPPED_MAX};
@@ -320,6 +321,22 @@ pub unsafe extern "C" fn kms_options_set_require_backup(
                 .error(format!("a rotation may wait 0 to {KMS_BACKUP_WAIT_MAX_S} s for a backup, not {longest_wait_s}"))
         })?;
         set(options, |o| o.require_backup(std::time::Duration::from_secs(longest)))
+    })
+}
+
+/// kms_options_set_actor sets a label for the change log, which has it with each change that the handle makes: a user, a job
+/// or a program's part. At most 255 bytes, else KMS_LIMIT_EXCEEDED; not empty and without control characters. It is stored in
+/// the clear. Without it, entries have the process, its user and the program alone.
+///
+///     kms_options_set_actor(options, "nightly job");
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_options_set_actor(options: *mut kms_options_t, label: *const c_char) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe {
+        let label = ptr::text(label, "label")?;
+        check_label(label)?;
+        set(options, |o| o.actor(label))
     })
 }
 

@@ -378,6 +378,46 @@ pub struct kms_root_slot {
     pub reserved: i32,
 }
 
+/// An entry of the change log: one change of the keystore, or one management call that was refused. Valid during the callback
+/// only.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct kms_logged_change {
+    pub struct_size: u32,
+    /// KMS_OK for a change; for a refused call what it failed with.
+    pub status: super::status::kms_status,
+    /// The generation that the entry made; the next entry has the next one.
+    pub generation: u64,
+    /// The random id of the entry.
+    pub change_id: [c_char; KMS_ID_SIZE],
+    /// Unix milliseconds, UTC.
+    pub time_ms: i64,
+    /// Milliseconds since the machine started, time asleep included.
+    pub boot_ms: i64,
+    /// The actor: the process, its real user, the file name of its program ("" where the kernel does not show it), and the
+    /// label of kms_options_set_actor (NULL: none).
+    pub process_id: u32,
+    pub user_id: u32,
+    pub program: *const c_char,
+    pub actor: *const c_char,
+    /// The name of the action, as docs/actions.md has it. By the clock: RotateKeyAuto, DeleteKey, DeleteKeyVersion,
+    /// DeleteExpiredKeyMaterial, RecordDates.
+    pub action: *const c_char,
+    /// NULL unless the entry is about one key.
+    pub key_id: *const c_char,
+    /// NULL unless the entry is about one version.
+    pub version_id: *const c_char,
+    /// How many keys the change concerned; for CutChanges, how many entries it removed.
+    pub count: u64,
+    /// Refused calls of the same handle before this entry that have no entry of their own.
+    pub refusals_omitted: u64,
+    /// How long a destroyed key or version waited for its destruction, as the library counted; else 0.
+    pub waited_ms: i64,
+    /// The keyed hash of this entry and of `previous_mac`, which is the `mac` of the entry before.
+    pub mac: [u8; 32],
+    pub previous_mac: [u8; 32],
+}
+
 /// Receives one event after the other, in order, with no lock of the library held. It may call anything but kms_close.
 ///
 /// With the rotation thread, a separate thread delivers the events, so a function that blocks delays only other events. Up
@@ -470,6 +510,9 @@ pub type kms_visit_fault_fn = Option<
         text: *const c_char,
     ) -> i32,
 >;
+
+/// Shown one entry of the change log at a time; a return value other than 0 ends the list.
+pub type kms_visit_change_fn = Option<unsafe extern "C" fn(user: *mut c_void, change: *const kms_logged_change) -> i32>;
 
 macro_rules! sized {
     ($($name:ident: $first:literal),* $(,)?) => {$(

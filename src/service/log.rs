@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::pages::{PAGE, Page, paged};
-use super::{Changed, Keystore};
+use super::{Changed, Core, Keystore};
 use crate::domain::id::KeyId;
 use crate::domain::log::{ChangeAction, LoggedChange};
 use crate::domain::time::Time;
@@ -71,6 +71,28 @@ impl Keystore {
             let is_last = page.len() < PAGE;
             Ok(Page { items: page.into_iter().filter(|change| which.matches(change)).map(Ok).collect(), is_last })
         })
+    }
+
+    /// Shows at most `limit` entries, oldest first, of the key `key_id` or as `which` has it, until `visit` returns false. No
+    /// lock is held while it runs.
+    #[doc(hidden)]
+    pub fn list_changes(
+        &self,
+        key_id: Option<&str>,
+        mut which: ListChanges,
+        limit: usize,
+        mut visit: impl FnMut(&LoggedChange) -> Result<bool>,
+    ) -> Result<()> {
+        if let Some(key_id) = key_id {
+            which.key = Some(Core::id_only(key_id)?);
+        }
+        self.core()?;
+        for change in self.changes(which).take(limit) {
+            if !visit(&change?)? {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Remove the entries of the change log that are older than `before`, and return how many there were. The rest of

@@ -1,7 +1,7 @@
 //! The use cases: what a program can ask of a keystore.
 //!
 //! * `handle`: an open keystore. `shared`: its state, and how calls read and change the store. `open`: options, opening.
-//! * `key`, `version`, `rotation`, `due`, `crypt`, `data_key`, `import`, `alias`, `tag`, `root`, `backup`, `log`: the operations.
+//! * `key`, `version`, `rotation`, `due`, `crypt`, `data_key`, `import`, `alias`, `tag`, `root`, `backup`, `log`, `log_export`: the operations.
 //! * `file`: files of any size, in constant memory. `stream`: in pieces. `file_reader`: at any place.
 //! * `batch`: many records in one call. `survey`: count blobs by version. `pages`: lists as iterators.
 //! * `key_ref`, `name`: how arguments name keys. `target`: where the results of calls go.
@@ -26,6 +26,7 @@ mod import;
 mod key;
 mod key_ref;
 mod log;
+mod log_export;
 mod name;
 mod open;
 mod pages;
@@ -67,6 +68,7 @@ pub use key::CreateKey;
 pub(crate) use key::description_of;
 pub use key_ref::KeyRef;
 pub use log::ListChanges;
+pub use log_export::ExportReport;
 pub use open::Options;
 #[cfg(feature = "capi")]
 pub(crate) use open::passphrase_of;

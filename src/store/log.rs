@@ -3,6 +3,7 @@
 //! An entry's MAC covers the MAC of the entry before it, and the description holds the last one. So an entry that is
 //! altered, removed, moved or doubled breaks the chain, and a log without its end doesn't fit the description.
 
+use std::cmp::Ordering::{Equal, Greater, Less};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -219,6 +220,53 @@ impl View<'_> {
         }
         Ok(changes)
     }
+}
+
+impl View<'_> {
+    /// Whether an entry that came from outside is one that this keystore wrote.
+    pub fn is_authentic(&mut self, change: &LoggedChange) -> Result<bool> {
+        let Some(row) = row(change) else { return Ok(false) };
+        let link = self.rows.sealing.link(&change.previous_mac, &row)?;
+        Ok(unchecked() || openssl::equal(&link, &change.mac))
+    }
+
+    /// How many entries follow an authentic one; `None` if the log has another in its place. What was cut counts as there.
+    pub fn entries_after(&mut self, change: &LoggedChange) -> Result<Option<u64>> {
+        let (Some(state), Ok(at)) = (self.log_state()?, i64::try_from(change.generation)) else { return Ok(None) };
+        let held = match at.cmp(&state.base) {
+            Less => None,
+            Equal => Some(state.before),
+            Greater => match self.rows.backend.changes_from(at, 1)?.first() {
+                Some(row) if row.generation == at => Some(row.mac),
+                _ => return Ok(None),
+            },
+        };
+        let is_held = held.is_none_or(|mac| mac == change.mac);
+        Ok(is_held.then(|| u64::try_from(self.meta.generation - at).unwrap_or(0)))
+    }
+}
+
+/// As a row; `None` for numbers that no row has.
+fn row(change: &LoggedChange) -> Option<ChangeRow> {
+    let signed = |number: u64| i64::try_from(number).ok();
+    Some(ChangeRow {
+        generation: signed(change.generation)?,
+        change_id: *change.id.as_bytes(),
+        at_ms: change.time.millis(),
+        boot_ms: change.boot_ms,
+        pid: change.actor.process_id.into(),
+        uid: change.actor.user_id.into(),
+        program: change.actor.program.clone(),
+        label: change.actor.label.clone(),
+        action: change.action.clone(),
+        key: change.key.map(|id| *id.as_bytes()),
+        version: change.version.map(|id| *id.as_bytes()),
+        count: signed(change.count)?,
+        status: change.status.into(),
+        omitted: signed(change.refusals_omitted)?,
+        waited_ms: change.waited_ms,
+        mac: change.mac,
+    })
 }
 
 fn logged(row: ChangeRow, before: Link) -> Result<LoggedChange> {

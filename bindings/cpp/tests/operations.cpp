@@ -244,6 +244,61 @@ TEST(a_version_has_the_days_of_its_last_use) {
     CHECK(ks.describe_key_version(id, version).last_decrypt_date == first_day + day);
 }
 
+TEST(the_change_log_says_who_did_what_when) {
+    manual_clock clock;
+    const auto ks = kms::keystore::open("memory:", kms::options{}.root_key(root_key).clock(clock.reader()).actor("the tests"));
+    const auto id = ks.create_key();
+    clock.now += 1h;
+    const auto version = ks.rotate(id);
+    ks.disable_key(id);
+    CHECK_THROWS(kms::rejected_disabled, ks.rotate(id));
+    std::vector<kms::logged_change> all;
+    for (const auto &change : ks.changes()) {
+        all.push_back(change);
+    }
+    CHECK(all.size() == 4);
+    CHECK(all[0].action == "CreateKey" && all[0].key_id == id && all[0].time == clock.now - 1h && all[0].count == 1);
+    CHECK(all[0].status == kms::status::ok && !all[0].version_id && all[0].waited == 0ms);
+    CHECK(all[1].action == "CreateKeyVersion" && all[1].version_id == version && all[1].time == clock.now);
+    CHECK(all[3].action == "CreateKeyVersion" && all[3].status == kms::status::rejected_disabled);
+    CHECK(all[3].actor.label == "the tests" && all[3].actor.process_id != 0 && !all[3].actor.program.empty());
+    CHECK(all[0].previous_mac == decltype(all[0].mac){} && all[1].previous_mac == all[0].mac);
+    CHECK(all[3].generation == all[0].generation + 3 && all[3].change_id.size() == kms::id_length);
+
+    const auto count = [&](kms::change_filter which) {
+        const auto found = ks.changes(std::move(which));
+        return std::distance(found.begin(), found.end());
+    };
+    kms::change_filter which;
+    which.from = clock.now;
+    CHECK(count(which) == 3);
+    which.after_generation = all[1].generation;
+    CHECK(count(which) == 2);
+    which = {};
+    which.to = clock.now;
+    CHECK(count(which) == 1);
+    which = {};
+    which.key_id = ks.create_key();
+    CHECK(count(which) == 1);
+    which.key_id = "alias/none";
+    CHECK_THROWS(kms::unsupported_alias, ks.changes(which).begin());
+
+    CHECK(ks.cut_changes(clock.now) == 1 && ks.cut_changes(clock.now) == 0);
+    CHECK(ks.changes().begin()->action == "CreateKeyVersion");
+    CHECK_THROWS(kms::limit_exceeded, kms::options{}.actor(std::string(256, 'x')));
+    CHECK_THROWS(kms::invalid_argument, kms::options{}.actor(""));
+}
+
+TEST(a_long_change_log_is_complete) {
+    const auto ks = in_memory();
+    const std::size_t wanted = 2 * kms::list<kms::logged_change>::page_size;
+    for (std::size_t i = 0; i < wanted; ++i) {
+        ks.create_key();
+    }
+    const auto changes = ks.changes();
+    CHECK(std::distance(changes.begin(), changes.end()) == std::ptrdiff_t(wanted));
+}
+
 TEST(lists_of_every_length_are_complete) {
     for (const std::size_t wanted : {0, 1, 127, 128, 129, 256}) {
         const auto ks = in_memory();

@@ -45,7 +45,7 @@ impl Keystore {
     #[new]
     #[pyo3(signature = (location, *, root_key=None, root_key_file=None, root_passphrase=None, root_callback=None,
         anchor_file=None, anchor_callback=None, require_backup_s=0, create=false, read_only=false, rotation_thread=None, busy_timeout_ms=5000,
-        cache_keys=32_768, clock=None, on_event=None))]
+        cache_keys=32_768, clock=None, on_event=None, actor=None))]
     #[allow(clippy::too_many_arguments, reason = "they are keywords")]
     fn new(
         py: Python<'_>,
@@ -64,6 +64,7 @@ impl Keystore {
         cache_keys: usize,
         clock: Option<&Bound<'_, PyAny>>,
         on_event: Option<Py<PyAny>>,
+        actor: Option<&str>,
     ) -> PyResult<Self> {
         let asks_clock = clock.is_some_and(|clock| clock.cast::<ManualClock>().is_err());
         let calls_python = asks_clock || root_callback.is_some() || anchor_callback.is_some() || on_event.is_some();
@@ -94,6 +95,9 @@ impl Keystore {
         }
         if let Some(function) = on_event {
             options = options.on_event(listener(function));
+        }
+        if let Some(label) = actor {
+            options = options.actor(label);
         }
         let kms = detached(py, || Handle::open(location, &options))?;
         Ok(Self { kms: Lent::new(kms), calls_python })

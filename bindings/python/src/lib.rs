@@ -2,7 +2,7 @@
 //!
 //! * `keystore`: the class, opening and closing. `crypt`, `batch`: ciphertexts. `file`: files.
 //! * `key`, `version`, `rotation`, `alias`, `tag`, `import`: keys. `call`: all of it by action names and JSON.
-//! * `health`, `verify`, `backup`, `root`: the keystore as a whole.
+//! * `health`, `verify`, `backup`, `root`, `log`: the keystore as a whole.
 //! * `arguments`, `buffer`, `context`: what callers pass. `raw`: the only file with `unsafe`.
 //! * `callback`: Python functions that the library calls. `guard`: what stands between a call and an exception.
 //! * `error`: statuses as exceptions. `clock`: the manual clock.
@@ -13,6 +13,7 @@
 #![deny(unsafe_code, unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 
 mod arguments;
+mod log;
 mod root;
 mod backup;
 mod verify;

@@ -37,12 +37,7 @@ impl Keystore {
         })
     }
 
-    fn _describe_key_version(
-        &self,
-        py: Python<'_>,
-        key: KeyName<'_>,
-        version_id: &str,
-    ) -> PyResult<Fields> {
+    fn _describe_key_version(&self, py: Python<'_>, key: KeyName<'_>, version_id: &str) -> PyResult<Fields> {
         self.call(py, |kms| kms.describe_key_version(&key, version_id)).map(|version| fields(&version))
     }
 

@@ -183,6 +183,7 @@ def test_a_key_stands_for_its_id(kms):
         "untag_resource": lambda: kms.untag_resource(key, ["a"]),
         "import_raw_key_material": lambda: kms.import_raw_key_material(external, bytes(range(32))),
         "delete_key_material": lambda: kms.delete_key_material(external),
+        "changes": lambda: [change.action for change in kms.changes(key)][0] == "CreateKey",
         "disable_key": lambda: kms.disable_key(key),
         "enable_key": lambda: kms.enable_key(key),
         "schedule_key_deletion": lambda: kms.schedule_key_deletion(key),

@@ -1,5 +1,6 @@
 """Every operation, in Python's types."""
 
+import os
 import pickle
 from datetime import datetime, timedelta, timezone
 
@@ -173,6 +174,51 @@ def test_a_version_has_the_days_of_its_last_use():
         kms.decrypt(blob)
         kms.tick()
         assert days() == (first, first + timedelta(days=1))
+
+
+def test_the_change_log_says_who_did_what_when():
+    clock = ManualClock()
+    with libkms.open("memory:", root_key=bytes(range(32)), clock=clock, actor="the tests") as kms:
+        key = kms.create_key()
+        clock.advance(timedelta(hours=1))
+        version = kms.rotate(key)
+        kms.disable_key(key)
+        with pytest.raises(libkms.RejectedDisabled):
+            kms.rotate(key)
+        created, rotated, disabled, refused = kms.changes()
+        assert (created.action, created.key_id, created.count, created.status) == ("CreateKey", key.id, 1, None)
+        assert created.time == clock.now() - timedelta(hours=1) and created.waited == timedelta(0)
+        assert (rotated.action, rotated.version_id, rotated.time) == ("CreateKeyVersion", version, clock.now())
+        assert (refused.action, refused.status) == ("CreateKeyVersion", libkms.Status.REJECTED_DISABLED)
+        assert (refused.actor.label, refused.actor.process_id) == ("the tests", os.getpid())
+        assert refused.actor.user_id == os.getuid() and refused.actor.program.startswith("python")
+        assert created.previous_mac == bytes(32) and rotated.previous_mac == created.mac
+        assert disabled.generation == created.generation + 2
+
+        assert list(kms.changes(start=clock.now())) == [rotated, disabled, refused]
+        assert list(kms.changes(end=clock.now())) == [created]
+        assert list(kms.changes(after=rotated.generation)) == [disabled, refused]
+        other = kms.create_key()
+        assert [change.action for change in kms.changes(other)] == ["CreateKey"]
+        assert list(kms.changes("00000000-0000-4000-8000-000000000000")) == []
+        with pytest.raises(libkms.UnsupportedAlias):
+            list(kms.changes("alias/none"))
+        with pytest.raises(ValueError):
+            list(kms.changes(start=datetime(2026, 1, 1)))
+
+        assert (kms.cut_changes(clock.now()), kms.cut_changes(clock.now())) == (1, 0)
+        assert [change.action for change in kms.changes()][-1] == "CutChanges"
+    for label, error in (("x" * 256, libkms.LimitExceeded), ("", libkms.InvalidArgument)):
+        with pytest.raises(error):
+            libkms.open("memory:", root_key=bytes(range(32)), actor=label)
+
+
+def test_a_long_change_log_is_complete(kms):
+    for _ in range(520):
+        kms.create_key()
+    changes = list(kms.changes())
+    assert len(changes) == 520
+    assert all(after.previous_mac == before.mac for before, after in zip(changes, changes[1:]))
 
 
 def test_re_encryption_keeps_the_context_unless_told_otherwise(kms):

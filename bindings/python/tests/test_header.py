@@ -20,6 +20,7 @@ ELSEWHERE = {
     "kms_options_set_require_backup": "libkms.open(require_backup)",
     "kms_options_set_event_callback": "libkms.open(on_event)",
     "kms_get_key_description": "libkms.Key.description",
+    "kms_list_changes": "libkms.Keystore.changes",
     "kms_version": "libkms.__version__",
     "kms_status_name": "libkms.Status.KEY_NOT_FOUND.name",
     "kms_status_code": "libkms.Status.KEY_NOT_FOUND.code",

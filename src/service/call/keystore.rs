@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::request::{Request, invalid};
+use super::request::{Request, invalid, missing};
 use super::show::{date, object};
 use super::{Keystore, Response};
+use crate::domain::time::Time;
 use crate::error::{Error, Result, Status};
 use crate::service::{Health, Options, TickReport};
 use crate::store::{Fault, RootKind, RootSlot};
@@ -175,6 +176,13 @@ fn root(request: &mut Request) -> Result<Options> {
             .error("no root: pass RootKey, RootPassphrase or RootKeyFile; a callback needs kms_change_root")),
         _ => Err(Status::InvalidArgument.error("more than one root: pass one of RootKey, RootPassphrase, RootKeyFile")),
     }
+}
+
+pub fn cut_changes(kms: &Keystore, request: &mut Request) -> Result<Response> {
+    let before = request.optional_integer("EndTime")?.ok_or_else(|| missing("EndTime"))?;
+    request.finish()?;
+    let removed = kms.cut_changes(Time::from_millis(before))?;
+    Ok(object([("Removed", removed.into())]))
 }
 
 /// A path is never empty.

@@ -7,8 +7,10 @@ use super::show::{key_entry, object, state, version};
 use super::{Keystore, Response};
 use crate::domain::arn;
 use crate::domain::key::{Creator, Key};
+use crate::domain::time::Time;
 use crate::error::Result;
-use crate::service::Core;
+use crate::service::log_export::entry;
+use crate::service::{Core, ListChanges};
 
 /// PageNumber from 1, PageSize 1 to 100, 10 by default.
 struct PageRequest {
@@ -145,4 +147,27 @@ pub fn list_resource_tags(kms: &Keystore, request: &mut Request) -> Result<Respo
     let tags: Vec<Value> =
         tags.iter().map(|(name, value)| json!({ "KeyId": id, "TagKey": name, "TagValue": value })).collect();
     Ok(object([("Tags", json!({ "Tag": tags }))]))
+}
+
+/// Oldest first; continued by AfterGeneration, because the log grows meanwhile.
+pub fn list_changes(kms: &Keystore, request: &mut Request) -> Result<Response> {
+    let key = request.optional_text("KeyId")?;
+    let time = |time: Option<i64>| time.map(Time::from_millis);
+    let (from, to) = (time(request.optional_integer("StartTime")?), time(request.optional_integer("EndTime")?));
+    let after = request.optional_integer("AfterGeneration")?.map(u64::try_from).transpose();
+    let after = after.map_err(|_| invalid("AfterGeneration"))?;
+    let most = match request.optional_integer("MaxResults")?.unwrap_or(100) {
+        most @ 1..=1000 => usize::try_from(most).map_err(|_| invalid("MaxResults"))?,
+        _ => return Err(invalid("MaxResults")),
+    };
+    request.finish()?;
+    let mut rows = Vec::new();
+    let which = ListChanges { key: None, from, to, after };
+    kms.list_changes(key.as_deref(), which, most + 1, |change| {
+        rows.push(Value::Object(entry(change)));
+        Ok(true)
+    })?;
+    let is_last = rows.len() <= most;
+    rows.truncate(most);
+    Ok(object([("Changes", json!({ "Change": rows })), ("IsLast", is_last.into())]))
 }

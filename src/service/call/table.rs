@@ -250,6 +250,16 @@ pub const ACTIONS: &[Action] = &[
         &[needed("RootSlotId", Kind::Text, "as ListRootSlots shows it")], NOTHING, keystore::remove_root_slot),
     own("ListRootSlots", &["kms_list_root_slots"], "List the roots that open the keystore.", &[],
         "RootSlots.RootSlot[]: RootSlotId, Kind (`KEY`, `PASSPHRASE`, `CALLBACK`), CreationDate, Label, OpenedThisHandle", keystore::list_root_slots),
+    own("ListChanges", &["kms_list_changes"], "List the change log, oldest entry first.",
+        &[optional("KeyId", Kind::KeyId, "only entries of this key, which need not exist any more"),
+          optional("StartTime", Kind::Integer, "Unix milliseconds: entries of this time or later"),
+          optional("EndTime", Kind::Integer, "Unix milliseconds: entries before this time"),
+          optional("AfterGeneration", Kind::Integer, "to continue: the Generation of the last entry seen"),
+          optional("MaxResults", Kind::Integer, "1 to 1000; default: 100")],
+        "Changes.Change[]: EventId, EventName, EventTime, EventTimeMs, BootTimeMs, Generation, Status, ErrorCode, KeyId, KeyVersionId, Count, \
+         RefusalsOmitted, WaitedMs, UserIdentity (ProcessId, UserId, Program, Actor), Mac, PreviousMac; IsLast", lists::list_changes),
+    own("CutChanges", &["kms_cut_changes"], "Remove the entries of the change log that are older than a time.",
+        &[needed("EndTime", Kind::Integer, "Unix milliseconds: entries before this time go")], "Removed", keystore::cut_changes),
     own("ListActions", &[], "List the actions, as this table has them.", &[],
         "Actions.Action[]: Name, Service, Functions, Summary, Parameters, Response", list_actions),
 ];

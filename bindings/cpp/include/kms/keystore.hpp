@@ -11,6 +11,7 @@
 #include <kms/health.hpp>
 #include <kms/import.hpp>
 #include <kms/key.hpp>
+#include <kms/log.hpp>
 #include <kms/options.hpp>
 #include <kms/root.hpp>
 #include <kms/rotation.hpp>
@@ -45,6 +46,7 @@ class keystore : public detail::key_calls<keystore>,
                  public detail::json_calls<keystore>,
                  public detail::health_calls<keystore>,
                  public detail::verify_calls<keystore>,
+                 public detail::log_calls<keystore>,
                  public detail::backup_calls<keystore>,
                  public detail::root_calls<keystore> {
 public:
@@ -111,6 +113,7 @@ private:
     friend class detail::key_calls<keystore>;
     friend class detail::alias_calls<keystore>;
     friend class detail::version_calls<keystore>;
+    friend class detail::log_calls<keystore>;
     [[nodiscard]] detail::list_source source_of_lists() const noexcept { return detail::list_source(handle_); }
 
     struct close_handle {

@@ -230,6 +230,9 @@ public:
     }
     /// How many keys are kept in memory.
     options &cache_keys(std::size_t keys) & { return set(kms_options_set_cache_keys(raw(), keys)); }
+    /// A label that the change log has with each change: a user, a job. At most 255 bytes of printable text, stored in the
+    /// clear.
+    options &actor(std::string_view label) & { return set(kms_options_set_actor(raw(), detail::c_text(label))); }
     /// A clock for tests: five years of rotations pass in a millisecond. Turns the rotation thread off. It may be
     /// called on any thread; while it throws, the time stands still.
     options &clock(std::function<time_point()> now) & {
@@ -267,6 +270,7 @@ public:
     options &&rotation_thread(bool on) && { return std::move(rotation_thread(on)); }
     options &&busy_timeout(std::chrono::milliseconds timeout) && { return std::move(busy_timeout(timeout)); }
     options &&cache_keys(std::size_t keys) && { return std::move(cache_keys(keys)); }
+    options &&actor(std::string_view label) && { return std::move(actor(label)); }
     options &&clock(std::function<time_point()> now) && { return std::move(clock(std::move(now))); }
     options &&on_event(std::function<void(const event &)> callback) && { return std::move(on_event(std::move(callback))); }
 

@@ -28,6 +28,7 @@ from ._keystore import AnchorCallback, Keystore, RootCallback, open
 from ._survey import Survey, SurveyCount
 from ._libkms import __version__
 from ._types import (
+    Actor,
     Alias,
     BlobInfo,
     DataKey,
@@ -41,6 +42,7 @@ from ._types import (
     Key,
     KeyState,
     KeyVersion,
+    LoggedChange,
     Origin,
     RootKind,
     RootSlot,
@@ -102,6 +104,7 @@ from .errors import (
 )
 
 __all__ = [
+    "Actor",
     "Alias",
     "AliasAlreadyExists",
     "AliasNotFound",
@@ -147,6 +150,7 @@ __all__ = [
     "KeystoreSecondPath",
     "KeystoreTooNew",
     "LimitExceeded",
+    "LoggedChange",
     "MAX_OVERHEAD",
     "MalformedCiphertext",
     "MissingParameter",

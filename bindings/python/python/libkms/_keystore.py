@@ -24,6 +24,7 @@ from ._types import (
     Key,
     KeyName,
     KeyVersion,
+    LoggedChange,
     Origin,
     RootSlot,
     TickReport,
@@ -272,6 +273,47 @@ class Keystore(_libkms.Keystore):
         if to_seconds(waiting_period, "waiting_period") % 86_400:
             raise ValueError("waiting_period has whole days")
         self._schedule_key_version_deletion(key_id, version_id, waiting_period // _DAY)
+
+    def changes(
+        self,
+        key_id: KeyName | None = None,
+        *,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        after: int | None = None,
+    ) -> Iterator[LoggedChange]:
+        """The entries of the change log, oldest first, read page by page.
+
+        Each change of the keystore has one entry. Management calls that were refused have one each, up to 10 a second for each
+        handle. Encryption and decryption are not logged. Only entries of `key_id` (the key need not exist any more), of the
+        time `start` or later, before the time `end` (both aware), after the generation `after`: to continue, pass that of the
+        last entry seen.
+
+        The log is checked as it is read. Raises `KeystoreCorrupt` if an entry was altered, moved or removed.
+
+        >>> kms.disable_key(key.id)
+        >>> [change.action for change in kms.changes(key.id)]
+        ['CreateKey', 'DisableKey']
+        """
+        start_ms = None if start is None else to_millis(start)
+        end_ms = None if end is None else to_millis(end)
+        while True:
+            page = self._list_changes(key_id, start_ms, end_ms, after, _PAGE)
+            yield from map(LoggedChange._of, page)
+            if len(page) < _PAGE:
+                break
+            after = page[-1]["generation"]
+
+    def cut_changes(self, before: datetime) -> int:
+        """Remove the entries of the change log that are older than `before` (aware), and return how many there were.
+
+        The rest of the log continues from a checkpoint, and the cut has an entry. Entries are removed from the oldest on, up to
+        the first that is not older. Raises `KeystoreCorrupt` for a log that was altered, which is not cut.
+
+        >>> kms.cut_changes(datetime(2020, 1, 1, tzinfo=timezone.utc))
+        0
+        """
+        return self._cut_changes(to_millis(before))
 
     def inspect(self, blob: "ReadableBuffer") -> BlobInfo:
         """Which key and version a ciphertext is under, and whether that version is still the primary.
@@ -680,6 +722,7 @@ def open(
     cache_keys: int = 32_768,
     clock: "_libkms.ManualClock | Callable[[], datetime] | None" = None,
     on_event: Callable[[Event], object] | None = None,
+    actor: str | None = None,
 ) -> Keystore:
     """Open the keystore at `location`: a path, "sqlite:PATH", or "memory:" for one that lives as long as its handle.
 
@@ -700,6 +743,9 @@ def open(
     clocks and disks that misbehave; what it raises goes to `sys.unraisablehook`. With the rotation thread, a separate
     thread delivers the events in order; up to 1024 wait, and `close` waits for them up to 5 s. Without it, the thread of the
     call that made an event delivers it, before that call returns. Both may use the keystore, but not close it.
+
+    `actor` is a label that the change log has with each change of this handle: a user, a job. At most 255 bytes of printable
+    text, stored in the clear.
 
     Raises `KeystoreNotFound`, `WrongRootKey`, `RootKeyUnavailable`, `NotAKeystore`, `KeystoreTooNew`, `MissingParameter`
     without a root key, `InvalidArgument` with two, `AnchorUnavailable`.
@@ -747,6 +793,7 @@ def open(
         cache_keys=cache_keys,
         clock=source,
         on_event=None if on_event is None else _listener(on_event),
+        actor=actor,
     )
     if isinstance(source, _libkms.ManualClock):
         _clocks[keystore] = source

@@ -368,6 +368,70 @@ class RootSlot:
 
 
 @dataclass(frozen=True, slots=True)
+class Actor:
+    """Who made a change."""
+
+    process_id: int
+    user_id: int
+    """The real user of the process."""
+    program: str
+    """The file name of the program, such as "python3.13"; empty where the kernel does not show it."""
+    label: str | None
+    """What `libkms.open(actor=...)` set."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedChange:
+    """An entry of the change log: one change of the keystore, or one management call that was refused."""
+
+    generation: int
+    """The generation that the entry made. The next entry has the next one."""
+    id: str
+    time: datetime
+    since_boot: timedelta
+    """Since the machine started, time asleep included."""
+    actor: Actor
+    action: str
+    """The name of the action, as docs/actions.md has it, or by the clock, such as "RotateKeyAuto"."""
+    key_id: str | None
+    """The key, for an entry about one key."""
+    version_id: str | None
+    """The version, for an entry about one version."""
+    count: int
+    """How many keys the change concerned; for "CutChanges", how many entries it removed."""
+    status: Status | int | None
+    """None for a change; for a refused call what it failed with."""
+    refusals_omitted: int
+    """Refused calls of the same handle before this entry that have no entry of their own."""
+    waited: timedelta
+    """How long a destroyed key or version waited for its destruction, as the library counted; else zero."""
+    mac: bytes
+    """The keyed hash of this entry and of `previous_mac`."""
+    previous_mac: bytes
+    """The `mac` of the entry before."""
+
+    @classmethod
+    def _of(cls, fields: Mapping[str, Any]) -> "LoggedChange":
+        status = fields["status"]
+        return cls(
+            generation=fields["generation"],
+            id=fields["id"],
+            time=from_millis(fields["time_ms"]),
+            since_boot=timedelta(milliseconds=fields["boot_ms"]),
+            actor=Actor(*fields["actor"]),
+            action=fields["action"],
+            key_id=fields["key_id"],
+            version_id=fields["version_id"],
+            count=fields["count"],
+            status=None if status == 0 else Status(status) if status in Status._value2member_map_ else status,
+            refusals_omitted=fields["refusals_omitted"],
+            waited=timedelta(milliseconds=fields["waited_ms"] or 0),
+            mac=fields["mac"],
+            previous_mac=fields["previous_mac"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """Something that happened to the keys, whether the clock did it or a call."""
 

@@ -32,6 +32,7 @@ from ._types import (
     Key,
     KeyName,
     KeyVersion,
+    LoggedChange,
     Origin,
     RootSlot,
     TickReport,
@@ -153,6 +154,9 @@ class Keystore:
 
     async def cancel_key_version_deletion(self, key_id: KeyName, version_id: str) -> None:
         return await asyncio.to_thread(self.sync.cancel_key_version_deletion, key_id, version_id)
+
+    async def cut_changes(self, before: datetime) -> int:
+        return await asyncio.to_thread(self.sync.cut_changes, before)
 
     async def encrypt(self, key: KeyName, plaintext: "ReadableBuffer", context: Context = None) -> bytes:
         return await asyncio.to_thread(self.sync.encrypt, key, plaintext, context)
@@ -374,6 +378,16 @@ class Keystore:
 
     def list_key_versions(self, key: KeyName) -> AsyncIterator[KeyVersion]:
         return _paged(self.sync.list_key_versions(key))
+
+    def changes(
+        self,
+        key_id: KeyName | None = None,
+        *,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        after: int | None = None,
+    ) -> AsyncIterator[LoggedChange]:
+        return _paged(self.sync.changes(key_id, start=start, end=end, after=after))
 
     def list_aliases(self, key_id: KeyName | None = None) -> AsyncIterator[Alias]:
         return _paged(self.sync.list_aliases(key_id))
