@@ -6,6 +6,8 @@ mod aliases;
 mod arguments;
 mod batch;
 mod change_log;
+mod change_log_actions;
+mod change_log_export;
 mod ciphertext;
 mod clock;
 mod context;
