@@ -831,6 +831,7 @@ kms_status kms_options_set_anchor_callback(struct kms_options_t *options,
 KMS_MUST_USE
 kms_status kms_options_set_require_backup(struct kms_options_t *options,
                                           int64_t longest_wait_s);
+
 // kms_options_set_actor sets a label for the change log, which has it with each change that the handle makes: a user, a job
 // or a program's part. At most 255 bytes, else KMS_LIMIT_EXCEEDED; not empty and without control characters. It is stored in
 // the clear. Without it, entries have the process, its user and the program alone.

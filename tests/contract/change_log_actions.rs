@@ -54,6 +54,9 @@ impl Scene {
         // The dates of the first uses.
         done("Tick", json!({}));
         let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("plain"), [7; 100_000]).unwrap();
+        let (source, target) = (folder.path().join("plain"), folder.path().join("sealed"));
+        done("EncryptFile", json!({ "KeyId": key, "Source": source, "Target": target }));
         Self { kms, key, old, disabled, pending, external, imported, slot, public_key, token, wrapped, blob, folder }
     }
 
@@ -99,9 +102,11 @@ enum Leaves {
     Count(u64),
 }
 
-/// Each action with a request that succeeds and what it leaves; for a change also one that is refused, and its status.
+/// An action with a request that succeeds and what that leaves; for a change also a request that is refused, and its status.
+type Case = (&'static str, Value, Leaves, Option<(Value, Status)>);
+
 #[allow(clippy::too_many_lines, reason = "a table")]
-fn cases(s: &Scene) -> Vec<(&'static str, Value, Leaves, Option<(Value, Status)>)> {
+fn cases(s: &Scene) -> Vec<Case> {
     use Leaves::*;
     let of = |key: &Value| json!({ "KeyId": key });
     let no_key = || Some((json!({ "KeyId": NO_ID }), Status::KeyNotFound));
@@ -122,6 +127,7 @@ fn cases(s: &Scene) -> Vec<(&'static str, Value, Leaves, Option<(Value, Status)>
     let mut no_token = material.clone();
     no_token["ImportToken"] = "AAAA".into();
     let records = |fields: Value| json!({ "KeyId": s.key, "Records": [fields] });
+    let path = |name: &str| s.folder.path().join(name);
     let blobs = json!({ "Records": [{ "CiphertextBlob": s.blob }] });
     let external_with_rotation =
         json!({ "Origin": "EXTERNAL", "EnableAutomaticRotation": true, "RotationInterval": "1d" });
@@ -177,12 +183,16 @@ fn cases(s: &Scene) -> Vec<(&'static str, Value, Leaves, Option<(Value, Status)>
         ("GenerateDataKeyWithoutPlaintext", of(&s.key), Nothing, None),
         ("ExportDataKey", export(json!({ "CiphertextBlob": s.blob })), Nothing, None),
         ("GenerateAndExportDataKey", export(of(&s.key)), Nothing, None),
+        ("EncryptFile", with(json!({ "Source": path("plain"), "Target": path("new") })), Nothing, None),
+        ("DecryptFile", json!({ "Source": path("sealed"), "Target": path("new") }), Nothing, None),
+        ("ReEncryptFile", json!({ "Path": path("sealed"), "DestinationKeyId": s.key }), Nothing, None),
+        ("InspectFile", json!({ "Path": path("sealed") }), Nothing, None),
         ("GetParametersForImport", with_fields(of(&s.external), &wrapping()), Nothing, None),
-        ("ImportKeyMaterial", material, NewVersion(s.external.clone()), Some((no_token, Status::InvalidImportToken))),
+        ("ImportKeyMaterial", material, Key(s.external.clone()), Some((no_token, Status::InvalidImportToken))),
         (
             "ImportRawKeyMaterial",
             raw(&s.external),
-            NewVersion(s.external.clone()),
+            Key(s.external.clone()),
             Some((raw(&s.key), Status::UnsupportedOrigin)),
         ),
         ("DeleteKeyMaterial", of(&s.imported), Key(s.imported.clone()), Some((of(&s.key), Status::UnsupportedOrigin))),
@@ -221,7 +231,7 @@ fn cases(s: &Scene) -> Vec<(&'static str, Value, Leaves, Option<(Value, Status)>
         ("ListResourceTags", of(&s.key), Nothing, None),
         ("Health", json!({}), Nothing, None),
         ("Verify", json!({}), Nothing, None),
-        ("Backup", json!({ "Path": s.folder.path().join("copy.db") }), Nothing, None),
+        ("Backup", json!({ "Path": path("copy.db") }), Nothing, None),
         (
             "ChangeRoot",
             json!({ "RootKey": root(3) }),
