@@ -9,7 +9,7 @@ NIGHTLY = unit tsan fuzz
 PREFIX = /usr/local
 PLACES = PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' $(foreach name,LIBDIR INCLUDEDIR MANDIR BINDIR ZSHDIR STRIP,$(if $(filter-out undefined default,$(origin $(name))),$(name)='$($(name))'))
 
-.PHONY: help deps demo build install uninstall deb test test-all test-nightly test-long fuzz header actions abi bench clean
+.PHONY: help deps demo build install uninstall deb test test-all test-nightly test-long coverage fuzz header actions abi bench clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -44,6 +44,9 @@ test-nightly: ## Miri, the sanitizers, loom and short fuzzing, on nightly Rust w
 
 test-long: ## the campaigns with large counts; KMS_LONG=10 makes them ten times larger
 	@KMS_LONG='$(or $(KMS_LONG),1)' KMS_TABLE=1 ci/stage campaigns
+
+coverage: ## which lines of src/ the unit, contract and keystore tests reach; docs/test-results.md explains the rest
+	@ci/stage coverage
 
 fuzz: ## fuzz each target for SECONDS (300); TARGET=name fuzzes one of fuzz/targets
 	@FUZZ_SECONDS=$(if $(filter-out environment default undefined,$(origin SECONDS)),$(SECONDS),300) TARGET='$(TARGET)' ci/stage fuzz

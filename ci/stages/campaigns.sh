@@ -8,6 +8,14 @@ if [ -n "${KMS_LONG:-}" ]; then
     export KMS_TEST_SCALE=${KMS_TEST_SCALE:-$KMS_LONG} KMS_MODEL_SEQUENCES=${KMS_MODEL_SEQUENCES:-$((100000 * KMS_LONG))}
 fi
 
+# mutants: a part of all changes of .cargo/mutants.toml, another one each day; KMS_MUTANTS=0/1 tries all, in days.
+mutants() {
+    local part=${KMS_MUTANTS:-$((10#$(date +%j) % 20))/20}
+    [ -x target/tools/bin/cargo-mutants ] ||
+        cargo install --quiet --debug --locked --root target/tools --target-dir target/tools/build cargo-mutants@27.1.0
+    CARGO_TARGET_DIR=$ROOT/target/mutants target/tools/bin/cargo-mutants mutants --no-shuffle --sharding round-robin --shard "$part" -o target
+}
+
 # campaign TARGET [FILTER]: each ends within two hours for each unit of KMS_LONG, or has failed.
 campaign() {
     local target=$1
@@ -20,3 +28,5 @@ campaign model
 campaign contract deletion_counts::
 [ -z "${KMS_LONG:-}" ] || campaign keystore
 [ -z "${KMS_LONG:-}" ] || campaign contract clock::
+[ -z "${KMS_LONG:-}" ] || attempt "no change of the rules goes unnoticed" mutants
+all_passed

@@ -30,3 +30,14 @@ fn plaintext_too_long(len: usize) -> Error {
     Status::LimitExceeded
         .error(format!("the plaintext of {len} bytes is above 1 GiB; encrypt it in parts or by a data key"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plaintext_has_at_most_a_gibibyte() {
+        assert!(check_plaintext_len(1_073_741_824).is_ok());
+        assert_eq!(check_plaintext_len(1_073_741_825).unwrap_err().status(), Status::LimitExceeded);
+    }
+}

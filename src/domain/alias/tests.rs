@@ -13,6 +13,12 @@ fn an_alias_is_the_prefix_and_1_to_255_plain_characters() {
 }
 
 #[test]
+fn the_longest_alias_has_the_bytes_that_are_said() {
+    let longest = format!("{PREFIX}{}", "x".repeat(MAX_BYTES - PREFIX.len()));
+    assert!(check(&longest).is_ok() && check(&format!("{longest}x")).is_err());
+}
+
+#[test]
 fn users_do_not_make_service_aliases() {
     for reserved in ["alias/acs", "alias/acs/oss", "alias/acsx"] {
         assert!(check(reserved).is_ok() && check_users(reserved).is_err(), "{reserved}");

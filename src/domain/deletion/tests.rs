@@ -139,3 +139,12 @@ fn no_clock_value_overflows() {
         }
     }
 }
+
+#[test]
+fn what_is_counted_starts_at_nothing_and_grows_with_the_boot_clock() {
+    let mut deletion = week();
+    assert_eq!(deletion.counted_ms(&at(0, BOOT, 500)), 0);
+    assert_eq!(deletion.counted_ms(&at(0, BOOT, 500 + HOUR)), HOUR);
+    deletion.waiting = None;
+    assert_eq!(deletion.counted_ms(&at(0, BOOT, 500 + HOUR)), 0, "of a deletion of format 1 nothing is known");
+}

@@ -74,3 +74,11 @@ fn deleting_material_waits_for_another_import_unless_the_key_is_to_be_deleted() 
     }
     assert_eq!(after(PendingDeletion, Op::DeleteKeyMaterial, true), Ok(PendingDeletion));
 }
+
+#[test]
+fn a_cancel_without_a_deletion_names_the_state() {
+    for state in [KeyState::Enabled, KeyState::Disabled, KeyState::PendingImport] {
+        let error = modified_failed(Operation::CancelKeyDeletion, state);
+        assert!(error.text().starts_with(&format!("the key is {state:?} and")), "{error}");
+    }
+}
