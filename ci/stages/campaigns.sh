@@ -26,7 +26,7 @@ campaign crash
 campaign corruption
 campaign model
 campaign contract deletion_counts::
-[ -z "${KMS_LONG:-}" ] || campaign keystore
+campaign keystore
 [ -z "${KMS_LONG:-}" ] || campaign contract clock::
 [ -z "${KMS_LONG:-}" ] || attempt "no change of the rules goes unnoticed" mutants
 all_passed

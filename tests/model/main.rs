@@ -119,7 +119,7 @@ fn broken_rules() -> Vec<Broken> {
         broken("rotating moves the schedule", |rules| rules.rotating_moves_the_schedule = false),
         broken("aliases go with their key", |rules| rules.aliases_go_with_their_key = false),
         broken("only the identical material", |rules| rules.only_the_identical_material = false),
-        broken("import leaves Disabled", |rules| rules.import_leaves_a_disabled_key_disabled = false),
+        broken(NOTICED_LAST, |rules| rules.import_leaves_a_disabled_key_disabled = false),
         broken("protection off forgets why", |rules| rules.turning_protection_off_forgets_why = false),
         broken("expiry counts at once", |rules| rules.expiry_counts_at_once = false),
     ]
@@ -163,11 +163,18 @@ fn all_are_noticed(broken: Vec<Broken>) {
     assert!(missed.is_empty(), "{ENOUGH} sequences don't notice a model that is wrong in: {missed:?}");
 }
 
+/// It takes as many sequences as all the others together, so only a campaign waits for it.
+const NOTICED_LAST: &str = "import leaves Disabled";
+
 /// Every fourth rule, all of them with KMS_FULL.
 #[test]
 fn a_model_with_one_rule_broken_does_not_pass() {
-    let step = if is_full() { 1 } else { 4 };
-    all_are_noticed(broken_rules().into_iter().step_by(step).collect());
+    let mut rules = broken_rules();
+    if !is_full() {
+        rules.retain(|(name, _)| name != NOTICED_LAST);
+        rules = rules.into_iter().step_by(4).collect();
+    }
+    all_are_noticed(rules);
 }
 
 /// Every 62nd cell, every 13th with KMS_FULL, all of them with KMS_LONG.
