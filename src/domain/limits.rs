@@ -40,4 +40,9 @@ mod tests {
         assert!(check_plaintext_len(1_073_741_824).is_ok());
         assert_eq!(check_plaintext_len(1_073_741_825).unwrap_err().status(), Status::LimitExceeded);
     }
+
+    #[test]
+    fn a_passphrase_has_at_most_a_mebibyte() {
+        assert_eq!(PASSPHRASE_BYTES, 1_048_576);
+    }
 }
