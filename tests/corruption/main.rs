@@ -11,6 +11,7 @@ mod foreign;
 mod free;
 mod golden;
 mod hidden;
+mod log;
 mod order;
 mod pages;
 #[cfg(kms_faults)]

@@ -24,6 +24,9 @@ fn the_tests_fail_without_the_protection() {
         "rows::a_deleted_key_is_never_said_not_to_exist",
         "rows::an_older_copy_of_a_row_is_noticed",
         "rows::an_older_copy_of_a_part_is_noticed",
+        "log::an_edited_entry_is_noticed_whatever_its_column",
+        "log::entries_removed_moved_added_or_cut_off_are_noticed",
+        "log::altered_records_of_versions_are_noticed",
         "anchor::an_older_copy_of_the_whole_keystore_is_refused",
         "anchor::an_older_copy_that_was_changed_to_the_same_generation_is_refused",
     ] {
