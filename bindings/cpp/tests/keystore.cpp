@@ -46,7 +46,12 @@ TEST(opening_fails_with_the_reason) {
 }
 
 TEST(options_serve_more_than_one_keystore) {
-    auto options = kms::options{}.root_key(root_key).cache_keys(10).require_backup(kms::backup_wait_default).busy_timeout(100ms).rotation_thread(false);
+    auto options = kms::options{}
+                       .root_key(root_key)
+                       .cache_keys(10)
+                       .require_backup(kms::backup_wait_default)
+                       .busy_timeout(100ms)
+                       .rotation_thread(false);
     options.create(true).read_only(false);
     const auto moved = std::move(options);
     const auto one = kms::keystore::open("one.db", moved);
