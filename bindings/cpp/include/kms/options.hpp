@@ -29,10 +29,10 @@ enum class event_kind : std::int32_t {
     thread_stopped = KMS_EVENT_THREAD_STOPPED,      ///< every further call fails with `poisoned`
     material_expired = KMS_EVENT_MATERIAL_EXPIRED,  ///< imported material was erased
     file_replaced = KMS_EVENT_KEYSTORE_REPLACED,    ///< the file was replaced, removed or overwritten with another history
-    version_deletion_due = KMS_EVENT_VERSION_DELETION_DUE,  ///< the version goes in an hour at the earliest
-    version_destroyed = KMS_EVENT_VERSION_DESTROYED,        ///< a version's material is gone
-    rotation_waits_for_backup = KMS_EVENT_ROTATION_WAITS_FOR_BACKUP, ///< due, and no recorded backup has the newest version
-    rotated_without_backup = KMS_EVENT_ROTATED_WITHOUT_BACKUP, ///< it had waited for a backup as long as it may
+    version_deletion_due = KMS_EVENT_VERSION_DELETION_DUE,            ///< the version goes in an hour at the earliest
+    version_destroyed = KMS_EVENT_VERSION_DESTROYED,                  ///< a version's material is gone
+    rotation_waits_for_backup = KMS_EVENT_ROTATION_WAITS_FOR_BACKUP,  ///< due, and no recorded backup has the newest version
+    rotated_without_backup = KMS_EVENT_ROTATED_WITHOUT_BACKUP,        ///< it had waited for a backup as long as it may
 };
 
 /// The wait of `options::require_backup` that suits most: 7 days.
