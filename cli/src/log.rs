@@ -1,7 +1,7 @@
 //! `kms log`: who changed what and when, verifiable.
 
 use std::collections::{HashMap, VecDeque};
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{BufReader, BufWriter, Write};
 use std::path::Path;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
@@ -16,9 +16,6 @@ use crate::key::parse_date;
 use crate::output::{self, date, table};
 use crate::session::Session;
 use crate::status::iso;
-
-/// The longest line of an exported log that is read.
-const LINE_MAX: u64 = 64 * 1024;
 
 pub fn run(session: &Session, command: &LogCommand) -> Result<()> {
     match command {
@@ -179,54 +176,33 @@ fn verify(session: &Session) -> Result<()> {
     )
 }
 
-/// Each line must be an entry of the log, which is checked meanwhile, and follow the line before.
+/// Each line must be an entry that this keystore wrote, unaltered, and follow the line before; cut entries are such too.
 fn verify_file(session: &Session, file: &Path) -> Result<()> {
     let source: Box<dyn std::io::Read> = match is_stdin(Some(file)) {
         true => Box::new(std::io::stdin().lock()),
         false => Box::new(std::fs::File::open(file).map_err(|error| Failure::file("reading", file, &error))?),
     };
-    let mut source = BufReader::new(source);
-    let mut log: Option<Box<dyn Iterator<Item = kms::Result<LoggedChange>>>> = None;
-    let mut number = 0_u64;
-    loop {
-        let mut line = Vec::new();
-        let read = std::io::Read::take(&mut source, LINE_MAX).read_until(b'\n', &mut line);
-        if read.map_err(|error| Failure::file("reading", file, &error))? == 0 {
-            break;
+    let report = session.keystore.verify_changes(BufReader::new(source)).map_err(|error| {
+        let failure = Failure::from(error).of_file(Path::new(&output::shown(Some(file))));
+        if failure.exit == Exit::Usage {
+            failure.next("kms log export FILE")
+        } else {
+            Failure { next: None, ..failure }
         }
-        number += 1;
-        let at = |text: &str| {
-            let text = format!("line {number} of {}: {text}", output::shown(Some(file)));
-            Failure::new(Exit::Cryptography, Status::AuthenticationFailed.code(), text)
-        };
-        let shown: Value = serde_json::from_slice(&line)
-            .map_err(|_| Failure::usage(at("this is no entry of a change log").text).next("kms log export FILE"))?;
-        let generation = shown["Generation"].as_u64().unwrap_or_default();
-        let log = log.get_or_insert_with(|| {
-            let after = generation.checked_sub(1);
-            Box::new(session.keystore.changes(ListChanges { after, ..ListChanges::default() }))
-        });
-        match log.next().transpose()? {
-            Some(change) if entry(&change) == shown => {}
-            Some(change) if change.generation == generation => {
-                return Err(at(&format!("entry {generation} was altered, or is of another keystore")));
-            }
-            Some(change) if number == 1 => {
-                return Err(at(&format!(
-                    "entry {generation} is not in the log, which begins with {}; it was cut, or is of another keystore",
-                    change.generation
-                )));
-            }
-            Some(change) => {
-                return Err(at(&format!("entry {} is missing or out of order here", change.generation)));
-            }
-            None => return Err(at("the log has no such entry; this keystore is an older copy, or another one")),
-        }
-    }
-    let newer = log.map(|log| log.collect::<kms::Result<Vec<_>>>()).transpose()?.map_or(0, |rest| rest.len());
+    })?;
     session.out.print(
-        || json!({ "TotalCount": number, "NewerCount": newer }),
-        || format!("the file is good: {}; the log has {newer} newer\n", entries(number)),
+        || {
+            json!({ "TotalCount": report.entries, "FirstGeneration": report.first, "Generation": report.last,
+                "FromStart": report.from_start, "NewerCount": report.newer })
+        },
+        || {
+            let newer = match (report.newer, report.last) {
+                (Some(newer), _) => format!("the log has {newer} newer"),
+                (None, None) => "none to compare".to_owned(),
+                (None, Some(_)) => "the keystore is an older copy: it lacks the last of them".to_owned(),
+            };
+            format!("the file is good: {}; {newer}\n", entries(report.entries))
+        },
     )
 }
 

@@ -12,7 +12,7 @@ pub enum LogCommand {
     Show(LogShow),
     /// Check the log, or a file that `kms log export` wrote
     Verify {
-        /// Exported file to compare with the log; `-`: standard input
+        /// Exported file to check; `-`: standard input
         file: Option<PathBuf>,
     },
     /// Write the log as JSON lines

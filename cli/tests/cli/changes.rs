@@ -54,6 +54,12 @@ fn an_exported_log_is_verified_line_by_line() {
     place.fails(7, "", ["log", "verify", "missing.jsonl"]);
     place.write("empty.jsonl", "");
     assert_eq!(place.json(["log", "verify", "empty.jsonl"])["TotalCount"], 0);
+    place.ok(["log", "cut", "--before", "2099-01-01", "--yes"]);
+    assert_eq!(
+        place.json(["log", "verify", "log.jsonl"])["TotalCount"],
+        4,
+        "entries that were cut are proved by the file"
+    );
     let other = Place::with_key();
     other.write("log.jsonl", &exported);
     other.fails(5, "", ["log", "verify", "log.jsonl"]);
