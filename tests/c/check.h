@@ -134,6 +134,18 @@ static inline kms_key_metadata describe(const kms_t *kms, const char *key) {
     return metadata;
 }
 
+static inline int32_t count_change(void *user, const kms_logged_change *change) {
+    *(uint64_t *)user += change->status == KMS_OK;
+    return 0;
+}
+
+/* How many changes the keystore has had. A refused call has an entry in the log, too, and is no change. */
+static inline uint64_t changes_made(const kms_t *kms) {
+    uint64_t count = 0;
+    REQUIRE_OK(kms_list_changes(kms, NULL, 0, 0, 0, SIZE_MAX, count_change, &count));
+    return count;
+}
+
 static inline kms_health_info health(const kms_t *kms) {
     kms_health_info info = KMS_HEALTH_INFO_INIT;
     REQUIRE_OK(kms_health(kms, &info));
