@@ -106,8 +106,9 @@ pub(super) fn process_due_key(
     Ok(if changed { KeyOutcome::Updated(change.update(stored)?, events) } else { KeyOutcome::Nothing })
 }
 
-/// Processes the versions whose deletion is pending, in every state of their key. Returns whether versions were destroyed;
-/// `None` if nothing changed. [`Change::update`] must follow a change.
+/// Processes the versions whose deletion is pending, in every state of their key, and destroys at most one of them, which
+/// the change log's entry names. Returns whether one was destroyed; `None` if nothing changed. [`Change::update`] must follow
+/// a change.
 fn process_due_versions(
     change: &mut Change<'_>,
     stored: &mut Stored,
@@ -116,13 +117,13 @@ fn process_due_versions(
 ) -> Result<Option<bool>> {
     let id = stored.key.id;
     let event = |kind| Event::new(kind, now.wall).of_key(id);
-    let (mut updated, mut due) = (Vec::new(), Vec::new());
+    let (mut updated, mut due) = (Vec::new(), None);
     for record in stored.records.all() {
         let (mut record, before) = (*record, *record);
         let Some(deletion) = &mut record.deletion else { continue };
         match deletion.status(now) {
             DeadlineStatus::Act => {
-                due.push((record.number, deletion.counted_ms(now)));
+                due = due.or(Some((record.number, deletion.counted_ms(now))));
                 continue;
             }
             DeadlineStatus::Confirmed => {
@@ -143,17 +144,12 @@ fn process_due_versions(
     if !updated.is_empty() {
         change.put_records(stored, &updated)?;
     }
-    if due.is_empty() {
-        return Ok((!updated.is_empty()).then_some(false));
-    }
-    let numbers: Vec<u64> = due.iter().map(|(number, _)| *number).collect();
-    for version in change.destroy_versions(stored, &numbers)? {
-        let waited = due.iter().find(|(number, _)| *number == version.number).map_or(0, |(_, waited)| *waited);
-        change.log_as(ChangeAction::DeleteKeyVersion, Some(id), 1);
-        change.log_version(&version.id);
-        change.log_waited(waited);
-        events.push(event(EventKind::VersionDestroyed).of_version(Some(version.id)).waited(waited));
-    }
+    let Some((number, waited)) = due else { return Ok((!updated.is_empty()).then_some(false)) };
+    let version = change.destroy_version(stored, number)?;
+    change.log_as(ChangeAction::DeleteKeyVersion, Some(id), 1);
+    change.log_version(&version.id);
+    change.log_waited(waited);
+    events.push(event(EventKind::VersionDestroyed).of_version(Some(version.id)).waited(waited));
     Ok(Some(true))
 }
 

@@ -105,13 +105,13 @@ impl Change<'_> {
         Ok(())
     }
 
-    /// Removes the material of these versions, which are not the primary, and puts tombstones in its place; SQLite overwrites
-    /// the freed bytes (secure_delete). [`Change::update`] must follow.
+    /// Removes the material of a version, which is not the primary, and puts a tombstone in its place; SQLite overwrites the
+    /// freed bytes (secure_delete). [`Change::update`] must follow.
     ///
     /// The chain over the key's material rows is made again without them, once all rows were seen to be those of the old one.
-    pub fn destroy_versions(&mut self, stored: &mut Stored, numbers: &[u64]) -> Result<Vec<Version>> {
+    pub fn destroy_version(&mut self, stored: &mut Stored, number: u64) -> Result<Version> {
         let (mut old, mut new, mut last) = (NO_VERSIONS, NO_VERSIONS, 0);
-        let mut gone = Vec::new();
+        let mut gone = None;
         loop {
             let page = self.rows.backend.materials_after(stored.row, last, PAGE)?;
             let is_full = page.len() == PAGE;
@@ -121,8 +121,8 @@ impl Change<'_> {
                 }
                 last = row.number;
                 old = self.rows.sealing.extend(&old, &row)?;
-                match u64::try_from(row.number).is_ok_and(|number| numbers.contains(&number)) {
-                    true => gone.push(self.destroy_version(stored, &row)?),
+                match row.number == signed(number)? {
+                    true => gone = Some(self.delete_version(stored, &row)?),
                     false => new = self.rows.sealing.extend(&new, &row)?,
                 }
             }
@@ -130,17 +130,18 @@ impl Change<'_> {
                 break;
             }
         }
-        if (old != stored.versions && !unchecked()) || gone.len() != numbers.len() {
-            return Err(versions_altered(&stored.key.id));
-        }
+        let gone = match gone {
+            Some(gone) if old == stored.versions || unchecked() => gone,
+            _ => return Err(versions_altered(&stored.key.id)),
+        };
         stored.versions = new;
-        let records: Vec<_> = gone.iter().map(|v| stored.records.of(v.number).destroyed(*v)).collect();
-        self.put_records(stored, &records)?;
+        let record = stored.records.of(gone.number).destroyed(gone);
+        self.put_records(stored, &[record])?;
         self.note_destruction();
         Ok(gone)
     }
 
-    fn destroy_version(&mut self, stored: &Stored, row: &MaterialRow) -> Result<Version> {
+    fn delete_version(&mut self, stored: &Stored, row: &MaterialRow) -> Result<Version> {
         // Opening authenticates the columns that the tombstone keeps.
         let (version, _) = self.rows.sealing.open_material(&stored.key, row)?;
         if stored.key.primary.is_some_and(|primary| primary.id == version.id) {

@@ -134,6 +134,32 @@ fn each_destroyed_key_is_named() {
 }
 
 #[test]
+fn each_destroyed_version_is_named_also_beside_others_of_its_key() {
+    let (kms, clock) = opened();
+    let key = kms.create_key(&CreateKey::default()).unwrap();
+    for _ in 0..3 {
+        kms.rotate(key).unwrap();
+    }
+    let mut old: Vec<_> = kms.key_versions(key).skip(1).map(|version| version.unwrap().id).collect();
+    for version in &old {
+        kms.disable_key_version(key, &version.to_string()).unwrap();
+        kms.schedule_key_version_deletion(key, &version.to_string(), 7).unwrap();
+    }
+    clock.advance_seconds(7 * DAY);
+    kms.tick().unwrap();
+    clock.advance_seconds(3600);
+    let (report, entries) = left(&kms, || kms.tick().unwrap());
+    assert_eq!(report.versions_destroyed, 3);
+    assert_eq!(names(&entries), ["DeleteKeyVersion"; 3]);
+    let mut named: Vec<_> = entries.iter().map(|entry| entry.version.unwrap()).collect();
+    old.sort_unstable();
+    named.sort_unstable();
+    assert_eq!(named, old);
+    assert!(entries.iter().all(|entry| (entry.key, entry.count) == (Some(key), 1)), "{entries:?}");
+    assert!(entries.iter().all(|entry| entry.waited_ms == Some((7 * DAY + 3600) * 1000)), "{entries:?}");
+}
+
+#[test]
 fn erased_material_is_named() {
     let (kms, clock) = opened();
     let external = CreateKey { origin: Some(Origin::External), ..Default::default() };
