@@ -80,6 +80,20 @@ fn a_rotation_that_cannot_be_stored_leaves_the_old_primary_encrypting() {
 }
 
 #[test]
+fn a_pass_with_nothing_due_succeeds_while_last_used_dates_cannot_be_stored() {
+    let (_folder, path) = place();
+    let kms = impatient(&path, &ManualClock::at(T0));
+    let id = kms.plain_key();
+    kms.encrypt(&id, b"used", &[]).unwrap();
+    let lock = WriteLock::take(&path);
+    kms.tick().expect("nothing is due");
+    assert_eq!(kms.versions(&id)[0].last_encrypt_date, None);
+    drop(lock);
+    kms.tick().unwrap();
+    assert!(kms.versions(&id)[0].last_encrypt_date.is_some(), "the date is kept for the next pass");
+}
+
+#[test]
 fn encrypting_alone_retries_the_rotation_in_the_end() {
     let (_folder, path) = place();
     let kms = impatient(&path, &ManualClock::at(T0));
