@@ -3,6 +3,7 @@
 //! A prepared version is checked again once anything changed, and when a day begins, so a use costs the hot path nothing.
 
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use super::cache::Material;
 use super::{Changed, Core};
@@ -10,14 +11,16 @@ use crate::domain::id::KeyId;
 use crate::domain::log::ChangeAction;
 use crate::domain::time::Time;
 use crate::domain::version::{VersionRecord, VersionUse};
-use crate::error::Result;
+use crate::error::{Result, Status};
 use crate::store::Stored;
-use crate::sys::sync::Lock;
+use crate::sys::sync::{self, Lock};
 
 /// Uses that one transaction stores.
 const BATCH: usize = 128;
 /// Most uses that wait for a pass. One above this is noted when its version is prepared again.
-const MOST_PENDING: usize = 65_536;
+const MOST_PENDING: usize = if cfg!(test) { 64 } else { 65_536 };
+/// SQLite has no queue: without a pause nobody else would get the lock.
+const PAUSE: Duration = Duration::from_micros(500);
 
 /// The days on which a version in memory was seen in use.
 #[derive(Debug, Default)]
@@ -49,13 +52,20 @@ struct PendingUse {
 pub(super) struct Uses {
     /// The start of the current day; 0 where none are recorded, as in a read-only handle.
     today: AtomicI64,
-    pending: Lock<Vec<PendingUse>>,
+    pending: Lock<Pending>,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    noted: Vec<PendingUse>,
+    /// How many the current pass took out; those that it can't store come back.
+    taken: usize,
 }
 
 impl Uses {
     pub fn new(today: Option<Time>) -> Self {
         let today = today.map_or(0, |now| now.start_of_day().millis());
-        Self { today: AtomicI64::new(today), pending: Lock::new(Vec::new()) }
+        Self { today: AtomicI64::new(today), pending: Lock::default() }
     }
 }
 
@@ -68,9 +78,9 @@ impl Core {
             return;
         }
         let Ok(mut pending) = self.uses.pending.lock() else { return };
-        if pending.len() < MOST_PENDING && pending.try_reserve(1).is_ok() {
+        if pending.noted.len() + pending.taken < MOST_PENDING && pending.noted.try_reserve(1).is_ok() {
             let day = Time::from_millis(today);
-            pending.push(PendingUse { key: material.key, number: material.version.number, how, day });
+            pending.noted.push(PendingUse { key: material.key, number: material.version.number, how, day });
             seen.store(today, Ordering::Relaxed);
         }
     }
@@ -86,26 +96,33 @@ impl Core {
 
     /// Stores what was noted. What fails is kept for the next pass.
     pub(super) fn record_uses(&self, stop: &dyn Fn() -> bool) -> Result<()> {
-        let mut noted = std::mem::take(&mut *self.uses.pending.lock()?);
+        let mut noted = {
+            let mut pending = self.uses.pending.lock()?;
+            let noted = std::mem::take(&mut pending.noted);
+            pending.taken += noted.len();
+            noted
+        };
+        let count = noted.len();
         noted.sort_unstable_by_key(|one| one.key);
         let mut left = noted.as_slice();
-        while !left.is_empty() && !stop() {
+        let mut done = Ok(());
+        while done.is_ok() && !left.is_empty() && !stop() {
             let (batch, rest) = left.split_at(left.len().min(BATCH));
-            if let Err(error) = self.record_batch(batch) {
-                self.put_back(left)?;
-                return Err(error);
+            done = self.record_batch(batch);
+            if done.is_ok() {
+                left = rest;
             }
-            left = rest;
+            if !left.is_empty() {
+                sync::sleep(PAUSE);
+            }
         }
-        self.put_back(left)
-    }
-
-    fn put_back(&self, left: &[PendingUse]) -> Result<()> {
         let mut pending = self.uses.pending.lock()?;
-        if pending.len() + left.len() <= MOST_PENDING && pending.try_reserve(left.len()).is_ok() {
-            pending.extend(left);
+        pending.taken -= count;
+        // Their versions are marked as noted, so nothing else notes them again today.
+        if pending.noted.try_reserve(left.len()).is_ok() {
+            pending.noted.extend(left);
         }
-        Ok(())
+        done
     }
 
     /// `batch` is in the order of keys.
@@ -118,7 +135,7 @@ impl Core {
                 return Ok(false);
             }
             for (id, uses) in by_key() {
-                if view.key(&id)?.is_some_and(|stored| !news(&stored, uses).is_empty()) {
+                if undamaged(view.key(&id))?.is_some_and(|stored| !news(&stored, uses).is_empty()) {
                     return Ok(true);
                 }
             }
@@ -130,7 +147,7 @@ impl Core {
         self.change(ChangeAction::RecordDates, |change, _| {
             let mut changed = Changed::none(());
             for (id, uses) in by_key() {
-                let Some(mut stored) = change.key(&id)? else { continue };
+                let Some(mut stored) = undamaged(change.key(&id))? else { continue };
                 let records = news(&stored, uses);
                 if !records.is_empty() {
                     change.put_records(&mut stored, &records)?;
@@ -140,6 +157,14 @@ impl Core {
             Ok(changed)
         })?;
         Ok(())
+    }
+}
+
+/// A damaged key, which a process may still have in memory, must not stop the dates of others.
+fn undamaged(found: Result<Option<Stored>>) -> Result<Option<Stored>> {
+    match found {
+        Err(error) if error.status() == Status::KeystoreCorrupt => Ok(None),
+        found => found,
     }
 }
 
@@ -160,3 +185,6 @@ fn news(stored: &Stored, uses: &[PendingUse]) -> Vec<VersionRecord> {
     }
     changed
 }
+
+#[cfg(test)]
+mod tests;

@@ -258,3 +258,23 @@ fn one_damaged_key_does_not_stop_the_others_from_rotating() {
     assert_eq!((ticked.rotated, ticked.damaged), (2, 1));
     assert_eq!(versions(&kms, &victims.keys[2].0).len(), 3);
 }
+
+#[test]
+fn a_damaged_key_in_memory_keeps_no_other_from_its_last_used_dates() {
+    let folder = Folder::new();
+    let kms = folder.create();
+    let mut keys: Vec<String> = (0..3).map(|_| new_key(&kms, None)).collect();
+    keys.sort_unstable();
+    for key in &keys {
+        kms.encrypt(key, b"x", &[]).unwrap();
+    }
+    let sqlite = rusqlite::Connection::open(folder.store()).unwrap();
+    let row = row_of(&sqlite, &keys[0]);
+    sqlite.execute("UPDATE key SET revision = revision + 1 WHERE row = ?", [row]).unwrap();
+    assert_eq!(status(kms.rotate(&keys[0])), CORRUPT);
+    kms.encrypt(&keys[0], b"x", &[]).expect("it is in memory");
+    kms.tick().unwrap();
+    for key in &keys[1..] {
+        assert!(kms.key_versions(key).any(|version| version.unwrap().last_encrypt_date.is_some()), "{key}");
+    }
+}
