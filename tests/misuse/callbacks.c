@@ -138,6 +138,12 @@ static int32_t on_root_slot(void *user, const kms_root_slot *slot) {
     return !behaves();
 }
 
+static int32_t on_change(void *user, const kms_logged_change *change) {
+    (void)user;
+    (void)change;
+    return !behaves();
+}
+
 static int32_t on_fault(void *user, const char *key, kms_status status, const char *text) {
     (void)user;
     (void)key;
@@ -174,6 +180,7 @@ void (*visitor_of(const char *type))(void) {
     IS("kms_visit_alias_fn", on_alias)
     IS("kms_visit_tag_fn", on_tag)
     IS("kms_visit_fault_fn", on_fault)
+    IS("kms_visit_change_fn", on_change)
     IS("kms_visit_root_slot_fn", on_root_slot)
     IS("kms_read_at_fn", read_at)
 #undef IS
