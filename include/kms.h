@@ -278,6 +278,11 @@ typedef struct kms_options_t kms_options_t;
 // forked child: KMS_FORKED.
 typedef struct kms_stream_t kms_stream_t;
 
+// A count of blobs by key and version. For one thread at a time. It belongs to the process that began it: in a forked child,
+// every call but kms_survey_free fails with KMS_FORKED. After kms_close, kms_survey_unreadable and kms_survey_free still
+// work; every other call fails with KMS_INVALID_ARGUMENT.
+typedef struct kms_survey_t kms_survey_t;
+
 // An open keystore. Thread-safe: share one between all threads. `const` on it means that it may be shared.
 typedef struct kms_t kms_t;
 
@@ -425,6 +430,26 @@ typedef struct kms_batch_record {
     // 0.
     int32_t reserved;
 } kms_batch_record;
+
+// One version of a key, and how many blobs of a survey are under it. Valid during the callback only.
+typedef struct kms_survey_count {
+    uint32_t struct_size;
+    // 1 if this version encrypts.
+    int32_t is_primary;
+    char key_id[KMS_ID_SIZE];
+    char version_id[KMS_ID_SIZE];
+    // 1 for the oldest; never reused.
+    uint64_t number;
+    // KMS_VERSION_...
+    int32_t state;
+    // 0.
+    int32_t reserved;
+    // Blobs; 0: none of the survey needs this version.
+    uint64_t count;
+} kms_survey_count;
+
+// Shown one version of a survey at a time; a return value other than 0 ends the list.
+typedef int32_t (*kms_visit_survey_count_fn)(void *user, const struct kms_survey_count *count);
 
 // Receives the number of bytes of the source whose output has been written, again and again, on the thread of the call.
 // Returns KMS_OK, or the status that the call is to fail with: it then leaves no output. KMS_FILE_IO stands for a number
@@ -1079,6 +1104,72 @@ kms_status kms_reencrypt_batch(const struct kms_t *kms,
                                struct kms_batch_record *records,
                                size_t record_size,
                                size_t count);
+
+// kms_begin_survey begins to count blobs by key and version, and stores the survey in `out`, or NULL on failure. It shows
+// which versions nothing needs any more. Free it with kms_survey_free.
+//
+//     kms_begin_survey(kms, &survey);
+//     while (next_row(&blob, &blob_len)) {
+//         kms_survey_add(survey, blob, blob_len);
+//     }
+//     kms_survey_counts(survey, print, NULL);
+//     kms_survey_free(survey);
+//
+// A survey reads headers, as kms_inspect does: nothing is decrypted or authenticated. It keeps nothing of the blobs. Its
+// memory grows with the number of different versions only.
+KMS_MUST_USE
+kms_status kms_begin_survey(const struct kms_t *kms,
+                            struct kms_survey_t **out);
+
+// kms_survey_add counts one blob, or an encrypted file by its first KMS_FILE_HEADER_SIZE bytes. It works in every state of the
+// key.
+//
+// KMS_MALFORMED_CIPHERTEXT, KMS_KEY_NOT_FOUND and KMS_KEY_VERSION_NOT_FOUND: the blob is counted as unreadable
+// (kms_survey_unreadable). After any other failure it is not counted.
+KMS_MUST_USE
+kms_status kms_survey_add(struct kms_survey_t *survey,
+                          const uint8_t *blob,
+                          size_t blob_len);
+
+// kms_survey_add_batch counts the `input` of `count` records, each as kms_survey_add does. `record_size` is
+// sizeof(kms_batch_record).
+//
+// `out_len` becomes 0; contexts and `out` are not used. Returns as kms_encrypt_batch does: KMS_BATCH_PARTIAL if the `status`
+// of any record is not KMS_OK.
+KMS_MUST_USE
+kms_status kms_survey_add_batch(struct kms_survey_t *survey,
+                                struct kms_batch_record *records,
+                                size_t record_size,
+                                size_t count);
+
+// kms_survey_counts shows every version of each key that occurred to `visit`, keys by id and versions newest first, until
+// `visit` returns another value than 0. Versions and their states are those of now.
+//
+// Nothing in the survey needs a version with a `count` of 0 that is not the primary. A key that did not occur is not shown.
+// More blobs may be added afterwards. Fails with KMS_KEY_NOT_FOUND if a key was destroyed since it was counted. No lock is held
+// while `visit` runs.
+//
+//     static int32_t print(void *user, const kms_survey_count *found) {
+//         (void)user;
+//         return printf("%s %" PRIu64 " %" PRIu64 "\n", found->key_id, found->number, found->count) < 0;
+//     }
+KMS_MUST_USE
+kms_status kms_survey_counts(struct kms_survey_t *survey,
+                             kms_visit_survey_count_fn visit,
+                             void *user);
+
+// kms_survey_unreadable stores how many blobs could not be counted by version: `malformed` are no blobs, `unknown_key` are
+// under a key that the keystore does not have, `unknown_version` under such a version of one of its keys. Each may be NULL.
+//
+// Find out what they are before a version is destroyed: they may belong to another keystore, or be damaged.
+KMS_MUST_USE
+kms_status kms_survey_unreadable(struct kms_survey_t *survey,
+                                 uint64_t *malformed,
+                                 uint64_t *unknown_key,
+                                 uint64_t *unknown_version);
+
+// kms_survey_free frees a survey. NULL is fine.
+void kms_survey_free(struct kms_survey_t *survey);
 
 // kms_generate_data_key makes a random key of `number_of_bytes` (1 to 1024) for the program to encrypt with itself, and
 // encrypts it under the primary version of `key`. Store `blob` beside your data; kms_decrypt returns the key.

@@ -16,7 +16,7 @@ const FIRST_SIZE: usize = 80;
 const _: () = assert!(size_of::<kms_batch_record>() == FIRST_SIZE);
 
 /// A caller's array of records, whose elements may be longer or no longer than ours.
-struct RecordArray {
+pub struct RecordArray {
     start: *mut u8,
     stride: usize,
     count: usize,
@@ -26,7 +26,7 @@ impl RecordArray {
     /// Checks the array, and marks every record as not reached.
     ///
     /// SAFETY: empty, or `count` records of `stride` bytes that only this call uses.
-    unsafe fn new(records: *mut kms_batch_record, stride: usize, count: usize) -> Result<Self> {
+    pub unsafe fn new(records: *mut kms_batch_record, stride: usize, count: usize) -> Result<Self> {
         let invalid = |text: &'static str| Err(Status::InvalidArgument.error(text));
         if stride < FIRST_SIZE || !stride.is_multiple_of(align_of::<kms_batch_record>()) {
             return invalid("record_size is not the size of a kms_batch_record");
@@ -78,7 +78,7 @@ impl RecordArray {
     /// Gives `body` each record and a place for its size; stores what became of it. Fails if any record did.
     ///
     /// SAFETY: as for `new`.
-    unsafe fn each(&self, mut body: impl FnMut(&kms_batch_record, &mut usize) -> Result<()>) -> Result<()> {
+    pub unsafe fn each(&self, mut body: impl FnMut(&kms_batch_record, &mut usize) -> Result<()>) -> Result<()> {
         let (mut failed, mut first) = (0, None);
         for at in 0..self.count {
             // SAFETY: the record is there; it is copied, so that nothing of the caller's is borrowed.
@@ -106,7 +106,7 @@ impl RecordArray {
     /// What fails the whole call is every record's status too.
     ///
     /// SAFETY: as for `new`.
-    unsafe fn all<R>(&self, done: Result<R>) -> Result<R> {
+    pub unsafe fn all<R>(&self, done: Result<R>) -> Result<R> {
         done.inspect_err(|error: &Error| {
             for at in 0..self.count {
                 // SAFETY: the record is there.

@@ -14,6 +14,7 @@ mod open;
 mod key;
 mod crypt;
 mod batch;
+mod survey;
 mod data_key;
 mod file;
 mod file_reader;

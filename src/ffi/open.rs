@@ -1,6 +1,8 @@
 //! Opening and closing a keystore.
 
 use std::ffi::c_char;
+use std::mem::ManuallyDrop;
+use std::sync::{Arc, Weak};
 
 use super::guard::{guard, quietly};
 use super::options::{copied, kms_options_t};
@@ -15,8 +17,26 @@ pub struct kms_t {
 }
 
 impl kms_t {
-    pub fn of(kms: Keystore) -> Self {
-        Self { kms }
+    /// The handle of a keystore that was opened; `kms_close` frees it. It is counted, so that a survey can find out that it
+    /// was closed.
+    pub fn into_raw(kms: Keystore) -> *mut Self {
+        Arc::into_raw(Arc::new(Self { kms })).cast_mut()
+    }
+
+    pub fn keystore(&self) -> &Keystore {
+        &self.kms
+    }
+}
+
+/// A reference to a handle that keeps nothing of it open.
+///
+/// SAFETY: as for `ptr::shared`.
+pub unsafe fn weak(kms: *const kms_t) -> Result<Weak<kms_t>> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        ptr::shared(kms, "kms")?;
+        // The handle's own count stays with the handle.
+        Ok(Arc::downgrade(&ManuallyDrop::new(Arc::from_raw(kms))))
     }
 }
 
@@ -52,7 +72,7 @@ pub unsafe extern "C" fn kms_open(
         let out = ptr::exclusive(out, "out")?;
         *out = std::ptr::null_mut();
         let kms = Keystore::open(ptr::path(location, "location")?, &copied(options)?)?;
-        *out = Box::into_raw(Box::new(kms_t::of(kms)));
+        *out = kms_t::into_raw(kms);
         Ok(())
     })
 }
@@ -65,7 +85,7 @@ pub unsafe extern "C" fn kms_close(kms: *mut kms_t) {
     quietly(|| {
         if !kms.is_null() {
             // SAFETY: from kms_open, and the caller uses it no more.
-            drop(unsafe { Box::from_raw(kms) });
+            drop(unsafe { Arc::from_raw(kms) });
         }
     });
 }

@@ -15,7 +15,7 @@ fn a_panic_inside_a_call_becomes_a_status_and_the_handle_goes_on() {
     let options = Options::new().root_key(&[7; 32]).rotation_thread(false).on_event(move |_| {
         assert!(!lit.swap(false, std::sync::atomic::Ordering::SeqCst), "a panic inside the library");
     });
-    let handle = Box::into_raw(Box::new(kms_t::of(Keystore::open("memory:", &options).unwrap())));
+    let handle = kms_t::into_raw(Keystore::open("memory:", &options).unwrap());
     let mut key = [0; KMS_ID_SIZE];
     unsafe {
         assert_eq!(kms_create_key(handle, std::ptr::null(), key.as_mut_ptr()), KMS_OK);

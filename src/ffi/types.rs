@@ -168,6 +168,25 @@ pub struct kms_key_version {
     pub last_decrypt_date_ms: i64,
 }
 
+/// One version of a key, and how many blobs of a survey are under it. Valid during the callback only.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct kms_survey_count {
+    pub struct_size: u32,
+    /// 1 if this version encrypts.
+    pub is_primary: i32,
+    pub key_id: [c_char; KMS_ID_SIZE],
+    pub version_id: [c_char; KMS_ID_SIZE],
+    /// 1 for the oldest; never reused.
+    pub number: u64,
+    /// KMS_VERSION_...
+    pub state: i32,
+    /// 0.
+    pub reserved: i32,
+    /// Blobs; 0: none of the survey needs this version.
+    pub count: u64,
+}
+
 /// What a ciphertext says about itself; start from KMS_BLOB_INFO_INIT.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
@@ -496,6 +515,10 @@ pub type kms_visit_tag_fn = Option<unsafe extern "C" fn(user: *mut c_void, tag: 
 
 /// Shown one version at a time; a return value other than 0 ends the list.
 pub type kms_visit_version_fn = Option<unsafe extern "C" fn(user: *mut c_void, version: *const kms_key_version) -> i32>;
+
+/// Shown one version of a survey at a time; a return value other than 0 ends the list.
+pub type kms_visit_survey_count_fn =
+    Option<unsafe extern "C" fn(user: *mut c_void, count: *const kms_survey_count) -> i32>;
 
 /// Shown one root slot at a time; a return value other than 0 ends the list.
 pub type kms_visit_root_slot_fn = Option<unsafe extern "C" fn(user: *mut c_void, slot: *const kms_root_slot) -> i32>;

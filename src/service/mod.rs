@@ -74,6 +74,8 @@ pub use open::Options;
 pub(crate) use open::passphrase_of;
 pub use rotation::TickReport;
 pub use stream::{DecryptReader, DecryptStream, EncryptStream, EncryptWriter};
+#[cfg(feature = "capi")]
+pub(crate) use survey::Tally;
 pub use survey::{Survey, SurveyCount, Unreadable};
 #[cfg(feature = "capi")]
 pub(crate) use target::{OpenTarget, SealTarget};

@@ -58,6 +58,12 @@ enum Sight {
 /// the blobs, so it may run over any number of them.
 pub struct Survey<'a> {
     keystore: &'a Keystore,
+    tally: Tally,
+}
+
+/// What a survey has counted, without its keystore.
+#[derive(Default)]
+pub(crate) struct Tally {
     sights: HashMap<(KeyId, VersionId), Sight>,
     counts: Vec<(KeyId, VersionId, u64)>,
     /// The place of the last count: neighbours tend to be under the same version.
@@ -68,7 +74,8 @@ pub struct Survey<'a> {
 
 impl fmt::Debug for Survey<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Survey").field("versions", &self.counts.len()).field("unreadable", &self.unreadable).finish()
+        let Tally { counts, unreadable, .. } = &self.tally;
+        f.debug_struct("Survey").field("versions", &counts.len()).field("unreadable", unreadable).finish()
     }
 }
 
@@ -90,14 +97,7 @@ impl Keystore {
     /// # Ok::<(), kms::Error>(())
     /// ```
     pub fn survey(&self) -> Survey<'_> {
-        Survey {
-            keystore: self,
-            sights: HashMap::new(),
-            counts: Vec::new(),
-            last: 0,
-            unknown: 0,
-            unreadable: Unreadable::default(),
-        }
+        Survey { keystore: self, tally: Tally::default() }
     }
 }
 
@@ -111,7 +111,41 @@ impl Survey<'_> {
     /// `MalformedCiphertext`, `KeyNotFound` and `KeyVersionNotFound` count the blob as [`Survey::unreadable`]. Any
     /// other error is one [of every call](Keystore#errors), and the blob is not counted.
     pub fn add(&mut self, blob: &[u8]) -> Result<(KeyId, VersionId)> {
-        let found = self.find(blob);
+        self.tally.add(self.keystore, blob)
+    }
+
+    /// What could not be counted by version.
+    pub fn unreadable(&self) -> Unreadable {
+        self.tally.unreadable
+    }
+
+    /// Number of blobs that were counted by version.
+    pub fn readable(&self) -> u64 {
+        self.tally.counts.iter().map(|(_, _, count)| count).sum()
+    }
+
+    /// Every version of each key that occurred, newest first, with its number of blobs.
+    ///
+    /// A version with a count of 0 that is not the primary is needed by nothing in the survey. A key that did not occur
+    /// is not listed.
+    ///
+    /// # Errors
+    /// `KeyNotFound` for a key that was destroyed meanwhile; and the [errors of every call](Keystore#errors).
+    pub fn counts(&self) -> Result<Vec<SurveyCount>> {
+        self.tally.counts(self.keystore)
+    }
+}
+
+impl Tally {
+    /// Fails where the handle cannot be used.
+    #[cfg(feature = "capi")]
+    pub(crate) fn begin(keystore: &Keystore) -> Result<Self> {
+        keystore.core().map(|_| Self::default())
+    }
+
+    /// Counts a blob: [`Survey::add`].
+    pub(crate) fn add(&mut self, keystore: &Keystore, blob: &[u8]) -> Result<(KeyId, VersionId)> {
+        let found = self.find(keystore, blob);
         match found {
             Ok(at) => {
                 let (key, version, count) = self.counts.get_mut(at).ok_or_else(memory::out_of_memory)?;
@@ -132,30 +166,20 @@ impl Survey<'_> {
     }
 
     /// What could not be counted by version.
-    pub fn unreadable(&self) -> Unreadable {
+    #[cfg(feature = "capi")]
+    pub(crate) fn unreadable(&self) -> Unreadable {
         self.unreadable
     }
 
-    /// Number of blobs that were counted by version.
-    pub fn readable(&self) -> u64 {
-        self.counts.iter().map(|(_, _, count)| count).sum()
-    }
-
-    /// Every version of each key that occurred, newest first, with its number of blobs.
-    ///
-    /// A version with a count of 0 that is not the primary is needed by nothing in the survey. A key that did not occur
-    /// is not listed.
-    ///
-    /// # Errors
-    /// `KeyNotFound` for a key that was destroyed meanwhile; and the [errors of every call](Keystore#errors).
-    pub fn counts(&self) -> Result<Vec<SurveyCount>> {
+    /// The counts of the versions that the keystore has now: [`Survey::counts`].
+    pub(crate) fn counts(&self, keystore: &Keystore) -> Result<Vec<SurveyCount>> {
         let mut keys: Vec<KeyId> = memory::list(self.counts.len())?;
         keys.extend(self.counts.iter().map(|(key, _, _)| *key));
         keys.sort_unstable();
         keys.dedup();
         let mut all = Vec::new();
         for key in keys {
-            for version in self.keystore.key_versions(key) {
+            for version in keystore.key_versions(key) {
                 let version = version?;
                 let count = match self.sights.get(&(key, version.id)) {
                     Some(Sight::Known(at)) => self.counts.get(*at).map_or(0, |(_, _, count)| *count),
@@ -169,7 +193,7 @@ impl Survey<'_> {
     }
 
     /// The place of the count for what protects a blob.
-    fn find(&mut self, bytes: &[u8]) -> Result<usize> {
+    fn find(&mut self, keystore: &Keystore, bytes: &[u8]) -> Result<usize> {
         let header = match file_header::has_magic(bytes) {
             true => {
                 let header = bytes.first_chunk().ok_or_else(file_header::not_a_file)?;
@@ -187,15 +211,15 @@ impl Survey<'_> {
             Some(Sight::Known(at)) => Ok(*at),
             // A blob is made after its version, so an unknown version stays unknown.
             Some(Sight::Unknown(status)) => Err(status.error("as for an earlier blob of the survey")),
-            None => self.first_sight(ids),
+            None => self.first_sight(keystore, ids),
         }
     }
 
     #[cold]
-    fn first_sight(&mut self, ids: (KeyId, VersionId)) -> Result<usize> {
+    fn first_sight(&mut self, keystore: &Keystore, ids: (KeyId, VersionId)) -> Result<usize> {
         self.sights.try_reserve(1).map_err(|_| memory::out_of_memory())?;
         self.counts.try_reserve(1).map_err(|_| memory::out_of_memory())?;
-        let found = self.keystore.check_version(&ids.0, &ids.1);
+        let found = keystore.check_version(&ids.0, &ids.1);
         let sight = match &found {
             Ok(_) => Sight::Known(self.counts.len()),
             Err(error) if matches!(error.status(), Status::KeyNotFound | Status::KeyVersionNotFound) => {

@@ -144,6 +144,12 @@ static int32_t on_change(void *user, const kms_logged_change *change) {
     return !behaves();
 }
 
+static int32_t on_survey_count(void *user, const kms_survey_count *count) {
+    (void)user;
+    (void)count;
+    return !behaves();
+}
+
 static int32_t on_fault(void *user, const char *key, kms_status status, const char *text) {
     (void)user;
     (void)key;
@@ -181,6 +187,7 @@ void (*visitor_of(const char *type))(void) {
     IS("kms_visit_tag_fn", on_tag)
     IS("kms_visit_fault_fn", on_fault)
     IS("kms_visit_change_fn", on_change)
+    IS("kms_visit_survey_count_fn", on_survey_count)
     IS("kms_visit_root_slot_fn", on_root_slot)
     IS("kms_read_at_fn", read_at)
 #undef IS

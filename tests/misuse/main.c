@@ -34,6 +34,7 @@ static void misuse(void) {
     }
     kms_options_free(here.options);
     kms_stream_free(here.stream);
+    kms_survey_free(here.survey);
     kms_file_close(here.file);
     kms_close(here.kms);
     free_regions();

@@ -76,6 +76,7 @@ typedef struct world {
     size_t sealed_len;
     kms_file_t *file;
     kms_stream_t *stream;
+    kms_survey_t *survey;
 } world;
 
 typedef struct function {
@@ -118,6 +119,7 @@ kms_options_t *make_other_root(world *);
 const char *fresh_path(world *);
 char *owned_string(world *);
 kms_stream_t *make_stream(world *);
+kms_survey_t *make_survey(world *);
 int frees(const function *);              /* whether it makes something that another function frees */
 void free_made(const function *, void *); /* frees it */
 void *put_records(world *decrypting);     /* NULL: records to encrypt */

@@ -82,6 +82,9 @@ static void try_short(const char *name, start how_it_starts, size_t limit, kms_s
         if (call == call_function && strcmp(((const function *)argument)->params[0].name, "stream") == 0) {
             given[0].pointer = make_stream(&here); /* the parent's is not for a child */
         }
+        if (call == call_function && strcmp(((const function *)argument)->params[0].name, "survey") == 0) {
+            given[0].pointer = make_survey(&here);
+        }
         if (how_it_starts != COLD) {
             (void)describe(here.kms, here.key.text);
             uint8_t out[128];

@@ -48,9 +48,20 @@ kms_stream_t *make_stream(world *w) {
     return w->stream;
 }
 
+/* A callback may have closed the process to new surveys: then the survey is the one before. */
+kms_survey_t *make_survey(world *w) {
+    kms_survey_t *survey = NULL;
+    if (kms_begin_survey(w->kms, &survey) == KMS_OK) {
+        kms_survey_free(w->survey);
+        w->survey = survey;
+    }
+    return w->survey;
+}
+
 int frees(const function *f) {
     static const char *const names[] = {"kms_open",           "kms_call",      "kms_encrypt_stream",
-                                        "kms_decrypt_stream", "kms_open_file", "kms_open_file_callback"};
+                                        "kms_decrypt_stream", "kms_open_file", "kms_open_file_callback",
+                                        "kms_begin_survey"};
     size_t i;
     for (i = 0; i < sizeof names / sizeof *names; i++) {
         if (strcmp(f->name, names[i]) == 0) {
@@ -67,6 +78,8 @@ void free_made(const function *f, void *made) {
         kms_string_free(made);
     } else if (strstr(f->name, "stream") != NULL) {
         kms_stream_free(made);
+    } else if (strcmp(f->name, "kms_begin_survey") == 0) {
+        kms_survey_free(made);
     } else {
         kms_file_close(made);
     }

@@ -36,6 +36,13 @@ ELSEWHERE = {
     "kms_file_size": "libkms.Keystore.open_file",
     "kms_file_read": "libkms.Keystore.open_file",
     "kms_file_close": "libkms.Keystore.open_file",
+    # A survey is an object of its own.
+    "kms_begin_survey": "libkms.Survey",
+    "kms_survey_add": "libkms.Survey.add",
+    "kms_survey_add_batch": "libkms.Survey.update",
+    "kms_survey_counts": "libkms.Survey.counts",
+    "kms_survey_unreadable": "libkms.Survey",
+    "kms_survey_free": "libkms.Survey",
     "kms_encrypt_stream": "libkms.Keystore.open_file(key)",
     "kms_decrypt_stream": "libkms.Keystore.decrypt_file",
     "kms_stream_update": "libkms.Keystore.open_file(key)",

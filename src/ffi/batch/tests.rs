@@ -9,7 +9,7 @@ use crate::sys::denied::deny;
 #[test]
 fn a_ciphertext_that_could_not_be_moved_in_its_own_place_is_still_there() {
     let kms = Keystore::open("memory:", &Options::new().root_key(&[7; 32]).rotation_thread(false)).unwrap();
-    let handle = Box::into_raw(Box::new(kms_t::of(kms)));
+    let handle = kms_t::into_raw(kms);
     let mut key = [0; KMS_ID_SIZE];
     unsafe { assert_eq!(kms_create_key(handle, std::ptr::null(), key.as_mut_ptr()), KMS_OK) };
     let id = key.map(|c| c as u8);

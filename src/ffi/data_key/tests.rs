@@ -10,7 +10,7 @@ fn two_outputs_of_a_data_key_never_destroy_each_other() {
     let id = std::ffi::CString::new(kms.create_key(&CreateKey::default()).unwrap().to_string()).unwrap();
     let external = kms.create_key(&CreateKey { origin: Some(Origin::External), ..CreateKey::default() }).unwrap();
     let public = kms.get_parameters_for_import(&external.to_string(), Wrapping::OaepSha256).unwrap().public_key;
-    let handle = Box::into_raw(Box::new(kms_t::of(kms)));
+    let handle = kms_t::into_raw(kms);
     let mut memory = [0u8; 1000];
     // The sealed key has 112 bytes, the wrapped one 256.
     for (blob_at, exported_at, expected) in

@@ -280,6 +280,8 @@ pub const NOT_ACTIONS: &[(&str, &str)] = &[
     ("kms_max_overhead", "is a constant of C"),
     ("kms_file_", "reads an open file, which is an object of C, or is a constant of it"),
     ("kms_stream_", "is about a stream, which is an object of C"),
+    ("kms_survey_", "is about a survey, which is an object of C"),
+    ("kms_begin_survey", "makes an object of C"),
     ("kms_encrypt_stream", "makes an object of C"),
     ("kms_decrypt_stream", "makes an object of C"),
     ("kms_is_encrypted_file", "is about bytes and no keystore"),
