@@ -10,6 +10,7 @@
 //! What differs from a version that was only created stands in its record. A version without a record is Enabled and was
 //! never seen in use.
 
+use super::deadline::DeadlineStatus;
 use super::deletion::Deletion;
 use super::id::VersionId;
 use super::time::{Now, Time};
@@ -214,6 +215,12 @@ impl VersionRecords {
     /// Whether `version`, which has material, may decrypt.
     pub fn check_use(&self, version: &Version) -> Result<()> {
         after(self.of(version.number).state, VersionOperation::Decrypt, false).map(drop)
+    }
+
+    /// Whether the clock finds something to store about a pending deletion.
+    pub fn has_news(&self, now: &Now) -> bool {
+        let mut pending = self.0.iter().filter_map(|record| record.deletion);
+        pending.any(|deletion| deletion.counts(now) || deletion.status(now) != DeadlineStatus::Wait)
     }
 
     /// When the clock must next look at one of the versions.

@@ -354,7 +354,7 @@ impl Core {
         let Some(last) = due.last().copied() else { return Ok(Batch::default()) };
         let mut rows: Vec<i64> = due.iter().map(|due| due.row).collect();
         if self.backup_wait.is_some() {
-            self.leave_held(&mut rows, now.wall)?;
+            self.leave_held(&mut rows, now)?;
         }
         // Rows that lie together in the file are written together.
         rows.sort_unstable();
@@ -362,25 +362,26 @@ impl Core {
         Ok(Batch { last: Some(last), looked_at: due.len(), ..batch })
     }
 
-    /// Takes out the rows of keys that wait for a backup, so that a pass over them needs no transaction.
-    fn leave_held(&self, rows: &mut Vec<i64>, now: Time) -> Result<()> {
+    /// Takes out the rows of keys that wait for a backup, so that a pass over them needs no transaction. A key with a version
+    /// whose deletion is pending stays: that waits for no backup.
+    fn leave_held(&self, rows: &mut Vec<i64>, now: &Now) -> Result<()> {
         let mut held = Vec::new();
         self.store.read(|view| {
             rows.retain(|row| match view.key_in_row(*row) {
                 Ok(Some(stored))
-                    if stored.key.schedule().status(now) == RotationStatus::Due
-                        && self.backup_status(&stored.key, now) == BackupStatus::Wait =>
+                    if stored.key.schedule().status(now.wall) == RotationStatus::Due
+                        && self.backup_status(&stored.key, now.wall) == BackupStatus::Wait =>
                 {
-                    held.push(stored.key.id);
-                    false
+                    held.extend(stored.key.primary.map(|primary| (stored.key.id, primary.id)));
+                    stored.records.has_news(now)
                 }
                 _ => true,
             });
             Ok(())
         })?;
-        for id in held {
-            if self.held.lock()?.insert(id) {
-                self.emit(&Event::new(EventKind::RotationWaitsForBackup, now).of_key(id));
+        for (id, primary) in held {
+            if self.held.lock()?.insert(id, primary) != Some(primary) {
+                self.emit(&Event::new(EventKind::RotationWaitsForBackup, now.wall).of_key(id));
             }
         }
         Ok(())

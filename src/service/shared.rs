@@ -1,6 +1,6 @@
 //! The state of an open keystore that calls and the rotation thread share, and how both read and change the store.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -52,8 +52,8 @@ pub(super) struct Core {
     pub(super) uses: Uses,
     /// Rows that an event reported as damaged.
     pub(super) damaged: Lock<HashSet<i64>>,
-    /// Keys whose due rotation waits for a backup, as an event reported.
-    pub(super) held: Lock<HashSet<KeyId>>,
+    /// Keys whose due rotation waits for a backup of this version, as an event reported.
+    pub(super) held: Lock<HashMap<KeyId, VersionId>>,
     /// Whether due rotations wait for backups.
     pub(super) backup_wait: Option<BackupWait>,
     /// What stood in the keystore's place at the last look, and how many other histories of it were found there.

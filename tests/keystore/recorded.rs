@@ -69,6 +69,35 @@ fn the_wait_for_a_backup_ends_with_an_event() {
 }
 
 #[test]
+fn the_deletion_of_a_version_waits_for_no_backup() {
+    let folder = tempfile::tempdir().unwrap();
+    let (kms, key, clock, _) = waiting(folder.path());
+    let old = kms.describe_key(key).unwrap().primary.unwrap().id.to_string();
+    kms.update_rotation_policy(key, Some(Interval::parse("6d").unwrap())).unwrap();
+    kms.rotate(key).unwrap();
+    kms.disable_key_version(key, &old).unwrap();
+    kms.schedule_key_version_deletion(key, &old, 7).unwrap();
+    clock.advance_seconds(7 * DAY);
+    assert_eq!(kms.tick().unwrap().rotated, 0, "it rotated without a backup");
+    clock.advance_seconds(3600);
+    let done = kms.tick().unwrap();
+    assert_eq!((done.rotated, done.versions_destroyed), (0, 1));
+}
+
+#[test]
+fn each_wait_has_an_event_also_where_another_process_rotated_between() {
+    let folder = tempfile::tempdir().unwrap();
+    let (kms, key, clock, told) = waiting(folder.path());
+    for waits in 1..3 {
+        clock.advance_seconds(DAY);
+        kms.tick().unwrap();
+        kms.tick().unwrap();
+        assert_eq!(*told.lock().unwrap(), vec![EventKind::RotationWaitsForBackup; waits]);
+        open(folder.path(), |options| options.clock(clock.clone())).rotate(key).unwrap();
+    }
+}
+
+#[test]
 fn a_change_of_the_policy_waits_too_and_a_rotation_by_hand_does_not() {
     let folder = tempfile::tempdir().unwrap();
     let (kms, key, clock, _) = waiting(folder.path());
