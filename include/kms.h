@@ -988,7 +988,9 @@ kms_status kms_get_key_description(const struct kms_t *kms,
                                    size_t *out_len);
 
 // kms_set_deletion_protection turns deletion protection on (1) or off (0): while it is on, kms_schedule_key_deletion
-// fails with KMS_DELETION_PROTECTED. `description` says why; NULL: nothing. Fails with KMS_REJECTED_PENDING_DELETION.
+// and kms_schedule_key_version_deletion fail with KMS_DELETION_PROTECTED. A version whose deletion is pending already is
+// destroyed all the same unless that is cancelled. `description` says why; NULL: nothing. Fails with
+// KMS_REJECTED_PENDING_DELETION.
 KMS_MUST_USE
 kms_status kms_set_deletion_protection(const struct kms_t *kms,
                                        const char *key_id,

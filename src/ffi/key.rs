@@ -245,7 +245,9 @@ pub unsafe extern "C" fn kms_get_key_description(
 }
 
 /// kms_set_deletion_protection turns deletion protection on (1) or off (0): while it is on, kms_schedule_key_deletion
-/// fails with KMS_DELETION_PROTECTED. `description` says why; NULL: nothing. Fails with KMS_REJECTED_PENDING_DELETION.
+/// and kms_schedule_key_version_deletion fail with KMS_DELETION_PROTECTED. A version whose deletion is pending already is
+/// destroyed all the same unless that is cancelled. `description` says why; NULL: nothing. Fails with
+/// KMS_REJECTED_PENDING_DELETION.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_set_deletion_protection(
