@@ -16,6 +16,7 @@
 #include <kms/root.hpp>
 #include <kms/rotation.hpp>
 #include <kms/stream.hpp>
+#include <kms/survey.hpp>
 #include <kms/tag.hpp>
 #include <kms/verify.hpp>
 #include <kms/version.hpp>
@@ -38,6 +39,7 @@ class keystore : public detail::key_calls<keystore>,
                  public detail::data_key_calls<keystore>,
                  public detail::file_calls<keystore>,
                  public detail::stream_calls<keystore>,
+                 public detail::survey_calls<keystore>,
                  public detail::rotation_calls<keystore>,
                  public detail::version_calls<keystore>,
                  public detail::alias_calls<keystore>,
