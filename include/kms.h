@@ -511,7 +511,7 @@ typedef struct kms_key_version {
     // When the version will be destroyed; only while its deletion is pending.
     int64_t delete_date_ms;
     // The start of the day on which the version was last used to encrypt, and to decrypt; 0: no use was recorded. Written
-    // by the rotation thread or kms_tick. A read-only handle records none, and a crash may lose those of its last second.
+    // by the rotation thread, kms_tick or kms_close. A read-only handle records none, and a crash may lose those of its last second.
     int64_t last_encrypt_date_ms;
     int64_t last_decrypt_date_ms;
 } kms_key_version;

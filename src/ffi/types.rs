@@ -163,7 +163,7 @@ pub struct kms_key_version {
     /// When the version will be destroyed; only while its deletion is pending.
     pub delete_date_ms: i64,
     /// The start of the day on which the version was last used to encrypt, and to decrypt; 0: no use was recorded. Written
-    /// by the rotation thread or kms_tick. A read-only handle records none, and a crash may lose those of its last second.
+    /// by the rotation thread, kms_tick or kms_close. A read-only handle records none, and a crash may lose those of its last second.
     pub last_encrypt_date_ms: i64,
     pub last_decrypt_date_ms: i64,
 }

@@ -116,6 +116,8 @@ impl Core {
         }
         let _shield = Shield::raise();
         self.start_ticker();
+        // No pass may come before the handle is closed, which stores the dates.
+        self.begin_day(self.clock.wall());
         match self.catch_up() {
             // The call is made again.
             Err(error) if waiting::refused() => {

@@ -32,7 +32,7 @@ pub struct KeyVersion {
     pub delete_date: Option<Time>,
     /// The start of the day, in UTC, on which the version was last used to encrypt; `None` if no use was recorded.
     ///
-    /// The rotation thread or [`Keystore::tick`] writes this date. A handle that is read-only records no use.
+    /// The rotation thread, [`Keystore::tick`] or the end of the handle writes this date. A handle that is read-only records no use.
     pub last_encrypt_date: Option<Time>,
     /// The start of the day, in UTC, on which the version was last used to decrypt; `None` if no use was recorded.
     pub last_decrypt_date: Option<Time>,

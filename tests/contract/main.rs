@@ -29,6 +29,7 @@ mod import_padding;
 mod imported;
 mod into;
 mod iterators;
+mod last_used;
 mod limits;
 mod listener;
 mod lists;
