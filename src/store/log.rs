@@ -18,7 +18,7 @@ use crate::domain::id::{ChangeId, KeyId, VersionId};
 use crate::domain::log::{Actor, ChangeAction, LoggedChange};
 use crate::domain::time::{Now, Time};
 use crate::error::{Error, Result, Status};
-use crate::sys::{clocks, memory, random};
+use crate::sys::{clocks, memory, random, waiting};
 
 /// A link of the chain: the MAC of an entry.
 pub type Link = [u8; 32];
@@ -415,7 +415,8 @@ impl Store {
         publish: impl FnOnce(Commit) -> bool,
         announced: impl FnOnce(u64),
     ) {
-        if self.is_read_only() {
+        // A call that must not wait is made again, and logged then.
+        if self.is_read_only() || waiting::allowed().is_err() {
             return;
         }
         let logged = match self.refusals.may_log(clocks::coarse_ms()) {

@@ -209,6 +209,19 @@ fn refusals_beyond_ten_a_second_are_counted_in_the_next_entry() {
 }
 
 #[test]
+fn a_refused_call_that_is_made_again_because_it_must_not_wait_counts_once() {
+    let (kms, _) = opened();
+    let key = kms.create_key(&CreateKey::default()).unwrap();
+    let call = || kms.schedule_key_deletion(key, 1);
+    for _ in 0..6 {
+        let (done, entries) = left(&kms, || kms::internal::without_waiting(call).unwrap_or_else(call));
+        assert_eq!(done.map_err(|error| error.status()), Err(Status::InvalidArgument));
+        let [entry] = &entries[..] else { panic!("{entries:?}") };
+        assert_eq!((entry.status, entry.refusals_omitted), (Status::InvalidArgument as i32, 0));
+    }
+}
+
+#[test]
 fn a_log_is_filtered_by_time_and_key() {
     let (kms, clock) = opened();
     let keys: Vec<KeyId> = (0..4)
