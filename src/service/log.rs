@@ -114,9 +114,12 @@ impl Keystore {
     pub fn cut_changes(&self, before: Time) -> Result<u64> {
         self.manage(ChangeAction::CutChanges, None, |core| {
             let mut total = 0;
+            // Its own entries say how many were removed, and stay.
+            let newest = core.store.read(|view| Ok(view.generation()))?;
             loop {
-                let done =
-                    core.change(ChangeAction::CutChanges, |change, _| Ok(Changed::none(change.cut_log(before, CUT)?)))?;
+                let done = core.change(ChangeAction::CutChanges, |change, _| {
+                    Ok(Changed::none(change.cut_log(before, newest, CUT)?))
+                })?;
                 total += done.value as u64;
                 if done.value < CUT {
                     return Ok(total);

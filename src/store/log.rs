@@ -310,14 +310,15 @@ impl Change<'_> {
         Ok(())
     }
 
-    /// Removes entries from the oldest on, up to the first that is not before `date`, and at most `most`. The chain goes on
-    /// from what was removed last, which must be authentic.
-    pub fn cut_log(&mut self, date: Time, most: usize) -> Result<usize> {
+    /// Removes entries from the oldest on, up to the first that is not before `date` or is after the generation `newest`, and
+    /// at most `most`. The chain goes on from what was removed last, which must be authentic.
+    pub fn cut_log(&mut self, date: Time, newest: i64, most: usize) -> Result<usize> {
         let Some(mut state) = self.view.log_state()? else { return Ok(0) };
         let rows = self.view.rows.backend.changes_from(i64::MIN, most)?;
         let mut walk = Walk { at: state.base, link: state.before };
         let mut cut = 0;
-        for row in rows.iter().take_while(|row| Time::from_millis(row.at_ms) < date) {
+        let goes = |row: &&ChangeRow| Time::from_millis(row.at_ms) < date && row.generation <= newest;
+        for row in rows.iter().take_while(goes) {
             if let Some(error) = walk.step(self.view.rows.sealing, row)? {
                 return Err(error);
             }
