@@ -550,9 +550,9 @@ macro_rules! sized {
 sized! {
     kms_create_key_options: 32,
     kms_key_metadata: 160,
-    kms_key_version: 64,
+    kms_key_version: 96,
     kms_blob_info: 92,
-    kms_health_info: 56,
+    kms_health_info: 64,
     kms_file_options: 32,
     kms_file_info: 120,
 }

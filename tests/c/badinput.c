@@ -334,7 +334,7 @@ static void a_struct_of_a_wrong_size_is_refused(void) {
         options.struct_size = i < 4 ? wrong[i] : (uint32_t)sizeof options - 1;
         metadata.struct_size = i < 4 ? wrong[i] : (uint32_t)sizeof metadata - 1;
         info.struct_size = i < 4 ? wrong[i] : (uint32_t)sizeof info - 1;
-        condition.struct_size = i < 4 ? wrong[i] : 48 - 1; /* the size of the first release */
+        condition.struct_size = i < 4 ? wrong[i] : (uint32_t)sizeof condition - 1;
         CHECK_STATUS(kms_create_key(kms, &options, made), KMS_INVALID_ARGUMENT);
         CHECK_STATUS(kms_describe_key(kms, id.text, &metadata), KMS_INVALID_ARGUMENT);
         CHECK_STATUS(kms_inspect(kms, blob.data, blob.len, &info), KMS_INVALID_ARGUMENT);

@@ -65,7 +65,7 @@ typedef struct world {
     kms_options_t *options;
     manual_clock clock;
     key_id key, disabled, external, imported;
-    char version_id[KMS_ID_SIZE];
+    char version_id[KMS_ID_SIZE], old_version_id[KMS_ID_SIZE]; /* the primary, and the version before it */
     char slot_id[KMS_ID_SIZE];
     small_blob blob, data_key;
     uint8_t public_key[512], token[2048], wrapped[256];

@@ -118,6 +118,7 @@ void make_world(world *w, const char *location) {
     w->external = new_external_key(w->kms);
     w->imported = new_external_key(w->kms);
     REQUIRE_OK(kms_import_raw_key_material(w->kms, w->imported.text, root_key, sizeof root_key, 0));
+    memcpy(w->old_version_id, describe(w->kms, w->key.text).primary_version_id, KMS_ID_SIZE);
     REQUIRE_OK(kms_rotate(w->kms, w->key.text, w->version_id));
     REQUIRE_OK(kms_create_alias(w->kms, w->key.text, "alias/one"));
     REQUIRE_OK(kms_update_key_description(w->kms, w->key.text, "a key to misuse"));
@@ -174,6 +175,12 @@ void prepare(world *w, const function *f) {
     }
     if (strcmp(f->name, "kms_enable_key") == 0) {
         REQUIRE_OK(kms_cancel_key_deletion(w->kms, w->disabled.text));
+    }
+    if (strstr(f->name, "_key_version_deletion") != NULL) {
+        REQUIRE_OK(kms_disable_key_version(w->kms, w->key.text, w->old_version_id));
+    }
+    if (strcmp(f->name, "kms_cancel_key_version_deletion") == 0) {
+        REQUIRE_OK(kms_schedule_key_version_deletion(w->kms, w->key.text, w->old_version_id, 7));
     }
     if (strcmp(f->name, "kms_import_key_material") == 0) {
         make_token(w);
