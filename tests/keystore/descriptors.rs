@@ -96,7 +96,7 @@ fn whole_after(closed: &str, fault: Option<&str>) -> bool {
         keys.is_ok() && key_ids(&kms).len() == 12
     });
     let backups = std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path());
-    let backups: Vec<PathBuf> = backups.filter(|p| p.to_str().unwrap().contains("backup")).collect();
+    let backups: Vec<PathBuf> = backups.filter(|p| p.to_str().unwrap().contains("/backup-")).collect();
     let restores = |backup: &PathBuf| {
         let options = Options::new().root_key_file(path.join("root.key")).rotation_thread(false);
         Keystore::open(backup.to_str().unwrap(), &options).is_ok_and(|kms| kms.verify(|_| true).is_ok())
