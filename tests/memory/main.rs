@@ -136,9 +136,10 @@ fn with_the_stack_not_swept_keys_are_left() {
     let folder = tempfile::tempdir().unwrap();
     let (user, mut known) = user::work(folder.path(), Root::Key, &[("KMS_FAULT_UNSWEPT", "1")]);
     known.add_own(&Memory::of(user.pid()));
-    let user = close(user);
+    // Before the handle is closed: closing stores the days of uses, and this work overwrites much of the stack.
     let left = Memory::of(user.pid()).find(&known.patterns());
-    assert!(!left.is_empty(), "nothing is left on the stack either, so the other tests prove nothing");
+    let on_stack = left.iter().any(|found| found.is_on_stack());
+    assert!(on_stack, "nothing is left on the stack either, so the other tests prove nothing:{}", told(&left));
 }
 
 #[cfg(kms_faults)]

@@ -139,10 +139,6 @@ fn work(arguments: &[String]) {
         std::thread::sleep(std::time::Duration::from_secs(60));
     });
     is_done.recv().unwrap();
-    // Stores the days of these uses, so that closing has nothing to store: its work would overwrite what uses leave on the
-    // stack.
-    kms.tick().unwrap();
-    use_all(&kms);
 
     println!("open");
     if heard().as_deref() == Some("abort") {

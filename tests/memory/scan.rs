@@ -27,6 +27,14 @@ pub struct Found {
     place: String,
 }
 
+impl Found {
+    /// Whether it lies on the stack of the process's first thread.
+    #[cfg(kms_faults)]
+    pub fn is_on_stack(&self) -> bool {
+        self.place.contains("[stack]")
+    }
+}
+
 impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} at {}", self.name, self.place)

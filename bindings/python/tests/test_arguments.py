@@ -2,6 +2,7 @@
 
 import gc
 import inspect
+import io
 import threading
 from datetime import datetime, timedelta, timezone
 
@@ -148,7 +149,7 @@ def test_a_keystore_that_is_closed_during_a_call_ends_with_it(place):
         assert again.decrypt(blob) == b"text"
 
 
-def test_a_key_stands_for_its_id(kms):
+def test_a_key_stands_for_its_id(kms, tmp_path):
     """Wherever a method takes an id."""
     key, external = kms.create_key(), kms.create_key(origin=libkms.Origin.EXTERNAL)
     blob = kms.encrypt(key, b"text")
@@ -160,6 +161,9 @@ def test_a_key_stands_for_its_id(kms):
         "encrypt_into": lambda: kms.encrypt_into(key, b"text", bytearray(100)),
         "encrypt_batch": lambda: kms.encrypt_batch(key, [b"text"]),
         "reencrypt": lambda: kms.reencrypt(blob, key),
+        "encrypt_file": lambda: kms.encrypt_file(key, io.BytesIO(b"text"), tmp_path / "sealed") == 4,
+        "reencrypt_file": lambda: kms.reencrypt_file(tmp_path / "sealed", key) is not None,
+        "open_file": lambda: kms.open_file(tmp_path / "written", "xb", key=key).close(),
         "reencrypt_batch": lambda: kms.reencrypt_batch([blob], key),
         "generate_data_key": lambda: kms.generate_data_key(key),
         "generate_data_key_without_plaintext": lambda: kms.generate_data_key_without_plaintext(key),
