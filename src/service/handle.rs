@@ -1,6 +1,7 @@
 //! The handle of an open keystore: what it is in each process that has it.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::open::Options;
@@ -47,8 +48,9 @@ pub(super) struct Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.core.stop_ticker();
-        // A short program ends before the first pass. A lock that another process holds is not waited for now.
-        let _ = self.core.record_uses(&|| false);
+        // A short program ends before the first pass. A lock that another process holds is not waited for now. The clock
+        // is the caller's, and its panic during another would end the program.
+        let _ = catch_unwind(AssertUnwindSafe(|| self.core.record_uses(&|| false)));
         if let Some(events) = &self.core.events {
             events.close();
         }

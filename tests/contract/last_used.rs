@@ -1,8 +1,11 @@
 //! The days on which versions were last used: written by a pass or at close, and never by a reader.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use kms::{ManualClock, Time};
+use kms::{CreateKey, Keystore, ManualClock, Options, Time};
 
 use super::support::*;
 
@@ -55,6 +58,27 @@ fn without_thread_and_passes_a_use_counts_for_its_day() {
     kms.decrypt(&blob, &[]).unwrap();
     drop(kms);
     assert_eq!(dates(&open(&path, &clock, |options| options), &id, &old), (day(0), day(9)));
+}
+
+/// Shows T0 until it is broken.
+struct Breaking(Arc<AtomicBool>);
+
+impl kms::Clock for Breaking {
+    fn wall(&self) -> Time {
+        assert!(!self.0.load(Ordering::Relaxed), "the clock is broken");
+        Time::from_millis(T0)
+    }
+}
+
+#[test]
+fn a_clock_that_panics_at_close_ends_nothing_else() {
+    let broken = Arc::new(AtomicBool::new(false));
+    let options = Options::new().root_key(&ROOT).clock(Breaking(broken.clone()));
+    let kms = Keystore::open("memory:", &options).unwrap();
+    let key = kms.create_key(&CreateKey::default()).unwrap();
+    kms.encrypt(key, b"x", &[]).unwrap();
+    broken.store(true, Ordering::Relaxed);
+    assert!(catch_unwind(AssertUnwindSafe(|| drop(kms))).is_ok());
 }
 
 #[test]
