@@ -299,35 +299,37 @@ impl Core {
         self.emit(&Event { key, ..Event::new(EventKind::RotationFailed, now).because(error) });
     }
 
-    /// One pass over everything due at `now`, in batches; `stop` is asked between them.
+    /// One pass over everything due at `now`, in batches; `stop` is asked between them. What needs a transaction each comes
+    /// last, so that no rotation waits for it.
     pub(super) fn run_due(&self, now: &Now, stop: &dyn Fn() -> bool) -> Result<TickReport> {
         let mut total = TickReport::default();
-        let mut after = None;
+        let (mut after, mut postponed) = (None, Vec::new());
         let mut size = SMALLEST_BATCH;
         self.note_contradictions(stop)?;
         loop {
             let batch = self.batch(now, after, size)?;
-            let Some(last) = batch.last else { return Ok(total) };
+            let Some(last) = batch.last else { break };
             total.add(&batch.done);
-            let mut postponed = batch.postponed;
-            while let Some(row) = postponed.pop() {
-                if stop() {
-                    return Ok(total);
-                }
-                crate::sys::sync::sleep(PAUSE);
-                let one = self.process_rows(&[row])?;
-                total.add(&one.done);
-                postponed.extend(one.postponed);
-            }
+            postponed.extend(batch.postponed);
             // Not in order: the index is damaged.
             let went_back = after.is_some_and(|after| last <= after);
             if stop() || batch.looked_at < size || went_back {
-                return Ok(total);
+                break;
             }
             after = Some(last);
             size = next_size(size, batch.took);
             crate::sys::sync::sleep(PAUSE);
         }
+        while let Some(row) = postponed.pop() {
+            if stop() {
+                break;
+            }
+            crate::sys::sync::sleep(PAUSE);
+            let one = self.process_rows(&[row])?;
+            total.add(&one.done);
+            postponed.extend(one.postponed);
+        }
+        Ok(total)
     }
 
     /// Dates that a clock set back contradicts: noted, or forgotten. Bounded, because a clock that never stands still

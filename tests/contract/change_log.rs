@@ -160,6 +160,23 @@ fn each_destroyed_version_is_named_also_beside_others_of_its_key() {
 }
 
 #[test]
+fn no_rotation_waits_for_a_destruction() {
+    let (kms, clock) = opened();
+    let gone = kms.create_key(&CreateKey::default()).unwrap();
+    kms.schedule_key_deletion(gone, 7).unwrap();
+    clock.advance_seconds(7 * DAY);
+    kms.tick().unwrap();
+    let hourly = CreateKey { rotate_every: Some(Interval::parse("2h").unwrap()), ..Default::default() };
+    kms.create_keys(&hourly, 100).unwrap();
+    clock.advance_seconds(7200);
+    let (report, entries) = left(&kms, || kms.tick().unwrap());
+    assert_eq!((report.rotated, report.destroyed), (100, 1));
+    let (last, rotations) = entries.split_last().unwrap();
+    assert_eq!(last.action, "DeleteKey");
+    assert!(rotations.len() > 1 && rotations.iter().all(|entry| entry.action == "RotateKeyAuto"), "{entries:?}");
+}
+
+#[test]
 fn erased_material_is_named() {
     let (kms, clock) = opened();
     let external = CreateKey { origin: Some(Origin::External), ..Default::default() };
