@@ -887,7 +887,8 @@ kms_status kms_open(const char *location,
                     const struct kms_options_t *options,
                     struct kms_t **out);
 
-// kms_close stops the rotation thread, wipes all key material and frees the handle. NULL is fine.
+// kms_close stops the rotation thread, stores the last-used dates that wait, wipes all key material and frees the handle.
+// NULL is fine. It waits for no lock of another process; a clock and an anchor that were set may still be called.
 //
 // No other call on the handle may be running, on any thread, and none may follow. Not from a callback.
 void kms_close(struct kms_t *kms);
