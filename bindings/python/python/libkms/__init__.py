@@ -1,7 +1,7 @@
-"""A key management service that lives inside a program: no server, no network, one file.
+"""An embedded key management service: no server, no network, one file.
 
-A program opens a keystore, creates customer master keys, encrypts under them, and never thinks about rotation again: a
-clock inside the library makes new key versions on schedule, and everything ever encrypted stays readable.
+A program opens a keystore, creates customer master keys and encrypts under them. The library rotates each key on its
+schedule: it creates a new version, which encrypts from then on. Old ciphertexts stay readable.
 
 >>> with libkms.open(folder / "keys.db", root_key_file=folder / "root.key", create=True) as kms:
 ...     key = kms.create_key(description="orders", rotate_every=timedelta(days=90))
@@ -10,8 +10,8 @@ clock inside the library makes new key versions on schedule, and everything ever
 ...     kms.decrypt(blob, context={"tenant": "42"})
 b'4111 1111'
 
-`libkms.aio` has the same for asyncio, `libkms.testing` a clock that tests move, `libkms.sqlalchemy` and `libkms.django`
-encrypted columns.
+`libkms.aio` has the same calls for asyncio, and `libkms.testing` has a manual clock for tests. `libkms.sqlalchemy` and
+`libkms.django` have encrypted columns.
 """
 
 try:
@@ -186,4 +186,4 @@ __all__ = [
 ]
 
 MAX_OVERHEAD = 112
-"""A ciphertext is at most this many bytes longer than its plaintext; 80 today."""
+"""The most bytes by which a ciphertext is longer than its plaintext, in any version of the library; 80 in this one."""

@@ -1,4 +1,4 @@
-"""What the encrypted columns of SQLAlchemy and Django share: values, keys and contexts on their way in and out."""
+"""Convert values, keys and contexts for the encrypted columns of both SQLAlchemy and Django."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,11 +8,11 @@ from ._types import Key, KeyName
 from .errors import AuthenticationFailed, Error, MalformedCiphertext
 
 LOOKUP = "add a column with an HMAC of the value, and compare or index that one"
-"""What to do instead of asking the database about a ciphertext."""
+"""The next step in the error of a query that cannot work on ciphertexts."""
 
 
 def key_name(key: KeyName) -> str:
-    """The name under which a key is used: an id, or "alias/NAME", which may name another key tomorrow."""
+    """Return the id of a `Key`, and an id or "alias/NAME" unchanged, because an alias can be moved to another key later."""
     if isinstance(key, Key):
         return key.id
     if not isinstance(key, str):
@@ -21,7 +21,7 @@ def key_name(key: KeyName) -> str:
 
 
 def context_of(context: str | Mapping[str, str] | None) -> dict[str, str] | None:
-    """The encryption context of a column; a name stands for {"column": name}."""
+    """Return the encryption context of a column; a name stands for {"column": name}."""
     if context is None:
         return None
     if isinstance(context, str):
@@ -30,7 +30,7 @@ def context_of(context: str | Mapping[str, str] | None) -> dict[str, str] | None
 
 
 def of_type(value: Any, accepted: type | tuple[type, ...], place: str) -> Any:
-    """Refuse a value that would be stored as something else than it is."""
+    """Return the value; raise TypeError if its type would change in the database."""
     if isinstance(value, accepted):
         return value
     names = accepted if isinstance(accepted, tuple) else (accepted,)
@@ -39,7 +39,7 @@ def of_type(value: Any, accepted: type | tuple[type, ...], place: str) -> Any:
 
 
 def ciphertext(value: Any, place: str) -> bytes:
-    """The bytes that the database returned. A database of dynamic types also stores text or numbers in the column."""
+    """Return a stored value as bytes; refuse other types, which a database with dynamic types may hold in the column."""
     if isinstance(value, bytes):
         return value
     if isinstance(value, (bytearray, memoryview)):
@@ -48,7 +48,7 @@ def ciphertext(value: Any, place: str) -> bytes:
 
 
 def decrypt(keystore: Keystore, value: Any, context: Mapping[str, str] | None, place: str) -> bytes:
-    """Decrypt a stored value; `place` is the table and column, for the error."""
+    """Decrypt a stored value; an error names `place`, the table and column."""
     blob = ciphertext(value, place)
     try:
         return keystore.decrypt(blob, context)

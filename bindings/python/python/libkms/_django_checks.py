@@ -1,4 +1,4 @@
-"""What Django must not do with an encrypted field: in a query FieldError, in a model a system check."""
+"""Refuse what Django must not do with an encrypted field: FieldError for a query, system checks for a model."""
 
 import functools
 from collections.abc import Iterable, Iterator
@@ -30,7 +30,7 @@ def refuse(field: "EncryptedField", what: str) -> FieldError:
 
 
 def carries(value: Any, field: "EncryptedField") -> bool:
-    """Whether a resolved expression yields a ciphertext of this field, or NULL."""
+    """Return whether a resolved expression yields a ciphertext of this field, or NULL."""
     match value:
         case Value():
             return bool(value.value is None or _output(value) == field)
@@ -67,7 +67,7 @@ def check_expression(value: Any, field: "EncryptedField") -> None:
 
 
 class OnlyNull(Exact):
-    """`field=None`, which Django turns into isnull."""
+    """Accept only the lookup `field=None`, which Django turns into isnull."""
 
     def __init__(self, lhs: Any, rhs: Any) -> None:
         if rhs is not None:
@@ -76,7 +76,7 @@ class OnlyNull(Exact):
 
 
 class EncryptedCol(Col):
-    """A reference to an encrypted column in a query, which is checked when the first of them is compiled."""
+    """A reference to an encrypted column; compiling the first one in a query checks the whole query."""
 
     def as_sql(self, compiler: Any, connection: Any) -> Any:
         if not getattr(compiler, "_libkms_checked", False):
@@ -91,8 +91,9 @@ def _check_query(query: Any) -> None:
 
 
 def install() -> None:
-    """Watch the queries that may use an encrypted column without compiling it themselves, but in a part with a compiler of
-    its own. Compilers of all databases are subclasses."""
+    """Install the checks for queries that use an encrypted column only in a part, which has another compiler.
+
+    The compilers of all databases are subclasses."""
     original = SQLCompiler.__init__
 
     @functools.wraps(original)
@@ -124,7 +125,7 @@ def _has_subquery(expression: Any) -> bool:
 
 
 def _columns(query: Any) -> list[list[Any]]:
-    """The columns of a query, or of each part of a combined one; none where it selects all fields of its model."""
+    """Return the columns of a query, or of each part of a combined one; none if it selects all fields of its model."""
     if not query.combinator:
         return [[*query.select, *query.annotation_select.values()]]
     found = []
@@ -139,7 +140,7 @@ def _columns(query: Any) -> list[list[Any]]:
 
 
 def _inside(expression: Any, plain: bool = False) -> Iterator["EncryptedField"]:
-    """Encrypted fields whose ciphertext the expression computes with; `plain`: whether it may be passed on as it is."""
+    """Yield the encrypted fields that the expression computes with; `plain`: whether it may return them unchanged."""
     if isinstance(expression, EncryptedCol):
         if not plain:
             yield _target(expression)
@@ -207,7 +208,7 @@ def _misuses(query: Any) -> Iterator[tuple[str, "EncryptedField"]]:
 
 
 def _assigned(query: Any) -> Iterator[tuple[Any, Any]]:
-    """The fields that an UPDATE or INSERT assigns expressions to."""
+    """Return the fields and expressions that an UPDATE or INSERT assigns."""
     pairs: Iterable[tuple[Any, Any]] = ()
     if isinstance(query, UpdateQuery):
         pairs = ((field, value) for field, _, value in getattr(query, "values"))
@@ -226,7 +227,7 @@ def _ordering(query: Any) -> Iterable[Any]:
 
 
 def _named(query: Any, item: Any) -> Iterator["EncryptedField"]:
-    """The encrypted fields behind what order_by and distinct take."""
+    """Yield the encrypted fields that an argument of order_by or distinct means."""
     if hasattr(item, "resolve_expression"):
         yield from _inside(item.resolve_expression(query.clone(), allow_joins=True, reuse=None))
         return
@@ -251,7 +252,7 @@ def _named(query: Any, item: Any) -> Iterator["EncryptedField"]:
 
 
 def _without_key(columns: Iterable[Any]) -> Iterator["EncryptedField"]:
-    """Encrypted columns of tables whose primary key isn't among the columns; with it, rows stay apart anyway."""
+    """Yield the encrypted columns whose table's primary key is not among the columns; with it, the rows stay apart."""
     columns = [column for column in columns if isinstance(column, Col)]
     keyed = {column.alias for column in columns if column.target.primary_key}
     for column in columns:
@@ -340,7 +341,7 @@ def _names(part: Index | UniqueConstraint) -> set[str]:
 
 
 def _compared(condition: Any) -> Iterator[str]:
-    """The fields that a condition asks for more than whether they are NULL."""
+    """Yield the fields that a condition compares in another way than with NULL."""
     for child in getattr(condition, "children", ()):
         if isinstance(child, tuple):
             name, *lookups = child[0].split("__")

@@ -1,4 +1,4 @@
-"""Encrypted files as Python sees them: file objects that encrypt, decrypt and seek, and files that appear complete or not at all."""
+"""File objects that encrypt, decrypt and seek, and target files that appear complete or not at all."""
 
 import io
 import os
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
 START = 8248
-"""What a stream takes first: the header, and the start of the body."""
+"""Bytes that a decrypting stream needs first: the header, and the start of the body."""
 PIECE = 1 << 20
 
 Progress: TypeAlias = Callable[[int], object] | None
@@ -34,7 +34,7 @@ def write_all(target: Any, data: bytes) -> None:
 
 
 def read_some(source: Any, length: int) -> bytes:
-    """At most `length` bytes; none at the end only."""
+    """Read at most `length` bytes; return none only at the end."""
     found = source.read(length)
     if found is None:
         raise BlockingIOError("the source does not block; pass one that does")
@@ -42,7 +42,7 @@ def read_some(source: Any, length: int) -> bytes:
 
 
 def read_full(source: Any, length: int) -> bytes:
-    """`length` bytes; fewer at the end only."""
+    """Read `length` bytes; return fewer only at the end."""
     parts, left = [], length
     while left > 0 and (part := read_some(source, left)):
         parts.append(part)
@@ -51,7 +51,7 @@ def read_full(source: Any, length: int) -> bytes:
 
 
 class NewFile:
-    """A file under a temporary name beside its target, which it gets when it is complete."""
+    """A new file that has a temporary name beside the target until `publish` renames it to the target."""
 
     def __init__(self, target: Any, replace: bool, mode: int) -> None:
         self._target, self._replace = os.fsdecode(target), replace
@@ -96,7 +96,7 @@ class NewFile:
 
 
 def seal_all(stream: _libkms._EncryptStream, source: Any, target: Any, progress: Progress) -> int:
-    """Encrypt what `source` has left; returns the length of the plaintext."""
+    """Encrypt the rest of `source`; return the length of the plaintext."""
     done = 0
     while piece := read_some(source, PIECE):
         write_all(target, stream.update(piece))
@@ -108,7 +108,7 @@ def seal_all(stream: _libkms._EncryptStream, source: Any, target: Any, progress:
 
 
 def open_all(start: Callable[[bytes], _libkms._DecryptStream], source: Any, target: Any, progress: Progress) -> int:
-    """Decrypt what `source` has left; returns the length of the plaintext."""
+    """Decrypt the rest of `source`; return the length of the plaintext."""
     stream, length, done = start(read_full(source, START)), 0, 0
     while piece := read_some(source, PIECE):
         plaintext = stream.update(piece)
@@ -123,7 +123,7 @@ def open_all(start: Callable[[bytes], _libkms._DecryptStream], source: Any, targ
 
 
 class ReadAt:
-    """Reads a seekable file object at places, for one thread after the other."""
+    """Read a seekable file object at any offset; a lock admits one thread at a time."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
@@ -137,7 +137,7 @@ class ReadAt:
 
 
 class Reader(io.RawIOBase):
-    """The plaintext of an encrypted file, at any place; each chunk of 16 KiB is authenticated before it is returned."""
+    """Read the plaintext of an encrypted file at any offset; authenticate each chunk of 16 KiB before returning it."""
 
     def __init__(self, reader: _libkms._FileReader) -> None:
         self._reader: _libkms._FileReader | None = reader
@@ -181,7 +181,7 @@ class Reader(io.RawIOBase):
 
 
 class Writer(io.BufferedIOBase):
-    """What is written to it is encrypted. Only `close`, or the end of `with` without an exception, completes the file."""
+    """Encrypt everything that is written. Only `close`, or the end of `with` without an exception, completes the file."""
 
     def __init__(self, stream: _libkms._EncryptStream, target: Any, new: NewFile | None) -> None:
         self._stream, self._target, self._new, self._at = stream, target, new, 0
@@ -213,7 +213,10 @@ class Writer(io.BufferedIOBase):
             self._target.flush()
 
     def close(self) -> None:
-        """Complete the file. Without it, or after an exception, there is none; a file object has one that is cut off."""
+        """Complete the file.
+
+        Without this call, or after an exception, a path has no new file, and a file object has one that is cut off.
+        """
         if self._over:
             return
         self._over = True
@@ -226,7 +229,7 @@ class Writer(io.BufferedIOBase):
             self._end()
 
     def discard(self) -> None:
-        """End without a file."""
+        """Close without completing the file."""
         if not self._over:
             self._over = True
             self._end()

@@ -1,4 +1,4 @@
-"""The class `Keystore` as users see it: the compiled one, with Python's types for times, records and lists."""
+"""The public class `Keystore`: the compiled class, with Python types for times, records and lists."""
 
 import atexit
 import io
@@ -43,15 +43,21 @@ _DAY = timedelta(days=1)
 
 
 class RootCallback(Protocol):
-    """Wraps and unwraps the root key (32 bytes) with a key that stays in an HSM, a TPM or a cloud KMS.
+    """Wrap and unwrap the store root key (32 bytes) with a key that stays in an HSM, a TPM or a cloud KMS.
 
-    Both must use authenticated symmetric encryption that binds `aad`, such as AES-256-GCM. Never use public-key encryption:
-    an attacker who can write the keystore's file could encrypt a root key of their own, and put a keystore in the place of
-    yours. `aad` is ASCII of at most 128 bytes that names purpose and keystore; `unwrap` raises unless it is the same.
+    The library makes the store root key together with the keystore, and derives from it the keys that seal the keystore.
+    A root slot holds a copy of it that one root key wrapped.
 
-    `wrap` is called when a root slot is made. `unwrap` then tries the result, once with another `aad`, for which it must
-    raise. Each open calls `unwrap` for each callback slot until one opens the keystore; a forked child calls neither. What
-    they raise is the cause of the `RootKeyUnavailable` that the call raises.
+    Both methods must use authenticated symmetric encryption that binds `aad`, such as AES-256-GCM. Never use public-key
+    encryption: with the public key, an attacker who can write the keystore's file could wrap a store root key that they
+    chose. The program would then open the attacker's keystore in place of its own.
+
+    `aad` is ASCII text of at most 128 bytes that names the purpose and the keystore. `unwrap` must raise unless `aad` is
+    the same as in `wrap`.
+
+    The library calls `wrap` when it makes a root slot. It then tests `unwrap` with the result: with another `aad`, it must
+    raise; with the same, it must succeed. Each open calls `unwrap` for one callback slot after the other, until one opens
+    the keystore. A forked child calls neither method. An exception of either becomes the cause of `RootKeyUnavailable`.
     """
 
     def wrap(self, root: bytes, aad: bytes, /) -> "ReadableBuffer": ...
@@ -60,12 +66,17 @@ class RootCallback(Protocol):
 
 
 class AnchorCallback(Protocol):
-    """Keeps the anchor's record of 104 bytes, which holds no secret, outside of the library: a TPM, a remote service.
+    """Keep the record of an anchor outside of the library, for example in a TPM or a remote service.
 
-    `get` returns the record that was put last, None if there is none yet: at each open and before each change. `put` keeps
-    one for good, after each change and before the call returns. What they raise is the cause of the `AnchorUnavailable`
-    that the call raises. Calls of several threads and processes may overtake each other, which leaves the anchor behind by
-    what they were changing.
+    An anchor records the newest generation of a keystore, so that the library refuses an older copy of the whole file. The
+    record has 104 bytes and holds no secret.
+
+    The library calls `get` at each open and before each change; return the record of the last `put`, or None if there is
+    none. It calls `put` after each change, before the changing call returns; store the record durably. An exception of
+    either becomes the cause of `AnchorUnavailable`.
+
+    Calls of several threads and processes may run out of order, so that an older record replaces a newer one. The anchor is
+    then behind by the changes of these calls.
     """
 
     def get(self) -> "ReadableBuffer | None": ...
@@ -74,14 +85,15 @@ class AnchorCallback(Protocol):
 
 
 class Keystore(_libkms.Keystore):
-    """An open keystore; `open` makes it, `close` or the end of `with` ends it.
+    """An open keystore, called a handle. `libkms.open` returns it; `close` or the end of `with` closes it.
 
-    Share one between all threads. A forked child may use it, and close it; a "memory:" one raises `Forked` there.
-    It can't be pickled: open it where it is needed.
+    All threads may share one handle. A forked child may use and close its parent's handle, but a "memory:" keystore raises
+    `Forked` there. A handle cannot be pickled: open the keystore in each process that needs it.
 
-    Calls raise subclasses of `libkms.Error`; each method names those that belong to it. Any call can also raise
-    `KeystoreIO`, `KeystoreBusy`, `KeystoreCorrupt`, `KeystoreReplaced`, and one that changes something
-    `KeystoreReadOnly`. A call that fails has changed nothing, but after `KeystoreIO` look before you repeat it.
+    Calls raise subclasses of `libkms.Error`, and each method names its own. Any call can also raise `KeystoreIO`,
+    `KeystoreBusy`, `KeystoreCorrupt` or `KeystoreReplaced`; a call that changes something, also `KeystoreReadOnly` and,
+    with an anchor, `AnchorUnavailable` and `KeystoreRolledBack`. A call that fails has changed nothing, with two
+    exceptions: after `KeystoreIO` or `AnchorUnavailable`, read the keystore before you repeat the call.
     """
 
     __slots__ = ("__weakref__", "_location")
@@ -106,11 +118,13 @@ class Keystore(_libkms.Keystore):
     def create_key(
         self, *, description: str = "", rotate_every: timedelta | None = None, origin: Origin = Origin.KMS
     ) -> Key:
-        """Create a customer master key; when this returns it is on disk.
+        """Create a customer master key; it is on disk when this returns.
 
-        `rotate_every` turns automatic rotation on: whole seconds, 1 second to 3650 days. The key is Enabled and has its
-        first version; with `Origin.EXTERNAL` it waits for its import. Raises `InvalidArgument`, `LimitExceeded` (8192
-        characters of description), `UnsupportedOperation` for an EXTERNAL key with rotation.
+        `rotate_every` turns automatic rotation on: whole seconds, from 1 second to 3650 days. The key is Enabled and has its
+        first version. A key with `Origin.EXTERNAL` is PendingImport instead, until its material is imported.
+
+        Raises `InvalidArgument`, `LimitExceeded` for a description above 8192 characters, and `UnsupportedOperation` for an
+        EXTERNAL key with rotation.
 
         >>> kms.create_key(description="orders", rotate_every=timedelta(days=90)).rotate_every
         datetime.timedelta(days=90)
@@ -126,9 +140,9 @@ class Keystore(_libkms.Keystore):
         rotate_every: timedelta | None = None,
         origin: Origin = Origin.KMS,
     ) -> list[Key]:
-        """Create 1 to 1000 customer master keys alike: all of them, or none. It costs little more than to make one.
+        """Create 1 to 1000 customer master keys with the same properties: all of them, or none.
 
-        Otherwise as `create_key`.
+        This takes little longer than creating one key. Arguments and exceptions are those of `create_key`.
 
         >>> len({made.id for made in kms.create_keys(3, rotate_every=timedelta(days=90))})
         3
@@ -138,9 +152,9 @@ class Keystore(_libkms.Keystore):
         return [Key._of(fields) for fields in made]
 
     def describe_key(self, key: KeyName) -> Key:
-        """What a key is; `key` is a key id, "alias/NAME" or a `Key`. Works in every state.
+        """Return the metadata of a key; `key` is a key id, "alias/NAME" or a `Key`.
 
-        Raises `KeyNotFound`, `AliasNotFound`.
+        This works in every key state. Raises `KeyNotFound`, `AliasNotFound`.
 
         >>> kms.describe_key(key.id).version_count
         1
@@ -148,10 +162,10 @@ class Keystore(_libkms.Keystore):
         return Key._of(self._describe_key(key))
 
     def list_keys(self) -> Iterator[Key]:
-        """All keys in the order of their ids, read page by page.
+        """Iterate over all keys in the order of their ids, read page by page.
 
-        Keys made or destroyed meanwhile may or may not be seen. A damaged key is passed over, and `KeystoreCorrupt` is
-        raised at the end.
+        The iteration may include or omit a key that is created or destroyed meanwhile. It skips damaged keys, and raises
+        `KeystoreCorrupt` at its end.
 
         >>> [found.id for found in kms.list_keys()] == [key.id]
         True
@@ -170,11 +184,15 @@ class Keystore(_libkms.Keystore):
             raise damaged
 
     def schedule_key_deletion(self, key_id: KeyName, waiting_period: timedelta = timedelta(days=30)) -> None:
-        """Start a waiting period of 7 to 366 whole days, after which the key and all encrypted under it are lost.
+        """Schedule the destruction of a key after a waiting period of 7 to 366 whole days.
 
-        Until then `cancel_key_deletion` takes it back. A clock can be wrong, so the waiting period is also counted by the
-        clock of the machine's boot, and the date confirmed twice, an hour apart: a wrong clock only delays it. Raises
-        `DeletionProtected`, `StateModifiedFailed` if its deletion is pending already, `InvalidArgument`.
+        Destruction is final: the key and everything encrypted under it are lost. Until then, `cancel_key_deletion` cancels it.
+
+        The wall clock can be wrong, so the library also counts the waiting period by the time since the machine's boot. It
+        destroys the key only after two confirmations of the date, at least an hour apart. A wrong clock can delay the
+        destruction, and bring it forward by at most a day.
+
+        Raises `DeletionProtected`, `StateModifiedFailed` if its deletion is pending already, `InvalidArgument`.
 
         >>> kms.schedule_key_deletion(key.id, timedelta(days=7))
         >>> kms.describe_key(key.id).state
@@ -185,7 +203,7 @@ class Keystore(_libkms.Keystore):
         self._schedule_key_deletion(key_id, waiting_period // _DAY)
 
     def set_deletion_protection(self, key_id: KeyName, enable: bool, reason: str = "") -> None:
-        """Turn deletion protection on, with a reason, or off: while it is on, the key's deletion can't be scheduled.
+        """Turn deletion protection on, with a reason, or off. While it is on, `schedule_key_deletion` refuses the key.
 
         Raises `RejectedPendingDeletion`, `LimitExceeded`.
 
@@ -197,9 +215,10 @@ class Keystore(_libkms.Keystore):
         self._set_deletion_protection(key_id, reason if enable else None)
 
     def create_service_key(self, name: str) -> Key:
-        """The key of a named part of the program, made on first use; its alias is "alias/acs/NAME".
+        """Return the service-managed key of a named part of the program; create it on first use.
 
-        It encrypts like any other, but has one version for life and can't be deleted. Raises `InvalidArgument`.
+        Its alias is "alias/acs/NAME". It encrypts like any other key, but never rotates and cannot be deleted. Raises
+        `InvalidArgument`.
 
         >>> kms.create_service_key("sessions").service_managed
         True
@@ -207,10 +226,11 @@ class Keystore(_libkms.Keystore):
         return Key._of(self._create_service_key(name))
 
     def update_rotation_policy(self, key_id: KeyName, rotate_every: timedelta | None) -> None:
-        """Turn automatic rotation on, every 1 second to 3650 days in whole seconds, or off (None).
+        """Turn automatic rotation on, with an interval of 1 second to 3650 days in whole seconds, or off (None).
 
-        The interval counts from the creation of the newest version; if that makes the key overdue, it rotates before this
-        returns. Raises `RejectedDisabled` and the other `Rejected...`, `UnsupportedOperation` for imported material.
+        The interval counts from the creation of the newest version. If that makes the key overdue, the key rotates before
+        this returns. Raises `RejectedDisabled`, `RejectedPendingDeletion` and `RejectedPendingImport`; raises
+        `UnsupportedOperation` for imported material.
 
         >>> kms.update_rotation_policy(key.id, timedelta(days=30))
         >>> kms.describe_key(key.id).rotation
@@ -220,7 +240,7 @@ class Keystore(_libkms.Keystore):
         self._update_rotation_policy(key_id, seconds)
 
     def tick(self) -> TickReport:
-        """Perform all due work now: for programs without the rotation thread.
+        """Run one pass: do everything that is due, such as rotations. Programs without the rotation thread call this.
 
         >>> kms.tick()
         TickReport(rotated=0, destroyed=0, damaged=0, versions_destroyed=0)
@@ -228,9 +248,10 @@ class Keystore(_libkms.Keystore):
         return TickReport(*self._tick())
 
     def list_key_versions(self, key: KeyName) -> Iterator[KeyVersion]:
-        """All versions of a key (a key id, "alias/NAME" or a `Key`), newest first, read page by page. Works in every state.
+        """Iterate over all versions of a key, newest first, read page by page.
 
-        Raises `KeyNotFound`, `AliasNotFound`, `KeystoreCorrupt` where a version is missing.
+        `key` is a key id, "alias/NAME" or a `Key`. This works in every key state. Raises `KeyNotFound`, `AliasNotFound`,
+        and `KeystoreCorrupt` if a version is missing.
 
         >>> [version.number for version in kms.list_key_versions(key.id)]
         [1]
@@ -244,7 +265,7 @@ class Keystore(_libkms.Keystore):
             before = page[-1][1]
 
     def describe_key_version(self, key: KeyName, version_id: str) -> KeyVersion:
-        """What is known of one version of a key (a key id, "alias/NAME" or a `Key`).
+        """Return the metadata of one version; `key` is a key id, "alias/NAME" or a `Key`.
 
         Raises `KeyNotFound`, `KeyVersionNotFound`.
 
@@ -256,11 +277,12 @@ class Keystore(_libkms.Keystore):
     def schedule_key_version_deletion(
         self, key_id: KeyName, version_id: str, waiting_period: timedelta = timedelta(days=30)
     ) -> None:
-        """Start a waiting period of 7 to 366 whole days, after which a Disabled version is destroyed.
+        """Schedule the destruction of a Disabled version after a waiting period of 7 to 366 whole days.
 
-        Until then `cancel_key_version_deletion` cancels. The period is counted as in `schedule_key_deletion`. After it,
-        decrypting what the version encrypted raises `KeyVersionDestroyed`: move it with `reencrypt` first. Raises
-        `StateModifiedFailed` unless the version is Disabled, `DeletionProtected`, `KeyVersionDestroyed`,
+        Until then, `cancel_key_version_deletion` cancels it. The waiting period is counted as in `schedule_key_deletion`.
+        Afterwards, a ciphertext of this version raises `KeyVersionDestroyed`: re-encrypt it with `reencrypt` first.
+
+        Raises `StateModifiedFailed` unless the version is Disabled, `DeletionProtected`, `KeyVersionDestroyed`,
         `UnsupportedOperation` for imported material, `InvalidArgument`.
 
         >>> old = kms.describe_key(key.id).primary_version_id
@@ -282,14 +304,16 @@ class Keystore(_libkms.Keystore):
         end: datetime | None = None,
         after: int | None = None,
     ) -> Iterator[LoggedChange]:
-        """The entries of the change log, oldest first, read page by page.
+        """Iterate over the entries of the change log, oldest first, read page by page.
 
-        Each change of the keystore has one entry. Management calls that were refused have one each, up to 10 a second for each
-        handle. Encryption and decryption are not logged. Only entries of `key_id` (the key need not exist any more), of the
-        time `start` or later, before the time `end` (both aware), after the generation `after`: to continue, pass that of the
-        last entry seen.
+        Each change of the keystore has one entry. A management call that was refused has one too, up to 10 a second for
+        each handle. Encryption and decryption are not logged.
 
-        The log is checked as it is read. Raises `KeystoreCorrupt` if an entry was altered, moved or removed.
+        The arguments select entries. `key_id` selects those of one key, which may be destroyed by now. `start` selects
+        entries of this time or later, and `end` those before this time; both are aware. `after` selects entries after a
+        generation: to continue an iteration, pass the generation of the last entry seen.
+
+        The call checks the log as it reads it. Raises `KeystoreCorrupt` if an entry was altered, moved or removed.
 
         >>> kms.disable_key(key.id)
         >>> [change.action for change in kms.changes(key.id)]
@@ -305,10 +329,12 @@ class Keystore(_libkms.Keystore):
             after = page[-1]["generation"]
 
     def cut_changes(self, before: datetime) -> int:
-        """Remove the entries of the change log that are older than `before` (aware), and return how many there were.
+        """Remove the entries of the change log that are older than `before` (aware); return their number.
 
-        The rest of the log continues from a checkpoint, and the cut has an entry. Entries are removed from the oldest on, up to
-        the first that is not older. Raises `KeystoreCorrupt` for a log that was altered, which is not cut.
+        The cut begins with the oldest entry and ends before the first that is not older. A checkpoint keeps the generation
+        and MAC of the last entry that was removed, and the log has an entry for the cut. A long log is cut in several
+        transactions, so a failed call may have removed some entries. Raises `KeystoreCorrupt` if the log was altered, and
+        then does not cut it.
 
         >>> kms.cut_changes(datetime(2020, 1, 1, tzinfo=timezone.utc))
         0
@@ -316,9 +342,9 @@ class Keystore(_libkms.Keystore):
         return self._cut_changes(to_millis(before))
 
     def inspect(self, blob: "ReadableBuffer") -> BlobInfo:
-        """Which key and version a ciphertext is under, and whether that version is still the primary.
+        """Return the key and version of a ciphertext, and whether that version is still the primary.
 
-        Nothing is decrypted or authenticated. Raises `MalformedCiphertext`, `KeyNotFound`, `KeyVersionNotFound`.
+        This decrypts and authenticates nothing. Raises `MalformedCiphertext`, `KeyNotFound`, `KeyVersionNotFound`.
 
         >>> kms.inspect(kms.encrypt(key.id, b"4111 1111")).is_primary
         True
@@ -339,10 +365,12 @@ class Keystore(_libkms.Keystore):
     ) -> int:
         """Encrypt a file of any size under the primary version of a key; return the length of the plaintext.
 
-        `source` and `target` are paths or binary file objects. A path as the target gets a complete file or none; unless
-        `replace`, it must not exist (`FileExists`). Between two paths, `threads` work (0: one per CPU, at most 4).
-        `progress` is called with the number of bytes done; what it raises ends the call. Decryption needs the same context,
-        in which the name "kms:file" is reserved. Raises what `encrypt` does, and `FileIO`.
+        `source` and `target` are paths or binary file objects. If the target is a path, the complete file appears there, or
+        nothing. Without `replace`, an existing target raises `FileExists`.
+
+        `threads` applies between two paths only; 0 is one thread per CPU, at most 4. The call passes the number of bytes
+        done to `progress`, whose exception ends the call. Decryption needs the same context, in which the name "kms:file" is
+        reserved. Raises what `encrypt` does, and `FileIO`.
 
         >>> kms.encrypt_file(key.id, folder / "plain", folder / "sealed.kms")
         13
@@ -365,9 +393,9 @@ class Keystore(_libkms.Keystore):
     ) -> int:
         """Decrypt a file that `encrypt_file` or `open_file` wrote; return the length of the plaintext.
 
-        The arguments are those of `encrypt_file`. A file object as the target gets only authenticated bytes, but whether
-        they are all is known only when this returns: after an exception, discard them. Raises what `decrypt` does, of which
-        `MalformedCiphertext` stands also for a file that was cut off, `FileIO` and `FileExists`.
+        The arguments are those of `encrypt_file`. If the target is a file object, it receives only authenticated bytes. They
+        are complete only when this returns: after an exception, discard them. Raises what `decrypt` does, `FileIO` and
+        `FileExists`. `MalformedCiphertext` also means a file that was cut off.
 
         >>> size = kms.encrypt_file(key.id, folder / "plain", folder / "sealed.kms")
         >>> kms.decrypt_file(folder / "sealed.kms", folder / "again")
@@ -396,9 +424,9 @@ class Keystore(_libkms.Keystore):
         return done
 
     def inspect_file(self, path: str | os.PathLike[str]) -> FileInfo:
-        """Which key and version protect an encrypted file, and the length of its plaintext.
+        """Return the key and version of an encrypted file, and the length of its plaintext.
 
-        Nothing is decrypted or authenticated. Raises what `inspect` does, and `FileIO`.
+        This decrypts and authenticates nothing. Raises what `inspect` does, and `FileIO`.
 
         >>> size = kms.encrypt_file(key.id, folder / "plain", folder / "shown.kms")
         >>> kms.inspect_file(folder / "shown.kms").plaintext_len
@@ -408,7 +436,9 @@ class Keystore(_libkms.Keystore):
 
     @staticmethod
     def is_encrypted_file(start: "ReadableBuffer") -> bool:
-        """Whether the first 8192 bytes of a file are those of an encrypted file; fewer may not be enough.
+        """Return whether a file that begins with `start` is encrypted; pass its first 8192 bytes.
+
+        With fewer bytes, the call may miss a file that was re-encrypted.
 
         >>> kms.is_encrypted_file(b"%PDF-1.7")
         False
@@ -425,10 +455,14 @@ class Keystore(_libkms.Keystore):
     ) -> BinaryIO:
         """Open an encrypted file, a path or a binary file object, as a file object of its plaintext.
 
-        "rb" reads at any place (`seek`); a file object must be seekable then. "xb" and "wb" write under `key`: "xb" makes a
-        new file (`FileExists`), "wb" replaces one. Only `close`, or the end of `with` without an exception, completes the
-        file: otherwise the path keeps what it had, and a file object has a file that is cut off, which no call decrypts.
-        A file object stays open. Each 16 KiB are authenticated before they are returned; opening authenticates the length.
+        The mode "rb" reads at any offset (`seek`), for which a file object must be seekable. "xb" and "wb" encrypt under
+        `key`: "xb" creates a file (or raises `FileExists`), and "wb" replaces one.
+
+        Only `close`, or the end of `with` without an exception, completes a written file. Otherwise a path keeps what it
+        had, and a file object holds a file that is cut off, whose decryption raises. Closing does not close the file object
+        that you passed.
+
+        Opening for reading authenticates the length. Each read authenticates the chunks of 16 KiB that it returns.
 
         >>> with kms.open_file(folder / "notes.kms", "xb", key=key.id) as file:
         ...     count = file.write(b"one line\\nanother\\n")
@@ -450,9 +484,10 @@ class Keystore(_libkms.Keystore):
     def generate_data_key(
         self, key: KeyName, number_of_bytes: int = 32, context: Mapping[str, str] | None = None
     ) -> DataKey:
-        """A random key of 1 to 1024 bytes for the program to encrypt with itself, and its ciphertext under `key`.
+        """Generate a data key: 1 to 1024 random bytes for envelope encryption, and their ciphertext under `key`.
 
-        Store `blob` beside your data; `decrypt` returns the key. Raises what `encrypt` does, `InvalidArgument`.
+        Encrypt your data with `plaintext`, and store `blob` beside the data. To read the data, pass `blob` to `decrypt`, which
+        returns the data key. Raises what `encrypt` does, `InvalidArgument`.
 
         >>> data_key = kms.generate_data_key(key.id)
         >>> kms.decrypt(data_key.blob) == data_key.plaintext
@@ -468,10 +503,11 @@ class Keystore(_libkms.Keystore):
         number_of_bytes: int = 32,
         context: Mapping[str, str] | None = None,
     ) -> ExportedDataKey:
-        """A data key that only the holder of an RSA-2048 private key can read.
+        """Generate a data key; return its ciphertext, and the key wrapped with an RSA-2048 public key.
 
-        `public_key` is a SubjectPublicKeyInfo in DER. At most 245, 214 or 190 bytes fit, by `wrapping`, else
-        `LimitExceeded`. Raises what `encrypt` does.
+        The plaintext is not returned. `public_key` is a SubjectPublicKeyInfo in DER. By `wrapping`, a data key has at most 245
+        (PKCS1_V1_5), 214 (OAEP_SHA_1) or 190 (OAEP_SHA_256) bytes; a longer one raises `LimitExceeded`. Raises what
+        `encrypt` does.
 
         >>> public_key = kms.get_parameters_for_import(external.id, Wrapping.OAEP_SHA_256).public_key
         >>> len(kms.generate_and_export_data_key(key.id, public_key, Wrapping.OAEP_SHA_256).exported)
@@ -487,9 +523,9 @@ class Keystore(_libkms.Keystore):
         wrapping: Wrapping,
         context: Mapping[str, str] | None = None,
     ) -> bytes:
-        """Decrypt a data key and wrap it with an RSA-2048 public key, without showing it; 256 bytes out.
+        """Decrypt a data key and return it wrapped with an RSA-2048 public key, 256 bytes.
 
-        Raises what `decrypt` does, `LimitExceeded`.
+        The plaintext is not returned. Raises what `decrypt` does, `LimitExceeded`.
 
         >>> public_key = kms.get_parameters_for_import(external.id, Wrapping.OAEP_SHA_256).public_key
         >>> blob = kms.generate_data_key_without_plaintext(key.id)
@@ -499,7 +535,7 @@ class Keystore(_libkms.Keystore):
         return self._export_data_key(blob, public_key, Wrapping(wrapping), context)
 
     def list_aliases(self, key_id: KeyName | None = None) -> Iterator[Alias]:
-        """The aliases of one key, or of all, in the order of their names, read page by page.
+        """Iterate over the aliases of one key, or of all keys, in the order of their names, read page by page.
 
         Raises `KeyNotFound`, `UnsupportedAlias`.
 
@@ -517,10 +553,10 @@ class Keystore(_libkms.Keystore):
             after = page[-1][0]
 
     def tag_resource(self, key_id: KeyName, tags: Mapping[str, str]) -> None:
-        """Set tags of a key; a name that it has already gets the new value. At most 10 tags, else `LimitExceeded`.
+        """Set tags of a key; a new value replaces the old value of the same name.
 
-        A name has 1 to 128, a value at most 256 characters of a-z A-Z 0-9 / _ - . + = @ : (else `InvalidArgument`).
-        Raises `RejectedPendingDeletion`.
+        A key has at most 10 tags; more raise `LimitExceeded`. A name has 1 to 128 characters, and a value at most 256. Other
+        characters than a-z A-Z 0-9 / _ - . + = @ : raise `InvalidArgument`. Raises `RejectedPendingDeletion`.
 
         >>> kms.tag_resource(key.id, {"team": "payments"})
         >>> kms.list_resource_tags(key.id)
@@ -529,7 +565,7 @@ class Keystore(_libkms.Keystore):
         self._tag_resource(key_id, list(tags.items()))
 
     def untag_resource(self, key_id: KeyName, names: Iterable[str]) -> None:
-        """Remove tags of a key by name; a name that it doesn't have is passed over.
+        """Remove tags of a key by name; ignore names that it does not have.
 
         Raises `RejectedPendingDeletion`.
 
@@ -540,7 +576,7 @@ class Keystore(_libkms.Keystore):
         self._untag_resource(key_id, list(names))
 
     def list_resource_tags(self, key_id: KeyName) -> dict[str, str]:
-        """A key's tags, in the order of their names. Works in every state. Raises `KeyNotFound`.
+        """Return a key's tags in the order of their names. This works in every key state. Raises `KeyNotFound`.
 
         >>> kms.list_resource_tags(key.id)
         {}
@@ -548,7 +584,9 @@ class Keystore(_libkms.Keystore):
         return dict(self._list_resource_tags(key_id))
 
     def get_parameters_for_import(self, key_id: KeyName, wrapping: Wrapping) -> ImportParameters:
-        """A fresh public key and token for importing material into an EXTERNAL key, good for 24 hours.
+        """Return a public key and a token for an import into an EXTERNAL key; both are valid for 24 hours.
+
+        Wrap the 32 bytes of key material with the public key, and pass the result and the token to `import_key_material`.
 
         Raises `UnsupportedOrigin`, `KeyNotFound`.
 
@@ -561,10 +599,12 @@ class Keystore(_libkms.Keystore):
     def import_key_material(
         self, key_id: KeyName, wrapped: "ReadableBuffer", token: "ReadableBuffer", expires: datetime | None = None
     ) -> None:
-        """Import 32 bytes of material, wrapped as `get_parameters_for_import` was asked to.
+        """Import 32 bytes of key material, wrapped with the public key of `get_parameters_for_import`.
 
-        `expires`, an aware datetime, is when it is refused, and then erased; None: never. Only the identical material is
-        ever accepted again. Raises `InvalidKeyMaterial`, `InvalidImportToken`, `ExpiredImportToken`, `UnsupportedOrigin`,
+        From the time `expires` (aware) on, the library refuses the material, and then erases it; None is never. After its
+        first import, a key accepts only the identical material.
+
+        Raises `InvalidKeyMaterial`, `InvalidImportToken`, `ExpiredImportToken`, `UnsupportedOrigin`, and
         `StateModifiedFailed` while the key's deletion is pending.
 
         >>> kms.import_key_material(external.id, b"...", b"...")
@@ -576,7 +616,7 @@ class Keystore(_libkms.Keystore):
     def import_raw_key_material(
         self, key_id: KeyName, material: "ReadableBuffer", expires: datetime | None = None
     ) -> None:
-        """Import 32 bytes of material that this program has in the clear; otherwise as `import_key_material`.
+        """Import 32 bytes of key material that this program has in plaintext; otherwise as `import_key_material`.
 
         >>> kms.import_raw_key_material(external.id, bytes(range(32)), expires=now + timedelta(days=365))
         """
@@ -593,9 +633,9 @@ class Keystore(_libkms.Keystore):
     def verify(self) -> list[Fault]:
         """Check every row of the keystore and return its faults; an empty list if all is well.
 
-        Each row must be authentic, the newest copy and found by each index, none may be missing or added, and all key
-        material can be unsealed. It may run beside everything else: it reads for a few milliseconds at a time. What another
-        process makes meanwhile may be left out.
+        The check finds rows that are altered, replaced by an older copy, missing, added or absent from an index. It also
+        finds key material that the library cannot open. It may run beside all other calls, because it reads for a few
+        milliseconds at a time. It may omit what another process creates meanwhile.
 
         >>> kms.verify()
         []
@@ -611,13 +651,14 @@ class Keystore(_libkms.Keystore):
         root_callback: RootCallback | None = None,
         create: bool = False,
     ) -> None:
-        """Make one root, passed as for `open`, the only one that opens the keystore: all root slots are replaced.
+        """Replace all root slots by one, so that only this root key opens the keystore. Pass it as for `open`.
 
-        Open handles keep working. `create` makes a root key file that isn't there. The new root is tried before anything
-        is changed. Nothing is sealed again, so it takes no longer for many keys; copies of the file made before are still
-        opened by the old roots. Raises `RootSlotExists` for a root that opens the keystore already (a callback may be the
-        same, to wrap the root key again), `RootKeyUnavailable`, `MissingParameter` without a root, `InvalidArgument` with
-        two.
+        Open handles keep working. `create` makes a missing root key file. The call tests the new root key before it changes
+        anything. It seals no key again, so it takes the same time for any number of keys. The old root keys still open older
+        copies of the file.
+
+        Raises `RootSlotExists` for a root key that opens the keystore already, `RootKeyUnavailable`, `MissingParameter`
+        without a root key, `InvalidArgument` with two. A callback may be the same as before, to wrap the store root key again.
 
         >>> with libkms.open(folder / "keys.db", root_key=bytes(range(32)), create=True) as kms:
         ...     kms.change_root(root_passphrase="correct horse battery staple")
@@ -639,11 +680,13 @@ class Keystore(_libkms.Keystore):
         create: bool = False,
         label: str | None = None,
     ) -> str:
-        """Let another root, passed as for `open`, open the keystore too; returns the id of its slot.
+        """Add a root slot, so that another root key also opens the keystore; return the id of the slot.
 
-        A keystore has at most 8 root slots, of any kind. `label` is a name for the list, at most 255 bytes, stored in the
-        clear. As for `change_root`, the root is tried first and nothing is sealed again. Raises `RootSlotExists` for a root
-        that opens the keystore already, `LimitExceeded` for a ninth.
+        Pass the root key as for `open`. A keystore has at most 8 root slots, of any kind. `label` is a name for the slot in
+        `list_root_slots`, of at most 255 bytes, stored in plaintext. As in `change_root`, the call tests the root key first,
+        and seals no key again.
+
+        Raises `RootSlotExists` for a root key that opens the keystore already, `LimitExceeded` for a ninth slot.
 
         >>> with libkms.open(folder / "keys.db", root_key=bytes(range(32)), create=True) as kms:
         ...     slot_id = kms.add_root_slot(root_passphrase="correct horse battery staple", label="recovery")
@@ -656,7 +699,7 @@ class Keystore(_libkms.Keystore):
         return self._add_root_slot(label, root_key, root_key_file, root_passphrase, root_callback, create)
 
     def list_root_slots(self) -> list[RootSlot]:
-        """The roots that open the keystore, in the order in which they were added.
+        """Return the root slots, in the order in which they were added.
 
         >>> [(slot.label, slot.opened_this_handle) for slot in kms.list_root_slots()]
         [(None, True)]
@@ -664,13 +707,13 @@ class Keystore(_libkms.Keystore):
         return [RootSlot._of(fields) for fields in self._list_root_slots()]
 
     def call(self, action: str, request: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Carry out an operation by the name of its action, with JSON as dicts.
+        """Carry out an operation by the name of its action; request and response are JSON objects as dicts.
 
-        The names are those of Alibaba Cloud KMS (API 2016-01-20), whose semantics libkms keeps; `ListActions` returns them
-        all, with their parameters. A rotation is `CreateKeyVersion`.
+        Names and semantics are those of Alibaba Cloud KMS (API 2016-01-20), called the service here. `ListActions` returns
+        all actions with their parameters. A rotation is `CreateKeyVersion`.
 
-        Plaintext is Base64 text, both ways. Raises the operation's exceptions, with the service's error body in
-        `response`; `UnknownAction`, `InvalidArgument` for a parameter that the action doesn't know.
+        Plaintext is Base64 text in requests and responses. Raises the exceptions of the operation, whose `response` is the
+        service's error body. Raises `UnknownAction`, and `InvalidArgument` for an unknown parameter.
 
         >>> kms.call("DescribeKey", {"KeyId": key.id})["KeyMetadata"]["KeyState"]
         'Enabled'
@@ -688,7 +731,7 @@ _open_keystores: "weakref.WeakSet[Keystore]" = weakref.WeakSet()
 
 @atexit.register
 def _close_all() -> None:
-    """Rotation threads and calls of daemon threads must have ended when the interpreter takes its objects down."""
+    """End rotation threads and the calls of daemon threads before the interpreter destroys its objects."""
     global _ending
     _ending = True
     for keystore in list(_open_keystores):
@@ -724,28 +767,39 @@ def open(
     on_event: Callable[[Event], object] | None = None,
     actor: str | None = None,
 ) -> Keystore:
-    """Open the keystore at `location`: a path, "sqlite:PATH", or "memory:" for one that lives as long as its handle.
+    """Open the keystore at `location` and return its handle.
 
-    Exactly one root key: 32 bytes (`root_key`), a file of 32 bytes that only its owner (this user or root) and its group
-    can read, a passphrase (Argon2id:
-    a fraction of a second), or a `RootCallback`. `create` makes a keystore that isn't there, and its root key file.
-    `anchor_file`, on another volume, or an `AnchorCallback` holds the newest generation, so that an older copy of the whole
-    keystore is refused with `KeystoreRolledBack`; for a keystore that is there already, and to accept a restored backup,
-    make the file empty.
-    `require_backup` lets a due rotation wait until a recorded backup has the newest version of the key: `True` for up to 7
-    days, a timedelta for up to that (at most 30 days, in whole seconds); then the key rotates all the same, with the event
-    `ROTATED_WITHOUT_BACKUP`. Set it in each process. `rotate` never waits.
-    `rotation_thread` is on unless a clock is set; without it, call `tick`. `busy_timeout` (up to an hour) is how long a
-    call waits for other processes. `cache_keys` keys, and as many versions, are kept in memory.
+    `location` is a path, "sqlite:PATH", or "memory:" for a keystore in memory that exists until its handle is closed.
+    `create` creates a missing keystore, together with its root key file.
 
-    `clock` returns the time as an aware datetime, for tests (see `libkms.testing`). It is asked often and from any thread;
-    an exception that it raises ends the call, which has then changed nothing. `on_event` receives rotations, destroyed keys, and
-    clocks and disks that misbehave; what it raises goes to `sys.unraisablehook`. With the rotation thread, a separate
-    thread delivers the events in order; up to 1024 wait, and `close` waits for them up to 5 s. Without it, the thread of the
-    call that made an event delivers it, before that call returns. Both may use the keystore, but not close it.
+    Pass exactly one root key:
 
-    `actor` is a label that the change log has with each change of this handle: a user, a job. At most 255 bytes of printable
-    text, stored in the clear.
+    - `root_key`: 32 bytes;
+    - `root_key_file`: a file of 32 bytes that belongs to this user or root, and that only its owner and group can read;
+    - `root_passphrase`: a passphrase, with which opening takes a fraction of a second (Argon2id);
+    - `root_callback`: a `RootCallback`.
+
+    An anchor is a record outside of the keystore of its newest generation. With it, the library refuses an older copy of
+    the whole keystore with `KeystoreRolledBack`. Pass `anchor_file`, a path on another volume, or `anchor_callback`. To add
+    an anchor to an existing keystore, create an empty file. To accept a restored backup, empty the file.
+
+    `require_backup` lets a due rotation wait until a recorded backup has the newest version of the key. It waits for at
+    most 7 days (`True`) or the timedelta that you pass, of at most 30 days in whole seconds. Then the key rotates without a
+    backup, with the event `ROTATED_WITHOUT_BACKUP`. Set `require_backup` in each process. `rotate` never waits.
+
+    `rotation_thread` is on unless `clock` is set; without the thread, call `tick`. `busy_timeout`, at most an hour, limits
+    how long a call waits for other processes. `cache_keys` is the number of keys, and of versions, that stay in memory.
+
+    `clock` is for tests (see `libkms.testing`): a function that returns the time as an aware datetime. The library calls it
+    often, and from any thread. If `clock` raises, the exception ends the call, which has then changed nothing.
+
+    `on_event` receives events: rotations, destroyed keys, and failures of clocks and disks. Its exceptions are passed to
+    `sys.unraisablehook`. With the rotation thread, a separate thread delivers the events in order. At most 1024 events wait
+    for delivery, and `close` waits for them for at most 5 s. Without the rotation thread, the call that made an event delivers
+    it before it returns. `on_event` may use the keystore, but must not close it.
+
+    `actor` is a label for the change log, which has it in the entry of each change of this handle: a user or a job. It has at
+    most 255 bytes of printable text, stored in plaintext.
 
     Raises `KeystoreNotFound`, `WrongRootKey`, `RootKeyUnavailable`, `NotAKeystore`, `KeystoreTooNew`, `MissingParameter`
     without a root key, `InvalidArgument` with two, `AnchorUnavailable`.

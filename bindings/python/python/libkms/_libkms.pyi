@@ -1,4 +1,4 @@
-"""The compiled half of the package; see `libkms`."""
+"""The compiled part of the package `libkms`."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence

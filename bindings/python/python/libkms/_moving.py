@@ -1,7 +1,7 @@
-"""Re-encryption of rows under the newest version of their key: what SQLAlchemy and Django share.
+"""Re-encrypt rows under the primary version of their key, for SQLAlchemy and Django.
 
-The caller brings pages of rows, and a function that replaces a value if it is still the old one. So the program may write
-the table meanwhile without losing anything, and an interrupted move can be started again.
+The caller passes pages of rows, and a function that replaces a value only if it is still the old one. So the program may
+write the table meanwhile and loses nothing, and a move that was interrupted can be started again.
 """
 
 import threading
@@ -24,7 +24,7 @@ from .errors import (
 )
 
 Row: TypeAlias = tuple[Any, Any]
-"""A primary key, and what the database has: a ciphertext, or something that was written without encrypting."""
+"""A primary key and the stored value: a ciphertext, or a value that was written without encryption."""
 
 Context: TypeAlias = Mapping[str, str] | None
 
@@ -38,30 +38,30 @@ _OF_THE_ROW = (
     RejectedPendingDeletion,
     RejectedPendingImport,
 )
-"""What is wrong with one row; any other error is the keystore's and ends the move."""
+"""Errors that concern a single row; any other error concerns the keystore and ends the move."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a move has come."""
+    """The progress of `move_rows`, in rows."""
 
     seen: int
     """Rows that were read; each was authenticated."""
     moved: int
     """Rows whose ciphertext was replaced."""
     failed: int
-    """Rows that can't be decrypted; they are left as they are."""
+    """Rows that cannot be decrypted; they stay unchanged."""
     total: int
     """Rows with a value when the move began."""
     other_key: int = 0
-    """Of the rows that needed a move, those under another key than the column's: an alias was updated since."""
+    """Rows that were under another key than the column's, because the alias was moved to another key."""
 
 
 ProgressCallback: TypeAlias = Callable[[Progress], object]
 
 
 class Stopped(Exception):
-    """The move was asked to stop; what it has done stays done."""
+    """The move stopped on request; the rows that it re-encrypted stay re-encrypted."""
 
 
 def move(
@@ -75,11 +75,13 @@ def move(
     progress: ProgressCallback | None,
     stop: threading.Event | None,
 ) -> Progress:
-    """`contexts` are the column's and a former one. `replace` takes (primary key, old, new) of one page and returns how
-    many rows still had the old value.
+    """Re-encrypt the rows of all pages, and return the progress.
 
-    Each row is re-encrypted, whether it needs a move or not, because only that shows that it can be decrypted; the
-    plaintext stays in the library.
+    `contexts` are the context of the column and a former one. `replace` takes the tuples (primary key, old, new) of one page,
+    and returns how many rows still had the old value.
+
+    Each row is re-encrypted, even if it is already under the primary version, because this alone proves that it can be
+    decrypted. The plaintext stays in the library.
     """
     context, former = contexts
     # Raises now what would otherwise be counted as the failure of every row.
@@ -124,7 +126,7 @@ def move(
 
 
 class Background(threading.Thread):
-    """A move that runs in a thread of its own. `result` waits for its end, and raises what ended it."""
+    """A thread that runs a move. `result` waits until it ends, and raises the exception that ended it."""
 
     def __init__(self, run: Callable[[threading.Event], Progress]) -> None:
         super().__init__(name="libkms-move", daemon=True)
@@ -140,11 +142,11 @@ class Background(threading.Thread):
             self._error = error
 
     def stop(self) -> None:
-        """Ask the thread to end after the current page; `result` then raises `Stopped`."""
+        """Request a stop after the current page; `result` then raises `Stopped`."""
         self._stop_move.set()
 
     def result(self, timeout: float | None = None) -> Progress:
-        """Wait for the end, at most `timeout` seconds."""
+        """Wait at most `timeout` seconds for the end; return the final progress."""
         self.join(timeout)
         if self._error is not None:
             raise self._error

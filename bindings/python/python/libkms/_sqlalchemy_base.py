@@ -1,4 +1,4 @@
-"""The type of an encrypted column of SQLAlchemy, for values of any type."""
+"""The SQLAlchemy base type of encrypted columns, for values of any type."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
@@ -16,15 +16,15 @@ from .errors import Error
 
 T = TypeVar("T")
 KeystoreSource: TypeAlias = Keystore | Callable[[], Keystore]
-"""A keystore, or a function that returns it when a value is first encrypted."""
+"""A keystore, or a function that returns one, called whenever the column needs it."""
 
 
 class EncryptedColumnError(InvalidRequestError, TypeError, DontWrapMixin):
-    """A statement or a table uses an encrypted column in a way that can't work on ciphertexts."""
+    """A statement or a table uses an encrypted column in a way that cannot work on ciphertexts."""
 
 
 def unwrapped(error: Error) -> Error:
-    """The same error, in a class that SQLAlchemy doesn't wrap: its StatementError would show the plain values."""
+    """Return the error in a class that SQLAlchemy does not wrap, because its StatementError would show the plaintext."""
     kind = type(error)
     if kind not in _unwrapped:
         _unwrapped[kind] = type(kind.__name__, (kind, DontWrapMixin), {"__module__": kind.__module__})
@@ -46,8 +46,9 @@ class Encrypted(TypeDecorator[T], Generic[T]):
         *,
         context: str | Mapping[str, str] | None = None,
     ) -> None:
-        """`key` is a key id, "alias/NAME" or a `Key`; `context` binds the ciphertexts to their column, and a name stands
-        for {"column": name}."""
+        """Create a column type that encrypts under `key`, a key id, "alias/NAME" or a `Key`.
+
+        `context` is the encryption context, which binds the ciphertexts to the column; a name stands for {"column": name}."""
         super().__init__()
         self.keystore = keystore
         self.key = key_name(key)
@@ -57,13 +58,13 @@ class Encrypted(TypeDecorator[T], Generic[T]):
         self._place = "an encrypted value"
 
     def placed(self, place: str) -> "Encrypted[T]":
-        """The type of one column, which its errors name."""
+        """Return a copy of this type for one column, which its errors name."""
         copy = self.copy()
         copy._place = place
         return copy
 
     def is_same(self, other: TypeEngine[Any]) -> bool:
-        """Whether a ciphertext of the other type can be decrypted as one of this."""
+        """Return whether this type can decrypt the ciphertexts of the other type."""
         return type(self) is type(other) and (self.keystore, self.key, self.context) == (
             other.keystore,
             other.key,
@@ -123,7 +124,7 @@ class Encrypted(TypeDecorator[T], Generic[T]):
 
 
 def _is_value(other: Any) -> bool:
-    """SQLAlchemy itself compares columns with each other, to find one in a list."""
+    """Return whether this is a value; SQLAlchemy itself compares columns with each other to find one in a list."""
     if other is None:
         return False
     element = other.__clause_element__() if hasattr(other, "__clause_element__") else other
@@ -131,7 +132,7 @@ def _is_value(other: Any) -> bool:
 
 
 class Ciphertext(TypeDecorator[Any]):
-    """A ciphertext as the database has it, for the functions that move rows."""
+    """The type of a stored ciphertext without decryption, for `move_rows`."""
 
     impl = LargeBinary
     cache_ok = True

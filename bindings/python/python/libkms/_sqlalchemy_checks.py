@@ -1,8 +1,8 @@
-"""What SQLAlchemy must not do with an encrypted column, refused when a statement is compiled.
+"""Refuse, when a statement is compiled, what SQLAlchemy must not do with an encrypted column.
 
-A value reaches the database encrypted only as a parameter of the column's type. Any other expression would store what it
-computes as it is, so each expression is refused that isn't known to yield a ciphertext of this very column. A parameter
-counts by the type that the compiled statement has for it, whatever the expression says.
+SQLAlchemy encrypts a value only if it is a parameter of the column's type. The database would store the result of any other
+expression without encryption. So the checks refuse an expression unless it is known to yield a ciphertext of this column. The
+type of a parameter is the one in the compiled statement, even if the expression declares another.
 """
 
 import functools
@@ -39,7 +39,7 @@ from ._columns import LOOKUP
 from ._sqlalchemy_base import Ciphertext, Encrypted, EncryptedColumnError
 
 Types = dict[Any, list[TypeEngine[Any]]]
-"""The types that each parameter has in a compiled statement, also under the parameters that it was cloned from."""
+"""The types of each parameter in a compiled statement; the parameters that it was cloned from are keys too."""
 
 _SORTS: tuple[Any, ...] = (operators.desc_op, operators.asc_op, operators.nulls_first_op, operators.nulls_last_op)
 
@@ -53,7 +53,7 @@ _NAME = re.compile(
     r"""(?:.*\.)? ["`[]? (\w+) ["`\]]? (?:\s+collate\s+\S+)? (?:\s+(?:asc|desc))? (?:\s+nulls\s+(?:first|last))?""",
     re.IGNORECASE | re.VERBOSE,
 )
-"""A column in the text of an ORDER BY."""
+"""A pattern for a column in the text of an ORDER BY."""
 
 
 def _is_encrypted(element: Any) -> bool:
@@ -82,7 +82,7 @@ def _types(compiler: SQLCompiler) -> Types:
 
 
 def _carries(value: Any, kind: "Encrypted[Any]", types: Types) -> bool:
-    """Whether an expression yields a ciphertext of this type, or NULL."""
+    """Return whether an expression yields a ciphertext of this type, or NULL."""
     match value:
         case Grouping() | Label():
             return _carries(value.element, kind, types)
@@ -116,7 +116,7 @@ def _carries(value: Any, kind: "Encrypted[Any]", types: Types) -> bool:
 
 
 def _columns_of(select: Any) -> list[list[Any]] | None:
-    """The columns of a select, or of each select of a UNION; None where they can't be known."""
+    """Return the columns of a select, or of each select of a UNION; None if they are unknown."""
     match select:
         case Select():
             return [list(select.selected_columns)]
@@ -147,9 +147,9 @@ def _check_value(column: Any, value: Any, types: Types) -> None:
 def _assignments(
     table: Any, pairs: Iterable[tuple[Any, Any]], exact: bool = False
 ) -> Iterator[tuple[Any, Any]]:
-    """The encrypted columns among those that are assigned; a ciphertext in another column is refused at once.
+    """Yield the assigned columns that are encrypted; refuse a ciphertext that is assigned to another column.
 
-    `exact`: a column that is not named by its key or itself is written as it is, and its value isn't of the column's type.
+    `exact`: SQLAlchemy writes a column that is neither itself nor named by its key as it is, without the column's type.
     """
     own = set(table.c)
     hidden = {part.casefold() for column in table.c if _is_encrypted(column) for part in (column.key, column.name)}
@@ -201,7 +201,7 @@ def _check_assignments(compiler: SQLCompiler, statement: Insert | Update, state:
 
 
 def _conflict(statement: Any) -> Iterable[tuple[Any, Any]]:
-    """What an upsert assigns."""
+    """Return the assignments of an upsert."""
     clause = getattr(statement, "_post_values_clause", None)
     pairs = getattr(clause, "update_values_to_set", None) or getattr(clause, "update", None) or ()
     return pairs.items() if isinstance(pairs, dict) else pairs
@@ -211,7 +211,7 @@ def _conflict(statement: Any) -> Iterable[tuple[Any, Any]]:
 
 
 def uses(element: Any) -> bool:
-    """Whether an expression's value depends on a ciphertext."""
+    """Return whether the value of an expression depends on a ciphertext."""
     match element:
         case TypeCoerce():
             # The program asks for the bytes themselves.
@@ -240,7 +240,7 @@ def refuse(what: str) -> None:
 
 
 def _named(clause: Any, select: "Select[Any] | CompoundSelect[Any]") -> Iterator[Any]:
-    """The columns behind names and texts in a clause of a select, such as "card", desc("card"), text("card DESC") or "2"."""
+    """Yield the columns that names and texts in a clause of a select mean: "card", desc("card"), text("card DESC") or "2"."""
     if isinstance(clause, SelectBase | ScalarSelect):
         return
     text = None
@@ -296,7 +296,7 @@ def _check_select(select: "Select[Any]") -> None:
 
 
 def _inside(elements: Iterable[Any]) -> Iterator[Any]:
-    """The elements and what is inside of them, but for other selects."""
+    """Yield the elements and the elements inside them, except other selects."""
     for element in elements:
         if isinstance(element, ColumnElement) and not isinstance(element, (ColumnClause, ScalarSelect)):
             yield element
@@ -312,7 +312,7 @@ def _check_union(union: CompoundSelect[Any]) -> None:
 
 
 def _has_keys(columns: Iterable[Any]) -> bool:
-    """Whether the primary key is among the columns, for each encrypted one of them; then rows stay apart anyway."""
+    """Return whether each encrypted column has its table's primary key beside it, which keeps the rows apart."""
     found: set[Any] = set()
     for column in columns:
         found |= getattr(column, "base_columns", frozenset())
@@ -345,7 +345,7 @@ def _check_expression(element: Any, types: Types) -> None:
 
 
 def _everything(statement: Any) -> Iterator[Any]:
-    """A statement's elements, also those of the rows of a multi-row INSERT and of an upsert, which SQLAlchemy leaves out."""
+    """Yield the elements of a statement, including those in a multi-row INSERT and an upsert, which SQLAlchemy omits."""
     for element in iterate(statement):
         yield element
         rows: list[Any] = []
@@ -379,7 +379,7 @@ def check_compiled(compiler: SQLCompiler) -> None:
 
 
 def install() -> None:
-    """Watch all statements. Compilers of all dialects are subclasses, and statements compile once."""
+    """Install the checks on all statements: the compilers of all dialects are subclasses, and a statement compiles once."""
     original = SQLCompiler.__init__
 
     @functools.wraps(original)

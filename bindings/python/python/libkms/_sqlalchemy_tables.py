@@ -1,4 +1,4 @@
-"""What a table of SQLAlchemy must not declare about an encrypted column, refused when it is declared or created."""
+"""Refuse what a SQLAlchemy table must not declare about an encrypted column, when it is declared or created."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -11,7 +11,7 @@ from ._sqlalchemy_checks import refuse, uses
 
 
 def _inside_of(kind: Any) -> Iterator[Any]:
-    """Other types that a type uses: its variants for some dialects, what it decorates, what it is an array of."""
+    """Yield the types inside a type: variants for dialects, the decorated type, and the item type of an array."""
     parts = [*getattr(kind, "_variant_mapping", {}).values(), getattr(kind, "item_type", None)]
     if isinstance(kind, TypeDecorator):
         parts.append(kind.impl_instance)
@@ -59,7 +59,7 @@ def _before_create(table: Table, *_: Any, **__: Any) -> None:
 
 
 def install() -> None:
-    """Watch all tables."""
+    """Install the checks on all tables."""
     event.listen(Column, "after_parent_attach", _check_column)
     event.listen(Table, "before_create", _before_create)
     for kind in (Index, Constraint):

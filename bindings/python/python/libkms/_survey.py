@@ -1,4 +1,4 @@
-"""Surveys: count blobs by key and version, and find the versions that none of them needs."""
+"""Count blobs by key and version, and find the versions that no blob needs."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _OVERHEAD = 80
 
 @dataclass(frozen=True, slots=True)
 class SurveyCount:
-    """How many blobs of a survey are under one version of a key; 0: none of them needs it."""
+    """The number of blobs in a survey that are under one version of a key; no blob needs a version with 0."""
 
     key_id: str
     version: KeyVersion
@@ -25,10 +25,10 @@ class SurveyCount:
 
 
 class Survey:
-    """Count blobs by key and version, to know which versions nothing needs any more.
+    """Count blobs by key and version, to find the versions that no blob needs any more.
 
-    Headers are read, as `Keystore.inspect` does: nothing is decrypted or authenticated. The keystore is asked when a
-    header occurs for the first time. One thread at a time may use a survey.
+    A survey reads only headers, as `Keystore.inspect` does: it decrypts and authenticates nothing. It reads the keystore
+    when a header occurs for the first time. One thread at a time may use a survey.
 
     >>> survey = libkms.Survey(kms)
     >>> survey.add(kms.encrypt(key.id, b"4111 1111"))
@@ -41,7 +41,7 @@ class Survey:
         self._versions: dict[bytes, tuple[str, str]] = {}
         self._counts: dict[bytes, int] = {}
         self.unreadable = 0
-        """Number of blobs that are none, or whose key or version the keystore does not have."""
+        """The number of values that are not blobs, or whose key or version is not in the keystore."""
 
     def add(self, blob: "ReadableBuffer") -> None:
         """Count one blob."""
@@ -68,10 +68,10 @@ class Survey:
         return True
 
     def counts(self) -> list[SurveyCount]:
-        """Every version of each key that occurred, newest first, with its number of blobs.
+        """Return the number of blobs for every version of each key that occurred, newest version first.
 
-        Nothing in the survey needs a version with a count of 0 that is not the primary. A key that did not occur is not
-        listed. Raises `KeyNotFound` for a key that was destroyed meanwhile.
+        No blob of the survey needs a version whose count is 0. The primary version is needed all the same, for new blobs.
+        The list omits keys that did not occur. Raises `KeyNotFound` for a key that was destroyed meanwhile.
         """
         found: dict[tuple[str, str], int] = {}
         for header, count in self._counts.items():

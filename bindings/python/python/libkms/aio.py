@@ -1,8 +1,9 @@
-"""The keystore for asyncio: the same calls, awaited, each in a thread of the event loop's default executor.
+"""The keystore for asyncio: the same calls as coroutines, which run in threads of the loop's default executor.
 
-To encrypt or decrypt a little under a key in use takes about a microsecond, less than a handover to a thread, so a program
-may call `keystore.sync.encrypt(...)` on the loop itself. But after another process's change such a call reads the keystore,
-and may wait for that process's lock, up to the busy timeout: the loop would stand still, so only the awaited form is safe.
+Encrypting or decrypting a small value under a key in use takes about a microsecond, less than passing it to a thread. So a
+program may call `keystore.sync.encrypt(...)` directly on the event loop. But after a change by another process, such a call
+reads the keystore. It may then block the loop until that process releases its lock, for at most the busy timeout. Only the
+coroutines never block the loop.
 
 >>> async def main():
 ...     async with await libkms.aio.open("memory:", root_key=bytes(range(32))) as kms:
@@ -52,7 +53,7 @@ T = TypeVar("T")
 
 
 async def open(location: "str | os.PathLike[str]", **options: Any) -> "Keystore":
-    """Open a keystore in a thread; the options are those of `libkms.open`."""
+    """Open a keystore in a thread, with the options of `libkms.open`."""
     return Keystore(await asyncio.to_thread(_keystore.open, location, **options))
 
 
@@ -63,7 +64,7 @@ async def _paged(items: Iterator[T]) -> AsyncIterator[T]:
 
 
 class Keystore:
-    """An open keystore, awaited; `sync` is the `libkms.Keystore` below, whose methods have the documentation."""
+    """An open keystore with coroutines. `sync` is its `libkms.Keystore`, whose methods have the documentation."""
 
     def __init__(self, sync: _keystore.Keystore) -> None:
         self.sync = sync
@@ -255,7 +256,7 @@ class Keystore:
     async def open_file(
         self, file: _keystore.File, mode: str = "rb", *, key: KeyName | None = None, context: Context = None
     ) -> BinaryIO:
-        """Return a file object that is not awaited: call its methods in a thread."""
+        """Return an ordinary file object, whose methods block: call them in a thread."""
         return await asyncio.to_thread(self.sync.open_file, file, mode, key=key, context=context)
 
     async def generate_data_key(self, key: KeyName, number_of_bytes: int = 32, context: Context = None) -> DataKey:

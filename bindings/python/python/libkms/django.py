@@ -7,21 +7,22 @@
     class Customer(models.Model):
         card = EncryptedTextField(null=True)
 
-`LIBKMS` holds the arguments of `libkms.open`, and `key`: a key id, "alias/NAME" or a `Key`. In place of the arguments it may
-hold `keystore`, an open keystore or a function that returns one.
+`LIBKMS` holds the arguments of `libkms.open`, and `key`: a key id, "alias/NAME" or a `Key`. Instead of the arguments, it may
+hold `keystore`: an open keystore, or a function that returns one.
 
-A ciphertext is bound to an encryption context: by default to its table and column, `{"table": db_table, "column": column}`.
-Before `db_table` or `db_column` changes, or the field's name, give the field a `context` that survives: the former one, or a
-name, with `ReencryptField` in the migration.
+The encryption context of a field binds its ciphertexts to their place. By default, it names the table and the column:
+`{"table": db_table, "column": column}`. Before you change `db_table`, `db_column` or the name of the field, set `context` on
+the field. Either pass the former context, or pass a new one and re-encrypt the rows with `ReencryptField` in the migration.
 
-The database sees ciphertexts, each different even for equal values. So a field can't be compared with a value, sorted,
-grouped, indexed or unique: queries raise FieldError and system checks report fields.E950 to E957; `isnull` and `Count` work.
-To find rows by a value, add a column with an HMAC of it. An expression that would reach the field without being encrypted
-raises FieldError. SQL text that a program writes itself (`raw`, `RawSQL`, `extra`) isn't checked; what it stores without
-encrypting raises `MalformedCiphertext` when read. Importing this module adds the checks to every query of Django that uses an
-encrypted field.
+Equal values are encrypted to different ciphertexts. So a field cannot be compared with a value, sorted, grouped, indexed or
+unique: queries raise FieldError, and system checks report fields.E950 to E957. `isnull` and `Count` work. To find rows by a
+value, add a column with an HMAC of the value.
 
-`move_rows` re-encrypts old rows under the newest version of the key that the field's alias names now.
+An expression that would store a value without encryption raises FieldError. The checks do not see SQL text that a program
+writes itself (`raw`, `RawSQL`, `extra`). A value that such SQL stores without encryption raises `MalformedCiphertext` when it
+is read. Importing this module adds the checks to every Django query that uses an encrypted field.
+
+`move_rows` re-encrypts old rows under the primary version of the key that the field's alias names now.
 """
 
 import threading
@@ -65,7 +66,7 @@ def _settings() -> dict[str, Any]:
 
 
 def keystore() -> Keystore:
-    """The keystore of the settings, opened on first use."""
+    """Return the keystore of the settings; open it on first use."""
     global _opened
     options = {name: value for name, value in _settings().items() if name != "key"}
     given = options.pop("keystore", None)
@@ -81,7 +82,7 @@ def keystore() -> Keystore:
 
 
 class EncryptedField(models.BinaryField):  # type: ignore[type-arg]
-    """What the encrypted fields share."""
+    """The base class of the encrypted fields."""
 
     empty_values = [None]
     non_db_attrs = (*models.BinaryField.non_db_attrs, "key", "context")
@@ -94,8 +95,9 @@ class EncryptedField(models.BinaryField):  # type: ignore[type-arg]
         context: str | Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
-        """`key`: a key id, "alias/NAME" or a `Key`, in place of that of the settings. `context`: the encryption context, in
-        place of {"table": ..., "column": ...}; a name stands for {"column": name}."""
+        """Create a field; `key` (a key id, "alias/NAME" or a `Key`) overrides the key of the settings.
+
+        `context` overrides the encryption context {"table": ..., "column": ...}; a name stands for {"column": name}."""
         self.key = None if key is None else key_name(key)
         self.context = dict(context) if isinstance(context, Mapping) else context
         super().__init__(*args, **kwargs)
@@ -119,7 +121,7 @@ class EncryptedField(models.BinaryField):  # type: ignore[type-arg]
         return {"table": self.model._meta.db_table, "column": str(self.column)} if given is None else given
 
     def place(self) -> str:
-        """The table and column, for errors."""
+        """Return the table and column, which errors name."""
         model = getattr(self, "model", None)
         return f"{model._meta.db_table}.{self.column}" if model is not None else "an encrypted field without a model"
 
@@ -168,7 +170,7 @@ class EncryptedField(models.BinaryField):  # type: ignore[type-arg]
 
 
 class EncryptedBinaryField(EncryptedField):
-    """A field of bytes, encrypted."""
+    """An encrypted field of bytes."""
 
     accepts = (bytes, bytearray, memoryview)
 
@@ -180,7 +182,7 @@ class EncryptedBinaryField(EncryptedField):
 
 
 class EncryptedTextField(EncryptedField):
-    """A field of text, encrypted as UTF-8."""
+    """An encrypted field of text, as UTF-8."""
 
     accepts = (str,)
 
@@ -218,15 +220,18 @@ def move_rows(
     progress: ProgressCallback | None = None,
     stop: threading.Event | None = None,
 ) -> Progress:
-    """Re-encrypt the rows of an encrypted field that aren't under the newest version of its key.
+    """Re-encrypt the rows of an encrypted field that are not under the primary version of its key.
 
-    After `update_alias` that is the key that the alias names now; `Progress.other_key` counts the rows that came from
-    another one. `from_context` is a former encryption context: rows that are still bound to it move to the field's own.
+    If `update_alias` moved the field's alias, this is the key that the alias names now. `Progress.other_key` counts the rows
+    that were under another key. `from_context` is a former encryption context of the field: rows that still have it are
+    re-encrypted with the present one.
 
-    Pages of `batch` rows are read by primary key, and each row that moves takes one short statement. A row that the
-    program changes meanwhile keeps what the program wrote. A row that can't be decrypted is counted in `Progress.failed`
-    and left as it is. `progress` is called after each page; an exception from it ends the move. Raises `Stopped` once
-    `stop` is set, and the key's error if that can't encrypt.
+    The move reads pages of `batch` rows by primary key, and updates each row that needs it in one short statement. A row
+    that the program changes meanwhile keeps the program's value. A row that cannot be decrypted stays unchanged, and
+    `Progress.failed` counts it.
+
+    The move calls `progress` after each page, and an exception from it ends the move. Raises `Stopped` after `stop` is set,
+    and the error of the key if the key cannot encrypt.
     """
     found = _encrypted(model, field)
     return _move(model, found, (found.the_context(), context_of(from_context)), batch, using, progress, stop)
@@ -294,7 +299,7 @@ def move_rows_in_background(
     using: str | None = None,
     progress: ProgressCallback | None = None,
 ) -> Background:
-    """Start `move_rows` in a thread; `progress` is called there."""
+    """Start `move_rows` in a thread, which also calls `progress`."""
 
     def run(stop: threading.Event) -> Progress:
         try:
@@ -310,15 +315,15 @@ def move_rows_in_background(
 
 
 class ReencryptField(Operation):
-    """A migration operation that moves an encrypted field's rows to the context and key that the field has now.
+    """A migration operation that re-encrypts the rows of a field with its present context and key.
 
-    It belongs after the operation that renames the field, its column or its table, or changes its `context`:
+    Put it after the operation that changes the `context`, or renames the field, its column or its table:
 
         migrations.RenameField("Customer", "card", "pan"),
         ReencryptField("Customer", "pan", from_context={"table": "shop_customer", "column": "card"}),
 
-    Rows that are bound to neither context can't be decrypted. They are left as they are, and the migration fails with their
-    number, unless `allow_failed`. Backwards, rows return to `from_context`.
+    A row that has neither context cannot be decrypted, and stays unchanged. Without `allow_failed`, the migration then fails
+    and reports the number of such rows. The reverse migration re-encrypts the rows with `from_context`.
     """
 
     reversible = True

@@ -1,6 +1,6 @@
-"""The exceptions: one class for each status of the library, all of them `Error`.
+"""Exceptions: one subclass of `Error` for each status of the library.
 
-Branch on the class; the text says what to do, is meant for people and logs, and never holds plaintext or key bytes.
+Branch on the class. The text is for people and logs, names the next step, and never contains plaintext or key bytes.
 
 >>> try:
 ...     kms.describe_key("alias/nobody")
@@ -68,7 +68,9 @@ __all__ = [
 
 
 class Status(enum.IntEnum):
-    """Why a call failed: stable numbers, by hundreds: arguments, existence, state, cryptography, keystore, files, internal.
+    """The numeric status of a failed call. The numbers are stable.
+
+    The hundreds group them: 1 arguments, 2 existence, 3 state, 4 cryptography, 5 keystore, 6 files, 9 internal.
 
     >>> Status.KEY_NOT_FOUND.code
     'Forbidden.KeyNotFound'
@@ -124,7 +126,7 @@ class Status(enum.IntEnum):
 
     @property
     def code(self) -> str:
-        """The service's code, or ours in the same style where the service has none."""
+        """The error code of the service (Alibaba Cloud KMS), or one in its style where the service has none."""
         return _CODES[self]
 
 
@@ -132,9 +134,10 @@ _CODES: dict[int, str] = {number: code for number, _, code in _libkms.statuses()
 
 
 class Error(Exception):
-    """Any failure of the library. A subclass says which; treat one that you don't know as a failure.
+    """Any failure of the library; there is one subclass for each status.
 
-    `status` is a `Status`, or an int that this package doesn't know yet; `code` is the service's code for it.
+    `status` is a `Status`, or an int if this package does not know the status. `code` is the error code of the service
+    (Alibaba Cloud KMS).
     """
 
     status: int
@@ -157,11 +160,11 @@ class InvalidArgument(Error, ValueError, status=Status.INVALID_ARGUMENT):
 
 
 class MissingParameter(Error, status=Status.MISSING_PARAMETER):
-    """A parameter that the call can't do without is missing."""
+    """A required parameter is missing."""
 
 
 class BufferTooSmall(Error, status=Status.BUFFER_TOO_SMALL):
-    """The buffer is too small; `size` says how many bytes are needed, and nothing was written."""
+    """The buffer is too small, and nothing was written; `size` is the number of bytes that the call needs."""
 
     size: int
 
@@ -171,19 +174,19 @@ class UnknownAction(Error, status=Status.UNKNOWN_ACTION):
 
 
 class UnsupportedAlias(Error, status=Status.UNSUPPORTED_ALIAS):
-    """The call takes a key id, and an alias was given."""
+    """The call accepts a key id only, not an alias."""
 
 
 class LimitExceeded(Error, status=Status.LIMIT_EXCEEDED):
-    """Too long a plaintext, context or description, or too many tags."""
+    """A plaintext, context or description is too long, or the key would have too many tags."""
 
 
 class BatchPartial(Error, status=Status.BATCH_PARTIAL):
-    """Some records of a batch failed. Not raised here: batches return each record's exception in its place."""
+    """Some records of a batch failed. Python never raises this: a batch returns the exception of each record in its place."""
 
 
 class KeyNotFound(Error, LookupError, status=Status.KEY_NOT_FOUND):
-    """There is no key of this id."""
+    """No key has this id."""
 
 
 class KeyVersionNotFound(Error, LookupError, status=Status.KEY_VERSION_NOT_FOUND):
@@ -191,11 +194,11 @@ class KeyVersionNotFound(Error, LookupError, status=Status.KEY_VERSION_NOT_FOUND
 
 
 class AliasNotFound(Error, LookupError, status=Status.ALIAS_NOT_FOUND):
-    """There is no alias of this name."""
+    """No alias has this name."""
 
 
 class AliasAlreadyExists(Error, status=Status.ALIAS_ALREADY_EXISTS):
-    """There is an alias of this name; `update_alias` moves it."""
+    """An alias of this name exists already; `update_alias` moves it to another key."""
 
 
 class RejectedDisabled(Error, status=Status.REJECTED_DISABLED):
@@ -207,19 +210,19 @@ class RejectedPendingDeletion(Error, status=Status.REJECTED_PENDING_DELETION):
 
 
 class RejectedPendingImport(Error, status=Status.REJECTED_PENDING_IMPORT):
-    """The key waits for its material, or that has expired."""
+    """The key waits for its material, or the material has expired."""
 
 
 class StateModifiedFailed(Error, status=Status.STATE_MODIFIED_FAILED):
-    """The key's state doesn't allow this change of state."""
+    """The present state of the key does not allow this change of state."""
 
 
 class UnsupportedOperation(Error, status=Status.UNSUPPORTED_OPERATION):
-    """Not for this kind of key: imported material and service-managed keys don't rotate."""
+    """The operation does not apply to this kind of key: keys with imported material and service-managed keys do not rotate."""
 
 
 class UnsupportedOrigin(Error, status=Status.UNSUPPORTED_ORIGIN):
-    """The key's material is the library's own, so it can't be imported."""
+    """The library generated the material of this key, so the key accepts no import."""
 
 
 class DeletionProtected(Error, status=Status.DELETION_PROTECTED):
@@ -227,7 +230,7 @@ class DeletionProtected(Error, status=Status.DELETION_PROTECTED):
 
 
 class KeyVersionDisabled(Error, status=Status.KEY_VERSION_DISABLED):
-    """The version that encrypted the ciphertext is disabled: see `Keystore.enable_key_version`."""
+    """The version that encrypted the ciphertext is Disabled or PendingDeletion; see `Keystore.enable_key_version`."""
 
 
 class KeyVersionDestroyed(Error, status=Status.KEY_VERSION_DESTROYED):
@@ -235,31 +238,31 @@ class KeyVersionDestroyed(Error, status=Status.KEY_VERSION_DESTROYED):
 
 
 class MalformedCiphertext(Error, ValueError, status=Status.MALFORMED_CIPHERTEXT):
-    """Not a ciphertext of this library, or cut off."""
+    """The bytes are not a ciphertext of this library, or they are cut off."""
 
 
 class AuthenticationFailed(Error, status=Status.AUTHENTICATION_FAILED):
-    """The ciphertext was changed, or the context is not the one it was encrypted with."""
+    """The ciphertext was modified, or the context is not the one that it was encrypted with."""
 
 
 class InvalidKeyMaterial(Error, ValueError, status=Status.INVALID_KEY_MATERIAL):
-    """The material can't be unwrapped, hasn't 32 bytes, or isn't the one that this key had."""
+    """The material cannot be unwrapped, does not have 32 bytes, or differs from the material of the first import."""
 
 
 class InvalidImportToken(Error, ValueError, status=Status.INVALID_IMPORT_TOKEN):
-    """The token isn't one that was made for this key."""
+    """The import token is not one for this key."""
 
 
 class ExpiredImportToken(Error, status=Status.EXPIRED_IMPORT_TOKEN):
-    """The token is older than 24 hours."""
+    """The import token is older than 24 hours."""
 
 
 class WrongRootKey(Error, status=Status.WRONG_ROOT_KEY):
-    """The root key is not the one that the keystore was created with."""
+    """The root key opens no root slot of the keystore, or the keystore was altered."""
 
 
 class NotAKeystore(Error, status=Status.NOT_A_KEYSTORE):
-    """The file is something else."""
+    """The file is not a keystore."""
 
 
 class KeystoreTooNew(Error, status=Status.KEYSTORE_TOO_NEW):
@@ -267,11 +270,11 @@ class KeystoreTooNew(Error, status=Status.KEYSTORE_TOO_NEW):
 
 
 class KeystoreCorrupt(Error, status=Status.KEYSTORE_CORRUPT):
-    """Something in the keystore was changed or damaged; keys that the text does not name still work."""
+    """A part of the keystore was altered or damaged; keys that the text does not name still work."""
 
 
 class KeystoreIO(Error, OSError, status=Status.KEYSTORE_IO):
-    """The disk failed. A change may have been made all the same: look before you repeat it."""
+    """The disk failed. The change may have been made: read the keystore before you repeat the call."""
 
 
 class KeystoreReadOnly(Error, status=Status.KEYSTORE_READ_ONLY):
@@ -283,11 +286,11 @@ class KeystoreBusy(Error, TimeoutError, status=Status.KEYSTORE_BUSY):
 
 
 class KeystoreNotFound(Error, FileNotFoundError, status=Status.KEYSTORE_NOT_FOUND):
-    """There is no keystore at this place; `create=True` makes one."""
+    """No keystore is at this path; `create=True` creates one."""
 
 
 class KeystoreReplaced(Error, status=Status.KEYSTORE_REPLACED):
-    """Another file stands at the keystore's path now, or none. Nothing was written."""
+    """The keystore's path now names another file or none. Nothing was written."""
 
 
 class RootKeyUnavailable(Error, status=Status.ROOT_KEY_UNAVAILABLE):
@@ -295,31 +298,31 @@ class RootKeyUnavailable(Error, status=Status.ROOT_KEY_UNAVAILABLE):
 
 
 class KeystoreRolledBack(Error, status=Status.KEYSTORE_ROLLED_BACK):
-    """An older copy of the whole keystore was put in the place of the one that its anchor knows."""
+    """The keystore is older than its anchor: an older copy of the whole keystore replaced it."""
 
 
 class KeystoreSecondPath(Error, status=Status.KEYSTORE_SECOND_PATH):
-    """The path is a second one to the keystore: another name of its file, or a mount of the file alone."""
+    """The path is a second path of the keystore: another name of its file, or a mount of the file alone."""
 
 
 class AnchorUnavailable(Error, status=Status.ANCHOR_UNAVAILABLE):
-    """The anchor is missing, damaged or of another keystore, or its callback raised. A change may have been made."""
+    """The anchor is missing, damaged or of another keystore, or its callback raised. The change may have been made."""
 
 
 class RootSlotNotFound(Error, status=Status.ROOT_SLOT_NOT_FOUND):
-    """The keystore has no root slot of this id."""
+    """No root slot of the keystore has this id."""
 
 
 class RootSlotExists(Error, status=Status.ROOT_SLOT_EXISTS):
-    """This root opens the keystore already. Nothing was changed."""
+    """This root key opens the keystore already. Nothing was changed."""
 
 
 class FileIO(Error, OSError, status=Status.FILE_IO):
-    """A file could not be read or written, or changed while it was read."""
+    """The library could not read or write a file, or the file changed while the library read it."""
 
 
 class FileExists(Error, FileExistsError, status=Status.FILE_EXISTS):
-    """The target exists, and the call may not replace it."""
+    """The target exists, and the call was not asked to replace it."""
 
 
 class Internal(Error, status=Status.INTERNAL):
@@ -327,15 +330,15 @@ class Internal(Error, status=Status.INTERNAL):
 
 
 class Poisoned(Error, status=Status.POISONED):
-    """A panic inside the library was stopped; close the keystore."""
+    """The library caught an internal panic earlier; close the keystore."""
 
 
 class Forked(Error, status=Status.FORKED):
-    """A "memory:" keystore doesn't survive a fork."""
+    """A forked child used a "memory:" keystore, or an encrypted file object that its parent writes."""
 
 
 class RandomFailed(Error, status=Status.RANDOM_FAILED):
-    """The kernel returned no randomness."""
+    """The kernel returned no random bytes."""
 
 
 class OutOfMemory(Error, MemoryError, status=Status.OUT_OF_MEMORY):

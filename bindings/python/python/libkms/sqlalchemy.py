@@ -5,19 +5,20 @@
         id: Mapped[int] = mapped_column(primary_key=True)
         card: Mapped[str | None] = mapped_column(EncryptedText(keystore, "alias/cards", context={"column": "card"}))
 
-The database sees ciphertexts, each different even for equal values. So an encrypted column can't be compared with a value,
-sorted, grouped, indexed or unique; `is_(None)` and `count` work. To find rows by a value, add a column with an HMAC of it.
+Equal values are encrypted to different ciphertexts. So an encrypted column cannot be compared with a value, sorted, grouped,
+indexed or unique; `is_(None)` and `count` work. To find rows by a value, add a column with an HMAC of the value.
 
-Values are encrypted as parameters of the column's type. Any other expression that would reach the column is refused when
-the statement is compiled: pass the value itself, or inside an expression `literal(value, Customer.card.type)`. In the second
-and later rows of `values([...])` a parameter needs the type: `bindparam(name, type_=Customer.card.type)`.
+The column type encrypts values that are passed as parameters of this type. Compiling a statement that would store any other
+expression in the column raises `EncryptedColumnError`. Pass the value itself, or inside an expression
+`literal(value, Customer.card.type)`. In the second and later rows of `values([...])`, a parameter needs the type:
+`bindparam(name, type_=Customer.card.type)`.
 
-The checks go by the types that a statement's own `Table` or `table()` declares. A second definition of the table without the
-encrypted type, such as a lightweight `table()` in a migration, is outside of them, and so is SQL text that a program writes
-itself. What these store without encrypting raises `MalformedCiphertext` when read. Importing this module adds the checks to
-every statement of SQLAlchemy that involves an encrypted column.
+The checks use the types that the `Table` or `table()` of the statement declares. They do not see SQL text that a program
+writes itself. Nor do they see a second definition of the table without the encrypted type, such as a `table()` in a
+migration. A value that such code stores without encryption raises `MalformedCiphertext` when it is read. Importing this
+module adds the checks to every SQLAlchemy statement that uses an encrypted column.
 
-`move_rows` re-encrypts old rows under the newest version of the key that the column's alias names now.
+`move_rows` re-encrypts old rows under the primary version of the key that the column's alias names now.
 
 >>> from sqlalchemy import create_engine, Column, Integer, MetaData, Table
 >>> table = Table("customer", MetaData(), Column("id", Integer, primary_key=True),
@@ -58,7 +59,7 @@ __all__ = [
 ]
 
 class EncryptedBytes(Encrypted[bytes]):
-    """A column of bytes, encrypted."""
+    """An encrypted column of bytes."""
 
     cache_ok = True
     accepts = (bytes, bytearray, memoryview)
@@ -71,7 +72,7 @@ class EncryptedBytes(Encrypted[bytes]):
 
 
 class EncryptedText(Encrypted[str]):
-    """A column of text, encrypted as UTF-8."""
+    """An encrypted column of text, as UTF-8."""
 
     cache_ok = True
     accepts = (str,)
@@ -96,15 +97,17 @@ def move_rows(
     progress: ProgressCallback | None = None,
     stop: Event | None = None,
 ) -> Progress:
-    """Re-encrypt the rows of an encrypted column that aren't under the newest version of its key.
+    """Re-encrypt the rows of an encrypted column that are not under the primary version of its key.
 
-    After `update_alias` that is the key that the alias names now; `Progress.other_key` counts the rows that came from
-    another one. `from_context` is a former encryption context: rows that are still bound to it move to the column's own.
+    If `update_alias` moved the column's alias, this is the key that the alias names now. `Progress.other_key` counts the rows
+    that were under another key. `from_context` is a former encryption context of the column: rows that still have it are
+    re-encrypted with the present one.
 
-    Each page of `batch` rows, by primary key, is one short transaction. A row that the program changes meanwhile keeps
-    what the program wrote. A row that can't be decrypted is counted in `Progress.failed` and left as it is. `progress` is
-    called after each page; an exception from it ends the move. Raises `Stopped` once `stop` is set, and the key's error
-    if that can't encrypt. A move that was interrupted can be started again.
+    The move updates each page of `batch` rows, by primary key, in one short transaction. A row that the program changes
+    meanwhile keeps the program's value. A row that cannot be decrypted stays unchanged, and `Progress.failed` counts it.
+
+    The move calls `progress` after each page, and an exception from it ends the move. Raises `Stopped` after `stop` is set,
+    and the error of the key if the key cannot encrypt. A move that was interrupted can be started again.
     """
     selected = column.expression if isinstance(column, InstrumentedAttribute) else column
     if not isinstance(selected, Column) or not isinstance(selected.type, Encrypted):
@@ -155,7 +158,7 @@ def move_rows_in_background(
     batch: int = 500,
     progress: ProgressCallback | None = None,
 ) -> Background:
-    """Start `move_rows` in a thread; `progress` is called there."""
+    """Start `move_rows` in a thread, which also calls `progress`."""
     moving = Background(
         lambda stop: move_rows(
             engine, column, from_context=from_context, batch=batch, progress=progress, stop=stop

@@ -1,7 +1,7 @@
-"""Time travel for tests: a clock that stands still until it is moved.
+"""A manual clock for tests, which only the test moves.
 
-With pytest, the fixture `kms_clock` is there as soon as libkms is installed: during the test, every keystore that is
-opened without a clock of its own follows it. Elsewhere `clock.used()` does the same.
+The package installs the pytest fixture `kms_clock`: a clock for every keystore that the test opens without another clock.
+Outside of pytest, `clock.used()` does the same.
 
 >>> clock = ManualClock(datetime(2026, 1, 1, tzinfo=timezone.utc))
 >>> with clock.used(), libkms.open("memory:", root_key=bytes(range(32))) as kms:
@@ -23,8 +23,9 @@ __all__ = ["ManualClock"]
 
 
 class ManualClock(_libkms.ManualClock):
-    """Pass it to `libkms.open(clock=...)`, or let `used` do so. A keystore under it has no rotation thread of its own:
-    `tick`, `travel`, and encrypting under an overdue key rotate.
+    """A clock that only `set`, `advance` and `travel` move. Pass it to `libkms.open(clock=...)`, or call `used`.
+
+    A keystore with this clock has no rotation thread by default: `tick`, `travel` and encryption under an overdue key rotate.
     """
 
     def __new__(cls, start: datetime = datetime(2026, 1, 1, tzinfo=timezone.utc)) -> "ManualClock":
@@ -34,7 +35,7 @@ class ManualClock(_libkms.ManualClock):
         return f"<libkms.testing.ManualClock at {self.now().isoformat()}>"
 
     def now(self) -> datetime:
-        """The current time of the clock: aware, UTC.
+        """Return the time of the clock: aware, in UTC.
 
         >>> ManualClock().now().year
         2026
@@ -42,7 +43,7 @@ class ManualClock(_libkms.ManualClock):
         return from_millis(self._get())
 
     def set(self, time: datetime) -> None:
-        """Move the clock to a time (aware), perhaps an earlier one; nothing rotates by that alone.
+        """Move the clock to a time (aware), which may be earlier. This alone rotates no key.
 
         >>> clock = ManualClock()
         >>> clock.set(datetime(2031, 1, 1, tzinfo=timezone.utc))
@@ -50,7 +51,7 @@ class ManualClock(_libkms.ManualClock):
         self._set(to_millis(time))
 
     def advance(self, by: timedelta) -> None:
-        """Move the clock forward (or back); nothing rotates by that alone.
+        """Move the clock forward, or back by a negative interval. This alone rotates no key.
 
         >>> clock = ManualClock()
         >>> clock.advance(timedelta(days=365))
@@ -62,9 +63,9 @@ class ManualClock(_libkms.ManualClock):
     def travel(
         self, by: timedelta, *, step: timedelta = timedelta(days=1), each: Callable[[], object] | None = None
     ) -> int:
-        """Move the clock forward step by step; at each, every open keystore does what is due, then `each` is called.
+        """Move the clock forward step by step, and run a pass of every open keystore with this clock after each step.
 
-        Returns the number of rotations. Keystores are those opened while the clock was in use (`used`).
+        After the passes of a step, call `each`. Return the number of rotations.
 
         >>> ManualClock().travel(timedelta(days=3))
         0
@@ -83,7 +84,7 @@ class ManualClock(_libkms.ManualClock):
 
     @contextlib.contextmanager
     def used(self) -> Iterator["ManualClock"]:
-        """While it lasts, every keystore that is opened without a clock follows this one.
+        """Make this the clock of every keystore that is opened without one, until the context ends.
 
         >>> with ManualClock().used(), libkms.open("memory:", root_key=bytes(range(32))) as kms:
         ...     kms.create_key().created.year

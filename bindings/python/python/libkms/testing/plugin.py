@@ -1,4 +1,4 @@
-"""The pytest plugin: fixtures of libkms. It is loaded by itself where libkms is installed."""
+"""Fixtures for pytest, which loads this plugin wherever libkms is installed."""
 
 from collections.abc import Iterator
 
@@ -11,13 +11,13 @@ from . import ManualClock
 
 @pytest.fixture
 def kms_clock() -> Iterator[ManualClock]:
-    """A manual clock at the start of 2026, which every keystore follows that the test opens without another."""
+    """Return a manual clock at the start of 2026, for every keystore that the test opens without another clock."""
     with ManualClock().used() as clock:
         yield clock
 
 
 @pytest.fixture
 def kms(kms_clock: ManualClock) -> Iterator[libkms.Keystore]:
-    """A keystore in memory, under `kms_clock`."""
+    """Return a keystore in memory with the clock `kms_clock`."""
     with libkms.open("memory:", root_key=bytes(range(32))) as keystore:
         yield keystore
