@@ -4,7 +4,7 @@
  * its schedule, and every old ciphertext stays readable.
  *
  *     kms_options_t *options = kms_options_new();
- *     kms_options_set_root_key_file(options, "root.key");         // made with the keystore if neither is there
+ *     kms_options_set_root_key_file(options, "root.key");         // made with the keystore if neither exists
  *     kms_options_set_create(options, 1);
  *     kms_open("keys.db", options, &kms);                         // check the status of every call
  *     kms_options_free(options);
@@ -16,62 +16,70 @@
  *
  * The following holds for every function:
  *
- * Status     Functions return KMS_OK (0) or the reason of the failure. Branch on the status; kms_last_error has a text
- *            for people. Treat an unknown status as a failure. A call that fails has changed nothing (exceptions: see
- *            Keystore).
- * Threads    All threads may use one kms_t at once, without locks. Options are for one thread at a time.
- *            kms_last_error is about the calling thread.
+ * Status     Functions return KMS_OK (0), or a status that states why they failed. Branch on the status; kms_last_error
+ *            returns a text for people. Treat an unknown status as a failure. A call that fails has changed nothing;
+ *            Keystore, below, lists the exceptions.
+ * Threads    All threads may use one kms_t at once, without locks. Only one thread at a time may use a kms_options_t.
+ *            kms_last_error describes the last call of the calling thread.
  * Text       Key ids, aliases, paths and descriptions are UTF-8, terminated by NUL.
- * Data       A pointer and a length. (NULL, 0) is empty; NULL with another length is KMS_INVALID_ARGUMENT.
- * NULL       Unless documented otherwise, a NULL pointer is KMS_INVALID_ARGUMENT. A pointer that is not aligned for
- *            its type is KMS_INVALID_ARGUMENT too, or is used as it is.
- * Output     Callers bring the buffer: `out`, `out_cap`, `out_len`. With `out` NULL, the call returns KMS_OK and the
- *            exact size in `*out_len`, after the same checks of arguments, existence and state, and does nothing else.
- *            If `out_cap` is too small, the call returns KMS_BUFFER_TOO_SMALL and the size in `*out_len`, and `out` is
- *            untouched. After any other failure `*out_len` is 0 and `out` holds no plaintext. `out` is then untouched,
- *            with two exceptions in which it is zeroed: more than 4096 bytes turned out not to be authentic, or a
- *            plaintext that it overlapped could not be encrypted (KMS_INTERNAL, KMS_RANDOM_FAILED).
- * Structs    Begin with `struct_size`; start from the INIT macro, which sets it. Then a program works with later
- *            versions of the library, whose structs may be longer. KMS_INVALID_ARGUMENT: a size below that of this
- *            release or above 4096, or bytes beyond the library's own struct that are not zero.
- * Flags      int32_t: 0 or 1. Any other value is KMS_INVALID_ARGUMENT, as is an unknown value of an enumeration.
- * Keys       `key` is a key id or "alias/NAME"; `key_id` is a key id only (an alias there: KMS_UNSUPPORTED_ALIAS).
- *            Where an id or an alias is accepted, so is its resource name: "acs:kms:local:libkms:key/ID" or
- *            "acs:kms:local:libkms:alias/NAME". A text that cannot be an id is the id of no key: KMS_KEY_NOT_FOUND. An
- *            empty one is KMS_INVALID_ARGUMENT.
- * Service    Keys, states, rotation and status codes follow Alibaba Cloud KMS (API 2016-01-20, "classic CMK"), called
- *            the service here. kms_call has its operations by its names: kms_rotate is CreateKeyVersion.
- * Order      Arguments are checked first, then the existence of the key, then its kind, then its state.
+ * Data       Data is a pointer and a length. (NULL, 0) is empty; NULL with another length is KMS_INVALID_ARGUMENT.
+ * NULL       Unless documented otherwise, a NULL pointer is KMS_INVALID_ARGUMENT. A misaligned pointer is either
+ *            accepted, or refused with KMS_INVALID_ARGUMENT.
+ * Output     Callers pass a buffer `out` of `out_cap` bytes. The call stores the length of the result in `*out_len`. If
+ *            `out` is NULL, the call only stores the exact size in `*out_len` and returns KMS_OK. It still checks
+ *            arguments, existence and state first. If `out_cap` is too small, the call stores the size, leaves `out`
+ *            untouched, and returns KMS_BUFFER_TOO_SMALL. After any other failure, `*out_len` is 0 and `out` holds no
+ *            plaintext. Such a failure leaves `out` untouched, except in two cases, in which the library zeroes it. In
+ *            the first case, a plaintext of more than 4096 bytes was not authentic. In the second, `out` overlapped a
+ *            plaintext whose encryption failed (KMS_INTERNAL, KMS_RANDOM_FAILED).
+ * Structs    Initialise a struct with its INIT macro, if it has one; the macro also sets `struct_size`. The program
+ *            then also works with later versions of the library, whose structs may be longer. Three mistakes are
+ *            KMS_INVALID_ARGUMENT: a size below that of this release, a size above 4096, and bytes other than zero
+ *            beyond the library's own struct.
+ * Flags      A flag is an int32_t, 0 or 1. Any other value is KMS_INVALID_ARGUMENT, as is an unknown value of an
+ *            enumeration.
+ * Keys       `key` accepts a key id or "alias/NAME"; `key_id` accepts a key id only, and refuses an alias with
+ *            KMS_UNSUPPORTED_ALIAS. A call that accepts an id or an alias also accepts its resource name:
+ *            "acs:kms:local:libkms:key/ID" or "acs:kms:local:libkms:alias/NAME". A text that is not a well-formed id is
+ *            KMS_KEY_NOT_FOUND, and an empty text is KMS_INVALID_ARGUMENT.
+ * Service    Keys, states, rotation and status codes follow Alibaba Cloud KMS (API 2016-01-20, "classic CMK"), which
+ *            this header calls the service. kms_call runs each operation by the service's name for it: kms_rotate is
+ *            CreateKeyVersion.
+ * Order      A call checks its arguments first, then that the key exists, then the key's kind (imported material,
+ *            service-managed), then its state.
  * Limits     A plaintext, context or description that is too long is KMS_LIMIT_EXCEEDED. Any other number out of its
  *            range is KMS_INVALID_ARGUMENT.
  * Keystore   A call that reads or changes the keystore can also fail with KMS_KEYSTORE_IO, KMS_KEYSTORE_BUSY,
  *            KMS_KEYSTORE_CORRUPT or KMS_KEYSTORE_REPLACED. On a handle that was opened read-only, a change fails with
- *            KMS_KEYSTORE_READ_ONLY, before anything else about the key is checked. With an anchor, changes can also
- *            fail with KMS_ANCHOR_UNAVAILABLE and KMS_KEYSTORE_ROLLED_BACK. After KMS_KEYSTORE_IO or
- *            KMS_ANCHOR_UNAVAILABLE a change may stand all the same: read the keystore before you repeat it.
- * Memory     An allocation whose size a caller or a file chooses fails with KMS_OUT_OF_MEMORY, and limits are checked
- *            before anything is copied. A failed small allocation ends the process, as in any Rust code. So each call
- *            first makes sure that 60 KiB are available, and each transaction and each thread's first call 2 MiB;
- *            otherwise it fails with KMS_OUT_OF_MEMORY. Two things can still end the process: another thread that
- *            takes this memory meanwhile, and a kernel that kills instead of refusing (overcommit).
- * Stack      A call needs at most 128 KiB of stack, besides what the program's callbacks take.
- * Callbacks  Run with no lock of the library held, and may call anything but kms_close on their own handle. They must
- *            not throw or longjmp. A child that was forked in one must not return from it.
- * fork       A child may use its parent's handle, and close it. It makes its own connection, randomness and rotation
- *            thread on first use. A "memory:" keystore returns KMS_FORKED there. Do not fork in a signal handler that
- *            may have interrupted a call of the library. Handlers of pthread_atfork may use the library, in all three
- *            places.
- * Cancel     A thread that is cancelled (pthread_cancel) during a call ends after the call has returned. Cancellation
- *            is disabled meanwhile, in callbacks too, which must not enable it. Asynchronous cancellation is not
- *            supported.
- * Signals    The library installs one handler, for SIGBUS, when the first keystore in a file is opened. It claims
- *            faults on the pages of PATH-gen alone, which another program may truncate, and passes all others to the
- *            action that it replaced. A handler that the program installs later must chain to the one that it
- *            replaces, and a thread that calls the library must not block SIGBUS. Otherwise truncating PATH-gen can
- *            end the process. The library's own threads block every other signal.
- * Files      The library's descriptors are never 0 to 2 and are closed in an executed program. Between calls, a
- *            program may close descriptors that it does not know (closefrom): the next call opens what it needs again.
- *            A call that runs meanwhile can fail with KMS_KEYSTORE_IO. Keystore, key file and anchor must belong to
+ *            KMS_KEYSTORE_READ_ONLY, before anything else about the key is checked. With an anchor
+ *            (kms_options_set_anchor_file), changes can also fail with KMS_ANCHOR_UNAVAILABLE and
+ *            KMS_KEYSTORE_ROLLED_BACK. A change that fails with KMS_KEYSTORE_IO or KMS_ANCHOR_UNAVAILABLE may have been
+ *            made: read the keystore before you repeat it.
+ * Memory     If memory is short for an allocation whose size a caller or a file chooses, the call fails with
+ *            KMS_OUT_OF_MEMORY. The call checks limits before it copies anything. A failed small allocation ends the
+ *            process, as in any Rust code. Each call therefore first makes sure that 60 KiB are available; each
+ *            transaction and each thread's first call require 2 MiB. Otherwise the call fails with KMS_OUT_OF_MEMORY.
+ *            Two things can still end the process: another thread that takes this memory meanwhile, and a kernel that
+ *            kills processes instead of refusing memory (overcommit).
+ * Stack      A call needs at most 128 KiB of stack, plus what the program's callbacks use.
+ * Callbacks  A callback runs while the library holds no lock. It may call any function except kms_close on its own
+ *            handle. It must not throw or longjmp. A child that is forked in a callback must not return from it.
+ * fork       A forked child may use its parent's handle, and close it. On first use in the child, the library makes a
+ *            new connection, randomness and rotation thread for it. Calls on a "memory:" keystore return KMS_FORKED in
+ *            the child. Do not fork in a signal handler that may have interrupted a call of the library. All three
+ *            handlers of pthread_atfork (prepare, parent, child) may use the library.
+ * Cancel     A thread that is cancelled (pthread_cancel) during a call ends after the call has returned. The library
+ *            disables cancellation during the call and its callbacks; callbacks must not enable it. Asynchronous
+ *            cancellation is not supported.
+ * Signals    The library installs one signal handler, for SIGBUS, when the process opens its first keystore file. It
+ *            claims only faults on the pages of PATH-gen, the generation file beside the keystore, which another
+ *            program may truncate. It passes all other faults to the action that it replaced. A handler that the
+ *            program installs later must chain to the one that it replaces. A thread that calls the library must not
+ *            block SIGBUS. Otherwise truncating PATH-gen can end the process. The library's own threads block every
+ *            other signal.
+ * Files      The library never uses the file descriptors 0 to 2, and exec closes those that it uses. Between calls, a
+ *            program may close descriptors that it does not know (closefrom): the next call reopens what it needs. A
+ *            call that runs at that moment can fail with KMS_KEYSTORE_IO. Keystore, key file and anchor must belong to
  *            the process's user or to root. Do not copy files over those of an open keystore: see
  *            docs/keystore-format.md.
  * Misuse     Closing a handle twice, using it afterwards, or closing it while a call on it runs is undefined
@@ -114,10 +122,10 @@
 // A ciphertext is at most this many bytes longer than its plaintext (80 with today's algorithm).
 #define KMS_MAX_OVERHEAD 112
 
-// Where a key's material comes from: made by the library.
+// The origin of a key's material: the library generates it.
 #define KMS_ORIGIN_KMS 0
 
-// Imported by the user (BYOK).
+// The user imports it (BYOK).
 #define KMS_ORIGIN_EXTERNAL 1
 
 // States of a key. Only an Enabled key encrypts and decrypts.
@@ -138,25 +146,26 @@
 // On, but paused because the key is not Enabled.
 #define KMS_ROTATION_SUSPENDED 2
 
-// States of a version. The state of the key comes first. Enabled: it decrypts, and the primary also encrypts.
+// States of a version; the state of its key is checked first. An Enabled version decrypts, and the primary version
+// also encrypts.
 #define KMS_VERSION_ENABLED 1
 
-// It decrypts nothing until it is enabled again.
+// A Disabled version decrypts nothing until it is enabled again.
 #define KMS_VERSION_DISABLED 2
 
-// As Disabled, and it will be destroyed.
+// The version decrypts nothing, as if Disabled, and will be destroyed.
 #define KMS_VERSION_PENDING_DELETION 3
 
-// Its key material is gone; the id and the number remain.
+// The version's key material was destroyed; its id and number remain.
 #define KMS_VERSION_DESTROYED 4
 
 // Size of the header of an encrypted file, in bytes.
 #define KMS_FILE_HEADER_SIZE 8192
 
-// Size of what kms_decrypt_stream takes first: the header, and the start of the body.
+// Size of the `start` that kms_decrypt_stream takes, in bytes: the header and the beginning of the body.
 #define KMS_FILE_START_SIZE 8248
 
-// How material or a data key is wrapped with an RSA-2048 public key: PKCS#1 v1.5.
+// Padding for wrapping key material or a data key with an RSA-2048 public key: PKCS#1 v1.5.
 #define KMS_WRAPPING_PKCS1_V1_5 1
 
 // OAEP with SHA-1 and MGF1 with SHA-1.
@@ -171,13 +180,14 @@
 // A due rotation could not be stored. Encryption continues under the old primary, and the rotation is tried again.
 #define KMS_EVENT_ROTATION_FAILED 2
 
-// A key and all its material are gone.
+// A key and all its material were destroyed.
 #define KMS_EVENT_KEY_DESTROYED 3
 
-// A key's waiting period is over and its deletion date is reached; it is destroyed when that is confirmed in an hour.
+// A key's waiting period is over and its deletion date is reached. A second confirmation, at least an hour later,
+// destroys the key.
 #define KMS_EVENT_DELETION_DUE 4
 
-// A key's newest version was created in the future: a clock is or was wrong.
+// The creation date of a key's newest version lies in the future: a clock is or was wrong.
 #define KMS_EVENT_CLOCK_SUSPECT 5
 
 // A key's row in the keystore is damaged or was altered.
@@ -189,25 +199,26 @@
 // Imported material has expired and was erased; the key waits for it to be imported again.
 #define KMS_EVENT_MATERIAL_EXPIRED 8
 
-// The keystore's file was replaced or removed, or overwritten with another history of the keystore. Where that history is
-// the newer one, the handle continues with it; otherwise KMS_HEALTH_KEYSTORE_REPLACED is set.
+// The keystore's file was replaced or removed, or overwritten with a copy that has another history of changes. If that
+// history is the newer one, the handle continues with it; otherwise kms_health reports KMS_HEALTH_KEYSTORE_REPLACED.
 #define KMS_EVENT_KEYSTORE_REPLACED 9
 
-// A version's waiting period is over and its deletion date is reached; it is destroyed when that is confirmed in an hour.
+// A version's waiting period is over and its deletion date is reached. A second confirmation, at least an hour later,
+// destroys the version.
 #define KMS_EVENT_VERSION_DELETION_DUE 10
 
-// A version's key material is gone: kms_schedule_key_version_deletion.
+// A version's key material was destroyed, after kms_schedule_key_version_deletion.
 #define KMS_EVENT_VERSION_DESTROYED 11
 
-// A due rotation waits until a recorded backup has the key's newest version (kms_options_set_require_backup). Reported once
-// for each key of a handle.
+// A due rotation waits until a recorded backup has the key's newest version (kms_options_set_require_backup). Each
+// handle reports it once for each key.
 #define KMS_EVENT_ROTATION_WAITS_FOR_BACKUP 13
 
-// A key rotated although no recorded backup has its former version: it had waited as long as
-// kms_options_set_require_backup lets it.
+// A key rotated although no recorded backup has its former version: the longest wait of kms_options_set_require_backup
+// is over.
 #define KMS_EVENT_ROTATED_WITHOUT_BACKUP 14
 
-// The wait of kms_options_set_require_backup that suits most, in seconds: 7 days.
+// A wait for kms_options_set_require_backup that suits most programs, in seconds: 7 days.
 #define KMS_BACKUP_WAIT_DEFAULT_S 604800
 
 // The longest wait of kms_options_set_require_backup, in seconds: 30 days.
@@ -216,10 +227,10 @@
 // Key bytes may be swapped out: raise RLIMIT_MEMLOCK.
 #define KMS_HEALTH_MEMORY_NOT_LOCKED 1
 
-// Other processes' changes are seen within 100 ms instead of at the next call.
+// The handle sees other processes' changes within 100 ms instead of at its next call.
 #define KMS_HEALTH_POLLING 2
 
-// The rotation thread's last pass failed; it tries again.
+// The last pass of the rotation thread, over everything that is due, failed; the thread tries again.
 #define KMS_HEALTH_ROTATION_FAILING 4
 
 // The keystore was opened read-only: nothing rotates.
@@ -228,76 +239,78 @@
 // No thread rotates: call kms_tick.
 #define KMS_HEALTH_NO_ROTATION_THREAD 16
 
-// The rotation thread died of a bug; every other call fails with KMS_POISONED.
+// A bug stopped the rotation thread; every other call fails with KMS_POISONED.
 #define KMS_HEALTH_THREAD_STOPPED 32
 
-// Cipher contexts, which hold keys, lie in ordinary memory that may be swapped out or dumped: OpenSSL is the system's,
-// or served the program before the library.
+// OpenSSL's cipher contexts, which hold keys, lie in ordinary memory that may be swapped out or dumped. The OpenSSL is
+// the system's, or the program used it before the library did.
 #define KMS_HEALTH_CIPHER_MEMORY_UNPROTECTED 64
 
 // The keystore's path names another file, an older copy, or nothing. Changes and encryption fail with
 // KMS_KEYSTORE_REPLACED until the keystore is back at its path.
 #define KMS_HEALTH_KEYSTORE_REPLACED 128
 
-// The keystore may be in use through a second path, where a crash would damage it: its file has several names (hard
-// links), or the kernel does not report whether it is mounted as a single file. Use one path, and mount folders.
+// The keystore may be in use through a second path; a crash would then damage it. Its file has several names (hard
+// links), or the kernel does not report whether the file alone is mounted. Use one path, and mount folders.
 #define KMS_HEALTH_PATH_UNVERIFIED 256
 
-// The rotation thread could not be started, because the process or its user has too many. Calls rotate the overdue keys
-// that they use, kms_tick does what is due, and a call tries to start the thread again every 5 seconds.
+// The rotation thread could not start, because the process or its user has too many threads. Meanwhile, calls rotate
+// the overdue keys that they use, and kms_tick does everything that is due. Every 5 seconds, a call tries again to
+// start the thread.
 #define KMS_HEALTH_THREAD_NOT_STARTED 512
 
 // The rotation thread made no progress for 10 seconds: a clock, a disk or another process holds it up.
 #define KMS_HEALTH_THREAD_STALLED 1024
 
-// The event callback is too slow: it did not receive `events_dropped` events.
+// The event callback is too slow: it missed `events_dropped` events.
 #define KMS_HEALTH_EVENTS_DROPPED 2048
 
-// The CPU has no quick instructions for AES-GCM or for random numbers, or OpenSSL is kept from using them. Encryption is
+// The CPU lacks fast instructions for AES-GCM or random numbers, or OpenSSL is kept from using them. Encryption is
 // slower, and a copy of the running machine may repeat nonces: see docs/security.md, "Copies of a running machine".
 #define KMS_HEALTH_SLOW_CPU 4096
 
-// What opens a keystore: a root key of 32 bytes, passed or from a file.
+// Kinds of roots, which open a keystore. A root key of 32 bytes, which the program passes or a file holds.
 #define KMS_ROOT_KEY 1
 
 #define KMS_ROOT_PASSPHRASE 2
 
 #define KMS_ROOT_CALLBACK 3
 
-// Most root slots of a keystore.
+// The maximum number of root slots in a keystore. A root slot is a copy of the store root key, wrapped under one root.
 #define KMS_MAX_ROOT_SLOTS 8
 
 // An encrypted file that is open for reading. Thread-safe: share one between all threads. It may be used in a forked child,
 // and after kms_close.
 typedef struct kms_file_t kms_file_t;
 
-// Options of kms_open. Used by one thread at a time; kms_open copies what it needs.
+// Options of kms_open. Only one thread at a time may use them; kms_open copies what it needs.
 typedef struct kms_options_t kms_options_t;
 
-// A file that is encrypted or decrypted in pieces. For one thread at a time. It may be used after kms_close, but not in a
-// forked child: KMS_FORKED.
+// A file that is encrypted or decrypted in pieces. Only one thread at a time may use it. Threads may use it after
+// kms_close, but a forked child may not (KMS_FORKED).
 typedef struct kms_stream_t kms_stream_t;
 
-// A count of blobs by key and version. For one thread at a time. It belongs to the process that began it: in a forked child,
-// every call but kms_survey_free fails with KMS_FORKED. After kms_close, kms_survey_unreadable and kms_survey_free still
-// work; every other call fails with KMS_INVALID_ARGUMENT.
+// A survey: a count of blobs by key and version. Only one thread at a time may use it. In a forked child, every call
+// except kms_survey_free fails with KMS_FORKED. After kms_close, kms_survey_unreadable and kms_survey_free still work;
+// every other call fails with KMS_INVALID_ARGUMENT.
 typedef struct kms_survey_t kms_survey_t;
 
-// An open keystore. Thread-safe: share one between all threads. `const` on it means that it may be shared.
+// An open keystore. Thread-safe: share one between all threads. `const kms_t *` in a function means that threads may
+// share the handle.
 typedef struct kms_t kms_t;
 
-// The outcome of a call: KMS_OK, or why it failed. Grouped by hundreds: 1xx arguments, 2xx existence, 3xx state and
-// kind of the key, 4xx cryptography, 5xx keystore, 6xx files, 9xx internal. Numbers are never reused; treat an unknown one as a
-// failure.
+// The result of a call: KMS_OK, or why it failed. Statuses are grouped by hundreds: 1xx arguments, 2xx existence, 3xx
+// state and kind of the key, 4xx cryptography, 5xx keystore, 6xx files, 9xx internal. Numbers are never reused; treat
+// an unknown one as a failure.
 typedef int32_t kms_status;
 
-// Wraps or unwraps the root key outside of the library, by authenticated symmetric encryption: see
+// Wrap or unwrap the store root key outside of the library, with authenticated symmetric encryption: see
 // kms_options_set_root_callback.
 //
-// Writes at most `out_cap` bytes (16384) to `out` and their number to `out_len`, and returns KMS_OK, or any other status to
-// refuse. `aad` is text without NUL of at most 128 bytes that names purpose and keystore. `wrap` authenticates it
-// together with `input`; `unwrap` fails unless it is the same. `aad_len` is 0 for a slot that keystore format 1 made,
-// which bound nothing.
+// Write at most `out_cap` bytes (16384) to `out` and their number to `out_len`. Return KMS_OK, or any other status to
+// refuse. `aad` (additional authenticated data) is a text of at most 128 bytes, without NUL, that names the purpose
+// and the keystore. `wrap` must authenticate `aad` together with `input`; `unwrap` must fail unless `aad` is the same.
+// `aad_len` is 0 for a root slot of keystore format 1, which authenticated no such data.
 typedef kms_status (*kms_wrap_fn)(void *user,
                                   const uint8_t *input,
                                   size_t input_len,
@@ -307,40 +320,42 @@ typedef kms_status (*kms_wrap_fn)(void *user,
                                   size_t out_cap,
                                   size_t *out_len);
 
-// Returns the time in Unix milliseconds, UTC.
+// Return the time in Unix milliseconds, UTC.
 typedef int64_t (*kms_clock_fn)(void *user);
 
-// Reads the anchor's last record: writes it to `out` and its length to `out_len`, 0 if there is none yet.
-// Returns KMS_OK, or any other status to refuse.
+// Read the last record of the anchor (see kms_options_set_anchor_callback). Write it to `out` and its length to
+// `out_len`; the length is 0 if there is no record yet. Return KMS_OK, or any other status to refuse.
 typedef kms_status (*kms_anchor_get_fn)(void *user, uint8_t *out, size_t out_cap, size_t *out_len);
 
-// Keeps the anchor's record for good, in place of the one before. It holds no secret. Returns KMS_OK once it is safe.
+// Store the anchor's record durably, in place of the previous one. The record holds no secret. Return KMS_OK once it
+// is durable.
 typedef kms_status (*kms_anchor_put_fn)(void *user, const uint8_t *record, size_t record_len);
 
-// Something that happened to the keys, whether the clock did it or a call. Valid during the callback only.
+// A notification about keys, caused by a call or by the clock. It is valid only during the callback.
 typedef struct kms_event {
     uint32_t struct_size;
     // KMS_EVENT_...
     int32_t kind;
-    // Why, for the kinds that are failures; else KMS_OK.
+    // The reason, for kinds that are failures; otherwise KMS_OK.
     kms_status status;
-    // NULL where the event is about no single key.
+    // NULL if the event concerns no single key.
     const char *key_id;
     const char *version_id;
     // Unix milliseconds, UTC.
     int64_t time_ms;
-    // With KMS_EVENT_KEY_DESTROYED and KMS_EVENT_VERSION_DESTROYED: how long the key or the version waited for its
-    // destruction, as the library counted; else 0.
+    // For KMS_EVENT_KEY_DESTROYED and KMS_EVENT_VERSION_DESTROYED, the waiting time that the library counted, in
+    // milliseconds; otherwise 0.
     int64_t waited_ms;
 } kms_event;
 
-// Receives one event after the other, in order, with no lock of the library held. It may call anything but kms_close.
+// Receive events one at a time, in order, while the library holds no lock. The callback may call any function except
+// kms_close.
 //
-// With the rotation thread, a separate thread delivers the events, so a function that blocks delays only other events. Up
-// to 1024 wait; further ones are dropped, and kms_health counts them. kms_close waits up to 5 seconds for their delivery;
-// then it drops the rest. It does not end a function that still runs, so `user` must stay valid until that returns. Without
-// the rotation thread, or while no thread can be started, the thread of the call that made an event delivers it, before
-// that call returns. A forked child receives its own events only.
+// If the rotation thread is on, a separate thread delivers the events, so a callback that blocks delays only other
+// events. Up to 1024 events wait. The library drops further ones, and kms_health counts them. kms_close waits up to 5
+// seconds for their delivery, then drops the rest. It does not end a callback that still runs, so `user` must stay
+// valid until the callback returns. Without the rotation thread, or while no thread can start, the call that causes an
+// event delivers it before the call returns. A forked child receives its own events only.
 typedef void (*kms_event_fn)(void *user, const struct kms_event *event);
 
 // How to create a key; start from KMS_CREATE_KEY_OPTIONS_INIT.
@@ -356,7 +371,7 @@ typedef struct kms_create_key_options {
     int64_t rotation_interval_s;
 } kms_create_key_options;
 
-// What a key is; start from KMS_KEY_METADATA_INIT. Dates are Unix milliseconds, UTC; 0: none.
+// The metadata of a key; start from KMS_KEY_METADATA_INIT. Dates are Unix milliseconds, UTC; 0 means none.
 typedef struct kms_key_metadata {
     uint32_t struct_size;
     // KMS_STATE_...
@@ -378,15 +393,15 @@ typedef struct kms_key_metadata {
     int64_t next_rotation_date_ms;
     // When the key will be destroyed; only while its deletion is pending.
     int64_t delete_date_ms;
-    // When imported material is refused and then erased.
+    // When imported material expires: calls then refuse it, and the library erases it.
     int64_t material_expire_date_ms;
     // 1 if the key is protected from deletion.
     int32_t deletion_protection;
-    // 1 if the key is service-managed.
+    // 1 if the key is service-managed (kms_create_service_key).
     int32_t service_managed;
 } kms_key_metadata;
 
-// Shown one key at a time; a return value other than 0 ends the list.
+// Receive one key at a time. Return 0 to continue, or any other value to end the list.
 typedef int32_t (*kms_visit_key_fn)(void *user, const struct kms_key_metadata *key);
 
 // One entry of an encryption context: two texts in UTF-8. An empty value is fine, an empty key is not.
@@ -395,73 +410,74 @@ typedef struct kms_context_entry {
     const char *value;
 } kms_context_entry;
 
-// What a ciphertext says about itself; start from KMS_BLOB_INFO_INIT.
+// What kms_inspect reports about a ciphertext (a blob); start from KMS_BLOB_INFO_INIT.
 typedef struct kms_blob_info {
     uint32_t struct_size;
     // 1: XAES-256-GCM.
     int32_t algorithm;
     // 0: encrypted without a context, 2: with one.
     int32_t context_type;
-    // 1 if the version is the primary of `key_id` now; 0: re-encrypt moves it there. An alias may name another key by now:
-    // compare `key_id` with what it names.
+    // 1 if the version is the primary of `key_id` now; if 0, kms_reencrypt encrypts under the primary. An alias may
+    // have moved since: compare `key_id` with the key that the alias names.
     int32_t is_primary;
     char key_id[KMS_ID_SIZE];
     char version_id[KMS_ID_SIZE];
 } kms_blob_info;
 
-// One record of a batch call, in an array whose element size is passed with it; start from KMS_BATCH_RECORD_INIT. `input`
-// to `out_cap` are yours, `out_len` and `status` are set by the call.
+// One record of a batch call; start from KMS_BATCH_RECORD_INIT. Batch calls take an array of records, and the size of
+// one as `record_size`. Callers set the fields from `input` to `out_cap`; the call sets `out_len` and `status`.
 typedef struct kms_batch_record {
     // The plaintext or the ciphertext.
     const uint8_t *input;
     size_t input_len;
-    // To encrypt or decrypt with; for kms_reencrypt_batch, the context that the ciphertext has.
+    // The context to encrypt or decrypt with; for kms_reencrypt_batch, the current context of the ciphertext.
     const struct kms_context_entry *context;
     size_t context_count;
-    // For kms_reencrypt_batch, the context that the ciphertext is to get; otherwise NULL and 0.
+    // For kms_reencrypt_batch, the new context of the ciphertext; otherwise NULL and 0.
     const struct kms_context_entry *destination_context;
     size_t destination_context_count;
-    // By the rules of Output: NULL asks for the size, and it may overlap `input`, but nothing of another record.
+    // The output buffer, under the rules of Output above; NULL asks for the size. It may overlap `input`, but no
+    // memory of another record.
     uint8_t *out;
     size_t out_cap;
     size_t out_len;
-    // What became of this record.
+    // The result for this record.
     kms_status status;
     // 0.
     int32_t reserved;
 } kms_batch_record;
 
-// One version of a key, and how many blobs of a survey are under it. Valid during the callback only.
+// One version of a key, and the number of blobs of a survey that it encrypted. It is valid only during the callback.
 typedef struct kms_survey_count {
     uint32_t struct_size;
     // 1 if this version encrypts.
     int32_t is_primary;
     char key_id[KMS_ID_SIZE];
     char version_id[KMS_ID_SIZE];
-    // 1 for the oldest; never reused.
+    // 1 for the oldest version; numbers are never reused.
     uint64_t number;
     // KMS_VERSION_...
     int32_t state;
     // 0.
     int32_t reserved;
-    // Blobs; 0: none of the survey needs this version.
+    // The number of blobs; 0 means that no blob of the survey needs this version.
     uint64_t count;
 } kms_survey_count;
 
-// Shown one version of a survey at a time; a return value other than 0 ends the list.
+// Receive one version of a survey at a time. Return 0 to continue, or any other value to end the list.
 typedef int32_t (*kms_visit_survey_count_fn)(void *user, const struct kms_survey_count *count);
 
-// Receives the number of bytes of the source whose output has been written, again and again, on the thread of the call.
-// Returns KMS_OK, or the status that the call is to fail with: it then leaves no output. KMS_FILE_IO stands for a number
-// that is no status.
+// Receive the number of source bytes whose output is written so far. The call reports progress repeatedly, on its own
+// thread. Return KMS_OK to continue. Any other status ends the call, which then fails with that status and leaves no
+// output. If the number is no status, the call fails with KMS_FILE_IO.
 typedef kms_status (*kms_progress_fn)(void *user, uint64_t done);
 
-// How kms_encrypt_file and kms_decrypt_file work; start from KMS_FILE_OPTIONS_INIT.
+// Options of kms_encrypt_file and kms_decrypt_file; start from KMS_FILE_OPTIONS_INIT.
 typedef struct kms_file_options {
     uint32_t struct_size;
-    // Threads that work during the call, the calling one included: 1 to 256. 0: one per CPU, at most 4.
+    // The number of threads that work on the file, the calling one included: 1 to 256. 0 means one per CPU, at most 4.
     int32_t threads;
-    // 0 or 1: replace an existing target, in one step, once the output is complete.
+    // 0 or 1. 1 replaces an existing target in one step, once the output is complete.
     int32_t replace;
     // NULL: none.
     kms_progress_fn progress;
@@ -469,10 +485,11 @@ typedef struct kms_file_options {
     void *progress_user;
 } kms_file_options;
 
-// What the header of an encrypted file says; start from KMS_FILE_INFO_INIT.
+// What kms_inspect_file reports about an encrypted file; start from KMS_FILE_INFO_INIT.
 typedef struct kms_file_info {
     uint32_t struct_size;
-    // 1 if the version is the primary of `key_id` now; 0: kms_reencrypt_file moves the file there.
+    // 1 if the version is the primary of `key_id` now; if 0, kms_reencrypt_file re-encrypts the file under the
+    // primary.
     int32_t is_primary;
     char key_id[KMS_ID_SIZE];
     char version_id[KMS_ID_SIZE];
@@ -484,10 +501,10 @@ typedef struct kms_file_info {
     uint64_t plaintext_len;
 } kms_file_info;
 
-// Reads an encrypted file from `offset` on: writes at most `out_cap` bytes to `out` and their number to `out_len`. Fewer
-// bytes are fine, and 0 is the end of the file. Returns KMS_OK, or any other status to refuse.
+// Read an encrypted file from `offset`. Write at most `out_cap` bytes to `out` and their number to `out_len`. Fewer
+// bytes are fine; 0 means the end of the file. Return KMS_OK, or any other status to refuse.
 //
-// It runs on the thread of the call that reads, so on several at once where several threads read.
+// The function runs on the thread of the reading call, so several threads may run it at once.
 typedef kms_status (*kms_read_at_fn)(void *user,
                                      uint64_t offset,
                                      uint8_t *out,
@@ -500,7 +517,7 @@ typedef struct kms_key_version {
     // 1 if this version encrypts.
     int32_t is_primary;
     char version_id[KMS_ID_SIZE];
-    // 1 for the oldest; never reused.
+    // 1 for the oldest version; numbers are never reused.
     uint64_t number;
     // Unix milliseconds, UTC, as the other dates; 0: none.
     int64_t creation_date_ms;
@@ -510,16 +527,17 @@ typedef struct kms_key_version {
     int32_t reserved;
     // When the version will be destroyed; only while its deletion is pending.
     int64_t delete_date_ms;
-    // The start of the day on which the version was last used to encrypt, and to decrypt; 0: no use was recorded. Written
-    // by the rotation thread, kms_tick or kms_close. A read-only handle records none, and a crash may lose those of its last second.
+    // The start of the day on which the version last encrypted, and last decrypted; 0 means that no use was recorded.
+    // The rotation thread, kms_tick or kms_close writes these dates. A read-only handle records no uses, and a crash may
+    // lose the uses of its last second.
     int64_t last_encrypt_date_ms;
     int64_t last_decrypt_date_ms;
 } kms_key_version;
 
-// Shown one version at a time; a return value other than 0 ends the list.
+// Receive one version at a time. Return 0 to continue, or any other value to end the list.
 typedef int32_t (*kms_visit_version_fn)(void *user, const struct kms_key_version *version);
 
-// Shown one alias and its key at a time; a return value other than 0 ends the list.
+// Receive one alias and its key at a time. Return 0 to continue, or any other value to end the list.
 typedef int32_t (*kms_visit_alias_fn)(void *user, const char *alias, const char *key_id);
 
 // A label of a key: two texts in UTF-8.
@@ -528,60 +546,61 @@ typedef struct kms_tag {
     const char *value;
 } kms_tag;
 
-// Shown one tag at a time; a return value other than 0 ends the list.
+// Receive one tag at a time. Return 0 to continue, or any other value to end the list.
 typedef int32_t (*kms_visit_tag_fn)(void *user, const struct kms_tag *tag);
 
-// A keystore's condition; start from KMS_HEALTH_INFO_INIT. Counts are of this handle since it was opened.
+// What kms_health reports; start from KMS_HEALTH_INFO_INIT. Counters start when this handle is opened.
 typedef struct kms_health_info {
     uint32_t struct_size;
-    // KMS_HEALTH_... bits; 0: all is well.
+    // KMS_HEALTH_... bits; 0 means that all is well.
     uint32_t flags;
     uint64_t rotations;
     uint64_t rotation_failures;
     uint64_t keys_destroyed;
     // Keys in memory now.
     uint64_t keys_cached;
-    // Grows by one with every change of the keystore, by any process.
+    // The keystore's generation, a number that grows by one with every change, by any process.
     uint64_t generation;
     // Events that the callback did not receive, because more than 1024 waited for it.
     uint64_t events_dropped;
-    // Versions destroyed by a deletion of their own.
+    // Versions destroyed by kms_schedule_key_version_deletion.
     uint64_t versions_destroyed;
 } kms_health_info;
 
-// Shown one fault of the keystore at a time: a key's id, or NULL where it is about no single key, the status that uses
-// of it fail with, and a text for people. A return value other than 0 ends the walk.
+// Receive one fault of the keystore at a time. `key_id` names the affected key, or is NULL if the fault concerns no
+// single key. `status` is what uses of the damaged part fail with, and `text` is for people. Return 0 to continue, or
+// any other value to end the check.
 typedef int32_t (*kms_visit_fault_fn)(void *user,
                                       const char *key_id,
                                       kms_status status,
                                       const char *text);
 
-// One root that opens the keystore. Valid during the callback only.
+// A root slot: one root that opens the keystore. It is valid only during the callback.
 typedef struct kms_root_slot {
     uint32_t struct_size;
     // KMS_ROOT_...
     int32_t kind;
     char slot_id[KMS_ID_SIZE];
-    // Unix milliseconds, UTC; 0 if keystore format 1 made the slot.
+    // Unix milliseconds, UTC; 0 for a slot of keystore format 1.
     int64_t creation_date_ms;
     // NULL if it has none.
     const char *label;
-    // 1 if this handle was opened by it.
+    // 1 if this root opened this handle.
     int32_t opened_this_handle;
     // 0.
     int32_t reserved;
 } kms_root_slot;
 
-// Shown one root slot at a time; a return value other than 0 ends the list.
+// Receive one root slot at a time. Return 0 to continue, or any other value to end the list.
 typedef int32_t (*kms_visit_root_slot_fn)(void *user, const struct kms_root_slot *slot);
 
-// An entry of the change log: one change of the keystore, or one management call that was refused. Valid during the callback
-// only.
+// An entry of the change log: one change of the keystore, or one management call that was refused. It is valid only
+// during the callback.
 typedef struct kms_logged_change {
     uint32_t struct_size;
-    // KMS_OK for a change; for a refused call what it failed with.
+    // KMS_OK for a change; the status of the failure for a refused call.
     kms_status status;
-    // The generation that the entry made; the next entry has the next one.
+    // The keystore's generation after this entry; the next entry has the next number.
     uint64_t generation;
     // The random id of the entry.
     char change_id[KMS_ID_SIZE];
@@ -589,14 +608,14 @@ typedef struct kms_logged_change {
     int64_t time_ms;
     // Milliseconds since the machine started, time asleep included.
     int64_t boot_ms;
-    // The actor: the process, its real user, the file name of its program ("" where the kernel does not show it), and the
-    // label of kms_options_set_actor (NULL: none).
+    // The actor, who made the change: the process, its real user and the file name of its program ("" if the kernel
+    // hides it). `actor` is the label of kms_options_set_actor, or NULL.
     uint32_t process_id;
     uint32_t user_id;
     const char *program;
     const char *actor;
-    // The name of the action, as docs/actions.md has it. By the clock: RotateKeyAuto, DeleteKey, DeleteKeyVersion,
-    // DeleteExpiredKeyMaterial, RecordDates.
+    // The name of the action, as in docs/actions.md. The clock causes RotateKeyAuto, DeleteKey, DeleteKeyVersion,
+    // DeleteExpiredKeyMaterial and RecordDates.
     const char *action;
     // NULL unless the entry is about one key.
     const char *key_id;
@@ -604,16 +623,16 @@ typedef struct kms_logged_change {
     const char *version_id;
     // How many keys the change concerned; for CutChanges, how many entries it removed.
     uint64_t count;
-    // Refused calls of the same handle before this entry that have no entry of their own.
+    // The number of refused calls of the same handle before this entry that have no entry.
     uint64_t refusals_omitted;
-    // How long a destroyed key or version waited for its destruction, as the library counted; else 0.
+    // The waiting time of a destroyed key or version that the library counted, in milliseconds; otherwise 0.
     int64_t waited_ms;
-    // The keyed hash of this entry and of `previous_mac`, which is the `mac` of the entry before.
+    // The keyed hash (MAC) over this entry and `previous_mac`, the MAC of the previous entry.
     uint8_t mac[32];
     uint8_t previous_mac[32];
 } kms_logged_change;
 
-// Shown one entry of the change log at a time; a return value other than 0 ends the list.
+// Receive one entry of the change log at a time. Return 0 to continue, or any other value to end the list.
 typedef int32_t (*kms_visit_change_fn)(void *user, const struct kms_logged_change *change);
 
 #define KMS_OK 0
@@ -622,12 +641,12 @@ typedef int32_t (*kms_visit_change_fn)(void *user, const struct kms_logged_chang
 
 #define KMS_MISSING_PARAMETER 101
 
-// The size that is needed was stored; nothing was done.
+// The call stored the size that the output needs, and did nothing else.
 #define KMS_BUFFER_TOO_SMALL 102
 
 #define KMS_UNKNOWN_ACTION 103
 
-// The call takes a key id, and an alias was passed.
+// The call takes a key id, but the caller passed an alias.
 #define KMS_UNSUPPORTED_ALIAS 104
 
 #define KMS_LIMIT_EXCEEDED 105
@@ -652,7 +671,7 @@ typedef int32_t (*kms_visit_change_fn)(void *user, const struct kms_logged_chang
 // The key's state doesn't allow this change of state.
 #define KMS_STATE_MODIFIED_FAILED 303
 
-// Not for this kind of key: imported material and service-managed keys don't rotate.
+// The operation is not for this kind of key: imported material and service-managed keys don't rotate.
 #define KMS_UNSUPPORTED_OPERATION 304
 
 #define KMS_UNSUPPORTED_ORIGIN 305
@@ -665,10 +684,10 @@ typedef int32_t (*kms_visit_change_fn)(void *user, const struct kms_logged_chang
 // The version that encrypted the ciphertext was destroyed, by kms_schedule_key_version_deletion. This is final.
 #define KMS_KEY_VERSION_DESTROYED 308
 
-// Not a ciphertext of this library, or cut off.
+// The data is not a ciphertext of this library, or is truncated.
 #define KMS_MALFORMED_CIPHERTEXT 400
 
-// The ciphertext was changed, or the context is not the one it was encrypted with.
+// The ciphertext was modified, or the context differs from the one that it was encrypted with.
 #define KMS_AUTHENTICATION_FAILED 401
 
 #define KMS_INVALID_KEY_MATERIAL 402
@@ -683,7 +702,7 @@ typedef int32_t (*kms_visit_change_fn)(void *user, const struct kms_logged_chang
 
 #define KMS_KEYSTORE_TOO_NEW 502
 
-// Something in the keystore was changed or damaged. Keys that the text does not name still work.
+// Part of the keystore was altered or damaged. Keys that the text of kms_last_error does not name still work.
 #define KMS_KEYSTORE_CORRUPT 503
 
 #define KMS_KEYSTORE_IO 504
@@ -695,21 +714,21 @@ typedef int32_t (*kms_visit_change_fn)(void *user, const struct kms_logged_chang
 
 #define KMS_KEYSTORE_NOT_FOUND 507
 
-// Another file stands at the keystore's path now, or none. Nothing was written.
+// Another file, or none, is at the keystore's path now. Nothing was written.
 #define KMS_KEYSTORE_REPLACED 508
 
-// The root key file is missing, unreadable, another user's, open to others, of the wrong size or all zeros, or the callback
-// failed.
+// The root callback failed; or the root key file is missing, unreadable, another user's, accessible to others, of the
+// wrong size or all zeros.
 #define KMS_ROOT_KEY_UNAVAILABLE 509
 
-// An older copy of the whole keystore was put in the place of the one that its anchor knows.
+// The whole keystore was replaced by an older copy than the one that its anchor recorded.
 #define KMS_KEYSTORE_ROLLED_BACK 510
 
 // The anchor is missing, damaged or of another keystore, or its callback failed.
 #define KMS_ANCHOR_UNAVAILABLE 511
 
-// The path is a second one to the keystore: another name of the file, or a mount of the file alone. Open it by its first
-// path, or mount its folder.
+// The path is a second path to the keystore: another name of the file, or a mount of the file alone. Open the keystore
+// by its first path, or mount its folder.
 #define KMS_KEYSTORE_SECOND_PATH 512
 
 // The keystore has no root slot of this id: see kms_list_root_slots.
@@ -718,7 +737,7 @@ typedef int32_t (*kms_visit_change_fn)(void *user, const struct kms_logged_chang
 // This root opens the keystore already. Nothing was changed.
 #define KMS_ROOT_SLOT_EXISTS 516
 
-// A file of the caller's could not be read or written, or changed while it was read. The text names it.
+// A caller's file could not be read or written, or changed while it was read. The text of kms_last_error names it.
 #define KMS_FILE_IO 600
 
 // The target exists, and the call may not replace it.
@@ -726,17 +745,17 @@ typedef int32_t (*kms_visit_change_fn)(void *user, const struct kms_logged_chang
 
 #define KMS_INTERNAL 900
 
-// A panic inside the library was stopped here; close the handle.
+// A panic (a bug) inside the library was caught; close the handle.
 #define KMS_POISONED 901
 
-// A memory: keystore does not survive a fork.
+// A forked child cannot use a `memory:` keystore, a stream or a survey.
 #define KMS_FORKED 902
 
 // The kernel returned no randomness.
 #define KMS_RANDOM_FAILED 903
 
-// The call needs more memory than the process may have. A change may have been made only where KMS_KEYSTORE_IO is possible
-// too.
+// The call needs more memory than the process may have. A change may have been made only if the call can also fail
+// with KMS_KEYSTORE_IO.
 #define KMS_OUT_OF_MEMORY 904
 
 #ifdef __cplusplus
@@ -744,54 +763,57 @@ extern "C" {
 #endif // __cplusplus
 
 // kms_options_new makes options with the defaults: create off, rotation thread on, busy timeout 5000 ms. Exactly one
-// kms_options_set_root_... must follow: with none or two of them, kms_open fails. NULL if memory is short.
+// kms_options_set_root_... must follow: with none or two of them, kms_open fails. It returns NULL if memory is short.
 KMS_MUST_USE
 struct kms_options_t *kms_options_new(void);
 
 // kms_options_free frees options and wipes the secrets in them. NULL is fine.
 void kms_options_free(struct kms_options_t *options);
 
-// kms_options_set_root_key sets a root key of exactly 32 bytes, which opens the keystore. It is copied into memory
-// that is locked and wiped. 32 zero bytes are refused with KMS_INVALID_ARGUMENT.
+// kms_options_set_root_key sets a root key of exactly 32 bytes, which opens the keystore. The options copy it into
+// memory that is locked and wiped. 32 zero bytes are refused with KMS_INVALID_ARGUMENT.
 KMS_MUST_USE
 kms_status kms_options_set_root_key(struct kms_options_t *options,
                                     const uint8_t *key,
                                     size_t key_len);
 
-// kms_options_set_root_key_file names a regular file of exactly 32 bytes, not all zero. It must belong to the process's user or to root; its
-// group may read it (0440, as systemd credentials and Kubernetes secrets are), others may not. With kms_options_set_create, a
-// missing file is made together with a missing keystore, with mode 0600.
+// kms_options_set_root_key_file names a regular file of exactly 32 bytes, not all zero. The file must belong to the
+// process's user or to root. Its group may read it (0440, as for systemd credentials and Kubernetes secrets); others
+// may not. With kms_options_set_create, kms_open makes a missing file together with a missing keystore, with mode
+// 0600.
 KMS_MUST_USE
 kms_status kms_options_set_root_key_file(struct kms_options_t *options,
                                          const char *path);
 
-// kms_options_set_root_passphrase sets a passphrase of 1 byte to 1 MiB, of any bytes, which Argon2id (64 MiB, 3 passes) makes a key of:
-// kms_open then takes a fraction of a second.
+// kms_options_set_root_passphrase sets a passphrase of 1 byte to 1 MiB, with any byte values. Argon2id (64 MiB, 3
+// passes) derives a key from it, so kms_open takes a fraction of a second.
 KMS_MUST_USE
 kms_status kms_options_set_root_passphrase(struct kms_options_t *options,
                                            const uint8_t *passphrase,
                                            size_t passphrase_len);
 
-// kms_options_set_root_callback lets two functions wrap and unwrap the root key with a key that stays in an HSM, a TPM or
-// a cloud KMS.
+// kms_options_set_root_callback sets two functions that wrap and unwrap the store root key. Their key stays in an HSM,
+// a TPM or a cloud KMS. The store root key is 32 random bytes, made with the keystore, from which all its sealing keys
+// derive.
 //
 // Both must use authenticated symmetric encryption that binds `aad`: an AEAD such as AES-256-GCM. Never use public-key
-// encryption, such as RSA-OAEP: an attacker who can write the keystore's file could encrypt a root key of their own with
-// the public key, and the program would open their keystore. Where the device takes no additional data, encrypt
-// `aad` before the key, and compare it after decryption.
+// encryption, such as RSA-OAEP. With it, an attacker who can write the keystore's file could wrap a root key that they
+// chose. The program would then open the attacker's keystore. If the device takes no additional data, encrypt `aad` in
+// front of the key, and compare it after decryption.
 //
-// `wrap` is called when a slot is made: by kms_open that creates, kms_change_root and kms_add_root_slot. `unwrap` then
-// tries the result, once with another aad, which must fail (KMS_ROOT_KEY_UNAVAILABLE if it doesn't), and once with the
-// same. kms_open calls `unwrap` for each callback slot until one opens the keystore; a forked child calls neither.
+// The library calls `wrap` when it makes a root slot: in kms_change_root, kms_add_root_slot, and kms_open if it
+// creates the keystore. It then tests `unwrap` on the result, once with another `aad` and once with the same. The
+// other `aad` must fail; if it does not, the call fails with KMS_ROOT_KEY_UNAVAILABLE. kms_open calls `unwrap` for
+// each callback slot until one opens the keystore; a forked child calls neither.
 KMS_MUST_USE
 kms_status kms_options_set_root_callback(struct kms_options_t *options,
                                          kms_wrap_fn wrap,
                                          kms_wrap_fn unwrap,
                                          void *user);
 
-// kms_options_set_create decides whether kms_open makes a keystore that isn't there; 0 or 1, off by default. A root key
-// file is made with it; a key file that is there without its keystore is an error, as the keystore may be lost. Not
-// together with read_only.
+// kms_options_set_create sets whether kms_open creates a missing keystore; 0 or 1, off by default. kms_open then makes
+// the root key file too. A key file without its keystore is an error, because the keystore may be lost. Do not combine
+// it with kms_options_set_read_only.
 KMS_MUST_USE
 kms_status kms_options_set_create(struct kms_options_t *options,
                                   int32_t create_if_missing);
@@ -801,8 +823,9 @@ KMS_MUST_USE
 kms_status kms_options_set_read_only(struct kms_options_t *options,
                                      int32_t read_only);
 
-// kms_options_set_rotation_thread decides whether a thread of the library rotates keys; 0 or 1, on by default. Without
-// it, call kms_tick from time to time; encrypting under an overdue key rotates it first.
+// kms_options_set_rotation_thread sets whether a thread of the library, the rotation thread, rotates due keys; 0 or 1,
+// on by default. Without the thread, call kms_tick regularly. A call that encrypts under an overdue key rotates the
+// key first.
 KMS_MUST_USE
 kms_status kms_options_set_rotation_thread(struct kms_options_t *options,
                                            int32_t on);
@@ -813,61 +836,66 @@ KMS_MUST_USE
 kms_status kms_options_set_busy_timeout_ms(struct kms_options_t *options,
                                            int64_t timeout_ms);
 
-// kms_options_set_cache_keys sets how many keys, and how many key versions, are kept in memory; at least 1, 32768 by
-// default. Each thread also keeps as many keys ready to encrypt, and as many ready to decrypt.
+// kms_options_set_cache_keys sets how many keys, and how many key versions, the handle keeps in memory; at least 1,
+// 32768 by default. Each thread also keeps as many keys ready to encrypt, and as many ready to decrypt.
 KMS_MUST_USE
 kms_status kms_options_set_cache_keys(struct kms_options_t *options,
                                       size_t keys);
 
-// kms_options_set_clock sets a function as the clock, for tests: five years of rotations take a millisecond. It turns the rotation thread off unless kms_options_set_rotation_thread turns it on.
+// kms_options_set_clock sets a function as the clock, for tests: five years of rotations then take a millisecond. A
+// set clock turns the rotation thread off, unless kms_options_set_rotation_thread turns it on.
 KMS_MUST_USE
 kms_status kms_options_set_clock(struct kms_options_t *options,
                                  kms_clock_fn clock,
                                  void *user);
 
-// kms_options_set_anchor_file names a file, on another volume than the keystore, that holds the newest generation of it:
-// an older copy of the whole keystore, put back in its place, is then refused with KMS_KEYSTORE_ROLLED_BACK.
+// kms_options_set_anchor_file names an anchor: a file on another volume that records the newest generation of the
+// keystore. The generation is a number that grows by one with every change. The library then refuses an older copy of
+// the whole keystore with KMS_KEYSTORE_ROLLED_BACK.
 //
-// It is written after each change and before the call returns, and made together with the keystore. For a keystore that
-// is there already, and to accept a restored backup, make the file empty. Without it: KMS_ANCHOR_UNAVAILABLE. A change
-// that fails with that status may have been made.
+// The library makes the file together with the keystore, and writes it after each change, before the call returns. For
+// an existing keystore, and to accept a restored backup, make an empty file. A missing file is KMS_ANCHOR_UNAVAILABLE.
+// A change that fails with that status may have been made.
 KMS_MUST_USE
 kms_status kms_options_set_anchor_file(struct kms_options_t *options,
                                        const char *path);
 
-// kms_options_set_anchor_callback lets two functions keep the anchor's record of 104 bytes: a TPM, a remote service. See
-// kms_options_set_anchor_file. `get` is called at kms_open and before each change, `put` after each change. Calls of
-// several threads and processes may overtake each other, which leaves the anchor behind by what they were changing.
+// kms_options_set_anchor_callback sets two functions that store the anchor's record of 104 bytes, for example in a TPM
+// or a remote service. See kms_options_set_anchor_file. The library calls `get` in kms_open and before each change,
+// and `put` after each change. Calls from several threads and processes may arrive out of order; the anchor then lags
+// behind by the changes that they made.
 KMS_MUST_USE
 kms_status kms_options_set_anchor_callback(struct kms_options_t *options,
                                            kms_anchor_get_fn get,
                                            kms_anchor_put_fn put,
                                            void *user);
 
-// kms_options_set_require_backup lets a due rotation wait until a recorded backup has the newest version of the key, at
-// most `longest_wait_s`, in seconds: 0, the default, for no wait; KMS_BACKUP_WAIT_DEFAULT_S suits most; at most
-// KMS_BACKUP_WAIT_MAX_S. So a lost disk costs at most what was encrypted under one version of each key. After the wait the
-// key rotates all the same, with KMS_EVENT_ROTATED_WITHOUT_BACKUP.
+// kms_options_set_require_backup makes a due rotation wait until a recorded backup has the key's newest version, for
+// at most `longest_wait_s` seconds. 0, the default, means no wait; KMS_BACKUP_WAIT_DEFAULT_S suits most programs;
+// KMS_BACKUP_WAIT_MAX_S is the maximum. A lost disk then costs at most what was encrypted under one version of each
+// key. After the longest wait, the key rotates without a backup and reports KMS_EVENT_ROTATED_WITHOUT_BACKUP.
 //
-// kms_backup records its backups beside the keystore, in PATH-backups. Set the option in each process: one without it
-// rotates what is due. kms_rotate never waits. kms_open refuses it for `memory:` (KMS_INVALID_ARGUMENT).
+// kms_backup records its backups beside the keystore, in PATH-backups. Set the option in each process, because a
+// process without it rotates what is due. kms_rotate never waits. kms_open refuses the option for `memory:`
+// (KMS_INVALID_ARGUMENT).
 //
 //     status = kms_options_set_require_backup(options, KMS_BACKUP_WAIT_DEFAULT_S);
 KMS_MUST_USE
 kms_status kms_options_set_require_backup(struct kms_options_t *options,
                                           int64_t longest_wait_s);
 
-// kms_options_set_actor sets a label for the change log, which has it with each change that the handle makes: a user, a job
-// or a program's part. At most 255 bytes, else KMS_LIMIT_EXCEEDED; not empty and without control characters. It is stored in
-// the clear. Without it, entries have the process, its user and the program alone.
+// kms_options_set_actor sets a label that the change log stores with each change of the handle: a user, a job or a
+// part of the program. The label has at most 255 bytes, else KMS_LIMIT_EXCEEDED. It must not be empty or contain
+// control characters. The keystore stores it unencrypted. Without a label, entries name only the process, its user and
+// its program.
 //
 //     kms_options_set_actor(options, "nightly job");
 KMS_MUST_USE
 kms_status kms_options_set_actor(struct kms_options_t *options,
                                  const char *label);
 
-// kms_options_set_event_callback sets a function that receives events: rotations, destroyed keys, and failures of clocks
-// and disks. kms_event_fn states on which thread.
+// kms_options_set_event_callback sets a function that receives events: rotations, destroyed keys, and failures of
+// clocks and disks. kms_event_fn states which thread calls it.
 KMS_MUST_USE
 kms_status kms_options_set_event_callback(struct kms_options_t *options,
                                           kms_event_fn callback,
@@ -877,11 +905,12 @@ kms_status kms_options_set_event_callback(struct kms_options_t *options,
 KMS_MUST_USE const char *kms_version(void);
 
 // kms_open opens the keystore at `location` and stores its handle in `out`, or NULL on failure. `location` is a path,
-// "sqlite:PATH", or "memory:" for a keystore that lives as long as its handle and is new at each open.
+// "sqlite:PATH", or "memory:". A "memory:" keystore is new at each open and lives as long as its handle.
 //
 // Fails with KMS_KEYSTORE_NOT_FOUND, KMS_NOT_A_KEYSTORE, KMS_KEYSTORE_TOO_NEW, KMS_KEYSTORE_CORRUPT,
-// KMS_WRONG_ROOT_KEY, KMS_ROOT_KEY_UNAVAILABLE, KMS_KEYSTORE_IO or KMS_KEYSTORE_BUSY, and then has changed nothing;
-// with KMS_MISSING_PARAMETER if no root key was set, KMS_INVALID_ARGUMENT if two were, or the location is no path.
+// KMS_WRONG_ROOT_KEY, KMS_ROOT_KEY_UNAVAILABLE, KMS_KEYSTORE_IO or KMS_KEYSTORE_BUSY, and then has changed nothing.
+// Fails with KMS_MISSING_PARAMETER if no root was set, and with KMS_INVALID_ARGUMENT if two were set or `location` is
+// no path.
 KMS_MUST_USE
 kms_status kms_open(const char *location,
                     const struct kms_options_t *options,
@@ -890,22 +919,23 @@ kms_status kms_open(const char *location,
 // kms_close stops the rotation thread, stores the last-used dates that wait, wipes all key material and frees the handle.
 // NULL is fine. It waits for no lock of another process; a clock and an anchor that were set may still be called.
 //
-// No other call on the handle may be running, on any thread, and none may follow. Not from a callback.
+// No other call on the handle may be running, on any thread, and none may follow. Do not call it from a callback.
 void kms_close(struct kms_t *kms);
 
-// kms_create_key makes a customer master key and stores its id in `key_id`, KMS_ID_SIZE bytes. `options` may be NULL:
-// material of the library's own, no automatic rotation.
+// kms_create_key makes a customer master key and stores its id in `key_id`, KMS_ID_SIZE bytes. With `options` NULL,
+// the library generates the key material, and automatic rotation is off.
 //
-// The key is Enabled and has its first version; with KMS_ORIGIN_EXTERNAL it waits for its import. When this returns
-// KMS_OK the key is on disk. Fails with KMS_UNSUPPORTED_OPERATION for an EXTERNAL key with automatic rotation.
+// The key is Enabled and has its first version; with KMS_ORIGIN_EXTERNAL it waits for the import of its material. When
+// the call returns KMS_OK, the key is on disk. Fails with KMS_UNSUPPORTED_OPERATION for an EXTERNAL key with automatic
+// rotation.
 KMS_MUST_USE
 kms_status kms_create_key(const struct kms_t *kms,
                           const struct kms_create_key_options *options,
                           char *key_id);
 
-// kms_create_keys makes `count` customer master keys alike, 1 to 1000, and stores their ids in `key_ids`, an array of so
-// many times KMS_ID_SIZE bytes. All of them are made, and on disk when this returns KMS_OK, or none; it costs little more
-// than to make one. Otherwise as kms_create_key.
+// kms_create_keys makes `count` customer master keys, 1 to 1000, with the same options. It stores their ids in
+// `key_ids`, an array of `count` times KMS_ID_SIZE bytes. The call makes all keys or none; when it returns KMS_OK, all
+// are on disk. It costs little more than to make one key. It otherwise behaves as kms_create_key.
 KMS_MUST_USE
 kms_status kms_create_keys(const struct kms_t *kms,
                            const struct kms_create_key_options *options,
@@ -920,13 +950,14 @@ kms_status kms_describe_key(const struct kms_t *kms,
                             const char *key,
                             struct kms_key_metadata *out);
 
-// kms_list_keys shows at most `limit` keys to `visit`, in the order of their ids, beginning after `after_key_id`
-// (NULL: from the start), until `visit` returns another value than 0. To continue a list, pass the last id seen.
+// kms_list_keys passes at most `limit` keys to `visit`, in the order of their ids, until `visit` returns a value other
+// than 0. The list begins after `after_key_id`, or at the start if that is NULL. To continue a list, pass the last id
+// seen.
 //
-// Fails with KMS_KEY_NOT_FOUND if `after_key_id` can't be an id; a key of that id need not exist any more.
+// Fails with KMS_KEY_NOT_FOUND if `after_key_id` is not a well-formed id; the key itself may no longer exist.
 //
-// Keys created or destroyed meanwhile may or may not be seen. A damaged key is passed over, and the call then fails
-// with KMS_KEYSTORE_CORRUPT at its end. No lock is held while `visit` runs.
+// The list may or may not contain keys that are created or destroyed meanwhile. The call skips a damaged key, and then
+// fails with KMS_KEYSTORE_CORRUPT at its end. No lock is held while `visit` runs.
 KMS_MUST_USE
 kms_status kms_list_keys(const struct kms_t *kms,
                          const char *after_key_id,
@@ -934,16 +965,16 @@ kms_status kms_list_keys(const struct kms_t *kms,
                          kms_visit_key_fn visit,
                          void *user);
 
-// kms_enable_key makes a Disabled key Enabled; an Enabled one stays so. If its rotation became overdue meanwhile, it
-// rotates before this returns.
+// kms_enable_key makes a Disabled key Enabled; an Enabled one stays so. If its rotation became overdue meanwhile, the
+// key rotates before the call returns.
 //
 // Fails with KMS_STATE_MODIFIED_FAILED in another state.
 KMS_MUST_USE
 kms_status kms_enable_key(const struct kms_t *kms,
                           const char *key_id);
 
-// kms_disable_key makes an Enabled key Disabled: nothing is encrypted or decrypted under it until it is enabled again,
-// by any process, from its next call on.
+// kms_disable_key makes an Enabled key Disabled. Each process refuses to encrypt or decrypt under the key, from its
+// next call, until the key is enabled again.
 //
 // Fails with KMS_STATE_MODIFIED_FAILED while its deletion or import is pending.
 KMS_MUST_USE
@@ -953,10 +984,12 @@ kms_status kms_disable_key(const struct kms_t *kms,
 // kms_schedule_key_deletion starts a waiting period of 7 to 366 days, after which the key and everything encrypted
 // under it are lost. Until then kms_cancel_key_deletion cancels the deletion.
 //
-// A clock can be wrong, so two conditions must hold before the key is destroyed. The waiting period must have been counted
-// by the clock of the machine's boot, which nobody can set: a reboot adds the time since the last pass by the wall clock,
-// at most a day. Then two passes, at least an hour apart, must find by the wall clock that the key's date is reached. A wrong clock can
-// delay a destruction, and hasten it by at most a day. A clock of kms_options_set_clock counts as both.
+// A clock can be wrong, so the library destroys the key only after two conditions hold. First, the waiting period must
+// have passed on the machine's boot clock, which nobody can set. After a reboot, the library adds the wall-clock time
+// since its last pass, at most a day. A pass is one run over everything that is due, by the rotation thread or
+// kms_tick. Second, two passes, at least an hour apart, must find by the wall clock that the deletion date is reached.
+// A wrong clock can delay a destruction, and hasten it by at most a day. A clock of kms_options_set_clock serves as
+// both clocks.
 //
 // Fails with KMS_STATE_MODIFIED_FAILED if its deletion is pending already.
 KMS_MUST_USE
@@ -964,8 +997,9 @@ kms_status kms_schedule_key_deletion(const struct kms_t *kms,
                                      const char *key_id,
                                      int32_t waiting_period_days);
 
-// kms_cancel_key_deletion returns a key whose deletion is pending to Enabled, from any former state; an EXTERNAL key
-// without material to PendingImport. If its rotation became overdue meanwhile, it rotates before this returns.
+// kms_cancel_key_deletion cancels the pending deletion of a key. The key becomes Enabled, from any former state; an
+// EXTERNAL key without material becomes PendingImport. If its rotation became overdue meanwhile, the key rotates
+// before the call returns.
 //
 // Fails with KMS_STATE_MODIFIED_FAILED in another state.
 KMS_MUST_USE
@@ -989,8 +1023,8 @@ kms_status kms_get_key_description(const struct kms_t *kms,
                                    size_t *out_len);
 
 // kms_set_deletion_protection turns deletion protection on (1) or off (0): while it is on, kms_schedule_key_deletion
-// and kms_schedule_key_version_deletion fail with KMS_DELETION_PROTECTED. A version whose deletion is pending already is
-// destroyed all the same unless that is cancelled. `description` says why; NULL: nothing. Fails with
+// and kms_schedule_key_version_deletion fail with KMS_DELETION_PROTECTED. Protection does not stop a version deletion
+// that is already pending: cancel that deletion. `description` states the reason; NULL means none. Fails with
 // KMS_REJECTED_PENDING_DELETION.
 KMS_MUST_USE
 kms_status kms_set_deletion_protection(const struct kms_t *kms,
@@ -998,20 +1032,21 @@ kms_status kms_set_deletion_protection(const struct kms_t *kms,
                                        int32_t enable,
                                        const char *description);
 
-// kms_create_service_key stores the id of the key of a named part of the program in `key_id`, KMS_ID_SIZE bytes; makes
-// the key on first use. Its alias is alias/acs/NAME. It encrypts like any other, but has one version for life and can't
-// be deleted.
+// kms_create_service_key stores the id of a service-managed key in `key_id`, KMS_ID_SIZE bytes, and makes the key on
+// first use. `name` names the part of the program that the key is for; its alias is alias/acs/NAME. The key encrypts
+// like any other, but keeps its only version and can't be deleted.
 KMS_MUST_USE
 kms_status kms_create_service_key(const struct kms_t *kms,
                                   const char *name,
                                   char *key_id);
 
-// kms_encrypt encrypts under the primary version of `key`, a key id or "alias/NAME". The ciphertext is 80 bytes longer
-// than the plaintext (KMS_MAX_OVERHEAD in any version of the library), and names its key and version.
+// kms_encrypt encrypts under the primary version of `key`, a key id or "alias/NAME". The ciphertext names its key and
+// version. It is 80 bytes longer than the plaintext, and at most KMS_MAX_OVERHEAD bytes longer in any version of the
+// library.
 //
-// At most 1 GiB; an empty plaintext is fine. `context` is a map that must be passed again to decrypt, in any order, at
-// most 8192 bytes encoded; it isn't stored. `out` may equal or overlap the plaintext. Fails with KMS_KEY_NOT_FOUND,
-// KMS_REJECTED_..., KMS_LIMIT_EXCEEDED.
+// The plaintext has at most 1 GiB; it may be empty. `context` is a map of at most 8192 bytes, encoded, which the
+// ciphertext does not contain. Decryption needs the same entries, in any order. `out` may equal or overlap the
+// plaintext. Fails with KMS_KEY_NOT_FOUND, KMS_REJECTED_..., KMS_LIMIT_EXCEEDED.
 KMS_MUST_USE
 kms_status kms_encrypt(const struct kms_t *kms,
                        const char *key,
@@ -1023,12 +1058,12 @@ kms_status kms_encrypt(const struct kms_t *kms,
                        size_t out_cap,
                        size_t *out_len);
 
-// kms_decrypt decrypts a ciphertext under the very version of the key that encrypted it. `context` must be the map it
-// was encrypted with.
+// kms_decrypt decrypts a ciphertext under the key version that encrypted it. `context` must be the map it was
+// encrypted with.
 //
 // Fails with KMS_MALFORMED_CIPHERTEXT, KMS_KEY_NOT_FOUND, KMS_KEY_VERSION_NOT_FOUND, KMS_REJECTED_...; with
-// KMS_AUTHENTICATION_FAILED if ciphertext or context were changed. `out` may equal or overlap the ciphertext, which
-// then survives a failure. A query of the size (`out` NULL) authenticates nothing.
+// KMS_AUTHENTICATION_FAILED if ciphertext or context were changed. `out` may equal or overlap the ciphertext; a failed
+// call then leaves the ciphertext intact. A query of the size (`out` NULL) authenticates nothing.
 KMS_MUST_USE
 kms_status kms_decrypt(const struct kms_t *kms,
                        const uint8_t *blob,
@@ -1039,11 +1074,12 @@ kms_status kms_decrypt(const struct kms_t *kms,
                        size_t out_cap,
                        size_t *out_len);
 
-// kms_reencrypt moves a ciphertext to the primary version of `destination_key`, a key id or "alias/NAME"; NULL: of the
-// key that it is under. The plaintext doesn't leave the library, and the nonce is always fresh.
+// kms_reencrypt decrypts a ciphertext and encrypts the plaintext under the primary version of `destination_key`, a key
+// id or "alias/NAME". NULL means the key that encrypted the ciphertext. The plaintext doesn't leave the library, and
+// the nonce is always fresh.
 //
-// Checks the source key, then the destination, before anything is decrypted. `out` may overlap `blob`. Fails as
-// kms_decrypt and kms_encrypt do.
+// The call checks the source key, then the destination key, before it decrypts anything. `out` may overlap `blob`.
+// Fails as kms_decrypt and kms_encrypt do.
 KMS_MUST_USE
 kms_status kms_reencrypt(const struct kms_t *kms,
                          const uint8_t *blob,
@@ -1057,8 +1093,8 @@ kms_status kms_reencrypt(const struct kms_t *kms,
                          size_t out_cap,
                          size_t *out_len);
 
-// kms_inspect returns which key and version a ciphertext is under, and whether that version is still the primary.
-// Nothing is decrypted or authenticated.
+// kms_inspect reports which key and version encrypted a ciphertext, and whether that version is still the primary. It
+// decrypts and authenticates nothing.
 //
 // Works in every state of the key. Fails with KMS_MALFORMED_CIPHERTEXT, KMS_KEY_NOT_FOUND or
 // KMS_KEY_VERSION_NOT_FOUND.
@@ -1068,13 +1104,13 @@ kms_status kms_inspect(const struct kms_t *kms,
                        size_t blob_len,
                        struct kms_blob_info *out);
 
-// kms_encrypt_batch encrypts `count` records under the primary version of `key` (a key id or "alias/NAME"): all of them
-// under the same version, also when the key rotates meanwhile. `record_size` is sizeof(kms_batch_record).
+// kms_encrypt_batch encrypts `count` records under the primary version of `key` (a key id or "alias/NAME"). All
+// records use the same version, even if the key rotates meanwhile. `record_size` is sizeof(kms_batch_record).
 //
-// Each record is treated as by kms_encrypt, independently of the others, and has its own `status` and `out_len`. Returns
-// KMS_OK if every record is, else KMS_BATCH_PARTIAL. What is about the whole call, such as KMS_KEY_NOT_FOUND or
-// KMS_REJECTED_..., is returned and is every record's status too; only after KMS_INVALID_ARGUMENT about `records` itself
-// they are as they were.
+// The call treats each record as kms_encrypt does, independently of the others, and sets its `status` and `out_len`.
+// It returns KMS_OK if every `status` is KMS_OK, otherwise KMS_BATCH_PARTIAL. A failure of the whole call, such as
+// KMS_KEY_NOT_FOUND or KMS_REJECTED_..., is returned and becomes the status of every record. Only KMS_INVALID_ARGUMENT
+// about `records` itself leaves the records unchanged.
 //
 // Records must not share memory that the call writes.
 KMS_MUST_USE
@@ -1087,7 +1123,7 @@ kms_status kms_encrypt_batch(const struct kms_t *kms,
 // kms_decrypt_batch decrypts `count` records, each under the version that it names. `record_size` is
 // sizeof(kms_batch_record).
 //
-// Each record is treated as by kms_decrypt, independently of the others; the keys may differ. Returns as
+// The call treats each record as kms_decrypt does, independently of the others; the keys may differ. It returns what
 // kms_encrypt_batch does.
 KMS_MUST_USE
 kms_status kms_decrypt_batch(const struct kms_t *kms,
@@ -1095,12 +1131,12 @@ kms_status kms_decrypt_batch(const struct kms_t *kms,
                              size_t record_size,
                              size_t count);
 
-// kms_reencrypt_batch moves `count` ciphertexts to the primary version of `destination_key` (a key id or "alias/NAME"), all
-// of them to the same. With NULL, each moves to the newest version of the key that it is under. `record_size` is
-// sizeof(kms_batch_record).
+// kms_reencrypt_batch re-encrypts `count` ciphertexts under the primary version of `destination_key` (a key id or
+// "alias/NAME"), all under the same version. With NULL, each is re-encrypted under the primary version of the key that
+// encrypted it. `record_size` is sizeof(kms_batch_record).
 //
-// Each record is treated as by kms_reencrypt, independently of the others; but a destination is checked first, once.
-// Returns as kms_encrypt_batch does.
+// The call treats each record as kms_reencrypt does, independently of the others, but checks a destination key first,
+// once. It returns what kms_encrypt_batch does.
 KMS_MUST_USE
 kms_status kms_reencrypt_batch(const struct kms_t *kms,
                                const char *destination_key,
@@ -1108,8 +1144,8 @@ kms_status kms_reencrypt_batch(const struct kms_t *kms,
                                size_t record_size,
                                size_t count);
 
-// kms_begin_survey begins to count blobs by key and version, and stores the survey in `out`, or NULL on failure. It shows
-// which versions nothing needs any more. Free it with kms_survey_free.
+// kms_begin_survey begins to count blobs by key and version, and stores the survey in `out`, or NULL on failure. A
+// survey shows which versions no blob needs any more. Free it with kms_survey_free.
 //
 //     kms_begin_survey(kms, &survey);
 //     while (next_row(&blob, &blob_len)) {
@@ -1118,8 +1154,8 @@ kms_status kms_reencrypt_batch(const struct kms_t *kms,
 //     kms_survey_counts(survey, print, NULL);
 //     kms_survey_free(survey);
 //
-// A survey reads headers, as kms_inspect does: nothing is decrypted or authenticated. It keeps nothing of the blobs. Its
-// memory grows with the number of different versions only.
+// A survey reads headers, as kms_inspect does; it decrypts and authenticates nothing. It keeps no part of the blobs.
+// Its memory grows only with the number of different versions.
 KMS_MUST_USE
 kms_status kms_begin_survey(const struct kms_t *kms,
                             struct kms_survey_t **out);
@@ -1127,8 +1163,8 @@ kms_status kms_begin_survey(const struct kms_t *kms,
 // kms_survey_add counts one blob, or an encrypted file by its first KMS_FILE_HEADER_SIZE bytes. It works in every state of the
 // key.
 //
-// KMS_MALFORMED_CIPHERTEXT, KMS_KEY_NOT_FOUND and KMS_KEY_VERSION_NOT_FOUND: the blob is counted as unreadable
-// (kms_survey_unreadable). After any other failure it is not counted.
+// After KMS_MALFORMED_CIPHERTEXT, KMS_KEY_NOT_FOUND and KMS_KEY_VERSION_NOT_FOUND, the survey has counted the blob as
+// unreadable (kms_survey_unreadable). After any other failure, it has not counted the blob.
 KMS_MUST_USE
 kms_status kms_survey_add(struct kms_survey_t *survey,
                           const uint8_t *blob,
@@ -1137,20 +1173,20 @@ kms_status kms_survey_add(struct kms_survey_t *survey,
 // kms_survey_add_batch counts the `input` of `count` records, each as kms_survey_add does. `record_size` is
 // sizeof(kms_batch_record).
 //
-// `out_len` becomes 0; contexts and `out` are not used. Returns as kms_encrypt_batch does: KMS_BATCH_PARTIAL if the `status`
-// of any record is not KMS_OK.
+// `out_len` becomes 0; contexts and `out` are not used. It returns what kms_encrypt_batch does: KMS_BATCH_PARTIAL if
+// the `status` of any record is not KMS_OK.
 KMS_MUST_USE
 kms_status kms_survey_add_batch(struct kms_survey_t *survey,
                                 struct kms_batch_record *records,
                                 size_t record_size,
                                 size_t count);
 
-// kms_survey_counts shows every version of each key that occurred to `visit`, keys by id and versions newest first, until
-// `visit` returns another value than 0. Versions and their states are those of now.
+// kms_survey_counts passes every version of each counted key to `visit`, until `visit` returns a value other than 0.
+// Keys come in the order of their ids, versions newest first. Versions and their states are the current ones.
 //
-// Nothing in the survey needs a version with a `count` of 0 that is not the primary. A key that did not occur is not shown.
-// More blobs may be added afterwards. Fails with KMS_KEY_NOT_FOUND if a key was destroyed since it was counted. No lock is held
-// while `visit` runs.
+// No blob of the survey needs a version that is not the primary and has a `count` of 0. The list leaves out keys
+// without a counted blob. Callers may add more blobs afterwards. Fails with KMS_KEY_NOT_FOUND if a key was destroyed
+// since it was counted. No lock is held while `visit` runs.
 //
 //     static int32_t print(void *user, const kms_survey_count *found) {
 //         (void)user;
@@ -1161,10 +1197,11 @@ kms_status kms_survey_counts(struct kms_survey_t *survey,
                              kms_visit_survey_count_fn visit,
                              void *user);
 
-// kms_survey_unreadable stores how many blobs could not be counted by version: `malformed` are no blobs, `unknown_key` are
-// under a key that the keystore does not have, `unknown_version` under such a version of one of its keys. Each may be NULL.
+// kms_survey_unreadable stores how many blobs the survey could not count by version. `malformed` counts inputs that
+// are no blobs, `unknown_key` blobs of a key that the keystore lacks. `unknown_version` counts blobs of a missing
+// version of one of its keys. Each may be NULL.
 //
-// Find out what they are before a version is destroyed: they may belong to another keystore, or be damaged.
+// Examine such blobs before you destroy a version: they may belong to another keystore, or be damaged.
 KMS_MUST_USE
 kms_status kms_survey_unreadable(struct kms_survey_t *survey,
                                  uint64_t *malformed,
@@ -1174,11 +1211,12 @@ kms_status kms_survey_unreadable(struct kms_survey_t *survey,
 // kms_survey_free frees a survey. NULL is fine.
 void kms_survey_free(struct kms_survey_t *survey);
 
-// kms_generate_data_key makes a random key of `number_of_bytes` (1 to 1024) for the program to encrypt with itself, and
-// encrypts it under the primary version of `key`. Store `blob` beside your data; kms_decrypt returns the key.
+// kms_generate_data_key makes a data key: a random key of `number_of_bytes` (1 to 1024) with which the program itself
+// encrypts. `blob` receives the data key, encrypted under the primary version of `key`. Store `blob` beside the data;
+// kms_decrypt returns the data key.
 //
-// `plaintext` has room for `number_of_bytes`, or is NULL: then only the encrypted form is returned. With `blob` NULL the
-// size of the encrypted form is stored and no key is made. The two buffers must not overlap. Fails as kms_encrypt does.
+// `plaintext` has room for `number_of_bytes`, or is NULL to return only the encrypted form. With `blob` NULL, the call
+// stores the size of the encrypted form and makes no key. The two buffers must not overlap. Fails as kms_encrypt does.
 KMS_MUST_USE
 kms_status kms_generate_data_key(const struct kms_t *kms,
                                  const char *key,
@@ -1190,11 +1228,13 @@ kms_status kms_generate_data_key(const struct kms_t *kms,
                                  size_t blob_cap,
                                  size_t *blob_len);
 
-// kms_generate_and_export_data_key makes a data key that only the holder of an RSA-2048 private key can read: `blob` is
-// the key encrypted under `key`, `exported` the key wrapped with `public_key` (a SubjectPublicKeyInfo in DER; 256 bytes
-// out). With `blob` or `exported` NULL, both sizes are stored and no key is made. The two must not overlap.
+// kms_generate_and_export_data_key makes a data key for the holder of an RSA-2048 private key, and returns no
+// plaintext. `blob` receives the data key encrypted under `key`. `exported` receives it wrapped with `public_key` (a
+// SubjectPublicKeyInfo in DER), in 256 bytes. With `blob` or `exported` NULL, the call stores both sizes and makes no
+// key. The two buffers must not overlap.
 //
-// At most 190, 214 or 245 bytes fit, by `wrapping` (KMS_WRAPPING_...): KMS_LIMIT_EXCEEDED. Fails as kms_encrypt does.
+// `wrapping` (KMS_WRAPPING_...) limits the data key to 245 bytes (PKCS1), 214 (OAEP SHA-1) or 190 (OAEP SHA-256), else
+// KMS_LIMIT_EXCEEDED. Fails as kms_encrypt does.
 KMS_MUST_USE
 kms_status kms_generate_and_export_data_key(const struct kms_t *kms,
                                             const char *key,
@@ -1211,8 +1251,8 @@ kms_status kms_generate_and_export_data_key(const struct kms_t *kms,
                                             size_t exported_cap,
                                             size_t *exported_len);
 
-// kms_export_data_key decrypts a data key and wraps it with an RSA-2048 public key (a SubjectPublicKeyInfo in DER), without
-// showing it; 256 bytes out. Fails as kms_decrypt does.
+// kms_export_data_key decrypts a data key and wraps it with an RSA-2048 public key (a SubjectPublicKeyInfo in DER). It
+// returns 256 wrapped bytes and no plaintext. Fails as kms_decrypt does.
 KMS_MUST_USE
 kms_status kms_export_data_key(const struct kms_t *kms,
                                const uint8_t *blob,
@@ -1233,10 +1273,11 @@ kms_status kms_export_data_key(const struct kms_t *kms,
 //     kms_rotate(kms, key_id, NULL);
 //     kms_decrypt_file(kms, "big.iso.kms", "again.iso", NULL, 0, NULL, NULL);
 //
-// The target appears complete, synced, with the mode of the source, or not at all; it is 8 KiB and about 0.1 % longer.
-// `options` may be NULL. `context` must be passed again to decrypt; it may not have the key "kms:file". The state of the
-// key counts at the beginning. Fails as kms_encrypt does; with KMS_FILE_IO if a file cannot be read or written, is not a
-// regular file, or changed meanwhile; with KMS_FILE_EXISTS if the target exists and `replace` is 0.
+// The target appears complete and synced, with the mode of the source, or not at all. It is longer than the source by
+// 8 KiB and about 0.1 %. `options` may be NULL. `context` must be passed again to decrypt; it must not contain an
+// entry "kms:file". The call checks the state of the key only at its beginning. Fails as kms_encrypt does. Fails with
+// KMS_FILE_IO if a file cannot be read or written, is not a regular file, or changed meanwhile. Fails with
+// KMS_FILE_EXISTS if the target exists and `replace` is 0.
 KMS_MUST_USE
 kms_status kms_encrypt_file(const struct kms_t *kms,
                             const char *key,
@@ -1250,9 +1291,9 @@ kms_status kms_encrypt_file(const struct kms_t *kms,
 // kms_decrypt_file decrypts a file that kms_encrypt_file or a stream wrote. `plaintext_len` receives the length of the
 // plaintext in bytes; it may be NULL.
 //
-// The target appears when every byte is authenticated, synced, with the mode of the source, or not at all. Fails as
-// kms_decrypt does, with KMS_MALFORMED_CIPHERTEXT also for a file that was cut off; with KMS_FILE_IO and KMS_FILE_EXISTS
-// as kms_encrypt_file does.
+// The target appears once every byte is authenticated and synced, with the mode of the source, or not at all. Fails as
+// kms_decrypt does; a truncated file is KMS_MALFORMED_CIPHERTEXT too. Fails with KMS_FILE_IO and KMS_FILE_EXISTS as
+// kms_encrypt_file does.
 KMS_MUST_USE
 kms_status kms_decrypt_file(const struct kms_t *kms,
                             const char *source,
@@ -1262,11 +1303,11 @@ kms_status kms_decrypt_file(const struct kms_t *kms,
                             const struct kms_file_options *options,
                             uint64_t *plaintext_len);
 
-// kms_reencrypt_file moves an encrypted file to the primary version of `destination_key`, a key id or "alias/NAME"; NULL:
-// of the key that it is under. `changed` receives 1 if anything had to be done, else 0; it may be NULL.
+// kms_reencrypt_file re-encrypts a file under the primary version of `destination_key`, a key id or "alias/NAME"; NULL
+// means the key that encrypted it. `changed` receives 1 if the file had to change, else 0; it may be NULL.
 //
-// Only the header is rewritten, in place, whatever the size of the file; the context stays. A call that was interrupted
-// leaves a file that opens; call it again. Fails as kms_reencrypt does; with KMS_FILE_IO if the file cannot be read or
+// It rewrites only the header, in place, for a file of any size; the context stays. An interrupted call leaves a file
+// that still decrypts; repeat the call. Fails as kms_reencrypt does; with KMS_FILE_IO if the file cannot be read or
 // written, or another process re-encrypts it.
 KMS_MUST_USE
 kms_status kms_reencrypt_file(const struct kms_t *kms,
@@ -1276,8 +1317,8 @@ kms_status kms_reencrypt_file(const struct kms_t *kms,
                               const char *destination_key,
                               int32_t *changed);
 
-// kms_inspect_file returns which key and version protect an encrypted file, and the length of its plaintext. Nothing is
-// decrypted or authenticated.
+// kms_inspect_file reports which key and version protect an encrypted file, and the length of its plaintext. It
+// decrypts and authenticates nothing.
 //
 // Works in every state of the key. Fails as kms_inspect does; with KMS_FILE_IO if the file cannot be read.
 KMS_MUST_USE
@@ -1285,14 +1326,15 @@ kms_status kms_inspect_file(const struct kms_t *kms,
                             const char *path,
                             struct kms_file_info *out);
 
-// kms_is_encrypted_file finds out whether the first bytes of a file are those of an encrypted file: `is_encrypted` receives
-// 1 or 0. `start` should have KMS_FILE_HEADER_SIZE bytes; with fewer, a file that was re-encrypted may be missed.
+// kms_is_encrypted_file checks whether the first bytes of a file are those of an encrypted file: `is_encrypted`
+// receives 1 or 0. `start` should have KMS_FILE_HEADER_SIZE bytes; with fewer, the call may not recognise a
+// re-encrypted file.
 KMS_MUST_USE
 kms_status kms_is_encrypted_file(const uint8_t *start,
                                  size_t start_len,
                                  int32_t *is_encrypted);
 
-// kms_open_file opens an encrypted file for reading at any place, and stores it in `out`, or NULL on failure. Free it with
+// kms_open_file opens an encrypted file for random access, and stores it in `out`, or NULL on failure. Free it with
 // kms_file_close.
 //
 //     kms_open_file(kms, "big.iso.kms", NULL, 0, &file);
@@ -1300,8 +1342,8 @@ kms_status kms_is_encrypted_file(const uint8_t *start,
 //     kms_file_read(file, size / 2, buffer, sizeof buffer, &read_len);
 //     kms_file_close(file);
 //
-// Opening authenticates the length of the file; each read authenticates the chunks that it touches, of 16 KiB each. The
-// state of the key counts now. Fails as kms_decrypt_file does.
+// This call authenticates the length of the file; each read authenticates the chunks of 16 KiB that it touches. Only
+// this call checks the state of the key. Fails as kms_decrypt_file does.
 KMS_MUST_USE
 kms_status kms_open_file(const struct kms_t *kms,
                          const char *path,
@@ -1309,8 +1351,8 @@ kms_status kms_open_file(const struct kms_t *kms,
                          size_t context_count,
                          struct kms_file_t **out);
 
-// kms_open_file_callback opens an encrypted file of `file_len` bytes that lies anywhere: `read_at` reads from it, now and
-// during kms_file_read. `user` must stay valid until kms_file_close.
+// kms_open_file_callback opens an encrypted file of `file_len` bytes in any storage: `read_at` reads it, during this
+// call and kms_file_read. `user` must stay valid until kms_file_close.
 //
 // Fails as kms_open_file does; with KMS_FILE_IO if `read_at` fails, or reports more bytes than it had room for.
 KMS_MUST_USE
@@ -1325,8 +1367,8 @@ kms_status kms_open_file_callback(const struct kms_t *kms,
 // kms_file_size returns the length of the plaintext of an open file in bytes.
 KMS_MUST_USE kms_status kms_file_size(const struct kms_file_t *file, uint64_t *size);
 
-// kms_file_read reads plaintext from byte `offset` on, until `buffer` is full or the file ends, and stores in `read_len` how
-// much it read: 0 at the end and behind it.
+// kms_file_read reads plaintext from byte `offset` until `buffer` is full or the file ends. `read_len` receives the
+// number of bytes read; it is 0 at and beyond the end of the file.
 //
 // Fails with KMS_AUTHENTICATION_FAILED for a modified chunk, KMS_MALFORMED_CIPHERTEXT for a file that became shorter, or
 // KMS_FILE_IO; `read_len` is then 0, and `buffer` holds no plaintext.
@@ -1343,8 +1385,8 @@ void kms_file_close(struct kms_file_t *file);
 // kms_encrypt_stream begins to encrypt a file in pieces, under the primary version of `key`, a key id or "alias/NAME". It
 // stores the stream in `out`, or NULL on failure.
 //
-// The outputs of kms_stream_update and kms_stream_finish, one after the other, are the file, as kms_encrypt_file would write
-// it. The state of the key counts now. Fails as kms_encrypt does.
+// The outputs of kms_stream_update and kms_stream_finish, concatenated, are the file that kms_encrypt_file would
+// write. Only this call checks the state of the key. Fails as kms_encrypt does.
 KMS_MUST_USE
 kms_status kms_encrypt_stream(const struct kms_t *kms,
                               const char *key,
@@ -1355,9 +1397,9 @@ kms_status kms_encrypt_stream(const struct kms_t *kms,
 // kms_decrypt_stream begins to decrypt a file in pieces. `start` is its first KMS_FILE_START_SIZE bytes; kms_stream_update
 // takes the rest. It stores the stream in `out`, or NULL on failure.
 //
-// Each chunk of 16 KiB is authenticated before its plaintext is put out. Whether the file is complete is known only when
-// kms_stream_finish succeeds: discard the output if it does not. The state of the key counts now. Fails as kms_decrypt
-// does.
+// The stream authenticates each chunk of 16 KiB before it writes the plaintext of the chunk. Only kms_stream_finish
+// shows that the file is complete: discard the output if it fails. Only this call checks the state of the key. Fails
+// as kms_decrypt does.
 KMS_MUST_USE
 kms_status kms_decrypt_stream(const struct kms_t *kms,
                               const uint8_t *start,
@@ -1366,7 +1408,8 @@ kms_status kms_decrypt_stream(const struct kms_t *kms,
                               size_t context_count,
                               struct kms_stream_t **out);
 
-// kms_stream_update encrypts or decrypts the next piece, of any length, and puts out what is complete.
+// kms_stream_update encrypts or decrypts the next piece, of any length, and writes the output that is complete to
+// `out`.
 //
 //     kms_encrypt_stream(kms, key_id, NULL, 0, &stream);
 //     while ((len = fread(piece, 1, sizeof piece, source)) > 0) {         // uint8_t piece[65536], out[131072]
@@ -1377,9 +1420,10 @@ kms_status kms_decrypt_stream(const struct kms_t *kms,
 //     fwrite(out, 1, out_len, target);
 //     kms_stream_free(stream);
 //
-// An `out` of input_len + input_len / 1024 + 32768 bytes is always large enough; with `out` NULL nothing is taken. The two
-// must not overlap. Fails with KMS_AUTHENTICATION_FAILED for a modified chunk, with KMS_LIMIT_EXCEEDED above 4 PiB; `out` is
-// then zeroed. After a failure other than KMS_BUFFER_TOO_SMALL or one of arguments, free the stream and discard its output.
+// An `out` of input_len + input_len / 1024 + 32768 bytes is always large enough. With `out` NULL, the stream takes no
+// input. `input` and `out` must not overlap. Fails with KMS_AUTHENTICATION_FAILED for a modified chunk, and with
+// KMS_LIMIT_EXCEEDED above 4 PiB; `out` is then zeroed. After any failure except KMS_BUFFER_TOO_SMALL or an invalid
+// argument, free the stream and discard its output.
 KMS_MUST_USE
 kms_status kms_stream_update(struct kms_stream_t *stream,
                              const uint8_t *input,
@@ -1388,8 +1432,8 @@ kms_status kms_stream_update(struct kms_stream_t *stream,
                              size_t out_cap,
                              size_t *out_len);
 
-// kms_stream_finish puts out the end of the file, of at most 32768 bytes. Without it, an encrypted file is cut off, and a
-// decrypted one is not known to be complete. The stream then only remains to be freed.
+// kms_stream_finish writes the end of the file, at most 32768 bytes, to `out`. Without this call, an encrypted file is
+// truncated, and a decrypted file may be incomplete. After it, free the stream.
 //
 // Fails with KMS_MALFORMED_CIPHERTEXT if the file was cut off, with KMS_AUTHENTICATION_FAILED if its end was modified; `out`
 // is then zeroed.
@@ -1402,12 +1446,12 @@ kms_status kms_stream_finish(struct kms_stream_t *stream,
 // kms_stream_free frees a stream, finished or not, and wipes its keys. NULL is fine.
 void kms_stream_free(struct kms_stream_t *stream);
 
-// kms_rotate (CreateKeyVersion in the service) makes a new version of `key` (a key id or "alias/NAME") and promotes it to
-// primary: new encryptions use it, and old ciphertexts still decrypt. Its id is stored in `version_id`, KMS_ID_SIZE bytes,
-// unless that is NULL.
+// kms_rotate (CreateKeyVersion in the service) makes a new version of `key`, a key id or "alias/NAME", and promotes it
+// to primary. New encryptions use it, and old ciphertexts still decrypt. `version_id`, KMS_ID_SIZE bytes, receives the
+// id of the new version, unless it is NULL.
 //
-// Allowed whether or not a policy is on; the next automatic rotation is counted from now. Two calls make two versions.
-// Fails with KMS_REJECTED_..., KMS_UNSUPPORTED_OPERATION for imported material.
+// It works with or without automatic rotation, whose next date is counted from now. Two calls make two versions. Fails
+// with KMS_REJECTED_..., and with KMS_UNSUPPORTED_OPERATION for imported material and service-managed keys.
 KMS_MUST_USE
 kms_status kms_rotate(const struct kms_t *kms,
                       const char *key,
@@ -1415,25 +1459,26 @@ kms_status kms_rotate(const struct kms_t *kms,
 
 // kms_update_rotation_policy turns automatic rotation on (`enable` 1) with an interval of 1 to 315360000 seconds, or
 // off (0; the interval must then be 0). The interval counts from the creation of the newest version; if that makes the
-// key overdue, it rotates before this returns.
+// key overdue, the key rotates before the call returns.
 //
-// Fails with KMS_REJECTED_... unless the key is Enabled, also when turning rotation off; with
-// KMS_UNSUPPORTED_OPERATION for imported material.
+// Fails with KMS_REJECTED_... unless the key is Enabled, also when turning rotation off. Fails with
+// KMS_UNSUPPORTED_OPERATION for imported material and service-managed keys.
 KMS_MUST_USE
 kms_status kms_update_rotation_policy(const struct kms_t *kms,
                                       const char *key_id,
                                       int32_t enable,
                                       int64_t interval_s);
 
-// kms_tick does all that is due now: rotations, and the destruction of keys whose deletion date was seen twice. For
-// programs without the rotation thread. The number of rotated keys is stored in `rotated`, unless that is NULL.
+// kms_tick does everything that is due now: it rotates keys, and destroys keys and versions whose deletion date has
+// two confirmations (see kms_schedule_key_deletion). It is for programs without the rotation thread. `rotated`
+// receives the number of rotated keys, unless it is NULL.
 KMS_MUST_USE
 kms_status kms_tick(const struct kms_t *kms,
                     size_t *rotated);
 
-// kms_list_key_versions shows at most `limit` versions of `key` (a key id or "alias/NAME") to `visit`, newest first,
-// with numbers below `before_number` (0: from the newest), until `visit` returns another value than 0. To continue a
-// list, pass the last number seen.
+// kms_list_key_versions passes at most `limit` versions of `key` (a key id or "alias/NAME") to `visit`, newest first,
+// until `visit` returns a value other than 0. Their numbers are below `before_number`; 0 begins at the newest. To
+// continue a list, pass the last number seen.
 //
 // Works in every state of the key. No lock is held while `visit` runs.
 KMS_MUST_USE
@@ -1444,7 +1489,7 @@ kms_status kms_list_key_versions(const struct kms_t *kms,
                                  kms_visit_version_fn visit,
                                  void *user);
 
-// kms_describe_key_version stores what is known of one version of `key` (a key id or "alias/NAME") in `out`. Fails with
+// kms_describe_key_version stores the metadata of one version of `key` (a key id or "alias/NAME") in `out`. Fails with
 // KMS_KEY_VERSION_NOT_FOUND.
 KMS_MUST_USE
 kms_status kms_describe_key_version(const struct kms_t *kms,
@@ -1452,13 +1497,13 @@ kms_status kms_describe_key_version(const struct kms_t *kms,
                                     const char *version_id,
                                     struct kms_key_version *out);
 
-// kms_disable_key_version makes a version that is not the primary refuse decryption, with KMS_KEY_VERSION_DISABLED, until
-// kms_enable_key_version. This is the reversible trial before a deletion. Other processes see it on their next call.
-// Disabling a Disabled version is KMS_OK.
+// kms_disable_key_version disables a version that is not the primary: decryption under it fails with
+// KMS_KEY_VERSION_DISABLED until kms_enable_key_version. This is the reversible trial before a deletion. Other
+// processes see the change on their next call. Disabling a Disabled version is KMS_OK.
 //
-// Fails with KMS_STATE_MODIFIED_FAILED for the primary and while a deletion is pending, KMS_KEY_VERSION_DESTROYED,
-// KMS_UNSUPPORTED_OPERATION for imported material and service-managed keys, KMS_REJECTED_PENDING_DELETION while the
-// deletion of the key is pending, KMS_KEY_VERSION_NOT_FOUND.
+// Fails with KMS_STATE_MODIFIED_FAILED for the primary, and for a version whose deletion is pending. Fails with
+// KMS_UNSUPPORTED_OPERATION for imported material and service-managed keys. Fails with KMS_REJECTED_PENDING_DELETION
+// while the deletion of the key is pending. Also fails with KMS_KEY_VERSION_DESTROYED and KMS_KEY_VERSION_NOT_FOUND.
 KMS_MUST_USE
 kms_status kms_disable_key_version(const struct kms_t *kms,
                                    const char *key_id,
@@ -1475,9 +1520,10 @@ kms_status kms_enable_key_version(const struct kms_t *kms,
 // kms_schedule_key_version_deletion starts the waiting period of 7 to 366 days after which a Disabled version is destroyed.
 // Until then it refuses decryption with KMS_KEY_VERSION_DISABLED, and kms_cancel_key_version_deletion cancels.
 //
-// The period is counted as in kms_schedule_key_deletion. After it, what the version encrypted can't be decrypted any more
-// (KMS_KEY_VERSION_DESTROYED): move it with kms_reencrypt first. The version's id and number remain in lists. Fails with
-// KMS_STATE_MODIFIED_FAILED unless the version is Disabled, KMS_DELETION_PROTECTED, and as kms_disable_key_version does.
+// The period is counted as in kms_schedule_key_deletion. After it, the ciphertexts of the version can no longer be
+// decrypted (KMS_KEY_VERSION_DESTROYED): re-encrypt them while the version is Enabled. The version's id and number
+// remain in lists. Fails with KMS_STATE_MODIFIED_FAILED unless the version is Disabled, with KMS_DELETION_PROTECTED,
+// and as kms_disable_key_version does.
 KMS_MUST_USE
 kms_status kms_schedule_key_version_deletion(const struct kms_t *kms,
                                              const char *key_id,
@@ -1492,8 +1538,8 @@ kms_status kms_cancel_key_version_deletion(const struct kms_t *kms,
                                            const char *key_id,
                                            const char *version_id);
 
-// kms_create_alias makes `alias`, "alias/" and 1 to 255 letters, digits, _, / or -, another name of a key. A key may
-// have many.
+// kms_create_alias makes `alias` another name of a key; a key may have many. An alias is "alias/" and 1 to 255
+// letters, digits, _, / or -.
 //
 // Fails with KMS_ALIAS_ALREADY_EXISTS, with KMS_STATE_MODIFIED_FAILED while the key's deletion is pending, with
 // KMS_INVALID_ARGUMENT for another form or a name that begins with alias/acs.
@@ -1502,8 +1548,8 @@ kms_status kms_create_alias(const struct kms_t *kms,
                             const char *key_id,
                             const char *alias);
 
-// kms_update_alias moves an alias to another key. Encryption by the alias uses that key from the next call on; old
-// ciphertexts still decrypt under theirs.
+// kms_update_alias moves an alias to another key. From the next call, encryption by the alias uses that key; old
+// ciphertexts still decrypt under the key that encrypted them.
 //
 // Fails with KMS_ALIAS_NOT_FOUND, with KMS_REJECTED_PENDING_DELETION while the new key's deletion is pending.
 KMS_MUST_USE
@@ -1514,9 +1560,9 @@ kms_status kms_update_alias(const struct kms_t *kms,
 // kms_delete_alias deletes an alias; its key is untouched. Fails with KMS_ALIAS_NOT_FOUND.
 KMS_MUST_USE kms_status kms_delete_alias(const struct kms_t *kms, const char *alias);
 
-// kms_list_aliases shows at most `limit` aliases to `visit`, in the order of their names, beginning after
-// `after_alias` (NULL: from the start), of the key `key_id` or of all (NULL), until `visit` returns another value than
-// 0. No lock is held while it runs.
+// kms_list_aliases passes at most `limit` aliases of the key `key_id` (NULL: of all keys) to `visit`, in the order of
+// their names. The list begins after `after_alias`, or at the start if that is NULL, and ends when `visit` returns a
+// value other than 0. No lock is held while `visit` runs.
 KMS_MUST_USE
 kms_status kms_list_aliases(const struct kms_t *kms,
                             const char *key_id,
@@ -1525,8 +1571,8 @@ kms_status kms_list_aliases(const struct kms_t *kms,
                             kms_visit_alias_fn visit,
                             void *user);
 
-// kms_tag_resource sets tags of a key; a name that it has already gets the new value. A key has at most 10; a name has
-// 1 to 128, a value at most 256 characters of a-z A-Z 0-9 / _ - . + = @ :
+// kms_tag_resource sets tags of a key; an existing name receives the new value. A key has at most 10 tags. A name has
+// 1 to 128 characters, a value at most 256. Both consist of a-z A-Z 0-9 / _ - . + = @ :
 //
 // Fails with KMS_LIMIT_EXCEEDED above 10, with KMS_REJECTED_PENDING_DELETION.
 KMS_MUST_USE
@@ -1535,7 +1581,7 @@ kms_status kms_tag_resource(const struct kms_t *kms,
                             const struct kms_tag *tags,
                             size_t tag_count);
 
-// kms_untag_resource removes tags of a key by name; a name that it doesn't have is passed over. Fails with
+// kms_untag_resource removes tags of a key by name, and ignores a name that the key doesn't have. Fails with
 // KMS_REJECTED_PENDING_DELETION.
 KMS_MUST_USE
 kms_status kms_untag_resource(const struct kms_t *kms,
@@ -1543,20 +1589,21 @@ kms_status kms_untag_resource(const struct kms_t *kms,
                               const char *const *names,
                               size_t name_count);
 
-// kms_list_resource_tags shows a key's tags to `visit`, in the order of their names, until it returns another value than
-// 0. Works in every state of the key.
+// kms_list_resource_tags passes a key's tags to `visit`, in the order of their names, until `visit` returns a value
+// other than 0. Works in every state of the key.
 KMS_MUST_USE
 kms_status kms_list_resource_tags(const struct kms_t *kms,
                                   const char *key_id,
                                   kms_visit_tag_fn visit,
                                   void *user);
 
-// kms_get_parameters_for_import returns the parameters for an import into an EXTERNAL key: a public key (RSA-2048, a
-// SubjectPublicKeyInfo in DER) that wraps the 32 bytes, and a token to pass with them. Both are valid for this key,
-// several times, for 24 hours; `*expires_ms` is when that ends, unless `expires_ms` is NULL.
+// kms_get_parameters_for_import returns the parameters for an import into an EXTERNAL key: a public key that wraps the
+// material, and a token to pass with it. The public key is RSA-2048, a SubjectPublicKeyInfo in DER. Both are valid for
+// 24 hours, for this key only, and for several imports. `*expires_ms` receives the end of the 24 hours, unless
+// `expires_ms` is NULL.
 //
-// Each output follows the rule for outputs; both buffers must be large enough, 512 and 2048 bytes are. Works in every
-// state of the key. Fails with KMS_UNSUPPORTED_ORIGIN.
+// Each output follows the rules of Output above. Both buffers must be large enough: 512 bytes for the public key and
+// 2048 for the token are. Works in every state of the key. Fails with KMS_UNSUPPORTED_ORIGIN.
 KMS_MUST_USE
 kms_status kms_get_parameters_for_import(const struct kms_t *kms,
                                          const char *key_id,
@@ -1569,11 +1616,12 @@ kms_status kms_get_parameters_for_import(const struct kms_t *kms,
                                          size_t *token_len,
                                          int64_t *expires_ms);
 
-// kms_import_key_material imports 32 bytes of material, wrapped as kms_get_parameters_for_import was asked to. `expires_s` is
-// when it is to be refused, and then erased: Unix seconds, not after the year 9999, 0 for never. A key waiting for
-// material is Enabled then.
+// kms_import_key_material imports 32 bytes of material, wrapped with the public key and the `wrapping` of
+// kms_get_parameters_for_import. `expires_s` is when the material expires: calls then refuse it, and the library
+// erases it. It is in Unix seconds, not after the year 9999; 0 means never. A key that waits for material becomes
+// Enabled.
 //
-// Only the identical material is ever accepted again, also after it was deleted or has expired. Fails with
+// The key only ever accepts the identical material again, even after it was deleted or has expired. Fails with
 // KMS_INVALID_KEY_MATERIAL, KMS_INVALID_IMPORT_TOKEN, KMS_EXPIRED_IMPORT_TOKEN, KMS_UNSUPPORTED_ORIGIN,
 // KMS_STATE_MODIFIED_FAILED while the key's deletion is pending.
 KMS_MUST_USE
@@ -1585,8 +1633,7 @@ kms_status kms_import_key_material(const struct kms_t *kms,
                                    size_t token_len,
                                    int64_t expires_s);
 
-// kms_import_raw_key_material imports 32 bytes of material that this program has in the clear; otherwise as
-// kms_import_key_material.
+// kms_import_raw_key_material imports 32 bytes of unwrapped material. It otherwise behaves as kms_import_key_material.
 KMS_MUST_USE
 kms_status kms_import_raw_key_material(const struct kms_t *kms,
                                        const char *key_id,
@@ -1600,16 +1647,18 @@ KMS_MUST_USE
 kms_status kms_delete_key_material(const struct kms_t *kms,
                                    const char *key_id);
 
-// kms_call carries out an operation by the name of its action ("Encrypt") with JSON: `request_json` is an object of the
-// action's parameters (NULL or "": none), and `*response_json` becomes the response, to be freed with kms_string_free. On
-// failure it is an error body (HttpStatus, Code, Message, RequestId), or NULL if not even that could be made.
+// kms_call runs an operation by the name of its action, such as "Encrypt", with JSON. `request_json` is an object of
+// the action's parameters; NULL or "" means none. `*response_json` receives the response; free it with
+// kms_string_free. On failure, the response is an error body (HttpStatus, Code, Message, RequestId), or NULL if the
+// library could not make one.
 //
-// Names, parameters and errors are those of Alibaba Cloud KMS (API 2016-01-20), "the service" of this header; actions that
-// it lacks are in the same style. docs/actions.md has the parameters of each, and the action ListActions returns them.
+// Names, parameters and errors are those of the service, Alibaba Cloud KMS (API 2016-01-20). Actions that the service
+// lacks follow the same style. docs/actions.md lists the parameters of each action, and the action ListActions returns
+// them.
 //
-// Plaintext is the Base64 of the bytes, both ways. A parameter that the action doesn't know is KMS_INVALID_ARGUMENT; an
-// unknown action KMS_UNKNOWN_ACTION. A batch returns KMS_OK also where records failed: each record has its own Code. Secrets
-// in a request are wiped from the library's memory, not from yours.
+// Plaintext is in Base64, in requests and responses. A parameter that the action doesn't know is KMS_INVALID_ARGUMENT;
+// an unknown action is KMS_UNKNOWN_ACTION. A batch returns KMS_OK even if records failed: each record has its own
+// Code. The library wipes secrets in a request from its own memory, not from the caller's.
 //
 // The actions, each with its C function:
 //
@@ -1679,93 +1728,97 @@ kms_status kms_call(const struct kms_t *kms,
 // kms_string_free wipes and frees a string that kms_call returned. NULL is fine.
 void kms_string_free(char *string);
 
-// kms_health stores flags that weaken a promise, and counters, in `out`.
+// kms_health reports degraded-operation flags (KMS_HEALTH_...) and counters in `out`.
 KMS_MUST_USE kms_status kms_health(const struct kms_t *kms, struct kms_health_info *out);
 
-// kms_verify checks every row of the keystore: that it is authentic, the newest copy and found by each index, that
-// none is missing and none was added, and that all key material can be unsealed. Finally it checks that each page of the
-// file belongs to one table or index, or is free. KMS_OK only if all is well; KMS_KEYSTORE_CORRUPT after showing each
-// fault to `visit`, which may be NULL.
+// kms_verify checks that every row of the keystore is authentic, the newest copy, and found by each index. It also
+// checks that no row is missing or was added, and that all key material can be unsealed. Finally it checks that each
+// page of the file belongs to one table or index, or is free. It returns KMS_OK only if all is well. Otherwise it
+// passes each fault to `visit`, which may be NULL, and returns KMS_KEYSTORE_CORRUPT.
 //
-// It may run beside everything else: it reads rows for a few milliseconds at a time. What another process makes meanwhile
-// may be left out. Changes wait for the check of the pages, which takes below 1 s for 100,000 keys. A fork waits for a
-// small part of it. No lock is held while `visit` runs.
+// It may run beside all other calls, because it reads rows for a few milliseconds at a time. It may leave out rows
+// that another process makes meanwhile. Changes wait for the check of the pages, which takes less than 1 s for 100,000
+// keys. A fork waits for a small part of that check. No lock is held while `visit` runs.
 KMS_MUST_USE
 kms_status kms_verify(const struct kms_t *kms,
                       kms_visit_fault_fn visit,
                       void *user);
 
-// kms_backup writes a snapshot of the keystore to a new file at `path`: complete and synced, or not at all. A file that is
-// there is never replaced (KMS_KEYSTORE_IO). Changes by any process wait until all is read, at most the busy timeout, then
-// fail with KMS_KEYSTORE_BUSY. Other calls go on, and a fork waits for 256 KiB of the copy at most. A `memory:` keystore is
-// copied by its only connection, so there other calls that need it wait too.
+// kms_backup writes a snapshot of the keystore to a new file at `path`: complete and synced, or not at all. It never
+// replaces an existing file (KMS_KEYSTORE_IO). Changes by any process wait until the whole keystore is read. A change
+// that waits longer than the busy timeout fails with KMS_KEYSTORE_BUSY. Other calls continue, and a fork waits for at
+// most 256 KiB of the copy. A `memory:` keystore has only one connection, so other calls that need the connection wait
+// too.
 //
-// The pages of the copy are checked as by kms_verify: of a keystore whose pages contradict each other no copy is left
-// (KMS_KEYSTORE_CORRUPT). The rows are not: run kms_verify for them.
+// The call checks the pages of the copy as kms_verify does. If the pages contradict each other, it leaves no copy and
+// fails with KMS_KEYSTORE_CORRUPT. It does not check the rows: run kms_verify for that.
 //
-// The backup is recorded beside the keystore, in PATH-backups, for kms_options_set_require_backup and `kms status`. Where
-// that fails, as in a folder that is read-only, the backup is good all the same.
+// The call records the backup in PATH-backups, beside the keystore, for kms_options_set_require_backup and the command
+// `kms status`. If that fails, as in a read-only folder, the backup is still good.
 //
-// The copy is a keystore, opened by what opens this one now. To restore it, copy it to the keystore's path while no
-// handle is open, and remove PATH-journal if a crash left one. What was
-// encrypted under versions made since can't be decrypted then.
+// The copy is a keystore, which the roots of this one open. To restore it, copy it to the keystore's path while no
+// handle is open, and remove PATH-journal if a crash left one. The restored keystore can't decrypt what was encrypted
+// under versions made after the backup.
 KMS_MUST_USE
 kms_status kms_backup(const struct kms_t *kms,
                       const char *path);
 
-// kms_change_root makes the root of `options` the only one that opens the keystore: all root slots are replaced by one.
-// Open handles keep working. Of the options, the root counts, and kms_options_set_create for a key file that isn't there.
+// kms_change_root makes the root of `options` the only one that opens the keystore: one root slot replaces all others.
+// A root is a root key, a key file, a passphrase or a callback. Open handles keep working. The call uses only the root
+// of `options`, and kms_options_set_create, which makes a missing key file.
 //
-// The new root is tried before anything is changed. Nothing is sealed again, so it takes no longer for many keys; copies
-// of the file made before are still opened by the old roots. After a failure that may have changed the keystore (see
+// The call tests the new root before it changes anything. It seals no key again, so it takes no longer for many keys.
+// The old roots still open earlier copies of the file. After a failure that may have changed the keystore (see
 // Keystore above), keep both roots until you know which one opens it.
 //
-// Fails with KMS_ROOT_SLOT_EXISTS if the root opens the keystore already. A callback may be the same as before: its key
-// may have been rotated outside, and the root key is wrapped again by it.
+// Fails with KMS_ROOT_SLOT_EXISTS if the root opens the keystore already. A callback may be the same as before,
+// because its outside key may have rotated; it then wraps the store root key again.
 KMS_MUST_USE
 kms_status kms_change_root(const struct kms_t *kms,
                            const struct kms_options_t *options);
 
-// kms_add_root_slot lets the root of `options` open the keystore too, beside those that do: a recovery key beside a
-// passphrase. A keystore has at most 8 root slots, of any kind. The id of the new one is stored in `slot_id`, KMS_ID_SIZE
-// bytes, unless that is NULL.
+// kms_add_root_slot lets the root of `options` also open the keystore, such as a recovery key in addition to a
+// passphrase. A keystore has at most 8 root slots, of any kind. `slot_id`, KMS_ID_SIZE bytes, receives the id of the
+// new slot, unless it is NULL.
 //
-// `label` is a name for the list, at most 255 bytes; NULL: none. It is stored in the clear. As for kms_change_root, the
-// root is tried first, nothing is sealed again, and kms_options_set_create makes a missing key file.
+// `label` names the slot in kms_list_root_slots, with at most 255 bytes; NULL means none. The keystore stores it
+// unencrypted. As in kms_change_root, the call tests the root first, seals no key again, and makes a missing key file
+// with kms_options_set_create.
 //
-// Fails with KMS_ROOT_SLOT_EXISTS if the root opens the keystore already, with KMS_LIMIT_EXCEEDED for a ninth slot or too
-// long a label.
+// Fails with KMS_ROOT_SLOT_EXISTS if the root opens the keystore already, and with KMS_LIMIT_EXCEEDED for a ninth slot
+// or a label that is too long.
 KMS_MUST_USE
 kms_status kms_add_root_slot(const struct kms_t *kms,
                              const struct kms_options_t *options,
                              const char *label,
                              char *slot_id);
 
-// kms_remove_root_slot removes a root slot: its root opens the keystore no more. Open handles keep working, also one that
-// was opened by it. Copies of the file made before are still opened by it.
+// kms_remove_root_slot removes a root slot: its root no longer opens the keystore. Open handles keep working, even
+// those that this root opened. The root still opens earlier copies of the file.
 //
 // Fails with KMS_ROOT_SLOT_NOT_FOUND, and with KMS_UNSUPPORTED_OPERATION for the last slot.
 KMS_MUST_USE
 kms_status kms_remove_root_slot(const struct kms_t *kms,
                                 const char *slot_id);
 
-// kms_list_root_slots shows each root slot to `visit`, in the order in which they were added, until `visit` returns
-// another value than 0. No lock is held while it runs.
+// kms_list_root_slots passes each root slot to `visit`, in the order in which they were added, until `visit` returns a
+// value other than 0. No lock is held while `visit` runs.
 KMS_MUST_USE
 kms_status kms_list_root_slots(const struct kms_t *kms,
                                kms_visit_root_slot_fn visit,
                                void *user);
 
-// kms_list_changes shows at most `limit` entries of the change log to `visit`, oldest first, until `visit` returns another
-// value than 0: of the key `key_id` (NULL: of all), from `from_ms` on (0: from the oldest), before `to_ms` (0: up to the
-// newest), after the generation `after_generation` (0: from the oldest). Times are Unix milliseconds, UTC.
+// kms_list_changes passes at most `limit` entries of the change log to `visit`, oldest first, until `visit` returns a
+// value other than 0. `key_id` selects the entries of one key; NULL selects all. `from_ms` selects entries from that
+// time on, `to_ms` entries before that time; 0 means no bound. `after_generation` selects entries of later
+// generations; 0 means no bound. Times are Unix milliseconds, UTC.
 //
-// Each committed change of the keystore has one entry. Management calls that were refused have one each, up to 10 a second
-// for each handle. Encryption and decryption are not logged. To continue a list, pass the generation of the last entry seen.
-// The key need not exist any more.
+// Each committed change of the keystore has one entry. Each refused management call has one too, up to 10 a second for
+// each handle. Encryption and decryption are not logged. To continue a list, pass the generation of the last entry
+// seen. The key may no longer exist.
 //
-// The log is checked as it is read: KMS_KEYSTORE_CORRUPT if an entry was altered, moved or removed. No lock is held while
-// `visit` runs. May be called concurrently on one handle.
+// The call checks the log as it reads: it fails with KMS_KEYSTORE_CORRUPT if an entry was altered, moved or removed.
+// No lock is held while `visit` runs. May be called concurrently on one handle.
 //
 //     static int32_t print(void *user, const kms_logged_change *change) {
 //         (void)user;
@@ -1782,11 +1835,13 @@ kms_status kms_list_changes(const struct kms_t *kms,
                             kms_visit_change_fn visit,
                             void *user);
 
-// kms_cut_changes removes the entries of the change log that are older than `before_ms` (Unix milliseconds, UTC) and stores
-// their number in `removed` (may be NULL). The rest of the log continues from a checkpoint, and the cut has an entry.
+// kms_cut_changes removes the entries of the change log that are older than `before_ms`, in Unix milliseconds, UTC.
+// `removed` receives their number; it may be NULL. The rest of the log continues from a checkpoint: the generation and
+// MAC of the last removed entry. The log has an entry for the cut.
 //
-// Entries are removed from the oldest on, up to the first that is not older. Export them first. KMS_KEYSTORE_CORRUPT: the
-// log was altered, so it is not cut. A long log is cut in several transactions, so a failed call may have removed some.
+// The call removes entries from the oldest up to the first that is not older. Export them first. If the log was
+// altered, the call fails with KMS_KEYSTORE_CORRUPT and does not cut it. A long log is cut in several transactions, so
+// a failed call may have removed some.
 //
 //     kms_cut_changes(kms, (int64_t)(time(NULL) - 365 * 86400) * 1000, NULL);
 KMS_MUST_USE
@@ -1794,21 +1849,21 @@ kms_status kms_cut_changes(const struct kms_t *kms,
                            int64_t before_ms,
                            uint64_t *removed);
 
-// kms_status_name returns the constant's name, such as "KMS_REJECTED_DISABLED". It is never NULL, for any number, and
-// always valid.
+// kms_status_name returns the constant's name, such as "KMS_REJECTED_DISABLED". For any number, the string is not NULL
+// and always valid.
 KMS_MUST_USE
 const char *kms_status_name(kms_status status);
 
 // kms_status_code returns the service's code, such as "Rejected.Disabled", or one in the same style where the service
-// has none. It is never NULL, for any number, and always valid.
+// has none. For any number, the string is not NULL and always valid.
 KMS_MUST_USE
 const char *kms_status_code(kms_status status);
 
-// kms_last_error copies the text of the calling thread's last failed call into `buf`, cut to `cap` bytes with a
-// terminating NUL, and returns its full length without NUL; 0 if the last call succeeded.
+// kms_last_error copies the text of the calling thread's last failed call into `buf`, truncated to `cap` bytes with a
+// terminating NUL. It returns the full length of the text without NUL, or 0 if the last call succeeded.
 //
-// The text is for people and logs: it says what to do, and never holds plaintext or key bytes. Branch on the status.
-// `buf` may be NULL when `cap` is 0.
+// The text is for people and logs: it names the next step, and never contains plaintext or key bytes. Branch on the
+// status. `buf` may be NULL when `cap` is 0.
 size_t kms_last_error(char *buf,
                       size_t cap);
 

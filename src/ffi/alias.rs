@@ -9,8 +9,8 @@ use super::status::kms_status;
 use super::types::{id_text, kms_visit_alias_fn};
 use crate::error::Status;
 
-/// kms_create_alias makes `alias`, "alias/" and 1 to 255 letters, digits, _, / or -, another name of a key. A key may
-/// have many.
+/// kms_create_alias makes `alias` another name of a key; a key may have many. An alias is "alias/" and 1 to 255
+/// letters, digits, _, / or -.
 ///
 /// Fails with KMS_ALIAS_ALREADY_EXISTS, with KMS_STATE_MODIFIED_FAILED while the key's deletion is pending, with
 /// KMS_INVALID_ARGUMENT for another form or a name that begins with alias/acs.
@@ -29,8 +29,8 @@ pub unsafe extern "C" fn kms_create_alias(
     })
 }
 
-/// kms_update_alias moves an alias to another key. Encryption by the alias uses that key from the next call on; old
-/// ciphertexts still decrypt under theirs.
+/// kms_update_alias moves an alias to another key. From the next call, encryption by the alias uses that key; old
+/// ciphertexts still decrypt under the key that encrypted them.
 ///
 /// Fails with KMS_ALIAS_NOT_FOUND, with KMS_REJECTED_PENDING_DELETION while the new key's deletion is pending.
 #[unsafe(no_mangle)]
@@ -56,9 +56,9 @@ pub unsafe extern "C" fn kms_delete_alias(kms: *const kms_t, alias: *const c_cha
     guard(|| unsafe { handle(kms)?.delete_alias(ptr::text(alias, "alias")?) })
 }
 
-/// kms_list_aliases shows at most `limit` aliases to `visit`, in the order of their names, beginning after
-/// `after_alias` (NULL: from the start), of the key `key_id` or of all (NULL), until `visit` returns another value than
-/// 0. No lock is held while it runs.
+/// kms_list_aliases passes at most `limit` aliases of the key `key_id` (NULL: of all keys) to `visit`, in the order of
+/// their names. The list begins after `after_alias`, or at the start if that is NULL, and ends when `visit` returns a
+/// value other than 0. No lock is held while `visit` runs.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_list_aliases(

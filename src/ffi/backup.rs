@@ -8,20 +8,21 @@ use super::ptr;
 use super::status::kms_status;
 use crate::error::Status;
 
-/// kms_backup writes a snapshot of the keystore to a new file at `path`: complete and synced, or not at all. A file that is
-/// there is never replaced (KMS_KEYSTORE_IO). Changes by any process wait until all is read, at most the busy timeout, then
-/// fail with KMS_KEYSTORE_BUSY. Other calls go on, and a fork waits for 256 KiB of the copy at most. A `memory:` keystore is
-/// copied by its only connection, so there other calls that need it wait too.
+/// kms_backup writes a snapshot of the keystore to a new file at `path`: complete and synced, or not at all. It never
+/// replaces an existing file (KMS_KEYSTORE_IO). Changes by any process wait until the whole keystore is read. A change
+/// that waits longer than the busy timeout fails with KMS_KEYSTORE_BUSY. Other calls continue, and a fork waits for at
+/// most 256 KiB of the copy. A `memory:` keystore has only one connection, so other calls that need the connection wait
+/// too.
 ///
-/// The pages of the copy are checked as by kms_verify: of a keystore whose pages contradict each other no copy is left
-/// (KMS_KEYSTORE_CORRUPT). The rows are not: run kms_verify for them.
+/// The call checks the pages of the copy as kms_verify does. If the pages contradict each other, it leaves no copy and
+/// fails with KMS_KEYSTORE_CORRUPT. It does not check the rows: run kms_verify for that.
 ///
-/// The backup is recorded beside the keystore, in PATH-backups, for kms_options_set_require_backup and `kms status`. Where
-/// that fails, as in a folder that is read-only, the backup is good all the same.
+/// The call records the backup in PATH-backups, beside the keystore, for kms_options_set_require_backup and the command
+/// `kms status`. If that fails, as in a read-only folder, the backup is still good.
 ///
-/// The copy is a keystore, opened by what opens this one now. To restore it, copy it to the keystore's path while no
-/// handle is open, and remove PATH-journal if a crash left one. What was
-/// encrypted under versions made since can't be decrypted then.
+/// The copy is a keystore, which the roots of this one open. To restore it, copy it to the keystore's path while no
+/// handle is open, and remove PATH-journal if a crash left one. The restored keystore can't decrypt what was encrypted
+/// under versions made after the backup.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_backup(kms: *const kms_t, path: *const c_char) -> kms_status {

@@ -126,13 +126,13 @@ unsafe fn no_destination(entries: *const kms_context_entry, count: usize) -> Res
     Ok(())
 }
 
-/// kms_encrypt_batch encrypts `count` records under the primary version of `key` (a key id or "alias/NAME"): all of them
-/// under the same version, also when the key rotates meanwhile. `record_size` is sizeof(kms_batch_record).
+/// kms_encrypt_batch encrypts `count` records under the primary version of `key` (a key id or "alias/NAME"). All
+/// records use the same version, even if the key rotates meanwhile. `record_size` is sizeof(kms_batch_record).
 ///
-/// Each record is treated as by kms_encrypt, independently of the others, and has its own `status` and `out_len`. Returns
-/// KMS_OK if every record is, else KMS_BATCH_PARTIAL. What is about the whole call, such as KMS_KEY_NOT_FOUND or
-/// KMS_REJECTED_..., is returned and is every record's status too; only after KMS_INVALID_ARGUMENT about `records` itself
-/// they are as they were.
+/// The call treats each record as kms_encrypt does, independently of the others, and sets its `status` and `out_len`.
+/// It returns KMS_OK if every `status` is KMS_OK, otherwise KMS_BATCH_PARTIAL. A failure of the whole call, such as
+/// KMS_KEY_NOT_FOUND or KMS_REJECTED_..., is returned and becomes the status of every record. Only KMS_INVALID_ARGUMENT
+/// about `records` itself leaves the records unchanged.
 ///
 /// Records must not share memory that the call writes.
 #[unsafe(no_mangle)]
@@ -168,7 +168,7 @@ pub unsafe extern "C" fn kms_encrypt_batch(
 /// kms_decrypt_batch decrypts `count` records, each under the version that it names. `record_size` is
 /// sizeof(kms_batch_record).
 ///
-/// Each record is treated as by kms_decrypt, independently of the others; the keys may differ. Returns as
+/// The call treats each record as kms_decrypt does, independently of the others; the keys may differ. It returns what
 /// kms_encrypt_batch does.
 #[unsafe(no_mangle)]
 #[must_use]
@@ -206,12 +206,12 @@ pub unsafe extern "C" fn kms_decrypt_batch(
     })
 }
 
-/// kms_reencrypt_batch moves `count` ciphertexts to the primary version of `destination_key` (a key id or "alias/NAME"), all
-/// of them to the same. With NULL, each moves to the newest version of the key that it is under. `record_size` is
-/// sizeof(kms_batch_record).
+/// kms_reencrypt_batch re-encrypts `count` ciphertexts under the primary version of `destination_key` (a key id or
+/// "alias/NAME"), all under the same version. With NULL, each is re-encrypted under the primary version of the key that
+/// encrypted it. `record_size` is sizeof(kms_batch_record).
 ///
-/// Each record is treated as by kms_reencrypt, independently of the others; but a destination is checked first, once.
-/// Returns as kms_encrypt_batch does.
+/// The call treats each record as kms_reencrypt does, independently of the others, but checks a destination key first,
+/// once. It returns what kms_encrypt_batch does.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_reencrypt_batch(

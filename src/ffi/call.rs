@@ -9,16 +9,18 @@ use super::open::{handle, kms_t};
 use super::ptr;
 use super::status::kms_status;
 
-/// kms_call carries out an operation by the name of its action ("Encrypt") with JSON: `request_json` is an object of the
-/// action's parameters (NULL or "": none), and `*response_json` becomes the response, to be freed with kms_string_free. On
-/// failure it is an error body (HttpStatus, Code, Message, RequestId), or NULL if not even that could be made.
+/// kms_call runs an operation by the name of its action, such as "Encrypt", with JSON. `request_json` is an object of
+/// the action's parameters; NULL or "" means none. `*response_json` receives the response; free it with
+/// kms_string_free. On failure, the response is an error body (HttpStatus, Code, Message, RequestId), or NULL if the
+/// library could not make one.
 ///
-/// Names, parameters and errors are those of Alibaba Cloud KMS (API 2016-01-20), "the service" of this header; actions that
-/// it lacks are in the same style. docs/actions.md has the parameters of each, and the action ListActions returns them.
+/// Names, parameters and errors are those of the service, Alibaba Cloud KMS (API 2016-01-20). Actions that the service
+/// lacks follow the same style. docs/actions.md lists the parameters of each action, and the action ListActions returns
+/// them.
 ///
-/// Plaintext is the Base64 of the bytes, both ways. A parameter that the action doesn't know is KMS_INVALID_ARGUMENT; an
-/// unknown action KMS_UNKNOWN_ACTION. A batch returns KMS_OK also where records failed: each record has its own Code. Secrets
-/// in a request are wiped from the library's memory, not from yours.
+/// Plaintext is in Base64, in requests and responses. A parameter that the action doesn't know is KMS_INVALID_ARGUMENT;
+/// an unknown action is KMS_UNKNOWN_ACTION. A batch returns KMS_OK even if records failed: each record has its own
+/// Code. The library wipes secrets in a request from its own memory, not from the caller's.
 ///
 /// The actions, each with its C function:
 ///

@@ -73,12 +73,13 @@ impl ContextSource for RawContext<'_> {
     }
 }
 
-/// kms_encrypt encrypts under the primary version of `key`, a key id or "alias/NAME". The ciphertext is 80 bytes longer
-/// than the plaintext (KMS_MAX_OVERHEAD in any version of the library), and names its key and version.
+/// kms_encrypt encrypts under the primary version of `key`, a key id or "alias/NAME". The ciphertext names its key and
+/// version. It is 80 bytes longer than the plaintext, and at most KMS_MAX_OVERHEAD bytes longer in any version of the
+/// library.
 ///
-/// At most 1 GiB; an empty plaintext is fine. `context` is a map that must be passed again to decrypt, in any order, at
-/// most 8192 bytes encoded; it isn't stored. `out` may equal or overlap the plaintext. Fails with KMS_KEY_NOT_FOUND,
-/// KMS_REJECTED_..., KMS_LIMIT_EXCEEDED.
+/// The plaintext has at most 1 GiB; it may be empty. `context` is a map of at most 8192 bytes, encoded, which the
+/// ciphertext does not contain. Decryption needs the same entries, in any order. `out` may equal or overlap the
+/// plaintext. Fails with KMS_KEY_NOT_FOUND, KMS_REJECTED_..., KMS_LIMIT_EXCEEDED.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_encrypt(
@@ -106,12 +107,12 @@ pub unsafe extern "C" fn kms_encrypt(
     })
 }
 
-/// kms_decrypt decrypts a ciphertext under the very version of the key that encrypted it. `context` must be the map it
-/// was encrypted with.
+/// kms_decrypt decrypts a ciphertext under the key version that encrypted it. `context` must be the map it was
+/// encrypted with.
 ///
 /// Fails with KMS_MALFORMED_CIPHERTEXT, KMS_KEY_NOT_FOUND, KMS_KEY_VERSION_NOT_FOUND, KMS_REJECTED_...; with
-/// KMS_AUTHENTICATION_FAILED if ciphertext or context were changed. `out` may equal or overlap the ciphertext, which
-/// then survives a failure. A query of the size (`out` NULL) authenticates nothing.
+/// KMS_AUTHENTICATION_FAILED if ciphertext or context were changed. `out` may equal or overlap the ciphertext; a failed
+/// call then leaves the ciphertext intact. A query of the size (`out` NULL) authenticates nothing.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_decrypt(
@@ -151,11 +152,12 @@ pub fn copied_blob(blob: &[u8]) -> Result<Vec<u8>> {
     memory::copy(blob)
 }
 
-/// kms_reencrypt moves a ciphertext to the primary version of `destination_key`, a key id or "alias/NAME"; NULL: of the
-/// key that it is under. The plaintext doesn't leave the library, and the nonce is always fresh.
+/// kms_reencrypt decrypts a ciphertext and encrypts the plaintext under the primary version of `destination_key`, a key
+/// id or "alias/NAME". NULL means the key that encrypted the ciphertext. The plaintext doesn't leave the library, and
+/// the nonce is always fresh.
 ///
-/// Checks the source key, then the destination, before anything is decrypted. `out` may overlap `blob`. Fails as
-/// kms_decrypt and kms_encrypt do.
+/// The call checks the source key, then the destination key, before it decrypts anything. `out` may overlap `blob`.
+/// Fails as kms_decrypt and kms_encrypt do.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_reencrypt(
@@ -187,8 +189,8 @@ pub unsafe extern "C" fn kms_reencrypt(
     })
 }
 
-/// kms_inspect returns which key and version a ciphertext is under, and whether that version is still the primary.
-/// Nothing is decrypted or authenticated.
+/// kms_inspect reports which key and version encrypted a ciphertext, and whether that version is still the primary. It
+/// decrypts and authenticates nothing.
 ///
 /// Works in every state of the key. Fails with KMS_MALFORMED_CIPHERTEXT, KMS_KEY_NOT_FOUND or
 /// KMS_KEY_VERSION_NOT_FOUND.

@@ -12,11 +12,12 @@ use super::status::kms_status;
 use super::types::kms_context_entry;
 use crate::error::Status;
 
-/// kms_generate_data_key makes a random key of `number_of_bytes` (1 to 1024) for the program to encrypt with itself, and
-/// encrypts it under the primary version of `key`. Store `blob` beside your data; kms_decrypt returns the key.
+/// kms_generate_data_key makes a data key: a random key of `number_of_bytes` (1 to 1024) with which the program itself
+/// encrypts. `blob` receives the data key, encrypted under the primary version of `key`. Store `blob` beside the data;
+/// kms_decrypt returns the data key.
 ///
-/// `plaintext` has room for `number_of_bytes`, or is NULL: then only the encrypted form is returned. With `blob` NULL the
-/// size of the encrypted form is stored and no key is made. The two buffers must not overlap. Fails as kms_encrypt does.
+/// `plaintext` has room for `number_of_bytes`, or is NULL to return only the encrypted form. With `blob` NULL, the call
+/// stores the size of the encrypted form and makes no key. The two buffers must not overlap. Fails as kms_encrypt does.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_generate_data_key(
@@ -43,11 +44,13 @@ pub unsafe extern "C" fn kms_generate_data_key(
     })
 }
 
-/// kms_generate_and_export_data_key makes a data key that only the holder of an RSA-2048 private key can read: `blob` is
-/// the key encrypted under `key`, `exported` the key wrapped with `public_key` (a SubjectPublicKeyInfo in DER; 256 bytes
-/// out). With `blob` or `exported` NULL, both sizes are stored and no key is made. The two must not overlap.
+/// kms_generate_and_export_data_key makes a data key for the holder of an RSA-2048 private key, and returns no
+/// plaintext. `blob` receives the data key encrypted under `key`. `exported` receives it wrapped with `public_key` (a
+/// SubjectPublicKeyInfo in DER), in 256 bytes. With `blob` or `exported` NULL, the call stores both sizes and makes no
+/// key. The two buffers must not overlap.
 ///
-/// At most 190, 214 or 245 bytes fit, by `wrapping` (KMS_WRAPPING_...): KMS_LIMIT_EXCEEDED. Fails as kms_encrypt does.
+/// `wrapping` (KMS_WRAPPING_...) limits the data key to 245 bytes (PKCS1), 214 (OAEP SHA-1) or 190 (OAEP SHA-256), else
+/// KMS_LIMIT_EXCEEDED. Fails as kms_encrypt does.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_generate_and_export_data_key(
@@ -92,8 +95,8 @@ pub unsafe extern "C" fn kms_generate_and_export_data_key(
     })
 }
 
-/// kms_export_data_key decrypts a data key and wraps it with an RSA-2048 public key (a SubjectPublicKeyInfo in DER), without
-/// showing it; 256 bytes out. Fails as kms_decrypt does.
+/// kms_export_data_key decrypts a data key and wraps it with an RSA-2048 public key (a SubjectPublicKeyInfo in DER). It
+/// returns 256 wrapped bytes and no plaintext. Fails as kms_decrypt does.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_export_data_key(

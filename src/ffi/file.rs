@@ -79,10 +79,11 @@ fn stopped(status: kms_status) -> Error {
 ///     kms_rotate(kms, key_id, NULL);
 ///     kms_decrypt_file(kms, "big.iso.kms", "again.iso", NULL, 0, NULL, NULL);
 ///
-/// The target appears complete, synced, with the mode of the source, or not at all; it is 8 KiB and about 0.1 % longer.
-/// `options` may be NULL. `context` must be passed again to decrypt; it may not have the key "kms:file". The state of the
-/// key counts at the beginning. Fails as kms_encrypt does; with KMS_FILE_IO if a file cannot be read or written, is not a
-/// regular file, or changed meanwhile; with KMS_FILE_EXISTS if the target exists and `replace` is 0.
+/// The target appears complete and synced, with the mode of the source, or not at all. It is longer than the source by
+/// 8 KiB and about 0.1 %. `options` may be NULL. `context` must be passed again to decrypt; it must not contain an
+/// entry "kms:file". The call checks the state of the key only at its beginning. Fails as kms_encrypt does. Fails with
+/// KMS_FILE_IO if a file cannot be read or written, is not a regular file, or changed meanwhile. Fails with
+/// KMS_FILE_EXISTS if the target exists and `replace` is 0.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_encrypt_file(
@@ -110,9 +111,9 @@ pub unsafe extern "C" fn kms_encrypt_file(
 /// kms_decrypt_file decrypts a file that kms_encrypt_file or a stream wrote. `plaintext_len` receives the length of the
 /// plaintext in bytes; it may be NULL.
 ///
-/// The target appears when every byte is authenticated, synced, with the mode of the source, or not at all. Fails as
-/// kms_decrypt does, with KMS_MALFORMED_CIPHERTEXT also for a file that was cut off; with KMS_FILE_IO and KMS_FILE_EXISTS
-/// as kms_encrypt_file does.
+/// The target appears once every byte is authenticated and synced, with the mode of the source, or not at all. Fails as
+/// kms_decrypt does; a truncated file is KMS_MALFORMED_CIPHERTEXT too. Fails with KMS_FILE_IO and KMS_FILE_EXISTS as
+/// kms_encrypt_file does.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_decrypt_file(
@@ -135,11 +136,11 @@ pub unsafe extern "C" fn kms_decrypt_file(
     })
 }
 
-/// kms_reencrypt_file moves an encrypted file to the primary version of `destination_key`, a key id or "alias/NAME"; NULL:
-/// of the key that it is under. `changed` receives 1 if anything had to be done, else 0; it may be NULL.
+/// kms_reencrypt_file re-encrypts a file under the primary version of `destination_key`, a key id or "alias/NAME"; NULL
+/// means the key that encrypted it. `changed` receives 1 if the file had to change, else 0; it may be NULL.
 ///
-/// Only the header is rewritten, in place, whatever the size of the file; the context stays. A call that was interrupted
-/// leaves a file that opens; call it again. Fails as kms_reencrypt does; with KMS_FILE_IO if the file cannot be read or
+/// It rewrites only the header, in place, for a file of any size; the context stays. An interrupted call leaves a file
+/// that still decrypts; repeat the call. Fails as kms_reencrypt does; with KMS_FILE_IO if the file cannot be read or
 /// written, or another process re-encrypts it.
 #[unsafe(no_mangle)]
 #[must_use]
@@ -163,8 +164,8 @@ pub unsafe extern "C" fn kms_reencrypt_file(
     })
 }
 
-/// kms_inspect_file returns which key and version protect an encrypted file, and the length of its plaintext. Nothing is
-/// decrypted or authenticated.
+/// kms_inspect_file reports which key and version protect an encrypted file, and the length of its plaintext. It
+/// decrypts and authenticates nothing.
 ///
 /// Works in every state of the key. Fails as kms_inspect does; with KMS_FILE_IO if the file cannot be read.
 #[unsafe(no_mangle)]
@@ -192,8 +193,9 @@ pub unsafe extern "C" fn kms_inspect_file(
     })
 }
 
-/// kms_is_encrypted_file finds out whether the first bytes of a file are those of an encrypted file: `is_encrypted` receives
-/// 1 or 0. `start` should have KMS_FILE_HEADER_SIZE bytes; with fewer, a file that was re-encrypted may be missed.
+/// kms_is_encrypted_file checks whether the first bytes of a file are those of an encrypted file: `is_encrypted`
+/// receives 1 or 0. `start` should have KMS_FILE_HEADER_SIZE bytes; with fewer, the call may not recognise a
+/// re-encrypted file.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_is_encrypted_file(

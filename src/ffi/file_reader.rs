@@ -25,7 +25,7 @@ unsafe fn reader<'a>(file: *const kms_file_t) -> Result<&'a FileReader<'static>>
     Ok(&unsafe { ptr::shared(file, "file") }?.reader)
 }
 
-/// kms_open_file opens an encrypted file for reading at any place, and stores it in `out`, or NULL on failure. Free it with
+/// kms_open_file opens an encrypted file for random access, and stores it in `out`, or NULL on failure. Free it with
 /// kms_file_close.
 ///
 ///     kms_open_file(kms, "big.iso.kms", NULL, 0, &file);
@@ -33,8 +33,8 @@ unsafe fn reader<'a>(file: *const kms_file_t) -> Result<&'a FileReader<'static>>
 ///     kms_file_read(file, size / 2, buffer, sizeof buffer, &read_len);
 ///     kms_file_close(file);
 ///
-/// Opening authenticates the length of the file; each read authenticates the chunks that it touches, of 16 KiB each. The
-/// state of the key counts now. Fails as kms_decrypt_file does.
+/// This call authenticates the length of the file; each read authenticates the chunks of 16 KiB that it touches. Only
+/// this call checks the state of the key. Fails as kms_decrypt_file does.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_open_file(
@@ -56,8 +56,8 @@ pub unsafe extern "C" fn kms_open_file(
     })
 }
 
-/// kms_open_file_callback opens an encrypted file of `file_len` bytes that lies anywhere: `read_at` reads from it, now and
-/// during kms_file_read. `user` must stay valid until kms_file_close.
+/// kms_open_file_callback opens an encrypted file of `file_len` bytes in any storage: `read_at` reads it, during this
+/// call and kms_file_read. `user` must stay valid until kms_file_close.
 ///
 /// Fails as kms_open_file does; with KMS_FILE_IO if `read_at` fails, or reports more bytes than it had room for.
 #[unsafe(no_mangle)]
@@ -106,8 +106,8 @@ pub unsafe extern "C" fn kms_file_size(file: *const kms_file_t, size: *mut u64) 
     })
 }
 
-/// kms_file_read reads plaintext from byte `offset` on, until `buffer` is full or the file ends, and stores in `read_len` how
-/// much it read: 0 at the end and behind it.
+/// kms_file_read reads plaintext from byte `offset` until `buffer` is full or the file ends. `read_len` receives the
+/// number of bytes read; it is 0 at and beyond the end of the file.
 ///
 /// Fails with KMS_AUTHENTICATION_FAILED for a modified chunk, KMS_MALFORMED_CIPHERTEXT for a file that became shorter, or
 /// KMS_FILE_IO; `read_len` is then 0, and `buffer` holds no plaintext.

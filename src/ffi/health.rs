@@ -11,7 +11,7 @@ use super::types::{
     KMS_HEALTH_THREAD_STALLED, KMS_HEALTH_THREAD_STOPPED, kms_health_info,
 };
 
-/// kms_health stores flags that weaken a promise, and counters, in `out`.
+/// kms_health reports degraded-operation flags (KMS_HEALTH_...) and counters in `out`.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_health(kms: *const kms_t, out: *mut kms_health_info) -> kms_status {

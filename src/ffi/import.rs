@@ -27,12 +27,13 @@ fn expiry(unix_s: i64) -> Option<Time> {
     (unix_s != 0).then(|| Time::from_millis(0).plus_seconds(unix_s))
 }
 
-/// kms_get_parameters_for_import returns the parameters for an import into an EXTERNAL key: a public key (RSA-2048, a
-/// SubjectPublicKeyInfo in DER) that wraps the 32 bytes, and a token to pass with them. Both are valid for this key,
-/// several times, for 24 hours; `*expires_ms` is when that ends, unless `expires_ms` is NULL.
+/// kms_get_parameters_for_import returns the parameters for an import into an EXTERNAL key: a public key that wraps the
+/// material, and a token to pass with it. The public key is RSA-2048, a SubjectPublicKeyInfo in DER. Both are valid for
+/// 24 hours, for this key only, and for several imports. `*expires_ms` receives the end of the 24 hours, unless
+/// `expires_ms` is NULL.
 ///
-/// Each output follows the rule for outputs; both buffers must be large enough, 512 and 2048 bytes are. Works in every
-/// state of the key. Fails with KMS_UNSUPPORTED_ORIGIN.
+/// Each output follows the rules of Output above. Both buffers must be large enough: 512 bytes for the public key and
+/// 2048 for the token are. Works in every state of the key. Fails with KMS_UNSUPPORTED_ORIGIN.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_get_parameters_for_import(
@@ -69,11 +70,12 @@ pub unsafe extern "C" fn kms_get_parameters_for_import(
     })
 }
 
-/// kms_import_key_material imports 32 bytes of material, wrapped as kms_get_parameters_for_import was asked to. `expires_s` is
-/// when it is to be refused, and then erased: Unix seconds, not after the year 9999, 0 for never. A key waiting for
-/// material is Enabled then.
+/// kms_import_key_material imports 32 bytes of material, wrapped with the public key and the `wrapping` of
+/// kms_get_parameters_for_import. `expires_s` is when the material expires: calls then refuse it, and the library
+/// erases it. It is in Unix seconds, not after the year 9999; 0 means never. A key that waits for material becomes
+/// Enabled.
 ///
-/// Only the identical material is ever accepted again, also after it was deleted or has expired. Fails with
+/// The key only ever accepts the identical material again, even after it was deleted or has expired. Fails with
 /// KMS_INVALID_KEY_MATERIAL, KMS_INVALID_IMPORT_TOKEN, KMS_EXPIRED_IMPORT_TOKEN, KMS_UNSUPPORTED_ORIGIN,
 /// KMS_STATE_MODIFIED_FAILED while the key's deletion is pending.
 #[unsafe(no_mangle)]
@@ -97,8 +99,7 @@ pub unsafe extern "C" fn kms_import_key_material(
     })
 }
 
-/// kms_import_raw_key_material imports 32 bytes of material that this program has in the clear; otherwise as
-/// kms_import_key_material.
+/// kms_import_raw_key_material imports 32 bytes of unwrapped material. It otherwise behaves as kms_import_key_material.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_import_raw_key_material(

@@ -15,11 +15,12 @@ use crate::domain::time::Time;
 use crate::error::{Result, Status};
 use crate::service::{CreateKey, description_of};
 
-/// kms_create_key makes a customer master key and stores its id in `key_id`, KMS_ID_SIZE bytes. `options` may be NULL:
-/// material of the library's own, no automatic rotation.
+/// kms_create_key makes a customer master key and stores its id in `key_id`, KMS_ID_SIZE bytes. With `options` NULL,
+/// the library generates the key material, and automatic rotation is off.
 ///
-/// The key is Enabled and has its first version; with KMS_ORIGIN_EXTERNAL it waits for its import. When this returns
-/// KMS_OK the key is on disk. Fails with KMS_UNSUPPORTED_OPERATION for an EXTERNAL key with automatic rotation.
+/// The key is Enabled and has its first version; with KMS_ORIGIN_EXTERNAL it waits for the import of its material. When
+/// the call returns KMS_OK, the key is on disk. Fails with KMS_UNSUPPORTED_OPERATION for an EXTERNAL key with automatic
+/// rotation.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_create_key(
@@ -37,9 +38,9 @@ pub unsafe extern "C" fn kms_create_key(
     })
 }
 
-/// kms_create_keys makes `count` customer master keys alike, 1 to 1000, and stores their ids in `key_ids`, an array of so
-/// many times KMS_ID_SIZE bytes. All of them are made, and on disk when this returns KMS_OK, or none; it costs little more
-/// than to make one. Otherwise as kms_create_key.
+/// kms_create_keys makes `count` customer master keys, 1 to 1000, with the same options. It stores their ids in
+/// `key_ids`, an array of `count` times KMS_ID_SIZE bytes. The call makes all keys or none; when it returns KMS_OK, all
+/// are on disk. It costs little more than to make one key. It otherwise behaves as kms_create_key.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_create_keys(
@@ -127,13 +128,14 @@ fn metadata(key: &Key) -> kms_key_metadata {
     }
 }
 
-/// kms_list_keys shows at most `limit` keys to `visit`, in the order of their ids, beginning after `after_key_id`
-/// (NULL: from the start), until `visit` returns another value than 0. To continue a list, pass the last id seen.
+/// kms_list_keys passes at most `limit` keys to `visit`, in the order of their ids, until `visit` returns a value other
+/// than 0. The list begins after `after_key_id`, or at the start if that is NULL. To continue a list, pass the last id
+/// seen.
 ///
-/// Fails with KMS_KEY_NOT_FOUND if `after_key_id` can't be an id; a key of that id need not exist any more.
+/// Fails with KMS_KEY_NOT_FOUND if `after_key_id` is not a well-formed id; the key itself may no longer exist.
 ///
-/// Keys created or destroyed meanwhile may or may not be seen. A damaged key is passed over, and the call then fails
-/// with KMS_KEYSTORE_CORRUPT at its end. No lock is held while `visit` runs.
+/// The list may or may not contain keys that are created or destroyed meanwhile. The call skips a damaged key, and then
+/// fails with KMS_KEYSTORE_CORRUPT at its end. No lock is held while `visit` runs.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_list_keys(
@@ -152,8 +154,8 @@ pub unsafe extern "C" fn kms_list_keys(
     })
 }
 
-/// kms_enable_key makes a Disabled key Enabled; an Enabled one stays so. If its rotation became overdue meanwhile, it
-/// rotates before this returns.
+/// kms_enable_key makes a Disabled key Enabled; an Enabled one stays so. If its rotation became overdue meanwhile, the
+/// key rotates before the call returns.
 ///
 /// Fails with KMS_STATE_MODIFIED_FAILED in another state.
 #[unsafe(no_mangle)]
@@ -163,8 +165,8 @@ pub unsafe extern "C" fn kms_enable_key(kms: *const kms_t, key_id: *const c_char
     guard(|| unsafe { handle(kms)?.enable_key(ptr::text(key_id, "key_id")?) })
 }
 
-/// kms_disable_key makes an Enabled key Disabled: nothing is encrypted or decrypted under it until it is enabled again,
-/// by any process, from its next call on.
+/// kms_disable_key makes an Enabled key Disabled. Each process refuses to encrypt or decrypt under the key, from its
+/// next call, until the key is enabled again.
 ///
 /// Fails with KMS_STATE_MODIFIED_FAILED while its deletion or import is pending.
 #[unsafe(no_mangle)]
@@ -177,10 +179,12 @@ pub unsafe extern "C" fn kms_disable_key(kms: *const kms_t, key_id: *const c_cha
 /// kms_schedule_key_deletion starts a waiting period of 7 to 366 days, after which the key and everything encrypted
 /// under it are lost. Until then kms_cancel_key_deletion cancels the deletion.
 ///
-/// A clock can be wrong, so two conditions must hold before the key is destroyed. The waiting period must have been counted
-/// by the clock of the machine's boot, which nobody can set: a reboot adds the time since the last pass by the wall clock,
-/// at most a day. Then two passes, at least an hour apart, must find by the wall clock that the key's date is reached. A wrong clock can
-/// delay a destruction, and hasten it by at most a day. A clock of kms_options_set_clock counts as both.
+/// A clock can be wrong, so the library destroys the key only after two conditions hold. First, the waiting period must
+/// have passed on the machine's boot clock, which nobody can set. After a reboot, the library adds the wall-clock time
+/// since its last pass, at most a day. A pass is one run over everything that is due, by the rotation thread or
+/// kms_tick. Second, two passes, at least an hour apart, must find by the wall clock that the deletion date is reached.
+/// A wrong clock can delay a destruction, and hasten it by at most a day. A clock of kms_options_set_clock serves as
+/// both clocks.
 ///
 /// Fails with KMS_STATE_MODIFIED_FAILED if its deletion is pending already.
 #[unsafe(no_mangle)]
@@ -194,8 +198,9 @@ pub unsafe extern "C" fn kms_schedule_key_deletion(
     guard(|| unsafe { handle(kms)?.schedule_key_deletion(ptr::text(key_id, "key_id")?, waiting_period_days) })
 }
 
-/// kms_cancel_key_deletion returns a key whose deletion is pending to Enabled, from any former state; an EXTERNAL key
-/// without material to PendingImport. If its rotation became overdue meanwhile, it rotates before this returns.
+/// kms_cancel_key_deletion cancels the pending deletion of a key. The key becomes Enabled, from any former state; an
+/// EXTERNAL key without material becomes PendingImport. If its rotation became overdue meanwhile, the key rotates
+/// before the call returns.
 ///
 /// Fails with KMS_STATE_MODIFIED_FAILED in another state.
 #[unsafe(no_mangle)]
@@ -245,8 +250,8 @@ pub unsafe extern "C" fn kms_get_key_description(
 }
 
 /// kms_set_deletion_protection turns deletion protection on (1) or off (0): while it is on, kms_schedule_key_deletion
-/// and kms_schedule_key_version_deletion fail with KMS_DELETION_PROTECTED. A version whose deletion is pending already is
-/// destroyed all the same unless that is cancelled. `description` says why; NULL: nothing. Fails with
+/// and kms_schedule_key_version_deletion fail with KMS_DELETION_PROTECTED. Protection does not stop a version deletion
+/// that is already pending: cancel that deletion. `description` states the reason; NULL means none. Fails with
 /// KMS_REJECTED_PENDING_DELETION.
 #[unsafe(no_mangle)]
 #[must_use]
@@ -266,9 +271,9 @@ pub unsafe extern "C" fn kms_set_deletion_protection(
     })
 }
 
-/// kms_create_service_key stores the id of the key of a named part of the program in `key_id`, KMS_ID_SIZE bytes; makes
-/// the key on first use. Its alias is alias/acs/NAME. It encrypts like any other, but has one version for life and can't
-/// be deleted.
+/// kms_create_service_key stores the id of a service-managed key in `key_id`, KMS_ID_SIZE bytes, and makes the key on
+/// first use. `name` names the part of the program that the key is for; its alias is alias/acs/NAME. The key encrypts
+/// like any other, but keeps its only version and can't be deleted.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_create_service_key(

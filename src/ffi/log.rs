@@ -13,16 +13,17 @@ use crate::domain::time::Time;
 use crate::error::{Error, Result, Status};
 use crate::service::ListChanges;
 
-/// kms_list_changes shows at most `limit` entries of the change log to `visit`, oldest first, until `visit` returns another
-/// value than 0: of the key `key_id` (NULL: of all), from `from_ms` on (0: from the oldest), before `to_ms` (0: up to the
-/// newest), after the generation `after_generation` (0: from the oldest). Times are Unix milliseconds, UTC.
+/// kms_list_changes passes at most `limit` entries of the change log to `visit`, oldest first, until `visit` returns a
+/// value other than 0. `key_id` selects the entries of one key; NULL selects all. `from_ms` selects entries from that
+/// time on, `to_ms` entries before that time; 0 means no bound. `after_generation` selects entries of later
+/// generations; 0 means no bound. Times are Unix milliseconds, UTC.
 ///
-/// Each committed change of the keystore has one entry. Management calls that were refused have one each, up to 10 a second
-/// for each handle. Encryption and decryption are not logged. To continue a list, pass the generation of the last entry seen.
-/// The key need not exist any more.
+/// Each committed change of the keystore has one entry. Each refused management call has one too, up to 10 a second for
+/// each handle. Encryption and decryption are not logged. To continue a list, pass the generation of the last entry
+/// seen. The key may no longer exist.
 ///
-/// The log is checked as it is read: KMS_KEYSTORE_CORRUPT if an entry was altered, moved or removed. No lock is held while
-/// `visit` runs. May be called concurrently on one handle.
+/// The call checks the log as it reads: it fails with KMS_KEYSTORE_CORRUPT if an entry was altered, moved or removed.
+/// No lock is held while `visit` runs. May be called concurrently on one handle.
 ///
 ///     static int32_t print(void *user, const kms_logged_change *change) {
 ///         (void)user;
@@ -53,11 +54,13 @@ pub unsafe extern "C" fn kms_list_changes(
     })
 }
 
-/// kms_cut_changes removes the entries of the change log that are older than `before_ms` (Unix milliseconds, UTC) and stores
-/// their number in `removed` (may be NULL). The rest of the log continues from a checkpoint, and the cut has an entry.
+/// kms_cut_changes removes the entries of the change log that are older than `before_ms`, in Unix milliseconds, UTC.
+/// `removed` receives their number; it may be NULL. The rest of the log continues from a checkpoint: the generation and
+/// MAC of the last removed entry. The log has an entry for the cut.
 ///
-/// Entries are removed from the oldest on, up to the first that is not older. Export them first. KMS_KEYSTORE_CORRUPT: the
-/// log was altered, so it is not cut. A long log is cut in several transactions, so a failed call may have removed some.
+/// The call removes entries from the oldest up to the first that is not older. Export them first. If the log was
+/// altered, the call fails with KMS_KEYSTORE_CORRUPT and does not cut it. A long log is cut in several transactions, so
+/// a failed call may have removed some.
 ///
 ///     kms_cut_changes(kms, (int64_t)(time(NULL) - 365 * 86400) * 1000, NULL);
 #[unsafe(no_mangle)]

@@ -11,7 +11,8 @@ use super::status::kms_status;
 use crate::error::Result;
 use crate::service::Keystore;
 
-/// An open keystore. Thread-safe: share one between all threads. `const` on it means that it may be shared.
+/// An open keystore. Thread-safe: share one between all threads. `const kms_t *` in a function means that threads may
+/// share the handle.
 pub struct kms_t {
     kms: Keystore,
 }
@@ -55,11 +56,12 @@ pub extern "C" fn kms_version() -> *const c_char {
 }
 
 /// kms_open opens the keystore at `location` and stores its handle in `out`, or NULL on failure. `location` is a path,
-/// "sqlite:PATH", or "memory:" for a keystore that lives as long as its handle and is new at each open.
+/// "sqlite:PATH", or "memory:". A "memory:" keystore is new at each open and lives as long as its handle.
 ///
 /// Fails with KMS_KEYSTORE_NOT_FOUND, KMS_NOT_A_KEYSTORE, KMS_KEYSTORE_TOO_NEW, KMS_KEYSTORE_CORRUPT,
-/// KMS_WRONG_ROOT_KEY, KMS_ROOT_KEY_UNAVAILABLE, KMS_KEYSTORE_IO or KMS_KEYSTORE_BUSY, and then has changed nothing;
-/// with KMS_MISSING_PARAMETER if no root key was set, KMS_INVALID_ARGUMENT if two were, or the location is no path.
+/// KMS_WRONG_ROOT_KEY, KMS_ROOT_KEY_UNAVAILABLE, KMS_KEYSTORE_IO or KMS_KEYSTORE_BUSY, and then has changed nothing.
+/// Fails with KMS_MISSING_PARAMETER if no root was set, and with KMS_INVALID_ARGUMENT if two were set or `location` is
+/// no path.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_open(
@@ -80,7 +82,7 @@ pub unsafe extern "C" fn kms_open(
 /// kms_close stops the rotation thread, stores the last-used dates that wait, wipes all key material and frees the handle.
 /// NULL is fine. It waits for no lock of another process; a clock and an anchor that were set may still be called.
 ///
-/// No other call on the handle may be running, on any thread, and none may follow. Not from a callback.
+/// No other call on the handle may be running, on any thread, and none may follow. Do not call it from a callback.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kms_close(kms: *mut kms_t) {
     quietly(|| {

@@ -20,7 +20,7 @@ use crate::store::{ALL_ZEROS, AnchorStore, RootWrapper, WRAPPED_MAX};
 use crate::sys::memory;
 use crate::sys::shield::Uncancelled;
 
-/// Options of kms_open. Used by one thread at a time; kms_open copies what it needs.
+/// Options of kms_open. Only one thread at a time may use them; kms_open copies what it needs.
 pub struct kms_options_t {
     options: Options,
 }
@@ -40,7 +40,7 @@ impl User {
 }
 
 /// kms_options_new makes options with the defaults: create off, rotation thread on, busy timeout 5000 ms. Exactly one
-/// kms_options_set_root_... must follow: with none or two of them, kms_open fails. NULL if memory is short.
+/// kms_options_set_root_... must follow: with none or two of them, kms_open fails. It returns NULL if memory is short.
 #[unsafe(no_mangle)]
 #[must_use]
 pub extern "C" fn kms_options_new() -> *mut kms_options_t {
@@ -81,8 +81,8 @@ pub fn flag(value: i32, what: &str) -> Result<bool> {
     }
 }
 
-/// kms_options_set_root_key sets a root key of exactly 32 bytes, which opens the keystore. It is copied into memory
-/// that is locked and wiped. 32 zero bytes are refused with KMS_INVALID_ARGUMENT.
+/// kms_options_set_root_key sets a root key of exactly 32 bytes, which opens the keystore. The options copy it into
+/// memory that is locked and wiped. 32 zero bytes are refused with KMS_INVALID_ARGUMENT.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_options_set_root_key(
@@ -105,9 +105,10 @@ pub unsafe extern "C" fn kms_options_set_root_key(
     })
 }
 
-/// kms_options_set_root_key_file names a regular file of exactly 32 bytes, not all zero. It must belong to the process's user or to root; its
-/// group may read it (0440, as systemd credentials and Kubernetes secrets are), others may not. With kms_options_set_create, a
-/// missing file is made together with a missing keystore, with mode 0600.
+/// kms_options_set_root_key_file names a regular file of exactly 32 bytes, not all zero. The file must belong to the
+/// process's user or to root. Its group may read it (0440, as for systemd credentials and Kubernetes secrets); others
+/// may not. With kms_options_set_create, kms_open makes a missing file together with a missing keystore, with mode
+/// 0600.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_options_set_root_key_file(options: *mut kms_options_t, path: *const c_char) -> kms_status {
@@ -123,8 +124,8 @@ pub unsafe extern "C" fn kms_options_set_root_key_file(options: *mut kms_options
     })
 }
 
-/// kms_options_set_root_passphrase sets a passphrase of 1 byte to 1 MiB, of any bytes, which Argon2id (64 MiB, 3 passes) makes a key of:
-/// kms_open then takes a fraction of a second.
+/// kms_options_set_root_passphrase sets a passphrase of 1 byte to 1 MiB, with any byte values. Argon2id (64 MiB, 3
+/// passes) derives a key from it, so kms_open takes a fraction of a second.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_options_set_root_passphrase(
@@ -143,17 +144,19 @@ pub unsafe extern "C" fn kms_options_set_root_passphrase(
     })
 }
 
-/// kms_options_set_root_callback lets two functions wrap and unwrap the root key with a key that stays in an HSM, a TPM or
-/// a cloud KMS.
+/// kms_options_set_root_callback sets two functions that wrap and unwrap the store root key. Their key stays in an HSM,
+/// a TPM or a cloud KMS. The store root key is 32 random bytes, made with the keystore, from which all its sealing keys
+/// derive.
 ///
 /// Both must use authenticated symmetric encryption that binds `aad`: an AEAD such as AES-256-GCM. Never use public-key
-/// encryption, such as RSA-OAEP: an attacker who can write the keystore's file could encrypt a root key of their own with
-/// the public key, and the program would open their keystore. Where the device takes no additional data, encrypt
-/// `aad` before the key, and compare it after decryption.
+/// encryption, such as RSA-OAEP. With it, an attacker who can write the keystore's file could wrap a root key that they
+/// chose. The program would then open the attacker's keystore. If the device takes no additional data, encrypt `aad` in
+/// front of the key, and compare it after decryption.
 ///
-/// `wrap` is called when a slot is made: by kms_open that creates, kms_change_root and kms_add_root_slot. `unwrap` then
-/// tries the result, once with another aad, which must fail (KMS_ROOT_KEY_UNAVAILABLE if it doesn't), and once with the
-/// same. kms_open calls `unwrap` for each callback slot until one opens the keystore; a forked child calls neither.
+/// The library calls `wrap` when it makes a root slot: in kms_change_root, kms_add_root_slot, and kms_open if it
+/// creates the keystore. It then tests `unwrap` on the result, once with another `aad` and once with the same. The
+/// other `aad` must fail; if it does not, the call fails with KMS_ROOT_KEY_UNAVAILABLE. kms_open calls `unwrap` for
+/// each callback slot until one opens the keystore; a forked child calls neither.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_options_set_root_callback(
@@ -171,9 +174,9 @@ pub unsafe extern "C" fn kms_options_set_root_callback(
     })
 }
 
-/// kms_options_set_create decides whether kms_open makes a keystore that isn't there; 0 or 1, off by default. A root key
-/// file is made with it; a key file that is there without its keystore is an error, as the keystore may be lost. Not
-/// together with read_only.
+/// kms_options_set_create sets whether kms_open creates a missing keystore; 0 or 1, off by default. kms_open then makes
+/// the root key file too. A key file without its keystore is an error, because the keystore may be lost. Do not combine
+/// it with kms_options_set_read_only.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_options_set_create(options: *mut kms_options_t, create_if_missing: i32) -> kms_status {
@@ -195,8 +198,9 @@ pub unsafe extern "C" fn kms_options_set_read_only(options: *mut kms_options_t, 
     })
 }
 
-/// kms_options_set_rotation_thread decides whether a thread of the library rotates keys; 0 or 1, on by default. Without
-/// it, call kms_tick from time to time; encrypting under an overdue key rotates it first.
+/// kms_options_set_rotation_thread sets whether a thread of the library, the rotation thread, rotates due keys; 0 or 1,
+/// on by default. Without the thread, call kms_tick regularly. A call that encrypts under an overdue key rotates the
+/// key first.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_options_set_rotation_thread(options: *mut kms_options_t, on: i32) -> kms_status {
@@ -222,8 +226,8 @@ pub unsafe extern "C" fn kms_options_set_busy_timeout_ms(options: *mut kms_optio
     })
 }
 
-/// kms_options_set_cache_keys sets how many keys, and how many key versions, are kept in memory; at least 1, 32768 by
-/// default. Each thread also keeps as many keys ready to encrypt, and as many ready to decrypt.
+/// kms_options_set_cache_keys sets how many keys, and how many key versions, the handle keeps in memory; at least 1,
+/// 32768 by default. Each thread also keeps as many keys ready to encrypt, and as many ready to decrypt.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_options_set_cache_keys(options: *mut kms_options_t, keys: usize) -> kms_status {
@@ -236,7 +240,8 @@ pub unsafe extern "C" fn kms_options_set_cache_keys(options: *mut kms_options_t,
     })
 }
 
-/// kms_options_set_clock sets a function as the clock, for tests: five years of rotations take a millisecond. It turns the rotation thread off unless kms_options_set_rotation_thread turns it on.
+/// kms_options_set_clock sets a function as the clock, for tests: five years of rotations then take a millisecond. A
+/// set clock turns the rotation thread off, unless kms_options_set_rotation_thread turns it on.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_options_set_clock(
@@ -257,12 +262,13 @@ pub unsafe extern "C" fn kms_options_set_clock(
     })
 }
 
-/// kms_options_set_anchor_file names a file, on another volume than the keystore, that holds the newest generation of it:
-/// an older copy of the whole keystore, put back in its place, is then refused with KMS_KEYSTORE_ROLLED_BACK.
+/// kms_options_set_anchor_file names an anchor: a file on another volume that records the newest generation of the
+/// keystore. The generation is a number that grows by one with every change. The library then refuses an older copy of
+/// the whole keystore with KMS_KEYSTORE_ROLLED_BACK.
 ///
-/// It is written after each change and before the call returns, and made together with the keystore. For a keystore that
-/// is there already, and to accept a restored backup, make the file empty. Without it: KMS_ANCHOR_UNAVAILABLE. A change
-/// that fails with that status may have been made.
+/// The library makes the file together with the keystore, and writes it after each change, before the call returns. For
+/// an existing keystore, and to accept a restored backup, make an empty file. A missing file is KMS_ANCHOR_UNAVAILABLE.
+/// A change that fails with that status may have been made.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_options_set_anchor_file(options: *mut kms_options_t, path: *const c_char) -> kms_status {
@@ -278,9 +284,10 @@ pub unsafe extern "C" fn kms_options_set_anchor_file(options: *mut kms_options_t
     })
 }
 
-/// kms_options_set_anchor_callback lets two functions keep the anchor's record of 104 bytes: a TPM, a remote service. See
-/// kms_options_set_anchor_file. `get` is called at kms_open and before each change, `put` after each change. Calls of
-/// several threads and processes may overtake each other, which leaves the anchor behind by what they were changing.
+/// kms_options_set_anchor_callback sets two functions that store the anchor's record of 104 bytes, for example in a TPM
+/// or a remote service. See kms_options_set_anchor_file. The library calls `get` in kms_open and before each change,
+/// and `put` after each change. Calls from several threads and processes may arrive out of order; the anchor then lags
+/// behind by the changes that they made.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_options_set_anchor_callback(
@@ -298,13 +305,14 @@ pub unsafe extern "C" fn kms_options_set_anchor_callback(
     })
 }
 
-/// kms_options_set_require_backup lets a due rotation wait until a recorded backup has the newest version of the key, at
-/// most `longest_wait_s`, in seconds: 0, the default, for no wait; KMS_BACKUP_WAIT_DEFAULT_S suits most; at most
-/// KMS_BACKUP_WAIT_MAX_S. So a lost disk costs at most what was encrypted under one version of each key. After the wait the
-/// key rotates all the same, with KMS_EVENT_ROTATED_WITHOUT_BACKUP.
+/// kms_options_set_require_backup makes a due rotation wait until a recorded backup has the key's newest version, for
+/// at most `longest_wait_s` seconds. 0, the default, means no wait; KMS_BACKUP_WAIT_DEFAULT_S suits most programs;
+/// KMS_BACKUP_WAIT_MAX_S is the maximum. A lost disk then costs at most what was encrypted under one version of each
+/// key. After the longest wait, the key rotates without a backup and reports KMS_EVENT_ROTATED_WITHOUT_BACKUP.
 ///
-/// kms_backup records its backups beside the keystore, in PATH-backups. Set the option in each process: one without it
-/// rotates what is due. kms_rotate never waits. kms_open refuses it for `memory:` (KMS_INVALID_ARGUMENT).
+/// kms_backup records its backups beside the keystore, in PATH-backups. Set the option in each process, because a
+/// process without it rotates what is due. kms_rotate never waits. kms_open refuses the option for `memory:`
+/// (KMS_INVALID_ARGUMENT).
 ///
 ///     status = kms_options_set_require_backup(options, KMS_BACKUP_WAIT_DEFAULT_S);
 #[unsafe(no_mangle)]
@@ -324,9 +332,10 @@ pub unsafe extern "C" fn kms_options_set_require_backup(
     })
 }
 
-/// kms_options_set_actor sets a label for the change log, which has it with each change that the handle makes: a user, a job
-/// or a program's part. At most 255 bytes, else KMS_LIMIT_EXCEEDED; not empty and without control characters. It is stored in
-/// the clear. Without it, entries have the process, its user and the program alone.
+/// kms_options_set_actor sets a label that the change log stores with each change of the handle: a user, a job or a
+/// part of the program. The label has at most 255 bytes, else KMS_LIMIT_EXCEEDED. It must not be empty or contain
+/// control characters. The keystore stores it unencrypted. Without a label, entries name only the process, its user and
+/// its program.
 ///
 ///     kms_options_set_actor(options, "nightly job");
 #[unsafe(no_mangle)]
@@ -340,8 +349,8 @@ pub unsafe extern "C" fn kms_options_set_actor(options: *mut kms_options_t, labe
     })
 }
 
-/// kms_options_set_event_callback sets a function that receives events: rotations, destroyed keys, and failures of clocks
-/// and disks. kms_event_fn states on which thread.
+/// kms_options_set_event_callback sets a function that receives events: rotations, destroyed keys, and failures of
+/// clocks and disks. kms_event_fn states which thread calls it.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_options_set_event_callback(

@@ -10,15 +10,16 @@ use super::status::kms_status;
 use super::types::{KMS_ID_SIZE, id_text, kms_root_slot, kms_visit_root_slot_fn};
 use crate::error::Status;
 
-/// kms_change_root makes the root of `options` the only one that opens the keystore: all root slots are replaced by one.
-/// Open handles keep working. Of the options, the root counts, and kms_options_set_create for a key file that isn't there.
+/// kms_change_root makes the root of `options` the only one that opens the keystore: one root slot replaces all others.
+/// A root is a root key, a key file, a passphrase or a callback. Open handles keep working. The call uses only the root
+/// of `options`, and kms_options_set_create, which makes a missing key file.
 ///
-/// The new root is tried before anything is changed. Nothing is sealed again, so it takes no longer for many keys; copies
-/// of the file made before are still opened by the old roots. After a failure that may have changed the keystore (see
+/// The call tests the new root before it changes anything. It seals no key again, so it takes no longer for many keys.
+/// The old roots still open earlier copies of the file. After a failure that may have changed the keystore (see
 /// Keystore above), keep both roots until you know which one opens it.
 ///
-/// Fails with KMS_ROOT_SLOT_EXISTS if the root opens the keystore already. A callback may be the same as before: its key
-/// may have been rotated outside, and the root key is wrapped again by it.
+/// Fails with KMS_ROOT_SLOT_EXISTS if the root opens the keystore already. A callback may be the same as before,
+/// because its outside key may have rotated; it then wraps the store root key again.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_change_root(kms: *const kms_t, options: *const kms_options_t) -> kms_status {
@@ -26,15 +27,16 @@ pub unsafe extern "C" fn kms_change_root(kms: *const kms_t, options: *const kms_
     guard(|| unsafe { handle(kms)?.change_root(&copied(options)?) })
 }
 
-/// kms_add_root_slot lets the root of `options` open the keystore too, beside those that do: a recovery key beside a
-/// passphrase. A keystore has at most 8 root slots, of any kind. The id of the new one is stored in `slot_id`, KMS_ID_SIZE
-/// bytes, unless that is NULL.
+/// kms_add_root_slot lets the root of `options` also open the keystore, such as a recovery key in addition to a
+/// passphrase. A keystore has at most 8 root slots, of any kind. `slot_id`, KMS_ID_SIZE bytes, receives the id of the
+/// new slot, unless it is NULL.
 ///
-/// `label` is a name for the list, at most 255 bytes; NULL: none. It is stored in the clear. As for kms_change_root, the
-/// root is tried first, nothing is sealed again, and kms_options_set_create makes a missing key file.
+/// `label` names the slot in kms_list_root_slots, with at most 255 bytes; NULL means none. The keystore stores it
+/// unencrypted. As in kms_change_root, the call tests the root first, seals no key again, and makes a missing key file
+/// with kms_options_set_create.
 ///
-/// Fails with KMS_ROOT_SLOT_EXISTS if the root opens the keystore already, with KMS_LIMIT_EXCEEDED for a ninth slot or too
-/// long a label.
+/// Fails with KMS_ROOT_SLOT_EXISTS if the root opens the keystore already, and with KMS_LIMIT_EXCEEDED for a ninth slot
+/// or a label that is too long.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_add_root_slot(
@@ -53,8 +55,8 @@ pub unsafe extern "C" fn kms_add_root_slot(
     })
 }
 
-/// kms_remove_root_slot removes a root slot: its root opens the keystore no more. Open handles keep working, also one that
-/// was opened by it. Copies of the file made before are still opened by it.
+/// kms_remove_root_slot removes a root slot: its root no longer opens the keystore. Open handles keep working, even
+/// those that this root opened. The root still opens earlier copies of the file.
 ///
 /// Fails with KMS_ROOT_SLOT_NOT_FOUND, and with KMS_UNSUPPORTED_OPERATION for the last slot.
 #[unsafe(no_mangle)]
@@ -64,8 +66,8 @@ pub unsafe extern "C" fn kms_remove_root_slot(kms: *const kms_t, slot_id: *const
     guard(|| unsafe { handle(kms)?.remove_root_slot(ptr::text(slot_id, "slot_id")?) })
 }
 
-/// kms_list_root_slots shows each root slot to `visit`, in the order in which they were added, until `visit` returns
-/// another value than 0. No lock is held while it runs.
+/// kms_list_root_slots passes each root slot to `visit`, in the order in which they were added, until `visit` returns a
+/// value other than 0. No lock is held while `visit` runs.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_list_root_slots(

@@ -9,12 +9,12 @@ use super::ptr;
 use super::status::kms_status;
 use super::types::{KMS_ID_SIZE, id_text};
 
-/// kms_rotate (CreateKeyVersion in the service) makes a new version of `key` (a key id or "alias/NAME") and promotes it to
-/// primary: new encryptions use it, and old ciphertexts still decrypt. Its id is stored in `version_id`, KMS_ID_SIZE bytes,
-/// unless that is NULL.
+/// kms_rotate (CreateKeyVersion in the service) makes a new version of `key`, a key id or "alias/NAME", and promotes it
+/// to primary. New encryptions use it, and old ciphertexts still decrypt. `version_id`, KMS_ID_SIZE bytes, receives the
+/// id of the new version, unless it is NULL.
 ///
-/// Allowed whether or not a policy is on; the next automatic rotation is counted from now. Two calls make two versions.
-/// Fails with KMS_REJECTED_..., KMS_UNSUPPORTED_OPERATION for imported material.
+/// It works with or without automatic rotation, whose next date is counted from now. Two calls make two versions. Fails
+/// with KMS_REJECTED_..., and with KMS_UNSUPPORTED_OPERATION for imported material and service-managed keys.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_rotate(kms: *const kms_t, key: *const c_char, version_id: *mut c_char) -> kms_status {
@@ -28,10 +28,10 @@ pub unsafe extern "C" fn kms_rotate(kms: *const kms_t, key: *const c_char, versi
 
 /// kms_update_rotation_policy turns automatic rotation on (`enable` 1) with an interval of 1 to 315360000 seconds, or
 /// off (0; the interval must then be 0). The interval counts from the creation of the newest version; if that makes the
-/// key overdue, it rotates before this returns.
+/// key overdue, the key rotates before the call returns.
 ///
-/// Fails with KMS_REJECTED_... unless the key is Enabled, also when turning rotation off; with
-/// KMS_UNSUPPORTED_OPERATION for imported material.
+/// Fails with KMS_REJECTED_... unless the key is Enabled, also when turning rotation off. Fails with
+/// KMS_UNSUPPORTED_OPERATION for imported material and service-managed keys.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_update_rotation_policy(
@@ -48,8 +48,9 @@ pub unsafe extern "C" fn kms_update_rotation_policy(
     })
 }
 
-/// kms_tick does all that is due now: rotations, and the destruction of keys whose deletion date was seen twice. For
-/// programs without the rotation thread. The number of rotated keys is stored in `rotated`, unless that is NULL.
+/// kms_tick does everything that is due now: it rotates keys, and destroys keys and versions whose deletion date has
+/// two confirmations (see kms_schedule_key_deletion). It is for programs without the rotation thread. `rotated`
+/// receives the number of rotated keys, unless it is NULL.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_tick(kms: *const kms_t, rotated: *mut usize) -> kms_status {

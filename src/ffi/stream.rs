@@ -12,8 +12,8 @@ use super::types::kms_context_entry;
 use crate::error::{Result, Status};
 use crate::service::{DecryptStream, EncryptStream};
 
-/// A file that is encrypted or decrypted in pieces. For one thread at a time. It may be used after kms_close, but not in a
-/// forked child: KMS_FORKED.
+/// A file that is encrypted or decrypted in pieces. Only one thread at a time may use it. Threads may use it after
+/// kms_close, but a forked child may not (KMS_FORKED).
 pub struct kms_stream_t {
     stream: Direction,
 }
@@ -26,8 +26,8 @@ enum Direction {
 /// kms_encrypt_stream begins to encrypt a file in pieces, under the primary version of `key`, a key id or "alias/NAME". It
 /// stores the stream in `out`, or NULL on failure.
 ///
-/// The outputs of kms_stream_update and kms_stream_finish, one after the other, are the file, as kms_encrypt_file would write
-/// it. The state of the key counts now. Fails as kms_encrypt does.
+/// The outputs of kms_stream_update and kms_stream_finish, concatenated, are the file that kms_encrypt_file would
+/// write. Only this call checks the state of the key. Fails as kms_encrypt does.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_encrypt_stream(
@@ -52,9 +52,9 @@ pub unsafe extern "C" fn kms_encrypt_stream(
 /// kms_decrypt_stream begins to decrypt a file in pieces. `start` is its first KMS_FILE_START_SIZE bytes; kms_stream_update
 /// takes the rest. It stores the stream in `out`, or NULL on failure.
 ///
-/// Each chunk of 16 KiB is authenticated before its plaintext is put out. Whether the file is complete is known only when
-/// kms_stream_finish succeeds: discard the output if it does not. The state of the key counts now. Fails as kms_decrypt
-/// does.
+/// The stream authenticates each chunk of 16 KiB before it writes the plaintext of the chunk. Only kms_stream_finish
+/// shows that the file is complete: discard the output if it fails. Only this call checks the state of the key. Fails
+/// as kms_decrypt does.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_decrypt_stream(
@@ -87,7 +87,8 @@ unsafe fn direction<'a>(stream: *mut kms_stream_t) -> Result<&'a mut Direction> 
     Ok(&mut unsafe { ptr::exclusive(stream, "stream") }?.stream)
 }
 
-/// kms_stream_update encrypts or decrypts the next piece, of any length, and puts out what is complete.
+/// kms_stream_update encrypts or decrypts the next piece, of any length, and writes the output that is complete to
+/// `out`.
 ///
 ///     kms_encrypt_stream(kms, key_id, NULL, 0, &stream);
 ///     while ((len = fread(piece, 1, sizeof piece, source)) > 0) {         // uint8_t piece[65536], out[131072]
@@ -98,9 +99,10 @@ unsafe fn direction<'a>(stream: *mut kms_stream_t) -> Result<&'a mut Direction> 
 ///     fwrite(out, 1, out_len, target);
 ///     kms_stream_free(stream);
 ///
-/// An `out` of input_len + input_len / 1024 + 32768 bytes is always large enough; with `out` NULL nothing is taken. The two
-/// must not overlap. Fails with KMS_AUTHENTICATION_FAILED for a modified chunk, with KMS_LIMIT_EXCEEDED above 4 PiB; `out` is
-/// then zeroed. After a failure other than KMS_BUFFER_TOO_SMALL or one of arguments, free the stream and discard its output.
+/// An `out` of input_len + input_len / 1024 + 32768 bytes is always large enough. With `out` NULL, the stream takes no
+/// input. `input` and `out` must not overlap. Fails with KMS_AUTHENTICATION_FAILED for a modified chunk, and with
+/// KMS_LIMIT_EXCEEDED above 4 PiB; `out` is then zeroed. After any failure except KMS_BUFFER_TOO_SMALL or an invalid
+/// argument, free the stream and discard its output.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_stream_update(
@@ -130,8 +132,8 @@ pub unsafe extern "C" fn kms_stream_update(
     })
 }
 
-/// kms_stream_finish puts out the end of the file, of at most 32768 bytes. Without it, an encrypted file is cut off, and a
-/// decrypted one is not known to be complete. The stream then only remains to be freed.
+/// kms_stream_finish writes the end of the file, at most 32768 bytes, to `out`. Without this call, an encrypted file is
+/// truncated, and a decrypted file may be incomplete. After it, free the stream.
 ///
 /// Fails with KMS_MALFORMED_CIPHERTEXT if the file was cut off, with KMS_AUTHENTICATION_FAILED if its end was modified; `out`
 /// is then zeroed.

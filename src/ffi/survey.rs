@@ -13,9 +13,9 @@ use crate::error::{Result, Status};
 use crate::service::{SurveyCount, Tally};
 use crate::sys::fork;
 
-/// A count of blobs by key and version. For one thread at a time. It belongs to the process that began it: in a forked child,
-/// every call but kms_survey_free fails with KMS_FORKED. After kms_close, kms_survey_unreadable and kms_survey_free still
-/// work; every other call fails with KMS_INVALID_ARGUMENT.
+/// A survey: a count of blobs by key and version. Only one thread at a time may use it. In a forked child, every call
+/// except kms_survey_free fails with KMS_FORKED. After kms_close, kms_survey_unreadable and kms_survey_free still work;
+/// every other call fails with KMS_INVALID_ARGUMENT.
 pub struct kms_survey_t {
     keystore: Weak<kms_t>,
     tally: Tally,
@@ -40,8 +40,8 @@ impl kms_survey_t {
     }
 }
 
-/// kms_begin_survey begins to count blobs by key and version, and stores the survey in `out`, or NULL on failure. It shows
-/// which versions nothing needs any more. Free it with kms_survey_free.
+/// kms_begin_survey begins to count blobs by key and version, and stores the survey in `out`, or NULL on failure. A
+/// survey shows which versions no blob needs any more. Free it with kms_survey_free.
 ///
 ///     kms_begin_survey(kms, &survey);
 ///     while (next_row(&blob, &blob_len)) {
@@ -50,8 +50,8 @@ impl kms_survey_t {
 ///     kms_survey_counts(survey, print, NULL);
 ///     kms_survey_free(survey);
 ///
-/// A survey reads headers, as kms_inspect does: nothing is decrypted or authenticated. It keeps nothing of the blobs. Its
-/// memory grows with the number of different versions only.
+/// A survey reads headers, as kms_inspect does; it decrypts and authenticates nothing. It keeps no part of the blobs.
+/// Its memory grows only with the number of different versions.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_begin_survey(kms: *const kms_t, out: *mut *mut kms_survey_t) -> kms_status {
@@ -69,8 +69,8 @@ pub unsafe extern "C" fn kms_begin_survey(kms: *const kms_t, out: *mut *mut kms_
 /// kms_survey_add counts one blob, or an encrypted file by its first KMS_FILE_HEADER_SIZE bytes. It works in every state of the
 /// key.
 ///
-/// KMS_MALFORMED_CIPHERTEXT, KMS_KEY_NOT_FOUND and KMS_KEY_VERSION_NOT_FOUND: the blob is counted as unreadable
-/// (kms_survey_unreadable). After any other failure it is not counted.
+/// After KMS_MALFORMED_CIPHERTEXT, KMS_KEY_NOT_FOUND and KMS_KEY_VERSION_NOT_FOUND, the survey has counted the blob as
+/// unreadable (kms_survey_unreadable). After any other failure, it has not counted the blob.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_survey_add(survey: *mut kms_survey_t, blob: *const u8, blob_len: usize) -> kms_status {
@@ -84,8 +84,8 @@ pub unsafe extern "C" fn kms_survey_add(survey: *mut kms_survey_t, blob: *const 
 /// kms_survey_add_batch counts the `input` of `count` records, each as kms_survey_add does. `record_size` is
 /// sizeof(kms_batch_record).
 ///
-/// `out_len` becomes 0; contexts and `out` are not used. Returns as kms_encrypt_batch does: KMS_BATCH_PARTIAL if the `status`
-/// of any record is not KMS_OK.
+/// `out_len` becomes 0; contexts and `out` are not used. It returns what kms_encrypt_batch does: KMS_BATCH_PARTIAL if
+/// the `status` of any record is not KMS_OK.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_survey_add_batch(
@@ -103,12 +103,12 @@ pub unsafe extern "C" fn kms_survey_add_batch(
     })
 }
 
-/// kms_survey_counts shows every version of each key that occurred to `visit`, keys by id and versions newest first, until
-/// `visit` returns another value than 0. Versions and their states are those of now.
+/// kms_survey_counts passes every version of each counted key to `visit`, until `visit` returns a value other than 0.
+/// Keys come in the order of their ids, versions newest first. Versions and their states are the current ones.
 ///
-/// Nothing in the survey needs a version with a `count` of 0 that is not the primary. A key that did not occur is not shown.
-/// More blobs may be added afterwards. Fails with KMS_KEY_NOT_FOUND if a key was destroyed since it was counted. No lock is held
-/// while `visit` runs.
+/// No blob of the survey needs a version that is not the primary and has a `count` of 0. The list leaves out keys
+/// without a counted blob. Callers may add more blobs afterwards. Fails with KMS_KEY_NOT_FOUND if a key was destroyed
+/// since it was counted. No lock is held while `visit` runs.
 ///
 ///     static int32_t print(void *user, const kms_survey_count *found) {
 ///         (void)user;
@@ -137,10 +137,11 @@ pub unsafe extern "C" fn kms_survey_counts(
     })
 }
 
-/// kms_survey_unreadable stores how many blobs could not be counted by version: `malformed` are no blobs, `unknown_key` are
-/// under a key that the keystore does not have, `unknown_version` under such a version of one of its keys. Each may be NULL.
+/// kms_survey_unreadable stores how many blobs the survey could not count by version. `malformed` counts inputs that
+/// are no blobs, `unknown_key` blobs of a key that the keystore lacks. `unknown_version` counts blobs of a missing
+/// version of one of its keys. Each may be NULL.
 ///
-/// Find out what they are before a version is destroyed: they may belong to another keystore, or be damaged.
+/// Examine such blobs before you destroy a version: they may belong to another keystore, or be damaged.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_survey_unreadable(

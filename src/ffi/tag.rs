@@ -10,8 +10,8 @@ use super::types::{kms_tag, kms_visit_tag_fn};
 use crate::error::Status;
 use crate::sys::memory;
 
-/// kms_tag_resource sets tags of a key; a name that it has already gets the new value. A key has at most 10; a name has
-/// 1 to 128, a value at most 256 characters of a-z A-Z 0-9 / _ - . + = @ :
+/// kms_tag_resource sets tags of a key; an existing name receives the new value. A key has at most 10 tags. A name has
+/// 1 to 128 characters, a value at most 256. Both consist of a-z A-Z 0-9 / _ - . + = @ :
 ///
 /// Fails with KMS_LIMIT_EXCEEDED above 10, with KMS_REJECTED_PENDING_DELETION.
 #[unsafe(no_mangle)]
@@ -35,7 +35,7 @@ pub unsafe extern "C" fn kms_tag_resource(
     })
 }
 
-/// kms_untag_resource removes tags of a key by name; a name that it doesn't have is passed over. Fails with
+/// kms_untag_resource removes tags of a key by name, and ignores a name that the key doesn't have. Fails with
 /// KMS_REJECTED_PENDING_DELETION.
 #[unsafe(no_mangle)]
 #[must_use]
@@ -58,8 +58,8 @@ pub unsafe extern "C" fn kms_untag_resource(
     })
 }
 
-/// kms_list_resource_tags shows a key's tags to `visit`, in the order of their names, until it returns another value than
-/// 0. Works in every state of the key.
+/// kms_list_resource_tags passes a key's tags to `visit`, in the order of their names, until `visit` returns a value
+/// other than 0. Works in every state of the key.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_list_resource_tags(

@@ -30,9 +30,9 @@ pub extern "C" fn kms_max_overhead() -> usize {
     KMS_MAX_OVERHEAD
 }
 
-/// Where a key's material comes from: made by the library.
+/// The origin of a key's material: the library generates it.
 pub const KMS_ORIGIN_KMS: i32 = 0;
-/// Imported by the user (BYOK).
+/// The user imports it (BYOK).
 pub const KMS_ORIGIN_EXTERNAL: i32 = 1;
 
 /// States of a key. Only an Enabled key encrypts and decrypts.
@@ -56,25 +56,26 @@ pub struct kms_context_entry {
     pub value: *const c_char,
 }
 
-/// One record of a batch call, in an array whose element size is passed with it; start from KMS_BATCH_RECORD_INIT. `input`
-/// to `out_cap` are yours, `out_len` and `status` are set by the call.
+/// One record of a batch call; start from KMS_BATCH_RECORD_INIT. Batch calls take an array of records, and the size of
+/// one as `record_size`. Callers set the fields from `input` to `out_cap`; the call sets `out_len` and `status`.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct kms_batch_record {
     /// The plaintext or the ciphertext.
     pub input: *const u8,
     pub input_len: usize,
-    /// To encrypt or decrypt with; for kms_reencrypt_batch, the context that the ciphertext has.
+    /// The context to encrypt or decrypt with; for kms_reencrypt_batch, the current context of the ciphertext.
     pub context: *const kms_context_entry,
     pub context_count: usize,
-    /// For kms_reencrypt_batch, the context that the ciphertext is to get; otherwise NULL and 0.
+    /// For kms_reencrypt_batch, the new context of the ciphertext; otherwise NULL and 0.
     pub destination_context: *const kms_context_entry,
     pub destination_context_count: usize,
-    /// By the rules of Output: NULL asks for the size, and it may overlap `input`, but nothing of another record.
+    /// The output buffer, under the rules of Output above; NULL asks for the size. It may overlap `input`, but no
+    /// memory of another record.
     pub out: *mut u8,
     pub out_cap: usize,
     pub out_len: usize,
-    /// What became of this record.
+    /// The result for this record.
     pub status: super::status::kms_status,
     /// 0.
     pub reserved: i32,
@@ -103,7 +104,7 @@ pub struct kms_create_key_options {
     pub rotation_interval_s: i64,
 }
 
-/// What a key is; start from KMS_KEY_METADATA_INIT. Dates are Unix milliseconds, UTC; 0: none.
+/// The metadata of a key; start from KMS_KEY_METADATA_INIT. Dates are Unix milliseconds, UTC; 0 means none.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct kms_key_metadata {
@@ -127,21 +128,22 @@ pub struct kms_key_metadata {
     pub next_rotation_date_ms: i64,
     /// When the key will be destroyed; only while its deletion is pending.
     pub delete_date_ms: i64,
-    /// When imported material is refused and then erased.
+    /// When imported material expires: calls then refuse it, and the library erases it.
     pub material_expire_date_ms: i64,
     /// 1 if the key is protected from deletion.
     pub deletion_protection: i32,
-    /// 1 if the key is service-managed.
+    /// 1 if the key is service-managed (kms_create_service_key).
     pub service_managed: i32,
 }
 
-/// States of a version. The state of the key comes first. Enabled: it decrypts, and the primary also encrypts.
+/// States of a version; the state of its key is checked first. An Enabled version decrypts, and the primary version
+/// also encrypts.
 pub const KMS_VERSION_ENABLED: i32 = 1;
-/// It decrypts nothing until it is enabled again.
+/// A Disabled version decrypts nothing until it is enabled again.
 pub const KMS_VERSION_DISABLED: i32 = 2;
-/// As Disabled, and it will be destroyed.
+/// The version decrypts nothing, as if Disabled, and will be destroyed.
 pub const KMS_VERSION_PENDING_DELETION: i32 = 3;
-/// Its key material is gone; the id and the number remain.
+/// The version's key material was destroyed; its id and number remain.
 pub const KMS_VERSION_DESTROYED: i32 = 4;
 
 /// One version of a key; start from KMS_KEY_VERSION_INIT.
@@ -152,7 +154,7 @@ pub struct kms_key_version {
     /// 1 if this version encrypts.
     pub is_primary: i32,
     pub version_id: [c_char; KMS_ID_SIZE],
-    /// 1 for the oldest; never reused.
+    /// 1 for the oldest version; numbers are never reused.
     pub number: u64,
     /// Unix milliseconds, UTC, as the other dates; 0: none.
     pub creation_date_ms: i64,
@@ -162,13 +164,14 @@ pub struct kms_key_version {
     pub reserved: i32,
     /// When the version will be destroyed; only while its deletion is pending.
     pub delete_date_ms: i64,
-    /// The start of the day on which the version was last used to encrypt, and to decrypt; 0: no use was recorded. Written
-    /// by the rotation thread, kms_tick or kms_close. A read-only handle records none, and a crash may lose those of its last second.
+    /// The start of the day on which the version last encrypted, and last decrypted; 0 means that no use was recorded.
+    /// The rotation thread, kms_tick or kms_close writes these dates. A read-only handle records no uses, and a crash may
+    /// lose the uses of its last second.
     pub last_encrypt_date_ms: i64,
     pub last_decrypt_date_ms: i64,
 }
 
-/// One version of a key, and how many blobs of a survey are under it. Valid during the callback only.
+/// One version of a key, and the number of blobs of a survey that it encrypted. It is valid only during the callback.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct kms_survey_count {
@@ -177,17 +180,17 @@ pub struct kms_survey_count {
     pub is_primary: i32,
     pub key_id: [c_char; KMS_ID_SIZE],
     pub version_id: [c_char; KMS_ID_SIZE],
-    /// 1 for the oldest; never reused.
+    /// 1 for the oldest version; numbers are never reused.
     pub number: u64,
     /// KMS_VERSION_...
     pub state: i32,
     /// 0.
     pub reserved: i32,
-    /// Blobs; 0: none of the survey needs this version.
+    /// The number of blobs; 0 means that no blob of the survey needs this version.
     pub count: u64,
 }
 
-/// What a ciphertext says about itself; start from KMS_BLOB_INFO_INIT.
+/// What kms_inspect reports about a ciphertext (a blob); start from KMS_BLOB_INFO_INIT.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct kms_blob_info {
@@ -196,8 +199,8 @@ pub struct kms_blob_info {
     pub algorithm: i32,
     /// 0: encrypted without a context, 2: with one.
     pub context_type: i32,
-    /// 1 if the version is the primary of `key_id` now; 0: re-encrypt moves it there. An alias may name another key by now:
-    /// compare `key_id` with what it names.
+    /// 1 if the version is the primary of `key_id` now; if 0, kms_reencrypt encrypts under the primary. An alias may
+    /// have moved since: compare `key_id` with the key that the alias names.
     pub is_primary: i32,
     pub key_id: [c_char; KMS_ID_SIZE],
     pub version_id: [c_char; KMS_ID_SIZE],
@@ -205,7 +208,7 @@ pub struct kms_blob_info {
 
 /// Size of the header of an encrypted file, in bytes.
 pub const KMS_FILE_HEADER_SIZE: usize = 8192;
-/// Size of what kms_decrypt_stream takes first: the header, and the start of the body.
+/// Size of the `start` that kms_decrypt_stream takes, in bytes: the header and the beginning of the body.
 pub const KMS_FILE_START_SIZE: usize = 8248;
 
 const _: () = assert!(KMS_FILE_HEADER_SIZE == Keystore::FILE_HEADER_BYTES);
@@ -225,14 +228,14 @@ pub extern "C" fn kms_file_start_size() -> usize {
     KMS_FILE_START_SIZE
 }
 
-/// How kms_encrypt_file and kms_decrypt_file work; start from KMS_FILE_OPTIONS_INIT.
+/// Options of kms_encrypt_file and kms_decrypt_file; start from KMS_FILE_OPTIONS_INIT.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct kms_file_options {
     pub struct_size: u32,
-    /// Threads that work during the call, the calling one included: 1 to 256. 0: one per CPU, at most 4.
+    /// The number of threads that work on the file, the calling one included: 1 to 256. 0 means one per CPU, at most 4.
     pub threads: i32,
-    /// 0 or 1: replace an existing target, in one step, once the output is complete.
+    /// 0 or 1. 1 replaces an existing target in one step, once the output is complete.
     pub replace: i32,
     /// NULL: none.
     pub progress: kms_progress_fn,
@@ -240,12 +243,13 @@ pub struct kms_file_options {
     pub progress_user: *mut c_void,
 }
 
-/// What the header of an encrypted file says; start from KMS_FILE_INFO_INIT.
+/// What kms_inspect_file reports about an encrypted file; start from KMS_FILE_INFO_INIT.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct kms_file_info {
     pub struct_size: u32,
-    /// 1 if the version is the primary of `key_id` now; 0: kms_reencrypt_file moves the file there.
+    /// 1 if the version is the primary of `key_id` now; if 0, kms_reencrypt_file re-encrypts the file under the
+    /// primary.
     pub is_primary: i32,
     pub key_id: [c_char; KMS_ID_SIZE],
     pub version_id: [c_char; KMS_ID_SIZE],
@@ -257,7 +261,7 @@ pub struct kms_file_info {
     pub plaintext_len: u64,
 }
 
-/// How material or a data key is wrapped with an RSA-2048 public key: PKCS#1 v1.5.
+/// Padding for wrapping key material or a data key with an RSA-2048 public key: PKCS#1 v1.5.
 pub const KMS_WRAPPING_PKCS1_V1_5: i32 = 1;
 /// OAEP with SHA-1 and MGF1 with SHA-1.
 pub const KMS_WRAPPING_OAEP_SHA_1: i32 = 2;
@@ -268,11 +272,12 @@ pub const KMS_WRAPPING_OAEP_SHA_256: i32 = 3;
 pub const KMS_EVENT_ROTATED: i32 = 1;
 /// A due rotation could not be stored. Encryption continues under the old primary, and the rotation is tried again.
 pub const KMS_EVENT_ROTATION_FAILED: i32 = 2;
-/// A key and all its material are gone.
+/// A key and all its material were destroyed.
 pub const KMS_EVENT_KEY_DESTROYED: i32 = 3;
-/// A key's waiting period is over and its deletion date is reached; it is destroyed when that is confirmed in an hour.
+/// A key's waiting period is over and its deletion date is reached. A second confirmation, at least an hour later,
+/// destroys the key.
 pub const KMS_EVENT_DELETION_DUE: i32 = 4;
-/// A key's newest version was created in the future: a clock is or was wrong.
+/// The creation date of a key's newest version lies in the future: a clock is or was wrong.
 pub const KMS_EVENT_CLOCK_SUSPECT: i32 = 5;
 /// A key's row in the keystore is damaged or was altered.
 pub const KMS_EVENT_KEY_DAMAGED: i32 = 6;
@@ -280,106 +285,108 @@ pub const KMS_EVENT_KEY_DAMAGED: i32 = 6;
 pub const KMS_EVENT_THREAD_STOPPED: i32 = 7;
 /// Imported material has expired and was erased; the key waits for it to be imported again.
 pub const KMS_EVENT_MATERIAL_EXPIRED: i32 = 8;
-/// The keystore's file was replaced or removed, or overwritten with another history of the keystore. Where that history is
-/// the newer one, the handle continues with it; otherwise KMS_HEALTH_KEYSTORE_REPLACED is set.
+/// The keystore's file was replaced or removed, or overwritten with a copy that has another history of changes. If that
+/// history is the newer one, the handle continues with it; otherwise kms_health reports KMS_HEALTH_KEYSTORE_REPLACED.
 pub const KMS_EVENT_KEYSTORE_REPLACED: i32 = 9;
-/// A version's waiting period is over and its deletion date is reached; it is destroyed when that is confirmed in an hour.
+/// A version's waiting period is over and its deletion date is reached. A second confirmation, at least an hour later,
+/// destroys the version.
 pub const KMS_EVENT_VERSION_DELETION_DUE: i32 = 10;
-/// A version's key material is gone: kms_schedule_key_version_deletion.
+/// A version's key material was destroyed, after kms_schedule_key_version_deletion.
 pub const KMS_EVENT_VERSION_DESTROYED: i32 = 11;
-/// A due rotation waits until a recorded backup has the key's newest version (kms_options_set_require_backup). Reported once
-/// for each key of a handle.
+/// A due rotation waits until a recorded backup has the key's newest version (kms_options_set_require_backup). Each
+/// handle reports it once for each key.
 pub const KMS_EVENT_ROTATION_WAITS_FOR_BACKUP: i32 = 13;
-/// A key rotated although no recorded backup has its former version: it had waited as long as
-/// kms_options_set_require_backup lets it.
+/// A key rotated although no recorded backup has its former version: the longest wait of kms_options_set_require_backup
+/// is over.
 pub const KMS_EVENT_ROTATED_WITHOUT_BACKUP: i32 = 14;
 
-/// The wait of kms_options_set_require_backup that suits most, in seconds: 7 days.
+/// A wait for kms_options_set_require_backup that suits most programs, in seconds: 7 days.
 pub const KMS_BACKUP_WAIT_DEFAULT_S: i64 = 604_800;
 /// The longest wait of kms_options_set_require_backup, in seconds: 30 days.
 pub const KMS_BACKUP_WAIT_MAX_S: i64 = 2_592_000;
 
-/// Something that happened to the keys, whether the clock did it or a call. Valid during the callback only.
+/// A notification about keys, caused by a call or by the clock. It is valid only during the callback.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct kms_event {
     pub struct_size: u32,
     /// KMS_EVENT_...
     pub kind: i32,
-    /// Why, for the kinds that are failures; else KMS_OK.
+    /// The reason, for kinds that are failures; otherwise KMS_OK.
     pub status: super::status::kms_status,
-    /// NULL where the event is about no single key.
+    /// NULL if the event concerns no single key.
     pub key_id: *const c_char,
     pub version_id: *const c_char,
     /// Unix milliseconds, UTC.
     pub time_ms: i64,
-    /// With KMS_EVENT_KEY_DESTROYED and KMS_EVENT_VERSION_DESTROYED: how long the key or the version waited for its
-    /// destruction, as the library counted; else 0.
+    /// For KMS_EVENT_KEY_DESTROYED and KMS_EVENT_VERSION_DESTROYED, the waiting time that the library counted, in
+    /// milliseconds; otherwise 0.
     pub waited_ms: i64,
 }
 
 /// Key bytes may be swapped out: raise RLIMIT_MEMLOCK.
 pub const KMS_HEALTH_MEMORY_NOT_LOCKED: u32 = 1;
-/// Other processes' changes are seen within 100 ms instead of at the next call.
+/// The handle sees other processes' changes within 100 ms instead of at its next call.
 pub const KMS_HEALTH_POLLING: u32 = 2;
-/// The rotation thread's last pass failed; it tries again.
+/// The last pass of the rotation thread, over everything that is due, failed; the thread tries again.
 pub const KMS_HEALTH_ROTATION_FAILING: u32 = 4;
 /// The keystore was opened read-only: nothing rotates.
 pub const KMS_HEALTH_READ_ONLY: u32 = 8;
 /// No thread rotates: call kms_tick.
 pub const KMS_HEALTH_NO_ROTATION_THREAD: u32 = 16;
-/// The rotation thread died of a bug; every other call fails with KMS_POISONED.
+/// A bug stopped the rotation thread; every other call fails with KMS_POISONED.
 pub const KMS_HEALTH_THREAD_STOPPED: u32 = 32;
-/// Cipher contexts, which hold keys, lie in ordinary memory that may be swapped out or dumped: OpenSSL is the system's,
-/// or served the program before the library.
+/// OpenSSL's cipher contexts, which hold keys, lie in ordinary memory that may be swapped out or dumped. The OpenSSL is
+/// the system's, or the program used it before the library did.
 pub const KMS_HEALTH_CIPHER_MEMORY_UNPROTECTED: u32 = 64;
 /// The keystore's path names another file, an older copy, or nothing. Changes and encryption fail with
 /// KMS_KEYSTORE_REPLACED until the keystore is back at its path.
 pub const KMS_HEALTH_KEYSTORE_REPLACED: u32 = 128;
-/// The keystore may be in use through a second path, where a crash would damage it: its file has several names (hard
-/// links), or the kernel does not report whether it is mounted as a single file. Use one path, and mount folders.
+/// The keystore may be in use through a second path; a crash would then damage it. Its file has several names (hard
+/// links), or the kernel does not report whether the file alone is mounted. Use one path, and mount folders.
 pub const KMS_HEALTH_PATH_UNVERIFIED: u32 = 256;
 
-/// The rotation thread could not be started, because the process or its user has too many. Calls rotate the overdue keys
-/// that they use, kms_tick does what is due, and a call tries to start the thread again every 5 seconds.
+/// The rotation thread could not start, because the process or its user has too many threads. Meanwhile, calls rotate
+/// the overdue keys that they use, and kms_tick does everything that is due. Every 5 seconds, a call tries again to
+/// start the thread.
 pub const KMS_HEALTH_THREAD_NOT_STARTED: u32 = 512;
 /// The rotation thread made no progress for 10 seconds: a clock, a disk or another process holds it up.
 pub const KMS_HEALTH_THREAD_STALLED: u32 = 1024;
-/// The event callback is too slow: it did not receive `events_dropped` events.
+/// The event callback is too slow: it missed `events_dropped` events.
 pub const KMS_HEALTH_EVENTS_DROPPED: u32 = 2048;
-/// The CPU has no quick instructions for AES-GCM or for random numbers, or OpenSSL is kept from using them. Encryption is
+/// The CPU lacks fast instructions for AES-GCM or random numbers, or OpenSSL is kept from using them. Encryption is
 /// slower, and a copy of the running machine may repeat nonces: see docs/security.md, "Copies of a running machine".
 pub const KMS_HEALTH_SLOW_CPU: u32 = 4096;
 
-/// A keystore's condition; start from KMS_HEALTH_INFO_INIT. Counts are of this handle since it was opened.
+/// What kms_health reports; start from KMS_HEALTH_INFO_INIT. Counters start when this handle is opened.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct kms_health_info {
     pub struct_size: u32,
-    /// KMS_HEALTH_... bits; 0: all is well.
+    /// KMS_HEALTH_... bits; 0 means that all is well.
     pub flags: u32,
     pub rotations: u64,
     pub rotation_failures: u64,
     pub keys_destroyed: u64,
     /// Keys in memory now.
     pub keys_cached: u64,
-    /// Grows by one with every change of the keystore, by any process.
+    /// The keystore's generation, a number that grows by one with every change, by any process.
     pub generation: u64,
     /// Events that the callback did not receive, because more than 1024 waited for it.
     pub events_dropped: u64,
-    /// Versions destroyed by a deletion of their own.
+    /// Versions destroyed by kms_schedule_key_version_deletion.
     pub versions_destroyed: u64,
 }
 
-/// What opens a keystore: a root key of 32 bytes, passed or from a file.
+/// Kinds of roots, which open a keystore. A root key of 32 bytes, which the program passes or a file holds.
 pub const KMS_ROOT_KEY: i32 = 1;
 pub const KMS_ROOT_PASSPHRASE: i32 = 2;
 pub const KMS_ROOT_CALLBACK: i32 = 3;
 
-/// Most root slots of a keystore.
+/// The maximum number of root slots in a keystore. A root slot is a copy of the store root key, wrapped under one root.
 pub const KMS_MAX_ROOT_SLOTS: usize = 8;
 
-/// One root that opens the keystore. Valid during the callback only.
+/// A root slot: one root that opens the keystore. It is valid only during the callback.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct kms_root_slot {
@@ -387,25 +394,25 @@ pub struct kms_root_slot {
     /// KMS_ROOT_...
     pub kind: i32,
     pub slot_id: [c_char; KMS_ID_SIZE],
-    /// Unix milliseconds, UTC; 0 if keystore format 1 made the slot.
+    /// Unix milliseconds, UTC; 0 for a slot of keystore format 1.
     pub creation_date_ms: i64,
     /// NULL if it has none.
     pub label: *const c_char,
-    /// 1 if this handle was opened by it.
+    /// 1 if this root opened this handle.
     pub opened_this_handle: i32,
     /// 0.
     pub reserved: i32,
 }
 
-/// An entry of the change log: one change of the keystore, or one management call that was refused. Valid during the callback
-/// only.
+/// An entry of the change log: one change of the keystore, or one management call that was refused. It is valid only
+/// during the callback.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct kms_logged_change {
     pub struct_size: u32,
-    /// KMS_OK for a change; for a refused call what it failed with.
+    /// KMS_OK for a change; the status of the failure for a refused call.
     pub status: super::status::kms_status,
-    /// The generation that the entry made; the next entry has the next one.
+    /// The keystore's generation after this entry; the next entry has the next number.
     pub generation: u64,
     /// The random id of the entry.
     pub change_id: [c_char; KMS_ID_SIZE],
@@ -413,14 +420,14 @@ pub struct kms_logged_change {
     pub time_ms: i64,
     /// Milliseconds since the machine started, time asleep included.
     pub boot_ms: i64,
-    /// The actor: the process, its real user, the file name of its program ("" where the kernel does not show it), and the
-    /// label of kms_options_set_actor (NULL: none).
+    /// The actor, who made the change: the process, its real user and the file name of its program ("" if the kernel
+    /// hides it). `actor` is the label of kms_options_set_actor, or NULL.
     pub process_id: u32,
     pub user_id: u32,
     pub program: *const c_char,
     pub actor: *const c_char,
-    /// The name of the action, as docs/actions.md has it. By the clock: RotateKeyAuto, DeleteKey, DeleteKeyVersion,
-    /// DeleteExpiredKeyMaterial, RecordDates.
+    /// The name of the action, as in docs/actions.md. The clock causes RotateKeyAuto, DeleteKey, DeleteKeyVersion,
+    /// DeleteExpiredKeyMaterial and RecordDates.
     pub action: *const c_char,
     /// NULL unless the entry is about one key.
     pub key_id: *const c_char,
@@ -428,34 +435,35 @@ pub struct kms_logged_change {
     pub version_id: *const c_char,
     /// How many keys the change concerned; for CutChanges, how many entries it removed.
     pub count: u64,
-    /// Refused calls of the same handle before this entry that have no entry of their own.
+    /// The number of refused calls of the same handle before this entry that have no entry.
     pub refusals_omitted: u64,
-    /// How long a destroyed key or version waited for its destruction, as the library counted; else 0.
+    /// The waiting time of a destroyed key or version that the library counted, in milliseconds; otherwise 0.
     pub waited_ms: i64,
-    /// The keyed hash of this entry and of `previous_mac`, which is the `mac` of the entry before.
+    /// The keyed hash (MAC) over this entry and `previous_mac`, the MAC of the previous entry.
     pub mac: [u8; 32],
     pub previous_mac: [u8; 32],
 }
 
-/// Receives one event after the other, in order, with no lock of the library held. It may call anything but kms_close.
+/// Receive events one at a time, in order, while the library holds no lock. The callback may call any function except
+/// kms_close.
 ///
-/// With the rotation thread, a separate thread delivers the events, so a function that blocks delays only other events. Up
-/// to 1024 wait; further ones are dropped, and kms_health counts them. kms_close waits up to 5 seconds for their delivery;
-/// then it drops the rest. It does not end a function that still runs, so `user` must stay valid until that returns. Without
-/// the rotation thread, or while no thread can be started, the thread of the call that made an event delivers it, before
-/// that call returns. A forked child receives its own events only.
+/// If the rotation thread is on, a separate thread delivers the events, so a callback that blocks delays only other
+/// events. Up to 1024 events wait. The library drops further ones, and kms_health counts them. kms_close waits up to 5
+/// seconds for their delivery, then drops the rest. It does not end a callback that still runs, so `user` must stay
+/// valid until the callback returns. Without the rotation thread, or while no thread can start, the call that causes an
+/// event delivers it before the call returns. A forked child receives its own events only.
 pub type kms_event_fn = Option<unsafe extern "C" fn(user: *mut c_void, event: *const kms_event)>;
 
-/// Returns the time in Unix milliseconds, UTC.
+/// Return the time in Unix milliseconds, UTC.
 pub type kms_clock_fn = Option<unsafe extern "C" fn(user: *mut c_void) -> i64>;
 
-/// Wraps or unwraps the root key outside of the library, by authenticated symmetric encryption: see
+/// Wrap or unwrap the store root key outside of the library, with authenticated symmetric encryption: see
 /// kms_options_set_root_callback.
 ///
-/// Writes at most `out_cap` bytes (16384) to `out` and their number to `out_len`, and returns KMS_OK, or any other status to
-/// refuse. `aad` is text without NUL of at most 128 bytes that names purpose and keystore. `wrap` authenticates it
-/// together with `input`; `unwrap` fails unless it is the same. `aad_len` is 0 for a slot that keystore format 1 made,
-/// which bound nothing.
+/// Write at most `out_cap` bytes (16384) to `out` and their number to `out_len`. Return KMS_OK, or any other status to
+/// refuse. `aad` (additional authenticated data) is a text of at most 128 bytes, without NUL, that names the purpose
+/// and the keystore. `wrap` must authenticate `aad` together with `input`; `unwrap` must fail unless `aad` is the same.
+/// `aad_len` is 0 for a root slot of keystore format 1, which authenticated no such data.
 pub type kms_wrap_fn = Option<
     unsafe extern "C" fn(
         user: *mut c_void,
@@ -469,8 +477,8 @@ pub type kms_wrap_fn = Option<
     ) -> super::status::kms_status,
 >;
 
-/// Reads the anchor's last record: writes it to `out` and its length to `out_len`, 0 if there is none yet.
-/// Returns KMS_OK, or any other status to refuse.
+/// Read the last record of the anchor (see kms_options_set_anchor_callback). Write it to `out` and its length to
+/// `out_len`; the length is 0 if there is no record yet. Return KMS_OK, or any other status to refuse.
 pub type kms_anchor_get_fn = Option<
     unsafe extern "C" fn(
         user: *mut c_void,
@@ -480,19 +488,20 @@ pub type kms_anchor_get_fn = Option<
     ) -> super::status::kms_status,
 >;
 
-/// Keeps the anchor's record for good, in place of the one before. It holds no secret. Returns KMS_OK once it is safe.
+/// Store the anchor's record durably, in place of the previous one. The record holds no secret. Return KMS_OK once it
+/// is durable.
 pub type kms_anchor_put_fn =
     Option<unsafe extern "C" fn(user: *mut c_void, record: *const u8, record_len: usize) -> super::status::kms_status>;
 
-/// Receives the number of bytes of the source whose output has been written, again and again, on the thread of the call.
-/// Returns KMS_OK, or the status that the call is to fail with: it then leaves no output. KMS_FILE_IO stands for a number
-/// that is no status.
+/// Receive the number of source bytes whose output is written so far. The call reports progress repeatedly, on its own
+/// thread. Return KMS_OK to continue. Any other status ends the call, which then fails with that status and leaves no
+/// output. If the number is no status, the call fails with KMS_FILE_IO.
 pub type kms_progress_fn = Option<unsafe extern "C" fn(user: *mut c_void, done: u64) -> super::status::kms_status>;
 
-/// Reads an encrypted file from `offset` on: writes at most `out_cap` bytes to `out` and their number to `out_len`. Fewer
-/// bytes are fine, and 0 is the end of the file. Returns KMS_OK, or any other status to refuse.
+/// Read an encrypted file from `offset`. Write at most `out_cap` bytes to `out` and their number to `out_len`. Fewer
+/// bytes are fine; 0 means the end of the file. Return KMS_OK, or any other status to refuse.
 ///
-/// It runs on the thread of the call that reads, so on several at once where several threads read.
+/// The function runs on the thread of the reading call, so several threads may run it at once.
 pub type kms_read_at_fn = Option<
     unsafe extern "C" fn(
         user: *mut c_void,
@@ -503,28 +512,29 @@ pub type kms_read_at_fn = Option<
     ) -> super::status::kms_status,
 >;
 
-/// Shown one key at a time; a return value other than 0 ends the list.
+/// Receive one key at a time. Return 0 to continue, or any other value to end the list.
 pub type kms_visit_key_fn = Option<unsafe extern "C" fn(user: *mut c_void, key: *const kms_key_metadata) -> i32>;
 
-/// Shown one alias and its key at a time; a return value other than 0 ends the list.
+/// Receive one alias and its key at a time. Return 0 to continue, or any other value to end the list.
 pub type kms_visit_alias_fn =
     Option<unsafe extern "C" fn(user: *mut c_void, alias: *const c_char, key_id: *const c_char) -> i32>;
 
-/// Shown one tag at a time; a return value other than 0 ends the list.
+/// Receive one tag at a time. Return 0 to continue, or any other value to end the list.
 pub type kms_visit_tag_fn = Option<unsafe extern "C" fn(user: *mut c_void, tag: *const kms_tag) -> i32>;
 
-/// Shown one version at a time; a return value other than 0 ends the list.
+/// Receive one version at a time. Return 0 to continue, or any other value to end the list.
 pub type kms_visit_version_fn = Option<unsafe extern "C" fn(user: *mut c_void, version: *const kms_key_version) -> i32>;
 
-/// Shown one version of a survey at a time; a return value other than 0 ends the list.
+/// Receive one version of a survey at a time. Return 0 to continue, or any other value to end the list.
 pub type kms_visit_survey_count_fn =
     Option<unsafe extern "C" fn(user: *mut c_void, count: *const kms_survey_count) -> i32>;
 
-/// Shown one root slot at a time; a return value other than 0 ends the list.
+/// Receive one root slot at a time. Return 0 to continue, or any other value to end the list.
 pub type kms_visit_root_slot_fn = Option<unsafe extern "C" fn(user: *mut c_void, slot: *const kms_root_slot) -> i32>;
 
-/// Shown one fault of the keystore at a time: a key's id, or NULL where it is about no single key, the status that uses
-/// of it fail with, and a text for people. A return value other than 0 ends the walk.
+/// Receive one fault of the keystore at a time. `key_id` names the affected key, or is NULL if the fault concerns no
+/// single key. `status` is what uses of the damaged part fail with, and `text` is for people. Return 0 to continue, or
+/// any other value to end the check.
 pub type kms_visit_fault_fn = Option<
     unsafe extern "C" fn(
         user: *mut c_void,
@@ -534,7 +544,7 @@ pub type kms_visit_fault_fn = Option<
     ) -> i32,
 >;
 
-/// Shown one entry of the change log at a time; a return value other than 0 ends the list.
+/// Receive one entry of the change log at a time. Return 0 to continue, or any other value to end the list.
 pub type kms_visit_change_fn = Option<unsafe extern "C" fn(user: *mut c_void, change: *const kms_logged_change) -> i32>;
 
 macro_rules! sized {

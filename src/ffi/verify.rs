@@ -7,14 +7,14 @@ use super::open::{handle, kms_t};
 use super::status::kms_status;
 use super::types::{id_text, kms_visit_fault_fn};
 
-/// kms_verify checks every row of the keystore: that it is authentic, the newest copy and found by each index, that
-/// none is missing and none was added, and that all key material can be unsealed. Finally it checks that each page of the
-/// file belongs to one table or index, or is free. KMS_OK only if all is well; KMS_KEYSTORE_CORRUPT after showing each
-/// fault to `visit`, which may be NULL.
+/// kms_verify checks that every row of the keystore is authentic, the newest copy, and found by each index. It also
+/// checks that no row is missing or was added, and that all key material can be unsealed. Finally it checks that each
+/// page of the file belongs to one table or index, or is free. It returns KMS_OK only if all is well. Otherwise it
+/// passes each fault to `visit`, which may be NULL, and returns KMS_KEYSTORE_CORRUPT.
 ///
-/// It may run beside everything else: it reads rows for a few milliseconds at a time. What another process makes meanwhile
-/// may be left out. Changes wait for the check of the pages, which takes below 1 s for 100,000 keys. A fork waits for a
-/// small part of it. No lock is held while `visit` runs.
+/// It may run beside all other calls, because it reads rows for a few milliseconds at a time. It may leave out rows
+/// that another process makes meanwhile. Changes wait for the check of the pages, which takes less than 1 s for 100,000
+/// keys. A fork waits for a small part of that check. No lock is held while `visit` runs.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_verify(kms: *const kms_t, visit: kms_visit_fault_fn, user: *mut c_void) -> kms_status {

@@ -11,9 +11,9 @@ use crate::domain::time::Time;
 use crate::error::Status;
 use crate::service::KeyVersion;
 
-/// kms_list_key_versions shows at most `limit` versions of `key` (a key id or "alias/NAME") to `visit`, newest first,
-/// with numbers below `before_number` (0: from the newest), until `visit` returns another value than 0. To continue a
-/// list, pass the last number seen.
+/// kms_list_key_versions passes at most `limit` versions of `key` (a key id or "alias/NAME") to `visit`, newest first,
+/// until `visit` returns a value other than 0. Their numbers are below `before_number`; 0 begins at the newest. To
+/// continue a list, pass the last number seen.
 ///
 /// Works in every state of the key. No lock is held while `visit` runs.
 #[unsafe(no_mangle)]
@@ -36,7 +36,7 @@ pub unsafe extern "C" fn kms_list_key_versions(
     })
 }
 
-/// kms_describe_key_version stores what is known of one version of `key` (a key id or "alias/NAME") in `out`. Fails with
+/// kms_describe_key_version stores the metadata of one version of `key` (a key id or "alias/NAME") in `out`. Fails with
 /// KMS_KEY_VERSION_NOT_FOUND.
 #[unsafe(no_mangle)]
 #[must_use]
@@ -56,13 +56,13 @@ pub unsafe extern "C" fn kms_describe_key_version(
     })
 }
 
-/// kms_disable_key_version makes a version that is not the primary refuse decryption, with KMS_KEY_VERSION_DISABLED, until
-/// kms_enable_key_version. This is the reversible trial before a deletion. Other processes see it on their next call.
-/// Disabling a Disabled version is KMS_OK.
+/// kms_disable_key_version disables a version that is not the primary: decryption under it fails with
+/// KMS_KEY_VERSION_DISABLED until kms_enable_key_version. This is the reversible trial before a deletion. Other
+/// processes see the change on their next call. Disabling a Disabled version is KMS_OK.
 ///
-/// Fails with KMS_STATE_MODIFIED_FAILED for the primary and while a deletion is pending, KMS_KEY_VERSION_DESTROYED,
-/// KMS_UNSUPPORTED_OPERATION for imported material and service-managed keys, KMS_REJECTED_PENDING_DELETION while the
-/// deletion of the key is pending, KMS_KEY_VERSION_NOT_FOUND.
+/// Fails with KMS_STATE_MODIFIED_FAILED for the primary, and for a version whose deletion is pending. Fails with
+/// KMS_UNSUPPORTED_OPERATION for imported material and service-managed keys. Fails with KMS_REJECTED_PENDING_DELETION
+/// while the deletion of the key is pending. Also fails with KMS_KEY_VERSION_DESTROYED and KMS_KEY_VERSION_NOT_FOUND.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_disable_key_version(
@@ -97,9 +97,10 @@ pub unsafe extern "C" fn kms_enable_key_version(
 /// kms_schedule_key_version_deletion starts the waiting period of 7 to 366 days after which a Disabled version is destroyed.
 /// Until then it refuses decryption with KMS_KEY_VERSION_DISABLED, and kms_cancel_key_version_deletion cancels.
 ///
-/// The period is counted as in kms_schedule_key_deletion. After it, what the version encrypted can't be decrypted any more
-/// (KMS_KEY_VERSION_DESTROYED): move it with kms_reencrypt first. The version's id and number remain in lists. Fails with
-/// KMS_STATE_MODIFIED_FAILED unless the version is Disabled, KMS_DELETION_PROTECTED, and as kms_disable_key_version does.
+/// The period is counted as in kms_schedule_key_deletion. After it, the ciphertexts of the version can no longer be
+/// decrypted (KMS_KEY_VERSION_DESTROYED): re-encrypt them while the version is Enabled. The version's id and number
+/// remain in lists. Fails with KMS_STATE_MODIFIED_FAILED unless the version is Disabled, with KMS_DELETION_PROTECTED,
+/// and as kms_disable_key_version does.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_schedule_key_version_deletion(
