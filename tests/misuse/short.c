@@ -79,10 +79,12 @@ static void try_short(const char *name, start how_it_starts, size_t limit, kms_s
         job j = {call, argument, 2, {-1, -1}};
         pthread_t thread;
         alarm(300); /* a busy machine */
-        if (call == call_function && strcmp(((const function *)argument)->params[0].name, "stream") == 0) {
+        const function *f = call == call_function ? argument : NULL;
+        const char *first = f != NULL && f->count > 0 ? f->params[0].name : "";
+        if (strcmp(first, "stream") == 0) {
             given[0].pointer = make_stream(&here); /* the parent's is not for a child */
         }
-        if (call == call_function && strcmp(((const function *)argument)->params[0].name, "survey") == 0) {
+        if (strcmp(first, "survey") == 0) {
             given[0].pointer = make_survey(&here);
         }
         if (how_it_starts != COLD) {
