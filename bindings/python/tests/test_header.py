@@ -128,7 +128,7 @@ def test_statuses_are_the_headers():
 
 
 def test_the_defaults_are_the_headers():
-    [keys] = re.findall(r"are kept in memory; at least 1, (\d+)\s", HEADER)
+    [keys] = re.findall(r"keeps in memory; at least 1,\s+(?:// )?(\d+)\s", HEADER)
     assert inspect.signature(libkms.open).parameters["cache_keys"].default == int(keys)
     [timeout] = re.findall(r"milliseconds, 0 to 3600000, (\d+) by default", HEADER)
     assert inspect.signature(libkms.open).parameters["busy_timeout"].default.total_seconds() * 1000 == int(timeout)
