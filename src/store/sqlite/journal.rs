@@ -137,7 +137,7 @@ impl Doubt {
         let mut peek = Sqlite::peek(path).ok()?;
         let (meta, slots) = (peek.meta().ok()?, peek.slots().ok()?);
         // Half of what the journal undoes can look like another keystore's description.
-        let is_torn = || torn::is_torn(path, &of(path), &peek.connection);
+        let is_torn = || torn::is_torn(path, &of(path), &peek.connection, meta.place.as_deref().unwrap_or_default());
         (!is_of(&meta, &mark) && !is_torn()).then_some(Self { mark, meta, slots })
     }
 

@@ -22,9 +22,10 @@ const PAGE_SIZE: usize = 24;
 const NUMBER: u64 = 4;
 const CHECKSUM: u64 = 4;
 
-/// Whether the page with the description of the file at `path` is torn. False where that cannot be found out.
-pub fn is_torn(path: &Path, journal: &Path, connection: &Connection) -> bool {
-    pages(path, journal, connection).is_some_and(|(page, before)| is_mixed(&page, &before))
+/// Whether the page with the description of the file at `path` is torn. False where that cannot be found out. `place` is the
+/// description's column, which another keystore at the same path has, too.
+pub fn is_torn(path: &Path, journal: &Path, connection: &Connection, place: &[u8]) -> bool {
+    pages(path, journal, connection).is_some_and(|(page, before)| is_mixed(&page, &before, place))
 }
 
 /// The page with the description as it is, and as it was before the change that the journal undoes.
@@ -67,10 +68,12 @@ fn find(journal: &File, size: usize, number: u32) -> Option<u64> {
     }
 }
 
-/// The first sector is the same in many keystores; a later one has parts of the row. The row, which is the only one, ends
-/// where the page does.
-fn is_mixed(page: &[u8], before: &[u8]) -> bool {
-    let is_old = |(now, then): (&[u8], &[u8])| now == then && now.iter().any(|byte| *byte != 0);
+/// The first sector is the same in many keystores, and so is one within a long `place`; any other has parts of the row that
+/// each change renews. The row, which is the only one, ends where the page does.
+fn is_mixed(page: &[u8], before: &[u8], place: &[u8]) -> bool {
+    let is_old = |(now, then): (&[u8], &[u8])| {
+        now == then && now.iter().any(|byte| *byte != 0) && !place.windows(SECTOR).any(|part| part == now)
+    };
     let has_old = page.chunks(SECTOR).zip(before.chunks(SECTOR)).skip(1).any(is_old);
     page != before && (has_old || end_of_row(page) != Some(page.len()))
 }
@@ -115,7 +118,7 @@ mod tests {
     fn a_page_with_any_sectors_unwritten_is_torn_and_a_whole_one_is_not() {
         for (old, new) in [(700, 708), (700, 700), (500, 508), (505, 515), (1200, 1300)] {
             let (before, after) = (page(old, 0xaa), page(new, 0xbb));
-            assert!(!is_mixed(&before, &before) && !is_mixed(&after, &before), "{old} {new}");
+            assert!(!is_mixed(&before, &before, b"") && !is_mixed(&after, &before, b""), "{old} {new}");
             for written in 1..255_u32 {
                 let mut torn = before.clone();
                 for sector in (0..8).filter(|sector| written & 1 << sector != 0) {
@@ -123,7 +126,7 @@ mod tests {
                     torn[part.clone()].copy_from_slice(&after[part]);
                 }
                 if torn != before && torn != after {
-                    assert!(is_mixed(&torn, &before), "{old} {new}, written {written:b}");
+                    assert!(is_mixed(&torn, &before, b""), "{old} {new}, written {written:b}");
                 }
             }
         }
@@ -131,6 +134,20 @@ mod tests {
 
     #[test]
     fn a_page_of_another_keystore_is_not_torn() {
-        assert!(!is_mixed(&page(700, 0xcc), &page(700, 0xaa)));
+        assert!(!is_mixed(&page(700, 0xcc), &page(700, 0xaa), b""));
+    }
+
+    /// Also where both have one path that fills sectors.
+    #[test]
+    fn a_page_of_another_keystore_at_a_long_path_is_not_torn() {
+        let place: Vec<u8> = (0..1500_u16).map(|at| b'a' + (at % 23) as u8).collect();
+        let with_place = |fill| {
+            let mut page = page(2200, fill);
+            page[4096 - 72 - place.len()..4096 - 72].copy_from_slice(&place);
+            page
+        };
+        let (here, before) = (with_place(0xcc), with_place(0xaa));
+        assert!(!is_mixed(&here, &before, &place));
+        assert!(is_mixed(&here, &before, b""), "no sector lies within the path, so this tests nothing");
     }
 }
