@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io::{BufReader, BufWriter, Write};
 use std::path::Path;
 
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{TimeDelta, Utc};
 use kms::{Interval, KeyId, ListChanges, LoggedChange, Status, Time};
 use serde_json::{Value, json};
 
@@ -110,43 +110,7 @@ fn entries(count: u64) -> String {
 
 /// An entry with the field names of the service.
 pub fn entry(change: &LoggedChange) -> Value {
-    let actor = &change.actor;
-    let mut who = json!({ "ProcessId": actor.process_id, "UserId": actor.user_id, "Program": actor.program });
-    if let Some(label) = &actor.label {
-        who["Actor"] = label.as_str().into();
-    }
-    let time = DateTime::from_timestamp_millis(change.time.millis()).unwrap_or_default();
-    let mut shown = json!({
-        "Generation": change.generation,
-        "EventId": change.id.to_string(),
-        "EventName": change.action,
-        "EventTime": time.to_rfc3339_opts(SecondsFormat::Millis, true),
-        "EventTimeMs": change.time.millis(),
-        "BootTimeMs": change.boot_ms,
-        "UserIdentity": who,
-        "Count": change.count,
-        "Status": change.status,
-        "RefusalsOmitted": change.refusals_omitted,
-        "Mac": hex(&change.mac),
-        "PreviousMac": hex(&change.previous_mac),
-    });
-    if let Some(key) = change.key {
-        shown["KeyId"] = key.to_string().into();
-    }
-    if let Some(version) = change.version {
-        shown["KeyVersionId"] = version.to_string().into();
-    }
-    if let Some(status) = Status::from_number(change.status) {
-        shown["ErrorCode"] = status.code().into();
-    }
-    if let Some(waited) = change.waited_ms {
-        shown["WaitedMs"] = waited.into();
-    }
-    shown
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    serde_json::from_str(&change.to_json_line()).unwrap_or_default()
 }
 
 /// Reads all of the log, which checks it.
@@ -211,7 +175,7 @@ fn export(session: &Session, args: &LogExport) -> Result<()> {
     let Some(path) = args.file.as_deref().filter(|path| !is_stdin(Some(path))) else {
         let mut out = BufWriter::new(std::io::stdout().lock());
         for change in session.keystore.changes(which) {
-            output::finish(writeln!(out, "{}", entry(&change?)))?;
+            output::finish(writeln!(out, "{}", change?.to_json_line()))?;
         }
         return output::finish(out.flush());
     };
@@ -222,7 +186,7 @@ fn export(session: &Session, args: &LogExport) -> Result<()> {
     let mut out = BufWriter::new(file.as_file_mut());
     for change in session.keystore.changes(which) {
         let change = change?;
-        writeln!(out, "{}", entry(&change)).map_err(|error| failed(&error))?;
+        writeln!(out, "{}", change.to_json_line()).map_err(|error| failed(&error))?;
         (count, last) = (count + 1, Some(change.generation));
     }
     out.flush().map_err(|error| failed(&error))?;

@@ -36,6 +36,13 @@ pub struct ExportReport {
     pub newer: Option<u64>,
 }
 
+impl LoggedChange {
+    /// Return the entry as one line of JSON without its end, as [`Keystore::export_changes`] writes it.
+    pub fn to_json_line(&self) -> String {
+        Value::Object(entry(self)).to_string()
+    }
+}
+
 impl Keystore {
     /// Write the entries of the change log after the generation `after` as JSON lines, oldest first, and return their number.
     /// `None` writes all.
@@ -58,7 +65,7 @@ impl Keystore {
     pub fn export_changes(&self, after: Option<u64>, mut lines: impl Write) -> Result<u64> {
         let mut written = 0;
         for change in self.changes(ListChanges { after, ..ListChanges::default() }) {
-            let mut line = Value::Object(entry(&change?)).to_string();
+            let mut line = change?.to_json_line();
             line.push('\n');
             lines.write_all(line.as_bytes()).map_err(|error| unwritten(&error))?;
             written += 1;
