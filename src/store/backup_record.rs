@@ -4,7 +4,6 @@
 //! of each key's newest version, its path. Ids are random, so the list also holds after an older backup was restored. The
 //! file is replaced as a whole, under its lock (flock). It protects nothing: who may write it could damage the keystore too.
 
-use std::collections::HashSet;
 use std::fmt::Write;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
@@ -18,7 +17,7 @@ use crate::domain::id::VersionId;
 use crate::domain::time::Time;
 use crate::error::{Result, Status, shown_path};
 use crate::sys::file::{self, File, FileId};
-use crate::sys::{fault, fork};
+use crate::sys::{fault, fork, memory};
 
 const HEADER: &str = "libkms backups 1";
 /// How many backups are recorded.
@@ -27,6 +26,8 @@ const MOST: usize = 16;
 const MOST_VERSIONS: usize = 1 << 16;
 /// A larger file is not a record. It has room for the lists of two backups of 4 million keys.
 const MOST_BYTES: u64 = 1 << 27;
+/// Most bytes of the three numbers of a line, its spaces and its end.
+const NUMBERS: usize = 3 * 20 + 5;
 
 /// A recorded backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +45,7 @@ impl BackupRecord {
         self.versions.binary_search(&start(version.as_bytes())).is_ok()
     }
 
+    /// Into room that the caller made, so that nothing is allocated.
     fn encode(&self, text: &mut String) {
         let verified = self.verified.map_or(0, Time::millis);
         let _ = write!(text, "{} {verified} {} ", self.created.millis(), self.generation);
@@ -68,7 +70,7 @@ impl BackupRecord {
         }
         versions.sort_unstable();
         let verified = (verified != 0).then(|| Time::from_millis(verified));
-        let path = fields.next()?.to_owned();
+        let path = memory::text(fields.next()?).ok()?;
         Some(Self { path, created: Time::from_millis(created), verified, generation, versions })
     }
 }
@@ -78,7 +80,8 @@ impl BackupRecord {
 pub struct BackedUp {
     /// Device, number, change time and length of the file.
     stamp: Option<[i64; 4]>,
-    versions: HashSet<IdPrefix>,
+    /// Sorted.
+    versions: Vec<IdPrefix>,
 }
 
 impl Store {
@@ -114,10 +117,14 @@ impl Store {
         });
         if stamp.is_none() || stamp != known.stamp {
             let records = self.backup_records().unwrap_or_default();
-            known.versions = records.into_iter().flat_map(|record| record.versions).collect();
-            known.stamp = stamp;
+            let all = memory::list(records.iter().map(|record| record.versions.len()).sum());
+            // Without memory it counts as not backed up, and the next look tries again.
+            let Ok(mut all) = all else { return false };
+            records.iter().for_each(|record| all.extend_from_slice(&record.versions));
+            all.sort_unstable();
+            (known.versions, known.stamp) = (all, stamp);
         }
-        known.versions.contains(&start(version.as_bytes()))
+        known.versions.binary_search(&start(version.as_bytes())).is_ok()
     }
 }
 
@@ -131,9 +138,7 @@ fn decode(path: &Path, file: &File) -> Result<Vec<BackupRecord>> {
         return Ok(Vec::new());
     }
     let len = usize::try_from(len).unwrap_or_default();
-    let mut bytes = Vec::new();
-    bytes.try_reserve_exact(len).map_err(|_| Status::OutOfMemory.error("no memory for the record of backups"))?;
-    bytes.resize(len, 0);
+    let mut bytes = memory::zeroed(len)?;
     let mut read = 0;
     while let Some(rest) = bytes.get_mut(read..).filter(|rest| !rest.is_empty()) {
         match file.read_at(rest, read as u64).map_err(|e| failed(path, &e))? {
@@ -143,7 +148,8 @@ fn decode(path: &Path, file: &File) -> Result<Vec<BackupRecord>> {
     }
     let text = std::str::from_utf8(bytes.get(..read).unwrap_or_default()).unwrap_or_default();
     let Some(lines) = text.strip_prefix(HEADER) else { return Ok(Vec::new()) };
-    Ok(lines.lines().filter_map(BackupRecord::decode).collect())
+    // The library writes no more lines than that.
+    Ok(lines.lines().filter_map(BackupRecord::decode).take(MOST).collect())
 }
 
 /// KEYSTORE_BUSY while another does; the caller waits. Inside the fork gate, so that no child is born with the lock.
@@ -169,7 +175,11 @@ fn rewrite(path: &Path, edit: &mut impl FnMut(&mut Vec<BackupRecord>)) -> Result
     if records.iter().map(|record| record.versions.len()).sum::<usize>() > MOST_VERSIONS {
         records.iter_mut().rev().skip(2).for_each(|record| record.versions.clear());
     }
-    let mut text = format!("{HEADER}\n");
+    let room = records.iter().map(|record| 16 * record.versions.len() + record.path.len() + NUMBERS).sum::<usize>();
+    let mut text = String::new();
+    text.try_reserve_exact(HEADER.len() + 1 + room).map_err(|_| memory::out_of_memory())?;
+    text.push_str(HEADER);
+    text.push('\n');
     records.iter().for_each(|record| record.encode(&mut text));
     // Of fixed name: what a crash left is replaced, and only the holder of the lock is here.
     let temporary = file::beside(path, ".new");
