@@ -1,8 +1,7 @@
 //! The change log: who changed what, and when.
 
-use std::time::Duration;
-
 use super::pages::{PAGE, Page, paged};
+use super::rotation::PAUSE;
 use super::{Changed, Core, Keystore};
 use crate::domain::id::KeyId;
 use crate::domain::log::{ChangeAction, LoggedChange};
@@ -12,8 +11,6 @@ use crate::sys::sync;
 
 /// Entries that one transaction removes.
 const CUT: usize = 4096;
-/// SQLite has no queue: without a pause nobody else would get the lock.
-const PAUSE: Duration = Duration::from_micros(500);
 
 /// Which entries of the change log [`Keystore::changes`] returns. All conditions must hold.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -26,7 +26,7 @@ use crate::sys::{clocks, random};
 /// grow and shrink to fit.
 const BATCH_TIME: Duration = Duration::from_millis(16);
 /// SQLite has no queue: without a pause after each batch nobody else would get the lock.
-const PAUSE: Duration = Duration::from_micros(500);
+pub(super) const PAUSE: Duration = Duration::from_micros(500);
 const SMALLEST_BATCH: usize = 32;
 const LARGEST_BATCH: usize = 4096;
 const CONTRADICTIONS: usize = 128;

@@ -3,9 +3,9 @@
 //! A prepared version is checked again once anything changed, and when a day begins, so a use costs the hot path nothing.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
 
 use super::cache::Material;
+use super::rotation::PAUSE;
 use super::{Changed, Core};
 use crate::domain::id::KeyId;
 use crate::domain::log::ChangeAction;
@@ -19,8 +19,6 @@ use crate::sys::sync::{self, Lock};
 const BATCH: usize = 128;
 /// Most uses that wait for a pass. One above this is noted when its version is prepared again.
 const MOST_PENDING: usize = if cfg!(test) { 64 } else { 65_536 };
-/// SQLite has no queue: without a pause nobody else would get the lock.
-const PAUSE: Duration = Duration::from_micros(500);
 
 /// The days on which a version in memory was seen in use.
 #[derive(Debug, Default)]

@@ -46,19 +46,13 @@ fn version_row(row: &Row<'_>) -> rusqlite::Result<VersionRow> {
     })
 }
 
-impl Sqlite {
-    fn has_versions(&self) -> bool {
-        self.format.get() >= SINCE
-    }
-}
-
 impl VersionRows for Sqlite {
     fn has_version_rows(&self) -> bool {
-        self.has_versions()
+        self.format.get() >= SINCE
     }
 
     fn version_rows(&mut self, key_row: i64) -> Result<Vec<VersionRow>> {
-        match self.has_versions() {
+        match self.has_version_rows() {
             true => {
                 self.all("SELECT * FROM version NOT INDEXED WHERE key_row = ? ORDER BY number", [key_row], version_row)
             }
@@ -98,7 +92,7 @@ impl VersionRows for Sqlite {
     }
 
     fn next_version_owner(&mut self, key_row: i64) -> Result<Option<i64>> {
-        match self.has_versions() {
+        match self.has_version_rows() {
             true => self
                 .one("SELECT min(key_row) FROM version NOT INDEXED WHERE key_row > ?", [key_row], first)
                 .map(Option::flatten),
@@ -107,21 +101,21 @@ impl VersionRows for Sqlite {
     }
 
     fn versions_confirmed_too_early(&mut self, now: i64, limit: usize) -> Result<Vec<i64>> {
-        match self.has_versions() {
+        match self.has_version_rows() {
             true => self.all(CONFIRMED_TOO_EARLY, params![now, count(limit)], first),
             false => Ok(Vec::new()),
         }
     }
 
     fn versions_counted_in_future(&mut self, now: i64, limit: usize) -> Result<Vec<i64>> {
-        match self.has_versions() {
+        match self.has_version_rows() {
             true => self.all(COUNTED_IN_FUTURE, params![now, count(limit)], first),
             false => Ok(Vec::new()),
         }
     }
 
     fn are_version_rows_indexed(&mut self) -> Result<bool> {
-        match self.has_versions() {
+        match self.has_version_rows() {
             true => self.one::<bool>(MISINDEXED, [], first).map(|found| found == Some(false)),
             false => Ok(true),
         }
