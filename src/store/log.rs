@@ -132,7 +132,7 @@ pub struct Walk {
 }
 
 impl Walk {
-    /// Goes on to the next entry; says what is wrong with it if it isn't the one that follows.
+    /// Advances to the next entry. Returns what is wrong with it unless it is the one that follows.
     pub fn step(&mut self, sealing: &mut Sealing, row: &ChangeRow) -> Result<Option<Error>> {
         let (before, link) = (self.at, sealing.link(&self.link, row)?);
         (self.at, self.link) = (row.generation, row.mac);
@@ -311,7 +311,7 @@ impl Change<'_> {
     }
 
     /// Removes entries from the oldest on, up to the first that is not before `date` or is after the generation `newest`, and
-    /// at most `most`. The chain goes on from what was removed last, which must be authentic.
+    /// at most `most`. The chain continues from the last removed entry, which must be authentic.
     pub fn cut_log(&mut self, date: Time, newest: i64, most: usize) -> Result<usize> {
         let Some(mut state) = self.view.log_state()? else { return Ok(0) };
         let rows = self.view.rows.backend.changes_from(i64::MIN, most)?;

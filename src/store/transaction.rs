@@ -50,7 +50,7 @@ impl Store {
     /// for the caller's own caches; it must be quick. If it says that they hold all that is committed, `announced` receives
     /// the word before ours.
     ///
-    /// The change log gets an entry of `action`, at the time that `now` tells under the write lock.
+    /// The change log gets an entry of `action`, with the time that `now` returns under the write lock.
     pub fn write<R>(
         &self,
         action: ChangeAction,

@@ -134,7 +134,7 @@ impl Keystore {
         detached(py, move || kms.open_file(path, entries)).map(_FileReader)
     }
 
-    /// `read_at` returns at most so many bytes from a place on, both of which it is called with.
+    /// `read_at` takes a place and a length, and returns at most that many bytes from the place on.
     fn _open_source(
         &self,
         py: Python<'_>,

@@ -114,7 +114,7 @@ fn a_destroyed_version_stays_in_the_list() {
     let clock = ManualClock::at(chrono::Utc::now().timestamp_millis());
     let options = Options::new().root_key_file(place.path("root.key")).clock(clock.clone()).rotation_thread(false);
     let keystore = Keystore::open(place.path("keys.db").to_str().unwrap(), &options).unwrap();
-    // The count of the waiting period begins anew under another clock.
+    // Under another clock, the library counts the waiting period from its start.
     keystore.tick().unwrap();
     for _ in 0..3 {
         clock.advance_seconds(8 * 86_400);
