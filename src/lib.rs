@@ -70,20 +70,51 @@ pub mod internal {
     pub use crate::service::{ContextSink, waiting_again, without_waiting};
 }
 
+/// Backups: what was recorded of them, and how long a due rotation waits for one.
+pub mod backup {
+    pub use crate::service::{BACKUP_WAIT_DEFAULT, BACKUP_WAIT_MAX, Backup};
+}
+
+/// The change log: who changed what, when.
+pub mod change_log {
+    pub use crate::domain::id::ChangeId;
+    pub use crate::domain::log::{Actor, LoggedChange};
+    pub use crate::service::{ExportReport, ListChanges};
+}
+
+/// Files of any size, encrypted in constant memory.
+pub mod file {
+    pub use crate::service::{
+        DecryptReader, DecryptStream, EncryptStream, EncryptWriter, FileInfo, FileOptions, FileReader,
+    };
+}
+
+/// The condition of a keystore, and what happens to it.
+pub mod health {
+    pub use crate::service::{Event, EventKind, Fault, Health};
+}
+
+/// Root keys: their slots, wrapping by a program of its own, and the anchor.
+pub mod root {
+    pub use crate::domain::id::SlotId;
+    pub use crate::store::{AnchorStore, RootKind, RootSlot, RootWrapper};
+}
+
+/// Surveys: which versions a set of blobs needs.
+pub mod survey {
+    pub use crate::service::{Survey, SurveyCount, Unreadable};
+}
+
 pub use clock::{Clock, ManualClock};
 pub use crypto::plaintext::Plaintext;
-pub use domain::id::{ChangeId, KeyId, SlotId, VersionId};
+pub use domain::id::{KeyId, VersionId};
 pub use domain::key::{Creator, Key, Origin};
-pub use domain::log::{Actor, LoggedChange};
 pub use domain::rotation::{Interval, Rotation};
 pub use domain::state::KeyState;
 pub use domain::time::Time;
 pub use domain::version::{Version, VersionState};
 pub use error::{Error, Result, Status};
 pub use service::{
-    BACKUP_WAIT_DEFAULT, BACKUP_WAIT_MAX, Backup, BlobInfo, CallFailed, CreateKey, DecryptReader, DecryptStream,
-    EncryptStream, EncryptWriter, Event, EventKind, ExportReport, Fault, FileInfo, FileOptions, FileReader, Health,
-    ImportParameters, KeyRef, KeyVersion, Keystore, ListChanges, Options, Record, ReencryptItem, Survey, SurveyCount,
-    TickReport, Unreadable, Wrapping,
+    BlobInfo, CallFailed, CreateKey, ImportParameters, KeyRef, KeyVersion, Keystore, Options, Record, ReencryptItem,
+    TickReport, Wrapping,
 };
-pub use store::{AnchorStore, RootKind, RootSlot, RootWrapper};

@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::path::Path;
 use std::time::Instant;
 
-use kms::{CreateKey, FileOptions, Keystore, Options};
+use kms::{CreateKey, Keystore, Options, file::FileOptions};
 
 #[path = "../encrypt/raw.rs"]
 #[allow(dead_code, reason = "each program uses a part of it")]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use kms::{FileOptions, KeyRef, Keystore};
+use kms::{KeyRef, Keystore, file::FileOptions};
 use serde_json::{Value, json};
 
 use crate::args::{Datakey, Decrypt, Encrypt, Inspect, Reencrypt, Target};

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use kms::{BACKUP_WAIT_MAX, Interval, Options};
+use kms::{Interval, Options, backup::BACKUP_WAIT_MAX};
 use serde::Deserialize;
 
 use crate::args::{Global, NewRoot};

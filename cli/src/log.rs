@@ -5,7 +5,10 @@ use std::io::{BufReader, BufWriter, Write};
 use std::path::Path;
 
 use chrono::{TimeDelta, Utc};
-use kms::{Interval, KeyId, ListChanges, LoggedChange, Status, Time};
+use kms::{
+    Interval, KeyId, Status, Time,
+    change_log::{ListChanges, LoggedChange},
+};
 use serde_json::{Value, json};
 
 use crate::args::{LogCommand, LogCut, LogExport, LogShow};

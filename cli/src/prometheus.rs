@@ -48,7 +48,7 @@ pub fn text(report: &Report) -> String {
     metric("kms_health", "1 while a promise holds less.", &flags);
     metric("kms_root_slots", "Root slots.", &plain(report.slots.len() as u64));
     metric("kms_keys_without_backup", "Keys whose newest version no recorded backup has.", &plain(report.uncovered));
-    let newest = report.backups.last().map(kms::Backup::created);
+    let newest = report.backups.last().map(kms::backup::Backup::created);
     metric("kms_last_backup_timestamp_seconds", "The newest recorded backup; 0 without one.", &seconds(newest));
     metric("kms_generation", "Changes of the keystore, from a random start.", &plain(report.generation));
     metric("kms_warnings", "Warnings of kms status.", &plain(report.warnings.len() as u64));

@@ -39,7 +39,8 @@ pub fn run(session: &Session, command: &RootCommand) -> Result<()> {
 
 fn remove(session: &Session, args: &RootRemove) -> Result<bool> {
     let slots = session.keystore.list_root_slots()?;
-    let named = |slot: &&kms::RootSlot| slot.id.to_string() == args.slot || slot.label.as_deref() == Some(&args.slot);
+    let named =
+        |slot: &&kms::root::RootSlot| slot.id.to_string() == args.slot || slot.label.as_deref() == Some(&args.slot);
     if slots.iter().filter(named).count() > 1 {
         return Err(Failure::usage(format!("several root slots have the label {}", args.slot)).next("kms root list"));
     }

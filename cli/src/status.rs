@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kms::{Backup, Key, KeyState, ListChanges, Status, Time, VersionState};
+use kms::{Key, KeyState, Status, Time, VersionState, backup::Backup, change_log::ListChanges};
 use serde_json::{Value, json};
 
 use crate::args::StatusArgs;

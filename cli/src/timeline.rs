@@ -6,7 +6,10 @@ mod svg;
 
 use std::path::Path;
 
-use kms::{Key, KeyState, KeyVersion, ListChanges, LoggedChange, Time, VersionState};
+use kms::{
+    Key, KeyState, KeyVersion, Time, VersionState,
+    change_log::{ListChanges, LoggedChange},
+};
 use serde_json::{Value, json};
 
 use crate::args::Timeline;

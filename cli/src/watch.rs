@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use kms::{ListChanges, Status};
+use kms::{Status, change_log::ListChanges};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::args::Watch;

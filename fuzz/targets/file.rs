@@ -5,7 +5,7 @@
 
 use std::sync::LazyLock;
 
-use kms::{FileOptions, Keystore};
+use kms::{Keystore, file::FileOptions};
 use libfuzzer_sys::fuzz_target;
 use libkms_fuzz::edit::{Edit, apply};
 use libkms_fuzz::{blameless, golden};

@@ -30,7 +30,7 @@ const MOST_THREADS: usize = 4;
 /// How a file is encrypted or decrypted.
 ///
 /// ```
-/// let options = kms::FileOptions::new().threads(2).replace(true);
+/// let options = kms::file::FileOptions::new().threads(2).replace(true);
 /// ```
 #[derive(Clone, Copy, Default)]
 pub struct FileOptions<'a> {
@@ -117,7 +117,7 @@ impl Keystore {
     /// `FileExists` for a target that exists, unless [`FileOptions::replace`].
     ///
     /// ```
-    /// # use kms::{CreateKey, FileOptions, Keystore, Options};
+    /// # use kms::{CreateKey, Keystore, Options, file::FileOptions};
     /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
     /// # let key = keystore.create_key(&CreateKey::default())?;
     /// # let folder = tempfile::tempdir().unwrap();
@@ -212,7 +212,7 @@ impl Keystore {
     /// Those of [`Keystore::encrypt`]; `FileIo` where `reader` or `writer` fails.
     ///
     /// ```
-    /// # use kms::{CreateKey, FileOptions, Keystore, Options};
+    /// # use kms::{CreateKey, Keystore, Options, file::FileOptions};
     /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
     /// # let key = keystore.create_key(&CreateKey::default())?;
     /// let (mut sealed, mut opened) = (Vec::new(), Vec::new());
@@ -275,7 +275,7 @@ impl Keystore {
     /// re-encrypts it.
     ///
     /// ```
-    /// # use kms::{CreateKey, FileOptions, Keystore, Options};
+    /// # use kms::{CreateKey, Keystore, Options, file::FileOptions};
     /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
     /// # let key = keystore.create_key(&CreateKey::default())?;
     /// # let folder = tempfile::tempdir().unwrap();

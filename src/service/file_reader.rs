@@ -175,7 +175,7 @@ impl Keystore {
     /// Those of [`Keystore::decrypt_file`].
     ///
     /// ```
-    /// # use kms::{CreateKey, FileOptions, Keystore, Options};
+    /// # use kms::{CreateKey, Keystore, Options, file::FileOptions};
     /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
     /// # let key = keystore.create_key(&CreateKey::default())?;
     /// # let folder = tempfile::tempdir().unwrap();

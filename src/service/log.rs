@@ -49,7 +49,7 @@ impl Keystore {
     /// `KeystoreCorrupt`, and the other [errors of every call](Keystore#errors).
     ///
     /// ```
-    /// # use kms::{CreateKey, Keystore, ListChanges, Options};
+    /// # use kms::{CreateKey, Keystore, Options, change_log::ListChanges};
     /// # let options = Options::new().root_key(&[7; 32]).actor("nightly job");
     /// # let keystore = Keystore::open("memory:", &options)?;
     /// let key = keystore.create_key(&CreateKey::default())?;

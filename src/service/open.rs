@@ -182,7 +182,7 @@ impl Options {
     /// the keystore.
     ///
     /// With a rotation thread, a further thread calls it with one event after the other. Up to 1024 events wait;
-    /// [`Health`](crate::Health) counts those that are dropped. Closing waits up to 5 s for it. Without a rotation
+    /// [`Health`](crate::health::Health) counts those that are dropped. Closing waits up to 5 s for it. Without a rotation
     /// thread, the call that made an event calls the handler before it returns.
     pub fn on_event(mut self, handler: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.events = Some(Arc::new(handler));

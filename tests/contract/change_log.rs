@@ -1,7 +1,8 @@
 //! The change log: which calls leave an entry, and what it says.
 
 use kms::{
-    CreateKey, Interval, KeyId, Keystore, ListChanges, LoggedChange, ManualClock, Options, Origin, Status, Time,
+    CreateKey, Interval, KeyId, Keystore, ManualClock, Options, Origin, Status, Time,
+    change_log::{ListChanges, LoggedChange},
 };
 
 const T0: i64 = 1_700_000_000_000;

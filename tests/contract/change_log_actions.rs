@@ -1,6 +1,9 @@
 //! Which actions of docs/actions.md leave an entry in the change log: one for a change, one for a refusal, none for a read.
 
-use kms::{KeyId, Keystore, ListChanges, LoggedChange, ManualClock, Options, Status, VersionId};
+use kms::{
+    KeyId, Keystore, ManualClock, Options, Status, VersionId,
+    change_log::{ListChanges, LoggedChange},
+};
 use serde_json::{Value, json};
 
 const T0: i64 = 1_700_000_000_000;

@@ -38,7 +38,7 @@ fn lines(kms: &Keystore, after: Option<u64>) -> Vec<String> {
     lines
 }
 
-fn verify(kms: &Keystore, lines: &[String]) -> Result<kms::ExportReport> {
+fn verify(kms: &Keystore, lines: &[String]) -> Result<kms::change_log::ExportReport> {
     kms.verify_changes(lines.join("\n").as_bytes())
 }
 

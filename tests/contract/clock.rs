@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-use kms::EventKind;
+use kms::health::EventKind;
 
 use super::support::*;
 

@@ -1,6 +1,6 @@
 //! A key is destroyed only after its date, only after two confirmations an hour apart, and only if nobody cancelled.
 
-use kms::{EventKind, KeyState, Status};
+use kms::{KeyState, Status, health::EventKind};
 
 use super::support::*;
 

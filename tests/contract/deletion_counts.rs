@@ -3,7 +3,10 @@
 use std::sync::{Arc, Mutex};
 
 use kms::internal::Now;
-use kms::{Clock, CreateKey, Event, EventKind, Keystore, Options, Status, Time};
+use kms::{
+    Clock, CreateKey, Keystore, Options, Status, Time,
+    health::{Event, EventKind},
+};
 
 use super::support::*;
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, OnceLock};
 
-use kms::{EventKind, Keystore, ManualClock, Options};
+use kms::{Keystore, ManualClock, Options, health::EventKind};
 
 use super::support::*;
 

@@ -1,6 +1,6 @@
 //! Imported material that expires: refused from that instant on, erased when the date was seen twice.
 
-use kms::{EventKind, KeyState, ManualClock, Result, Status, Time};
+use kms::{KeyState, ManualClock, Result, Status, Time, health::EventKind};
 
 use super::imported::*;
 use super::support::*;

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use kms::{FileOptions, Status};
+use kms::{Status, file::FileOptions};
 
 use crate::file_world::{CHUNK, data, world};
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use kms::{FileOptions, Keystore, Status};
+use kms::{Keystore, Status, file::FileOptions};
 
 use crate::support::{TestKeystore, memory};
 

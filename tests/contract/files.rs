@@ -1,6 +1,6 @@
 //! Files of any size: what comes back is what went in, or an error, wherever the file was damaged.
 
-use kms::{CreateKey, FileOptions, Keystore, Origin, Status};
+use kms::{CreateKey, Keystore, Origin, Status, file::FileOptions};
 
 use crate::file_world::{CHUNK, CONTEXT, HEADER, PREFIX, SEALED, data, world};
 use crate::support::memory;

@@ -76,7 +76,7 @@ struct Anchor {
     away: AtomicBool,
 }
 
-impl kms::AnchorStore for Anchor {
+impl kms::root::AnchorStore for Anchor {
     fn get(&self) -> kms::Result<Vec<u8>> {
         Ok(self.record.lock().unwrap().clone())
     }

@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use kms::{CreateKey, Event, Keystore, ManualClock, Options};
+use kms::{CreateKey, Keystore, ManualClock, Options, health::Event};
 
 use super::support::*;
 

@@ -1,6 +1,6 @@
 //! Where no thread rotates, whatever encrypts under an overdue key rotates it first.
 
-use kms::EventKind;
+use kms::health::EventKind;
 
 use super::support::*;
 

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kms::{
-    CreateKey, Event, EventKind, Interval, Key, KeyVersion, Keystore, ManualClock, Options, Origin, Result, Status,
-    VersionId,
+    CreateKey, Interval, Key, KeyVersion, Keystore, ManualClock, Options, Origin, Result, Status, VersionId,
+    health::{Event, EventKind},
 };
 
 /// Where the manual clocks start: 2023-11-14, in Unix milliseconds.

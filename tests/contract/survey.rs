@@ -1,6 +1,6 @@
 //! Surveys: counts by key and version, and the versions that nothing needs.
 
-use kms::{FileOptions, Keystore, Status};
+use kms::{Keystore, Status, file::FileOptions};
 
 use super::support::*;
 

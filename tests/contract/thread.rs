@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use kms::{CreateKey, EventKind, Keystore, ManualClock, Options};
+use kms::{CreateKey, Keystore, ManualClock, Options, health::EventKind};
 
 use super::support::*;
 use super::unstorable::WriteLock;

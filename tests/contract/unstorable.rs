@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-use kms::{EventKind, ManualClock, Status};
+use kms::{ManualClock, Status, health::EventKind};
 
 use super::support::*;
 

@@ -1,6 +1,6 @@
 //! A version that is not the primary may be disabled, enabled, scheduled for deletion and destroyed; nothing else may.
 
-use kms::{EventKind, KeyState, Result, Status, VersionState};
+use kms::{KeyState, Result, Status, VersionState, health::EventKind};
 
 use super::support::*;
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use kms::{AnchorStore, CreateKey, Keystore, Options, Status};
+use kms::{CreateKey, Keystore, Options, Status, root::AnchorStore};
 
 use crate::sample::{Place, quiet};
 

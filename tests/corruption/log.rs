@@ -1,6 +1,6 @@
 //! The change log and the records of versions, altered by somebody who can write the file.
 
-use kms::{CreateKey, Keystore, ListChanges, ManualClock, Options, Result, Status, Time};
+use kms::{CreateKey, Keystore, ManualClock, Options, Result, Status, Time, change_log::ListChanges};
 use rusqlite::types::Value;
 
 use crate::sample::{Place, faults};

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use kms::{CreateKey, Fault, Interval, Keystore, ManualClock, Options, Result, Status};
+use kms::{CreateKey, Interval, Keystore, ManualClock, Options, Result, Status, health::Fault};
 
 pub const ROOT: [u8; 32] = [7; 32];
 pub const T0: i64 = 1_700_000_000_000;

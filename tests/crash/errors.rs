@@ -5,7 +5,10 @@ use std::ffi::c_int;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use kms::{Event, EventKind, Keystore, ManualClock, Options, Status};
+use kms::{
+    Keystore, ManualClock, Options, Status,
+    health::{Event, EventKind},
+};
 
 use crate::calls::{Entry, Kind, Plan, Watch};
 use crate::scene::{

@@ -181,7 +181,7 @@ fn an_old_slot_that_is_put_back_is_refused() {
 /// Wraps, and gives back something else.
 struct Forgetful;
 
-impl kms::RootWrapper for Forgetful {
+impl kms::root::RootWrapper for Forgetful {
     fn wrap(&self, root: &[u8], _: &[u8]) -> kms::Result<Vec<u8>> {
         Ok(root.to_vec())
     }

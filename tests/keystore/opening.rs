@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use kms::{Keystore, Options, RootWrapper, Status};
+use kms::{Keystore, Options, Status, root::RootWrapper};
 
 use crate::folder::{Folder, ROOT, new_key, quiet, status};
 use crate::roots::{toy_unwrap, toy_wrap};

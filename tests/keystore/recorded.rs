@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kms::{BACKUP_WAIT_MAX, CreateKey, EventKind, Interval, KeyId, Keystore, ManualClock, Options, Status};
+use kms::{
+    CreateKey, Interval, KeyId, Keystore, ManualClock, Options, Status, backup::BACKUP_WAIT_MAX, health::EventKind,
+};
 
 const START: i64 = 1_700_000_000_000;
 const DAY: i64 = 86_400;

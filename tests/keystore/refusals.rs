@@ -124,7 +124,7 @@ fn a_text_says_what_the_system_said_and_what_to_do() {
 #[test]
 fn a_failed_creation_leaves_nothing() {
     struct OneWay;
-    impl kms::RootWrapper for OneWay {
+    impl kms::root::RootWrapper for OneWay {
         fn wrap(&self, root: &[u8], _: &[u8]) -> kms::Result<Vec<u8>> {
             Ok(root.to_vec())
         }

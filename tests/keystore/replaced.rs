@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use kms::{EventKind, Keystore, Options, Status};
+use kms::{Keystore, Options, Status, health::EventKind};
 
 use crate::folder::{Folder, ROOT, new_key, quiet, status, versions};
 

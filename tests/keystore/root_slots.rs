@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kms::{Keystore, Options, RootKind, Status};
+use kms::{Keystore, Options, Status, root::RootKind};
 
 use crate::folder::{Folder, ROOT, new_key, quiet, status};
 use crate::roots::Counting;
@@ -289,7 +289,7 @@ fn a_handle_whose_slot_is_gone_keeps_working() {
 /// Calls the library on the handle whose slot it is making.
 struct Reenters(std::sync::Mutex<Option<Arc<Keystore>>>);
 
-impl kms::RootWrapper for Reenters {
+impl kms::root::RootWrapper for Reenters {
     fn wrap(&self, root: &[u8], aad: &[u8]) -> kms::Result<Vec<u8>> {
         if let Some(kms) = self.0.lock().unwrap().take() {
             new_key(&kms, None);

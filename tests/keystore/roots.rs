@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use kms::{Keystore, Options, Plaintext, RootWrapper, Status};
+use kms::{Keystore, Options, Plaintext, Status, root::RootWrapper};
 
 use crate::folder::{Folder, new_key, status};
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use kms::{EventKind, Keystore, ManualClock, Options};
+use kms::{Keystore, ManualClock, Options, health::EventKind};
 
 use crate::folder::{Folder, ROOT, new_key, quiet, scaled, versions};
 use crate::worker::Worker;

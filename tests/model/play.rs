@@ -6,7 +6,7 @@ use super::compare::{compare, same};
 use super::keystore::{TestKeystore, header};
 use super::operations::{Operation, Sequence};
 use super::rules::{Refusal, Rules};
-use kms::ListChanges;
+use kms::change_log::ListChanges;
 use serde_json::Value;
 
 /// How often something was tried.

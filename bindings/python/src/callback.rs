@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use kms::{Event, Plaintext, Status, Time};
+use kms::{Plaintext, Status, Time, health::Event};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
@@ -66,7 +66,7 @@ fn bytes(answer: Bound<'_, PyAny>) -> PyResult<Plaintext> {
 /// An object with `wrap` and `unwrap`.
 pub struct Root(pub Py<PyAny>);
 
-impl kms::RootWrapper for Root {
+impl kms::root::RootWrapper for Root {
     fn wrap(&self, root: &[u8], aad: &[u8]) -> kms::Result<Vec<u8>> {
         ask(&self.0, "wrap", &[root, aad], Status::RootKeyUnavailable, bytes).map(|bytes| bytes.to_vec())
     }
@@ -82,7 +82,7 @@ impl kms::RootWrapper for Root {
 /// An object with `get` and `put`; `get` returns None while there is no record.
 pub struct Anchor(pub Py<PyAny>);
 
-impl kms::AnchorStore for Anchor {
+impl kms::root::AnchorStore for Anchor {
     fn get(&self) -> kms::Result<Vec<u8>> {
         ask(&self.0, "get", &[], Status::AnchorUnavailable, |answer| {
             if answer.is_none() { Ok(Vec::new()) } else { bytes(answer).map(|bytes| bytes.to_vec()) }

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use kms::{DecryptStream, EncryptStream, FileOptions, FileReader, Keystore as Handle, Status};
+use kms::{
+    Keystore as Handle, Status,
+    file::{DecryptStream, EncryptStream, FileOptions, FileReader},
+};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use zeroize::Zeroizing;

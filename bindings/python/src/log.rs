@@ -1,6 +1,9 @@
 //! The change log.
 
-use kms::{Actor, ListChanges, LoggedChange, Time};
+use kms::{
+    Time,
+    change_log::{Actor, ListChanges, LoggedChange},
+};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 

@@ -2,7 +2,10 @@
 
 use std::fmt::Display;
 
-use kms::{KeyId, Survey, SurveyCount};
+use kms::{
+    KeyId,
+    survey::{Survey, SurveyCount},
+};
 use serde_json::{Value, json};
 
 use super::failures::Failures;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use kms::{Error, FileOptions, KeyId, Status};
+use kms::{Error, KeyId, Status, file::FileOptions};
 use serde_json::json;
 
 use super::failures::Failures;
