@@ -63,9 +63,12 @@ mod service;
 mod store;
 mod sys;
 
-/// What the Python module, the tests and the fuzzers of this repository need. It may change in any release.
+/// What the Python module, the PKCS#11 module, the tests and the fuzzers of this repository need. It may change in any release.
 #[doc(hidden)]
 pub mod internal {
+    pub use crate::crypto::openssl::{
+        AES_BLOCK, AesMode, AesStream, AnyGcm, GcmParts, MOST_WRAPPED, WRAP_OVERHEAD, unwrap_key, wrap_key,
+    };
     pub use crate::domain::time::Now;
     pub use crate::service::{ContextSink, waiting_again, without_waiting};
 }

@@ -1,4 +1,4 @@
-//! Subkeys of the store's root key: NIST SP 800-108r1 §4.1, counter mode, with AES-256-CMAC.
+//! Subkeys of the store's root key and of key versions: NIST SP 800-108r1 §4.1, counter mode, with AES-256-CMAC.
 //!
 //! K(i) = CMAC(root, i as u32 ‖ label ‖ 00 ‖ context ‖ 256 as u32), i = 1, 2, big-endian.
 

@@ -8,6 +8,7 @@
 //! * `context`: the caller's encryption context, and the AAD made of it
 //! * `import`: import tokens, and the digest of imported material
 //! * `kdf`: subkeys of the store's root key
+//! * `subkey`: subkeys of a key version, for the mechanisms of PKCS#11
 //! * `passphrase`: the key of a passphrase slot (Argon2id)
 //! * `plaintext`: plaintexts in the hands of the caller
 
@@ -21,6 +22,7 @@ pub mod openssl;
 pub mod passphrase;
 pub mod plaintext;
 pub mod row;
+pub mod subkey;
 pub mod xaes;
 
 #[cfg(test)]

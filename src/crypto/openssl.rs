@@ -8,7 +8,7 @@
 //!
 //! Every failure except a failed tag is `Internal` with the name of the call: none of them depends on the caller's data.
 //!
-//! * `gcm`, `block`, `mac`, `rsa`: what the rest of the library calls.
+//! * `gcm`, `block`, `mac`, `rsa`: what the rest of the library calls. `modes`: what PKCS#11 needs.
 //! * `library`: libcrypto's start. `contexts`: its contexts. `call`: errors and parameters. `ffi`: its functions.
 //! * `cpu`: what the CPU can do. `miri`: a stand-in for libcrypto where only Rust runs.
 
@@ -22,6 +22,8 @@ mod ffi;
 mod gcm;
 mod library;
 mod mac;
+#[allow(clippy::missing_errors_doc, reason = "seen outside of the crate by the PKCS#11 module alone")]
+mod modes;
 #[cfg(miri)]
 mod miri;
 #[allow(dead_code, reason = "the import of key material and the export of data keys are its users to come")]
@@ -34,6 +36,7 @@ pub use block::Block;
 pub use gcm::{AUTHENTICATION_FAILED, Gcm, Start, TAG};
 pub use library::{Memory, is_quick, memory};
 pub use mac::{Hmac, cmac, equal, hmac_sha512};
+pub use modes::{AES_BLOCK, AesMode, AesStream, AnyGcm, GcmParts, MOST_WRAPPED, WRAP_OVERHEAD, unwrap_key, wrap_key};
 
 #[cfg(test)]
 mod tests;

@@ -507,7 +507,7 @@ impl Core {
     }
 
     /// Whether the clock finds something to do about the key's rotation, unless a try has just failed.
-    fn is_overdue(&self, key: &Key) -> bool {
+    pub(super) fn is_overdue(&self, key: &Key) -> bool {
         key.policy.is_some()
             && key.schedule().status(self.clock.wall()) != RotationStatus::NotDue
             && clocks::coarse_ms() >= self.retry_after.load(Ordering::Relaxed)

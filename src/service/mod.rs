@@ -4,6 +4,7 @@
 //! * `key`, `version`, `rotation`, `due`, `crypt`, `data_key`, `import`, `alias`, `tag`, `root`, `backup`, `log`, `log_export`: the operations.
 //! * `file`: files of any size, in constant memory. `stream`: in pieces. `file_reader`: at any place.
 //! * `batch`: many records in one call. `survey`: count blobs by version. `pages`: lists as iterators.
+//! * `subkey`: AES-GCM and key wrapping for the PKCS#11 module.
 //! * `key_ref`, `name`: how arguments name keys. `target`: where the results of calls go.
 //! * `cache`: keys in memory. `thread`: what each thread keeps for the hot path, in `slots`. `ticker`: the rotation thread. `uses`: last-used dates.
 //! * `call`: every operation by action name and JSON. `event`, `delivery`, `health`, `verify`: the condition of a keystore.
@@ -35,6 +36,7 @@ mod rotation;
 mod shared;
 mod slots;
 mod stream;
+mod subkey;
 mod survey;
 mod tag;
 mod target;

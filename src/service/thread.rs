@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::cache::{CachedKey, Material};
 use super::slots::{Called, Slots};
+use super::subkey::ReadySubkeys;
 use crate::crypto::blob::HEADER;
 use crate::crypto::context::{Aad, ContextSource};
 use crate::crypto::xaes::prefix::{Prefix, Prefixes};
@@ -31,6 +32,7 @@ pub struct ThreadState {
     pub small: Box<[u8; SMALL]>,
     pub seals: Ready<SealName, Seal>,
     pub opens: Ready<VersionId, Open>,
+    pub subkeys: ReadySubkeys,
     /// The word and epoch at which entries stamped with `stamp` were current.
     pub word: u64,
     pub epoch: u64,
@@ -47,6 +49,7 @@ impl Default for ThreadState {
             small: Box::new([0; SMALL]),
             seals: Ready::new(),
             opens: Ready::new(),
+            subkeys: ReadySubkeys::default(),
             word: 0,
             epoch: 0,
             stamp: 0,
@@ -79,6 +82,7 @@ impl ThreadState {
         if *opens != erased {
             *opens = erased;
             self.opens = Ready::new();
+            self.subkeys.forget();
             if let Some(shared) = &mut self.shared {
                 shared.forget()?;
             }

@@ -2,7 +2,7 @@
 //!
 //! A prepared version is checked again once anything changed, and when a day begins, so a use costs the hot path nothing.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use super::cache::Material;
 use super::rotation::PAUSE;
@@ -25,6 +25,8 @@ const MOST_PENDING: usize = if cfg!(test) { 64 } else { 65_536 };
 pub(super) struct SeenUses {
     encrypt: AtomicI64,
     decrypt: AtomicI64,
+    /// Messages that this handle encrypted under the version's GCM subkey.
+    pub(super) messages: AtomicU64,
 }
 
 impl SeenUses {

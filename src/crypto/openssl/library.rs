@@ -156,7 +156,7 @@ impl Library {
     }
 }
 
-fn fetch_cipher(context: *mut OSSL_LIB_CTX, name: &CStr) -> Result<NonNull<EVP_CIPHER>> {
+pub(super) fn fetch_cipher(context: *mut OSSL_LIB_CTX, name: &CStr) -> Result<NonNull<EVP_CIPHER>> {
     // SAFETY: a live context and a terminated name.
     made(unsafe { ffi::EVP_CIPHER_fetch(context, name.as_ptr(), ptr::null()) }, "EVP_CIPHER_fetch")
 }

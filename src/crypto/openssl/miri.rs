@@ -188,6 +188,16 @@ pub unsafe extern "C" fn EVP_DecryptUpdate(
     unsafe { EVP_EncryptUpdate(ctx, out, written, input, len) }
 }
 
+pub unsafe extern "C" fn EVP_CipherUpdate(
+    _: *mut EVP_CIPHER_CTX,
+    _: *mut u8,
+    _: *mut c_int,
+    _: *const u8,
+    _: c_int,
+) -> c_int {
+    0
+}
+
 fn tag(ctx: &EVP_CIPHER_CTX) -> [u8; 16] {
     std::array::from_fn(|i| mix(ctx.hash, &[i as u8]) as u8)
 }
@@ -289,6 +299,10 @@ macro_rules! absent {
 }
 
 absent! {
+    EVP_CIPHER_CTX_set_flags(*mut EVP_CIPHER_CTX, c_int);
+    EVP_CIPHER_CTX_set_params(*mut EVP_CIPHER_CTX, *const OSSL_PARAM) -> 0, c_int;
+    EVP_CipherFinal_ex(*mut EVP_CIPHER_CTX, *mut u8, *mut c_int) -> 0, c_int;
+    EVP_CipherInit_ex(*mut EVP_CIPHER_CTX, *const EVP_CIPHER, *mut c_void, *const u8, *const u8, c_int) -> 0, c_int;
     RAND_get0_public(*mut OSSL_LIB_CTX) -> ptr::null_mut(), *mut EVP_RAND_CTX;
     RAND_get0_private(*mut OSSL_LIB_CTX) -> ptr::null_mut(), *mut EVP_RAND_CTX;
     EVP_RAND_reseed(*mut EVP_RAND_CTX, c_int, *const u8, usize, *const u8, usize) -> 0, c_int;
