@@ -13,35 +13,62 @@ use std::path::Path;
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// The error of this library: a stable [`Status`], and a text that names the thing and the next step.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text}")]
-pub struct Error {
+///
+/// Two words, so that results of the hot path are returned in registers. It holds one [`Content`], or none where there was
+/// no memory for it: the error is then `OutOfMemory`, whatever else had failed.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.text())]
+pub struct Error(Box<[Content]>);
+
+#[derive(Clone, PartialEq, Eq)]
+struct Content {
     status: Status,
     text: Cow<'static, str>,
+}
+
+const _: () = assert!(size_of::<Result<()>>() == 16 && size_of::<Result<&u8>>() == 16);
+
+/// What an error says for which there is no memory.
+pub(crate) const OUT_OF_MEMORY: &str = "not enough memory for this call; free some, or raise the process's limit";
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error").field("status", &self.status()).field("text", &self.text()).finish()
+    }
 }
 
 impl Error {
     /// Create an error, for a callback that fails. The text may be logged, so it must hold no secret.
     #[cold]
     pub fn new(status: Status, text: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, text: text.into() }
+        let mut contents = Vec::new();
+        if contents.try_reserve_exact(1).is_ok() {
+            contents.push(Content { status, text: text.into() });
+        }
+        Self(contents.into_boxed_slice())
+    }
+
+    /// The error of a call for which there is no memory; takes none.
+    #[cold]
+    pub(crate) fn out_of_memory() -> Self {
+        Self(Box::default())
     }
 
     /// Return the status, which programs branch on.
     pub fn status(&self) -> Status {
-        self.status
+        self.0.first().map_or(Status::OutOfMemory, |content| content.status)
     }
 
     /// Return the text, which is safe to log. It may change in any release.
     pub fn text(&self) -> &str {
-        &self.text
+        self.0.first().map_or(OUT_OF_MEMORY, |content| &content.text)
     }
 
     /// The same error, where the rule that made it knew only of "the key".
     #[cold]
     pub(crate) fn of_key(self, id: &dyn fmt::Display) -> Self {
-        match self.text.strip_prefix("the key ") {
-            Some(rest) => Self::new(self.status, format!("key {id} {rest}")),
+        match self.text().strip_prefix("the key ") {
+            Some(rest) => Self::new(self.status(), format!("key {id} {rest}")),
             None => self,
         }
     }
@@ -50,9 +77,9 @@ impl Error {
     #[cold]
     pub(crate) fn of_keystore(self, path: &Path) -> Self {
         let path = shown_path(path);
-        match self.status as i32 {
-            500..=599 if !self.text.contains(&path) => {
-                Self::new(self.status, format!("{} (keystore: {path})", self.text))
+        match self.status() as i32 {
+            500..=599 if !self.text().contains(&path) => {
+                Self::new(self.status(), format!("{} (keystore: {path})", self.text()))
             }
             _ => self,
         }

@@ -3,8 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::error::{Error, Status};
-use crate::sys::memory;
+use crate::error::{Error, OUT_OF_MEMORY, Status};
 
 thread_local! {
     static LAST: Last = const { Last(RefCell::new(None)) };
@@ -76,7 +75,7 @@ pub fn remember(error: Error) {
 /// Read the text; empty after a success.
 pub fn with(read: impl FnOnce(&str) -> usize) -> usize {
     if SHORT.get() {
-        return read(memory::TEXT);
+        return read(OUT_OF_MEMORY);
     }
     if !HAS_LAST.get() {
         return read("");

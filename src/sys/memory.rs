@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::fault;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result};
 
 /// What a transaction, or the first call of a thread, may take in small pieces, SQLite's pages included.
 pub const TRANSACTION: usize = 2 << 20;
@@ -20,12 +20,9 @@ const CALL: usize = 60 << 10;
 /// Allocations above this are followed by a check that the small ones still have room.
 const LARGE: usize = 64 << 10;
 
-/// A constant, because making a text could fail as well.
-pub const TEXT: &str = "not enough memory for this call; free some, or raise the process's limit";
-
 #[cold]
 pub fn out_of_memory() -> Error {
-    Status::OutOfMemory.error(TEXT)
+    Error::out_of_memory()
 }
 
 /// Fails where a call's small allocations might.

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::Response;
 use super::table::{Action, Parameter};
-use crate::error::{Error, Result, Status, shown};
+use crate::error::{Error, OUT_OF_MEMORY, Result, Status, shown};
 use crate::sys::memory;
 
 /// A JSON object, emptied as its parameters are taken; what is left is wiped, because a plaintext may be among it.
@@ -137,7 +137,7 @@ impl<'de> Deserialize<'de> for FieldName {
             }
 
             fn visit_str<E: serde::de::Error>(self, key: &str) -> std::result::Result<FieldName, E> {
-                memory::text(key).map(FieldName).map_err(|_| E::custom(memory::TEXT))
+                memory::text(key).map(FieldName).map_err(|_| E::custom(OUT_OF_MEMORY))
             }
         }
         deserializer.deserialize_str(Text)
@@ -182,13 +182,13 @@ impl<'de> Visitor<'de> for UniqueVisitor {
     }
 
     fn visit_str<E: serde::de::Error>(self, value: &str) -> std::result::Result<Value, E> {
-        memory::text(value).map(Value::String).map_err(|_| E::custom(memory::TEXT))
+        memory::text(value).map(Value::String).map_err(|_| E::custom(OUT_OF_MEMORY))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<Value, A::Error> {
         let mut values = Vec::new();
         while let Some(Unique(value)) = seq.next_element()? {
-            values.try_reserve(1).map_err(|_| A::Error::custom(memory::TEXT))?;
+            values.try_reserve(1).map_err(|_| A::Error::custom(OUT_OF_MEMORY))?;
             values.push(value);
         }
         Ok(Value::Array(values))

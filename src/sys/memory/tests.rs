@@ -1,4 +1,5 @@
 use super::*;
+use crate::error::Status;
 
 #[test]
 fn what_no_machine_has_is_refused() {
