@@ -8,7 +8,7 @@
 //!
 //! Every failure except a failed tag is `Internal` with the name of the call: none of them depends on the caller's data.
 //!
-//! * `gcm`, `block`, `mac`, `rsa`: what the rest of the library calls. `modes`: what PKCS#11 needs.
+//! * `gcm`, `block`, `mac`, `rsa`: what the rest of the library calls; `gcm` has two engines. `modes`: what PKCS#11 needs.
 //! * `library`: libcrypto's start. `contexts`: its contexts. `call`: errors and parameters. `ffi`: its functions.
 //! * `cpu`: what the CPU can do. `miri`: a stand-in for libcrypto where only Rust runs.
 

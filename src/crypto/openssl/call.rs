@@ -4,6 +4,7 @@ use std::ffi::{CStr, c_int, c_void};
 use std::ptr::{self, NonNull};
 
 use super::ffi::{self, OSSL_PARAM};
+use super::gcm::AUTHENTICATION_FAILED;
 use crate::error::{Error, Result, Status};
 use crate::sys::memory;
 
@@ -20,6 +21,14 @@ pub(super) fn failed(call: &'static str) -> Error {
         true => memory::out_of_memory(),
         false => Status::Internal.error(format!("{call} failed")),
     }
+}
+
+/// The error of a failed tag, with nothing left in OpenSSL's error queue.
+#[cold]
+pub(super) fn unauthentic() -> Error {
+    // SAFETY: clears the thread's own queue.
+    unsafe { ffi::ERR_clear_error() };
+    Status::AuthenticationFailed.error(AUTHENTICATION_FAILED)
 }
 
 #[inline]

@@ -3,15 +3,21 @@
 pub use openssl_sys::{
     CRYPTO_memcmp, ERR_clear_error, ERR_peek_last_error, EVP_CIPHER, EVP_CIPHER_CTX, EVP_CIPHER_CTX_free,
     EVP_CIPHER_CTX_new, EVP_CIPHER_CTX_set_flags, EVP_CIPHER_CTX_set_padding, EVP_CIPHER_fetch, EVP_CipherInit_ex,
-    EVP_CipherUpdate, EVP_DecryptFinal_ex, EVP_DecryptUpdate, EVP_EncryptFinal_ex, EVP_EncryptInit_ex,
-    EVP_EncryptUpdate, EVP_MAC, EVP_MAC_CTX, EVP_MAC_CTX_dup, EVP_MAC_CTX_free, EVP_MAC_CTX_new, EVP_MAC_fetch,
-    EVP_MAC_final, EVP_MAC_init, EVP_MAC_update, EVP_PKEY, EVP_PKEY_CTX, EVP_PKEY_CTX_free, EVP_PKEY_CTX_new_from_name,
-    EVP_PKEY_CTX_set_params, EVP_PKEY_decrypt, EVP_PKEY_decrypt_init, EVP_PKEY_encrypt, EVP_PKEY_encrypt_init,
-    EVP_PKEY_free, EVP_PKEY_fromdata, EVP_PKEY_fromdata_init, EVP_PKEY_generate, EVP_PKEY_get_bits,
-    EVP_PKEY_get_params, EVP_PKEY_keygen_init, EVP_PKEY_public_check, OSSL_DECODER_CTX_free,
-    OSSL_DECODER_CTX_new_for_pkey, OSSL_DECODER_from_data, OSSL_LIB_CTX, OSSL_LIB_CTX_new, OSSL_PARAM,
-    OSSL_PROVIDER_load, assume_init, i2d_PUBKEY,
+    EVP_CipherUpdate, EVP_EncryptInit_ex, EVP_EncryptUpdate, EVP_MAC, EVP_MAC_CTX, EVP_MAC_CTX_dup, EVP_MAC_CTX_free,
+    EVP_MAC_CTX_new, EVP_MAC_fetch, EVP_MAC_final, EVP_MAC_init, EVP_MAC_update, EVP_PKEY, EVP_PKEY_CTX,
+    EVP_PKEY_CTX_free, EVP_PKEY_CTX_new_from_name, EVP_PKEY_CTX_set_params, EVP_PKEY_decrypt, EVP_PKEY_decrypt_init,
+    EVP_PKEY_encrypt, EVP_PKEY_encrypt_init, EVP_PKEY_free, EVP_PKEY_fromdata, EVP_PKEY_fromdata_init,
+    EVP_PKEY_generate, EVP_PKEY_get_bits, EVP_PKEY_get_params, EVP_PKEY_keygen_init, EVP_PKEY_public_check,
+    OSSL_DECODER_CTX_free, OSSL_DECODER_CTX_new_for_pkey, OSSL_DECODER_from_data, OSSL_LIB_CTX, OSSL_LIB_CTX_new,
+    OSSL_PARAM, OSSL_PROVIDER_load, assume_init, i2d_PUBKEY,
 };
+
+/// Of the engine `provider`.
+#[cfg(any(feature = "vendored", test))]
+pub use openssl_sys::OSSL_PROVIDER;
+/// Of the engine `evp`.
+#[cfg(any(not(feature = "vendored"), test))]
+pub use openssl_sys::{EVP_DecryptFinal_ex, EVP_DecryptUpdate, EVP_EncryptFinal_ex};
 
 use std::ffi::{c_char, c_int, c_void};
 
@@ -31,6 +37,7 @@ unsafe extern "C" {
     pub fn EVP_CIPHER_CTX_get_params(ctx: *mut EVP_CIPHER_CTX, params: *mut OSSL_PARAM) -> c_int;
     pub fn EVP_CIPHER_CTX_set_params(ctx: *mut EVP_CIPHER_CTX, params: *const OSSL_PARAM) -> c_int;
     pub fn EVP_CipherFinal_ex(ctx: *mut EVP_CIPHER_CTX, out: *mut u8, written: *mut c_int) -> c_int;
+    #[cfg(any(not(feature = "vendored"), test))]
     pub fn EVP_DecryptInit_ex2(
         ctx: *mut EVP_CIPHER_CTX,
         cipher: *const EVP_CIPHER,

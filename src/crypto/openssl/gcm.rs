@@ -1,23 +1,35 @@
 //! AES-256-GCM.
+//!
+//! Two engines do the same: `provider` calls the functions of libcrypto's default provider, `evp` goes through EVP, which
+//! costs a 64-byte message a third more. A libcrypto that belongs to the host as well is used through EVP, where the
+//! host's providers and their checks stand.
 
-use std::mem::MaybeUninit;
+#[cfg(any(not(feature = "vendored"), test, miri))]
+pub(super) mod evp;
+#[cfg(all(any(feature = "vendored", test), not(miri)))]
+pub(super) mod provider;
+
 use std::ptr;
 
 use zeroize::Zeroize;
 
-use super::call::{PARAM_OCTET_STRING, check, param, wrong_length};
-use super::contexts::CipherContext;
-use super::ffi;
-use super::library::init;
-use crate::error::{Result, Status};
+use super::call::wrong_length;
+use crate::error::Result;
+
+#[cfg(any(not(feature = "vendored"), miri))]
+use evp::EvpGcm as DefaultEngine;
+#[cfg(all(feature = "vendored", not(miri)))]
+use provider::ProviderGcm as DefaultEngine;
 
 /// Length of a GCM tag and of an AES block, in bytes.
 pub const TAG: usize = 16;
-const BLOCK: usize = 16;
 
 /// AES-256-GCM (NIST SP 800-38D) with 12-byte nonces and 16-byte tags. One context seals and opens: the key schedule
 /// is the same, and a change of direction costs nothing.
-pub struct Gcm(CipherContext);
+pub type Gcm = GcmOf<DefaultEngine>;
+
+/// [`Gcm`] by one of the engines.
+pub struct GcmOf<E>(E);
 
 /// What a message starts with. A new key is given along with the nonce, because each call of libcrypto costs.
 #[derive(Clone, Copy)]
@@ -40,10 +52,24 @@ impl Start<'_> {
     }
 }
 
-impl Gcm {
+/// A cipher context of libcrypto, through one of its interfaces.
+pub trait Engine: Sized {
     /// A context without a key; sealing or opening before it was given one is `Internal`.
+    fn new() -> Result<Self>;
+
+    fn set_key(&mut self, key: &[u8; 32]) -> Result<()>;
+
+    /// # Safety
+    /// `input` is readable for `len` bytes, `out` writable for `len + TAG`, and they are the same or apart.
+    unsafe fn seal(&mut self, start: Start<'_>, aad: &[u8], input: *const u8, len: usize, out: *mut u8) -> Result<()>;
+
+    /// Opens `text` into `out`, which is as long. What a failure leaves there is not to be shown.
+    fn open(&mut self, start: Start<'_>, aad: &[u8], text: &[u8], tag: &[u8; TAG], out: &mut [u8]) -> Result<()>;
+}
+
+impl<E: Engine> GcmOf<E> {
     pub fn new() -> Result<Self> {
-        Ok(Self(CipherContext::new(init()?.gcm)?))
+        Ok(Self(E::new()?))
     }
 
     pub fn set_key(&mut self, key: &[u8; 32]) -> Result<()> {
@@ -63,7 +89,7 @@ impl Gcm {
             return Err(wrong_length());
         }
         // SAFETY: `out` has room for the text and the tag, and two borrows don't overlap.
-        unsafe { self.seal_raw(start.into(), aad, plaintext.as_ptr(), plaintext.len(), out.as_mut_ptr()) }
+        unsafe { self.0.seal(start.into(), aad, plaintext.as_ptr(), plaintext.len(), out.as_mut_ptr()) }
     }
 
     /// Replaces the plaintext at the start of `buf` by ciphertext and its last `TAG` bytes by the tag.
@@ -71,34 +97,7 @@ impl Gcm {
         let len = buf.len().checked_sub(TAG).ok_or_else(wrong_length)?;
         let text = buf.as_mut_ptr();
         // SAFETY: input and output are the same range of `buf`, and the tag follows inside it.
-        unsafe { self.seal_raw(start.into(), aad, text, len, text) }
-    }
-
-    /// # Safety
-    /// `input` is readable for `len` bytes, `out` writable for `len + TAG`, and they are the same or apart.
-    #[inline]
-    unsafe fn seal_raw(
-        &mut self,
-        start: Start<'_>,
-        aad: &[u8],
-        input: *const u8,
-        len: usize,
-        out: *mut u8,
-    ) -> Result<()> {
-        let ctx = self.0.ptr();
-        // SAFETY: the context is of GCM, whose key has 32 bytes, or null, and whose nonce has 12; AAD is a slice; text and
-        // tag are the caller's word. The end of GCM writes no text, but wants a place for it.
-        unsafe {
-            let (key, nonce) = (start.key(), start.nonce.as_ptr());
-            let code = ffi::EVP_EncryptInit_ex(ctx, ptr::null(), ptr::null_mut(), key, nonce);
-            check(code, "EVP_EncryptInit_ex")?;
-            self.0.update(ffi::EVP_EncryptUpdate, ptr::null_mut(), aad.as_ptr(), aad.len())?;
-            self.0.update(ffi::EVP_EncryptUpdate, out, input, len)?;
-            let (mut rest, mut written) = (MaybeUninit::<[u8; BLOCK]>::uninit(), 0);
-            check(ffi::EVP_EncryptFinal_ex(ctx, rest.as_mut_ptr().cast(), &mut written), "EVP_EncryptFinal_ex")?;
-            let mut tag = param(c"tag", PARAM_OCTET_STRING, out.add(len).cast(), TAG);
-            check(ffi::EVP_CIPHER_CTX_get_params(ctx, tag.as_mut_ptr()), "EVP_CIPHER_CTX_get_params")
-        }
+        unsafe { self.0.seal(start.into(), aad, text, len, text) }
     }
 
     /// Checks the tag at the end of `sealed` and writes the plaintext; `out` is `TAG` bytes shorter.
@@ -110,40 +109,11 @@ impl Gcm {
         if text.len() != out.len() {
             return Err(wrong_length());
         }
-        let opened = self.open_unwiped(start.into(), aad, text, tag, out);
+        let opened = self.0.open(start.into(), aad, text, tag, out);
         if opened.is_err() {
             out.zeroize();
         }
         opened
-    }
-
-    #[inline]
-    fn open_unwiped(
-        &mut self,
-        start: Start<'_>,
-        aad: &[u8],
-        text: &[u8],
-        tag: &[u8; TAG],
-        out: &mut [u8],
-    ) -> Result<()> {
-        let ctx = self.0.ptr();
-        // SAFETY: the context is of GCM, whose key has 32 bytes, or null, and whose nonce has 12; the other ranges are
-        // slices, `out` as long as `text`. The tag is only read, through a pointer that C calls mutable.
-        let code = unsafe {
-            let tag = param(c"tag", PARAM_OCTET_STRING, tag.as_ptr().cast_mut().cast(), TAG);
-            let code = ffi::EVP_DecryptInit_ex2(ctx, ptr::null(), start.key(), start.nonce.as_ptr(), tag.as_ptr());
-            check(code, "EVP_DecryptInit_ex2")?;
-            self.0.update(ffi::EVP_DecryptUpdate, ptr::null_mut(), aad.as_ptr(), aad.len())?;
-            self.0.update(ffi::EVP_DecryptUpdate, out.as_mut_ptr(), text.as_ptr(), text.len())?;
-            let (mut rest, mut written) = (MaybeUninit::<[u8; BLOCK]>::uninit(), 0);
-            ffi::EVP_DecryptFinal_ex(ctx, rest.as_mut_ptr().cast(), &mut written)
-        };
-        if code > 0 {
-            return Ok(());
-        }
-        // SAFETY: clears the thread's own queue.
-        unsafe { ffi::ERR_clear_error() };
-        Err(Status::AuthenticationFailed.error(AUTHENTICATION_FAILED))
     }
 }
 

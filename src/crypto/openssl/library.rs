@@ -12,6 +12,8 @@ use super::contexts::Mac;
 #[cfg(not(miri))]
 use super::cpu;
 use super::ffi::{self, EVP_CIPHER, OSSL_LIB_CTX};
+#[cfg(all(any(feature = "vendored", test), not(miri)))]
+use super::gcm::provider::ProviderFunctions;
 use crate::error::{Error, Result};
 use crate::sys::{exit, fork, heap};
 
@@ -22,7 +24,10 @@ const INIT_NO_ATEXIT: u64 = 0x0008_0000;
 /// What is fetched once and kept for the life of the process.
 pub(super) struct Library {
     pub(super) context: NonNull<OSSL_LIB_CTX>,
+    #[cfg(any(not(feature = "vendored"), test, miri))]
     pub(super) gcm: NonNull<EVP_CIPHER>,
+    #[cfg(all(any(feature = "vendored", test), not(miri)))]
+    pub(super) functions: ProviderFunctions,
     pub(super) ecb: NonNull<EVP_CIPHER>,
     /// Contexts with cipher and digest already chosen, under a key of zeros: copied, because choosing fetches.
     pub(super) cmac: Mac,
@@ -144,9 +149,12 @@ impl Library {
         let library = made(unsafe { ffi::OSSL_LIB_CTX_new() }, "OSSL_LIB_CTX_new")?;
         let context = library.as_ptr();
         // SAFETY: a live context and a terminated name; the provider is never unloaded.
-        made(unsafe { ffi::OSSL_PROVIDER_load(context, c"default".as_ptr()) }, "OSSL_PROVIDER_load")?;
+        let _provider = made(unsafe { ffi::OSSL_PROVIDER_load(context, c"default".as_ptr()) }, "OSSL_PROVIDER_load")?;
         Ok(Self {
+            #[cfg(all(any(feature = "vendored", test), not(miri)))]
+            functions: ProviderFunctions::of(_provider)?,
             context: library,
+            #[cfg(any(not(feature = "vendored"), test, miri))]
             gcm: fetch_cipher(context, c"AES-256-GCM")?,
             ecb: fetch_cipher(context, c"AES-256-ECB")?,
             cmac: Mac::fetch(context, c"CMAC", c"cipher", c"AES-256-CBC")?,

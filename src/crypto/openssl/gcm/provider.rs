@@ -1,0 +1,217 @@
+//! AES-256-GCM through the functions that libcrypto's default provider offers, without EVP in between.
+//!
+//! The interface is public: OSSL_PROVIDER_query_operation(3), provider-cipher(7). The numbers of the functions and their
+//! types are those of openssl/core_dispatch.h, and never change.
+
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ptr::{self, NonNull};
+
+use super::{Engine, Start, TAG};
+use crate::crypto::openssl::call::{PARAM_OCTET_STRING, check, failed, made, param, unauthentic};
+use crate::crypto::openssl::ffi::{OSSL_PARAM, OSSL_PROVIDER};
+use crate::crypto::openssl::library::init;
+use crate::error::Result;
+
+/// What a provider's table holds; cast to its own type before it is called.
+type Function = unsafe extern "C" fn();
+
+/// OSSL_ALGORITHM (openssl/core.h).
+#[repr(C)]
+struct ProviderAlgorithm {
+    names: *const c_char,
+    _properties: *const c_char,
+    functions: *const DispatchEntry,
+    _description: *const c_char,
+}
+
+/// OSSL_DISPATCH (openssl/core.h).
+#[repr(C)]
+struct DispatchEntry {
+    number: c_int,
+    function: Option<Function>,
+}
+
+unsafe extern "C" {
+    fn OSSL_PROVIDER_query_operation(
+        provider: *const OSSL_PROVIDER,
+        operation: c_int,
+        no_cache: *mut c_int,
+    ) -> *const ProviderAlgorithm;
+    fn OSSL_PROVIDER_get0_provider_ctx(provider: *const OSSL_PROVIDER) -> *mut c_void;
+}
+
+/// OSSL_OP_CIPHER (openssl/core_dispatch.h).
+const CIPHER: c_int = 2;
+const KEY: usize = 32;
+const NONCE: usize = 12;
+
+type NewContext = unsafe extern "C" fn(*mut c_void) -> *mut c_void;
+type FreeContext = unsafe extern "C" fn(*mut c_void);
+type Init = unsafe extern "C" fn(*mut c_void, *const u8, usize, *const u8, usize, *const OSSL_PARAM) -> c_int;
+type UpdateFunction = unsafe extern "C" fn(*mut c_void, *mut u8, *mut usize, usize, *const u8, usize) -> c_int;
+type Final = unsafe extern "C" fn(*mut c_void, *mut u8, *mut usize, usize) -> c_int;
+type GetParams = unsafe extern "C" fn(*mut c_void, *mut OSSL_PARAM) -> c_int;
+
+/// The provider's functions of AES-256-GCM, and what it makes contexts with.
+pub struct ProviderFunctions {
+    provider: *mut c_void,
+    new: NewContext,
+    free: FreeContext,
+    encrypt: Init,
+    decrypt: Init,
+    update: UpdateFunction,
+    end: Final,
+    get: GetParams,
+}
+
+// SAFETY: addresses of functions, and of the provider's own state, which locks for itself.
+unsafe impl Send for ProviderFunctions {}
+// SAFETY: as above.
+unsafe impl Sync for ProviderFunctions {}
+
+impl ProviderFunctions {
+    /// Asks a provider that is never unloaded.
+    pub fn of(provider: NonNull<OSSL_PROVIDER>) -> Result<Self> {
+        let wanted = || failed("OSSL_PROVIDER_query_operation");
+        let mut no_cache = 0;
+        // SAFETY: a live provider and a place for an int.
+        let mut algorithm = unsafe { OSSL_PROVIDER_query_operation(provider.as_ptr(), CIPHER, &mut no_cache) };
+        // SAFETY: what the provider returns is NULL, or a list that ends with a name of NULL and stays.
+        let functions = unsafe {
+            loop {
+                let entry = algorithm.as_ref().filter(|entry| !entry.names.is_null()).ok_or_else(wanted)?;
+                if names(entry.names, c"AES-256-GCM") {
+                    break entry.functions;
+                }
+                algorithm = algorithm.add(1);
+            }
+        };
+        let find = |number: c_int| {
+            let mut at = functions;
+            // SAFETY: a list of functions that ends with number 0.
+            unsafe {
+                while (*at).number != 0 {
+                    if (*at).number == number {
+                        return (*at).function.ok_or_else(wanted);
+                    }
+                    at = at.add(1);
+                }
+            }
+            Err(wanted())
+        };
+        // SAFETY: each number stands for a function of this type (openssl/core_dispatch.h); the provider is live.
+        unsafe {
+            Ok(Self {
+                provider: OSSL_PROVIDER_get0_provider_ctx(provider.as_ptr()),
+                new: std::mem::transmute::<Function, NewContext>(find(1)?),
+                encrypt: std::mem::transmute::<Function, Init>(find(2)?),
+                decrypt: std::mem::transmute::<Function, Init>(find(3)?),
+                update: std::mem::transmute::<Function, UpdateFunction>(find(4)?),
+                end: std::mem::transmute::<Function, Final>(find(5)?),
+                free: std::mem::transmute::<Function, FreeContext>(find(7)?),
+                get: std::mem::transmute::<Function, GetParams>(find(10)?),
+            })
+        }
+    }
+}
+
+/// Whether a list of names, with colons between them, has this one.
+///
+/// # Safety
+/// `list` is a terminated text.
+unsafe fn names(list: *const c_char, name: &CStr) -> bool {
+    // SAFETY: the caller's promise.
+    let list = unsafe { CStr::from_ptr(list) };
+    list.to_bytes().split(|byte| *byte == b':').any(|found| found == name.to_bytes())
+}
+
+/// The provider's context: made here, wiped and freed by the provider.
+pub struct ProviderGcm {
+    functions: &'static ProviderFunctions,
+    state: NonNull<c_void>,
+}
+
+// SAFETY: a context is plain memory without ties to its thread; it isn't Sync, and every use takes `&mut`.
+unsafe impl Send for ProviderGcm {}
+
+impl ProviderGcm {
+    /// Takes AAD (null `out`) or text. The provider takes no call about nothing.
+    ///
+    /// # Safety
+    /// `input` is readable for `len` bytes; `out` is null, or writable for `len` bytes and either `input` itself or apart
+    /// from it.
+    #[inline]
+    unsafe fn update(&mut self, out: *mut u8, input: *const u8, len: usize) -> Result<()> {
+        if len == 0 {
+            return Ok(());
+        }
+        let mut written = 0;
+        // SAFETY: the caller's promise; `out` has room for the `len` bytes that it is said to have, or takes none.
+        let code = unsafe { (self.functions.update)(self.state.as_ptr(), out, &mut written, len, input, len) };
+        check(code, "the provider's cipher_update")
+    }
+
+    /// Ends a message; after a decryption, whether the tag was right.
+    #[inline]
+    fn end(&mut self) -> c_int {
+        let (mut rest, mut written) = ([0u8; TAG], 0);
+        // SAFETY: a live context and a place of a block, of which GCM writes nothing.
+        unsafe { (self.functions.end)(self.state.as_ptr(), rest.as_mut_ptr(), &mut written, rest.len()) }
+    }
+}
+
+impl Engine for ProviderGcm {
+    fn new() -> Result<Self> {
+        let functions = &init()?.functions;
+        // SAFETY: what the provider makes contexts with is live as long as the process.
+        let state = made(unsafe { (functions.new)(functions.provider) }, "the provider's cipher_newctx")?;
+        Ok(Self { functions, state })
+    }
+
+    fn set_key(&mut self, key: &[u8; 32]) -> Result<()> {
+        // SAFETY: a live context and a key of its length; a null nonce means "later", and there are no parameters.
+        let code =
+            unsafe { (self.functions.encrypt)(self.state.as_ptr(), key.as_ptr(), KEY, ptr::null(), 0, ptr::null()) };
+        check(code, "the provider's cipher_encrypt_init")
+    }
+
+    #[inline]
+    unsafe fn seal(&mut self, start: Start<'_>, aad: &[u8], input: *const u8, len: usize, out: *mut u8) -> Result<()> {
+        let state = self.state.as_ptr();
+        // SAFETY: a live context; a key of its length, or null, and a nonce of its length; AAD is a slice; text and tag
+        // are the caller's word; an ended list of parameters.
+        unsafe {
+            let (key, nonce) = (start.key(), start.nonce.as_ptr());
+            let code = (self.functions.encrypt)(state, key, KEY, nonce, NONCE, ptr::null());
+            check(code, "the provider's cipher_encrypt_init")?;
+            self.update(ptr::null_mut(), aad.as_ptr(), aad.len())?;
+            self.update(out, input, len)?;
+            check(self.end(), "the provider's cipher_final")?;
+            let mut tag = param(c"tag", PARAM_OCTET_STRING, out.add(len).cast(), TAG);
+            check((self.functions.get)(state, tag.as_mut_ptr()), "the provider's cipher_get_ctx_params")
+        }
+    }
+
+    #[inline]
+    fn open(&mut self, start: Start<'_>, aad: &[u8], text: &[u8], tag: &[u8; TAG], out: &mut [u8]) -> Result<()> {
+        // SAFETY: a live context; a key of its length, or null, and a nonce of its length; an ended list of parameters,
+        // whose tag is only read, through a pointer that C calls mutable; the other ranges are slices, `out` as long as
+        // `text`.
+        unsafe {
+            let (key, nonce) = (start.key(), start.nonce.as_ptr());
+            let tag = param(c"tag", PARAM_OCTET_STRING, tag.as_ptr().cast_mut().cast(), TAG);
+            let code = (self.functions.decrypt)(self.state.as_ptr(), key, KEY, nonce, NONCE, tag.as_ptr());
+            check(code, "the provider's cipher_decrypt_init")?;
+            self.update(ptr::null_mut(), aad.as_ptr(), aad.len())?;
+            self.update(out.as_mut_ptr(), text.as_ptr(), text.len())?;
+        }
+        if self.end() > 0 { Ok(()) } else { Err(unauthentic()) }
+    }
+}
+
+impl Drop for ProviderGcm {
+    fn drop(&mut self) {
+        // SAFETY: made by the provider, freed once.
+        unsafe { (self.functions.free)(self.state.as_ptr()) };
+    }
+}
