@@ -1756,6 +1756,10 @@ kms_status kms_verify(const struct kms_t *kms,
 // The call records the backup in PATH-backups, beside the keystore, for kms_options_set_require_backup and the command
 // `kms status`. If that fails, as in a read-only folder, the backup is still good.
 //
+// Until the copy is complete and recorded, its name is `path` followed by `.kms-new`. If the process is killed, that
+// file stays, and the next backup to `path` removes it. While another call writes a backup to `path`, the call waits
+// for the busy timeout, then fails with KMS_KEYSTORE_BUSY.
+//
 // The copy is a keystore, which the roots of this one open. To restore it, copy it to the keystore's path while no
 // handle is open, and remove PATH-journal if a crash left one. The restored keystore can't decrypt what was encrypted
 // under versions made after the backup.

@@ -75,7 +75,7 @@ pub mod internal {
 
 /// Backups: what was recorded of them, and how long a due rotation waits for one.
 pub mod backup {
-    pub use crate::service::{BACKUP_WAIT_DEFAULT, BACKUP_WAIT_MAX, Backup};
+    pub use crate::service::{BACKUP_WAIT_DEFAULT, BACKUP_WAIT_MAX, Backup, PreparedBackup};
 }
 
 /// The change log: who changed what, when.

@@ -16,6 +16,7 @@ use crate::output::{self, Output};
 use crate::session::Session;
 use crate::status::{iso, now};
 use crate::step::reached;
+use crate::work::WorkFolder;
 
 /// What is encrypted in the backup and decrypted in the keystore.
 const PROBE: &[u8] = b"kms backup probe";
@@ -32,28 +33,30 @@ fn make(session: &Session, args: &Backup) -> Result<()> {
     if to_stdout {
         Place::Stdout.check(false)?;
     }
-    let folder =
-        tempfile::tempdir().map_err(|error| Failure::file("making", Path::new("a temporary folder"), &error))?;
-    let target = if to_stdout { folder.path().join("backup.db") } else { args.target.clone() };
-    // Recorded when all of it is where it belongs: a pipe may break.
-    let backup = session.keystore.backup_unrecorded(&target)?;
+    let folder = match to_stdout {
+        true => Some(WorkFolder::new(&std::env::temp_dir(), ".kms-backup-")?),
+        false => None,
+    };
+    let target = folder.as_ref().map_or_else(|| args.target.clone(), |folder| folder.path().join("backup.db"));
+    let prepared = session.keystore.prepare_backup(&target)?;
     reached("backup: copied");
-    let (sha256, size) = digest(&target)?;
-    let copy = open_copy(&target, &session.options)?;
+    let (sha256, size) = digest(prepared.file())?;
+    let copy = open_copy(prepared.file(), &session.options)?;
     let keys = manifest(&copy)?;
     drop(copy);
+    let (created, generation) = (prepared.backup().created(), prepared.backup().generation());
     let name = target.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let described = json!({
         "Manifest": "libkms backup 1",
         "Name": name,
-        "CreationDate": iso(backup.created()),
-        "Generation": backup.generation(),
+        "CreationDate": iso(created),
+        "Generation": generation,
         "Size": size,
         "SHA256": sha256,
         "Keys": keys,
     });
     if to_stdout {
-        let mut file = File::open(&target).map_err(|error| Failure::file("reading", &target, &error))?;
+        let mut file = File::open(prepared.file()).map_err(|error| Failure::file("reading", &target, &error))?;
         output::finish(std::io::copy(&mut file, &mut std::io::stdout().lock()).map(|_| ()))?;
         output::note(&format!("sha256 {sha256}"));
     } else if !args.bare {
@@ -62,11 +65,16 @@ fn make(session: &Session, args: &Backup) -> Result<()> {
         reached("backup: checksum written");
         beside(".manifest.json").write(format!("{described:#}\n").as_bytes(), 0o600)?;
     }
-    let backup = if to_stdout { backup.labelled("-") } else { backup };
     reached("backup: all written");
-    if let Err(error) = session.keystore.record_backup(&backup) {
+    let unrecorded = match to_stdout {
+        // Recorded when all of it is where it belongs: a pipe may break.
+        true => session.keystore.record_backup(&prepared.backup().clone().labelled("-")).err(),
+        false => session.keystore.finish_backup(prepared)?,
+    };
+    if let Some(error) = unrecorded {
         output::note(&format!("the backup is good, but not recorded: {}", error.text()));
     }
+    reached("backup: done");
     if to_stdout {
         return Ok(());
     }
@@ -76,8 +84,7 @@ fn make(session: &Session, args: &Backup) -> Result<()> {
             let shown = target.display();
             let size = output::size(size);
             format!(
-                "wrote {shown} ({size}, generation {}, {})\nnext: kms backup --verify {shown}\n",
-                backup.generation(),
+                "wrote {shown} ({size}, generation {generation}, {})\nnext: kms backup --verify {shown}\n",
                 output::count(keys.len() as u64, "key")
             )
         },

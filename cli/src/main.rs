@@ -25,6 +25,7 @@ mod stream;
 mod timeline;
 mod version;
 mod watch;
+mod work;
 
 use std::process::ExitCode;
 

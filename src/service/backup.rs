@@ -8,7 +8,7 @@ use crate::domain::id::VersionId;
 use crate::domain::key::Key;
 use crate::domain::time::Time;
 use crate::error::{Error, Result, Status};
-use crate::store::{BackedUp, BackupRecord};
+use crate::store::{BackedUp, BackupRecord, Unfinished};
 use crate::sys::sync::Lock;
 
 /// The wait of a due rotation for a backup that suits most: a week has a backup of every schedule.
@@ -53,6 +53,27 @@ impl Backup {
     }
 }
 
+/// A complete copy that has neither its name nor a record yet. It is removed when dropped.
+///
+/// [`Keystore::prepare_backup`] makes it, and [`Keystore::finish_backup`] completes it.
+#[derive(Debug)]
+pub struct PreparedBackup {
+    file: Unfinished,
+    backup: Backup,
+}
+
+impl PreparedBackup {
+    /// Return where the copy is until it is finished, such as `backup.db.kms-new`.
+    pub fn file(&self) -> &Path {
+        self.file.temporary()
+    }
+
+    /// Return the backup, for a record of a copy that is moved elsewhere.
+    pub fn backup(&self) -> &Backup {
+        &self.backup
+    }
+}
+
 /// On one line.
 fn clean(path: &str) -> String {
     path.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
@@ -83,30 +104,49 @@ impl Keystore {
     /// # Ok::<(), kms::Error>(())
     /// ```
     pub fn backup(&self, path: impl AsRef<Path>) -> Result<()> {
-        let backup = self.backup_unrecorded(path)?;
-        let _ = self.record_backup(&backup);
-        Ok(())
+        self.finish_backup(self.prepare_backup(path)?).map(drop)
     }
 
-    /// Copy the keystore as [`Keystore::backup`], without a record: for a copy that counts as a backup only once it
-    /// was moved elsewhere. [`Keystore::record_backup`] records it then.
+    /// Copy the keystore as [`Keystore::backup`], to a temporary name beside `path`. While it has that name, a program
+    /// can add a checksum, or move the copy elsewhere and record that with [`Keystore::record_backup`].
     ///
     /// # Errors
     /// As for [`Keystore::backup`].
-    pub fn backup_unrecorded(&self, path: impl AsRef<Path>) -> Result<Backup> {
+    pub fn prepare_backup(&self, path: impl AsRef<Path>) -> Result<PreparedBackup> {
         let core = self.core()?;
         // Before the copy is begun.
         let created = core.clock.wall();
         let path = path.as_ref();
-        let copied = core.store.backup(path)?;
-        let placed = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        Ok(Backup(BackupRecord {
+        let (file, copied) = core.store.backup(path)?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let placed = folder.canonicalize().ok().zip(path.file_name()).map(|(folder, name)| folder.join(name));
+        let placed = placed.as_deref().unwrap_or(path);
+        let backup = Backup(BackupRecord {
             path: clean(&placed.to_string_lossy()),
             created,
             verified: None,
             generation: copied.generation,
             versions: copied.versions,
-        }))
+        });
+        Ok(PreparedBackup { file, backup })
+    }
+
+    /// Record a prepared backup and give it its name, in this order: a backup that is there is recorded, wherever the
+    /// process dies. Returns why the record could not be written, if so; the backup is good all the same.
+    ///
+    /// # Errors
+    /// As for [`Keystore::backup`].
+    pub fn finish_backup(&self, prepared: PreparedBackup) -> Result<Option<Error>> {
+        let PreparedBackup { file, backup } = prepared;
+        let unrecorded = self.record_backup(&backup).err();
+        if let Err(error) = file.publish() {
+            if unrecorded.is_none() {
+                let store = &self.core()?.store;
+                let _ = store.edit_backup_records(|records| records.retain(|known| *known != backup.0));
+            }
+            return Err(error);
+        }
+        Ok(unrecorded)
     }
 
     /// Record a backup beside the keystore, in place of an older one at the same path.

@@ -51,7 +51,7 @@ use shared::{Changed, Core, Done};
 
 pub use crate::crypto::context::ContextSink;
 pub use crate::store::Fault;
-pub use backup::{BACKUP_WAIT_DEFAULT, BACKUP_WAIT_MAX, Backup};
+pub use backup::{BACKUP_WAIT_DEFAULT, BACKUP_WAIT_MAX, Backup, PreparedBackup};
 #[cfg(feature = "capi")]
 pub(crate) use batch::Place;
 pub use batch::{Record, ReencryptItem};

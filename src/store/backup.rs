@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use super::backend::{Backend, Transaction};
 use super::connection::{Gated, read_waiting};
-use super::create::{self, Placed};
 use super::handle::{Store, check_epoch};
 use super::sealing::Sealing;
 use super::settings::Location;
 use super::sqlite::Sqlite;
+use super::unfinished::Unfinished;
 use super::versions::{IdPrefix, start};
 use crate::error::{Result, Status, shown_path};
 use crate::sys::{fork, memory};
@@ -27,26 +27,19 @@ pub struct Copied {
 }
 
 impl Store {
-    /// Writes a snapshot of the keystore to a new file at `path`, complete or not at all.
-    pub fn backup(&self, path: &Path) -> Result<Copied> {
-        let mut copied = Copied::default();
-        let placed = create::place_new(path, |temporary| {
-            copied = match &self.settings.location {
-                Location::Memory => {
-                    let (mut lent, _) = self.begin(Transaction::Read)?;
-                    copy(lent.get()?.backend.get()?, temporary)
-                }
-                Location::File(_) => self.apart(|backend| copy(backend, temporary)),
-            }?;
-            Ok(())
-        })?;
-        match placed {
-            Placed::New => Ok(copied),
-            Placed::Taken => Err(Status::KeystoreIo.error(format!(
-                "{} exists already, and a backup replaces no file; choose another path",
-                shown_path(path)
-            ))),
-        }
+    /// Writes a snapshot of the keystore to a new file that becomes `path` when it is published.
+    pub fn backup(&self, path: &Path) -> Result<(Unfinished, Copied)> {
+        let deadline = Instant::now() + self.settings.patience;
+        let new = self.wait(deadline, || fork::gate(|| Unfinished::create(path)))?;
+        let copied = match &self.settings.location {
+            Location::Memory => {
+                let (mut lent, _) = self.begin(Transaction::Read)?;
+                copy(lent.get()?.backend.get()?, new.temporary())
+            }
+            Location::File(_) => self.apart(|backend| copy(backend, new.temporary())),
+        }?;
+        new.sync()?;
+        Ok((new, copied))
     }
 
     /// That each page of the file belongs to one table or index, or is free.

@@ -189,23 +189,22 @@ pub fn remove_key_file(path: &Path, made: FileId) {
 }
 
 fn create_store(path: &Path, new: &NewRoot<'_>) -> Result<Option<Zeroizing<[u8; 32]>>> {
-    let mut made = None;
-    match place_new(path, |temporary| fill(temporary, new, path).map(|key| made = Some(key)))? {
-        Placed::New => Ok(made),
-        // Another creator was faster, and its keystore is as good.
-        Placed::Taken => Ok(None),
-    }
-}
-
-/// Whether a new file could take its place.
-pub enum Placed {
-    New,
-    Taken,
+    let temporary = temporary_name(path)?;
+    let made = fill(&temporary, new, path).and_then(|key| {
+        sync_file(&temporary)
+            .and_then(|()| link_new(&temporary, path))
+            .and_then(|new| file::sync_folder_of(path).map(|()| new))
+            .map(|new| new.then_some(key))
+            .map_err(|e| store_failed(path, &e))
+    });
+    remove(&temporary);
+    // None: another creator was faster, and its keystore is as good.
+    made
 }
 
 /// That the name is not kept for a file that belongs to another keystore, which would be replaced, or take this one for its
 /// journal.
-fn check_no_companion(path: &Path) -> Result<()> {
+pub fn check_no_companion(path: &Path) -> Result<()> {
     let Some(name) = path.file_name().map(OsStrExt::as_bytes).filter(|name| !name.is_empty()) else {
         return Err(Status::InvalidArgument.error(format!("{} names no file; pass a path to one", shown_path(path))));
     };
@@ -221,21 +220,6 @@ fn check_no_companion(path: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// A new keystore at `path`, made under a temporary name by `fill`, complete or not at all. Never replaces a file.
-pub fn place_new(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<Placed> {
-    sqlite::check_no_leftover(path)?;
-    check_no_companion(path)?;
-    let temporary = temporary_name(path)?;
-    let made = fill(&temporary).and_then(|()| {
-        sync_file(&temporary)
-            .and_then(|()| link_new(&temporary, path))
-            .and_then(|new| file::sync_folder_of(path).map(|()| new))
-            .map_err(|e| store_failed(path, &e))
-    });
-    remove(&temporary);
-    Ok(if made? { Placed::New } else { Placed::Taken })
 }
 
 /// A complete store under a temporary name.
@@ -264,6 +248,15 @@ fn link_new(temporary: &Path, path: &Path) -> std::io::Result<bool> {
                  local one (ext4, XFS, Btrfs, tmpfs)"
             ))),
         },
+    }
+}
+
+/// Renames or links `temporary` to its final name; false if that name is taken.
+pub fn rename_new(temporary: &Path, path: &Path) -> std::io::Result<bool> {
+    match file::rename_new(temporary, path) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+        Err(_) => link_new(temporary, path),
     }
 }
 

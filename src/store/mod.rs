@@ -13,7 +13,7 @@
 //! * `versions`: which versions keys don't have.
 //! * `anchor`: what shows that the whole keystore is an older copy.
 //! * `backend`: the rows themselves; `sqlite` holds them. `connection`: the one connection to them.
-//! * `backup`: copies of a keystore in use. `backup_record`: which of them were made.
+//! * `backup`: copies of a keystore in use. `unfinished`: one that has no name yet. `backup_record`: which of them were made.
 //! * `announce`: the generation that other processes watch.
 
 mod anchor;
@@ -41,6 +41,7 @@ mod standing;
 mod transaction;
 mod tree;
 mod unchecked;
+mod unfinished;
 mod verify;
 mod versions;
 mod view;
@@ -61,5 +62,6 @@ pub use roots::{NewSlot, RootSlot};
 pub use sealing::Stored;
 pub use settings::{ActorName, Location, Settings};
 pub use standing::Standing;
+pub use unfinished::Unfinished;
 pub use verify::{Fault, Verifier};
 pub use view::View;

@@ -54,6 +54,36 @@ fn a_backup_replaces_nothing() {
 }
 
 #[test]
+fn a_backup_replaces_what_a_killed_one_left_and_waits_for_a_living_one() {
+    let folder = Folder::new();
+    let kms = Keystore::open(&folder.store(), &quiet().create(true).busy_timeout(std::time::Duration::from_millis(50)))
+        .unwrap();
+    new_key(&kms, None);
+    let unfinished = folder.path("b.db.kms-new");
+    std::fs::write(&unfinished, b"half").unwrap();
+    let writer = std::fs::File::open(&unfinished).unwrap();
+    writer.lock().unwrap();
+    let error = kms.backup(folder.path("b.db")).unwrap_err();
+    assert_eq!(error.status(), Status::KeystoreBusy, "{error}");
+    assert_eq!(std::fs::read(&unfinished).unwrap(), b"half");
+    drop(writer);
+    assert_eq!(status(kms.backup(&unfinished)), Some(Status::KeystoreIo), "the next backup to b.db would remove it");
+
+    let prepared = kms.prepare_backup(folder.path("b.db")).unwrap();
+    assert_eq!(prepared.file(), unfinished);
+    assert!(kms.backups().unwrap().is_empty() && !folder.path("b.db").exists());
+    assert_eq!(status(kms.backup(folder.path("b.db"))), Some(Status::KeystoreBusy));
+    drop(prepared);
+    assert!(!unfinished.exists());
+
+    let prepared = kms.prepare_backup(folder.path("b.db")).unwrap();
+    std::fs::write(folder.path("b.db"), b"precious").unwrap();
+    assert_eq!(status(kms.finish_backup(prepared)), Some(Status::KeystoreIo));
+    assert_eq!(std::fs::read(folder.path("b.db")).unwrap(), b"precious");
+    assert!(kms.backups().unwrap().is_empty() && !unfinished.exists(), "a backup that is not there is recorded");
+}
+
+#[test]
 fn a_backup_takes_no_name_that_belongs_to_a_keystore() {
     let folder = Folder::new();
     let kms = folder.create();

@@ -30,16 +30,40 @@ fn a_killed_backup_is_complete_or_not_there() {
     for step in ["backup: copied", "backup: checksum written", "backup: all written"] {
         let place = Place::with_key();
         killed_at(&place, step, ["backup", "b.db", "--json"]);
-        good(&place, ["backup", "--verify", "b.db"]);
+        assert!(!place.path("b.db").exists(), "{step}: it has its name before it is complete");
         assert_eq!(place.json(["status"])["KeysWithoutBackupCount"], 1, "{step}: it is recorded before it is complete");
-        place.ok(["backup", "again.db"]);
+        place.ok(["backup", "b.db"]);
+        good(&place, ["backup", "--verify", "b.db"]);
         assert_eq!(place.json(["status"])["KeysWithoutBackupCount"], 0);
     }
+    let place = Place::with_key();
+    killed_at(&place, "backup: done", ["backup", "b.db", "--json"]);
+    good(&place, ["backup", "--verify", "b.db"]);
+    assert_eq!(place.json(["status"])["KeysWithoutBackupCount"], 0, "a complete backup is not recorded");
     let place = Place::with_key();
     kill_while(&place, "KMS_FAULT_SLOW_BACKUP", ["backup", "b.db", "--json"], Duration::from_millis(150));
     assert!(!place.path("b.db").exists(), "half a backup has the name of a whole one");
     place.ok(["backup", "b.db"]);
     good(&place, ["backup", "--verify", "b.db"]);
+    assert!(!place.path("b.db.kms-new").exists(), "what the killed backup left is still there");
+}
+
+#[test]
+fn a_killed_backup_to_standard_output_leaves_no_copy_behind_the_next_one() {
+    let place = Place::with_key();
+    std::fs::create_dir(place.path("tmp")).unwrap();
+    let to_stdout = |step: &str| {
+        let mut command = place.kms(["backup", "-"]);
+        command.env("TMPDIR", place.path("tmp")).env("KMS_FAULT_KILLED_AT", step).stdin(Stdio::null());
+        ended(command.output().unwrap())
+    };
+    let left = || std::fs::read_dir(place.path("tmp")).unwrap().count();
+    assert_eq!((to_stdout("backup: copied").code, left()), (None, 1));
+    assert_eq!(place.json(["status"])["KeysWithoutBackupCount"], 1);
+    let done = to_stdout("");
+    assert_eq!((done.code, left()), (Some(0), 0), "{}", done.err);
+    assert!(done.out.starts_with(b"SQLite format 3"));
+    assert_eq!(place.json(["status"])["KeysWithoutBackupCount"], 0);
 }
 
 /// A keystore whose journal is hot: it has two keys, and a third version that was not committed.
@@ -102,5 +126,7 @@ fn a_killed_restore_loses_nothing_and_runs_again() {
             found["TotalCount"] == 2
         });
         assert!(whole.count() > 0, "{step}: the former keystore is lost: {former:?}");
+        let left: Vec<_> = place.names().into_iter().filter(|name| name.starts_with(".kms-")).collect();
+        assert!(left.is_empty(), "{step}: left by the killed restore: {left:?}");
     }
 }

@@ -35,10 +35,10 @@ fn unreachable_file(path: &Path, error: &std::io::Error) -> Error {
     }
 }
 
-pub(super) fn create_new(path: &Path) -> Result<()> {
+/// Makes an empty file of mode 0600, which must not exist.
+pub fn create_new(path: &Path) -> Result<File> {
     refuse_network(path.parent().unwrap_or(path))?;
-    let made = File::create_new(path, 0o600).map(drop);
-    made.map_err(|e| {
+    File::create_new(path, 0o600).map_err(|e| {
         let (name, why) = (path.display(), not_made(&e));
         Status::KeystoreIo.error(format!("the keystore {name} can't be created: {why}"))
     })

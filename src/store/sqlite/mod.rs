@@ -29,7 +29,7 @@ use descriptors::LockFile;
 use error::storage;
 use format::FORMAT;
 
-pub use file::{exists, not_made};
+pub use file::{create_new, exists, not_made};
 pub use journal::{Doubt, check_no_leftover, check_not_left};
 
 /// "kmsk", so that `file` and we know a keystore from other databases.
@@ -74,7 +74,7 @@ impl Sqlite {
 
     /// Makes an empty keystore in a new file of mode 0600.
     pub fn create(path: &Path) -> Result<Self> {
-        file::create_new(path)?;
+        drop(file::create_new(path)?);
         let sqlite = Self::connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         sqlite.make_tables()?;
         Ok(sqlite)
@@ -119,10 +119,9 @@ impl Sqlite {
             .map_err(|e| storage("open", &e))
     }
 
-    /// A copy of all pages into a new file of mode 0600, in steps: a fork waits for one of them at most.
+    /// A copy of all pages into an empty file, in steps: a fork waits for one of them at most.
     fn copy(&self, path: &Path) -> Result<()> {
         let made = fork::gate(|| {
-            file::create_new(path)?;
             let copy = Connection::open_with_flags(plain(path), OpenFlags::SQLITE_OPEN_READ_WRITE);
             // Nobody knows the file yet, and its creator syncs it.
             let unsynced = "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF";
