@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use kms::{Keystore, Options};
@@ -16,6 +16,7 @@ use crate::exit::{Exit, Failure, Result};
 use crate::location::Location;
 use crate::output::{self, Output};
 use crate::step::reached;
+use crate::work::WorkFolder;
 
 pub fn run(global: &Global, args: &Restore) -> Result<()> {
     let location = Location::find(global)?;
@@ -33,9 +34,8 @@ pub fn run(global: &Global, args: &Restore) -> Result<()> {
     if !is_stdin(Some(&args.backup)) {
         check_sum(&args.backup)?;
     }
-    // In the keystore's folder, so that one rename puts the copy in place. What is left of a crash starts with a dot.
-    let work =
-        tempfile::Builder::new().prefix(".kms-restore-").tempdir_in(folder).map_err(failed("writing into", folder))?;
+    // In the keystore's folder, so that one rename puts the copy in place.
+    let work = WorkFolder::new(folder, ".kms-restore-")?;
     let copy = work.path().join("keys.db");
     copy_to(&args.backup, &copy)?;
     let options = location.root.set(Options::new().actor(&global.actor).rotation_thread(false))?;
@@ -45,7 +45,7 @@ pub fn run(global: &Global, args: &Restore) -> Result<()> {
     drop(opened);
 
     let exists = target.exists();
-    let aside = suffixed(&target, &format!("-before-{}", chrono::Utc::now().format("%Y%m%dT%H%M%S%.3f")));
+    let aside = aside(&target);
     let users = users(&target);
     if !users.is_empty() && !args.force {
         return Err(Failure::new(
@@ -73,7 +73,7 @@ pub fn run(global: &Global, args: &Restore) -> Result<()> {
     }
     reached("restore: copied");
     if exists {
-        keep(&target, &aside)?;
+        keep(&target, &aside, work.path())?;
         sync(folder)?;
     }
     reached("restore: former one kept");
@@ -124,19 +124,48 @@ pub fn run(global: &Global, args: &Restore) -> Result<()> {
     )
 }
 
+/// The name under which the present keystore is kept. A killed restore may have given it one.
+fn aside(target: &Path) -> PathBuf {
+    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let prefix = suffixed(Path::new(target.file_name().unwrap_or_default()), "-before-");
+    let pair = |path: &Path| (id(path), id(&suffixed(path, "-journal")));
+    let present = pair(target);
+    let former = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).find(|path| {
+        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+        name.starts_with(prefix.as_os_str().as_encoded_bytes()) && present.0.is_some() && pair(path) == present
+    });
+    former.unwrap_or_else(|| suffixed(target, &format!("-before-{}", chrono::Utc::now().format("%Y%m%dT%H%M%S%.3f"))))
+}
+
+/// Which file this is, by any name.
+fn id(path: &Path) -> Option<(u64, u64)> {
+    path.symlink_metadata().map(|found| (found.dev(), found.ino())).ok()
+}
+
 /// Gives the keystore and its journal second names. Both pairs are complete until the first names go.
-fn keep(target: &Path, aside: &Path) -> Result<()> {
+fn keep(target: &Path, aside: &Path, work: &Path) -> Result<()> {
     let link = |from: &Path, to: &Path| {
-        // Not every file system has hard links.
-        std::fs::hard_link(from, to)
-            .or_else(|_| std::fs::copy(from, to).and_then(|_| File::open(to)?.sync_all()))
-            .map_err(|error| Failure::file("keeping the present keystore as", to, &error))
+        let kept = match std::fs::hard_link(from, to) {
+            // By a restore that was killed.
+            Err(_) if id(from).is_some() && id(from) == id(to) => Ok(()),
+            // Not every file system has hard links.
+            Err(_) => copied(from, to, &work.join("kept")),
+            linked => linked,
+        };
+        kept.map_err(|error| Failure::file("keeping the present keystore as", to, &error))
     };
     let journal = suffixed(target, "-journal");
     if journal.exists() {
         link(&journal, &suffixed(aside, "-journal"))?;
     }
     link(target, aside)
+}
+
+/// A copy that has its name when it is complete.
+fn copied(from: &Path, to: &Path, temporary: &Path) -> std::io::Result<()> {
+    std::fs::copy(from, temporary)?;
+    File::open(temporary)?.sync_all()?;
+    tempfile::TempPath::try_from_path(temporary)?.persist_noclobber(to).map_err(Into::into)
 }
 
 fn copy_to(backup: &Path, copy: &Path) -> Result<()> {
