@@ -114,9 +114,31 @@ impl File {
         Self::open_with(path, libc::O_RDWR | libc::O_CREAT | libc::O_EXCL, mode)
     }
 
+    /// Makes a file without a name in a folder, which vanishes with the process until [`File::link_new`] names it. Not
+    /// every file system has such files, and naming one needs /proc.
+    pub fn create_unnamed(folder: &Path, mode: u32) -> Result<Self> {
+        let file = Self::open_with(folder, libc::O_RDWR | libc::O_TMPFILE, mode)?;
+        match FileId::of(&file.by_number()) {
+            Ok(found) if found == file.id() => Ok(file),
+            _ => Err(ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Gives a file without a name one, which must not exist.
+    pub fn link_new(&self, path: &Path) -> Result<()> {
+        self.verified()?;
+        let (from, to) = (text(&self.by_number())?, text(path)?);
+        let here = libc::AT_FDCWD;
+        // SAFETY: two NUL-terminated paths.
+        checked(unsafe { libc::linkat(here, from.as_ptr(), here, to.as_ptr(), libc::AT_SYMLINK_FOLLOW) })
+    }
+
+    fn by_number(&self) -> std::path::PathBuf {
+        format!("/proc/self/fd/{}", self.descriptor).into()
+    }
+
     fn open_with(path: &Path, flags: c_int, mode: u32) -> Result<Self> {
-        let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::from(ErrorKind::InvalidInput))?;
-        Self::marked(open(&path, flags, mode)?)
+        Self::marked(open(&text(path)?, flags, mode)?)
     }
 
     /// Takes a descriptor that is already open and marks it.
@@ -284,6 +306,10 @@ impl Drop for File {
     }
 }
 
+fn text(path: &Path) -> Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::from(ErrorKind::InvalidInput))
+}
+
 /// Makes the names in the folder of `path` durable.
 pub fn sync_folder_of(path: &Path) -> Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -292,8 +318,6 @@ pub fn sync_folder_of(path: &Path) -> Result<()> {
 
 /// Renames to a name that must not exist: the way to publish a file where the file system has no hard links.
 pub fn rename_new(from: &Path, to: &Path) -> Result<()> {
-    let text =
-        |path: &Path| CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::from(ErrorKind::InvalidInput));
     let (from, to) = (text(from)?, text(to)?);
     let here = libc::AT_FDCWD;
     // SAFETY: two NUL-terminated paths; by number, because musl has no wrapper.

@@ -6,6 +6,7 @@
 mod calls;
 mod disk;
 mod errors;
+mod files;
 mod full;
 mod killed;
 mod left;

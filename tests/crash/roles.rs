@@ -6,6 +6,7 @@ const ROLES: &[(&str, Role)] = &[
     ("kill-each", crate::killed::kill_each),
     ("die-after-lock", crate::killed::die_after_lock),
     ("leave-each", crate::left::leave_each),
+    ("kill-file-each", crate::files::kill_file_each),
 ];
 
 #[used]

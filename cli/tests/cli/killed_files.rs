@@ -43,7 +43,7 @@ fn with_killer() -> Place {
 
 /// Runs a command again and again, killed one step later each time, until it ends by itself. `check` sees what each left.
 fn at_every_step<const N: usize>(place: &Place, arguments: [&str; N], prepare: impl Fn(), check: impl Fn(usize)) {
-    for step in 1..200 {
+    for step in 1..400 {
         prepare();
         let mut command = place.kms(arguments);
         command.env("LD_PRELOAD", place.path("killer.so")).env("KMS_KILL_AT", step.to_string());
@@ -60,6 +60,73 @@ fn at_every_step<const N: usize>(place: &Place, arguments: [&str; N], prepare: i
 
 fn content() -> Vec<u8> {
     (0..200_000_u32).map(|i| (i ^ (i >> 7)) as u8).collect()
+}
+
+#[test]
+fn a_backup_that_is_there_is_whole_and_recorded() {
+    let place = with_killer();
+    let begin = || {
+        for name in ["b.db", "b.db.sha256", "b.db.manifest.json", "keys.db-backups"] {
+            let _ = std::fs::remove_file(place.path(name));
+        }
+    };
+    at_every_step(&place, ["backup", "b.db", "--json"], begin, |step| {
+        if !place.path("b.db").exists() {
+            place.ok(["backup", "b.db", "--json"]);
+        }
+        let found = place.json(["backup", "--verify", "b.db"]);
+        assert!(found["SHA256"].is_string(), "step {step}: no checksum: {found}");
+        assert!(place.path("b.db.manifest.json").exists());
+        assert_eq!(place.json(["status"])["KeysWithoutBackupCount"], 0, "step {step}: it is not recorded");
+        assert!(!place.path("b.db.kms-new").exists(), "step {step}: something was left");
+    });
+}
+
+#[test]
+fn a_restore_loses_nothing() {
+    let place = with_killer();
+    place.ok(["backup", "b.db"]);
+    place.ok(["key", "create", "later"]);
+    let present = place.read("keys.db");
+    let clean = || {
+        for name in place.names().iter().filter(|name| name.starts_with("keys.db") || name.starts_with(".kms-")) {
+            let path = place.path(name);
+            std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir_all(&path)).unwrap();
+        }
+        place.write("keys.db", &present);
+    };
+    at_every_step(&place, ["restore", "b.db", "--yes"], clean, |step| {
+        let keys = |name: &str| place.json(["--keystore", name, "key", "list"])["TotalCount"].clone();
+        if keys("keys.db") == 2 {
+            place.ok(["restore", "b.db", "--yes"]);
+        }
+        assert_eq!(keys("keys.db"), 1, "step {step}: the backup is not there");
+        place.ok(["verify"]);
+        let kept: Vec<_> = place.names().into_iter().filter(|name| name.starts_with("keys.db-before-")).collect();
+        let whole: Vec<_> = kept.iter().filter(|name| !name.ends_with("-journal") && !name.ends_with("-gen")).collect();
+        assert!(
+            whole.len() == 1 && keys(whole[0]) == 2,
+            "step {step}: the former keystore is lost or doubled: {kept:?}"
+        );
+    });
+}
+
+#[test]
+fn encryption_leaves_all_of_a_file_or_none() {
+    let place = with_killer();
+    for (name, text) in [("big", content()), ("small", b"a note".to_vec())] {
+        place.write(name, &text);
+        let sealed = format!("{name}.kms");
+        let gone = || drop(std::fs::remove_file(place.path(&sealed)));
+        at_every_step(&place, ["encrypt", name], gone, |step| {
+            assert!(place.read(name) == text, "step {step}: the source was changed");
+            if !place.path(&sealed).exists() {
+                place.ok(["encrypt", name]);
+            }
+            place.ok(["decrypt", &sealed, "-o", "out", "--force"]);
+            assert!(place.read("out") == text, "step {step}: an output that is not whole");
+        });
+    }
 }
 
 #[test]

@@ -85,8 +85,18 @@ fn cut_off(place: &Place, signal: &str) -> Option<i32> {
     File::create(place.path("huge")).unwrap().set_len(4 << 30).unwrap();
     let mut child = place.kms(["encrypt", "huge"]).stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let began = Instant::now();
-    while !place.names().iter().any(|name| name.starts_with(".kms-")) {
-        assert!(began.elapsed() < Duration::from_secs(20), "no temporary file in {:?}", place.names());
+    // The output has no name before it is complete, or a temporary one.
+    let writes = || {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", child.id())).into_iter().flatten().flatten();
+        let open: Vec<_> = open.filter_map(|entry| std::fs::read_link(entry.path()).ok()).collect();
+        open.iter().any(|path| {
+            let path = path.to_string_lossy();
+            path.starts_with(place.path(".").canonicalize().unwrap().to_str().unwrap())
+                && (path.ends_with("(deleted)") || path.contains("/.kms-"))
+        })
+    };
+    while !writes() {
+        assert!(began.elapsed() < Duration::from_secs(20), "no output in the work");
         std::thread::sleep(Duration::from_millis(5));
     }
     let killed = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use super::pipeline::failed;
 use crate::error::{Error, Result, Status, shown_path};
 use crate::sys::file::{self, File};
-use crate::sys::random;
+use crate::sys::{fault, random};
 
-/// A file under a temporary name beside its target, removed when dropped unpublished.
+/// A file beside its target, gone when dropped unpublished.
 pub struct NewOutput<'a> {
     pub file: File,
-    temporary: PathBuf,
+    /// Where the file system has no files without a name, so that a killed process leaves one.
+    temporary: Option<PathBuf>,
     target: &'a Path,
     replace: bool,
 }
@@ -22,11 +23,15 @@ impl<'a> NewOutput<'a> {
             Ok(found) if !replace || found.is_dir() => return Err(exists(target)),
             _ => {}
         }
-        let random: [u8; 8] = random::array()?;
-        let name: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-        let temporary = target.with_file_name(format!(".kms-{name}.part"));
+        let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if let Ok(file) = File::create_unnamed(folder, 0o600)
+            && !fault::wanted("KMS_FAULT_NAMED_OUTPUTS")
+        {
+            return Ok(Self { file, temporary: None, target, replace });
+        }
+        let temporary = temporary_name(target)?;
         let file = File::create_new(&temporary, 0o600).map_err(|e| failed("make a file beside", target, &e))?;
-        Ok(Self { file, temporary, target, replace })
+        Ok(Self { file, temporary: Some(temporary), target, replace })
     }
 
     /// Gives the file its mode and its name. Both are durable then.
@@ -36,11 +41,7 @@ impl<'a> NewOutput<'a> {
         // Who may run the plaintext as another user is not for a copy to decide.
         self.file.set_mode(mode & 0o777).map_err(fail)?;
         self.file.sync().map_err(fail)?;
-        let named = match self.replace {
-            true => std::fs::rename(&self.temporary, target),
-            false => file::publish_new(&self.temporary, target),
-        };
-        match named {
+        match self.name()? {
             Ok(()) => file::sync_folder_of(target).map_err(fail),
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Err(exists(target)),
             Err(e) => Err(fail(e)),
@@ -48,11 +49,41 @@ impl<'a> NewOutput<'a> {
     }
 }
 
+impl NewOutput<'_> {
+    fn name(&self) -> Result<std::io::Result<()>> {
+        let target = self.target;
+        Ok(match (&self.temporary, self.replace) {
+            (Some(temporary), true) => std::fs::rename(temporary, target),
+            (Some(temporary), false) => file::publish_new(temporary, target),
+            (None, false) => self.file.link_new(target),
+            (None, true) => match self.file.link_new(target) {
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+                    let temporary = temporary_name(target)?;
+                    let renamed = self.file.link_new(&temporary).and_then(|()| std::fs::rename(&temporary, target));
+                    if renamed.is_err() {
+                        let _ = std::fs::remove_file(&temporary);
+                    }
+                    renamed
+                }
+                linked => linked,
+            },
+        })
+    }
+}
+
 impl Drop for NewOutput<'_> {
     fn drop(&mut self) {
         // Gone once it is published.
-        let _ = std::fs::remove_file(&self.temporary);
+        if let Some(temporary) = &self.temporary {
+            let _ = std::fs::remove_file(temporary);
+        }
     }
+}
+
+fn temporary_name(target: &Path) -> Result<PathBuf> {
+    let random: [u8; 8] = random::array()?;
+    let name: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(target.with_file_name(format!(".kms-{name}.part")))
 }
 
 fn exists(target: &Path) -> Error {
