@@ -171,28 +171,12 @@ pub fn kill_file_each(arguments: &[String]) {
 }
 
 fn killed_at(job: &Job, folder: &Path, plan: Plan) -> bool {
-    // SAFETY: this process has one thread; the library promises to work in the child.
-    match unsafe { libc::fork() } {
-        -1 => panic!("fork failed"),
-        0 => {
-            let done = std::panic::catch_unwind(|| {
-                let watch = Watch::over(folder);
-                let kms = open(folder);
-                watch.plan(plan);
-                (job.run)(&kms, folder).unwrap();
-            });
-            // SAFETY: ends the child without the parent's exit handlers.
-            unsafe { libc::_exit(i32::from(done.is_err())) }
-        }
-        child => {
-            let mut status = 0;
-            // SAFETY: waits for a child of ours.
-            assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
-            let killed = libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGKILL;
-            assert!(killed || status == 0, "{}: the child failed by itself: {status:#x}", job.name);
-            killed
-        }
-    }
+    crate::killed::in_child(|| {
+        let watch = Watch::over(folder);
+        let kms = open(folder);
+        watch.plan(plan);
+        (job.run)(&kms, folder).unwrap();
+    })
 }
 
 #[test]

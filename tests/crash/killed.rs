@@ -48,25 +48,31 @@ pub fn kill_each(arguments: &[String]) {
 /// Whether the child was killed by the fault, and whether it had acknowledged.
 pub fn die_at(operation: &Operation, folder: &tempfile::TempDir, plan: Plan) -> (bool, bool) {
     let acknowledged = shared_flag();
+    let killed = in_child(|| {
+        let watch = Watch::over(folder.path());
+        let kms = if operation.start == Start::Open {
+            let kms = operation.open(folder.path()).unwrap();
+            let keys = Keys::of(&kms);
+            watch.plan(plan);
+            (operation.act)(&kms, &keys).unwrap();
+            kms
+        } else {
+            watch.plan(plan);
+            operation.open(folder.path()).unwrap()
+        };
+        acknowledged.store(true, Ordering::SeqCst);
+        drop(kms);
+    });
+    (killed, acknowledged.swap(false, Ordering::SeqCst))
+}
+
+/// Whether a child that does this was killed by the fault; it must not fail by itself.
+pub fn in_child(work: impl FnOnce()) -> bool {
     // SAFETY: this process has one thread; the library promises to work in the child.
     match unsafe { libc::fork() } {
         -1 => panic!("fork failed"),
         0 => {
-            let done = std::panic::catch_unwind(|| {
-                let watch = Watch::over(folder.path());
-                let kms = if operation.start == Start::Open {
-                    let kms = operation.open(folder.path()).unwrap();
-                    let keys = Keys::of(&kms);
-                    watch.plan(plan);
-                    (operation.act)(&kms, &keys).unwrap();
-                    kms
-                } else {
-                    watch.plan(plan);
-                    operation.open(folder.path()).unwrap()
-                };
-                acknowledged.store(true, Ordering::SeqCst);
-                drop(kms);
-            });
+            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
             // SAFETY: ends the child without the parent's exit handlers.
             unsafe { libc::_exit(i32::from(done.is_err())) }
         }
@@ -75,8 +81,8 @@ pub fn die_at(operation: &Operation, folder: &tempfile::TempDir, plan: Plan) -> 
             // SAFETY: waits for a child of ours.
             assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
             let killed = libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGKILL;
-            assert!(killed || status == 0, "{}: the child failed by itself: {status:#x}", operation.name);
-            (killed, acknowledged.swap(false, Ordering::SeqCst))
+            assert!(killed || status == 0, "the child failed by itself: {status:#x}");
+            killed
         }
     }
 }

@@ -16,3 +16,4 @@ mod role;
 mod roles;
 mod scene;
 mod together;
+mod upgrade;

@@ -7,6 +7,7 @@ const ROLES: &[(&str, Role)] = &[
     ("die-after-lock", crate::killed::die_after_lock),
     ("leave-each", crate::left::leave_each),
     ("kill-file-each", crate::files::kill_file_each),
+    ("kill-upgrade-each", crate::upgrade::kill_upgrade_each),
 ];
 
 #[used]

@@ -9,8 +9,8 @@ use kms::{CreateKey, Interval, KeyState, Keystore, ManualClock, Options, Origin,
 
 pub const ROOT: [u8; 32] = [7; 32];
 /// A keystore of format 1, and its root key.
-const FORMAT_1: &[u8] = include_bytes!("../fixtures/format-1/key.db");
-const FORMAT_1_ROOT: &[u8; 32] = b"libkms TEST root key, not secret";
+pub const FORMAT_1: &[u8] = include_bytes!("../fixtures/format-1/key.db");
+pub const FORMAT_1_ROOT: &[u8; 32] = b"libkms TEST root key, not secret";
 /// Where the clocks stand: 2023-11-14, in Unix milliseconds.
 pub const T0: i64 = 1_700_000_000_000;
 pub const HOUR_MS: i64 = 3_600_000;
