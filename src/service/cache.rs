@@ -80,7 +80,7 @@ impl Changes for View<'_> {
 #[derive(Debug)]
 pub struct CachedKey {
     pub key: Key,
-    pub records: VersionRecords,
+    pub records: Arc<VersionRecords>,
     revision: i64,
     /// Whether it is in the cache, which then replaces it when the key changes.
     current: AtomicBool,

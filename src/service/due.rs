@@ -106,8 +106,11 @@ pub(super) fn process_due_key(
     Ok(if changed { KeyOutcome::Updated(change.update(stored)?, events) } else { KeyOutcome::Nothing })
 }
 
-/// Processes the versions whose deletion is pending, in every state of their key, and destroys at most one of them, which
-/// the change log's entry names. Returns whether one was destroyed; `None` if nothing changed. [`Change::update`] must follow
+/// Versions of a key that one transaction destroys. It reads all that have material, once.
+const DESTROYED_AT_ONCE: usize = 128;
+
+/// Processes the versions whose deletion is pending, in every state of their key. Each that is destroyed has an entry of the
+/// change log. Returns whether one was destroyed; `None` if nothing changed. [`Change::update`] must follow
 /// a change.
 fn process_due_versions(
     change: &mut Change<'_>,
@@ -117,13 +120,15 @@ fn process_due_versions(
 ) -> Result<Option<bool>> {
     let id = stored.key.id;
     let event = |kind| Event::new(kind, now.wall).of_key(id);
-    let (mut updated, mut due) = (Vec::new(), None);
+    let (mut updated, mut due) = (Vec::new(), Vec::new());
     for record in stored.records.all() {
         let (mut record, before) = (*record, *record);
         let Some(deletion) = &mut record.deletion else { continue };
         match deletion.status(now) {
             DeadlineStatus::Act => {
-                due = due.or(Some((record.number, deletion.counted_ms(now))));
+                if due.len() < DESTROYED_AT_ONCE {
+                    due.push((record.number, deletion.counted_ms(now)));
+                }
                 continue;
             }
             DeadlineStatus::Confirmed => {
@@ -144,12 +149,20 @@ fn process_due_versions(
     if !updated.is_empty() {
         change.put_records(stored, &updated)?;
     }
-    let Some((number, waited)) = due else { return Ok((!updated.is_empty()).then_some(false)) };
-    let version = change.destroy_version(stored, number)?;
-    change.log_as(ChangeAction::DeleteKeyVersion, Some(id), 1);
-    change.log_version(&version.id);
-    change.log_waited(waited);
-    events.push(event(EventKind::VersionDestroyed).of_version(Some(version.id)).waited(waited));
+    if due.is_empty() {
+        return Ok((!updated.is_empty()).then_some(false));
+    }
+    let numbers: Vec<u64> = due.iter().map(|(number, _)| *number).collect();
+    let destroyed = change.destroy_versions(stored, &numbers)?;
+    for (at, (version, (_, waited))) in destroyed.iter().zip(due).enumerate() {
+        if at > 0 {
+            change.begin_entry()?;
+        }
+        change.log_as(ChangeAction::DeleteKeyVersion, Some(id), 1);
+        change.log_version(&version.id);
+        change.log_waited(waited);
+        events.push(event(EventKind::VersionDestroyed).of_version(Some(version.id)).waited(waited));
+    }
     Ok(Some(true))
 }
 

@@ -101,7 +101,7 @@ pub struct KeyRow {
 }
 
 /// What differs from a version that was only created; see `domain/version.rs`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VersionRow {
     pub key_row: i64,
     pub number: i64,

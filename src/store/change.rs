@@ -1,6 +1,7 @@
 //! What a write transaction changes, in the domain's types. Rows are sealed, and their trees follow.
 
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
 use super::backend::{MetaRow, SLOTS, SlotRow};
 use super::digest::{Digest, digest_of};
@@ -13,7 +14,7 @@ use super::view::{PAGE, View, row_digest, row_name, unreadable, versions_altered
 use crate::domain::id::{SlotId, VersionId};
 use crate::domain::key::Key;
 use crate::domain::time::Time;
-use crate::domain::version::{Version, VersionRecords};
+use crate::domain::version::Version;
 use crate::error::{Result, Status};
 
 /// What a committed change says about generations.
@@ -41,6 +42,8 @@ pub struct Change<'a> {
     pub(super) view: View<'a>,
     pub(super) changed: bool,
     pub(super) entry: LogEntry,
+    /// Entries that were appended before the last one.
+    pub(super) appended: i64,
     destroyed: i64,
     renamed: i64,
 }
@@ -60,20 +63,20 @@ impl DerefMut for Change<'_> {
 
 impl<'a> Change<'a> {
     pub(super) fn new(view: View<'a>, entry: LogEntry) -> Self {
-        Self { view, changed: false, entry, destroyed: 0, renamed: 0 }
+        Self { view, changed: false, entry, appended: 0, destroyed: 0, renamed: 0 }
     }
 
-    /// Takes the next generation if anything changed.
+    /// Takes the next generation if anything changed, or as many as there are entries of the log.
     pub(super) fn seal_meta(&mut self) -> Result<Option<(Commit, MetaRow)>> {
         if !self.changed {
             return Ok(None);
         }
         self.append_entry()?;
         let View { rows, nodes, meta, mac, breaks, .. } = &mut self.view;
-        let (before, after) = (meta.generation, meta.generation + 1);
+        let (before, after) = (meta.generation, meta.generation + self.appended + 1);
         let (destroyed, renamed) = (meta.destroyed + self.destroyed, meta.renamed + self.renamed);
         let roots = nodes.flush(rows)?;
-        let recent = Some(history::next(meta, mac));
+        let recent = Some(history::next(meta, mac, self.appended));
         let row =
             rows.sealing.meta_row(Meta { generation: after, destroyed, renamed, roots, recent, ..meta.clone() })?;
         rows.backend.put_meta(&row)?;
@@ -96,7 +99,7 @@ impl<'a> Change<'a> {
     }
 
     pub(super) fn next_generation(&self) -> i64 {
-        self.view.meta.generation + 1
+        self.view.meta.generation + self.appended + 1
     }
 
     /// Leaves `slot` as the only one.
@@ -150,7 +153,7 @@ impl<'a> Change<'a> {
             versions: NO_VERSIONS,
             tags: None,
             records_mac: None,
-            records: VersionRecords::default(),
+            records: Arc::default(),
             key,
         };
         if self.view.find(Tree::Ids, stored.key.id.as_bytes())?.is_some() {

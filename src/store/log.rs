@@ -297,7 +297,18 @@ impl Change<'_> {
         self.entry.at
     }
 
-    /// Appends the transaction's entry. Called once, when all else is written.
+    /// Appends what the entry says so far, and begins another of the same transaction.
+    pub fn begin_entry(&mut self) -> Result<()> {
+        // The last one has the count of refusals.
+        let omitted = std::mem::take(&mut self.entry.omitted);
+        self.append_entry()?;
+        self.appended += 1;
+        let LogEntry { action, at, actor, status, .. } = &self.entry;
+        self.entry = LogEntry { status: *status, ..LogEntry::new(*action, *at, actor.clone(), omitted) };
+        Ok(())
+    }
+
+    /// Appends the transaction's entry. Called when all else is written.
     pub(super) fn append_entry(&mut self) -> Result<()> {
         let generation = self.next_generation();
         let Self { view, entry, .. } = self;

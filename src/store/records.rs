@@ -4,6 +4,8 @@
 //! nothing. The key's row holds a MAC over all columns of all its versions' rows: one that was edited, replaced by an older
 //! copy, removed or doubled is an error when the key is read.
 
+use std::sync::Arc;
+
 use super::backend::{MaterialRow, VersionRow};
 use super::change::Change;
 use super::sealing::{Columns, NO_VERSIONS, Sealing, Stored, altered, deadline, signed, waiting_column, waiting_of};
@@ -15,16 +17,23 @@ use crate::domain::id::{KeyId, VersionId};
 use crate::domain::time::{Now, Time};
 use crate::domain::version::{Version, VersionRecord, VersionRecords, VersionState};
 use crate::error::{Error, Result, Status};
+use crate::sys::memory;
 
 impl Sealing {
     /// A MAC over the rows of a key's versions; none where there are none.
-    fn records_mac(&mut self, key_row: i64, rows: &[VersionRow]) -> Result<Option<[u8; 32]>> {
-        if rows.is_empty() {
+    fn records_mac(
+        &mut self,
+        key_row: i64,
+        rows: impl Iterator<Item = Result<VersionRow>>,
+    ) -> Result<Option<[u8; 32]>> {
+        let mut rows = rows.peekable();
+        if rows.peek().is_none() {
             return Ok(None);
         }
         let mut columns = Columns::default();
         columns.number(key_row);
         for row in rows {
+            let row = row?;
             columns.number(row.number).number(row.state);
             columns.optional_bytes(row.version.as_ref().map(|id| id.as_slice())).optional(row.created);
             columns.optional(row.delete_date).optional(row.sighted_wall);
@@ -37,10 +46,22 @@ impl Sealing {
 }
 
 impl View<'_> {
+    /// The records of a key's versions, read once for each state of them: a MAC that is known covers what is known by it.
+    pub(super) fn known_records(&mut self, key: &Stored) -> Result<Arc<VersionRecords>> {
+        let Some(mac) = key.records_mac else { return Ok(Arc::default()) };
+        if let Some(known) = self.versions.records(&mac) {
+            return Ok(known);
+        }
+        let read = Arc::new(self.records(key)?);
+        self.versions.keep_records(mac, &read);
+        Ok(read)
+    }
+
     /// The records of a key's versions, which must be exactly those that the key's row covers.
     pub(super) fn records(&mut self, key: &Stored) -> Result<VersionRecords> {
         let rows = self.rows.backend.version_rows(key.row)?;
-        if self.rows.sealing.records_mac(key.row, &rows)? != key.records_mac && !unchecked() {
+        let mac = self.rows.sealing.records_mac(key.row, rows.iter().map(|row| Ok(*row)))?;
+        if mac != key.records_mac && !unchecked() {
             return Err(records_altered(&key.key.id));
         }
         let records = rows.iter().map(from_row).collect::<Option<Vec<_>>>().and_then(VersionRecords::in_order);
@@ -96,22 +117,28 @@ impl Change<'_> {
     /// Stores records of a key's versions. [`Change::update`] must follow, which stores the MAC over them.
     pub fn put_records(&mut self, stored: &mut Stored, records: &[VersionRecord]) -> Result<()> {
         self.note_change();
+        let row = stored.row;
+        let all = Arc::make_mut(&mut stored.records);
         for record in records {
-            stored.records.put(*record);
-            self.rows.backend.put_version_row(&to_row(stored.row, record)?)?;
+            all.put(*record);
+            self.rows.backend.put_version_row(&to_row(row, record)?)?;
         }
-        let rows = self.rows.backend.version_rows(stored.row)?;
-        stored.records_mac = self.rows.sealing.records_mac(stored.row, &rows)?;
+        stored.records_mac =
+            self.view.rows.sealing.records_mac(row, all.all().iter().map(|record| to_row(row, record)))?;
+        if let Some(mac) = stored.records_mac {
+            self.view.versions.keep_records(mac, &stored.records);
+        }
         Ok(())
     }
 
-    /// Removes the material of a version, which is not the primary, and puts a tombstone in its place; SQLite overwrites the
-    /// freed bytes (secure_delete). [`Change::update`] must follow.
+    /// Removes the material of versions, none of which is the primary, and puts tombstones in their place; SQLite overwrites
+    /// the freed bytes (secure_delete). [`Change::update`] must follow. `numbers` are in order.
     ///
     /// The chain over the key's material rows is made again without them, once all rows were seen to be those of the old one.
-    pub fn destroy_version(&mut self, stored: &mut Stored, number: u64) -> Result<Version> {
+    pub fn destroy_versions(&mut self, stored: &mut Stored, numbers: &[u64]) -> Result<Vec<Version>> {
         let (mut old, mut new, mut last) = (NO_VERSIONS, NO_VERSIONS, 0);
-        let mut gone = None;
+        let mut gone = memory::list(numbers.len())?;
+        let mut records = memory::list(numbers.len())?;
         loop {
             let page = self.rows.backend.materials_after(stored.row, last, PAGE)?;
             let is_full = page.len() == PAGE;
@@ -121,8 +148,12 @@ impl Change<'_> {
                 }
                 last = row.number;
                 old = self.rows.sealing.extend(&old, &row)?;
-                match row.number == signed(number)? {
-                    true => gone = Some(self.delete_version(stored, &row)?),
+                match u64::try_from(row.number).is_ok_and(|number| numbers.binary_search(&number).is_ok()) {
+                    true => {
+                        let version = self.delete_version(stored, &row)?;
+                        records.push(stored.records.of(version.number).destroyed(version));
+                        gone.push(version);
+                    }
                     false => new = self.rows.sealing.extend(&new, &row)?,
                 }
             }
@@ -130,13 +161,11 @@ impl Change<'_> {
                 break;
             }
         }
-        let gone = match gone {
-            Some(gone) if old == stored.versions || unchecked() => gone,
-            _ => return Err(versions_altered(&stored.key.id)),
-        };
+        if (old != stored.versions || gone.len() != numbers.len()) && !unchecked() {
+            return Err(versions_altered(&stored.key.id));
+        }
         stored.versions = new;
-        let record = stored.records.of(gone.number).destroyed(gone);
-        self.put_records(stored, &[record])?;
+        self.put_records(stored, &records)?;
         self.note_destruction();
         Ok(gone)
     }

@@ -2,6 +2,8 @@
 //!
 //! Every subkey comes from the store root key and the store's uuid, so a row of one keystore means nothing in another.
 
+use std::sync::Arc;
+
 use zeroize::Zeroizing;
 
 use super::backend::{AliasRow, KeyRow, MaterialRow, MetaRow, SLOTS, SlotRow, TagRow};
@@ -37,7 +39,7 @@ pub struct Stored {
     pub tags: Option<[u8; 32]>,
     /// A MAC over the records of the versions, if there are any.
     pub records_mac: Option<[u8; 32]>,
-    pub records: VersionRecords,
+    pub records: Arc<VersionRecords>,
     pub key: Key,
 }
 
@@ -521,7 +523,7 @@ fn from_row(row: &KeyRow) -> Option<Stored> {
         versions: row.versions,
         tags: row.tags,
         records_mac: row.records,
-        records: VersionRecords::default(),
+        records: Arc::default(),
         key,
     })
 }

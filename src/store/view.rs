@@ -22,7 +22,7 @@ pub(super) const PAGE: usize = 256;
 pub struct View<'a> {
     pub(super) rows: Rows<'a>,
     pub(super) nodes: &'a mut Nodes,
-    versions: &'a mut Versions,
+    pub(super) versions: &'a mut Versions,
     pub(super) meta: Meta,
     pub(super) mac: [u8; 32],
     pub(super) breaks: u64,
@@ -91,7 +91,7 @@ impl<'a> View<'a> {
         }
         // Rows that a key without any doesn't cover are never read; `verify` reports them.
         if stored.records_mac.is_some() {
-            stored.records = self.records(&stored)?;
+            stored.records = self.known_records(&stored)?;
         }
         Ok(stored)
     }
@@ -111,7 +111,7 @@ impl<'a> View<'a> {
         self.breaks
     }
 
-    /// How often a key was destroyed, or its imported material erased.
+    /// How often a key or versions of one were destroyed, or its imported material erased.
     pub fn destroyed(&self) -> i64 {
         self.meta.destroyed
     }

@@ -1,5 +1,7 @@
 //! The change log: which calls leave an entry, and what it says.
 
+use std::collections::HashSet;
+
 use kms::{
     CreateKey, Interval, KeyId, Keystore, ManualClock, Options, Origin, Status, Time,
     change_log::{ListChanges, LoggedChange},
@@ -158,6 +160,47 @@ fn each_destroyed_version_is_named_also_beside_others_of_its_key() {
     assert_eq!(named, old);
     assert!(entries.iter().all(|entry| (entry.key, entry.count) == (Some(key), 1)), "{entries:?}");
     assert!(entries.iter().all(|entry| entry.waited_ms == Some((7 * DAY + 3600) * 1000)), "{entries:?}");
+}
+
+/// More than one transaction destroys.
+#[test]
+fn many_versions_of_a_key_are_destroyed_in_few_transactions_and_each_is_named() {
+    const OLD: usize = 300;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.db");
+    let clock = ManualClock::at(1_700_000_000_000);
+    let options = Options::new().root_key(&[7; 32]).create(true).clock(clock.clone());
+    let kms = Keystore::open(path.to_str().unwrap(), &options).unwrap();
+    let key = kms.create_key(&CreateKey::default()).unwrap();
+    let mut blobs = Vec::new();
+    for _ in 0..OLD {
+        blobs.push(kms.encrypt(key, b"old", &[]).unwrap());
+        kms.rotate(key).unwrap();
+    }
+    let newest = kms.encrypt(key, b"new", &[]).unwrap();
+    let other = Keystore::open(path.to_str().unwrap(), &options).unwrap();
+    assert_eq!(*other.decrypt(&blobs[0], &[]).unwrap(), *b"old");
+    let old: Vec<_> = kms.key_versions(key).skip(1).map(|version| version.unwrap().id).collect();
+    for version in &old {
+        kms.disable_key_version(key, &version.to_string()).unwrap();
+        kms.schedule_key_version_deletion(key, &version.to_string(), 7).unwrap();
+    }
+    clock.advance_seconds(7 * DAY);
+    kms.tick().unwrap();
+    clock.advance_seconds(3600);
+    let (report, entries) = left(&kms, || kms.tick().unwrap());
+    assert_eq!(report.versions_destroyed, OLD);
+    let named: HashSet<_> = entries.iter().filter(|e| e.action == "DeleteKeyVersion").map(|e| e.version).collect();
+    assert_eq!((entries.len(), named.len()), (OLD, OLD), "an entry for each, and none besides");
+    for (handle, name) in [(&kms, "this"), (&other, "another")] {
+        assert_eq!(*handle.decrypt(&newest, &[]).unwrap(), *b"new", "{name} handle");
+        for blob in &blobs {
+            let error = handle.decrypt(blob, &[]).unwrap_err();
+            assert_eq!(error.status(), Status::KeyVersionDestroyed, "{name} handle: {error}");
+        }
+        handle.verify(|fault| panic!("{name} handle: {fault:?}")).unwrap();
+        handle.rotate(key).unwrap();
+    }
 }
 
 #[test]

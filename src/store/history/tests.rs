@@ -12,7 +12,7 @@ fn chain(from: &[(State, Vec<u8>)], len: usize, seed: u8) -> Vec<(State, Vec<u8>
         meta.renamed = i64::from(seed);
         if let Some((before, names)) = all.last() {
             meta.recent = Some(names.clone());
-            meta.recent = Some(next(&meta, before.mac()));
+            meta.recent = Some(next(&meta, before.mac(), 0));
         }
         let names = meta.recent.clone().unwrap_or_default();
         all.push((State::of(&sealing.meta_row(meta).unwrap()), names));
@@ -63,4 +63,31 @@ fn without_names_nothing_is_proven() {
     assert_eq!(history.see(ours[1].0, None), Step::On, "an older copy is not what is known");
     history.committed(ours[2].0);
     assert_eq!((history.see(ours[2].0, None), history.breaks), (Step::On, 1));
+}
+
+#[test]
+fn a_transaction_of_several_generations_continues_what_was_before() {
+    let ours = chain(&[], 50, 0);
+    let (last, names) = ours.last().unwrap();
+    let mut sealing = Sealing::new(&[1; 32], [2; 16]).unwrap();
+    for skipped in [0, 1, 7, 31, 32, 500] {
+        let first = sealing.first_meta(last.generation() + skipped + 1, &[], None).unwrap();
+        let mut meta = sealing.check_meta(&first).unwrap();
+        meta.recent = Some(names.clone());
+        meta.recent = Some(next(&meta, last.mac(), skipped));
+        let names = meta.recent.clone().unwrap();
+        assert!(names.len() <= NAMED * NAME && names_first(&names, last.mac()));
+        let after = (State::of(&sealing.meta_row(meta).unwrap()), names);
+        for (known, _) in &ours {
+            let expected = match usize::try_from(after.0.generation() - known.generation()).unwrap() {
+                0..=NAMED => (Step::On, 0),
+                _ => (Step::Unknown, 1),
+            };
+            assert_eq!(seen(known, &after), expected, "{skipped} skipped");
+        }
+        // Of another history, in a generation that was skipped.
+        let other = chain(&ours, 51, 1).pop().unwrap().0;
+        let is_other = seen(&other, &after).0 != Step::On;
+        assert!(is_other, "{skipped} skipped");
+    }
 }

@@ -29,3 +29,22 @@ fn memory_is_bounded() {
     versions.keep([19; 32], vec![1]);
     assert_eq!(versions.total, versions.seen.values().map(Vec::len).sum::<usize>());
 }
+
+#[test]
+fn records_are_found_by_their_mac_alone_and_bounded() {
+    let of = |count: u64| {
+        let records = (1..=count).map(crate::domain::version::VersionRecord::new).collect();
+        Arc::new(VersionRecords::in_order(records).unwrap())
+    };
+    let mut versions = Versions::default();
+    versions.keep_records([1; 32], &of(3));
+    assert_eq!(versions.records(&[1; 32]), Some(of(3)));
+    assert_eq!(versions.records(&[2; 32]), None);
+    for mac in 2..20 {
+        versions.keep_records([mac; 32], &of(RECORDS as u64 / 4));
+        let kept: usize = versions.records.values().map(|records| records.all().len()).sum();
+        assert!(kept <= RECORDS && versions.total_records >= kept, "{kept} of {RECORDS}");
+    }
+    versions.keep_records([99; 32], &of(RECORDS as u64 + 1));
+    assert_eq!(versions.records(&[99; 32]), None);
+}
