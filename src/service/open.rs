@@ -301,15 +301,11 @@ impl Keystore {
             patience: options.busy_timeout,
             anchor: options.anchor.clone(),
             opened_ms: options.clock.wall().millis(),
-            given: None,
             actor: ActorName { program: process::program(log::ACTOR_BYTES), label: options.actor.clone() },
         };
         let arena = Arena::new();
         let place = settings.location.clone();
-        let store = Store::open(settings, root, &arena).map_err(|error| match &place {
-            Location::File(path) => error.of_keystore(path),
-            Location::Memory => error,
-        })?;
+        let store = Store::open(settings, root, &arena).map_err(|error| place.named(error))?;
         Ok(Self { process: PerProcess::new(Inner::start(store, arena, options.clone())?) })
     }
 }

@@ -8,7 +8,6 @@ use super::backend::{Backend, Transaction};
 use super::connection::{Gated, read_waiting};
 use super::handle::{Store, check_epoch};
 use super::sealing::Sealing;
-use super::settings::Location;
 use super::sqlite::Sqlite;
 use super::unfinished::Unfinished;
 use super::versions::{IdPrefix, start};
@@ -31,12 +30,12 @@ impl Store {
     pub fn backup(&self, path: &Path) -> Result<(Unfinished, Copied)> {
         let deadline = Instant::now() + self.settings.patience;
         let new = self.wait(deadline, || fork::gate(|| Unfinished::create(path)))?;
-        let copied = match &self.settings.location {
-            Location::Memory => {
+        let copied = match self.driver.is_private() {
+            true => {
                 let (mut lent, _) = self.begin(Transaction::Read)?;
                 copy(lent.get()?.backend.get()?, new.temporary())
             }
-            Location::File(_) => self.apart(|backend| copy(backend, new.temporary())),
+            false => self.apart(|backend| copy(backend, new.temporary())),
         }?;
         new.sync()?;
         Ok((new, copied))
@@ -44,10 +43,10 @@ impl Store {
 
     /// That each page of the file belongs to one table or index, or is free.
     pub fn check_pages_owned(&self) -> Result<()> {
-        match &self.settings.location {
+        match self.driver.is_private() {
             // No file can have been damaged.
-            Location::Memory => Ok(()),
-            Location::File(_) => self.apart(|backend| backend.check_pages_owned()).map_err(|error| self.named(error)),
+            true => Ok(()),
+            false => self.apart(|backend| backend.check_pages_owned()).map_err(|error| self.named(error)),
         }
     }
 
@@ -73,7 +72,7 @@ fn copy(backend: &mut dyn Backend, path: &Path) -> Result<Copied> {
     let found = copied?;
     // The copying has taken memory of its own.
     memory::headroom_of(memory::OPENING)?;
-    let mut copy = Gated(Some(Box::new(fork::gate(|| Sqlite::open(path, true))?)));
+    let mut copy = Gated::new(fork::gate(|| Sqlite::open(path, true))?);
     if read_waiting(copy.get()?, Duration::ZERO, |b| b.meta())? != found {
         return Err(Status::KeystoreIo.error(format!(
             "the backup {} reads back differently than it was written; use another disk",

@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::handle::Store;
-use super::settings::Location;
 use super::versions::{IdPrefix, start};
 use crate::domain::id::VersionId;
 use crate::domain::time::Time;
@@ -85,16 +84,9 @@ pub struct BackedUp {
 }
 
 impl Store {
-    fn records(&self) -> Option<PathBuf> {
-        match &self.settings.location {
-            Location::Memory => None,
-            Location::File(path) => Some(path_of(path)),
-        }
-    }
-
     /// The recorded backups, oldest first; none where the file is damaged or missing.
     pub fn backup_records(&self) -> Result<Vec<BackupRecord>> {
-        let Some(path) = self.records() else { return Ok(Vec::new()) };
+        let Some(path) = self.driver.backup_records() else { return Ok(Vec::new()) };
         match fork::gate(|| File::open(&path)) {
             Ok(file) => fork::gate(|| decode(&path, &file)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
@@ -104,13 +96,13 @@ impl Store {
 
     /// Changes the record as a whole, while no other thread or process does.
     pub fn edit_backup_records(&self, mut edit: impl FnMut(&mut Vec<BackupRecord>)) -> Result<()> {
-        let Some(path) = self.records() else { return Ok(()) };
+        let Some(path) = self.driver.backup_records() else { return Ok(()) };
         self.wait(Instant::now() + self.settings.patience, || fork::gate(|| rewrite(&path, &mut edit)))
     }
 
     /// Whether a recorded backup has this version. A record that cannot be read has none.
     pub fn is_backed_up(&self, version: &VersionId, known: &mut BackedUp) -> bool {
-        let Some(path) = self.records() else { return false };
+        let Some(path) = self.driver.backup_records() else { return false };
         let stamp = std::fs::metadata(&path).ok().and_then(|found| {
             let changed = found.ctime().checked_mul(1_000_000_000)?.checked_add(found.ctime_nsec())?;
             Some([found.dev().cast_signed(), found.ino().cast_signed(), changed, found.size().cast_signed()])
@@ -128,7 +120,7 @@ impl Store {
     }
 }
 
-fn path_of(store: &Path) -> PathBuf {
+pub fn path_of(store: &Path) -> PathBuf {
     file::beside(store, "-backups")
 }
 

@@ -2,11 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::backend::{Backend, MetaRow, SlotRow, Transaction};
+use super::backend::{Backend, Transaction};
 use super::history::History;
 use super::sealing::Sealing;
-use super::settings::{Location, Settings};
-use super::sqlite::{self, Sqlite};
 use super::tree::Nodes;
 use super::versions::Versions;
 use crate::error::{Error, Result, Status};
@@ -24,9 +22,17 @@ pub(super) struct Connection {
 }
 
 /// A backend that is closed inside the fork gate, wherever it is dropped; empty after [`Gated::let_go`].
-pub(super) struct Gated(pub Option<Box<dyn Backend>>);
+pub(super) struct Gated(Option<Box<dyn Backend>>);
 
 impl Gated {
+    pub fn new(backend: impl Backend + 'static) -> Self {
+        Self(Some(Box::new(backend)))
+    }
+
+    pub fn is_connected(&self) -> bool {
+        self.0.is_some()
+    }
+
     pub fn get(&mut self) -> Result<&mut dyn Backend> {
         match &mut self.0 {
             Some(backend) => Ok(&mut **backend),
@@ -68,29 +74,6 @@ pub(super) fn drop_broken<R>(connection: &mut Connection, result: &Result<R>) {
 
 pub(super) fn busy() -> Error {
     Status::KeystoreBusy.error("the keystore is busy; try again, or raise the busy timeout")
-}
-
-/// A connection; waits for a writer that is just committing.
-pub(super) fn connect(settings: &Settings, must_spare: &mut MustSpare<'_>) -> Result<Gated> {
-    let deadline = Instant::now() + settings.patience;
-    wait(|| Instant::now() >= deadline, &mut || connect_once(settings, must_spare))
-}
-
-/// Whether the file with this description must be spared a journal that doesn't belong to it: the description is authentic
-/// under the handle's root key, so the file is whole, or the file is not of the handle's keystore.
-pub(super) type MustSpare<'a> = dyn FnMut(&MetaRow, &[SlotRow]) -> Result<bool> + 'a;
-
-pub(super) fn connect_once(settings: &Settings, must_spare: &mut MustSpare<'_>) -> Result<Gated> {
-    let Location::File(path) = &settings.location else {
-        return Err(Status::Internal.error("a keystore in memory has one connection only"));
-    };
-    // Before SQLite plays a journal of another file into this one.
-    if let Some(doubt) = fork::gate(|| sqlite::Doubt::at(path))
-        && must_spare(&doubt.meta, &doubt.slots)?
-    {
-        fork::gate(|| doubt.refuse(path))?;
-    }
-    Ok(Gated(Some(Box::new(fork::gate(|| Sqlite::open(path, settings.read_only))?))))
 }
 
 /// Tries `step` until it is not BUSY or the time is up; sleeps outside of the fork gate.

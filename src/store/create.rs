@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 use super::backend::{Backend, Transaction};
+use super::connection::Gated;
 use super::root::{Root, read_key_file};
 use super::sealing::Sealing;
 use super::slot;
@@ -288,7 +289,7 @@ fn prepared_name(path: &Path, key: &[u8; 32]) -> Result<PathBuf> {
 
 /// A new keystore under a temporary name, which will be used at `path`.
 fn fill(temporary: &Path, new: &NewRoot<'_>, path: &Path) -> Result<Zeroizing<[u8; 32]>> {
-    let mut made = super::connection::Gated(Some(Box::new(fork::gate(|| Sqlite::create(temporary))?)));
+    let mut made = Gated::new(fork::gate(|| Sqlite::create(temporary))?);
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let place = folder.canonicalize().ok().zip(path.file_name()).map(|(folder, name)| folder.join(name));
     fill_rows(made.get()?, new, place.as_deref())

@@ -1,5 +1,6 @@
 //! The open keystore, as all its threads share it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -7,8 +8,9 @@ use zeroize::Zeroizing;
 
 use super::anchor::State;
 use super::connection::Connection;
+use super::driver::Driver;
 use super::log::Refusals;
-use super::settings::{Location, Settings};
+use super::settings::Settings;
 use crate::crypto::kdf;
 use crate::domain::id::SlotId;
 use crate::error::{Error, Result, Status};
@@ -20,6 +22,7 @@ use crate::sys::word::Word;
 /// An open keystore. Shared by all threads; one transaction runs at a time.
 pub struct Store {
     pub(super) settings: Settings,
+    pub(super) driver: Arc<dyn Driver>,
     pub(super) uuid: [u8; 16],
     pub(super) root: Secret,
     /// The slot that opened it.
@@ -73,16 +76,13 @@ impl Store {
 
     /// Whether other processes' changes are seen at once; otherwise the store must be polled.
     pub fn is_mapped(&self) -> bool {
-        self.settings.location == Location::Memory || self.word.is_shared()
+        self.driver.is_private() || self.word.is_shared()
     }
 
     /// Names the keystore in an error about it.
     #[cold]
     pub(super) fn named(&self, error: Error) -> Error {
-        match &self.settings.location {
-            Location::File(path) => error.of_keystore(path),
-            Location::Memory => error,
-        }
+        self.settings.location.named(error)
     }
 
     pub fn check_writable(&self) -> Result<()> {

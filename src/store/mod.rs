@@ -1,5 +1,6 @@
 //! The keystore: typed rows in transactions, durable, authenticated, announced to other processes.
 //!
+//! * `driver`: the kinds of locations, and what belongs to each besides rows.
 //! * `handle`: the open keystore. `settings`: which one is opened. `open`: opens it. `transaction`: runs its transactions.
 //! * `root`: what opens a store. `slot`: how it wraps the root key. `roots`: the slots of an open store. `create`: how a store comes to be.
 //! * `sealing`: rows to domain types and back, with their secrets. `view`: what a transaction reads. `change`: what it changes.
@@ -25,6 +26,7 @@ mod change;
 mod connection;
 mod create;
 mod digest;
+mod driver;
 mod handle;
 mod history;
 mod log;

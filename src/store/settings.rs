@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::anchor::Anchor;
 use crate::domain::log::Actor;
-use crate::error::{Result, Status, shown_path};
+use crate::error::{Error, Result, Status, shown_path};
 use crate::sys::process;
 
 /// Where the rows are kept.
@@ -25,6 +25,15 @@ impl std::fmt::Display for Location {
 }
 
 impl Location {
+    /// Names the keystore in an error about it.
+    #[cold]
+    pub fn named(&self, error: Error) -> Error {
+        match self {
+            Self::File(path) => error.of_keystore(path),
+            Self::Memory => error,
+        }
+    }
+
     /// `memory:`, `sqlite:PATH` or a bare path.
     pub fn parse(text: &str) -> Result<Self> {
         let invalid = |text: &'static str| Status::InvalidArgument.error(text);
@@ -53,8 +62,6 @@ pub struct Settings {
     pub anchor: Option<Anchor>,
     /// The wall time of the open, for a keystore that is made.
     pub opened_ms: i64,
-    /// The path as the caller passed it, where it leads to `location` through a symbolic link.
-    pub given: Option<PathBuf>,
     /// What the actor of each change is called.
     pub actor: ActorName,
 }

@@ -1,6 +1,5 @@
 //! What stands at the keystore's path: the keystore that is open, another one, or nothing.
 
-use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::Ordering;
 
 use super::anchor::State;
@@ -8,8 +7,6 @@ use super::backend::MetaRow;
 use super::handle::Store;
 use super::history::{History, Step};
 use super::sealing::{Meta, Sealing};
-use super::settings::Location;
-use super::{place, sqlite};
 use crate::error::{Result, Status};
 
 /// What stands at a keystore's path.
@@ -62,43 +59,19 @@ impl Store {
 
     /// Keeps whether the keystore was found at its path.
     pub(super) fn note_place(&self, replaced: bool) {
-        let standing = match (replaced, &self.settings.location) {
-            (true, Location::File(path)) => match sqlite::exists(path) {
-                Ok(true) => Standing::Another,
-                _ => Standing::Nothing,
-            },
-            _ => Standing::Here,
-        };
+        let standing = if replaced { self.driver.standing() } else { Standing::Here };
         self.standing.store(standing as u8, Ordering::Relaxed);
-    }
-
-    /// Checks that the caller's path still leads to the open keystore: a link in it may have been changed, as by a deploy.
-    pub(super) fn check_given(&self) -> Result<()> {
-        let (Some(given), Location::File(open)) = (&self.settings.given, &self.settings.location) else {
-            return Ok(());
-        };
-        let found = given.canonicalize().ok();
-        if found.as_ref() == Some(open) {
-            return Ok(());
-        }
-        let leads = found.map_or("nowhere".to_owned(), |found| format!("to {}", found.display()));
-        Err(Status::KeystoreReplaced.error(format!(
-            "{} led to the keystore {} and now leads {leads}; close the handle and open it again",
-            given.display(),
-            open.display()
-        )))
     }
 
     /// The description of a keystore that is about to be changed: by our path, unless that is seen to be a second one.
     pub(super) fn take_place(&self, meta: Meta) -> Result<Meta> {
-        let Location::File(path) = &self.settings.location else { return Ok(meta) };
-        let ours = path.as_os_str().as_bytes();
+        let Some(ours) = self.driver.place() else { return Ok(meta) };
         if meta.place.as_deref() == Some(ours) {
             return Ok(meta);
         }
-        place::check(path, meta.place.as_deref())?;
+        self.driver.check_place(meta.place.as_deref())?;
         // From now on this is the path that others are compared with.
-        self.only_path.store(place::check(path, Some(ours))?, Ordering::Relaxed);
+        self.only_path.store(self.driver.check_place(Some(ours))?, Ordering::Relaxed);
         Ok(Meta { place: Some(ours.to_vec()), ..meta })
     }
 

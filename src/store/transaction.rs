@@ -7,11 +7,10 @@ use super::anchor::State;
 use super::announce;
 use super::backend::{MetaRow, SlotRow, Transaction};
 use super::change::{Change, Commit};
-use super::connection::{Connection, Gated, Unwinding, busy, connect_once, drop_broken, read_waiting, wait};
+use super::connection::{Connection, Gated, Unwinding, busy, drop_broken, read_waiting, wait};
 use super::handle::{Store, check_epoch};
 use super::log::LogEntry;
 use super::sealing::Sealing;
-use super::settings::Location;
 use super::tree::Rows;
 use super::view::View;
 use crate::domain::log::ChangeAction;
@@ -142,18 +141,16 @@ impl Store {
     /// Finds the generation file again if its mapped one was removed or truncated; `make`: the write lock is held, so a missing one
     /// may be made.
     fn keep_word_linked(&self, generation: i64, make: bool) {
-        let Location::File(path) = &self.settings.location else { return };
-        if announce::is_mapped(&self.word, path) {
+        if self.driver.is_mapped(&self.word) {
             return;
         }
-        if !self.map_word_again() && make && announce::make(path, &self.uuid, generation.cast_unsigned()).is_ok() {
+        if !self.map_word_again() && make && self.driver.make_word(&self.uuid, generation.cast_unsigned()).is_ok() {
             self.map_word_again();
         }
     }
 
     fn map_word_again(&self) -> bool {
-        let Location::File(path) = &self.settings.location else { return false };
-        announce::map(&self.word, path, &self.uuid, !self.settings.read_only)
+        self.driver.map(&self.word, &self.uuid, !self.settings.read_only)
     }
 
     pub(super) fn wait<R>(&self, deadline: Instant, mut step: impl FnMut() -> Result<R>) -> Result<R> {
@@ -188,7 +185,7 @@ impl Store {
         memory::headroom_of(memory::TRANSACTION)?;
         let deadline = Instant::now() + patience;
         let mut displaced = false;
-        let begun = self.check_given().and_then(|()| {
+        let begun = self.driver.check_given().and_then(|()| {
             self.wait(deadline, || {
                 let left = deadline.saturating_duration_since(Instant::now());
                 let mut lent = self.connection.lend(left)?.ok_or_else(busy)?;
@@ -207,7 +204,7 @@ impl Store {
 
     /// One try; connects again if the connection was dropped.
     fn try_begin(&self, connection: &mut Connection, kind: Transaction) -> Result<()> {
-        let is_new = connection.backend.0.is_none();
+        let is_new = !connection.backend.is_connected();
         if is_new {
             connection.backend = self.reconnect(&mut connection.sealing)?;
         }
@@ -231,7 +228,7 @@ impl Store {
         let mut must_spare = |found: &MetaRow, _: &[SlotRow]| {
             Ok(found.uuid != self.uuid || fork::gate(|| sealing.check_meta(found)).is_ok())
         };
-        let mut backend = connect_once(&self.settings, &mut must_spare).map_err(|e| match e.status() {
+        let mut backend = self.driver.connect(&mut must_spare).map_err(|e| match e.status() {
             Status::KeystoreNotFound | Status::NotAKeystore => Status::KeystoreReplaced
                 .error("the keystore is no longer at its path; move it back, or close the handle"),
             _ => e,
@@ -245,7 +242,7 @@ impl Store {
     /// either way, because the disk may not have it, but no process may continue with what it replaced. Where another process has
     /// changed the store since, its change is there to be seen, and with it ours, if that stands.
     fn stands(&self, connection: &mut Connection, committed: &MetaRow) -> bool {
-        if connection.backend.0.is_some() {
+        if connection.backend.is_connected() {
             return false;
         }
         let Ok(mut backend) = self.reconnect(&mut connection.sealing) else { return false };

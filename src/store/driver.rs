@@ -1,0 +1,102 @@
+//! Where keystores are kept, apart from their rows: one driver for each kind of location.
+//!
+//! A driver finds or makes a keystore, connects to it, says whether it still stands at its location, and names the files
+//! beside it. The rows themselves, and the lock waits, are the matter of `backend.rs`.
+
+mod file;
+mod memory;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::backend::{MetaRow, SlotRow};
+use super::connection::Gated;
+use super::root::{Root, RootKey};
+use super::settings::{Location, Settings};
+use super::standing::Standing;
+use crate::error::Result;
+use crate::sys::word::Word;
+
+/// Whether the keystore with this description must be spared what a crash left beside it and doesn't belong to it: the
+/// description is authentic under the handle's root key, so nothing is to be undone, or it is of another keystore.
+pub type MustSpare<'a> = dyn FnMut(&MetaRow, &[SlotRow]) -> Result<bool> + 'a;
+
+/// A location of an open keystore. Shared by all threads, and by a forked child with its parent. Called outside of the fork
+/// gate, which each method passes by itself for what it does locally.
+pub trait Driver: Send + Sync {
+    /// One try at a connection; KEYSTORE_BUSY while a writer that is just committing keeps it out. The caller waits.
+    fn connect(&self, must_spare: &mut MustSpare<'_>) -> Result<Gated>;
+    /// Whether there is one connection only, which ends with its process and which nobody else can have.
+    fn is_private(&self) -> bool {
+        false
+    }
+    /// Why intact rows may look damaged, as after a crash that cut off a change.
+    fn explain_damage(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Checks that the caller's location still leads to the open keystore.
+    fn check_given(&self) -> Result<()> {
+        Ok(())
+    }
+    /// What stands at the location, where it is not the open keystore.
+    fn standing(&self) -> Standing {
+        Standing::Here
+    }
+    /// The name of the location that a change records in the description; none where nothing can have two.
+    fn place(&self) -> Option<&[u8]> {
+        None
+    }
+    /// Refuses a location that is seen to be a second one of a keystore that was last changed at `recorded`. Whether it is
+    /// certain that there is no other.
+    fn check_place(&self, recorded: Option<&[u8]>) -> Result<bool> {
+        let _ = recorded;
+        Ok(true)
+    }
+
+    /// Whether the word that announces changes is the one that other processes find.
+    fn is_mapped(&self, word: &Word) -> bool {
+        let _ = word;
+        true
+    }
+    /// Has other processes of the host find the word; false where there is no such file.
+    fn map(&self, word: &Word, uuid: &[u8; 16], writable: bool) -> bool {
+        let _ = (word, uuid, writable);
+        false
+    }
+    /// Makes the file that [`Self::map`] needs. The caller holds the keystore's write lock.
+    fn make_word(&self, uuid: &[u8; 16], generation: u64) -> Result<()> {
+        let _ = (uuid, generation);
+        Ok(())
+    }
+
+    /// The file that records the keystore's backups.
+    fn backup_records(&self) -> Option<PathBuf> {
+        None
+    }
+}
+
+/// A location with its first connection.
+pub struct Found {
+    pub driver: Arc<dyn Driver>,
+    pub backend: Gated,
+    /// Where the keystore was made now: a root that was just tried need not unwrap it once more.
+    pub root_key: Option<RootKey>,
+}
+
+/// Finds the keystore that the settings name, or makes it if they say so. Runs the root's callback or Argon2 with no lock
+/// held. The settings' location becomes the one name for all who open it.
+pub fn find(settings: &mut Settings, root: &Root) -> Result<Found> {
+    match settings.location.clone() {
+        Location::Memory => memory::make(settings, root),
+        Location::File(path) => file::find(path, settings, root),
+    }
+}
+
+/// As [`Driver::explain_damage`], of a keystore that could not be opened.
+pub fn explain_damage(location: &Location) -> Result<()> {
+    match location {
+        Location::Memory => Ok(()),
+        Location::File(path) => file::explain_damage(path),
+    }
+}

@@ -1,0 +1,30 @@
+//! Keystores in private memory, which end with their handle.
+
+use std::sync::Arc;
+
+use super::{Driver, Found, MustSpare};
+use crate::error::{Result, Status};
+use crate::store::connection::Gated;
+use crate::store::create::{self, NewRoot};
+use crate::store::root::Root;
+use crate::store::settings::Settings;
+use crate::store::sqlite::Sqlite;
+use crate::sys::fork;
+
+struct Memory;
+
+pub fn make(settings: &Settings, root: &Root) -> Result<Found> {
+    let mut backend = Gated::new(fork::gate(Sqlite::in_memory)?);
+    let key = create::fill_rows(backend.get()?, &NewRoot { root, created: settings.opened_ms }, None)?;
+    Ok(Found { driver: Arc::new(Memory), backend, root_key: Some(key) })
+}
+
+impl Driver for Memory {
+    fn connect(&self, _: &mut MustSpare<'_>) -> Result<Gated> {
+        Err(Status::Internal.error("a keystore in memory has one connection only"))
+    }
+
+    fn is_private(&self) -> bool {
+        true
+    }
+}
