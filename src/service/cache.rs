@@ -1,6 +1,6 @@
 //! The keys and key material of one handle that are in memory: loaded on first use, bounded, kept current.
 //!
-//! The cache stands at a generation of the store. A call that finds a newer generation reads the keys changed since, or
+//! The cache stands at a generation of each of the store's shards. A call that finds a newer generation reads the keys changed since, or
 //! drops everything when they are many. An entry is never changed, only replaced, and one that leaves is marked, so that
 //! a thread can tell without a lock whether what it holds is still current.
 
@@ -14,11 +14,11 @@ use crate::domain::id::{KeyId, VersionId};
 use crate::domain::key::Key;
 use crate::domain::version::{Version, VersionRecords};
 use crate::error::Result;
-use crate::store::{Commit, Store, Stored, View};
+use crate::store::{Commit, Head, Store, Stored, View};
 use crate::sys::fault;
 use crate::sys::secret::Secret;
 use crate::sys::sync::Lock;
-use crate::sys::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use crate::sys::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// How many keys a handle keeps unless told otherwise.
 pub const DEFAULT_KEYS: usize = 32_768;
@@ -48,10 +48,10 @@ impl ChangeSource for Store {
 /// What a snapshot tells of changes.
 pub trait Changes {
     fn history(&self) -> u64;
-    fn generation(&self) -> i64;
-    fn destroyed(&self) -> i64;
-    fn renamed(&self) -> i64;
-    fn changed_since(&mut self, generation: i64, limit: usize) -> Result<Vec<KeyId>>;
+    /// Where all shards stand.
+    fn heads(&mut self) -> Result<Vec<Head>>;
+    /// Keys of the shard that changed since it stood at `head`.
+    fn changed_since(&mut self, head: &Head, limit: usize) -> Result<Vec<KeyId>>;
 }
 
 impl Changes for View<'_> {
@@ -59,20 +59,12 @@ impl Changes for View<'_> {
         View::history(self)
     }
 
-    fn generation(&self) -> i64 {
-        View::generation(self)
+    fn heads(&mut self) -> Result<Vec<Head>> {
+        View::heads(self)
     }
 
-    fn destroyed(&self) -> i64 {
-        View::destroyed(self)
-    }
-
-    fn renamed(&self) -> i64 {
-        View::renamed(self)
-    }
-
-    fn changed_since(&mut self, generation: i64, limit: usize) -> Result<Vec<KeyId>> {
-        View::changed_since(self, generation, limit)
+    fn changed_since(&mut self, head: &Head, limit: usize) -> Result<Vec<KeyId>> {
+        View::changed_since(self, head.shard, head.generation, limit)
     }
 }
 
@@ -99,8 +91,6 @@ pub struct Material {
 pub struct Cache {
     entries: Lock<Entries>,
     capacity: usize,
-    /// The generation that the entries stand at.
-    generation: AtomicI64,
     /// Counts the times that entries changed.
     epoch: AtomicU64,
     /// Counts the times that material was taken out because it is destroyed.
@@ -114,10 +104,15 @@ struct Entries {
     keys: Bounded<KeyId, CachedKey>,
     materials: Bounded<VersionId, Material>,
     aliases: Bounded<Arc<str>, KeyId>,
-    /// Which history of the store they are of.
+    /// Which history of the store they are of, and where each of its shards stood; empty where nothing is known.
     history: u64,
-    destroyed: i64,
-    renamed: i64,
+    heads: Vec<Head>,
+}
+
+impl Entries {
+    fn head(&self, shard: &Head) -> Option<&Head> {
+        self.heads.get(shard.shard.index())
+    }
 }
 
 impl Cache {
@@ -127,13 +122,11 @@ impl Cache {
             materials: Bounded::new(capacity),
             aliases: Bounded::new(capacity),
             history: 0,
-            destroyed: -1,
-            renamed: -1,
+            heads: Vec::new(),
         };
         Self {
             entries: Lock::new(entries),
             capacity,
-            generation: AtomicI64::new(-1),
             epoch: AtomicU64::new(1),
             erased: AtomicU64::new(0),
             looked_at: AtomicU64::new(NONE_COVERED),
@@ -180,8 +173,10 @@ impl Cache {
         let _ = self.looked_at.compare_exchange(before, next, Ordering::AcqRel, Ordering::Acquire);
     }
 
-    pub fn generation(&self) -> i64 {
-        self.generation.load(Ordering::Acquire)
+    /// The number of changes of the store that is covered; of several shards, their sum.
+    pub fn generation(&self) -> Result<i64> {
+        let sum = |sum: i64, head: &Head| sum.wrapping_add(head.generation);
+        Ok(self.entries.lock()?.heads.iter().fold(0, sum))
     }
 
     /// How many keys are in memory.
@@ -191,38 +186,51 @@ impl Cache {
 
     /// Brings the cache to the generation of `view`; `word` is what was announced before the view was taken.
     pub fn catch_up(&self, view: &mut dyn Changes, word: u64) -> Result<()> {
-        let (from, to) = (self.generation(), view.generation());
+        let (found, history) = (view.heads()?, view.history());
+        let known = {
+            let entries = self.entries.lock()?;
+            if entries.heads == found && entries.history == history {
+                self.looked_at.store(word, Ordering::Release);
+                return Ok(());
+            }
+            entries.heads.clone()
+        };
+        let pairs = || known.iter().zip(&found);
         // Of a store that lies before us, or that went another way, nothing that we hold is known to be in it.
-        let from = if to < from || view.history() != self.entries.lock()?.history { -1 } else { from };
-        // Read before the lock: the generation moves only under the connection, which the view has.
-        let changed = if from < 0 || from == to { Vec::new() } else { view.changed_since(from, MANY + 1)? };
-        let mut entries = self.entries.lock()?;
-        if from != to {
-            if from < 0 || changed.len() > MANY || view.destroyed() != entries.destroyed {
-                entries.keys.clear();
-                entries.materials.clear();
-                (entries.history, entries.destroyed) = (view.history(), view.destroyed());
-                self.erased.fetch_add(1, Ordering::AcqRel);
+        let is_unknown = known.len() != found.len() || pairs().any(|(from, to)| to.generation < from.generation);
+        // Read before the lock: heads move only under the connection, which the view has.
+        let mut changed = Vec::new();
+        for (from, to) in pairs().filter(|_| !is_unknown) {
+            if from.generation != to.generation && changed.len() <= MANY {
+                changed.extend(view.changed_since(from, MANY + 1)?);
             }
-            for id in changed.iter().take(MANY) {
-                entries.keys.remove(id);
-            }
-            if from < 0 || view.renamed() != entries.renamed {
-                entries.aliases.clear();
-                entries.renamed = view.renamed();
-            }
-            self.generation.store(to, Ordering::Release);
-            self.touch();
         }
+        let history = view.history();
+        let mut entries = self.entries.lock()?;
+        let is_unknown = is_unknown || history != entries.history;
+        if is_unknown || changed.len() > MANY || pairs().any(|(from, to)| from.destroyed != to.destroyed) {
+            entries.keys.clear();
+            entries.materials.clear();
+            self.erased.fetch_add(1, Ordering::AcqRel);
+        }
+        for id in changed.iter().take(MANY) {
+            entries.keys.remove(id);
+        }
+        if is_unknown || pairs().any(|(from, to)| from.renamed != to.renamed) {
+            entries.aliases.clear();
+        }
+        (entries.heads, entries.history) = (found, history);
+        self.touch();
         self.looked_at.store(word, Ordering::Release);
         Ok(())
     }
 
     /// Takes over what this handle itself has just committed; false where somebody else's change lies between, which has
     /// to be read.
-    pub fn publish(&self, commit: Commit, changed: &[Stored], made: &[Arc<Material>], gone: &[KeyId]) -> bool {
+    pub fn publish(&self, commit: &Commit, changed: &[Stored], made: &[Arc<Material>], gone: &[KeyId]) -> bool {
         let Ok(mut entries) = self.entries.lock() else { return false };
-        let follows = self.generation() == commit.before && entries.history == commit.history;
+        let stands = |before: &Head| entries.head(before).is_some_and(|head| head.generation == before.generation);
+        let follows = entries.history == commit.history && commit.moved.iter().all(|moved| stands(&moved.before));
         if follows {
             for material in made {
                 entries.materials.insert(material.version.id, Arc::clone(material));
@@ -242,15 +250,17 @@ impl Cache {
                 entries.keys.remove(id);
                 entries.materials.map.retain(|_, m| m.key != *id);
             }
-            if entries.renamed != commit.renamed {
+            if commit.moved.iter().any(|moved| moved.before.renamed != moved.after.renamed) {
                 entries.aliases.clear();
-                entries.renamed = commit.renamed;
             }
-            if entries.destroyed != commit.destroyed {
-                entries.destroyed = commit.destroyed;
+            if commit.moved.iter().any(|moved| moved.before.destroyed != moved.after.destroyed) {
                 self.erased.fetch_add(1, Ordering::AcqRel);
             }
-            self.generation.store(commit.after, Ordering::Release);
+            for moved in &commit.moved {
+                if let Some(head) = entries.heads.get_mut(moved.after.shard.index()) {
+                    *head = moved.after;
+                }
+            }
         } else {
             // Built on another's change that was not seen here, and perhaps never announced: a look at the store must
             // come before the next use, whatever the word says.
@@ -266,14 +276,14 @@ impl Cache {
         Ok(self.entries.lock()?.keys.get(id))
     }
 
-    /// Keeps a key read at `generation`; a newer cache only hands it back.
-    pub fn keep_key(&self, stored: &Stored, generation: i64) -> Result<Arc<CachedKey>> {
+    /// Keeps a key read while its shard stood at `head`; a newer cache only hands it back.
+    pub fn keep_key(&self, stored: &Stored, head: &Head) -> Result<Arc<CachedKey>> {
         let mut entries = self.entries.lock()?;
         if let Some(found) = entries.keys.get(&stored.key.id).filter(|found| found.revision >= stored.revision) {
             return Ok(found);
         }
         let entry = Arc::new(CachedKey::new(stored));
-        if self.generation() == generation {
+        if entries.head(head).is_some_and(|known| known.generation == head.generation) {
             entries.keys.insert(stored.key.id, Arc::clone(&entry));
         }
         Ok(entry)
@@ -283,10 +293,10 @@ impl Cache {
         Ok(self.entries.lock()?.aliases.get(name).map(|id| *id))
     }
 
-    /// Keeps what an alias named at `generation`.
-    pub fn keep_alias(&self, name: &str, id: KeyId, generation: i64) -> Result<()> {
+    /// Keeps what an alias named while its shard stood at `head`.
+    pub fn keep_alias(&self, name: &str, id: KeyId, head: &Head) -> Result<()> {
         let mut entries = self.entries.lock()?;
-        if self.generation() == generation {
+        if entries.head(head).is_some_and(|known| known.generation == head.generation) {
             entries.aliases.insert(name.into(), Arc::new(id));
         }
         Ok(())
@@ -302,22 +312,23 @@ impl Cache {
         entries.keys.clear();
         entries.materials.clear();
         entries.aliases.clear();
-        self.generation.store(-1, Ordering::Release);
+        entries.heads.clear();
         self.erased.fetch_add(1, Ordering::AcqRel);
         self.touch();
         Ok(())
     }
 
-    /// Keeps material, which never changes; the first caller wins. `history` and `destroyed` are what the store said where it
+    /// Keeps material, which never changes; the first caller wins. `history` and `head` are what the store said where it
     /// was read: what has been destroyed since isn't kept.
-    pub fn keep_material(&self, material: Material, history: u64, destroyed: i64) -> Result<Arc<Material>> {
+    pub fn keep_material(&self, material: Material, history: u64, head: &Head) -> Result<Arc<Material>> {
         let mut entries = self.entries.lock()?;
         let id = material.version.id;
         if let Some(found) = entries.materials.get(&id) {
             return Ok(found);
         }
         let entry = Arc::new(material);
-        if entries.destroyed == destroyed && entries.history == history {
+        let is_same = entries.head(head).is_some_and(|known| known.destroyed == head.destroyed);
+        if is_same && entries.history == history {
             entries.materials.insert(id, Arc::clone(&entry));
         }
         Ok(entry)

@@ -156,7 +156,7 @@ fn process_due_versions(
     let destroyed = change.destroy_versions(stored, &numbers)?;
     for (at, (version, (_, waited))) in destroyed.iter().zip(due).enumerate() {
         if at > 0 {
-            change.begin_entry()?;
+            change.begin_entry(stored)?;
         }
         change.log_as(ChangeAction::DeleteKeyVersion, Some(id), 1);
         change.log_version(&version.id);

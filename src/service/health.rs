@@ -103,7 +103,7 @@ impl Keystore {
             keys_destroyed: counters.destroyed.load(Ordering::Relaxed),
             versions_destroyed: counters.versions_destroyed.load(Ordering::Relaxed),
             keys_cached: core.cache.len()? as u64,
-            generation: core.cache.generation().cast_unsigned(),
+            generation: core.cache.generation()?.cast_unsigned(),
         })
     }
 }

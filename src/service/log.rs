@@ -112,17 +112,19 @@ impl Keystore {
         self.manage(ChangeAction::CutChanges, None, |core| {
             let mut total = 0;
             // Its own entries say how many were removed, and stay.
-            let newest = core.store.read(|view| Ok(view.generation()))?;
-            loop {
-                let done = core.change(ChangeAction::CutChanges, |change, _| {
-                    Ok(Changed::none(change.cut_log(before, newest, CUT)?))
-                })?;
-                total += done.value as u64;
-                if done.value < CUT {
-                    return Ok(total);
+            for newest in core.store.read(|view| view.heads())? {
+                loop {
+                    let done = core.change(ChangeAction::CutChanges, |change, _| {
+                        Ok(Changed::none(change.cut_log(before, newest, CUT)?))
+                    })?;
+                    total += done.value as u64;
+                    if done.value < CUT {
+                        break;
+                    }
+                    sync::sleep(PAUSE);
                 }
-                sync::sleep(PAUSE);
             }
+            Ok(total)
         })
     }
 }

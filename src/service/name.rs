@@ -127,7 +127,8 @@ impl Core {
         self.store.read(|view| {
             self.cache.catch_up(view, word)?;
             let stored = view.alias(alias)?.ok_or_else(|| alias_not_found(alias))?;
-            self.cache.keep_alias(alias, stored.key.id, view.generation())?;
+            let head = view.head_of_alias(alias)?;
+            self.cache.keep_alias(alias, stored.key.id, &head)?;
             Ok(stored.key.id)
         })
     }

@@ -32,7 +32,7 @@ impl Keystore {
                 core.store.change_root(
                     new.root()?,
                     slot,
-                    |commit| core.cache.publish(commit, &[], &[], &[]),
+                    |commit| core.cache.publish(&commit, &[], &[], &[]),
                     |before| core.cache.announced(before),
                 )
             })
@@ -64,7 +64,7 @@ impl Keystore {
                 core.store.add_root_slot(
                     new.root()?,
                     slot,
-                    |commit| core.cache.publish(commit, &[], &[], &[]),
+                    |commit| core.cache.publish(&commit, &[], &[], &[]),
                     |before| core.cache.announced(before),
                 )
             })
@@ -90,7 +90,7 @@ impl Keystore {
             core.store.remove_root_slot(
                 &id,
                 core.clock.now(),
-                |commit| core.cache.publish(commit, &[], &[], &[]),
+                |commit| core.cache.publish(&commit, &[], &[], &[]),
                 |before| core.cache.announced(before),
             )
         })

@@ -312,8 +312,9 @@ impl Core {
             total.add(&batch.done);
             postponed.extend(batch.postponed);
             // Not in order: the index is damaged.
-            let went_back = after.is_some_and(|after| last <= after);
-            if stop() || batch.looked_at < size || went_back {
+            let went_back = after.is_some_and(|after| !self.store.follows(&after, &last));
+            let is_last = batch.looked_at < size && self.store.shards().count() == 1;
+            if stop() || is_last || went_back {
                 break;
             }
             after = Some(last);
@@ -425,6 +426,7 @@ impl Core {
         let done = self.change(ChangeAction::RecordDates, |change, now| {
             let started = Instant::now();
             let (mut changed, mut rotated) = (Changed::none(Batch::default()), None);
+            change.expect_rows(rows)?;
             for row in rows {
                 let stored = match change.key_in_row(*row) {
                     Ok(Some(stored)) => stored,

@@ -150,7 +150,8 @@ impl Core {
         self.store.read(|view| {
             self.cache.catch_up(view, word)?;
             let stored = view.key(id)?.ok_or_else(|| not_found(id))?;
-            self.cache.keep_key(&stored, view.generation())
+            let head = view.head_of(id)?;
+            self.cache.keep_key(&stored, &head)
         })
     }
 
@@ -168,7 +169,7 @@ impl Core {
     }
 
     fn unseal_material(&self, id: &KeyId, version: &VersionId) -> Result<Arc<Material>> {
-        let (found, history, destroyed) = self.store.read(|view| {
+        let (found, history, head) = self.store.read(|view| {
             let stored = view.key(id)?.ok_or_else(|| not_found(id))?;
             let found = view.material(&stored, version)?;
             if found.is_none() && stored.key.imported.is_none() && stored.key.primary.is_some_and(|p| p.id == *version)
@@ -179,11 +180,11 @@ impl Core {
             if let Some(gone) = stored.records.tombstone(version) {
                 stored.records.check_use(&gone).map_err(|error| of_version(error, id, version))?;
             }
-            Ok((found, view.history(), view.destroyed()))
+            Ok((found, view.history(), view.head_of(id)?))
         })?;
         let (version, mut bytes) = found.ok_or_else(|| version_not_found(id, version))?;
         let secret = self.arena.keep(&mut bytes)?;
-        self.cache.keep_material(Material { key: *id, version, secret, seen: SeenUses::default() }, history, destroyed)
+        self.cache.keep_material(Material { key: *id, version, secret, seen: SeenUses::default() }, history, &head)
     }
 
     /// One write transaction, whose results the cache takes over before other processes are notified.
@@ -212,7 +213,7 @@ impl Core {
                 at = *now;
                 body(change, now)
             },
-            |changed, commit| self.cache.publish(commit, &changed.keys, &changed.made, &changed.destroyed),
+            |changed, commit| self.cache.publish(&commit, &changed.keys, &changed.made, &changed.destroyed),
             |before| self.cache.announced(before),
         )?;
         let earliest = done.keys.iter().filter_map(|stored| stored.next_look()).min();
@@ -246,7 +247,7 @@ impl Core {
         self.store.log_refusal(
             Refusal { action, key, status },
             || if self.clock.is_manual() { before } else { self.clock.now() },
-            |commit| self.cache.publish(commit, &[], &[], &[]),
+            |commit| self.cache.publish(&commit, &[], &[], &[]),
             |before| self.cache.announced(before),
         );
     }

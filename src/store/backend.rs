@@ -4,10 +4,13 @@
 //! are. Every call but `begin` runs inside the transaction that `begin` opened.
 
 use std::path::Path;
+use std::time::Duration;
 
+use super::digest::Digest;
+use super::shard::{Shard, Shards};
 use crate::error::Result;
 
-/// The single row that describes the keystore.
+/// The row that describes a shard, and so the keystore where that has one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MetaRow {
     pub uuid: [u8; 16],
@@ -17,13 +20,13 @@ pub struct MetaRow {
     pub destroyed: i64,
     /// Grows by one when an alias is made, moved or deleted.
     pub renamed: i64,
-    /// The greatest number that a key's row ever had; 0 before the first.
+    /// The greatest number that a key's row ever had in the shard; 0 before the first.
     pub last_row: i64,
     /// The contents of the trees' roots; empty for an empty tree.
     pub keys: Vec<u8>,
     pub ids: Vec<u8>,
     pub aliases: Vec<u8>,
-    /// A MAC of all slots.
+    /// A MAC of all slots, in the first shard.
     pub slots: [u8; 32],
     pub mac: [u8; 32],
     /// Added by format 2: what names the descriptions before this one, newest first (`history.rs`).
@@ -177,10 +180,10 @@ pub struct ChangeRow {
 /// The rows of the change log, which an older format doesn't have.
 pub trait ChangeRows {
     fn insert_change(&mut self, change: &ChangeRow) -> Result<()>;
-    /// In the order of generations, from `generation`.
-    fn changes_from(&mut self, generation: i64, limit: usize) -> Result<Vec<ChangeRow>>;
-    /// Those up to and including `generation`; how many there were.
-    fn delete_changes(&mut self, generation: i64) -> Result<usize>;
+    /// Of one shard in the order of generations, from `generation`.
+    fn changes_from(&mut self, shard: Shard, generation: i64, limit: usize) -> Result<Vec<ChangeRow>>;
+    /// Those of a shard up to and including `generation`; how many there were.
+    fn delete_changes(&mut self, shard: Shard, generation: i64) -> Result<usize>;
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -262,10 +265,47 @@ pub trait VersionRows {
     fn delete_material(&mut self, key_row: i64, number: i64) -> Result<()>;
 }
 
+/// What a transaction is about to read. A backend behind a network reads all of it at once, and the calls that follow find it.
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(not(kms_faults), expect(dead_code, reason = "SQLite is beside its callers and needs no announcement"))]
+pub enum Wanted<'a> {
+    /// The description of every shard.
+    Shards,
+    /// The key with this id: its row, the records of its versions, and the material of the primary version; its shard's
+    /// description, and the nodes of both trees that lead to it ([`path`](super::tree::path)).
+    Key(&'a [u8; 16]),
+    /// The keys in these rows, with what leads from there.
+    Rows(&'a [i64]),
+    /// The alias with this name and handle, with the node path of its tree, and the key that it names.
+    Alias { name: &'a str, handle: &'a Digest },
+}
+
+/// One connection to a store's rows.
+///
+/// A local backend's calls run inside the fork gate, so that no fork finds one half done. A remote one's run outside of it,
+/// because a fork must not wait for the network.
 pub trait Backend: ChangeRows + VersionRows + Send {
-    /// Fails with KEYSTORE_BUSY at once when another holds the lock; the caller waits.
-    fn begin(&mut self, kind: Transaction) -> Result<()>;
-    /// Makes the transaction durable. On KEYSTORE_BUSY it is still open and may be tried again.
+    /// How many shards the store has. It never changes.
+    fn shards(&self) -> Shards {
+        Shards::ONE
+    }
+    /// Whether calls may wait for another machine.
+    fn is_remote(&self) -> bool {
+        false
+    }
+
+    /// Begins a transaction. One that waits for locks by itself does so for `patience` at most; any other fails with
+    /// KEYSTORE_BUSY at once when another holds the lock, and the caller tries again.
+    ///
+    /// A write transaction of a store with several shards locks each shard when its description is read.
+    fn begin(&mut self, kind: Transaction, patience: Duration) -> Result<()>;
+    /// Announces what is read next. Changes nothing but the time that it takes.
+    fn prefetch(&mut self, wanted: Wanted<'_>) -> Result<()> {
+        let _ = wanted;
+        Ok(())
+    }
+    /// Makes the transaction durable. On KEYSTORE_BUSY it is still open and may be tried again. After any other error it may
+    /// stand all the same; a backend that can find out does.
     fn commit(&mut self) -> Result<()>;
     fn rollback(&mut self);
     /// Writes all rows, as they are in this transaction, into a new keystore file at `path`. Called outside of the fork gate,
@@ -280,8 +320,8 @@ pub trait Backend: ChangeRows + VersionRows + Send {
     /// That nothing is there which no other call reads.
     fn check_nothing_else(&mut self) -> Result<()>;
 
-    fn meta(&mut self) -> Result<MetaRow>;
-    fn put_meta(&mut self, meta: &MetaRow) -> Result<()>;
+    fn meta(&mut self, shard: Shard) -> Result<MetaRow>;
+    fn put_meta(&mut self, shard: Shard, meta: &MetaRow) -> Result<()>;
     /// In the order of their rows; one more than the limit means that there are too many.
     fn slots(&mut self) -> Result<Vec<SlotRow>>;
     /// Inserts the slot as a new row, after all others.
@@ -309,8 +349,8 @@ pub trait Backend: ChangeRows + VersionRows + Send {
     fn update_key(&mut self, key: &KeyRow) -> Result<()>;
     fn delete_key(&mut self, row: i64) -> Result<()>;
 
-    /// Keys to be checked by `until`, after `after`, in the order of the index.
-    fn due(&mut self, until: i64, after: Option<DueRow>, limit: usize) -> Result<Vec<DueRow>>;
+    /// Keys of a shard to be checked by `until`, after `after`, in the order of the index.
+    fn due(&mut self, shard: Shard, until: i64, after: Option<DueRow>, limit: usize) -> Result<Vec<DueRow>>;
     /// The earliest look after `now`.
     fn next_look_after(&mut self, now: i64) -> Result<Option<i64>>;
     /// Rotating keys whose newest version was created after `now` and that nobody has noted yet.
@@ -319,8 +359,8 @@ pub trait Backend: ChangeRows + VersionRows + Send {
     fn confirmed_too_early(&mut self, now: i64, limit: usize) -> Result<Vec<i64>>;
     /// Keys whose waiting period was last counted after `now`.
     fn counted_in_future(&mut self, now: i64, limit: usize) -> Result<Vec<i64>>;
-    /// Ids of keys changed after `generation`, without those made then and not changed since.
-    fn changed_since(&mut self, generation: i64, limit: usize) -> Result<Vec<[u8; 16]>>;
+    /// Ids of a shard's keys changed after `generation`, without those made then and not changed since.
+    fn changed_since(&mut self, shard: Shard, generation: i64, limit: usize) -> Result<Vec<[u8; 16]>>;
 
     fn insert_material(&mut self, material: &MaterialRow) -> Result<()>;
     fn material(&mut self, key_row: i64, version: &[u8; 16]) -> Result<Option<MaterialRow>>;

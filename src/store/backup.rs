@@ -5,9 +5,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::backend::{Backend, Transaction};
-use super::connection::{Gated, read_waiting};
+use super::connection::{Gated, gated, read_waiting};
 use super::handle::{Store, check_epoch};
 use super::sealing::Sealing;
+use super::shard::Shard;
 use super::sqlite::Sqlite;
 use super::unfinished::Unfinished;
 use super::versions::{IdPrefix, start};
@@ -58,22 +59,22 @@ impl Store {
         let deadline = Instant::now() + self.settings.patience;
         let mut connection = self.wait(deadline, || self.reconnect(&mut sealing))?;
         let backend = connection.get()?;
-        self.wait(deadline, || fork::gate(|| backend.begin(Transaction::Read)))?;
-        fork::gate(|| backend.meta().and_then(|found| self.check_same(&found, &mut sealing)))?;
+        self.wait(deadline, || gated(backend, |b| b.begin(Transaction::Read, self.settings.patience)))?;
+        gated(backend, |b| b.meta(Shard::FIRST).and_then(|found| self.check_same(&found, &mut sealing)))?;
         body(backend)
     }
 }
 
 /// Copies what the transaction that has begun sees, and reads the copy as anybody would who restores it. Ends the transaction.
 fn copy(backend: &mut dyn Backend, path: &Path) -> Result<Copied> {
-    let found = fork::gate(|| backend.meta());
+    let found = gated(backend, |backend| backend.meta(Shard::FIRST));
     let copied = found.and_then(|found| backend.copy_to(path).map(|()| found));
-    fork::gate(|| backend.rollback());
+    gated(backend, |backend| backend.rollback());
     let found = copied?;
     // The copying has taken memory of its own.
     memory::headroom_of(memory::OPENING)?;
     let mut copy = Gated::new(fork::gate(|| Sqlite::open(path, true))?);
-    if read_waiting(copy.get()?, Duration::ZERO, |b| b.meta())? != found {
+    if read_waiting(copy.get()?, Duration::ZERO, |b| b.meta(Shard::FIRST))? != found {
         return Err(Status::KeystoreIo.error(format!(
             "the backup {} reads back differently than it was written; use another disk",
             shown_path(path)

@@ -8,24 +8,36 @@ use super::digest::{Digest, digest_of};
 use super::history;
 use super::log::LogEntry;
 use super::sealing::{Meta, NO_VERSIONS, Stored, signed};
+use super::shard::Shard;
 use super::tree::Tree;
 use super::unchecked::unchecked;
-use super::view::{PAGE, View, row_digest, row_name, unreadable, versions_altered};
+use super::view::{Head, OpenShard, PAGE, View, row_digest, unreadable, versions_altered};
 use crate::domain::id::{SlotId, VersionId};
 use crate::domain::key::Key;
 use crate::domain::time::Time;
 use crate::domain::version::Version;
 use crate::error::{Result, Status};
 
-/// What a committed change says about generations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Where a committed change found the shards that it changed, and where it left them.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Commit {
     /// As [`View::history`].
     pub history: u64,
-    pub before: i64,
-    pub after: i64,
-    pub destroyed: i64,
-    pub renamed: i64,
+    pub moved: Vec<Moved>,
+}
+
+/// A shard that a change has moved on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moved {
+    pub before: Head,
+    pub after: Head,
+}
+
+/// A change that is written and only needs to be committed.
+pub(super) struct SealedChange {
+    pub commit: Commit,
+    /// The new descriptions of the shards that it changes.
+    pub metas: Vec<(Shard, MetaRow)>,
 }
 
 /// That another root slot may be added to `slots`.
@@ -40,12 +52,7 @@ pub(super) fn check_room(slots: usize) -> Result<()> {
 /// A write transaction.
 pub struct Change<'a> {
     pub(super) view: View<'a>,
-    pub(super) changed: bool,
     pub(super) entry: LogEntry,
-    /// Entries that were appended before the last one.
-    pub(super) appended: i64,
-    destroyed: i64,
-    renamed: i64,
 }
 
 impl<'a> Deref for Change<'a> {
@@ -63,43 +70,67 @@ impl DerefMut for Change<'_> {
 
 impl<'a> Change<'a> {
     pub(super) fn new(view: View<'a>, entry: LogEntry) -> Self {
-        Self { view, changed: false, entry, appended: 0, destroyed: 0, renamed: 0 }
+        Self { view, entry }
     }
 
-    /// Takes the next generation if anything changed, or as many as there are entries of the log.
-    pub(super) fn seal_meta(&mut self) -> Result<Option<(Commit, MetaRow)>> {
-        if !self.changed {
+    /// Takes the next generation of each shard in which anything changed, or as many as its log has new entries. Returns their new descriptions.
+    pub(super) fn seal_meta(&mut self) -> Result<Option<SealedChange>> {
+        let is_changed = |open: &&OpenShard| open.is_changed;
+        let changed: Vec<Shard> =
+            self.view.open.iter().flatten().filter(is_changed).map(|open| open.head.shard).collect();
+        if changed.is_empty() {
             return Ok(None);
         }
-        self.append_entry()?;
-        let View { rows, nodes, meta, mac, breaks, .. } = &mut self.view;
-        let (before, after) = (meta.generation, meta.generation + self.appended + 1);
-        let (destroyed, renamed) = (meta.destroyed + self.destroyed, meta.renamed + self.renamed);
-        let roots = nodes.flush(rows)?;
-        let recent = Some(history::next(meta, mac, self.appended));
-        let row =
-            rows.sealing.meta_row(Meta { generation: after, destroyed, renamed, roots, recent, ..meta.clone() })?;
-        rows.backend.put_meta(&row)?;
-        Ok(Some((Commit { history: *breaks, before, after, destroyed, renamed }, row)))
+        for shard in &changed {
+            self.append_entry(*shard)?;
+        }
+        let View { rows, nodes, open, breaks, .. } = &mut self.view;
+        nodes.flush(rows)?;
+        let (mut moved, mut sealed) = (Vec::new(), Vec::new());
+        for changed in open.iter().flatten().filter(is_changed) {
+            let OpenShard { head: before, meta, mac, appended, .. } = changed;
+            let (shard, generation) = (before.shard, changed.next_generation());
+            let Meta { destroyed, renamed, .. } = *meta;
+            let (roots, recent) = (nodes.roots(shard), Some(history::next(meta, mac, *appended)));
+            let row = rows.sealing.meta_row(Meta { generation, roots, recent, ..meta.clone() })?;
+            rows.backend.put_meta(shard, &row)?;
+            moved.push(Moved { before: *before, after: Head { shard, generation, destroyed, renamed } });
+            sealed.push((shard, row));
+        }
+        Ok(Some(SealedChange { commit: Commit { history: *breaks, moved }, metas: sealed }))
     }
 
-    fn put(&mut self, tree: Tree, name: &[u8], digest: Option<&Digest>) -> Result<()> {
+    /// Sets what the tree of ids or of aliases has for a name.
+    fn put(&mut self, tree: Tree, name: &Digest, digest: Option<&Digest>) -> Result<()> {
+        let shard = self.view.shards.of_name(name);
+        self.touch(shard)?;
         let View { rows, nodes, .. } = &mut self.view;
-        nodes.put(rows, tree, name, digest)
+        nodes.put(rows, (shard, tree), name, digest)
     }
 
-    pub(super) fn note_change(&mut self) {
-        self.changed = true;
+    /// Sets what the tree of keys has for a row.
+    fn put_row(&mut self, row: i64, digest: Option<&Digest>) -> Result<()> {
+        let (shard, number) = self.view.shards.of_row(row)?;
+        self.touch(shard)?;
+        let View { rows, nodes, .. } = &mut self.view;
+        nodes.put(rows, (shard, Tree::Keys), &number.to_be_bytes(), digest)
+    }
+
+    /// Notes that something in a shard changes, and returns that shard.
+    pub(super) fn touch(&mut self, shard: Shard) -> Result<&mut OpenShard> {
+        let open = self.view.shard(shard)?;
+        open.is_changed = true;
+        Ok(open)
+    }
+
+    pub(super) fn shard_of(&self, stored: &Stored) -> Shard {
+        self.view.shards.of_name(stored.key.id.as_bytes())
     }
 
     /// Every process forgets all material that it has in memory.
-    pub(super) fn note_destruction(&mut self) {
-        self.changed = true;
-        self.destroyed += 1;
-    }
-
-    pub(super) fn next_generation(&self) -> i64 {
-        self.view.meta.generation + self.appended + 1
+    pub(super) fn note_destruction(&mut self, stored: &Stored) -> Result<()> {
+        self.touch(self.shard_of(stored))?.meta.destroyed += 1;
+        Ok(())
     }
 
     /// Leaves `slot` as the only one.
@@ -132,24 +163,26 @@ impl<'a> Change<'a> {
     }
 
     fn seal_slots(&mut self) -> Result<()> {
-        self.changed = true;
         let slots = self.view.rows.backend.slots()?;
-        self.view.meta.slots = self.view.rows.sealing.slots_mac(&slots)?;
+        let mac = self.view.rows.sealing.slots_mac(&slots)?;
+        self.touch(Shard::FIRST)?.meta.slots = mac;
         Ok(())
     }
 
     /// A new key, with the material of its first version if it has one.
     pub fn insert(&mut self, key: Key, material: Option<&[u8; 32]>) -> Result<Stored> {
         // Never one that another key had: what still names that key must not come to name this one.
-        let row = self.view.meta.last_row + 1;
-        let Ok(name) = row_name(row) else {
+        let shard = self.view.shards.of_name(key.id.as_bytes());
+        let open = self.view.shard(shard)?;
+        let (next, generation) = (open.meta.last_row + 1, open.next_generation());
+        let Ok(number) = u32::try_from(next) else {
             return Err(Status::LimitExceeded
                 .error("the keystore has had as many keys as it can, 2^32 - 1; make new ones in another"));
         };
         let mut stored = Stored {
-            row,
+            row: shard.row(number),
             revision: 1,
-            generation: self.next_generation(),
+            generation,
             versions: NO_VERSIONS,
             tags: None,
             records_mac: None,
@@ -159,35 +192,32 @@ impl<'a> Change<'a> {
         if self.view.find(Tree::Ids, stored.key.id.as_bytes())?.is_some() {
             return Err(Status::RandomFailed.error("the kernel's random bytes repeat: a new key's id is taken already"));
         }
-        self.changed = true;
-        self.view.meta.last_row = row;
+        self.touch(shard)?.meta.last_row = next;
         if let (Some(version), Some(material)) = (stored.key.primary, material) {
             self.add_material(&mut stored, &version, material)?;
         }
         let sealed = self.view.rows.sealing.key_row(&stored)?;
         self.view.rows.backend.insert_key(&sealed)?;
         self.entry.touch(&stored.key.id);
-        self.put(Tree::Keys, &name, Some(&digest_of(&sealed.mac)))?;
-        self.put(Tree::Ids, &sealed.id, Some(&row_digest(row)))?;
+        self.put_row(stored.row, Some(&digest_of(&sealed.mac)))?;
+        self.put(Tree::Ids, &sealed.id, Some(&row_digest(number)))?;
         Ok(stored)
     }
 
     /// Replaces a key's metadata.
     pub fn update(&mut self, mut stored: Stored) -> Result<Stored> {
         stored.revision += 1;
-        stored.generation = self.next_generation();
-        self.changed = true;
+        stored.generation = self.touch(self.shard_of(&stored))?.next_generation();
         self.entry.touch(&stored.key.id);
         let sealed = self.view.rows.sealing.key_row(&stored)?;
         self.view.rows.backend.update_key(&sealed)?;
-        self.put(Tree::Keys, &row_name(stored.row)?, Some(&digest_of(&sealed.mac)))?;
+        self.put_row(stored.row, Some(&digest_of(&sealed.mac)))?;
         Ok(stored)
     }
 
     /// Makes `id` with this material the newest version and the primary.
     pub fn rotate(&mut self, mut stored: Stored, id: VersionId, material: &[u8; 32], now: Time) -> Result<Stored> {
         let version = stored.key.promote(id, now);
-        self.changed = true;
         self.add_material(&mut stored, &version, material)?;
         self.update(stored)
     }
@@ -211,14 +241,13 @@ impl<'a> Change<'a> {
         let Some(version) = stored.key.primary else {
             return Err(Status::Internal.error("a key without a version can't take material"));
         };
-        self.changed = true;
+        self.touch(self.shard_of(stored))?;
         self.add_material(stored, &version, material)
     }
 
     /// Removes a key's material and keeps the key.
     pub fn erase_material(&mut self, stored: &mut Stored) -> Result<()> {
-        self.changed = true;
-        self.destroyed += 1;
+        self.note_destruction(stored)?;
         self.delete_materials(stored)?;
         stored.versions = NO_VERSIONS;
         Ok(())
@@ -243,28 +272,31 @@ impl<'a> Change<'a> {
     /// Makes an alias, or moves it to another key.
     pub fn put_alias(&mut self, name: &str, key: &Stored) -> Result<()> {
         let revision = self.view.alias_row(name)?.map_or(0, |(row, _)| row.revision) + 1;
-        self.changed = true;
-        self.renamed += 1;
+        let handle = self.view.rows.sealing.alias_handle(name)?;
+        let generation = self.note_renaming(&handle)?;
         self.entry.touch(&key.key.id);
-        let generation = self.next_generation();
         let row = self.view.rows.sealing.alias_row(name, key.row, revision, generation)?;
         self.view.rows.backend.put_alias(&row)?;
-        let handle = self.view.rows.sealing.alias_handle(name)?;
         self.put(Tree::Aliases, &handle, Some(&digest_of(&row.mac)))
     }
 
+    /// Returns the generation that the alias's shard will have.
+    fn note_renaming(&mut self, handle: &Digest) -> Result<i64> {
+        let open = self.touch(self.view.shards.of_name(handle))?;
+        open.meta.renamed += 1;
+        Ok(open.next_generation())
+    }
+
     pub fn delete_alias(&mut self, name: &str) -> Result<()> {
-        self.changed = true;
-        self.renamed += 1;
-        self.view.rows.backend.delete_alias(name)?;
         let handle = self.view.rows.sealing.alias_handle(name)?;
+        self.note_renaming(&handle)?;
+        self.view.rows.backend.delete_alias(name)?;
         self.put(Tree::Aliases, &handle, None)
     }
 
     /// Makes tags, or replaces their values, and removes others by name.
     pub fn set_tags(&mut self, mut stored: Stored, put: &[(&str, &str)], remove: &[&str]) -> Result<Stored> {
-        self.changed = true;
-        let generation = self.next_generation();
+        let generation = self.touch(self.shard_of(&stored))?.next_generation();
         for (name, value) in put {
             let row = self.view.rows.sealing.tag_row(stored.row, name, value, generation)?;
             self.view.rows.backend.put_tag(&row)?;
@@ -279,9 +311,8 @@ impl<'a> Change<'a> {
 
     /// Removes a key and all its material; SQLite overwrites the freed bytes (secure_delete).
     pub fn destroy(&mut self, stored: &Stored) -> Result<()> {
-        self.changed = true;
+        self.note_destruction(stored)?;
         self.entry.touch(&stored.key.id);
-        self.destroyed += 1;
         let mut after: Option<String> = None;
         loop {
             let page = self.view.rows.backend.aliases_after(Some(stored.row), after.as_deref(), PAGE)?;
@@ -305,7 +336,7 @@ impl<'a> Change<'a> {
         self.view.rows.backend.delete_version_rows(stored.row)?;
         self.delete_materials(stored)?;
         self.view.rows.backend.delete_key(stored.row)?;
-        self.put(Tree::Keys, &row_name(stored.row)?, None)?;
+        self.put_row(stored.row, None)?;
         self.put(Tree::Ids, stored.key.id.as_bytes(), None)
     }
 }

@@ -93,14 +93,23 @@ pub(super) fn wait<R>(give_up: impl Fn() -> bool, step: &mut dyn FnMut() -> Resu
     }
 }
 
+/// Runs `body` where this backend's calls belong: a local one's inside the fork gate. A remote one's wait for the network, which
+/// no fork may do.
+pub(super) fn gated<R>(backend: &mut dyn Backend, body: impl FnOnce(&mut dyn Backend) -> R) -> R {
+    match backend.is_remote() {
+        true => body(backend),
+        false => fork::gate(|| body(backend)),
+    }
+}
+
 pub(super) fn read_waiting<R>(
     backend: &mut dyn Backend,
     patience: Duration,
     read: impl FnOnce(&mut dyn Backend) -> Result<R>,
 ) -> Result<R> {
     let deadline = Instant::now() + patience;
-    wait(|| Instant::now() >= deadline, &mut || fork::gate(|| backend.begin(Transaction::Read)))?;
-    fork::gate(|| {
+    wait(|| Instant::now() >= deadline, &mut || gated(backend, |backend| backend.begin(Transaction::Read, patience)))?;
+    gated(backend, |backend| {
         let result = read(backend);
         backend.rollback();
         result

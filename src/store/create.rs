@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 use super::backend::{Backend, Transaction};
-use super::connection::Gated;
+use super::connection::{Gated, gated};
 use super::root::{Root, read_key_file};
 use super::sealing::Sealing;
 use super::slot;
@@ -301,11 +301,18 @@ pub fn fill_rows(backend: &mut dyn Backend, new: &NewRoot<'_>, place: Option<&Pa
     let uuid = random::array::<16>()?;
     let slot = slot::wrap(new.root, &key, &uuid, new.created, None)?;
     let place = place.map(|place| place.as_os_str().as_bytes().to_vec());
-    let generation = i64::from_be_bytes(random::array()?) & ((1 << 62) - 1);
-    let meta = Sealing::new(&key, uuid)?.first_meta(generation, std::slice::from_ref(&slot), place)?;
-    fork::gate(|| {
-        backend.begin(Transaction::Write)?;
-        let written = backend.insert_slot(&slot).and_then(|()| backend.put_meta(&meta)).and_then(|()| backend.commit());
+    let shards = backend.shards();
+    let (mut sealing, mut metas) = (Sealing::new(&key, uuid)?, Vec::new());
+    for shard in shards.all() {
+        let generation = shards.first_generation(shard, u64::from_be_bytes(random::array()?));
+        metas.push((shard, sealing.first_meta(generation, std::slice::from_ref(&slot), place.clone())?));
+    }
+    gated(backend, |backend| {
+        backend.begin(Transaction::Write, Duration::ZERO)?;
+        let written = backend.insert_slot(&slot);
+        let written =
+            metas.iter().fold(written, |done, (shard, meta)| done.and_then(|()| backend.put_meta(*shard, meta)));
+        let written = written.and_then(|()| backend.commit());
         if written.is_err() {
             backend.rollback();
         }

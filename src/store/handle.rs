@@ -7,10 +7,12 @@ use std::time::Instant;
 use zeroize::Zeroizing;
 
 use super::anchor::State;
+use super::backend::DueRow;
 use super::connection::Connection;
 use super::driver::Driver;
 use super::log::Refusals;
 use super::settings::Settings;
+use super::shard::Shards;
 use crate::crypto::kdf;
 use crate::domain::id::SlotId;
 use crate::error::{Error, Result, Status};
@@ -29,8 +31,9 @@ pub struct Store {
     pub(super) opened_by: SlotId,
     pub(super) connection: Pool<Connection>,
     pub(super) word: Word,
-    /// The newest generation that was seen; a reopened store may not lie before it.
-    pub(super) seen: AtomicI64,
+    /// The newest generation that was seen of each shard; a reopened store may not lie before it.
+    pub(super) seen: Vec<AtomicI64>,
+    pub(super) shards: Shards,
     /// What stands at the keystore's path.
     pub(super) standing: AtomicU8,
     /// Whether it is certain that the keystore has no other path.
@@ -62,6 +65,19 @@ impl Store {
     /// A key for one purpose, derived from the root key.
     pub fn subkey(&self, label: &str) -> Result<Zeroizing<[u8; 32]>> {
         kdf::derive(self.root.expose(), label, &self.uuid)
+    }
+
+    pub fn shards(&self) -> Shards {
+        self.shards
+    }
+
+    /// Whether a pass over due keys that came to `after` may find `found` next.
+    pub fn follows(&self, after: &DueRow, found: &DueRow) -> bool {
+        let shard = |due: &DueRow| self.shards.of_row(due.row).map(|(shard, _)| shard).ok();
+        match (shard(after), shard(found)) {
+            (Some(before), Some(shard)) if before != shard => before < shard,
+            _ => after < found,
+        }
     }
 
     pub fn is_read_only(&self) -> bool {

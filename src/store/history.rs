@@ -5,6 +5,7 @@
 
 use super::anchor::State;
 use super::sealing::Meta;
+use super::shard::Shard;
 
 /// How many descriptions a description names, and how many bytes of the MAC of each.
 const NAMED: usize = 32;
@@ -25,7 +26,8 @@ pub enum Step {
 /// What a handle last read of its keystore.
 #[derive(Debug, Default)]
 pub struct History {
-    known: Option<State>,
+    /// By shard.
+    known: Vec<Option<State>>,
     /// Counts the times that what was read may not continue what was known.
     pub breaks: u64,
     /// Whether another file was found at the keystore's path, and nothing was read of it yet.
@@ -33,21 +35,28 @@ pub struct History {
 }
 
 impl History {
-    /// Takes note of what was read. Only an older copy is not taken for what is known from then on.
-    pub fn see(&mut self, state: State, recent: Option<&[u8]>) -> Step {
-        let step = self.known.map_or(Step::On, |known| step(&known, &state, recent));
+    /// Takes note of what was read of a shard. Only an older copy is not taken for what is known from then on.
+    pub fn see(&mut self, shard: Shard, state: State, recent: Option<&[u8]>) -> Step {
+        let known = self.known.get(shard.index()).copied().flatten();
+        let step = known.map_or(Step::On, |known| step(&known, &state, recent));
         match step {
             Step::On => {}
             Step::Older => return step,
             Step::Unknown | Step::Other => self.breaks += 1,
         }
-        (self.known, self.displaced) = (Some(state), false);
+        self.committed(shard, state);
+        self.displaced = false;
         step
     }
 
     /// Takes note of what this handle has just committed on top of what it read.
-    pub fn committed(&mut self, state: State) {
-        self.known = Some(state);
+    pub fn committed(&mut self, shard: Shard, state: State) {
+        if self.known.len() <= shard.index() {
+            self.known.resize(shard.index() + 1, None);
+        }
+        if let Some(known) = self.known.get_mut(shard.index()) {
+            *known = Some(state);
+        }
     }
 }
 

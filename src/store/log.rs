@@ -10,9 +10,10 @@ use std::time::Duration;
 use super::backend::ChangeRow;
 use super::change::{Change, Commit};
 use super::handle::Store;
-use super::sealing::{Columns, Sealing};
+use super::sealing::{Columns, Sealing, Stored};
+use super::shard::Shard;
 use super::unchecked::unchecked;
-use super::view::View;
+use super::view::{Head, View};
 use crate::crypto::openssl;
 use crate::domain::id::{ChangeId, KeyId, VersionId};
 use crate::domain::log::{Actor, ChangeAction, LoggedChange};
@@ -172,30 +173,52 @@ fn gone(before: i64, after: Option<i64>) -> Error {
 }
 
 impl View<'_> {
-    /// Where the log begins and ends; none in a keystore of format 1.
-    pub(super) fn log_state(&self) -> Result<Option<LogState>> {
-        LogState::of(self.meta.log.as_deref())
+    /// Where a shard's log begins and ends; none in a keystore of format 1.
+    pub(super) fn log_state(&mut self, shard: Shard) -> Result<Option<LogState>> {
+        LogState::of(self.shard(shard)?.meta.log.as_deref())
     }
 
     /// The entries after `known`, or from the oldest; at most `limit`, which must not be 0, and fewer only at the end.
-    /// Entries are authentic and follow each other, and the newest is the keystore's newest. Of a walk, the link is compared too.
+    /// Entries are authentic and follow each other, and the newest is the keystore's newest. Of a walk, the link is compared
+    /// too. Each shard has a log of its own; they come in the order of shards, which is that of generations.
     pub fn changes_after(
         &mut self,
         known: Option<i64>,
         walked: Option<Link>,
         limit: usize,
     ) -> Result<Vec<LoggedChange>> {
-        let Some(state) = self.log_state()? else {
-            return match self.rows.backend.changes_from(i64::MIN, 1)?.first() {
+        let first = known.and_then(|known| self.shards.of_generation(known)).unwrap_or(Shard::FIRST);
+        let mut changes = self.changes_of(first, known, walked, limit)?;
+        for shard in self.shards.from(first).skip(1) {
+            let left = limit.saturating_sub(changes.len());
+            if left == 0 {
+                break;
+            }
+            changes.extend(self.changes_of(shard, None, None, left)?);
+        }
+        Ok(changes)
+    }
+
+    /// As [`Self::changes_after`], of one shard.
+    pub(super) fn changes_of(
+        &mut self,
+        shard: Shard,
+        known: Option<i64>,
+        walked: Option<Link>,
+        limit: usize,
+    ) -> Result<Vec<LoggedChange>> {
+        let newest = self.head(shard)?.generation;
+        let Some(state) = self.log_state(shard)? else {
+            return match self.rows.backend.changes_from(shard, i64::MIN, 1)?.first() {
                 Some(row) if !unchecked() => Err(altered(row.generation)),
                 _ => Ok(Vec::new()),
             };
         };
         let known = known.filter(|known| *known > state.base);
-        if known.is_some_and(|known| known > self.meta.generation) {
+        if known.is_some_and(|known| known > newest) {
             return Ok(Vec::new());
         }
-        let rows = self.rows.backend.changes_from(known.unwrap_or(i64::MIN), limit.saturating_add(1))?;
+        let rows = self.rows.backend.changes_from(shard, known.unwrap_or(i64::MIN), limit.saturating_add(1))?;
         let is_last = rows.len() <= limit;
         let mut rows = rows.into_iter();
         let mut walk = Walk { at: state.base, link: state.before };
@@ -215,8 +238,8 @@ impl View<'_> {
             }
             changes.push(logged(row, before)?);
         }
-        if is_last || walk.at >= self.meta.generation {
-            walk.end(&state, self.meta.generation).map_or(Ok(()), Err)?;
+        if is_last || walk.at >= newest {
+            walk.end(&state, newest).map_or(Ok(()), Err)?;
         }
         Ok(changes)
     }
@@ -232,17 +255,20 @@ impl View<'_> {
 
     /// How many entries follow an authentic one; `None` if the log has another in its place. What was cut counts as there.
     pub fn entries_after(&mut self, change: &LoggedChange) -> Result<Option<u64>> {
-        let (Some(state), Ok(at)) = (self.log_state()?, i64::try_from(change.generation)) else { return Ok(None) };
+        let Ok(at) = i64::try_from(change.generation) else { return Ok(None) };
+        let Some(shard) = self.shards.of_generation(at) else { return Ok(None) };
+        let Some(state) = self.log_state(shard)? else { return Ok(None) };
         let held = match at.cmp(&state.base) {
             Less => None,
             Equal => Some(state.before),
-            Greater => match self.rows.backend.changes_from(at, 1)?.first() {
+            Greater => match self.rows.backend.changes_from(shard, at, 1)?.first() {
                 Some(row) if row.generation == at => Some(row.mac),
                 _ => return Ok(None),
             },
         };
         let is_held = held.is_none_or(|mac| mac == change.mac);
-        Ok(is_held.then(|| u64::try_from(self.meta.generation - at).unwrap_or(0)))
+        let newest = self.head(shard)?.generation;
+        Ok(is_held.then(|| u64::try_from(newest - at).unwrap_or(0)))
     }
 }
 
@@ -297,38 +323,41 @@ impl Change<'_> {
         self.entry.at
     }
 
-    /// Appends what the entry says so far, and begins another of the same transaction.
-    pub fn begin_entry(&mut self) -> Result<()> {
+    /// Appends what the entry says so far of a key, and begins another of the same transaction.
+    pub fn begin_entry(&mut self, stored: &Stored) -> Result<()> {
         // The last one has the count of refusals.
         let omitted = std::mem::take(&mut self.entry.omitted);
-        self.append_entry()?;
-        self.appended += 1;
+        let shard = self.shard_of(stored);
+        self.append_entry(shard)?;
+        self.touch(shard)?.appended += 1;
         let LogEntry { action, at, actor, status, .. } = &self.entry;
         self.entry = LogEntry { status: *status, ..LogEntry::new(*action, *at, actor.clone(), omitted) };
         Ok(())
     }
 
-    /// Appends the transaction's entry. Called when all else is written.
-    pub(super) fn append_entry(&mut self) -> Result<()> {
-        let generation = self.next_generation();
+    /// Appends the transaction's entry to the log of a shard that it changes. Called when all else is written.
+    pub(super) fn append_entry(&mut self, shard: Shard) -> Result<()> {
         let Self { view, entry, .. } = self;
-        let mut state = LogState::of(view.meta.log.as_deref())?.unwrap_or(LogState::new(view.meta.generation));
-        let mut row = entry.row(generation)?;
+        let open = view.shard(shard)?;
+        let (before, next) = (open.head.generation, open.next_generation());
+        let mut state = view.log_state(shard)?.unwrap_or(LogState::new(before));
+        let mut row = entry.row(next)?;
         row.mac = view.rows.sealing.link(&state.head, &row)?;
         view.rows.backend.insert_change(&row)?;
         state.head = row.mac;
-        view.meta.log = Some(state.to_bytes());
+        view.shard(shard)?.meta.log = Some(state.to_bytes());
         Ok(())
     }
 
-    /// Removes entries from the oldest on, up to the first that is not before `date` or is after the generation `newest`, and
+    /// Removes entries of a shard's log from the oldest on, up to the first that is not before `date` or is after the generation `newest`, and
     /// at most `most`. The chain continues from the last removed entry, which must be authentic.
-    pub fn cut_log(&mut self, date: Time, newest: i64, most: usize) -> Result<usize> {
-        let Some(mut state) = self.view.log_state()? else { return Ok(0) };
-        let rows = self.view.rows.backend.changes_from(i64::MIN, most)?;
+    pub fn cut_log(&mut self, date: Time, newest: Head, most: usize) -> Result<usize> {
+        let shard = newest.shard;
+        let Some(mut state) = self.view.log_state(shard)? else { return Ok(0) };
+        let rows = self.view.rows.backend.changes_from(shard, i64::MIN, most)?;
         let mut walk = Walk { at: state.base, link: state.before };
         let mut cut = 0;
-        let goes = |row: &&ChangeRow| Time::from_millis(row.at_ms) < date && row.generation <= newest;
+        let goes = |row: &&ChangeRow| Time::from_millis(row.at_ms) < date && row.generation <= newest.generation;
         for row in rows.iter().take_while(goes) {
             if let Some(error) = walk.step(self.view.rows.sealing, row)? {
                 return Err(error);
@@ -338,12 +367,11 @@ impl Change<'_> {
         if cut == 0 {
             return Ok(0);
         }
-        if self.view.rows.backend.delete_changes(walk.at)? != cut && !unchecked() {
+        if self.view.rows.backend.delete_changes(shard, walk.at)? != cut && !unchecked() {
             return Err(altered(walk.at));
         }
         (state.base, state.before) = (walk.at, walk.link);
-        self.view.meta.log = Some(state.to_bytes());
-        self.changed = true;
+        self.touch(shard)?.meta.log = Some(state.to_bytes());
         self.entry.count = cut as u64;
         Ok(cut)
     }
@@ -449,10 +477,11 @@ impl Change<'_> {
     /// Makes the transaction nothing but the entry of a refused call. A keystore of format 1 has no log, and no refusal
     /// upgrades it.
     fn refuse(&mut self, refusal: Refusal) -> Result<()> {
-        if self.view.meta.log.is_none() {
+        let shard = refusal.key.map_or(Shard::FIRST, |key| self.view.shards.of_name(key.as_bytes()));
+        if self.view.shard(shard)?.meta.log.is_none() {
             return Ok(());
         }
-        self.changed = true;
+        self.touch(shard)?;
         self.entry.status = Some(refusal.status);
         if let Some(key) = &refusal.key {
             self.entry.touch(key);

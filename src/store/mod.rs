@@ -5,6 +5,8 @@
 //! * `root`: what opens a store. `slot`: how it wraps the root key. `roots`: the slots of an open store. `create`: how a store comes to be.
 //! * `sealing`: rows to domain types and back, with their secrets. `view`: what a transaction reads. `change`: what it changes.
 //! * `records`: the records of versions, and their destruction. `verify`: checks every row.
+//! * `shard`: the parts of a store that change independently.
+//! * `sharded`: a store of several shards, for tests.
 //! * `digest`: how the trees name their rows and nodes.
 //! * `tree`: which rows are there, and which copy of each is the newest.
 //! * `unchecked`: switches the trees off, for tests.
@@ -37,6 +39,9 @@ mod root;
 mod roots;
 mod sealing;
 mod settings;
+mod shard;
+#[cfg(kms_faults)]
+mod sharded;
 mod slot;
 mod sqlite;
 mod standing;
@@ -56,6 +61,8 @@ pub use backend::DueRow;
 #[cfg(feature = "capi")]
 pub use backend::WRAPPED_MAX;
 pub use backup_record::{BackedUp, BackupRecord};
+#[cfg(all(test, kms_model))]
+pub use change::Moved;
 pub use change::{Change, Commit};
 pub use handle::Store;
 pub use log::Refusal;
@@ -63,7 +70,9 @@ pub use root::{ALL_ZEROS, Root, RootKind, RootWrapper};
 pub use roots::{NewSlot, RootSlot};
 pub use sealing::Stored;
 pub use settings::{ActorName, Location, Settings};
+#[cfg(all(test, kms_model))]
+pub use shard::Shard;
 pub use standing::Standing;
 pub use unfinished::Unfinished;
 pub use verify::{Fault, Verifier};
-pub use view::View;
+pub use view::{Head, View};

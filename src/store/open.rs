@@ -1,14 +1,14 @@
 //! Opens a keystore, or creates one.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::time::Instant;
 
 use zeroize::Zeroizing;
 
 use super::anchor::{Anchor, State};
 use super::backend::{Backend, MetaRow, SlotRow, Transaction};
-use super::connection::{Connection, Gated, read_waiting, wait};
+use super::connection::{Connection, Gated, gated, read_waiting, wait};
 use super::driver::{self, Driver, Found};
 use super::handle::{Store, check_epoch};
 use super::history::History;
@@ -17,6 +17,7 @@ use super::root::Root;
 use super::roots;
 use super::sealing::{Meta, Sealing};
 use super::settings::Settings;
+use super::shard::{Shard, Shards};
 use super::standing::Standing;
 use super::tree::Nodes;
 use super::versions::Versions;
@@ -46,7 +47,8 @@ impl Store {
         {
             *path = found;
         }
-        let (found, slots) = read_waiting(backend.get()?, settings.patience, |b| Ok((b.meta()?, b.slots()?)))?;
+        let (found, slots) =
+            read_waiting(backend.get()?, settings.patience, |b| Ok((b.meta(Shard::FIRST)?, b.slots()?)))?;
         let (mut root_key, opened_by) = match root_key {
             Some(key) => roots::id_of(&key, &found, slots.first()).map(|id| (key, id))?,
             None => roots::unlock(root, &found, &slots, &settings.location)?,
@@ -65,7 +67,7 @@ impl Store {
             |found: &MetaRow, _: &[SlotRow]| Ok(found.uuid != self.uuid || sealing.check_meta(found).is_ok());
         let deadline = Instant::now() + self.settings.patience;
         let mut backend = wait(|| Instant::now() >= deadline, &mut || self.driver.connect(&mut must_spare))?;
-        let found = read_waiting(backend.get()?, self.settings.patience, |b| b.meta())?;
+        let found = read_waiting(backend.get()?, self.settings.patience, |b| b.meta(Shard::FIRST))?;
         self.check_same(&found, &mut sealing)?;
         let mut root_key = Zeroizing::new(*self.root.expose());
         let connected = (Arc::clone(&self.driver), backend);
@@ -80,20 +82,28 @@ impl Store {
         arena: &Arc<Arena>,
         epoch: u64,
     ) -> Result<Self> {
-        let (found, slots) = read_waiting(backend.get()?, settings.patience, |b| Ok((b.meta()?, b.slots()?)))?;
+        let (found, slots) =
+            read_waiting(backend.get()?, settings.patience, |b| Ok((b.meta(Shard::FIRST)?, b.slots()?)))?;
         let uuid = found.uuid;
         let mut sealing = Sealing::new(root_key, uuid)?;
         let root = arena.keep(root_key)?;
         let meta = sealing.check_meta(&found)?;
-        sealing.check_slots(&meta, &slots)?;
+        sealing.check_slots(&meta.slots, &slots)?;
         if meta.place.as_deref() != driver.place() {
             driver.explain_damage()?;
         }
         let only_path = driver.check_place(meta.place.as_deref())?;
         let word = map_word(&settings, &*driver, backend.get()?, &meta)?;
         check_epoch(epoch)?;
+        let shards = backend.get()?.shards();
+        if settings.anchor.is_some() && shards != Shards::ONE {
+            return Err(Status::UnsupportedOperation
+                .error("an anchor holds the state of one shard, and this keystore has several; leave the anchor out"));
+        }
+        let seen: Vec<AtomicI64> = shards.all().map(|_| AtomicI64::new(i64::MIN)).collect();
+        seen.first().inspect(|first| first.store(meta.generation, Ordering::Relaxed));
         let mut history = History::default();
-        history.see(State::of(&found), None);
+        history.see(Shard::FIRST, State::of(&found), None);
         let store = Self {
             settings,
             driver,
@@ -108,7 +118,8 @@ impl Store {
                 history,
             }]),
             word,
-            seen: AtomicI64::new(meta.generation),
+            seen,
+            shards,
             only_path: AtomicBool::new(only_path),
             standing: AtomicU8::new(Standing::Here as u8),
             turns: AtomicU64::new(0),
@@ -127,7 +138,10 @@ impl Store {
         }
         // The anchor is read first: another process may change the keystore at any moment, and raise it then.
         let anchored = self.anchored()?;
-        let state = self.read(|view| Ok(State::of(&view.rows.sealing.meta_row(view.meta.clone())?)))?;
+        let state = self.read(|view| {
+            let meta = view.shard(Shard::FIRST)?.meta.clone();
+            Ok(State::of(&view.rows.sealing.meta_row(meta)?))
+        })?;
         state.check(anchored)?;
         match anchored == Some(state) || self.settings.read_only {
             true => Ok(()),
@@ -146,12 +160,14 @@ fn map_word(settings: &Settings, driver: &dyn Driver, backend: &mut dyn Backend,
     }
     // Made under the write lock; where there is no lock or no place for it, polling takes over.
     let deadline = Instant::now() + settings.patience;
-    if wait(|| Instant::now() >= deadline, &mut || fork::gate(|| backend.begin(Transaction::Write))).is_err() {
+    if wait(|| Instant::now() >= deadline, &mut || gated(backend, |b| b.begin(Transaction::Write, settings.patience)))
+        .is_err()
+    {
         return Ok(word);
     }
     if !map() && driver.make_word(&meta.uuid, generation).is_ok() {
         map();
     }
-    fork::gate(|| backend.rollback());
+    gated(backend, |backend| backend.rollback());
     Ok(word)
 }

@@ -116,7 +116,7 @@ impl View<'_> {
 impl Change<'_> {
     /// Stores records of a key's versions. [`Change::update`] must follow, which stores the MAC over them.
     pub fn put_records(&mut self, stored: &mut Stored, records: &[VersionRecord]) -> Result<()> {
-        self.note_change();
+        self.touch(self.shard_of(stored))?;
         let row = stored.row;
         let all = Arc::make_mut(&mut stored.records);
         for record in records {
@@ -166,7 +166,7 @@ impl Change<'_> {
         }
         stored.versions = new;
         self.put_records(stored, &records)?;
-        self.note_destruction();
+        self.note_destruction(stored)?;
         Ok(gone)
     }
 

@@ -1,5 +1,7 @@
 //! Seals material rows and authenticates metadata rows, and turns both into the domain's types and back.
 //!
+//! What it does with libcrypto it does inside the fork gate, which the transaction of a remote backend is not in.
+//!
 //! Every subkey comes from the store root key and the store's uuid, so a row of one keystore means nothing in another.
 
 use std::sync::Arc;
@@ -22,7 +24,7 @@ use crate::domain::state::KeyState;
 use crate::domain::time::{Now, Time};
 use crate::domain::version::{Version, VersionRecords};
 use crate::error::{Error, Result, Status, shown};
-use crate::sys::random;
+use crate::sys::{fork, random};
 
 /// XAES-256-GCM, the algorithm that a version's material is for.
 const ALGORITHM: i64 = 1;
@@ -165,8 +167,8 @@ impl Sealing {
         Ok(SlotId::from_random(digest_of(&self.mac(b"slot", &columns)?)))
     }
 
-    pub fn check_slots(&mut self, meta: &Meta, slots: &[SlotRow]) -> Result<()> {
-        if slots.len() <= SLOTS && openssl::equal(&self.slots_mac(slots)?, &meta.slots) {
+    pub fn check_slots(&mut self, mac: &[u8; 32], slots: &[SlotRow]) -> Result<()> {
+        if slots.len() <= SLOTS && openssl::equal(&self.slots_mac(slots)?, mac) {
             return Ok(());
         }
         Err(Status::KeystoreCorrupt
@@ -211,7 +213,7 @@ impl Sealing {
     pub(super) fn mac(&mut self, table: &[u8], columns: &Columns) -> Result<[u8; 32]> {
         let mut head = Columns(Vec::with_capacity(2 * HEAD + self.uuid.len() + table.len()));
         head.bytes(&self.uuid).bytes(table);
-        self.rows.mac(&[&head.0, &columns.0])
+        fork::gate(|| self.rows.mac(&[&head.0, &columns.0]))
     }
 
     pub fn alias_row(&mut self, name: &str, key_row: i64, revision: i64, generation: i64) -> Result<AliasRow> {
@@ -310,14 +312,15 @@ impl Sealing {
             sealed: Vec::new(),
         };
         let aad = self.material_aad(&key.key.id, &row);
-        row.sealed = self.material.seal(&aad, material, random::array()?)?;
+        let nonce = random::array()?;
+        row.sealed = fork::gate(|| self.material.seal(&aad, material, nonce))?;
         Ok(row)
     }
 
     pub fn open_material(&mut self, key: &Key, row: &MaterialRow) -> Result<(Version, Zeroizing<[u8; 32]>)> {
         let damaged = || altered("material", key.id.as_bytes());
         let aad = self.material_aad(&key.id, row);
-        let opened = self.material.open(&aad, &row.sealed).map_err(|e| match e.status() {
+        let opened = fork::gate(|| self.material.open(&aad, &row.sealed)).map_err(|e| match e.status() {
             Status::AuthenticationFailed | Status::MalformedCiphertext => damaged(),
             _ => e,
         })?;

@@ -7,6 +7,7 @@ use super::backend::MetaRow;
 use super::handle::Store;
 use super::history::{History, Step};
 use super::sealing::{Meta, Sealing};
+use super::shard::Shard;
 use crate::error::{Result, Status};
 
 /// What stands at a keystore's path.
@@ -22,32 +23,38 @@ pub enum Standing {
 }
 
 impl Store {
-    /// That a store found at our path is the very one that was open: same uuid, and not before what was seen of it.
+    /// That a store found at our path, of which this is the first shard, is the very one that was open: same uuid, and not
+    /// before what was seen of it.
     pub(super) fn check_same(&self, found: &MetaRow, sealing: &mut Sealing) -> Result<()> {
         if found.uuid != self.uuid {
             return Err(Status::KeystoreReplaced
                 .error("another keystore is at this path now; close the handle and open it again"));
         }
-        self.check_newer(sealing.check_meta(found)?.generation)
+        self.check_newer(Shard::FIRST, sealing.check_meta(found)?.generation)
     }
 
     /// That what was read is not older than what was seen before. Also the very file that is open may have been written
     /// over with an older copy.
-    fn check_newer(&self, generation: i64) -> Result<()> {
-        if self.seen.fetch_max(generation, Ordering::Relaxed) > generation {
+    fn check_newer(&self, shard: Shard, generation: i64) -> Result<()> {
+        if self.note_seen(shard, generation) > generation {
             return Err(Status::KeystoreReplaced
                 .error("an older copy of the keystore is at this path now; close the handle and open it again"));
         }
         Ok(())
     }
 
-    /// Takes note of the description that a transaction finds.
-    pub(super) fn see(&self, history: &mut History, found: &MetaRow) -> Result<()> {
-        let newer = self.check_newer(found.generation);
+    /// The newest generation that was seen of a shard before this one.
+    pub(super) fn note_seen(&self, shard: Shard, generation: i64) -> i64 {
+        self.seen.get(shard.index()).map_or(i64::MIN, |seen| seen.fetch_max(generation, Ordering::Relaxed))
+    }
+
+    /// Takes note of the description that a transaction finds of a shard.
+    pub(super) fn see(&self, history: &mut History, shard: Shard, found: &MetaRow) -> Result<()> {
+        let newer = self.check_newer(shard, found.generation);
         self.note_place(newer.is_err());
         newer?;
         let displaced = history.displaced;
-        match history.see(State::of(found), found.recent.as_deref()) {
+        match history.see(shard, State::of(found), found.recent.as_deref()) {
             Step::Other => {}
             // The handle's user should know of another file, whether or not it continues the one before.
             Step::Unknown if displaced => {}

@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use super::anchor::State;
 use super::announce;
-use super::backend::{MetaRow, SlotRow, Transaction};
-use super::change::{Change, Commit};
-use super::connection::{Connection, Gated, Unwinding, busy, drop_broken, read_waiting, wait};
+use super::backend::{Backend, MetaRow, SlotRow, Transaction};
+use super::change::{Change, Commit, SealedChange};
+use super::connection::{Connection, Gated, Unwinding, busy, drop_broken, gated, read_waiting, wait};
 use super::handle::{Store, check_epoch};
 use super::log::LogEntry;
-use super::sealing::Sealing;
+use super::sealing::{Meta, Sealing};
+use super::shard::Shard;
 use super::tree::Rows;
 use super::view::View;
 use crate::domain::log::ChangeAction;
@@ -25,20 +26,23 @@ impl Store {
         let (mut lent, _) = self.begin(Transaction::Read).map_err(|error| self.named(error))?;
         let guard = Unwinding(lent.get()?);
         let connection = &mut *guard.0;
-        let result = fork::gate(|| {
+        let result = {
             let Connection { backend, sealing, nodes, versions, history } = &mut *connection;
-            let backend = backend.get()?;
-            // The transaction ends after any failure: its lock would keep all others out.
-            let result = backend.meta().and_then(|found| {
-                let meta = sealing.check_meta(&found)?;
-                self.see(history, &found)?;
+            let mut see = |found: &MetaRow, shard: Shard, meta: Meta| {
+                self.see(history, shard, found)?;
                 self.keep_word_linked(meta.generation, false);
-                let rows = Rows { backend: &mut *backend, sealing };
-                body(&mut View::new(rows, (nodes, versions), meta, found.mac, history.breaks))
-            });
-            backend.rollback();
-            result
-        });
+                Ok((meta, history.breaks))
+            };
+            backend.get().and_then(|backend| {
+                gated(backend, |backend| {
+                    let rows = Rows { backend: &mut *backend, sealing };
+                    let result = View::new(rows, (nodes, versions), &mut see).and_then(|mut view| body(&mut view));
+                    // The transaction ends after any failure: its lock would keep all others out.
+                    backend.rollback();
+                    result
+                })
+            })
+        };
         drop_broken(connection, &result);
         result.map_err(|error| self.named(error))
     }
@@ -82,19 +86,23 @@ impl Store {
         let omitted = self.refusals.omitted();
         let entry = || LogEntry::new(action, now(), self.settings.actor.now(), omitted);
         let result = self.change(connection, anchored, entry, body).and_then(|(value, sealed)| {
-            let Some((commit, meta)) = sealed else { return Ok((value, None)) };
+            let Some(SealedChange { commit, metas }) = sealed else { return Ok((value, None)) };
             announce::tell_early(&self.word);
             let committed = self.commit(connection, deadline);
             drop_broken(connection, &committed);
-            if committed.is_ok() || self.stands(connection, &meta) {
+            // What is anchored is the only shard.
+            let state = metas.first().map(|(_, meta)| State::of(meta));
+            if committed.is_ok() || self.stands(connection, &metas) {
                 self.refusals.counted(omitted);
-                connection.history.committed(State::of(&meta));
-                self.seen.fetch_max(commit.after, Ordering::Relaxed);
+                for (shard, meta) in &metas {
+                    connection.history.committed(*shard, State::of(meta));
+                    self.note_seen(*shard, meta.generation);
+                }
                 if !announce::tell(&self.word, || publish(&value, commit), announced) && self.map_word_again() {
                     self.word.count();
                 }
             }
-            committed.map(|()| (value, Some(State::of(&meta))))
+            committed.map(|()| (value, state))
         });
         drop_broken(connection, &result);
         drop(guard);
@@ -114,18 +122,17 @@ impl Store {
         anchored: Option<State>,
         entry: impl FnOnce() -> LogEntry,
         body: impl FnOnce(&mut Change<'_>, &Now) -> Result<R>,
-    ) -> Result<(R, Option<(Commit, MetaRow)>)> {
-        fork::gate(|| {
-            let Connection { backend, sealing, nodes, versions, history } = connection;
-            let backend = backend.get()?;
-            let result = backend.meta().and_then(|found| {
-                let meta = sealing.check_meta(&found)?;
-                State::of(&found).check(anchored)?;
-                self.see(history, &found)?;
-                self.keep_word_linked(meta.generation, true);
-                let meta = self.take_place(meta)?;
-                let rows = Rows { backend: &mut *backend, sealing };
-                let view = View::new(rows, (nodes, versions), meta, found.mac, history.breaks);
+    ) -> Result<(R, Option<SealedChange>)> {
+        let Connection { backend, sealing, nodes, versions, history } = connection;
+        let mut see = |found: &MetaRow, shard: Shard, meta: Meta| {
+            State::of(found).check(anchored)?;
+            self.see(history, shard, found)?;
+            self.keep_word_linked(meta.generation, true);
+            Ok((self.take_place(meta)?, history.breaks))
+        };
+        gated(backend.get()?, |backend| {
+            let rows = Rows { backend: &mut *backend, sealing };
+            let result = View::new(rows, (nodes, versions), &mut see).and_then(|view| {
                 let mut change = Change::new(view, entry());
                 let now = change.now();
                 let value = body(&mut change, &now)?;
@@ -159,13 +166,13 @@ impl Store {
 
     fn commit(&self, connection: &mut Connection, deadline: Instant) -> Result<()> {
         let backend = connection.backend.get()?;
-        let mut commit = || {
+        let commit = |backend: &mut dyn Backend| {
             fault::stall("KMS_FAULT_SLOW_COMMIT");
             backend.commit()
         };
-        let done = self.wait(deadline, || fork::gate(&mut commit));
+        let done = self.wait(deadline, || gated(backend, commit));
         if done.is_err() {
-            fork::gate(|| backend.rollback());
+            gated(backend, |backend| backend.rollback());
         }
         done
     }
@@ -190,7 +197,7 @@ impl Store {
                 let left = deadline.saturating_duration_since(Instant::now());
                 let mut lent = self.connection.lend(left)?.ok_or_else(busy)?;
                 let connection = lent.get()?;
-                let begun = self.try_begin(connection, kind);
+                let begun = self.try_begin(connection, kind, left);
                 drop_broken(connection, &begun);
                 displaced = connection.history.displaced;
                 begun.map(|()| lent)
@@ -203,20 +210,20 @@ impl Store {
     }
 
     /// One try; connects again if the connection was dropped.
-    fn try_begin(&self, connection: &mut Connection, kind: Transaction) -> Result<()> {
+    fn try_begin(&self, connection: &mut Connection, kind: Transaction, patience: Duration) -> Result<()> {
         let is_new = !connection.backend.is_connected();
         if is_new {
             connection.backend = self.reconnect(&mut connection.sealing)?;
         }
         let backend = connection.backend.get()?;
-        match fork::gate(|| backend.begin(kind)) {
+        match gated(backend, |backend| backend.begin(kind, patience)) {
             // One that was opened while the disk could not be written stays read-only, and one whose file was replaced may
             // find the same keystore, or a newer one, at its path. One whose descriptors the host closed is of no more use;
             // nothing was begun, so a new one may.
             Err(e) if !is_new && (may_be_lost(&e) || e.status() == Status::KeystoreReplaced) => {
                 connection.backend.let_go();
                 connection.history.displaced |= e.status() == Status::KeystoreReplaced;
-                self.try_begin(connection, kind)
+                self.try_begin(connection, kind, patience)
             }
             done => done,
         }
@@ -233,7 +240,7 @@ impl Store {
                 .error("the keystore is no longer at its path; move it back, or close the handle"),
             _ => e,
         })?;
-        let found = read_waiting(backend.get()?, Duration::ZERO, |b| b.meta())?;
+        let found = read_waiting(backend.get()?, Duration::ZERO, |b| b.meta(Shard::FIRST))?;
         fork::gate(|| self.check_same(&found, sealing))?;
         Ok(backend)
     }
@@ -241,14 +248,22 @@ impl Store {
     /// After an I/O error of a commit: whether the change is in the store all the same. The caller gets the error
     /// either way, because the disk may not have it, but no process may continue with what it replaced. Where another process has
     /// changed the store since, its change is there to be seen, and with it ours, if that stands.
-    fn stands(&self, connection: &mut Connection, committed: &MetaRow) -> bool {
+    fn stands(&self, connection: &mut Connection, committed: &[(Shard, MetaRow)]) -> bool {
         if connection.backend.is_connected() {
             return false;
         }
         let Ok(mut backend) = self.reconnect(&mut connection.sealing) else { return false };
-        let found = backend.get().and_then(|b| read_waiting(b, Duration::ZERO, |b| b.meta()));
+        let is_there = |b: &mut dyn Backend| {
+            for (shard, meta) in committed {
+                if b.meta(*shard)? != *meta {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        };
+        let stands = backend.get().and_then(|b| read_waiting(b, Duration::ZERO, is_there));
         connection.backend = backend;
-        found.is_ok_and(|found| found == *committed)
+        stands.unwrap_or(false)
     }
 }
 

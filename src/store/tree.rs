@@ -1,6 +1,6 @@
 //! Merkle trees over the keystore's rows: what is there, and which copy of it is the newest.
 //!
-//! A tree maps names of a fixed length to digests of 16 bytes. Each of its nodes but the root is one row of the keystore and
+//! Each shard has trees of its own. A tree maps names of a fixed length to digests of 16 bytes. Each of its nodes but the root is one row of the keystore and
 //! holds the digests of its children; the roots stand in the keystore's description. So a row, a node or a branch that was
 //! removed, put back or replaced by an older copy doesn't fit what stands above it, and that something is *not* there
 //! follows from one path.
@@ -14,6 +14,7 @@ use std::sync::Arc;
 use super::backend::Backend;
 use super::digest::{Digest, Roots, TREES};
 use super::sealing::Sealing;
+use super::shard::{Shard, Shards};
 use crate::error::{Error, Result, Status};
 
 /// Checked nodes that are kept, of at most 1088 bytes where names are short.
@@ -50,17 +51,18 @@ impl Tree {
     }
 }
 
-/// Where a node stands: the tree, and the first bits of a name, which lead to it.
+/// Where a node stands: the shard, the tree, and the first bits of a name, which lead to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct NodePath {
     level: usize,
+    shard: Shard,
     tree: Tree,
     prefix: u32,
 }
 
 impl NodePath {
-    const fn root(tree: Tree) -> Self {
-        Self { level: 0, tree, prefix: 0 }
+    const fn root(shard: Shard, tree: Tree) -> Self {
+        Self { level: 0, shard, tree, prefix: 0 }
     }
 
     /// How many bits of a name lead here.
@@ -93,17 +95,21 @@ impl NodePath {
 
     /// The node's row: a node comes after its children, and those beside it, so that a path lies on few pages.
     fn number(self) -> i64 {
-        (self.tree.index() as i64 + 1) << 40 | i64::from(self.last()) << 3 | (7 - self.level as i64)
+        self.shard.nodes()
+            | (self.tree.index() as i64 + 1) << 40
+            | i64::from(self.last()) << 3
+            | (7 - self.level as i64)
     }
 
     /// Where the node of this row stands; none if no node has such a row.
-    fn of_number(number: i64) -> Option<Self> {
-        let index = usize::try_from((number >> 40).checked_sub(1)?).ok()?;
-        let root = Self::root(*ALL.get(index)?);
-        let level = 7 - usize::try_from(number & 7).ok()?;
+    fn of_number(shards: Shards, number: i64) -> Option<Self> {
+        let (shard, at) = shards.of_node(number)?;
+        let index = usize::try_from((at >> 40).checked_sub(1)?).ok()?;
+        let root = Self::root(shard, *ALL.get(index)?);
+        let level = 7 - usize::try_from(at & 7).ok()?;
         let place = Self { level, ..root };
         let below = TOP.checked_sub(place.bits_above())?;
-        let last = u32::try_from(number >> 3 & i64::from(u32::MAX)).ok()?;
+        let last = u32::try_from(at >> 3 & i64::from(u32::MAX)).ok()?;
         let place = Self { prefix: last.checked_shr(below).unwrap_or(0), ..place };
         (level > 0 && level <= place.tree.bits().len() && place.number() == number).then_some(place)
     }
@@ -237,14 +243,23 @@ pub struct Nodes {
     kept: HashMap<i64, CachedNode>,
     /// In the order of levels, so that children come before their parents from the end.
     changed: BTreeMap<NodePath, Node>,
-    roots: [Arc<Node>; TREES],
+    /// By shard; those of a shard hold in a transaction once it was opened there.
+    roots: Vec<[Arc<Node>; TREES]>,
 }
 
 impl Nodes {
-    /// Begins a transaction on a keystore whose description has these roots.
-    pub fn begin(&mut self, roots: &Roots) {
+    /// Begins a transaction.
+    pub fn begin(&mut self) {
         self.changed.clear();
-        for (kept, root) in self.roots.iter_mut().zip(roots) {
+    }
+
+    /// Takes the roots that the description of a shard has.
+    pub fn open(&mut self, shard: Shard, roots: &Roots) {
+        if self.roots.len() <= shard.index() {
+            self.roots.resize_with(shard.index() + 1, Default::default);
+        }
+        let Some(known) = self.roots.get_mut(shard.index()) else { return };
+        for (kept, root) in known.iter_mut().zip(roots) {
             if kept.0 != *root {
                 *kept = Arc::new(Node(root.clone()));
             }
@@ -256,23 +271,28 @@ impl Nodes {
         self.kept.clear();
     }
 
-    fn root(&self, tree: Tree) -> Arc<Node> {
-        self.roots.get(tree.index()).cloned().unwrap_or_default()
+    fn root(&self, shard: Shard, tree: Tree) -> Arc<Node> {
+        self.roots.get(shard.index()).and_then(|roots| roots.get(tree.index())).cloned().unwrap_or_default()
+    }
+
+    /// The roots of a shard as they are now.
+    pub fn roots(&self, shard: Shard) -> Roots {
+        ALL.map(|tree| self.root(shard, tree).0.clone())
     }
 
     /// The node at `place` as it is stored; none where nothing leads to it.
     fn stored(&mut self, rows: &mut Rows<'_>, place: NodePath, digest: Option<&Digest>) -> Result<Option<Arc<Node>>> {
         match digest {
-            _ if place.level == 0 => Ok(Some(self.root(place.tree))),
+            _ if place.level == 0 => Ok(Some(self.root(place.shard, place.tree))),
             Some(digest) => self.load(rows, place, digest).map(Some),
             None => Ok(None),
         }
     }
 
     /// The digest of `name`, `None` where the tree has no such name.
-    pub fn get(&mut self, rows: &mut Rows<'_>, tree: Tree, name: &[u8]) -> Result<Option<Digest>> {
+    pub fn get(&mut self, rows: &mut Rows<'_>, (shard, tree): (Shard, Tree), name: &[u8]) -> Result<Option<Digest>> {
         let mut expected = None;
-        let mut place = NodePath::root(tree);
+        let mut place = NodePath::root(shard, tree);
         loop {
             let part = place.part(name)?;
             let found = match self.changed.get(&place) {
@@ -291,9 +311,9 @@ impl Nodes {
 
     /// That the tree leads to the node of this row, which must be as it was written.
     pub fn check_row(&mut self, rows: &mut Rows<'_>, number: i64) -> Result<()> {
-        let place = NodePath::of_number(number).ok_or_else(unreached)?;
-        let mut above = NodePath::root(place.tree);
-        let mut node = self.root(place.tree);
+        let place = NodePath::of_number(rows.backend.shards(), number).ok_or_else(unreached)?;
+        let mut above = NodePath::root(place.shard, place.tree);
+        let mut node = self.root(place.shard, place.tree);
         while above.level < place.level {
             let bits = above.bits().ok_or_else(unreached)?;
             let part = place.last() >> (TOP - above.bits_above() - bits) & ((1 << bits) - 1);
@@ -306,9 +326,15 @@ impl Nodes {
     }
 
     /// Sets the digest of `name`, or removes it from the tree.
-    pub fn put(&mut self, rows: &mut Rows<'_>, tree: Tree, name: &[u8], digest: Option<&Digest>) -> Result<()> {
+    pub fn put(
+        &mut self,
+        rows: &mut Rows<'_>,
+        (shard, tree): (Shard, Tree),
+        name: &[u8],
+        digest: Option<&Digest>,
+    ) -> Result<()> {
         let mut expected = None;
-        let mut place = NodePath::root(tree);
+        let mut place = NodePath::root(shard, tree);
         loop {
             let part = place.part(name)?;
             if !self.changed.contains_key(&place) {
@@ -326,17 +352,17 @@ impl Nodes {
         }
     }
 
-    /// The first `limit` names after `after`, or from the start, of the tree as it is stored.
+    /// The first `limit` names after `after`, or from the start, of a shard's tree as it is stored.
     pub fn after(
         &mut self,
         rows: &mut Rows<'_>,
-        tree: Tree,
+        (shard, tree): (Shard, Tree),
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<TreeEntry>> {
         let mut found = Vec::new();
-        let root = self.root(tree);
-        self.walk(rows, NodePath::root(tree), &root, after, limit, &mut found)?;
+        let root = self.root(shard, tree);
+        self.walk(rows, NodePath::root(shard, tree), &root, after, limit, &mut found)?;
         Ok(found)
     }
 
@@ -403,11 +429,12 @@ impl Nodes {
         self.kept.insert(place.number(), kept);
     }
 
-    /// Writes the changed nodes; returns the new roots.
-    pub fn flush(&mut self, rows: &mut Rows<'_>) -> Result<Roots> {
+    /// Writes the changed nodes. [`Self::roots`] has the new roots then.
+    pub fn flush(&mut self, rows: &mut Rows<'_>) -> Result<()> {
         while let Some((place, node)) = self.changed.pop_last() {
             let Some((parent, part)) = place.parent() else {
-                if let Some(root) = self.roots.get_mut(place.tree.index()) {
+                let roots = self.roots.get_mut(place.shard.index());
+                if let Some(root) = roots.and_then(|roots| roots.get_mut(place.tree.index())) {
                     *root = Arc::new(node);
                 }
                 continue;
@@ -428,8 +455,21 @@ impl Nodes {
             let above = self.changed.get_mut(&parent).ok_or_else(misused)?;
             above.set(&[part], digest.as_ref().map(Digest::as_slice), parent.digest_len());
         }
-        Ok(ALL.map(|tree| self.root(tree).0.clone()))
+        Ok(())
     }
+}
+
+/// The numbers of the nodes on the path of a name, from the top, without the root. They follow from the name alone, so a
+/// backend can read a whole path at once.
+#[cfg(kms_faults)]
+pub fn path(shard: Shard, tree: Tree, name: &[u8]) -> impl Iterator<Item = i64> {
+    let mut place = Some(NodePath::root(shard, tree));
+    std::iter::from_fn(move || {
+        let above = place?;
+        let part = above.part(name).ok().filter(|part| !part.is_leaf);
+        place = part.map(|part| above.child(part.branch[0]));
+        place.map(NodePath::number)
+    })
 }
 
 /// What a tree reads its nodes with.

@@ -11,8 +11,9 @@ use std::collections::HashSet;
 use super::backend::{KeyIndex, KeyRow, Owned, VersionEntry};
 use super::digest::Digest;
 use super::sealing::{Chain, NO_VERSIONS, Stored};
-use super::tree::Tree;
-use super::view::{View, gone, row_digest, row_name, versions_altered};
+use super::shard::Shard;
+use super::tree::{Tree, TreeEntry};
+use super::view::{View, gone, row_digest, versions_altered};
 use crate::domain::id::KeyId;
 use crate::error::{Error, Result, Status, shown};
 
@@ -57,7 +58,8 @@ enum Stage {
     #[default]
     Everything,
     Slots,
-    Log(Option<log::LogWalk>),
+    /// Of a shard.
+    Log(Shard, Option<log::LogWalk>),
     /// Keys above this row; the versions of one that has many, and how far they were seen.
     Keys(i64, Option<VersionWalk>),
     /// Ids after this.
@@ -102,7 +104,7 @@ impl Verifier {
             Stage::Done => return Ok(None),
             Stage::Everything => view.rows.backend.check_nothing_else().map(|()| None),
             Stage::Slots => self.slots(view).map(|()| None),
-            Stage::Log(walked) => self.log(view, walked),
+            Stage::Log(shard, walked) => self.log(view, shard, walked),
             Stage::Keys(after, versions) => self.keys(view, after, versions),
             Stage::Ids(after) => self.ids(view, after.as_ref()),
             Stage::Orphans(of, after) => self.orphans(view, of, after),
@@ -134,8 +136,8 @@ impl Verifier {
     }
 
     /// The names after `after`; none, and a fault once, where the tree is damaged.
-    fn names(&mut self, view: &mut View<'_>, tree: Tree, after: Option<&[u8]>) -> Result<Vec<(Vec<u8>, Digest)>> {
-        match view.nodes.after(&mut view.rows, tree, after, KEYS) {
+    fn names(&mut self, view: &mut View<'_>, tree: Tree, after: Option<&Digest>) -> Result<Vec<TreeEntry>> {
+        match view.names_after(tree, after, KEYS) {
             Err(error) if error.status() == Status::KeystoreCorrupt => {
                 if !std::mem::replace(&mut self.tree_told, true) {
                     self.faults.push(Fault::general(error));
@@ -197,7 +199,7 @@ impl Verifier {
         let newest = view.newest(row);
         let Some(stored) = self.note(id, newest)? else { return Ok(None) };
         match view.find(Tree::Ids, &row.id) {
-            Ok(Some(digest)) if digest == row_digest(row.row) => {}
+            Ok(Some(digest)) if view.shards.of_row(row.row).is_ok_and(|(_, number)| digest == row_digest(number)) => {}
             Ok(_) => self.faults.push(Fault::of(id, unindexed(&id))),
             Err(error) => {
                 self.note::<()>(id, Err(error))?;
@@ -270,12 +272,11 @@ impl Verifier {
 
     /// Keys that are no longer there, or not to be found by their ids.
     fn ids(&mut self, view: &mut View<'_>, after: Option<&KeyId>) -> Result<Option<Stage>> {
-        let after = after.map(|id| id.as_bytes().as_slice());
         let mut last = None;
-        for (name, place) in self.names(view, Tree::Ids, after)? {
+        for (name, number) in self.names(view, Tree::Ids, after.map(KeyId::as_bytes))? {
             let Some(bytes) = name.first_chunk() else { continue };
             let id = KeyId::from_bytes(*bytes);
-            let found = view.row_of(&place);
+            let found = view.row_of(&id, &number);
             match self.note(id, found)? {
                 Some(Some(row)) if row.id == *bytes => {}
                 Some(_) => self.faults.push(Fault::of(id, gone(&id))),
@@ -290,8 +291,8 @@ impl Verifier {
         for _ in 0..ROWS {
             let Some(row) = view.rows.backend.next_owner(of, after)? else { return Ok(None) };
             in_order(after < row)?;
-            let owner = match row_name(row) {
-                Ok(name) => view.find(Tree::Keys, &name),
+            let owner = match view.shards.of_row(row) {
+                Ok(_) => view.find_row(row),
                 // No key ever had such a row.
                 Err(_) => Ok(None),
             };
@@ -321,7 +322,7 @@ impl Verifier {
         for number in numbers {
             in_order(last < number)?;
             last = number;
-            match view.nodes.check_row(&mut view.rows, number) {
+            match view.check_node(number) {
                 Err(error) if error.status() == Status::KeystoreCorrupt => self.faults.push(Fault::general(error)),
                 done => done?,
             }
@@ -330,8 +331,9 @@ impl Verifier {
     }
 
     fn aliases(&mut self, view: &mut View<'_>, mut walk: Aliases) -> Result<Option<Stage>> {
-        if walk.renamed != Some(view.renamed()) {
-            walk = Aliases { tries: walk.tries + 1, renamed: Some(view.renamed()), ..Aliases::default() };
+        let renamed = view.heads()?.iter().map(|head| head.renamed).sum();
+        if walk.renamed != Some(renamed) {
+            walk = Aliases { tries: walk.tries + 1, renamed: Some(renamed), ..Aliases::default() };
         }
         // Where they never stay as they are, one long step sees them all.
         let limit = if walk.tries > TRIES { usize::MAX } else { ROWS };
@@ -358,9 +360,9 @@ impl Verifier {
         if full {
             return Ok(Some(Stage::Aliases(walk)));
         }
-        let mut after: Option<Vec<u8>> = None;
+        let mut after: Option<Digest> = None;
         loop {
-            let names = self.names(view, Tree::Aliases, after.as_deref())?;
+            let names = self.names(view, Tree::Aliases, after.as_ref())?;
             for (name, _) in &names {
                 if !name.first_chunk().is_some_and(|handle| walk.seen.contains(handle)) {
                     self.faults.push(Fault::general(
@@ -368,8 +370,8 @@ impl Verifier {
                     ));
                 }
             }
-            match names.into_iter().next_back() {
-                Some((last, _)) => after = Some(last),
+            match names.last().and_then(|(last, _)| last.first_chunk()) {
+                Some(last) => after = Some(*last),
                 None => return Ok(None),
             }
         }
@@ -381,8 +383,8 @@ impl Stage {
     fn next(&self) -> Self {
         match self {
             Self::Everything => Self::Slots,
-            Self::Slots => Self::Log(None),
-            Self::Log(_) => Self::Keys(i64::MIN, None),
+            Self::Slots => Self::Log(Shard::FIRST, None),
+            Self::Log(..) => Self::Keys(i64::MIN, None),
             Self::Keys(..) => Self::Ids(None),
             Self::Ids(_) => Self::Orphans(Owned::Material, i64::MIN),
             Self::Orphans(Owned::Material, _) => Self::Orphans(Owned::Tag, i64::MIN),

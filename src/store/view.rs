@@ -2,10 +2,11 @@
 
 use zeroize::Zeroizing;
 
-use super::backend::{AliasRow, DueRow, KeyRow, MaterialRow, SlotRow, TagRow};
+use super::backend::{AliasRow, DueRow, KeyRow, MaterialRow, MetaRow, SlotRow, TagRow, Wanted};
 use super::digest::{Digest, digest_of};
 use super::sealing::{Meta, NO_VERSIONS, Stored, signed};
-use super::tree::{Nodes, Rows, Tree};
+use super::shard::{Shard, Shards};
+use super::tree::{Nodes, Rows, Tree, TreeEntry};
 use super::unchecked::unchecked;
 use super::versions::{self, Versions};
 use crate::domain::id::{KeyId, SlotId, VersionId};
@@ -18,13 +19,48 @@ type RawMaterial = Zeroizing<[u8; 32]>;
 /// Rows that are read at a time.
 pub(super) const PAGE: usize = 256;
 
+/// Where a shard stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    pub shard: Shard,
+    pub generation: i64,
+    /// How often a key was destroyed, or its imported material erased.
+    pub destroyed: i64,
+    /// How many times aliases were made, moved or deleted.
+    pub renamed: i64,
+}
+
+/// A shard whose description this transaction has read.
+pub(super) struct OpenShard {
+    pub head: Head,
+    pub meta: Meta,
+    /// Of `meta`.
+    pub mac: [u8; 32],
+    pub is_changed: bool,
+    /// Entries that this transaction appended to the log before the last one.
+    pub appended: i64,
+}
+
+impl OpenShard {
+    /// The generation that a change of this transaction leads to.
+    pub fn next_generation(&self) -> i64 {
+        self.head.generation + self.appended + 1
+    }
+}
+
+/// Takes note of the description that a transaction finds of a shard. Returns what it goes on with, and how many other
+/// histories of the keystore were read instead of what was read before.
+pub(super) type Seeing<'a> = dyn FnMut(&MetaRow, Shard, Meta) -> Result<(Meta, u64)> + 'a;
+
 /// A consistent snapshot.
 pub struct View<'a> {
     pub(super) rows: Rows<'a>,
     pub(super) nodes: &'a mut Nodes,
     pub(super) versions: &'a mut Versions,
-    pub(super) meta: Meta,
-    pub(super) mac: [u8; 32],
+    pub(super) shards: Shards,
+    /// By shard.
+    pub(super) open: Vec<Option<OpenShard>>,
+    see: &'a mut Seeing<'a>,
     pub(super) breaks: u64,
 }
 
@@ -42,48 +78,135 @@ pub(super) fn gone(id: &KeyId) -> Error {
     Status::KeystoreCorrupt.error(format!("key {id} is gone from the keystore; restore it from a backup"))
 }
 
-/// A key's name in the tree of rows.
-pub(super) fn row_name(row: i64) -> Result<[u8; 4]> {
-    match u32::try_from(row) {
-        Ok(row) => Ok(row.to_be_bytes()),
-        Err(_) => Err(Status::KeystoreCorrupt
-            .error("the keystore is damaged: a row has an impossible number; restore it from a backup")),
-    }
-}
-
-/// What the tree of ids says of a key: its row.
-pub(super) fn row_digest(row: i64) -> Digest {
-    i128::from(row).to_be_bytes()
+/// What the tree of ids says of a key: the number of its row in its shard.
+pub(super) fn row_digest(number: u32) -> Digest {
+    u128::from(number).to_be_bytes()
 }
 
 impl<'a> View<'a> {
-    /// `mac` is that of `meta`; `breaks` counts the other histories of this keystore that were read instead of it.
+    /// Shows what the transaction that has begun sees. A store of one shard is read at once, so that every transaction checks
+    /// its description.
     pub(super) fn new(
         rows: Rows<'a>,
         (nodes, versions): (&'a mut Nodes, &'a mut Versions),
-        meta: Meta,
-        mac: [u8; 32],
-        breaks: u64,
-    ) -> Self {
-        nodes.begin(&meta.roots);
-        Self { rows, nodes, versions, meta, mac, breaks }
+        see: &'a mut Seeing<'a>,
+    ) -> Result<Self> {
+        nodes.begin();
+        let shards = rows.backend.shards();
+        let mut view = Self { rows, nodes, versions, shards, open: Vec::new(), see, breaks: 0 };
+        if shards == Shards::ONE {
+            view.shard(Shard::FIRST)?;
+        }
+        Ok(view)
+    }
+
+    /// A shard, whose description is read at its first use in a transaction.
+    pub(super) fn shard(&mut self, shard: Shard) -> Result<&mut OpenShard> {
+        let at = shard.index();
+        if !self.open.get(at).is_some_and(Option::is_some) {
+            let read = self.read_shard(shard)?;
+            if self.open.len() <= at {
+                self.open.resize_with(at + 1, || None);
+            }
+            self.open.get_mut(at).map(|place| place.insert(read));
+        }
+        self.open.get_mut(at).and_then(Option::as_mut).ok_or_else(impossible)
+    }
+
+    #[inline(never)]
+    fn read_shard(&mut self, shard: Shard) -> Result<OpenShard> {
+        let found = self.rows.backend.meta(shard)?;
+        let meta = self.rows.sealing.check_meta(&found)?;
+        // Every description is authentic; this one must not be another shard's.
+        if self.shards.of_generation(meta.generation) != Some(shard) {
+            return Err(Status::KeystoreCorrupt
+                .error("the description of a shard is that of another one; restore the keystore from a backup"));
+        }
+        let (meta, breaks) = (self.see)(&found, shard, meta)?;
+        self.breaks = breaks;
+        self.nodes.open(shard, &meta.roots);
+        let Meta { generation, destroyed, renamed, .. } = meta;
+        let head = Head { shard, generation, destroyed, renamed };
+        Ok(OpenShard { head, meta, mac: found.mac, is_changed: false, appended: 0 })
+    }
+
+    /// Where a shard stands.
+    pub(super) fn head(&mut self, shard: Shard) -> Result<Head> {
+        self.shard(shard).map(|open| open.head)
+    }
+
+    /// Where all shards stand.
+    pub fn heads(&mut self) -> Result<Vec<Head>> {
+        self.rows.backend.prefetch(Wanted::Shards)?;
+        self.shards.all().map(|shard| self.head(shard)).collect()
+    }
+
+    /// Where the shard of a key stands.
+    pub fn head_of(&mut self, id: &KeyId) -> Result<Head> {
+        self.head(self.shards.of_name(id.as_bytes()))
+    }
+
+    /// Where the shard of an alias stands.
+    pub fn head_of_alias(&mut self, name: &str) -> Result<Head> {
+        match self.shards {
+            Shards::ONE => self.head(Shard::FIRST),
+            shards => {
+                let handle = self.rows.sealing.alias_handle(name)?;
+                self.head(shards.of_name(&handle))
+            }
+        }
     }
 
     /// All root slots, authenticated, in the order in which they were added.
     pub(super) fn slots(&mut self) -> Result<Vec<(SlotId, SlotRow)>> {
         let slots = self.rows.backend.slots()?;
-        self.rows.sealing.check_slots(&self.meta, &slots)?;
+        let mac = self.shard(Shard::FIRST)?.meta.slots;
+        self.rows.sealing.check_slots(&mac, &slots)?;
         slots.into_iter().map(|slot| Ok((self.rows.sealing.slot_id(&slot)?, slot))).collect()
     }
 
-    pub(super) fn find(&mut self, tree: Tree, name: &[u8]) -> Result<Option<Digest>> {
-        self.nodes.get(&mut self.rows, tree, name)
+    /// What the tree of ids or of aliases has for a name.
+    pub(super) fn find(&mut self, tree: Tree, name: &Digest) -> Result<Option<Digest>> {
+        let shard = self.shards.of_name(name);
+        self.shard(shard)?;
+        self.nodes.get(&mut self.rows, (shard, tree), name)
+    }
+
+    /// What the tree of keys has for a row.
+    pub(super) fn find_row(&mut self, row: i64) -> Result<Option<Digest>> {
+        let (shard, number) = self.shards.of_row(row)?;
+        self.shard(shard)?;
+        self.nodes.get(&mut self.rows, (shard, Tree::Keys), &number.to_be_bytes())
+    }
+
+    /// The first names after `after`, or from the start, that a tree has in any shard.
+    pub(super) fn names_after(&mut self, tree: Tree, after: Option<&Digest>, limit: usize) -> Result<Vec<TreeEntry>> {
+        let first = after.map_or(Shard::FIRST, |after| self.shards.of_name(after));
+        let mut found = Vec::new();
+        for shard in self.shards.from(first) {
+            self.shard(shard)?;
+            let after = after.map(Digest::as_slice).filter(|_| shard == first);
+            let more = self.nodes.after(&mut self.rows, (shard, tree), after, limit.saturating_sub(found.len()))?;
+            found.extend(more);
+            if found.len() >= limit {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// That a tree leads to the node of this number, which must be as it was written.
+    pub(super) fn check_node(&mut self, number: i64) -> Result<()> {
+        if let Some((shard, _)) = self.shards.of_node(number) {
+            self.shard(shard)?;
+        }
+        self.nodes.check_row(&mut self.rows, number)
     }
 
     /// An authenticated key, which must also be the newest copy of its row.
     pub(super) fn newest(&mut self, row: &KeyRow) -> Result<Stored> {
         let mut stored = self.rows.sealing.check_key(row)?;
-        match self.find(Tree::Keys, &row_name(row.row)?)? {
+        match self.find_row(row.row)? {
             Some(digest) if digest == digest_of(&row.mac) => {}
             _ if unchecked() => {}
             Some(_) => return Err(stale(&stored.key.id)),
@@ -101,56 +224,49 @@ impl<'a> View<'a> {
         self.rows.backend.has_version_rows()
     }
 
-    pub fn generation(&self) -> i64 {
-        self.meta.generation
-    }
-
     /// Changes when the keystore that is read may not continue the one that was read before: nothing that is known of that
     /// one holds of this.
     pub fn history(&self) -> u64 {
         self.breaks
     }
 
-    /// How often a key or versions of one were destroyed, or its imported material erased.
-    pub fn destroyed(&self) -> i64 {
-        self.meta.destroyed
-    }
-
-    /// How many times aliases were made, moved or deleted.
-    pub fn renamed(&self) -> i64 {
-        self.meta.renamed
-    }
-
     /// The key of this id; that there is none is as certain as what it is.
     pub fn key(&mut self, id: &KeyId) -> Result<Option<Stored>> {
-        let Some(place) = self.find(Tree::Ids, id.as_bytes())? else { return Ok(None) };
-        match self.row_of(&place)?.filter(|row| row.id == *id.as_bytes()) {
+        self.rows.backend.prefetch(Wanted::Key(id.as_bytes()))?;
+        let Some(number) = self.find(Tree::Ids, id.as_bytes())? else { return Ok(None) };
+        match self.row_of(id, &number)?.filter(|row| row.id == *id.as_bytes()) {
             Some(row) => self.newest(&row).map(Some),
             None if unchecked() => Ok(None),
             None => Err(gone(id)),
         }
     }
 
-    pub(super) fn row_of(&mut self, place: &Digest) -> Result<Option<KeyRow>> {
-        match i64::try_from(i128::from_be_bytes(*place)) {
-            Ok(row) => self.rows.backend.key_by_row(row),
+    /// The row of a key, for which the tree of ids has `number`.
+    pub(super) fn row_of(&mut self, id: &KeyId, number: &Digest) -> Result<Option<KeyRow>> {
+        match u32::try_from(u128::from_be_bytes(*number)) {
+            Ok(number) => self.rows.backend.key_by_row(self.shards.of_name(id.as_bytes()).row(number)),
             Err(_) => Ok(None),
         }
     }
 
+    /// Announces that the keys in these rows are read next.
+    pub fn expect_rows(&mut self, rows: &[i64]) -> Result<()> {
+        self.rows.backend.prefetch(Wanted::Rows(rows))
+    }
+
     pub fn key_in_row(&mut self, row: i64) -> Result<Option<Stored>> {
+        self.expect_rows(&[row])?;
         match self.rows.backend.key_by_row(row)? {
             Some(row) => self.newest(&row).map(Some),
-            None if unchecked() || self.find(Tree::Keys, &row_name(row)?)?.is_none() => Ok(None),
+            None if unchecked() || self.find_row(row)?.is_none() => Ok(None),
             None => Err(Status::KeystoreCorrupt.error("a key is gone from the keystore; restore it from a backup")),
         }
     }
 
     /// Keys in the order of their ids, after `id` or from the start; a damaged or missing one is an error in its place.
     pub fn keys_after(&mut self, id: Option<&KeyId>, limit: usize) -> Result<Vec<(KeyId, Result<Stored>)>> {
-        let after = id.map(|id| id.as_bytes().as_slice());
         let mut found = Vec::new();
-        for (name, _) in self.nodes.after(&mut self.rows, Tree::Ids, after, limit)? {
+        for (name, _) in self.names_after(Tree::Ids, id.map(KeyId::as_bytes), limit)? {
             let id = KeyId::from_bytes(*name.first_chunk().ok_or_else(impossible)?);
             found.push((
                 id,
@@ -229,8 +345,9 @@ impl<'a> View<'a> {
 
     /// An alias's row and its key.
     pub(super) fn alias_row(&mut self, name: &str) -> Result<Option<(AliasRow, Stored)>> {
+        let handle = self.rows.sealing.alias_handle(name)?;
+        self.rows.backend.prefetch(Wanted::Alias { name, handle: &handle })?;
         let Some(row) = self.rows.backend.alias(name)? else {
-            let handle = self.rows.sealing.alias_handle(name)?;
             return match unchecked() || self.find(Tree::Aliases, &handle)?.is_none() {
                 true => Ok(None),
                 false => Err(Status::KeystoreCorrupt
@@ -306,8 +423,18 @@ impl<'a> View<'a> {
             .error(format!("tags of key {} were removed or put back; restore the keystore from a backup", key.key.id)))
     }
 
+    /// Keys to be checked by `until`, after `after`: of one shard, until it has no more. Fewer than `limit` may not be all,
+    /// except in a store of one shard.
     pub fn due(&mut self, until: Time, after: Option<DueRow>, limit: usize) -> Result<Vec<DueRow>> {
-        self.rows.backend.due(until.millis(), after, limit)
+        let first = after.and_then(|after| self.shards.of_row(after.row).ok()).map_or(Shard::FIRST, |(shard, _)| shard);
+        for shard in self.shards.from(first) {
+            let after = after.filter(|_| shard == first);
+            let found = self.rows.backend.due(shard, until.millis(), after, limit)?;
+            if !found.is_empty() {
+                return Ok(found);
+            }
+        }
+        Ok(Vec::new())
     }
 
     /// When the clock must next check a key, after `now`.
@@ -336,10 +463,10 @@ impl<'a> View<'a> {
         Ok(rows)
     }
 
-    /// Ids of keys changed after `generation`, at most `limit`. What was made after it and not changed since, nobody who
+    /// Ids of keys of a shard changed after `generation`, at most `limit`. What was made after it and not changed since, nobody who
     /// stands at `generation` can know.
-    pub fn changed_since(&mut self, generation: i64, limit: usize) -> Result<Vec<KeyId>> {
-        Ok(self.rows.backend.changed_since(generation, limit)?.into_iter().map(KeyId::from_bytes).collect())
+    pub fn changed_since(&mut self, shard: Shard, generation: i64, limit: usize) -> Result<Vec<KeyId>> {
+        Ok(self.rows.backend.changed_since(shard, generation, limit)?.into_iter().map(KeyId::from_bytes).collect())
     }
 }
 

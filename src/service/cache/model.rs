@@ -14,7 +14,7 @@ use super::*;
 use crate::domain::key::Origin;
 use crate::domain::time::Time;
 use crate::domain::version::VersionRecords;
-use crate::store::tell;
+use crate::store::{Moved, Shard, tell};
 use crate::sys::fault::breaks;
 use crate::sys::word::Word;
 
@@ -51,21 +51,18 @@ impl Changes for ModelRows {
         0
     }
 
-    fn generation(&self) -> i64 {
-        self.generation
+    fn heads(&mut self) -> Result<Vec<Head>> {
+        Ok(vec![head(self.generation)])
     }
 
-    fn destroyed(&self) -> i64 {
-        0
+    fn changed_since(&mut self, head: &Head, _: usize) -> Result<Vec<KeyId>> {
+        Ok(if self.generation > head.generation { vec![id()] } else { Vec::new() })
     }
+}
 
-    fn renamed(&self) -> i64 {
-        0
-    }
-
-    fn changed_since(&mut self, generation: i64, _: usize) -> Result<Vec<KeyId>> {
-        Ok(if self.generation > generation { vec![id()] } else { Vec::new() })
-    }
+/// The only shard.
+fn head(generation: i64) -> Head {
+    Head { shard: Shard::FIRST, generation, destroyed: 0, renamed: 0 }
 }
 
 impl ChangeSource for Handle {
@@ -115,12 +112,12 @@ impl Handle {
             let mut rows = self.disk.rows.lock().unwrap();
             rows.generation += 1;
             rows.revision += 1;
-            let commit =
-                Commit { history: 0, before: rows.generation - 1, after: rows.generation, destroyed: 0, renamed: 0 };
+            let moved = Moved { before: head(rows.generation - 1), after: head(rows.generation) };
+            let commit = Commit { history: 0, moved: vec![moved] };
             (commit, [stored(&rows)])
         };
         if told {
-            let publish = || self.cache.publish(commit, &changed, &[], &[]);
+            let publish = || self.cache.publish(&commit, &changed, &[], &[]);
             self.disk.take_turn();
             tell(&self.disk.word, publish, |before| self.cache.announced(before));
         }
@@ -139,7 +136,7 @@ impl Handle {
         let _lent = self.connection.lock().unwrap();
         let mut rows = self.disk.rows.lock().unwrap();
         self.cache.catch_up(&mut *rows, word).unwrap();
-        self.cache.keep_key(&stored(&rows), rows.generation).unwrap().revision
+        self.cache.keep_key(&stored(&rows), &head(rows.generation)).unwrap().revision
     }
 }
 

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 use crate::domain::id::KeyId;
 use crate::domain::key::Origin;
@@ -21,18 +23,18 @@ impl Store {
     fn new() -> Self {
         let mut backend = Sqlite::in_memory().unwrap();
         let mut sealing = Sealing::new(&[1; 32], [2; 16]).unwrap();
-        backend.begin(Transaction::Write).unwrap();
-        backend.put_meta(&sealing.first_meta(1, &[], None).unwrap()).unwrap();
+        backend.begin(Transaction::Write, Duration::ZERO).unwrap();
+        backend.put_meta(Shard::FIRST, &sealing.first_meta(1, &[], None).unwrap()).unwrap();
         backend.commit().unwrap();
         Self { backend, sealing, nodes: Nodes::default(), versions: Versions::default() }
     }
 
     /// One transaction, committed if `body` is Ok.
     fn change<R>(&mut self, body: impl FnOnce(&mut Change<'_>) -> Result<R>) -> Result<R> {
-        self.backend.begin(Transaction::Write).unwrap();
-        let meta = self.sealing.check_meta(&self.backend.meta().unwrap()).unwrap();
+        self.backend.begin(Transaction::Write, Duration::ZERO).unwrap();
         let rows = Rows { backend: &mut self.backend, sealing: &mut self.sealing };
-        let view = View::new(rows, (&mut self.nodes, &mut self.versions), meta, [0; 32], 0);
+        let mut see = |_: &MetaRow, _: Shard, meta: Meta| Ok((meta, 0));
+        let view = View::new(rows, (&mut self.nodes, &mut self.versions), &mut see).unwrap();
         let mut change = Change::new(view, entry());
         let done = body(&mut change).and_then(|value| change.seal_meta().map(|_| value));
         match done.is_ok() {
@@ -94,7 +96,7 @@ fn the_last_row_is_a_limit() {
     let greatest = i64::from(u32::MAX);
     let last = store
         .change(|change| {
-            change.meta.last_row = greatest - 1;
+            change.shard(Shard::FIRST)?.meta.last_row = greatest - 1;
             change.insert(key(1), None)
         })
         .unwrap();
@@ -125,7 +127,7 @@ fn a_version_that_is_not_there_is_looked_for_once() {
     };
     assert!(!asked(&mut store, 200).unwrap());
     // A check of all of them would now end in an error.
-    store.backend.begin(Transaction::Write).unwrap();
+    store.backend.begin(Transaction::Write, Duration::ZERO).unwrap();
     assert_eq!(store.backend.delete_materials(1).unwrap().len(), 40);
     store.backend.commit().unwrap();
     for number in 201..=250 {

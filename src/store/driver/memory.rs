@@ -14,9 +14,19 @@ use crate::sys::fork;
 struct Memory;
 
 pub fn make(settings: &Settings, root: &Root) -> Result<Found> {
-    let mut backend = Gated::new(fork::gate(Sqlite::in_memory)?);
+    let mut backend = empty()?;
     let key = create::fill_rows(backend.get()?, &NewRoot { root, created: settings.opened_ms }, None)?;
     Ok(Found { driver: Arc::new(Memory), backend, root_key: Some(key) })
+}
+
+fn empty() -> Result<Gated> {
+    #[cfg(kms_faults)]
+    if crate::sys::fault::wanted("KMS_TEST_SHARDS")
+        && let Some(shards) = crate::store::shard::Shards::new(4)
+    {
+        return crate::store::sharded::Sharded::new(shards).map(Gated::new);
+    }
+    fork::gate(Sqlite::in_memory).map(Gated::new)
 }
 
 impl Driver for Memory {

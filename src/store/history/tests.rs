@@ -22,8 +22,8 @@ fn chain(from: &[(State, Vec<u8>)], len: usize, seed: u8) -> Vec<(State, Vec<u8>
 
 fn seen(before: &State, now: &(State, Vec<u8>)) -> (Step, u64) {
     let mut history = History::default();
-    assert_eq!(history.see(*before, None), Step::On, "the first that is seen is believed");
-    let step = history.see(now.0, Some(&now.1));
+    assert_eq!(history.see(Shard::FIRST, *before, None), Step::On, "the first that is seen is believed");
+    let step = history.see(Shard::FIRST, now.0, Some(&now.1));
     (step, history.breaks)
 }
 
@@ -56,13 +56,13 @@ fn changes_on_top_are_told_from_another_history() {
 fn without_names_nothing_is_proven() {
     let ours = chain(&[], 3, 0);
     let mut history = History::default();
-    history.see(ours[0].0, None);
-    assert_eq!(history.see(ours[0].0, None), Step::On);
-    assert_eq!(history.see(ours[1].0, None), Step::Unknown);
-    assert_eq!(history.see(ours[0].0, None), Step::Older);
-    assert_eq!(history.see(ours[1].0, None), Step::On, "an older copy is not what is known");
-    history.committed(ours[2].0);
-    assert_eq!((history.see(ours[2].0, None), history.breaks), (Step::On, 1));
+    history.see(Shard::FIRST, ours[0].0, None);
+    assert_eq!(history.see(Shard::FIRST, ours[0].0, None), Step::On);
+    assert_eq!(history.see(Shard::FIRST, ours[1].0, None), Step::Unknown);
+    assert_eq!(history.see(Shard::FIRST, ours[0].0, None), Step::Older);
+    assert_eq!(history.see(Shard::FIRST, ours[1].0, None), Step::On, "an older copy is not what is known");
+    history.committed(Shard::FIRST, ours[2].0);
+    assert_eq!((history.see(Shard::FIRST, ours[2].0, None), history.breaks), (Step::On, 1));
 }
 
 #[test]

@@ -20,6 +20,7 @@ use super::{Sqlite, harden, plain, torn};
 use crate::error::{Result, Status};
 use crate::store::backend::{Backend, MetaRow, SlotRow};
 use crate::store::history;
+use crate::store::shard::Shard;
 use crate::sys::fault;
 use crate::sys::file::{self, File, FileId};
 
@@ -135,7 +136,7 @@ impl Doubt {
     pub fn at(path: &Path) -> Option<Self> {
         let mark = waiting(path)?.mark?;
         let mut peek = Sqlite::peek(path).ok()?;
-        let (meta, slots) = (peek.meta().ok()?, peek.slots().ok()?);
+        let (meta, slots) = (peek.meta(Shard::FIRST).ok()?, peek.slots().ok()?);
         // Half of what the journal undoes can look like another keystore's description.
         let is_torn = || torn::is_torn(path, &of(path), &peek.connection, meta.place.as_deref().unwrap_or_default());
         (!is_of(&meta, &mark) && !is_torn()).then_some(Self { mark, meta, slots })
@@ -167,7 +168,7 @@ pub fn check_not_left(path: &Path) -> Result<()> {
     if waits(path) {
         return Ok(());
     }
-    let Ok(meta) = Sqlite::peek(path).and_then(|mut peek| peek.meta()) else { return Ok(()) };
+    let Ok(meta) = Sqlite::peek(path).and_then(|mut peek| peek.meta(Shard::FIRST)) else { return Ok(()) };
     let place = meta.place.as_deref().map(|place| Path::new(OsStr::from_bytes(place)));
     let Some(place) = place.filter(|place| *place != path) else { return Ok(()) };
     let at_place = FileId::of(place).ok();

@@ -8,6 +8,7 @@ use super::rows::{bytes, count, optional_bytes, short_of_memory};
 use crate::domain::log::ACTOR_BYTES;
 use crate::error::Result;
 use crate::store::backend::{ChangeRow, ChangeRows};
+use crate::store::shard::Shard;
 use crate::sys::memory;
 
 /// Stands for a text that the library never wrote, so that no MAC fits.
@@ -64,7 +65,7 @@ impl ChangeRows for Sqlite {
         )
     }
 
-    fn changes_from(&mut self, generation: i64, limit: usize) -> Result<Vec<ChangeRow>> {
+    fn changes_from(&mut self, _: Shard, generation: i64, limit: usize) -> Result<Vec<ChangeRow>> {
         if !self.has_log() {
             return Ok(Vec::new());
         }
@@ -72,7 +73,7 @@ impl ChangeRows for Sqlite {
         self.all(sql, params![generation, count(limit)], change_row)
     }
 
-    fn delete_changes(&mut self, generation: i64) -> Result<usize> {
+    fn delete_changes(&mut self, _: Shard, generation: i64) -> Result<usize> {
         self.change("DELETE FROM change WHERE generation <= ?", [generation])
     }
 }

@@ -1,6 +1,7 @@
 //! The rows as SQL: each method of [`Backend`] is one prepared statement.
 
 use std::path::Path;
+use std::time::Duration;
 
 use rusqlite::types::{FromSql, ValueRef};
 use rusqlite::{OptionalExtension, Params, Row, params};
@@ -12,6 +13,7 @@ use crate::store::backend::{
     AliasRow, Backend, DueRow, KeyIndex, KeyRow, LABEL_BYTES, MaterialRow, MetaRow, Owned, PARAMETERS_MAX, SLOTS,
     SlotRow, TagRow, Transaction, VersionEntry, VersionRows, WRAPPED_MAX,
 };
+use crate::store::shard::Shard;
 use crate::sys::memory;
 
 /// The columns of a table, as part of a statement that is put together when this is compiled.
@@ -254,7 +256,7 @@ fn missing(what: &'static str) -> Error {
 }
 
 impl Backend for Sqlite {
-    fn begin(&mut self, kind: Transaction) -> Result<()> {
+    fn begin(&mut self, kind: Transaction, _: Duration) -> Result<()> {
         self.start(kind)
     }
 
@@ -282,7 +284,7 @@ impl Backend for Sqlite {
         Self::check_nothing_else(self)
     }
 
-    fn meta(&mut self) -> Result<MetaRow> {
+    fn meta(&mut self, _: Shard) -> Result<MetaRow> {
         let read = |row: &Row<'_>| {
             Ok(MetaRow {
                 uuid: row.get(1)?,
@@ -303,7 +305,7 @@ impl Backend for Sqlite {
         self.one("SELECT * FROM meta", [], read)?.ok_or_else(|| missing("its description is gone"))
     }
 
-    fn put_meta(&mut self, meta: &MetaRow) -> Result<()> {
+    fn put_meta(&mut self, _: Shard, meta: &MetaRow) -> Result<()> {
         let sql = "INSERT INTO meta VALUES(1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                    ON CONFLICT(id) DO UPDATE SET generation = excluded.generation, destroyed = excluded.destroyed,
                    renamed = excluded.renamed, last_row = excluded.last_row, keys = excluded.keys, ids = excluded.ids,
@@ -426,7 +428,7 @@ impl Backend for Sqlite {
         self.change_one("DELETE FROM key WHERE row = ?", [row])
     }
 
-    fn due(&mut self, until: i64, after: Option<DueRow>, limit: usize) -> Result<Vec<DueRow>> {
+    fn due(&mut self, _: Shard, until: i64, after: Option<DueRow>, limit: usize) -> Result<Vec<DueRow>> {
         let after = after.unwrap_or(DueRow { next_look: i64::MIN, row: i64::MIN });
         let read = |row: &Row<'_>| Ok(DueRow { next_look: row.get(0)?, row: row.get(1)? });
         self.all(DUE, params![until, after.next_look, after.row, count(limit)], read)
@@ -451,7 +453,7 @@ impl Backend for Sqlite {
         }
     }
 
-    fn changed_since(&mut self, generation: i64, limit: usize) -> Result<Vec<[u8; 16]>> {
+    fn changed_since(&mut self, _: Shard, generation: i64, limit: usize) -> Result<Vec<[u8; 16]>> {
         self.all(CHANGED_SINCE, params![generation, count(limit)], first)
     }
 

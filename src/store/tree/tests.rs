@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 use crate::store::backend::Transaction;
 use crate::store::sqlite::Sqlite;
@@ -10,12 +12,25 @@ struct Store {
 impl Store {
     fn new() -> Self {
         let mut backend = Sqlite::in_memory().unwrap();
-        backend.begin(Transaction::Write).unwrap();
+        backend.begin(Transaction::Write, Duration::ZERO).unwrap();
         Self { backend, sealing: Sealing::new(&[1; 32], [2; 16]).unwrap() }
     }
 
     fn rows(&mut self) -> Rows<'_> {
         Rows { backend: &mut self.backend, sealing: &mut self.sealing }
+    }
+}
+
+/// Transactions on a store of one shard.
+impl Nodes {
+    fn start(&mut self, roots: &Roots) {
+        self.begin();
+        self.open(Shard::FIRST, roots);
+    }
+
+    fn write(&mut self, rows: &mut Rows<'_>) -> Result<Roots> {
+        self.flush(rows)?;
+        Ok(self.roots(Shard::FIRST))
     }
 }
 
@@ -55,35 +70,42 @@ fn a_tree_holds_what_a_map_holds() {
         let (mut nodes, mut roots) = (Nodes::default(), Roots::default());
         let mut model: BTreeMap<Vec<u8>, Digest> = BTreeMap::new();
         for round in 0..60 {
-            nodes.begin(&roots);
+            nodes.start(&roots);
             for _ in 0..20 {
                 let name = name(tree, &mut numbers);
                 // Late rounds take away more than they add, down to nothing.
                 let digest = (numbers.next() % 60 >= round).then(|| numbers.digest(tree));
-                nodes.put(&mut store.rows(), tree, &name, digest.as_ref()).unwrap();
+                nodes.put(&mut store.rows(), (Shard::FIRST, tree), &name, digest.as_ref()).unwrap();
                 match digest {
                     Some(digest) => drop(model.insert(name.clone(), digest)),
                     None => drop(model.remove(&name)),
                 }
-                assert_eq!(nodes.get(&mut store.rows(), tree, &name).unwrap(), digest, "before it is written");
+                assert_eq!(
+                    nodes.get(&mut store.rows(), (Shard::FIRST, tree), &name).unwrap(),
+                    digest,
+                    "before it is written"
+                );
             }
             if round == 59 {
                 for name in std::mem::take(&mut model).into_keys() {
-                    nodes.put(&mut store.rows(), tree, &name, None).unwrap();
+                    nodes.put(&mut store.rows(), (Shard::FIRST, tree), &name, None).unwrap();
                 }
             }
-            roots = nodes.flush(&mut store.rows()).unwrap();
+            roots = nodes.write(&mut store.rows()).unwrap();
             // By another connection, which has seen none of it, too.
             for nodes in [&mut nodes, &mut Nodes::default()] {
-                nodes.begin(&roots);
+                nodes.start(&roots);
                 for _ in 0..40 {
                     let name = name(tree, &mut numbers);
-                    assert_eq!(nodes.get(&mut store.rows(), tree, &name).unwrap(), model.get(&name).copied());
+                    assert_eq!(
+                        nodes.get(&mut store.rows(), (Shard::FIRST, tree), &name).unwrap(),
+                        model.get(&name).copied()
+                    );
                 }
-                let all = nodes.after(&mut store.rows(), tree, None, usize::MAX).unwrap();
+                let all = nodes.after(&mut store.rows(), (Shard::FIRST, tree), None, usize::MAX).unwrap();
                 assert_eq!(all, model.clone().into_iter().collect::<Vec<_>>(), "the list of all names");
                 let border = name(tree, &mut numbers);
-                let some = nodes.after(&mut store.rows(), tree, Some(&border), 5).unwrap();
+                let some = nodes.after(&mut store.rows(), (Shard::FIRST, tree), Some(&border), 5).unwrap();
                 let expected = model.iter().filter(|(name, _)| **name > border).take(5);
                 assert_eq!(some, expected.map(|(n, d)| (n.clone(), *d)).collect::<Vec<_>>(), "a list after a name");
             }
@@ -102,15 +124,15 @@ fn the_order_of_changes_leaves_no_trace() {
     let distinct: BTreeMap<Vec<u8>, Digest> = entries.into_iter().collect();
     let root = |entries: Vec<(&Vec<u8>, &Digest)>, at_once: bool| {
         let (mut store, mut nodes, mut roots) = (Store::new(), Nodes::default(), Roots::default());
-        nodes.begin(&roots);
+        nodes.start(&roots);
         for (name, digest) in entries {
-            nodes.put(&mut store.rows(), Tree::Ids, name, Some(digest)).unwrap();
+            nodes.put(&mut store.rows(), (Shard::FIRST, Tree::Ids), name, Some(digest)).unwrap();
             if !at_once {
-                roots = nodes.flush(&mut store.rows()).unwrap();
-                nodes.begin(&roots);
+                roots = nodes.write(&mut store.rows()).unwrap();
+                nodes.start(&roots);
             }
         }
-        nodes.flush(&mut store.rows()).unwrap()
+        nodes.write(&mut store.rows()).unwrap()
     };
     let first = root(distinct.iter().collect(), true);
     assert_eq!(root(distinct.iter().rev().collect(), true), first);
@@ -120,12 +142,15 @@ fn the_order_of_changes_leaves_no_trace() {
 #[test]
 fn no_two_trees_or_places_share_a_node() {
     let mut seen = std::collections::HashSet::new();
-    for tree in [Tree::Keys, Tree::Ids, Tree::Aliases] {
-        let mut level = vec![NodePath::root(tree)];
+    let shards = Shards::new(2).unwrap();
+    for (shard, tree) in shards.all().flat_map(|shard| ALL.map(|tree| (shard, tree))) {
+        let mut level = vec![NodePath::root(shard, tree)];
         for depth in 0..=tree.bits().len() {
             for place in &level {
                 assert!(seen.insert(place.number()), "{place:?} has another node's number");
                 assert_eq!(place.level, depth);
+                let back = NodePath::of_number(shards, place.number());
+                assert_eq!(back, (depth > 0).then_some(*place), "a number leads to another node");
             }
             let branching = level.iter().filter_map(|place| Some((place, place.bits()?)));
             level = branching.flat_map(|(p, bits)| [0, 1, 255 >> (8 - bits)].map(|part| p.child(part))).collect();
@@ -142,18 +167,18 @@ fn no_two_trees_or_places_share_a_node() {
 fn every_bit_of_a_name_leads_somewhere() {
     for tree in [Tree::Keys, Tree::Ids, Tree::Aliases] {
         let (mut store, mut nodes) = (Store::new(), Nodes::default());
-        nodes.begin(&Roots::default());
+        nodes.start(&Roots::default());
         let len = if tree == Tree::Keys { 4 } else { 16 };
         let names: Vec<Vec<u8>> =
             (0..8 * len).map(|bit| (0..len).map(|at| u8::from(at == bit / 8) << (7 - bit % 8)).collect()).collect();
         for (number, name) in names.iter().enumerate() {
             let digest = (number as u128 + 1).to_be_bytes();
-            nodes.put(&mut store.rows(), tree, name, Some(&digest)).unwrap();
+            nodes.put(&mut store.rows(), (Shard::FIRST, tree), name, Some(&digest)).unwrap();
         }
-        let roots = nodes.flush(&mut store.rows()).unwrap();
-        nodes.begin(&roots);
+        let roots = nodes.write(&mut store.rows()).unwrap();
+        nodes.start(&roots);
         for (number, name) in names.iter().enumerate() {
-            let found = nodes.get(&mut store.rows(), tree, name).unwrap();
+            let found = nodes.get(&mut store.rows(), (Shard::FIRST, tree), name).unwrap();
             assert_eq!(found, Some((number as u128 + 1).to_be_bytes()), "{tree:?}: two names share an entry");
         }
     }
@@ -162,9 +187,10 @@ fn every_bit_of_a_name_leads_somewhere() {
 #[test]
 fn a_digest_that_a_node_cannot_hold_is_refused() {
     let (mut store, mut nodes) = (Store::new(), Nodes::default());
-    nodes.begin(&Roots::default());
+    nodes.start(&Roots::default());
     let too_large = (1u128 << 32).to_be_bytes();
-    let said = nodes.put(&mut store.rows(), Tree::Ids, &[1; 16], Some(&too_large)).map_err(|e| e.status());
+    let said =
+        nodes.put(&mut store.rows(), (Shard::FIRST, Tree::Ids), &[1; 16], Some(&too_large)).map_err(|e| e.status());
     assert_eq!(said, Err(Status::Internal), "a row number was cut off");
 }
 
@@ -172,14 +198,14 @@ fn a_digest_that_a_node_cannot_hold_is_refused() {
 fn a_node_that_is_gone_old_or_altered_is_refused() {
     let (mut store, mut nodes) = (Store::new(), Nodes::default());
     let name = [0, 0, 0, 9];
-    nodes.begin(&Roots::default());
-    nodes.put(&mut store.rows(), Tree::Keys, &name, Some(&[1; 16])).unwrap();
-    let before = nodes.flush(&mut store.rows()).unwrap();
+    nodes.start(&Roots::default());
+    nodes.put(&mut store.rows(), (Shard::FIRST, Tree::Keys), &name, Some(&[1; 16])).unwrap();
+    let before = nodes.write(&mut store.rows()).unwrap();
     let numbers = store.backend.nodes().unwrap();
     let old: Vec<Vec<u8>> = numbers.iter().map(|n| store.backend.node(*n).unwrap().unwrap()).collect();
-    nodes.begin(&before);
-    nodes.put(&mut store.rows(), Tree::Keys, &name, Some(&[2; 16])).unwrap();
-    let roots = nodes.flush(&mut store.rows()).unwrap();
+    nodes.start(&before);
+    nodes.put(&mut store.rows(), (Shard::FIRST, Tree::Keys), &name, Some(&[2; 16])).unwrap();
+    let roots = nodes.write(&mut store.rows()).unwrap();
     for (number, old) in numbers.iter().zip(&old) {
         let new = store.backend.node(*number).unwrap().unwrap();
         let mut altered = new.clone();
@@ -190,14 +216,14 @@ fn a_node_that_is_gone_old_or_altered_is_refused() {
                 None => store.backend.delete_node(*number).unwrap(),
             }
             let mut fresh = Nodes::default();
-            fresh.begin(&roots);
-            let said = fresh.get(&mut store.rows(), Tree::Keys, &name).map_err(|e| e.status());
+            fresh.start(&roots);
+            let said = fresh.get(&mut store.rows(), (Shard::FIRST, Tree::Keys), &name).map_err(|e| e.status());
             assert_eq!(said, Err(Status::KeystoreCorrupt), "node {number:#x} as {wrong:?}");
             store.backend.put_node(*number, &new).unwrap();
         }
         let mut fresh = Nodes::default();
-        fresh.begin(&roots);
-        assert_eq!(fresh.get(&mut store.rows(), Tree::Keys, &name).unwrap(), Some([2; 16]));
+        fresh.start(&roots);
+        assert_eq!(fresh.get(&mut store.rows(), (Shard::FIRST, Tree::Keys), &name).unwrap(), Some([2; 16]));
     }
 }
 
@@ -209,9 +235,9 @@ fn written(
     count: usize,
 ) -> (Nodes, Roots, BTreeMap<Vec<u8>, Digest>) {
     let (mut nodes, mut model) = (Nodes::default(), BTreeMap::new());
-    nodes.begin(&Roots::default());
+    nodes.start(&Roots::default());
     put_some(&mut nodes, store, tree, &mut model, numbers, count);
-    let roots = nodes.flush(&mut store.rows()).unwrap();
+    let roots = nodes.write(&mut store.rows()).unwrap();
     (nodes, roots, model)
 }
 
@@ -227,7 +253,7 @@ fn put_some(
     for _ in 0..count {
         let name = name(tree, numbers);
         let digest = (!numbers.next().is_multiple_of(4)).then(|| numbers.digest(tree));
-        nodes.put(&mut store.rows(), tree, &name, digest.as_ref()).unwrap();
+        nodes.put(&mut store.rows(), (Shard::FIRST, tree), &name, digest.as_ref()).unwrap();
         match digest {
             Some(digest) => drop(model.insert(name, digest)),
             None => drop(model.remove(&name)),
@@ -238,11 +264,11 @@ fn put_some(
 /// The roots and rows of a tree that was made of nothing else.
 fn fresh(tree: Tree, model: &BTreeMap<Vec<u8>, Digest>) -> (Roots, BTreeMap<i64, Vec<u8>>) {
     let (mut store, mut nodes) = (Store::new(), Nodes::default());
-    nodes.begin(&Roots::default());
+    nodes.start(&Roots::default());
     for (name, digest) in model {
-        nodes.put(&mut store.rows(), tree, name, Some(digest)).unwrap();
+        nodes.put(&mut store.rows(), (Shard::FIRST, tree), name, Some(digest)).unwrap();
     }
-    (nodes.flush(&mut store.rows()).unwrap(), store.content())
+    (nodes.write(&mut store.rows()).unwrap(), store.content())
 }
 
 impl Store {
@@ -254,12 +280,12 @@ impl Store {
     /// Undoes what was written since the last commit.
     fn roll_back(&mut self) {
         self.backend.rollback();
-        self.backend.begin(Transaction::Write).unwrap();
+        self.backend.begin(Transaction::Write, Duration::ZERO).unwrap();
     }
 
     fn commit(&mut self) {
         self.backend.commit().unwrap();
-        self.backend.begin(Transaction::Write).unwrap();
+        self.backend.begin(Transaction::Write, Duration::ZERO).unwrap();
     }
 }
 
@@ -272,11 +298,15 @@ fn holds(
     model: &BTreeMap<Vec<u8>, Digest>,
     what: &str,
 ) {
-    nodes.begin(roots);
-    let all = nodes.after(&mut store.rows(), tree, None, usize::MAX).unwrap();
+    nodes.start(roots);
+    let all = nodes.after(&mut store.rows(), (Shard::FIRST, tree), None, usize::MAX).unwrap();
     assert_eq!(all, model.clone().into_iter().collect::<Vec<_>>(), "{tree:?}: {what}");
     for (name, digest) in model {
-        assert_eq!(nodes.get(&mut store.rows(), tree, name).unwrap(), Some(*digest), "{tree:?}: {what}");
+        assert_eq!(
+            nodes.get(&mut store.rows(), (Shard::FIRST, tree), name).unwrap(),
+            Some(*digest),
+            "{tree:?}: {what}"
+        );
     }
 }
 
@@ -292,17 +322,17 @@ fn a_change_that_was_rolled_back_leaves_no_trace() {
                 let mut undone = model.clone();
                 put_some(&mut nodes, &mut store, tree, &mut undone, &mut numbers, 10);
                 if is_flushed {
-                    let other = nodes.flush(&mut store.rows()).unwrap();
+                    let other = nodes.write(&mut store.rows()).unwrap();
                     assert_eq!(fresh(tree, &undone).0, other);
                 }
                 store.roll_back();
                 holds(&mut nodes, &mut store, tree, &roots, &model, what);
-                nodes.begin(&roots);
+                nodes.start(&roots);
                 put_some(&mut nodes, &mut store, tree, &mut model, &mut numbers, 10);
-                roots = nodes.flush(&mut store.rows()).unwrap();
+                roots = nodes.write(&mut store.rows()).unwrap();
                 store.commit();
                 assert_eq!(fresh(tree, &model), (roots.clone(), store.content()), "{tree:?}: after a change {what}");
-                nodes.begin(&roots);
+                nodes.start(&roots);
             }
         }
     }
@@ -317,9 +347,9 @@ fn two_connections_that_write_in_turn_agree() {
         for turn in 0..40 {
             // Sometimes one writes several times before the other sees any of it.
             let nodes = &mut both[usize::from(numbers.next().is_multiple_of(2))];
-            nodes.begin(&roots);
+            nodes.start(&roots);
             put_some(nodes, &mut store, tree, &mut model, &mut numbers, 6);
-            roots = nodes.flush(&mut store.rows()).unwrap();
+            roots = nodes.write(&mut store.rows()).unwrap();
             assert_eq!(fresh(tree, &model), (roots.clone(), store.content()), "{tree:?}: turn {turn}");
             if turn % 3 == 0 {
                 for nodes in &mut both {
@@ -337,15 +367,15 @@ fn more_nodes_than_are_kept_are_all_there() {
         let (mut roots, mut model) = (Roots::default(), BTreeMap::new());
         // Far more leaves than are kept, and then more inner nodes too.
         for round in 0..4 {
-            nodes.begin(&roots);
+            nodes.start(&roots);
             for spread in 0..300_u32 {
                 let mut name = name(tree, &mut numbers);
                 name[..4].copy_from_slice(&(spread * 4 + round).wrapping_mul(0x9e37_79b1).to_be_bytes());
                 let digest = numbers.digest(tree);
-                nodes.put(&mut store.rows(), tree, &name, Some(&digest)).unwrap();
+                nodes.put(&mut store.rows(), (Shard::FIRST, tree), &name, Some(&digest)).unwrap();
                 model.insert(name, digest);
             }
-            roots = nodes.flush(&mut store.rows()).unwrap();
+            roots = nodes.write(&mut store.rows()).unwrap();
             assert!(nodes.kept.len() <= KEPT, "{} nodes are kept", nodes.kept.len());
             holds(&mut nodes, &mut store, tree, &roots, &model, "as its writer sees it");
             assert!(nodes.kept.len() <= KEPT, "{} nodes are kept", nodes.kept.len());
