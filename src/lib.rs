@@ -71,6 +71,7 @@ pub mod internal {
     };
     pub use crate::domain::time::Now;
     pub use crate::service::{ContextSink, waiting_again, without_waiting};
+    pub use crate::sys::random::fill as fill_random;
 }
 
 /// Backups: what was recorded of them, and how long a due rotation waits for one.

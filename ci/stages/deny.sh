@@ -5,7 +5,7 @@ need_cargo
 # Debug: it compiles in a third of the time, and runs for a second.
 [ -x target/tools/bin/cargo-deny ] ||
     cargo install --quiet --debug --locked --root target/tools --target-dir target/tools/build cargo-deny@0.20.2
-for manifest in Cargo.toml bindings/python/Cargo.toml fuzz/Cargo.toml; do
+for manifest in Cargo.toml bindings/python/Cargo.toml pkcs11/Cargo.toml fuzz/Cargo.toml; do
     attempt "cargo deny: $manifest" target/tools/bin/cargo-deny --manifest-path "$manifest" --locked --offline --config "$ROOT/deny.toml" \
         check bans licenses sources
 done

@@ -9,7 +9,7 @@ use_test_build
 
 formatted() {
     local manifest
-    for manifest in Cargo.toml xtask/Cargo.toml cli/Cargo.toml fuzz/Cargo.toml bindings/python/Cargo.toml; do
+    for manifest in Cargo.toml xtask/Cargo.toml cli/Cargo.toml fuzz/Cargo.toml bindings/python/Cargo.toml pkcs11/Cargo.toml; do
         cargo fmt --check --manifest-path "$manifest" || return 1
     done
 }

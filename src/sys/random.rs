@@ -13,6 +13,7 @@ pub mod cpu;
 /// Fills `buf` with kernel randomness mixed with the CPU's. Waits for the kernel's pool at boot, never later.
 ///
 /// Fails with `RandomFailed` where the kernel refuses (a seccomp filter without getrandom).
+#[allow(clippy::missing_errors_doc, reason = "public for the PKCS#11 module alone")]
 pub fn fill(buf: &mut [u8]) -> Result<()> {
     fill_from_kernel(buf)?;
     mix(buf, cpu::word);

@@ -1,0 +1,263 @@
+//! Templates that callers pass, and the attributes of token objects and session keys.
+
+use std::collections::BTreeMap;
+
+use cryptoki_sys::*;
+use kms::{Key, Origin};
+use zeroize::Zeroizing;
+
+use crate::fail::{Fail, Result};
+
+/// An attribute as C writes it: a byte for a boolean, the bytes of a CK_ULONG for a number.
+pub fn flag(value: bool) -> Vec<u8> {
+    vec![CK_BBOOL::from(value)]
+}
+
+pub fn number(value: CK_ULONG) -> Vec<u8> {
+    value.to_ne_bytes().to_vec()
+}
+
+/// The attributes that a caller passed, in their order.
+#[derive(Default)]
+pub struct Template(Vec<(CK_ATTRIBUTE_TYPE, Zeroizing<Vec<u8>>)>);
+
+impl Template {
+    /// CKR_TEMPLATE_INCONSISTENT for an attribute that is there with another value.
+    pub fn push(&mut self, kind: CK_ATTRIBUTE_TYPE, value: Vec<u8>) -> Result<()> {
+        let value = Zeroizing::new(value);
+        match self.get(kind) {
+            Some(before) if before != value.as_slice() => Err(Fail(CKR_TEMPLATE_INCONSISTENT)),
+            Some(_) => Ok(()),
+            None => {
+                self.0.push((kind, value));
+                Ok(())
+            }
+        }
+    }
+
+    pub fn get(&self, kind: CK_ATTRIBUTE_TYPE) -> Option<&[u8]> {
+        self.0.iter().find(|(known, _)| *known == kind).map(|(_, value)| value.as_slice())
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = (CK_ATTRIBUTE_TYPE, &[u8])> {
+        self.0.iter().map(|(kind, value)| (*kind, value.as_slice()))
+    }
+
+    /// A boolean; CKR_ATTRIBUTE_VALUE_INVALID for something else.
+    pub fn flag(&self, kind: CK_ATTRIBUTE_TYPE) -> Result<Option<bool>> {
+        match self.get(kind) {
+            None => Ok(None),
+            Some([CK_FALSE]) => Ok(Some(false)),
+            Some([CK_TRUE]) => Ok(Some(true)),
+            Some(_) => Err(Fail(CKR_ATTRIBUTE_VALUE_INVALID)),
+        }
+    }
+
+    /// A number; CKR_ATTRIBUTE_VALUE_INVALID for something else.
+    pub fn number(&self, kind: CK_ATTRIBUTE_TYPE) -> Result<Option<CK_ULONG>> {
+        match self.get(kind) {
+            None => Ok(None),
+            Some(value) => match value.try_into() {
+                Ok(bytes) => Ok(Some(CK_ULONG::from_ne_bytes(bytes))),
+                Err(_) => Err(Fail(CKR_ATTRIBUTE_VALUE_INVALID)),
+            },
+        }
+    }
+}
+
+/// Attributes that a secret key has, and a caller may pass. CKA_VALUE is kept apart.
+const BOOLEANS: &[(CK_ATTRIBUTE_TYPE, bool)] = &[
+    (CKA_PRIVATE, false),
+    (CKA_MODIFIABLE, true),
+    (CKA_COPYABLE, false),
+    (CKA_DESTROYABLE, true),
+    (CKA_SENSITIVE, false),
+    (CKA_EXTRACTABLE, true),
+    (CKA_ENCRYPT, true),
+    (CKA_DECRYPT, true),
+    (CKA_WRAP, true),
+    (CKA_UNWRAP, true),
+    (CKA_SIGN, false),
+    (CKA_VERIFY, false),
+    (CKA_DERIVE, false),
+    (CKA_WRAP_WITH_TRUSTED, false),
+    (CKA_TRUSTED, false),
+];
+const BYTES: &[CK_ATTRIBUTE_TYPE] = &[CKA_LABEL, CKA_ID, CKA_START_DATE, CKA_END_DATE];
+/// Attributes that the module sets itself.
+const SET_BY_MODULE: &[CK_ATTRIBUTE_TYPE] =
+    &[CKA_LOCAL, CKA_KEY_GEN_MECHANISM, CKA_ALWAYS_SENSITIVE, CKA_NEVER_EXTRACTABLE, CKA_CHECK_VALUE, CKA_UNIQUE_ID];
+/// Attributes that mean something for other objects or other modules, and nothing here.
+const IGNORED: &[CK_ATTRIBUTE_TYPE] =
+    &[CKA_ALLOWED_MECHANISMS, CKA_WRAP_TEMPLATE, CKA_UNWRAP_TEMPLATE, CKA_SIGN_RECOVER, CKA_VERIFY_RECOVER];
+/// The longest label or id of a session key.
+const MOST_BYTES: usize = 4096;
+
+/// A key that lives in a session: its value and its attributes.
+#[derive(Clone)]
+pub struct SessionKey {
+    pub value: Zeroizing<Vec<u8>>,
+    attributes: BTreeMap<CK_ATTRIBUTE_TYPE, Vec<u8>>,
+}
+
+/// How a session key came to be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Made {
+    Generated,
+    Unwrapped,
+    Created,
+}
+
+/// Checks what a template for a new secret key may hold, and that each attribute has a valid value.
+pub fn check_new(template: &Template) -> Result<()> {
+    if template.number(CKA_CLASS)?.is_some_and(|class| class != CKO_SECRET_KEY) {
+        return Err(Fail(CKR_TEMPLATE_INCONSISTENT));
+    }
+    template.flag(CKA_TOKEN)?;
+    template.number(CKA_KEY_TYPE)?;
+    template.number(CKA_VALUE_LEN)?;
+    for (kind, value) in template.all() {
+        match kind {
+            CKA_CLASS | CKA_TOKEN | CKA_KEY_TYPE | CKA_VALUE_LEN | CKA_VALUE => {}
+            kind if BOOLEANS.iter().any(|(known, _)| *known == kind) => drop(template.flag(kind)?),
+            kind if BYTES.contains(&kind) && value.len() <= MOST_BYTES => {}
+            kind if BYTES.contains(&kind) => return Err(Fail(CKR_ATTRIBUTE_VALUE_INVALID)),
+            kind if IGNORED.contains(&kind) => {}
+            kind if SET_BY_MODULE.contains(&kind) => return Err(Fail(CKR_ATTRIBUTE_READ_ONLY)),
+            _ => return Err(Fail(CKR_ATTRIBUTE_TYPE_INVALID)),
+        }
+    }
+    if template.flag(CKA_TRUSTED)? == Some(true) {
+        return Err(Fail(CKR_ATTRIBUTE_READ_ONLY));
+    }
+    Ok(())
+}
+
+impl SessionKey {
+    /// `template` was checked by [`check_new`].
+    pub fn new(value: Zeroizing<Vec<u8>>, template: &Template, made: Made) -> Result<Self> {
+        let kind = template.number(CKA_KEY_TYPE)?.unwrap_or(CKK_AES);
+        match (kind, value.len()) {
+            (CKK_AES, 16 | 24 | 32) => {}
+            (CKK_GENERIC_SECRET, 1..=MOST_BYTES) => {}
+            (CKK_AES | CKK_GENERIC_SECRET, _) if made == Made::Generated => return Err(Fail(CKR_KEY_SIZE_RANGE)),
+            (CKK_AES | CKK_GENERIC_SECRET, _) => return Err(Fail(CKR_ATTRIBUTE_VALUE_INVALID)),
+            _ => return Err(Fail(CKR_TEMPLATE_INCONSISTENT)),
+        }
+        let mut attributes = BTreeMap::new();
+        for (kind, default) in BOOLEANS {
+            attributes.insert(*kind, flag(template.flag(*kind)?.unwrap_or(*default)));
+        }
+        for kind in BYTES {
+            attributes.insert(*kind, template.get(*kind).unwrap_or_default().to_vec());
+        }
+        let is = |kind: CK_ATTRIBUTE_TYPE| attributes.get(&kind).is_some_and(|value| value == &[CK_TRUE]);
+        let generated = made == Made::Generated;
+        let by_module = [
+            (CKA_CLASS, number(CKO_SECRET_KEY)),
+            (CKA_TOKEN, flag(false)),
+            (CKA_KEY_TYPE, number(kind)),
+            (CKA_VALUE_LEN, number(value.len() as CK_ULONG)),
+            (CKA_LOCAL, flag(generated)),
+            (CKA_ALWAYS_SENSITIVE, flag(generated && is(CKA_SENSITIVE))),
+            (CKA_NEVER_EXTRACTABLE, flag(generated && !is(CKA_EXTRACTABLE))),
+            (CKA_KEY_GEN_MECHANISM, number(if generated { CKM_AES_KEY_GEN } else { CK_UNAVAILABLE })),
+        ];
+        attributes.extend(by_module);
+        Ok(Self { value, attributes })
+    }
+
+    pub fn is(&self, kind: CK_ATTRIBUTE_TYPE) -> bool {
+        self.attributes.get(&kind).is_some_and(|value| value == &[CK_TRUE])
+    }
+
+    pub fn key_type(&self) -> CK_KEY_TYPE {
+        let bytes = self.attributes.get(&CKA_KEY_TYPE).and_then(|value| value.as_slice().try_into().ok());
+        bytes.map_or(CK_UNAVAILABLE, CK_KEY_TYPE::from_ne_bytes)
+    }
+
+    pub fn attribute(&self, kind: CK_ATTRIBUTE_TYPE) -> Result<Vec<u8>> {
+        match kind {
+            CKA_VALUE if self.is(CKA_SENSITIVE) || !self.is(CKA_EXTRACTABLE) => Err(Fail(CKR_ATTRIBUTE_SENSITIVE)),
+            CKA_VALUE => Ok(self.value.to_vec()),
+            kind => self.attributes.get(&kind).cloned().ok_or(Fail(CKR_ATTRIBUTE_TYPE_INVALID)),
+        }
+    }
+
+    /// The key with changed attributes: a label, an id, or more protection.
+    pub fn changed(&self, template: &Template) -> Result<Self> {
+        if !self.is(CKA_MODIFIABLE) {
+            return Err(Fail(CKR_ACTION_PROHIBITED));
+        }
+        let mut changed = self.clone();
+        for (kind, value) in template.all() {
+            let before = self.attributes.get(&kind);
+            match kind {
+                CKA_LABEL | CKA_ID | CKA_START_DATE | CKA_END_DATE if value.len() <= MOST_BYTES => {}
+                CKA_SENSITIVE if template.flag(kind)? == Some(true) => {}
+                CKA_EXTRACTABLE if template.flag(kind)? == Some(false) => {}
+                CKA_ENCRYPT | CKA_DECRYPT | CKA_WRAP | CKA_UNWRAP => drop(template.flag(kind)?),
+                _ if before.is_some_and(|before| before == value) => {}
+                CKA_VALUE => return Err(Fail(CKR_ATTRIBUTE_READ_ONLY)),
+                _ if before.is_some() => return Err(Fail(CKR_ATTRIBUTE_READ_ONLY)),
+                _ => return Err(Fail(CKR_ATTRIBUTE_TYPE_INVALID)),
+            }
+            changed.attributes.insert(kind, value.to_vec());
+        }
+        Ok(changed)
+    }
+}
+
+/// CK_UNAVAILABLE_INFORMATION.
+pub const CK_UNAVAILABLE: CK_ULONG = CK_ULONG::MAX;
+
+/// What a token object shows: the key, and its names with the one that is its label first.
+pub struct TokenKey {
+    pub key: Key,
+    pub names: Vec<String>,
+    pub private: bool,
+}
+
+impl TokenKey {
+    fn label(&self) -> Vec<u8> {
+        self.names.first().map_or_else(|| self.key.id.to_string(), Clone::clone).into_bytes()
+    }
+
+    pub fn attribute(&self, kind: CK_ATTRIBUTE_TYPE) -> Result<Vec<u8>> {
+        Ok(match kind {
+            CKA_CLASS => number(CKO_SECRET_KEY),
+            CKA_KEY_TYPE => number(CKK_AES),
+            CKA_VALUE_LEN => number(32),
+            CKA_ID => self.key.id.as_bytes().to_vec(),
+            CKA_UNIQUE_ID => self.key.id.to_string().into_bytes(),
+            CKA_LABEL => self.label(),
+            CKA_PRIVATE => flag(self.private),
+            CKA_TOKEN | CKA_SENSITIVE | CKA_ALWAYS_SENSITIVE | CKA_NEVER_EXTRACTABLE | CKA_DESTROYABLE => flag(true),
+            CKA_ENCRYPT | CKA_DECRYPT | CKA_WRAP | CKA_UNWRAP => flag(true),
+            CKA_LOCAL => flag(self.key.origin == Origin::Kms),
+            CKA_EXTRACTABLE | CKA_MODIFIABLE | CKA_COPYABLE | CKA_SIGN | CKA_VERIFY | CKA_DERIVE => flag(false),
+            CKA_TRUSTED | CKA_WRAP_WITH_TRUSTED => flag(false),
+            CKA_KEY_GEN_MECHANISM if self.key.origin == Origin::Kms => number(CKM_AES_KEY_GEN),
+            CKA_KEY_GEN_MECHANISM => number(CK_UNAVAILABLE),
+            CKA_START_DATE | CKA_END_DATE => Vec::new(),
+            CKA_VALUE => return Err(Fail(CKR_ATTRIBUTE_SENSITIVE)),
+            _ => return Err(Fail(CKR_ATTRIBUTE_TYPE_INVALID)),
+        })
+    }
+
+    /// Whether the object has each attribute of the template. Any of its names counts as its label.
+    pub fn matches(&self, template: &Template) -> bool {
+        template.all().all(|(kind, value)| match kind {
+            CKA_LABEL if self.names.iter().any(|name| name.as_bytes() == value) => true,
+            CKA_LABEL => self.key.id.to_string().as_bytes() == value,
+            kind => self.attribute(kind).is_ok_and(|own| own == value),
+        })
+    }
+}
+
+impl SessionKey {
+    pub fn matches(&self, template: &Template) -> bool {
+        // A value that may not be read may not be guessed either.
+        template.all().all(|(kind, value)| self.attribute(kind).is_ok_and(|own| own == value))
+    }
+}

@@ -1,0 +1,129 @@
+//! The configuration file: which keystores are slots, and how each is opened.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+/// Where the configuration is, unless KMS_PKCS11_CONF names another place.
+pub const DEFAULT_PATH: &str = "/etc/libkms/pkcs11.toml";
+/// A configuration above this is none.
+const MOST_BYTES: u64 = 1 << 20;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    #[serde(default, rename = "slot")]
+    pub slots: Vec<SlotConfig>,
+}
+
+/// One slot: a keystore and how it is opened.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SlotConfig {
+    /// The label of the token, at most 32 bytes.
+    pub label: String,
+    /// The path of the keystore.
+    pub keystore: PathBuf,
+    /// The root key file; without one, the PIN is the passphrase of a root slot.
+    pub root_key_file: Option<PathBuf>,
+    #[serde(default)]
+    pub read_only: bool,
+    /// How often a key that C_GenerateKey makes rotates, such as "90d".
+    pub rotate_every: Option<String>,
+    /// The waiting period after C_DestroyObject, in days.
+    #[serde(default = "deletion_days")]
+    pub deletion_days: i32,
+    /// How many versions a decryption tries where the ciphertext names none.
+    #[serde(default = "trial_versions")]
+    pub trial_versions: usize,
+}
+
+const fn deletion_days() -> i32 {
+    30
+}
+
+const fn trial_versions() -> usize {
+    256
+}
+
+impl Config {
+    /// Reads the file. The text of a failure is for the log.
+    pub fn read(path: &Path, user: u32) -> Result<Self, String> {
+        let shown = path.display();
+        let mut file = File::open(path).map_err(|error| {
+            format!("cannot open {shown}: {error}; create it, or set KMS_PKCS11_CONF to the path of the configuration")
+        })?;
+        // Of what was opened, so that nobody can put another file in its place meanwhile.
+        let found = file.metadata().map_err(|error| format!("cannot read {shown}: {error}"))?;
+        if !found.is_file() {
+            return Err(format!("{shown} is not a regular file"));
+        }
+        if found.mode() & 0o022 != 0 {
+            return Err(format!("{shown} may be written by others; run: chmod go-w {shown}"));
+        }
+        if found.uid() != 0 && found.uid() != user {
+            return Err(format!("{shown} belongs to user {}, not to root or to user {user}", found.uid()));
+        }
+        let mut text = String::new();
+        let mut bounded = file.by_ref().take(MOST_BYTES + 1);
+        bounded.read_to_string(&mut text).map_err(|error| format!("cannot read {shown}: {error}"))?;
+        if text.len() as u64 > MOST_BYTES {
+            return Err(format!("{shown} is above 1 MiB"));
+        }
+        Self::parse(&text).map_err(|error| format!("{shown}: {error}"))
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let config: Self = toml::from_str(text).map_err(|error| error.to_string())?;
+        if config.slots.is_empty() {
+            return Err("there is no [[slot]]; add one with a label and a keystore".into());
+        }
+        for (at, slot) in config.slots.iter().enumerate() {
+            slot.check().map_err(|error| format!("slot {at}: {error}"))?;
+            if config.slots.iter().take(at).any(|other| other.label == slot.label) {
+                return Err(format!("two slots are labelled {}; rename one", slot.label));
+            }
+        }
+        Ok(config)
+    }
+}
+
+impl SlotConfig {
+    fn check(&self) -> Result<(), String> {
+        if self.label.is_empty() || self.label.len() > 32 || self.label.contains('\0') {
+            return Err("label must have 1 to 32 bytes".into());
+        }
+        if !self.keystore.is_absolute() || self.root_key_file.as_ref().is_some_and(|path| !path.is_absolute()) {
+            return Err("keystore and root_key_file must be absolute paths".into());
+        }
+        if let Some(interval) = &self.rotate_every {
+            kms::Interval::parse(interval).map_err(|error| format!("rotate_every: {error}"))?;
+        }
+        if !(7..=366).contains(&self.deletion_days) {
+            return Err("deletion_days must be 7 to 366".into());
+        }
+        if !(1..=65_536).contains(&self.trial_versions) {
+            return Err("trial_versions must be 1 to 65536".into());
+        }
+        Ok(())
+    }
+
+    /// Whether the PIN opens the keystore.
+    pub fn needs_pin(&self) -> bool {
+        self.root_key_file.is_none()
+    }
+
+    /// How the keystore is opened; `pin` where it needs one.
+    pub fn options(&self, pin: Option<&[u8]>, may_start_threads: bool) -> kms::Options {
+        let options = kms::Options::new().read_only(self.read_only).actor("PKCS#11");
+        let options = if may_start_threads { options } else { options.rotation_thread(false) };
+        match (&self.root_key_file, pin) {
+            (Some(path), _) => options.root_key_file(path),
+            (None, Some(pin)) => options.root_passphrase(pin),
+            (None, None) => options,
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! The PKCS#11 module of libkms: programs that speak PKCS#11 get keys that rotate.
+//!
+//! One secret key object stands for one customer master key; its versions are hidden. `docs/pkcs11.md` is the manual.
+//!
+//! * `ffi`: the C functions. All `unsafe` stands there.
+//! * `state`: slots, sessions and object handles behind one lock. `config`: the configuration file.
+//! * `object`: finding, making and destroying objects. `attribute`: templates and attributes.
+//! * `mechanism`: what is offered, and parameters. `cipher`: encryption, decryption, wrapping. `digest`: hashes.
+//! * `fail`: return values.
+
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![deny(unsafe_code, unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
+
+#[cfg(not(panic = "unwind"))]
+compile_error!("a panic must not leave the module: build it with panic = \"unwind\"");
+
+mod attribute;
+mod cipher;
+mod config;
+mod digest;
+mod fail;
+#[allow(unsafe_code, reason = "the boundary to C")]
+mod ffi;
+mod mechanism;
+mod object;
+mod state;

@@ -1,0 +1,345 @@
+//! Objects: finding them, reading and changing their attributes, making and destroying them.
+//!
+//! A token object is a customer master key. Keys that wait for their destruction are hidden: for PKCS#11 they are gone,
+//! and cancelling the deletion brings them back.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use cryptoki_sys::*;
+use kms::internal::fill_random;
+use kms::{CreateKey, Interval, Key, KeyId, KeyState, Keystore, Status};
+use zeroize::Zeroizing;
+
+use crate::attribute::{Made, SessionKey, Template, TokenKey, check_new};
+use crate::fail::{Fail, Result};
+use crate::state::{self, Access, Object};
+
+const ALIAS: &str = "alias/";
+/// Keys that one step of a search reads.
+const PAGE: usize = 256;
+
+/// A search in progress.
+pub struct Search {
+    slot: usize,
+    template: Arc<Template>,
+    /// Found and not shown yet.
+    found: VecDeque<CK_OBJECT_HANDLE>,
+    /// Keys are read after this one; none when all were.
+    rest: Option<(Arc<Keystore>, Option<KeyId>, bool)>,
+}
+
+fn token_key(keystore: &Keystore, key: Key, private: bool, with_names: bool) -> Result<TokenKey> {
+    let mut names = Vec::new();
+    if with_names {
+        for alias in keystore.aliases_of(key.id) {
+            let alias = alias?;
+            names.push(alias.strip_prefix(ALIAS).unwrap_or(&alias).to_owned());
+        }
+    }
+    Ok(TokenKey { key, names, private })
+}
+
+/// The key with this label: an alias without its prefix, or an id.
+fn by_label(keystore: &Keystore, label: &[u8]) -> Result<Option<Key>> {
+    let Ok(label) = str::from_utf8(label) else { return Ok(None) };
+    let found = match KeyId::parse(label) {
+        Some(id) => keystore.describe_key(id),
+        None => keystore.describe_key(&format!("{ALIAS}{label}")),
+    };
+    visible(found)
+}
+
+/// A key that exists and does not wait for its destruction.
+fn visible(found: kms::Result<Key>) -> Result<Option<Key>> {
+    match found {
+        Ok(key) if key.state == KeyState::PendingDeletion => Ok(None),
+        Ok(key) => Ok(Some(key)),
+        Err(error) => match error.status() {
+            Status::KeyNotFound | Status::AliasNotFound | Status::InvalidArgument => Ok(None),
+            _ => Err(error.into()),
+        },
+    }
+}
+
+pub fn find_init(session: CK_SESSION_HANDLE, template: Template) -> Result<()> {
+    let (access, keys) = state::with(|state| {
+        let access = state.access(session)?;
+        if state.session(session)?.search.is_some() {
+            return Err(Fail(CKR_OPERATION_ACTIVE));
+        }
+        Ok((access.clone(), state.session_keys(access.slot)))
+    })?;
+    let template = Arc::new(template);
+    let mut found: VecDeque<_> =
+        keys.iter().filter(|(_, key)| key.matches(&template)).map(|(handle, _)| *handle).collect();
+    let mut rest = None;
+    if let Some(keystore) = access.keystore
+        && may_be_token(&template)
+    {
+        let private = access.needs_pin;
+        let named = match (template.get(CKA_ID), template.get(CKA_LABEL)) {
+            (Some(id), _) => match id.try_into() {
+                Ok(id) => Some(visible(keystore.describe_key(KeyId::from_bytes(id)))?),
+                Err(_) => Some(None),
+            },
+            (None, Some(label)) => Some(by_label(&keystore, label)?),
+            (None, None) => None,
+        };
+        match named {
+            Some(Some(key)) => {
+                let id = key.id;
+                if token_key(&keystore, key, private, template.get(CKA_LABEL).is_some())?.matches(&template) {
+                    found.push_back(state::with(|state| state.token_handle(access.slot, id))?);
+                }
+            }
+            Some(None) => {}
+            None => rest = Some((keystore, None, private)),
+        }
+    }
+    let search = Search { slot: access.slot, template, found, rest };
+    state::with(|state| {
+        state.session(session)?.search = Some(search);
+        Ok(())
+    })
+}
+
+/// Whether a token object can have these attributes, before any key is read.
+fn may_be_token(template: &Template) -> bool {
+    let differs = |kind, value: &[u8]| template.get(kind).is_some_and(|wanted| wanted != value);
+    !differs(CKA_CLASS, &CKO_SECRET_KEY.to_ne_bytes())
+        && !differs(CKA_TOKEN, &[CK_TRUE])
+        && !differs(CKA_KEY_TYPE, &CKK_AES.to_ne_bytes())
+}
+
+/// At most `most` further objects of the search.
+pub fn find(session: CK_SESSION_HANDLE, most: usize) -> Result<Vec<CK_OBJECT_HANDLE>> {
+    let mut search =
+        state::with(|state| state.session(session)?.search.take().ok_or(Fail(CKR_OPERATION_NOT_INITIALIZED)))?;
+    while search.found.len() < most
+        && let Some((keystore, after, private)) = search.rest.take()
+    {
+        let mut page = Vec::new();
+        let after = after.map(|id| id.to_string());
+        keystore.list_keys(after.as_deref(), PAGE, |key| {
+            page.push(key.clone());
+            true
+        })?;
+        if page.len() == PAGE {
+            search.rest = page.last().map(|last| (Arc::clone(&keystore), Some(last.id), private));
+        }
+        for key in page {
+            let id = key.id;
+            if key.state != KeyState::PendingDeletion
+                && token_key(&keystore, key, private, false)?.matches(&search.template)
+            {
+                search.found.push_back(state::with(|state| state.token_handle(search.slot, id))?);
+            }
+        }
+    }
+    let shown: Vec<_> = search.found.drain(..search.found.len().min(most)).collect();
+    state::with(|state| {
+        state.session(session)?.search = Some(search);
+        Ok(shown)
+    })
+}
+
+pub fn find_final(session: CK_SESSION_HANDLE) -> Result<()> {
+    let ended = state::with(|state| state.session(session)?.search.take().ok_or(Fail(CKR_OPERATION_NOT_INITIALIZED)))?;
+    drop(ended);
+    Ok(())
+}
+
+/// An object whose attributes can be read.
+pub enum Shown {
+    Token(Box<TokenKey>),
+    Session(Arc<SessionKey>),
+}
+
+impl Shown {
+    pub fn attribute(&self, kind: CK_ATTRIBUTE_TYPE) -> Result<Vec<u8>> {
+        match self {
+            Self::Token(key) => key.attribute(kind),
+            Self::Session(key) => key.attribute(kind),
+        }
+    }
+}
+
+fn look_up(session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE) -> Result<(Access, Object)> {
+    state::with(|state| {
+        let access = state.access(session)?;
+        let object = state.object(access.slot, object).ok_or(Fail(CKR_OBJECT_HANDLE_INVALID))?.clone();
+        Ok((access, object))
+    })
+}
+
+/// The object of a handle; its names only where they are asked for, because they are read from the keystore.
+pub fn show(session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE, with_names: bool) -> Result<Shown> {
+    let (access, object) = look_up(session, object)?;
+    match object {
+        Object::Session { key, .. } => Ok(Shown::Session(key)),
+        Object::Token { key, .. } => {
+            let keystore = access.keystore.ok_or(Fail(CKR_OBJECT_HANDLE_INVALID))?;
+            let key = keystore.describe_key(key).map_err(of_object)?;
+            Ok(Shown::Token(Box::new(token_key(&keystore, key, access.needs_pin, with_names)?)))
+        }
+    }
+}
+
+fn of_object(error: kms::Error) -> Fail {
+    match error.status() {
+        Status::KeyNotFound => Fail(CKR_OBJECT_HANDLE_INVALID),
+        _ => error.into(),
+    }
+}
+
+pub fn change(session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE, template: &Template) -> Result<()> {
+    let (_, found) = look_up(session, object)?;
+    match found {
+        Object::Token { .. } => Err(Fail(CKR_ACTION_PROHIBITED)),
+        Object::Session { key, .. } => {
+            let changed = key.changed(template)?;
+            state::with(|state| {
+                state.put_session_key(object, changed);
+                Ok(())
+            })
+        }
+    }
+}
+
+/// C_GenerateKey: a customer master key with CKA_TOKEN, else a session key.
+pub fn generate(session: CK_SESSION_HANDLE, kind: CK_MECHANISM_TYPE, template: &Template) -> Result<CK_OBJECT_HANDLE> {
+    let access = state::with(|state| state.access(session))?;
+    check_new(template)?;
+    if template.get(CKA_VALUE).is_some() {
+        return Err(Fail(CKR_TEMPLATE_INCONSISTENT));
+    }
+    let made = match kind {
+        CKM_AES_KEY_GEN => CKK_AES,
+        CKM_GENERIC_SECRET_KEY_GEN => CKK_GENERIC_SECRET,
+        _ => return Err(Fail(CKR_MECHANISM_INVALID)),
+    };
+    if template.number(CKA_KEY_TYPE)?.is_some_and(|kind| kind != made) {
+        return Err(Fail(CKR_TEMPLATE_INCONSISTENT));
+    }
+    let len = template.number(CKA_VALUE_LEN)?;
+    if template.flag(CKA_TOKEN)? == Some(true) {
+        if made != CKK_AES {
+            return Err(Fail(CKR_TEMPLATE_INCONSISTENT));
+        }
+        return match len {
+            Some(32) => create_master_key(&access, template),
+            Some(_) => Err(Fail(CKR_KEY_SIZE_RANGE)),
+            None => Err(Fail(CKR_TEMPLATE_INCOMPLETE)),
+        };
+    }
+    let len = usize::try_from(len.ok_or(Fail(CKR_TEMPLATE_INCOMPLETE))?).map_err(|_| Fail(CKR_KEY_SIZE_RANGE))?;
+    if !(1..=4096).contains(&len) {
+        return Err(Fail(CKR_KEY_SIZE_RANGE));
+    }
+    let mut value = Zeroizing::new(vec![0; len]);
+    fill_random(&mut value)?;
+    let mut template_with_type = Template::default();
+    for (kind, value) in template.all() {
+        template_with_type.push(kind, value.to_vec())?;
+    }
+    template_with_type.push(CKA_KEY_TYPE, made.to_ne_bytes().to_vec())?;
+    let key = SessionKey::new(value, &template_with_type, Made::Generated)?;
+    state::with(|state| state.add_session_key(session, key))
+}
+
+fn create_master_key(access: &Access, template: &Template) -> Result<CK_OBJECT_HANDLE> {
+    if !access.writable {
+        return Err(Fail(CKR_SESSION_READ_ONLY));
+    }
+    let keystore = access.keystore.as_ref().ok_or(Fail(CKR_USER_NOT_LOGGED_IN))?;
+    // A customer master key never leaves the library, and its id is the library's. One that need not be sensitive is
+    // sensitive all the same: pkcs11-tool asks for that by default.
+    if template.flag(CKA_EXTRACTABLE)? == Some(true) {
+        return Err(Fail(CKR_TEMPLATE_INCONSISTENT));
+    }
+    if template.get(CKA_ID).is_some_and(|id| !id.is_empty()) {
+        return Err(Fail(CKR_ATTRIBUTE_READ_ONLY));
+    }
+    let alias = match template.get(CKA_LABEL) {
+        None | Some([]) => None,
+        Some(label) => {
+            let label = str::from_utf8(label).map_err(|_| Fail(CKR_ATTRIBUTE_VALUE_INVALID))?;
+            Some(format!("{ALIAS}{label}"))
+        }
+    };
+    let before = match &alias {
+        Some(alias) => match keystore.describe_key(alias) {
+            Ok(key) if key.state == KeyState::PendingDeletion => Some(key),
+            // A second key of one label could not be told apart.
+            Ok(_) => return Err(Fail(CKR_ATTRIBUTE_VALUE_INVALID)),
+            Err(error) if error.status() == Status::AliasNotFound => None,
+            Err(error) => return Err(error.into()),
+        },
+        None => None,
+    };
+    let interval = state::with(|state| Ok(state.slot(access.slot as CK_SLOT_ID)?.config.rotate_every.clone()))?;
+    let rotate_every = interval.as_deref().map(Interval::parse).transpose()?;
+    let id = keystore.create_key(&CreateKey { rotate_every, ..CreateKey::default() })?;
+    if let Some(alias) = &alias {
+        // The name of a key that is being destroyed passes to its successor.
+        let named = match before {
+            Some(_) => keystore.update_alias(id, alias),
+            None => keystore.create_alias(id, alias),
+        };
+        if let Err(error) = named {
+            // Another process took the name meanwhile.
+            keystore.schedule_key_deletion(id, 7)?;
+            return Err(error.into());
+        }
+    }
+    state::with(|state| state.token_handle(access.slot, id))
+}
+
+/// C_CreateObject: a session key from a value that the caller has.
+pub fn create(session: CK_SESSION_HANDLE, template: &Template) -> Result<CK_OBJECT_HANDLE> {
+    state::with(|state| state.access(session))?;
+    let (Some(class), Some(kind)) = (template.number(CKA_CLASS)?, template.number(CKA_KEY_TYPE)?) else {
+        return Err(Fail(CKR_TEMPLATE_INCOMPLETE));
+    };
+    if class != CKO_SECRET_KEY || !matches!(kind, CKK_AES | CKK_GENERIC_SECRET) {
+        return Err(Fail(CKR_ATTRIBUTE_VALUE_INVALID));
+    }
+    let value = Zeroizing::new(template.get(CKA_VALUE).ok_or(Fail(CKR_TEMPLATE_INCOMPLETE))?.to_vec());
+    keep(session, value, template, Made::Created)
+}
+
+/// A session key of this value. A token object has no value that a caller knows.
+pub fn keep(
+    session: CK_SESSION_HANDLE,
+    value: Zeroizing<Vec<u8>>,
+    template: &Template,
+    made: Made,
+) -> Result<CK_OBJECT_HANDLE> {
+    check_new(template)?;
+    if template.flag(CKA_TOKEN)? == Some(true) {
+        return Err(Fail(CKR_TEMPLATE_INCONSISTENT));
+    }
+    if template.number(CKA_VALUE_LEN)?.is_some_and(|len| len != value.len() as CK_ULONG) {
+        return Err(Fail(CKR_TEMPLATE_INCONSISTENT));
+    }
+    let key = SessionKey::new(value, template, made)?;
+    state::with(|state| state.add_session_key(session, key))
+}
+
+/// C_DestroyObject: a session key is gone; a customer master key is destroyed after its waiting period.
+pub fn destroy(session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE) -> Result<()> {
+    let (access, found) = look_up(session, object)?;
+    if let Object::Token { key, .. } = found {
+        if !access.writable {
+            return Err(Fail(CKR_SESSION_READ_ONLY));
+        }
+        let keystore = access.keystore.ok_or(Fail(CKR_OBJECT_HANDLE_INVALID))?;
+        let days = state::with(|state| Ok(state.slot_of(session)?.config.deletion_days))?;
+        keystore.schedule_key_deletion(key, days).map_err(of_object)?;
+    }
+    state::with(|state| {
+        state.remove_object(object);
+        Ok(())
+    })
+}

@@ -1,0 +1,166 @@
+//! Objects: finding, reading, making, destroying, wrapping.
+
+use kms::{CreateKey, Interval};
+
+use crate::harness::*;
+
+const AES_32: [(CK_ATTRIBUTE_TYPE, CK_ULONG); 1] = [(CKA_VALUE_LEN, 32)];
+
+module_test! {
+    fn a_master_key_is_one_object_with_its_first_alias_as_label(folder) {
+        let keystore = keystore(folder);
+        let key = keystore.create_key(&CreateKey::default()).unwrap();
+        let bare = keystore.create_key(&CreateKey::default()).unwrap();
+        for alias in ["alias/cards", "alias/orders"] {
+            keystore.create_alias(key, alias).unwrap();
+        }
+        for _ in 0..3 {
+            keystore.rotate(key).unwrap();
+        }
+        let module = Module::initialized();
+        let session = module.session();
+        assert_eq!(session.find(&mut []).len(), 2, "versions are hidden");
+        let handle = session.by_label("cards");
+        assert_eq!(handle.len(), 1);
+        assert_eq!(session.by_label("orders"), handle, "any alias finds it");
+        assert_eq!(session.key(key), handle[0]);
+        assert!(session.by_label("other").is_empty());
+        assert!(session.find(&mut [attribute(CKA_ID, &[1u8; 3])]).is_empty());
+        assert!(session.find(&mut [attribute(CKA_CLASS, &CKO_PRIVATE_KEY)]).is_empty());
+        assert_eq!(session.find(&mut [attribute(CKA_TOKEN, &CK_TRUE), attribute(CKA_ENCRYPT, &CK_TRUE)]).len(), 2);
+        let bare_handle = session.by_label(&bare.to_string())[0];
+        assert_eq!(session.read(bare_handle, CKA_LABEL).unwrap(), bare.to_string().as_bytes());
+
+        let object = handle[0];
+        assert_eq!(session.read(object, CKA_LABEL).unwrap(), b"cards");
+        assert_eq!(session.read(object, CKA_ID).unwrap(), key.as_bytes());
+        assert_eq!(session.read(object, CKA_VALUE_LEN).unwrap(), 32u64.to_ne_bytes());
+        for kind in [CKA_SENSITIVE, CKA_ALWAYS_SENSITIVE, CKA_NEVER_EXTRACTABLE, CKA_TOKEN, CKA_LOCAL] {
+            assert_eq!(session.read(object, kind).unwrap(), [1], "{kind:#x}");
+        }
+        assert_eq!(session.read(object, CKA_EXTRACTABLE).unwrap(), [0]);
+        assert_eq!(session.read(object, CKA_VALUE), Err(CKR_ATTRIBUTE_SENSITIVE));
+        assert_eq!(session.read(object, CKA_CHECK_VALUE), Err(CKR_ATTRIBUTE_TYPE_INVALID));
+        assert_eq!(session.read(object, CKA_MODULUS), Err(CKR_ATTRIBUTE_TYPE_INVALID));
+        let mut label = attribute(CKA_LABEL, "new");
+        assert_eq!(call!(module, C_SetAttributeValue, session.handle, object, &mut label, 1), CKR_ACTION_PROHIBITED);
+    }
+}
+
+module_test! {
+    fn a_token_key_is_a_master_key_and_its_destruction_waits(folder) {
+        let keystore = keystore(folder);
+        configure(folder, &slot(folder, "rotate_every = \"90d\"\ndeletion_days = 9"));
+        let module = Module::initialized();
+        let session = module.session();
+        let [(_, len)] = AES_32;
+        let make = |label: &str| {
+            session.generate(&mut [attribute(CKA_TOKEN, &CK_TRUE), attribute(CKA_VALUE_LEN, &len), attribute(CKA_LABEL, label)])
+        };
+        let made = make("cards").unwrap();
+        let key = keystore.describe_key("alias/cards").unwrap();
+        assert_eq!(key.policy, Some(Interval::parse("90d").unwrap()));
+        assert_eq!(session.read(made, CKA_ID).unwrap(), key.id.as_bytes());
+        assert_eq!(make("cards"), Err(CKR_ATTRIBUTE_VALUE_INVALID), "a label names one key");
+        assert_eq!(make("no blanks"), Err(CKR_ATTRIBUTE_VALUE_INVALID));
+        let with = |more: CK_ATTRIBUTE| session.generate(&mut [attribute(CKA_TOKEN, &CK_TRUE), attribute(CKA_VALUE_LEN, &len), more]);
+        assert_eq!(with(attribute(CKA_EXTRACTABLE, &CK_TRUE)), Err(CKR_TEMPLATE_INCONSISTENT));
+        assert_eq!(with(attribute(CKA_ID, &[7u8])), Err(CKR_ATTRIBUTE_READ_ONLY));
+        assert_eq!(with(attribute(CKA_VALUE, &[7u8; 32])), Err(CKR_TEMPLATE_INCONSISTENT));
+        assert_eq!(with(attribute(CKA_VALUE_LEN, &16u64)), Err(CKR_TEMPLATE_INCONSISTENT));
+        let short = session.generate(&mut [attribute(CKA_TOKEN, &CK_TRUE), attribute(CKA_VALUE_LEN, &16u64)]);
+        assert_eq!(short, Err(CKR_KEY_SIZE_RANGE));
+
+        let mut read_only = 0;
+        ok(call!(module, C_OpenSession, 0, CKF_SERIAL_SESSION, std::ptr::null_mut(), None, &mut read_only));
+        assert_eq!(call!(module, C_DestroyObject, read_only, made), CKR_SESSION_READ_ONLY);
+        ok(call!(module, C_DestroyObject, session.handle, made));
+        assert_eq!(keystore.describe_key(key.id).unwrap().state, kms::KeyState::PendingDeletion);
+        assert!(session.by_label("cards").is_empty() && session.find(&mut []).is_empty(), "it is gone for programs");
+        assert_eq!(session.read(made, CKA_CLASS), Err(CKR_OBJECT_HANDLE_INVALID));
+        // Its name is free again; its ciphertexts stay until the waiting period ends.
+        let next = make("cards").unwrap();
+        assert_ne!(session.read(next, CKA_ID).unwrap(), key.id.as_bytes());
+        keystore.cancel_key_deletion(key.id).unwrap();
+        assert_eq!(session.find(&mut []).len(), 2);
+    }
+}
+
+module_test! {
+    fn a_disabled_key_is_found_and_refuses(folder) {
+        let keystore = keystore(folder);
+        let key = keystore.create_key(&CreateKey::default()).unwrap();
+        let module = Module::initialized();
+        let session = module.session();
+        let handle = session.key(key);
+        let sealed = session.encrypt(&mut mechanism(CKM_KMS_BLOB), handle, b"x").unwrap();
+        ok(call!(module, C_EncryptInit, session.handle, &mut mechanism(CKM_KMS_BLOB), handle));
+        keystore.disable_key(key).unwrap();
+        let (mut out, mut len) = ([0u8; 100], 100);
+        let answer = call!(module, C_Encrypt, session.handle, out.as_mut_ptr(), 1, out.as_mut_ptr().wrapping_add(1), &mut len);
+        assert_eq!(answer, CKR_KEY_FUNCTION_NOT_PERMITTED, "also between the two calls");
+        assert_eq!(session.key(key), handle);
+        for kind in [CKM_KMS_BLOB, CKM_AES_KEY_WRAP] {
+            assert_eq!(session.encrypt(&mut mechanism(kind), handle, &[0; 16]), Err(CKR_KEY_FUNCTION_NOT_PERMITTED));
+        }
+        assert_eq!(session.decrypt(&mut mechanism(CKM_KMS_BLOB), handle, &sealed), Err(CKR_KEY_FUNCTION_NOT_PERMITTED));
+        keystore.enable_key(key).unwrap();
+        assert_eq!(session.decrypt(&mut mechanism(CKM_KMS_BLOB), handle, &sealed).unwrap(), b"x");
+    }
+}
+
+module_test! {
+    fn session_keys_are_wrapped_and_come_back(folder) {
+        let keystore = keystore(folder);
+        let key = keystore.create_key(&CreateKey::default()).unwrap();
+        let module = Module::initialized();
+        let session = module.session();
+        let (token, own) = (session.key(key), session.create(&[9; 16]));
+        let value: Vec<u8> = (0..32).collect();
+        let data_key = session.create(&value);
+        let (mut iv, mut gcm_iv) = ([4u8; 16], [0; 12]);
+        let mut parameters = gcm(&mut gcm_iv, &mut [], 128);
+        let mut cases = [
+            (mechanism(CKM_AES_KEY_WRAP), token), (mechanism(CKM_AES_KEY_WRAP_PAD), token), (mechanism(CKM_KMS_BLOB), token),
+            (mechanism_with(CKM_AES_GCM, &mut parameters), token), (mechanism(CKM_AES_KEY_WRAP), own),
+            (mechanism_with(CKM_AES_CBC_PAD, &mut iv), own),
+        ];
+        for (how, wrapping) in &mut cases {
+            let mut len = 0;
+            let kind = how.mechanism;
+            ok(call!(module, C_WrapKey, session.handle, how, *wrapping, data_key, std::ptr::null_mut(), &mut len));
+            let mut wrapped = vec![0; len as usize];
+            ok(call!(module, C_WrapKey, session.handle, how, *wrapping, data_key, wrapped.as_mut_ptr(), &mut len));
+            keystore.rotate(key).unwrap();
+            let mut template = [
+                attribute(CKA_CLASS, &CKO_SECRET_KEY), attribute(CKA_KEY_TYPE, &CKK_AES), attribute(CKA_EXTRACTABLE, &CK_TRUE),
+            ];
+            let mut made = 0;
+            let mut unwrap = |wrapped: &mut [u8]| {
+                let len = wrapped.len() as CK_ULONG;
+                call!(module, C_UnwrapKey, session.handle, how, *wrapping, wrapped.as_mut_ptr(), len, template.as_mut_ptr(), 3, &mut made)
+            };
+            ok(unwrap(&mut wrapped));
+            if kind != CKM_AES_CBC_PAD {
+                let mut altered = wrapped.clone();
+                altered[9] ^= 1;
+                assert_eq!(unwrap(&mut altered), CKR_WRAPPED_KEY_INVALID, "{kind:#x}");
+            }
+            ok(unwrap(&mut wrapped));
+            assert_eq!(session.read(made, CKA_VALUE).unwrap(), value, "{kind:#x}");
+        }
+        let mut len = 0;
+        let wrap = |key, wrapping, len: &mut CK_ULONG| {
+            call!(module, C_WrapKey, session.handle, &mut mechanism(CKM_AES_KEY_WRAP), wrapping, key, std::ptr::null_mut(), len)
+        };
+        assert_eq!(wrap(token, own, &mut len), CKR_KEY_UNEXTRACTABLE, "a master key never leaves");
+        let kept = session.generate(&mut [attribute(CKA_VALUE_LEN, &32u64), attribute(CKA_EXTRACTABLE, &CK_FALSE)]).unwrap();
+        assert_eq!(wrap(kept, token, &mut len), CKR_KEY_UNEXTRACTABLE);
+        assert_eq!(session.read(kept, CKA_VALUE), Err(CKR_ATTRIBUTE_SENSITIVE));
+        // A session key ends with its session.
+        let other = module.session();
+        assert_eq!(other.read(own, CKA_CLASS).unwrap(), CKO_SECRET_KEY.to_ne_bytes());
+        ok(call!(module, C_CloseSession, session.handle));
+        assert_eq!(other.read(own, CKA_CLASS), Err(CKR_OBJECT_HANDLE_INVALID));
+    }
+}
