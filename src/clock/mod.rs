@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::domain::time::{Now, Time};
-use crate::sys::clocks;
+use crate::sys::{boot, clocks};
 
 /// A clock of the caller, for [`Options::clock`](crate::Options::clock).
 ///
@@ -39,7 +39,7 @@ impl Clock for SystemClock {
     }
 
     fn now(&self) -> Now {
-        let (boot, since_boot_ms) = clocks::boot();
+        let (boot, since_boot_ms) = boot::since_boot();
         Now { wall: self.wall(), boot, since_boot_ms }
     }
 

@@ -17,8 +17,8 @@ use crate::domain::log::check_label;
 use crate::error::{Result, Status};
 use crate::service::{Event, Options, passphrase_of};
 use crate::store::{ALL_ZEROS, AnchorStore, RootWrapper, WRAPPED_MAX};
+use crate::sys::cancel::Uncancelled;
 use crate::sys::memory;
-use crate::sys::shield::Uncancelled;
 
 /// Options of kms_open. Only one thread at a time may use them; kms_open copies what it needs.
 pub struct kms_options_t {

@@ -17,7 +17,7 @@ use super::view::View;
 use crate::domain::log::ChangeAction;
 use crate::domain::time::Now;
 use crate::error::{Error, Result, Status};
-use crate::sys::sync::Lent;
+use crate::sys::sync::{self, Lent};
 use crate::sys::{fault, fork, memory, waiting};
 
 impl Store {
@@ -167,7 +167,7 @@ impl Store {
     fn commit(&self, connection: &mut Connection, deadline: Instant) -> Result<()> {
         let backend = connection.backend.get()?;
         let commit = |backend: &mut dyn Backend| {
-            fault::stall("KMS_FAULT_SLOW_COMMIT");
+            sync::stall("KMS_FAULT_SLOW_COMMIT");
             backend.commit()
         };
         let done = self.wait(deadline, || gated(backend, commit));

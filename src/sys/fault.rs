@@ -11,13 +11,6 @@ pub const fn wanted(_: &str) -> bool {
     false
 }
 
-/// Stands still for a moment, as a slow disk does, where a test wants it.
-pub fn stall(name: &str) {
-    if wanted(name) {
-        super::sync::sleep(std::time::Duration::from_millis(200));
-    }
-}
-
 /// Wipes a key.
 #[inline]
 pub fn wipe(key: &mut [u8]) {

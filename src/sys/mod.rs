@@ -1,7 +1,9 @@
 //! The operating system, as this library uses it.
 //!
+//! * `boot`: which boot of the machine this is.
 //! * `bus`: catches SIGBUS where a mapped file was truncated.
-//! * `clocks`: its clocks, and which boot of the machine this is.
+//! * `cancel`: keeps the cancellation of threads away.
+//! * `clocks`: its clocks.
 //! * `denied`: a system call that the kernel refuses to a test.
 //! * `exit`: keeps our threads out of the host's libcrypto once `exit` has begun.
 //! * `fault`: protections that tests switch off.
@@ -26,7 +28,9 @@
 //! * `word`: a word that processes share.
 //! * `zeroed`: values in mappings that a forked child finds zeroed.
 
+pub mod boot;
 mod bus;
+pub mod cancel;
 pub mod clocks;
 #[cfg(test)]
 pub mod denied;

@@ -4,7 +4,7 @@
 //! cloned without the kernel's knowledge repeats it, so every byte is XORed with words of the CPU's own generator
 //! ([`cpu`]), however slow that is. The CPU only ever *adds*: without one, or with a broken one, the kernel's bytes stand.
 
-use super::shield::Uncancelled;
+use super::cancel::Uncancelled;
 use crate::error::{Result, Status};
 use crate::sys::{clocks, fault};
 

@@ -291,6 +291,13 @@ pub fn sleep(time: Duration) {
     std::thread::sleep(time);
 }
 
+/// Stands still for a moment, as a slow disk does, where a test wants it.
+pub fn stall(name: &str) {
+    if fault::wanted(name) {
+        sleep(Duration::from_millis(200));
+    }
+}
+
 #[cfg(all(test, kms_model))]
 mod model;
 #[cfg(all(test, not(kms_model)))]

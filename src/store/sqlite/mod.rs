@@ -24,7 +24,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::backend::Transaction;
 use crate::error::{Result, Status};
 use crate::sys::file::FileId;
-use crate::sys::{fault, fork};
+use crate::sys::{fork, sync};
 use descriptors::LockFile;
 use error::storage;
 use format::FORMAT;
@@ -130,7 +130,7 @@ impl Sqlite {
         let mut copy = made?;
         let copied = fork::gate(|| Backup::new(&self.connection, &mut copy)).and_then(|backup| {
             let step = || {
-                fault::stall("KMS_FAULT_SLOW_BACKUP");
+                sync::stall("KMS_FAULT_SLOW_BACKUP");
                 backup.step(STEP_PAGES)
             };
             let last = loop {

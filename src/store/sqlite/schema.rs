@@ -6,7 +6,7 @@ use super::Sqlite;
 use super::error::storage;
 use super::format::expected;
 use crate::error::{Error, Result, Status};
-use crate::sys::{fault, fork};
+use crate::sys::{fork, sync};
 
 pub type Schema = Vec<String>;
 
@@ -67,7 +67,7 @@ impl Sqlite {
     /// no walk over the rows reads that list.
     pub(super) fn check_pages_owned(&mut self) -> Result<()> {
         let go_on = || {
-            fault::stall("KMS_FAULT_SLOW_CHECK");
+            sync::stall("KMS_FAULT_SLOW_CHECK");
             fork::let_forks_by();
             false
         };
