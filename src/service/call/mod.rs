@@ -4,6 +4,7 @@
 //! library calls the service. Two documented deviations: `Plaintext` is the Base64 of the bytes both ways, and a parameter
 //! that the action doesn't know is refused, so that a misspelt one is not silently without effect.
 
+mod action;
 mod crypt;
 mod files;
 mod keys;

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::Response;
-use super::table::{Action, Parameter};
+use super::action::{Action, Parameter};
 use crate::error::{Error, OUT_OF_MEMORY, Result, Status, shown};
 use crate::sys::memory;
 
