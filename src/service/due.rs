@@ -1,17 +1,19 @@
 //! What the clock does to one key that is due: dates are confirmed, versions made, keys and versions destroyed.
 
+use zeroize::Zeroizing;
+
 use super::Core;
 use super::backup::BackupStatus;
 use super::event::{Event, EventKind};
-use super::rotation::new_version;
 use crate::domain::deadline::DeadlineStatus;
-use crate::domain::id::KeyId;
+use crate::domain::id::{KeyId, VersionId};
 use crate::domain::log::ChangeAction;
 use crate::domain::rotation::RotationStatus;
 use crate::domain::state::{self, Operation};
-use crate::domain::time::Now;
+use crate::domain::time::{Now, Time};
 use crate::error::Result;
 use crate::store::{Change, Stored};
+use crate::sys::random;
 
 /// What a pass changed about one due key.
 pub(super) enum KeyOutcome {
@@ -173,4 +175,12 @@ pub(super) fn without_material(mut stored: Stored) -> Result<Stored> {
         imported.erase();
     }
     Ok(stored)
+}
+
+/// The key with a new version, its primary from now on.
+pub(super) fn new_version(change: &mut Change<'_>, stored: Stored, now: Time) -> Result<Stored> {
+    let material = Zeroizing::new(random::array::<32>()?);
+    let id = VersionId::from_random(random::array()?);
+    change.log_version(&id);
+    change.rotate(stored, id, &material, now)
 }

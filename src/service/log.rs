@@ -1,7 +1,7 @@
 //! The change log: who changed what, and when.
 
 use super::pages::{PAGE, Page, paged};
-use super::rotation::PAUSE;
+use super::pass::PAUSE;
 use super::{Changed, Core, Keystore};
 use crate::domain::id::KeyId;
 use crate::domain::log::{ChangeAction, LoggedChange};

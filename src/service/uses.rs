@@ -2,10 +2,10 @@
 //!
 //! A prepared version is checked again once anything changed, and when a day begins, so a use costs the hot path nothing.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::cache::Material;
-use super::rotation::PAUSE;
+use super::pass::PAUSE;
 use super::{Changed, Core};
 use crate::domain::id::KeyId;
 use crate::domain::log::ChangeAction;
@@ -19,24 +19,6 @@ use crate::sys::sync::{self, Lock};
 const BATCH: usize = 128;
 /// Most uses that wait for a pass. One above this is noted when its version is prepared again.
 const MOST_PENDING: usize = if cfg!(test) { 64 } else { 65_536 };
-
-/// The days on which a version in memory was seen in use.
-#[derive(Debug, Default)]
-pub(super) struct SeenUses {
-    encrypt: AtomicI64,
-    decrypt: AtomicI64,
-    /// Messages that this handle encrypted under the version's GCM subkey.
-    pub(super) messages: AtomicU64,
-}
-
-impl SeenUses {
-    fn day(&self, how: VersionUse) -> &AtomicI64 {
-        match how {
-            VersionUse::Encrypt => &self.encrypt,
-            VersionUse::Decrypt => &self.decrypt,
-        }
-    }
-}
 
 /// One use that is not stored yet.
 #[derive(Debug, Clone, Copy)]
