@@ -14,8 +14,8 @@ use crate::exit::{Exit, Failure, Result};
 use crate::location::Location;
 use crate::output::{self, Output};
 use crate::session::Session;
-use crate::status::{iso, now};
 use crate::step::reached;
+use crate::times::{iso, now};
 use crate::work::WorkFolder;
 
 /// What is encrypted in the backup and decrypted in the keystore.

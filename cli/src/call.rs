@@ -13,7 +13,7 @@ const SECRETS: [&str; 5] = ["Plaintext", "KeyMaterial", "RootKey", "RootPassphra
 pub fn run(session: &Session, args: &Call) -> Result<()> {
     let request = match args.request.as_str() {
         "-" => {
-            let bytes = crate::data::read(None, 1 << 31)?;
+            let bytes = crate::stream::Input::open(None)?.bytes(1 << 31)?;
             Zeroizing::new(
                 std::str::from_utf8(&bytes).map_err(|_| Failure::usage("the request is not UTF-8"))?.to_owned(),
             )

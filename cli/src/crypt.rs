@@ -7,20 +7,15 @@ use serde_json::{Value, json};
 
 use crate::args::{Datakey, Decrypt, Encrypt, Inspect, Reencrypt, Target};
 use crate::bulk;
-use crate::data::{self, Place, is_stdin};
+use crate::data::{self, EXTENSION, MOST_CIPHERTEXT, MOST_PLAINTEXT, Place, is_stdin};
 use crate::exit::{Exit, Failure, Result};
 use crate::key::pairs;
 use crate::output::{self, table, text};
 use crate::session::Session;
 use crate::stream::{self, Input, SMALL, Watch};
 
-/// The most that one blob holds.
-const MOST_PLAINTEXT: u64 = 1 << 30;
-/// A blob of that, as armored text.
-pub const MOST_CIPHERTEXT: u64 = (MOST_PLAINTEXT + 4096) / 3 * 4 + (MOST_PLAINTEXT / 48) + 4096;
 /// Header, nonce and tag of a blob.
 const OVERHEAD: u64 = 80;
-pub const EXTENSION: &str = "kms";
 
 pub fn encrypt(session: &Session, args: &Encrypt) -> Result<()> {
     if let Some(folders) = folders(args.file.as_deref(), args.output_dir.as_deref(), "encrypt")? {

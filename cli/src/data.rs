@@ -16,16 +16,17 @@ use crate::secret::Secret;
 
 /// The first bytes of every blob.
 pub const MAGIC: [u8; 4] = [0x8B, 0x4B, 0x4D, 0x53];
+/// The most that one blob holds.
+pub const MOST_PLAINTEXT: u64 = 1 << 30;
+/// A blob of that, as armored text.
+pub const MOST_CIPHERTEXT: u64 = (MOST_PLAINTEXT + 4096) / 3 * 4 + (MOST_PLAINTEXT / 48) + 4096;
+/// What the name of an encrypted file ends with.
+pub const EXTENSION: &str = "kms";
 pub const BEGIN: &str = "-----BEGIN KMS CIPHERTEXT-----";
 const END: &str = "-----END KMS CIPHERTEXT-----";
 
 pub fn is_stdin(path: Option<&Path>) -> bool {
     path.is_none_or(|path| path.as_os_str() == "-")
-}
-
-/// All of a file or of standard input, at most `most` bytes.
-pub fn read(path: Option<&Path>, most: u64) -> Result<Secret> {
-    crate::stream::Input::open(path)?.bytes(most)
 }
 
 /// All that a reader has, at most `most` bytes.

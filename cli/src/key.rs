@@ -232,7 +232,7 @@ fn set_alias(session: &Session, args: &Alias) -> Result<()> {
 
 fn import(session: &Session, args: &Import) -> Result<()> {
     let id = session.key(&args.name.key)?;
-    let material = crate::data::read(Some(&args.material), 1 << 16)?;
+    let material = crate::stream::Input::open(Some(&args.material))?.bytes(1 << 16)?;
     let material = if material.len() == 32 { material } else { crate::data::debase64(&material).unwrap_or(material) };
     let expires = args.expires.as_deref().map(parse_date).transpose()?;
     session.keystore.import_raw_key_material(id, &material, expires)?;

@@ -18,7 +18,7 @@ use crate::exit::{Exit, Failure, Result};
 use crate::key::parse_date;
 use crate::output::{self, date, table};
 use crate::session::Session;
-use crate::status::iso;
+use crate::times::iso;
 
 pub fn run(session: &Session, command: &LogCommand) -> Result<()> {
     match command {

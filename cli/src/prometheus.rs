@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use crate::output;
-use crate::status::{Report, now};
+use crate::report::Report;
+use crate::times::now;
 
 pub fn text(report: &Report) -> String {
     let mut out = String::new();

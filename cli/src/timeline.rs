@@ -17,7 +17,7 @@ use crate::data::{Place, is_stdin};
 use crate::exit::Result;
 use crate::output::{self, date, interval};
 use crate::session::Session;
-use crate::status::{iso, now};
+use crate::times::{iso, now};
 use chart::{Chart, Kind, Lane, Mark, Span};
 
 /// The width of what is no terminal.

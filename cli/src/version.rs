@@ -8,7 +8,7 @@ use crate::confirm::confirm;
 use crate::exit::{Exit, Failure, Result};
 use crate::output::{date, table};
 use crate::session::Session;
-use crate::status::iso;
+use crate::times::iso;
 
 /// What is done to versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use csv_core::{ReadFieldResult, Reader, ReaderBuilder};
 
-use super::lines::{Cell, Change, Field, MOST_RECORD, Sink};
 use super::mover::Pairs;
+use super::record::{Cell, Change, Field, MOST_RECORD, Sink};
 use crate::exit::{Exit, Failure, Result};
 
 const BOM: &[u8] = b"\xEF\xBB\xBF";

@@ -11,8 +11,8 @@ use super::inspector::Inspector;
 use super::mover::Mover;
 use super::replace::{Replacement, open};
 use super::walk::{Step, walk};
-use crate::crypt::{EXTENSION, MOST_CIPHERTEXT};
 use crate::data;
+use crate::data::{EXTENSION, MOST_CIPHERTEXT};
 use crate::exit::{Failure, Result};
 use crate::secret::Secret;
 

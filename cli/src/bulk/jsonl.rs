@@ -9,8 +9,8 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::lines::{Cell, Change, Field, MOST_RECORD, Sink};
 use super::mover::Pairs;
+use super::record::{Cell, Change, Field, MOST_RECORD, Sink};
 use crate::exit::{Failure, Result};
 
 /// The members of an object in their order, as they stand in the line.

@@ -2,7 +2,7 @@
 //!
 //! * `inspector`: counts them. `mover`: re-encrypts them. `failures`: what could not be.
 //! * `tree`: encrypts and decrypts whole folders.
-//! * `files`, `sqlite`, and `lines` with `csv` and `jsonl`: where they are. `walk`, `replace`, `form`: what these have in common.
+//! * `files`, `sqlite`, and `lines` with `csv`, `jsonl` and `record`: where they are. `walk`, `replace`, `form`: what these have in common.
 
 mod csv;
 mod failures;
@@ -12,6 +12,7 @@ mod inspector;
 mod jsonl;
 mod lines;
 mod mover;
+mod record;
 mod replace;
 mod sqlite;
 pub mod tree;
