@@ -4,6 +4,8 @@
 //! the hashes: a look touches one line of it and the entry, and nothing else. It is kept small, because what the CPU's
 //! nearer caches hold of it is a wait less.
 
+use crate::error::{Error, Status};
+
 /// A key of [`Slots`], found by what it is called in a call.
 pub trait Called<Q: ?Sized> {
     fn of(name: &Q) -> Self;
@@ -16,6 +18,11 @@ pub trait Called<Q: ?Sized> {
 const NUMBER: u32 = 24;
 /// Most entries, whatever the capacity.
 const MOST: usize = (1 << NUMBER) - 1;
+
+#[cold]
+pub fn lost() -> Error {
+    Status::Internal.error("a thread lost an entry of its own")
+}
 
 pub struct Slots<K, V> {
     entries: Vec<Option<Entry<K, V>>>,

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use zeroize::Zeroizing;
 
 use super::cache::{CachedKey, Material};
-use super::thread::lost;
+use super::slots::lost;
 use super::{Core, Keystore};
 use crate::crypto::openssl::{AUTHENTICATION_FAILED, AnyGcm, GcmParts, unwrap_key, wrap_key};
 use crate::crypto::subkey::{Family, derive};

@@ -6,14 +6,14 @@
 use std::sync::Arc;
 
 use super::cache::{CachedKey, Material};
-use super::slots::{Called, Slots};
+use super::slots::{Called, Slots, lost};
 use super::subkey::ReadySubkeys;
 use crate::crypto::blob::HEADER;
 use crate::crypto::context::{Aad, ContextSource};
 use crate::crypto::xaes::prefix::{Prefix, Prefixes};
 use crate::crypto::xaes::{Cipher, KeySource, Shared};
 use crate::domain::id::{KeyId, TEXT_LEN, VersionId};
-use crate::error::{Error, Result, Status};
+use crate::error::Result;
 use crate::sys::secret::Arena;
 
 /// Cipher contexts of a thread in each direction. Above this, setting a key again is faster than the cache misses.
@@ -129,11 +129,6 @@ pub fn shared(slot: &mut Option<Shared>) -> Result<&mut Shared> {
         *slot = Some(Shared::new()?);
     }
     slot.as_mut().ok_or_else(lost)
-}
-
-#[cold]
-pub fn lost() -> Error {
-    Status::Internal.error("a thread lost an entry of its own")
 }
 
 /// What a key is called in a call to encrypt: an id's text, or an alias.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::backend::{MetaRow, SLOTS, SlotRow};
 use super::digest::{Digest, digest_of};
+use super::entry::LogEntry;
 use super::history;
-use super::log::LogEntry;
 use super::sealing::{Meta, NO_VERSIONS, Stored, signed};
 use super::shard::Shard;
 use super::tree::Tree;

@@ -13,7 +13,6 @@ use super::backend::{MetaRow, SlotRow};
 use super::connection::Gated;
 use super::root::{Root, RootKey};
 use super::settings::{Location, Settings};
-use super::standing::Standing;
 use crate::error::Result;
 use crate::sys::word::Word;
 
@@ -76,8 +75,20 @@ pub trait Driver: Send + Sync {
     }
 }
 
+/// What stands at a keystore's path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Standing {
+    /// The keystore that is open.
+    Here,
+    /// Nothing: it was moved away or removed.
+    Nothing,
+    /// Another file, or an older copy.
+    Another,
+}
+
 /// A location with its first connection.
-pub struct Found {
+pub struct FoundLocation {
     pub driver: Arc<dyn Driver>,
     pub backend: Gated,
     /// Where the keystore was made now: a root that was just tried need not unwrap it once more.
@@ -86,7 +97,7 @@ pub struct Found {
 
 /// Finds the keystore that the settings name, or makes it if they say so. Runs the root's callback or Argon2 with no lock
 /// held. The settings' location becomes the one name for all who open it.
-pub fn find(settings: &mut Settings, root: &Root) -> Result<Found> {
+pub fn find(settings: &mut Settings, root: &Root) -> Result<FoundLocation> {
     match settings.location.clone() {
         Location::Memory => memory::make(settings, root),
         Location::File(path) => file::find(path, settings, root),

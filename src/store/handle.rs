@@ -10,7 +10,7 @@ use super::anchor::State;
 use super::backend::DueRow;
 use super::connection::Connection;
 use super::driver::Driver;
-use super::log::Refusals;
+use super::entry::Refusals;
 use super::settings::Settings;
 use super::shard::Shards;
 use crate::crypto::kdf;

@@ -4,11 +4,11 @@
 //! altered, removed, moved or doubled breaks the chain, and a log without its end doesn't fit the description.
 
 use std::cmp::Ordering::{Equal, Greater, Less};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::backend::ChangeRow;
 use super::change::{Change, Commit};
+use super::entry::{Link, LogEntry, LogState, Refusal};
 use super::handle::Store;
 use super::sealing::{Columns, Sealing, Stored};
 use super::shard::Shard;
@@ -19,97 +19,7 @@ use crate::domain::id::{ChangeId, KeyId, VersionId};
 use crate::domain::log::{Actor, ChangeAction, LoggedChange};
 use crate::domain::time::{Now, Time};
 use crate::error::{Error, Result, Status};
-use crate::sys::{clocks, memory, random, waiting};
-
-/// A link of the chain: the MAC of an entry.
-pub type Link = [u8; 32];
-
-/// Where the log begins and ends, as the description holds it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LogState {
-    /// The checkpoint: the generation before the oldest entry, and its link.
-    pub base: i64,
-    pub before: Link,
-    /// The link of the newest entry.
-    pub head: Link,
-}
-
-impl LogState {
-    /// Of a log without entries, in a keystore of this generation.
-    pub const fn new(generation: i64) -> Self {
-        Self { base: generation, before: [0; 32], head: [0; 32] }
-    }
-
-    pub fn to_bytes(self) -> Vec<u8> {
-        [&self.base.to_be_bytes()[..], &self.before, &self.head].concat()
-    }
-
-    fn parse(bytes: &[u8]) -> Option<Self> {
-        let (base, rest) = bytes.split_first_chunk::<8>()?;
-        let (before, head) = rest.split_first_chunk::<32>()?;
-        Some(Self { base: i64::from_be_bytes(*base), before: *before, head: head.try_into().ok()? })
-    }
-
-    /// What a description says; `None` before the first change of a keystore that format 1 made.
-    pub fn of(log: Option<&[u8]>) -> Result<Option<Self>> {
-        let unknown = || {
-            Status::KeystoreCorrupt
-                .error("the keystore's description has an unknown form of the change log; restore it from a backup")
-        };
-        log.map(|bytes| Self::parse(bytes).ok_or_else(unknown)).transpose()
-    }
-}
-
-/// What the entry of a write transaction says.
-#[derive(Debug)]
-pub struct LogEntry {
-    action: ChangeAction,
-    at: Now,
-    actor: Actor,
-    /// The key that was named last, and how many others were before.
-    key: Option<KeyId>,
-    version: Option<VersionId>,
-    count: u64,
-    status: Option<Status>,
-    waited_ms: Option<i64>,
-    omitted: u64,
-}
-
-impl LogEntry {
-    pub fn new(action: ChangeAction, at: Now, actor: Actor, omitted: u64) -> Self {
-        Self { action, at, actor, key: None, version: None, count: 0, status: None, waited_ms: None, omitted }
-    }
-
-    /// Counts a key that is changed; several changes in a row of one key count once.
-    pub fn touch(&mut self, key: &KeyId) {
-        if self.key != Some(*key) {
-            (self.key, self.count) = (Some(*key), self.count + 1);
-        }
-    }
-
-    fn row(&self, generation: i64) -> Result<ChangeRow> {
-        let Actor { process_id, user_id, program, label } = &self.actor;
-        let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        Ok(ChangeRow {
-            generation,
-            change_id: *ChangeId::from_random(random::array()?).as_bytes(),
-            at_ms: self.at.wall.millis(),
-            boot_ms: self.at.since_boot_ms,
-            pid: i64::from(*process_id),
-            uid: i64::from(*user_id),
-            program: program.clone(),
-            label: label.clone(),
-            action: self.action.name().to_owned(),
-            key: self.key.filter(|_| self.count == 1).map(|id| *id.as_bytes()),
-            version: self.version.filter(|_| self.count == 1).map(|id| *id.as_bytes()),
-            count: signed(self.count),
-            status: self.status.map_or(0, |status| status as i64),
-            omitted: signed(self.omitted),
-            waited_ms: self.waited_ms,
-            mac: [0; 32],
-        })
-    }
-}
+use crate::sys::{clocks, memory, waiting};
 
 impl Sealing {
     /// The link of an entry that follows the one with the link `before`.
@@ -402,49 +312,8 @@ impl Change<'_> {
     }
 }
 
-/// A management call that was refused.
-#[derive(Debug, Clone, Copy)]
-pub struct Refusal {
-    pub action: ChangeAction,
-    pub key: Option<KeyId>,
-    pub status: Status,
-}
-
-/// Refusals that are logged within [`WINDOW_MS`] at most.
-const MOST_REFUSALS: u64 = 10;
-const WINDOW_MS: i64 = 1000;
 /// For so long a refusal waits for other processes: its caller waits with it.
 const PATIENCE: Duration = Duration::from_millis(250);
-
-/// Bounds how many refusals of a handle are logged, and counts the others.
-#[derive(Debug, Default)]
-pub struct Refusals {
-    window: AtomicI64,
-    logged: AtomicU64,
-    omitted: AtomicU64,
-}
-
-impl Refusals {
-    /// Whether one more may be logged at `now`.
-    fn may_log(&self, now: i64) -> bool {
-        let window = self.window.load(Ordering::Relaxed);
-        if now - window >= WINDOW_MS
-            && self.window.compare_exchange(window, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-        {
-            self.logged.store(0, Ordering::Relaxed);
-        }
-        self.logged.fetch_add(1, Ordering::Relaxed) < MOST_REFUSALS
-    }
-
-    pub fn omitted(&self) -> u64 {
-        self.omitted.load(Ordering::Relaxed)
-    }
-
-    /// An entry with this count was committed.
-    pub fn counted(&self, omitted: u64) {
-        self.omitted.fetch_sub(omitted, Ordering::Relaxed);
-    }
-}
 
 impl Store {
     /// Logs a refused call in a transaction of its own, if it can: the caller learns nothing of it.
@@ -468,7 +337,7 @@ impl Store {
             false => Err(Error::new(Status::LimitExceeded, "")),
         };
         if logged.is_err() {
-            self.refusals.omitted.fetch_add(1, Ordering::Relaxed);
+            self.refusals.omit();
         }
     }
 }
@@ -489,6 +358,3 @@ impl Change<'_> {
         Ok(())
     }
 }
-
-#[cfg(test)]
-mod tests;

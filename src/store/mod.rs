@@ -12,7 +12,7 @@
 //! * `unchecked`: switches the trees off, for tests.
 //! * `standing`: what stands at the keystore's path. `place`: whether a keystore is used through one path.
 //! * `history`: whether what is read continues what was read before.
-//! * `log`: the change log.
+//! * `log`: the change log, made of `entry`.
 //! * `versions`: which versions keys don't have.
 //! * `anchor`: what shows that the whole keystore is an older copy.
 //! * `backend`: the rows themselves; `sqlite` holds them. `connection`: the one connection to them.
@@ -29,6 +29,7 @@ mod connection;
 mod create;
 mod digest;
 mod driver;
+mod entry;
 mod handle;
 mod history;
 mod log;
@@ -64,15 +65,15 @@ pub use backup_record::{BackedUp, BackupRecord};
 #[cfg(all(test, kms_model))]
 pub use change::Moved;
 pub use change::{Change, Commit};
+pub use driver::Standing;
+pub use entry::Refusal;
 pub use handle::Store;
-pub use log::Refusal;
 pub use root::{ALL_ZEROS, Root, RootKind, RootWrapper};
 pub use roots::{NewSlot, RootSlot};
 pub use sealing::Stored;
 pub use settings::{ActorName, Location, Settings};
 #[cfg(all(test, kms_model))]
 pub use shard::Shard;
-pub use standing::Standing;
 pub use unfinished::Unfinished;
 pub use verify::{Fault, Verifier};
 pub use view::{Head, View};

@@ -9,16 +9,15 @@ use zeroize::Zeroizing;
 use super::anchor::{Anchor, State};
 use super::backend::{Backend, MetaRow, SlotRow, Transaction};
 use super::connection::{Connection, Gated, gated, read_waiting, wait};
-use super::driver::{self, Driver, Found};
+use super::driver::{self, Driver, FoundLocation, Standing};
+use super::entry::Refusals;
 use super::handle::{Store, check_epoch};
 use super::history::History;
-use super::log::Refusals;
 use super::root::Root;
 use super::roots;
 use super::sealing::{Meta, Sealing};
 use super::settings::Settings;
 use super::shard::{Shard, Shards};
-use super::standing::Standing;
 use super::tree::Nodes;
 use super::versions::Versions;
 use crate::domain::id::SlotId;
@@ -41,7 +40,7 @@ impl Store {
 
     fn try_open(mut settings: Settings, root: &Root, arena: &Arc<Arena>) -> Result<Self> {
         let epoch = fork::epoch();
-        let Found { driver, mut backend, root_key } = driver::find(&mut settings, root)?;
+        let FoundLocation { driver, mut backend, root_key } = driver::find(&mut settings, root)?;
         if let Some(Anchor::File(path)) = &mut settings.anchor
             && let Ok(found) = path.canonicalize()
         {

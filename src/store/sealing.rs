@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::backend::{AliasRow, KeyRow, MaterialRow, MetaRow, SLOTS, SlotRow, TagRow};
 use super::digest::{Digest, Roots, digest_of};
-use super::log::LogState;
+use super::entry::LogState;
 use crate::crypto::kdf;
 use crate::crypto::openssl::{self, Hmac};
 use crate::crypto::row::RowCipher;

@@ -193,7 +193,8 @@ impl Backend for Sharded {
     }
 
     fn copy_to(&mut self, _: &Path) -> Result<()> {
-        Err(Status::UnsupportedOperation.error("a keystore of several shards is copied key by key"))
+        Err(Status::UnsupportedOperation
+            .error("a keystore of several shards has no copy in one file; copy its keys one by one"))
     }
 
     fn forget(&mut self) -> Result<()> {

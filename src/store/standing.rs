@@ -4,23 +4,12 @@ use std::sync::atomic::Ordering;
 
 use super::anchor::State;
 use super::backend::MetaRow;
+use super::driver::Standing;
 use super::handle::Store;
 use super::history::{History, Step};
 use super::sealing::{Meta, Sealing};
 use super::shard::Shard;
 use crate::error::{Result, Status};
-
-/// What stands at a keystore's path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Standing {
-    /// The keystore that is open.
-    Here,
-    /// Nothing: it was moved away or removed.
-    Nothing,
-    /// Another file, or an older copy.
-    Another,
-}
 
 impl Store {
     /// That a store found at our path, of which this is the first shard, is the very one that was open: same uuid, and not

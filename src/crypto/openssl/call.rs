@@ -4,9 +4,11 @@ use std::ffi::{CStr, c_int, c_void};
 use std::ptr::{self, NonNull};
 
 use super::ffi::{self, OSSL_PARAM};
-use super::gcm::AUTHENTICATION_FAILED;
 use crate::error::{Error, Result, Status};
 use crate::sys::memory;
+
+/// The one text of a failed tag: it says nothing about what differed.
+pub const AUTHENTICATION_FAILED: &str = "authentication failed: wrong context or key, or the ciphertext was modified";
 
 // OSSL_PARAM data types (openssl/core.h).
 pub(super) const PARAM_UNSIGNED_INTEGER: u32 = 2;

@@ -116,6 +116,3 @@ impl<E: Engine> GcmOf<E> {
         opened
     }
 }
-
-/// The one text of a failed tag: it says nothing about what differed.
-pub const AUTHENTICATION_FAILED: &str = "authentication failed: wrong context or key, or the ciphertext was modified";

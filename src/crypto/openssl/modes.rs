@@ -9,10 +9,10 @@ use std::sync::OnceLock;
 
 use zeroize::Zeroize;
 
+use super::call::AUTHENTICATION_FAILED;
 use super::call::{PARAM_OCTET_STRING, PARAM_UNSIGNED_INTEGER, check, param, wrong_length};
 use super::contexts::{CipherContext, MAX_UPDATE};
 use super::ffi::{self, EVP_CIPHER};
-use super::gcm::AUTHENTICATION_FAILED;
 use super::library::{fetch_cipher, init};
 use crate::error::{Error, Result, Status};
 use crate::sys::fork;

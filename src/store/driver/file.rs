@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Driver, Found, MustSpare};
+use super::{Driver, FoundLocation, MustSpare, Standing};
 use crate::error::{Result, Status};
 use crate::store::backend::{MetaRow, SlotRow};
 use crate::store::connection::{Gated, wait};
@@ -13,7 +13,6 @@ use crate::store::create::{self, NewRoot};
 use crate::store::root::Root;
 use crate::store::settings::{Location, Settings};
 use crate::store::sqlite::{self, Sqlite};
-use crate::store::standing::Standing;
 use crate::store::{announce, backup_record, place, roots};
 use crate::sys::fork;
 use crate::sys::word::Word;
@@ -25,7 +24,7 @@ struct KeystoreFile {
     read_only: bool,
 }
 
-pub fn find(path: PathBuf, settings: &mut Settings, root: &Root) -> Result<Found> {
+pub fn find(path: PathBuf, settings: &mut Settings, root: &Root) -> Result<FoundLocation> {
     let root_key = match settings.create && !settings.read_only {
         true => {
             sqlite::check_no_leftover(&path)?;
@@ -63,7 +62,7 @@ pub fn find(path: PathBuf, settings: &mut Settings, root: &Root) -> Result<Found
     // A writer may be just committing.
     let deadline = Instant::now() + settings.patience;
     let backend = wait(|| Instant::now() >= deadline, &mut || driver.connect(&mut must_spare))?;
-    Ok(Found { driver: Arc::new(driver), backend, root_key })
+    Ok(FoundLocation { driver: Arc::new(driver), backend, root_key })
 }
 
 /// Half a change that a crash cut off looks like damage.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Driver, Found, MustSpare};
+use super::{Driver, FoundLocation, MustSpare};
 use crate::error::{Result, Status};
 use crate::store::connection::Gated;
 use crate::store::create::{self, NewRoot};
@@ -11,12 +11,12 @@ use crate::store::settings::Settings;
 use crate::store::sqlite::Sqlite;
 use crate::sys::fork;
 
-struct Memory;
+struct MemoryDriver;
 
-pub fn make(settings: &Settings, root: &Root) -> Result<Found> {
+pub fn make(settings: &Settings, root: &Root) -> Result<FoundLocation> {
     let mut backend = empty()?;
     let key = create::fill_rows(backend.get()?, &NewRoot { root, created: settings.opened_ms }, None)?;
-    Ok(Found { driver: Arc::new(Memory), backend, root_key: Some(key) })
+    Ok(FoundLocation { driver: Arc::new(MemoryDriver), backend, root_key: Some(key) })
 }
 
 fn empty() -> Result<Gated> {
@@ -29,7 +29,7 @@ fn empty() -> Result<Gated> {
     fork::gate(Sqlite::in_memory).map(Gated::new)
 }
 
-impl Driver for Memory {
+impl Driver for MemoryDriver {
     fn connect(&self, _: &mut MustSpare<'_>) -> Result<Gated> {
         Err(Status::Internal.error("a keystore in memory has one connection only"))
     }

@@ -4,7 +4,7 @@ use crate::domain::key::{Key, Origin};
 use crate::domain::log::{Actor, ChangeAction};
 use crate::domain::time::{Now, Time};
 use crate::store::change::{Change, SealedChange};
-use crate::store::log::LogEntry;
+use crate::store::entry::LogEntry;
 use crate::store::sealing::{Meta, Sealing};
 use crate::store::tree::{Nodes, Rows};
 use crate::store::versions::Versions;

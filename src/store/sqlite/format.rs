@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use rusqlite::Connection;
 
 use super::error::storage;
-use super::schema::{Schema, schema};
+use super::schema::{STATISTICS, Schema, altered, schema};
 use super::{APPLICATION_ID, Sqlite};
 use crate::error::{Error, Result, Status};
 
@@ -46,6 +46,17 @@ fn added(from: i32, to: i32) -> String {
 }
 
 impl Sqlite {
+    /// That tables and indexes are those of the keystore's format, and that there is nothing else. A format that has more
+    /// has another number, so nobody's fields are ever dropped.
+    pub(super) fn check_schema(&self) -> Result<()> {
+        let mut found = schema(&self.connection)?;
+        found.retain(|entry| !STATISTICS.contains(&entry.as_str()));
+        if found == expected(self.format.get())? {
+            return Ok(());
+        }
+        Err(altered("the keystore's tables were altered or damaged"))
+    }
+
     /// Makes the tables of an empty keystore, in the newest format.
     pub(super) fn make_tables(&self) -> Result<()> {
         let tables = added(0, FORMAT);
@@ -82,7 +93,7 @@ fn header_number(connection: &Connection, sql: &str) -> Result<i32> {
 }
 
 /// What `sqlite_schema` says in a keystore of this format.
-pub fn expected(format: i32) -> Result<Schema> {
+fn expected(format: i32) -> Result<Schema> {
     static EXPECTED: OnceLock<Vec<Schema>> = OnceLock::new();
     let all = match EXPECTED.get() {
         Some(all) => all,

@@ -7,26 +7,17 @@
 //! which names the one before first.
 
 use std::cell::Cell;
-use std::ffi::{CStr, OsStr};
-use std::os::unix::ffi::OsStrExt;
+use std::ffi::CStr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OpenFlags};
-
-use super::error::storage;
-use super::file::exists;
-use super::{Sqlite, harden, plain, torn};
 use crate::error::{Result, Status};
-use crate::store::backend::{Backend, MetaRow, SlotRow};
-use crate::store::history;
-use crate::store::shard::Shard;
 use crate::sys::fault;
-use crate::sys::file::{self, File, FileId};
+use crate::sys::file::{self, File};
 
 /// What SQLite appends to a database's path.
 pub const SUFFIX: &str = "-journal";
-const LOG_SUFFIX: &str = "-wal";
+pub const LOG_SUFFIX: &str = "-wal";
 
 /// What begins a journal that was synced, so that there is something to undo.
 const MAGIC: &[u8; 8] = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7";
@@ -109,95 +100,13 @@ pub fn owner(path: &Path) -> Option<u32> {
     std::fs::metadata(of(path)).ok().filter(|found| found.len() > 0).map(|found| found.uid())
 }
 
-/// That no journal of a former file waits at a path where there is no file: SQLite would play it into the next one.
-pub fn check_no_leftover(path: &Path) -> Result<()> {
-    check_kind(path)?;
-    for name in [of(path), file::beside(path, LOG_SUFFIX)] {
-        if std::fs::symlink_metadata(&name).is_ok_and(|found| found.len() > 0) && !exists(path)? {
-            return Err(Status::KeystoreIo.error(format!(
-                "{} is left of a file that was at {} and would destroy a new one; put that file back, or move the journal away",
-                name.display(),
-                path.display()
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// A journal that a crashed writer left, and that is not that of the file beside it, if that file is a keystore's: after a
-/// power cut it may be half of what the journal undoes.
-pub struct Doubt {
-    mark: [u8; 32],
-    pub meta: MetaRow,
-    pub slots: Vec<SlotRow>,
-}
-
-impl Doubt {
-    pub fn at(path: &Path) -> Option<Self> {
-        let mark = waiting(path)?.mark?;
-        let mut peek = Sqlite::peek(path).ok()?;
-        let (meta, slots) = (peek.meta(Shard::FIRST).ok()?, peek.slots().ok()?);
-        // Half of what the journal undoes can look like another keystore's description.
-        let is_torn = || torn::is_torn(path, &of(path), &peek.connection, meta.place.as_deref().unwrap_or_default());
-        (!is_of(&meta, &mark) && !is_torn()).then_some(Self { mark, meta, slots })
-    }
-
-    /// The description that was read is authentic, so the file is whole, and the journal would destroy it. Unless a writer
-    /// was at work meanwhile.
-    pub fn refuse(&self, path: &Path) -> Result<()> {
-        if waiting(path).is_none_or(|still| still.mark != Some(self.mark)) {
-            return Ok(());
-        }
-        Err(Status::KeystoreIo.error(format!(
-            "{} was left by a crash while another file was at {}, and would destroy this one; move the journal away, or put \
-             that file back",
-            of(path).display(),
-            path.display()
-        )))
-    }
-}
-
-/// Whether a description is that of `mac`, or the one after.
-fn is_of(meta: &MetaRow, mac: &[u8; 32]) -> bool {
-    meta.mac == *mac || meta.recent.as_deref().is_some_and(|recent| history::names_first(recent, mac))
-}
-
-/// That the file at `path` was not moved there from beside the journal of a crashed writer, without which it holds half a
-/// change.
-pub fn check_not_left(path: &Path) -> Result<()> {
-    if waits(path) {
-        return Ok(());
-    }
-    let Ok(meta) = Sqlite::peek(path).and_then(|mut peek| peek.meta(Shard::FIRST)) else { return Ok(()) };
-    let place = meta.place.as_deref().map(|place| Path::new(OsStr::from_bytes(place)));
-    let Some(place) = place.filter(|place| *place != path) else { return Ok(()) };
-    let at_place = FileId::of(place).ok();
-    if at_place.is_some() && at_place == FileId::of(path).ok() {
-        return Ok(());
-    }
-    let left = match waiting(place) {
-        Some(LeftJournal { mark: Some(mark) }) => is_of(&meta, &mark),
-        Some(LeftJournal { mark: None }) => at_place.is_none(),
-        None => false,
-    };
-    if !left {
-        return Ok(());
-    }
-    Err(Status::KeystoreIo.error(format!(
-        "{} was moved away from its journal {}, which undoes a change that a crash cut off; move that to {}",
-        path.display(),
-        of(place).display(),
-        of(path).display()
-    )))
-}
-
 /// What waits beside a keystore that nobody writes now.
-struct LeftJournal {
+pub struct LeftJournal {
     /// Of which file; other programs don't say.
-    mark: Option<[u8; 32]>,
+    pub mark: Option<[u8; 32]>,
 }
 
-fn waiting(path: &Path) -> Option<LeftJournal> {
+pub fn waiting(path: &Path) -> Option<LeftJournal> {
     let mut header = [0; MARKED];
     let file = File::open(&of(path)).ok()?;
     let len = file.read_at(&mut header, 0).ok()?;
@@ -207,32 +116,4 @@ fn waiting(path: &Path) -> Option<LeftJournal> {
     }
     let mark = header.get(USED..len).and_then(|rest| rest.strip_prefix(MARK)).and_then(|mac| mac.first_chunk());
     Some(LeftJournal { mark: mark.copied() })
-}
-
-impl Sqlite {
-    /// What a file holds, in the state that a crash left it in: without a lock, and without searching for a journal.
-    fn peek(path: &Path) -> Result<Self> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
-        let connection = Connection::open_with_flags(immutable(path), flags).map_err(|e| storage("open", &e))?;
-        harden(&connection)?;
-        let peek = Self { connection, format: Cell::new(0), schema_seen: None, description: None, place: None };
-        peek.read_format()?;
-        peek.check_schema()?;
-        Ok(peek)
-    }
-}
-
-/// The URI by which SQLite takes a file for one that nobody changes (<https://www.sqlite.org/uri.html>).
-fn immutable(path: &Path) -> PathBuf {
-    let path = plain(path);
-    let mut uri = b"file:".to_vec();
-    for byte in path.as_os_str().as_bytes() {
-        match byte {
-            b'/' | b'.' | b'-' | b'_' => uri.push(*byte),
-            _ if byte.is_ascii_alphanumeric() => uri.push(*byte),
-            _ => uri.extend(format!("%{byte:02X}").bytes()),
-        }
-    }
-    uri.extend(b"?immutable=1");
-    PathBuf::from(OsStr::from_bytes(&uri))
 }

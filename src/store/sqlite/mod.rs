@@ -5,6 +5,7 @@ mod error;
 mod file;
 mod format;
 mod journal;
+mod left;
 mod locks;
 mod log;
 mod rows;
@@ -30,7 +31,7 @@ use error::storage;
 use format::FORMAT;
 
 pub use file::{create_new, exists, not_made};
-pub use journal::{Doubt, check_no_leftover, check_not_left};
+pub use left::{Doubt, check_no_leftover, check_not_left};
 
 /// "kmsk", so that `file` and we know a keystore from other databases.
 const APPLICATION_ID: i32 = 0x6b6d_736b;

@@ -4,14 +4,13 @@ use rusqlite::Connection;
 
 use super::Sqlite;
 use super::error::storage;
-use super::format::expected;
 use crate::error::{Error, Result, Status};
 use crate::sys::{fork, sync};
 
 pub type Schema = Vec<String>;
 
 /// What `ANALYZE` adds. It holds hints for the planner and is no reason to refuse a keystore; `verify` reports it.
-const STATISTICS: [&str; 2] = [
+pub const STATISTICS: [&str; 2] = [
     "table|sqlite_stat1|sqlite_stat1|CREATETABLEsqlite_stat1(tbl,idx,stat)",
     "table|sqlite_stat4|sqlite_stat4|CREATETABLEsqlite_stat4(tbl,idx,neq,nlt,ndlt,sample)",
 ];
@@ -32,17 +31,6 @@ impl Sqlite {
             .prepare_cached("PRAGMA schema_version")
             .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
             .map_err(|e| storage("schema", &e))
-    }
-
-    /// That tables and indexes are those of the keystore's format, and that there is nothing else. A format that has more
-    /// has another number, so nobody's fields are ever dropped.
-    pub(super) fn check_schema(&self) -> Result<()> {
-        let mut found = schema(&self.connection)?;
-        found.retain(|entry| !STATISTICS.contains(&entry.as_str()));
-        if found == expected(self.format.get())? {
-            return Ok(());
-        }
-        Err(altered("the keystore's tables were altered or damaged"))
     }
 
     /// As [`Self::check_schema`], and that there is nothing at all besides the rows that walks over the tables see.
@@ -97,6 +85,6 @@ pub fn schema(connection: &Connection) -> Result<Schema> {
     rows.map_err(|e| storage("schema", &e))
 }
 
-fn altered(what: &str) -> Error {
+pub fn altered(what: &str) -> Error {
     Status::KeystoreCorrupt.error(format!("{what}; restore the keystore from a backup"))
 }
