@@ -11,7 +11,6 @@ use super::status::kms_status;
 use super::types::{id_text, kms_batch_record, kms_survey_count, kms_visit_survey_count_fn};
 use crate::error::{Result, Status};
 use crate::service::{SurveyCount, Tally};
-use crate::sys::fork;
 
 /// A survey: a count of blobs by key and version. Only one thread at a time may use it. In a forked child, every call
 /// except kms_survey_free fails with KMS_FORKED. After kms_close, kms_survey_unreadable and kms_survey_free still work;
@@ -19,21 +18,11 @@ use crate::sys::fork;
 pub struct kms_survey_t {
     keystore: Weak<kms_t>,
     tally: Tally,
-    /// Of the process that began it.
-    epoch: u64,
 }
 
 impl kms_survey_t {
-    /// Fails in a child: what it counts would be missing in its parent's counts.
-    fn check_process(&self) -> Result<()> {
-        if self.epoch == fork::epoch() {
-            return Ok(());
-        }
-        Err(Status::Forked.error("a survey belongs to the process that made it; begin a new one after fork"))
-    }
-
     fn open(&mut self) -> Result<(Arc<kms_t>, &mut Tally)> {
-        self.check_process()?;
+        self.tally.check_process()?;
         let kms = self.keystore.upgrade();
         let closed = || Status::InvalidArgument.error("the keystore of the survey was closed; free the survey");
         Ok((kms.ok_or_else(closed)?, &mut self.tally))
@@ -60,7 +49,7 @@ pub unsafe extern "C" fn kms_begin_survey(kms: *const kms_t, out: *mut *mut kms_
         let out = ptr::exclusive(out, "out")?;
         *out = std::ptr::null_mut();
         let tally = Tally::begin(handle(kms)?)?;
-        let survey = kms_survey_t { keystore: weak(kms)?, tally, epoch: fork::epoch() };
+        let survey = kms_survey_t { keystore: weak(kms)?, tally };
         *out = Box::into_raw(Box::new(survey));
         Ok(())
     })
@@ -155,9 +144,9 @@ pub unsafe extern "C" fn kms_survey_unreadable(
         for out in [malformed, unknown_key, unknown_version] {
             ptr::write_if(out, 0);
         }
-        let survey = ptr::exclusive(survey, "survey")?;
-        survey.check_process()?;
-        let found = survey.tally.unreadable();
+        let tally = &ptr::exclusive(survey, "survey")?.tally;
+        tally.check_process()?;
+        let found = tally.unreadable();
         ptr::write_if(malformed, found.malformed);
         ptr::write_if(unknown_key, found.unknown_key);
         ptr::write_if(unknown_version, found.unknown_version);

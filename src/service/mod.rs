@@ -80,7 +80,7 @@ pub use rotation::TickReport;
 pub use stream::{DecryptReader, DecryptStream, EncryptStream, EncryptWriter};
 #[cfg(feature = "capi")]
 pub(crate) use survey::Tally;
-pub use survey::{Survey, SurveyCount, Unreadable};
+pub use survey::{Survey, SurveyCount, SurveyProcess, Unreadable};
 #[cfg(feature = "capi")]
 pub(crate) use target::{OpenTarget, SealTarget};
 pub use version::KeyVersion;

@@ -8,7 +8,7 @@ use crate::crypto::blob::Blob;
 use crate::crypto::file_header::{self, FileHeader};
 use crate::domain::id::{KeyId, VersionId};
 use crate::error::{Result, Status};
-use crate::sys::memory;
+use crate::sys::{fork, memory};
 
 /// Ids that the keystore does not have are remembered up to this number; blobs choose them.
 const MOST_UNKNOWN: usize = 1 << 16;
@@ -61,9 +61,32 @@ pub struct Survey<'a> {
     tally: Tally,
 }
 
+/// The process that a survey belongs to: what a forked child counted would be missing in its parent's counts.
+#[derive(Debug, Clone, Copy)]
+pub struct SurveyProcess(u64);
+
+impl SurveyProcess {
+    /// Return this process.
+    #[allow(clippy::new_without_default, reason = "a value of this process is no default")]
+    pub fn new() -> Self {
+        Self(fork::epoch())
+    }
+
+    /// Check that this is still the process.
+    ///
+    /// # Errors
+    /// `Forked` in a child.
+    pub fn check(self) -> Result<()> {
+        if self.0 == fork::epoch() {
+            return Ok(());
+        }
+        Err(Status::Forked.error("a survey belongs to the process that made it; begin a new one after fork"))
+    }
+}
+
 /// What a survey has counted, without its keystore.
-#[derive(Default)]
 pub(crate) struct Tally {
+    process: SurveyProcess,
     sights: HashMap<(KeyId, VersionId), Sight>,
     counts: Vec<(KeyId, VersionId, u64)>,
     /// The place of the last count: neighbours tend to be under the same version.
@@ -97,7 +120,7 @@ impl Keystore {
     /// # Ok::<(), kms::Error>(())
     /// ```
     pub fn survey(&self) -> Survey<'_> {
-        Survey { keystore: self, tally: Tally::default() }
+        Survey { keystore: self, tally: Tally::new() }
     }
 }
 
@@ -108,8 +131,8 @@ impl Survey<'_> {
     /// The keystore is asked when a version occurs for the first time.
     ///
     /// # Errors
-    /// `MalformedCiphertext`, `KeyNotFound` and `KeyVersionNotFound` count the blob as [`Survey::unreadable`]. Any
-    /// other error is one [of every call](Keystore#errors), and the blob is not counted.
+    /// `MalformedCiphertext`, `KeyNotFound` and `KeyVersionNotFound` count the blob as [`Survey::unreadable`]. `Forked` in
+    /// a child of the process that began the survey. Any other error is one [of every call](Keystore#errors), and the blob is not counted.
     pub fn add(&mut self, blob: &[u8]) -> Result<(KeyId, VersionId)> {
         self.tally.add(self.keystore, blob)
     }
@@ -130,23 +153,34 @@ impl Survey<'_> {
     /// is not listed.
     ///
     /// # Errors
-    /// `KeyNotFound` for a key that was destroyed meanwhile; and the [errors of every call](Keystore#errors).
+    /// `KeyNotFound` for a key that was destroyed meanwhile; `Forked` as for [`Survey::add`]; and the [errors of every call](Keystore#errors).
     pub fn counts(&self) -> Result<Vec<SurveyCount>> {
         self.tally.counts(self.keystore)
     }
 }
 
 impl Tally {
+    fn new() -> Self {
+        let (process, unreadable) = (SurveyProcess::new(), Unreadable::default());
+        Self { process, sights: HashMap::new(), counts: Vec::new(), last: 0, unknown: 0, unreadable }
+    }
+
     /// Fails where the handle cannot be used.
     #[cfg(feature = "capi")]
     pub(crate) fn begin(keystore: &Keystore) -> Result<Self> {
-        keystore.core().map(|_| Self::default())
+        keystore.core().map(|_| Self::new())
+    }
+
+    /// Fails in a forked child.
+    #[cfg(feature = "capi")]
+    pub(crate) fn check_process(&self) -> Result<()> {
+        self.process.check()
     }
 
     /// Counts a blob: [`Survey::add`].
     pub(crate) fn add(&mut self, keystore: &Keystore, blob: &[u8]) -> Result<(KeyId, VersionId)> {
-        let found = self.find(keystore, blob);
-        match found {
+        self.process.check()?;
+        match self.find(keystore, blob) {
             Ok(at) => {
                 let (key, version, count) = self.counts.get_mut(at).ok_or_else(memory::out_of_memory)?;
                 *count += 1;
@@ -173,6 +207,7 @@ impl Tally {
 
     /// The counts of the versions that the keystore has now: [`Survey::counts`].
     pub(crate) fn counts(&self, keystore: &Keystore) -> Result<Vec<SurveyCount>> {
+        self.process.check()?;
         let mut keys: Vec<KeyId> = memory::list(self.counts.len())?;
         keys.extend(self.counts.iter().map(|(key, _, _)| *key));
         keys.sort_unstable();

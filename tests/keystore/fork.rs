@@ -126,6 +126,30 @@ fn a_function_run_at_exit_may_fork() {
     assert_eq!(Worker::start("fork-at-exit", &[&folder.store()]).finish(), ["0"]);
 }
 
+/// Role. Argument: the store. A survey and the children of its process.
+pub fn fork_survey(arguments: &[String]) {
+    let kms = Keystore::open(&arguments[0], &quiet().create(true)).unwrap();
+    let key = new_key(&kms, None);
+    let blob = kms.encrypt(&key, b"x", &[]).unwrap();
+    let mut survey = kms.survey();
+    survey.add(&blob).unwrap();
+    let child = fork(|| {
+        let refused = [status(survey.add(&blob)), status(survey.counts())] == [Some(Status::Forked); 2];
+        let mut own = kms.survey();
+        refused && own.add(&blob).is_ok() && own.counts().unwrap()[0].count == 1
+    });
+    assert_eq!(wait_for(child), 0, "a child counted for its parent");
+    survey.add(&blob).unwrap();
+    assert_eq!(survey.counts().unwrap()[0].count, 2);
+    println!("done");
+}
+
+#[test]
+fn a_survey_is_of_the_process_that_began_it() {
+    let folder = Folder::new();
+    assert_eq!(Worker::start("fork-survey", &[&folder.store()]).finish(), ["done"]);
+}
+
 /// Role. A `memory:` keystore and its child.
 pub fn fork_memory(_: &[String]) {
     let kms = Keystore::open("memory:", &quiet()).unwrap();

@@ -23,6 +23,7 @@ const ROLES: &[(&str, Role)] = &[
     ("fork-at-exit", crate::fork::fork_at_exit),
     ("leave-child", crate::fork::leave_child),
     ("fork-memory", crate::fork::fork_memory),
+    ("fork-survey", crate::fork::fork_survey),
     ("low-descriptors", crate::descriptors::low),
     ("become-daemon", crate::descriptors::become_daemon),
     ("encrypt-always", crate::descriptors::encrypt_always),

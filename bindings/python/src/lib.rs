@@ -2,7 +2,7 @@
 //!
 //! * `keystore`: the class, opening and closing. `crypt`, `batch`: ciphertexts. `file`: files.
 //! * `key`, `version`, `rotation`, `alias`, `tag`, `import`: keys. `call`: all of it by action names and JSON.
-//! * `health`, `verify`, `backup`, `root`, `log`: the keystore as a whole.
+//! * `health`, `verify`, `backup`, `root`, `log`: the keystore as a whole. `survey`: which process a survey belongs to.
 //! * `arguments`, `buffer`, `context`: what callers pass. `raw`: the only file with `unsafe`.
 //! * `callback`: Python functions that the library calls. `guard`: what stands between a call and an exception.
 //! * `error`: statuses as exceptions. `clock`: the manual clock.
@@ -37,6 +37,7 @@ mod guard;
 mod keystore;
 #[allow(unsafe_code, reason = "the one place for it")]
 mod raw;
+mod survey;
 
 use pyo3::prelude::*;
 
@@ -54,6 +55,8 @@ mod _libkms {
     use crate::guard::{await_calls, forget_other_threads, release_gil_from};
     #[pymodule_export]
     use crate::keystore::Keystore;
+    #[pymodule_export]
+    use crate::survey::SurveyProcess;
 
     #[pymodule_export]
     #[allow(non_upper_case_globals, reason = "the name that Python modules have for it")]

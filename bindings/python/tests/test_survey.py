@@ -1,5 +1,7 @@
 """Surveys: counts by key and version, and the versions that nothing needs."""
 
+import os
+
 import libkms
 
 
@@ -33,3 +35,24 @@ def test_what_cannot_be_read_is_counted_apart():
         survey.add(blob)
         assert survey.unreadable == 5
         assert numbers(survey, key.id) == [(1, 2)]
+
+
+def test_a_survey_of_the_parent_is_not_for_a_child(tmp_path):
+    with libkms.open(tmp_path / "keys.db", root_key=bytes(range(32)), create=True) as kms:
+        blob = kms.encrypt(kms.create_key().id, b"x")
+        survey = libkms.Survey(kms)
+        survey.add(blob)
+        child = os.fork()
+        if child == 0:
+            refused = 0
+            for call in (lambda: survey.add(blob), survey.counts):
+                try:
+                    call()
+                except libkms.Forked:
+                    refused += 1
+            own = libkms.Survey(kms)
+            own.add(blob)
+            os._exit(0 if refused == 2 and len(own.counts()) == 1 else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        survey.add(blob)
+        assert [found.count for found in survey.counts()] == [2]

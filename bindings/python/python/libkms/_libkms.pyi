@@ -14,6 +14,7 @@ from .errors import Error
 __all__ = [
     "Keystore",
     "ManualClock",
+    "SurveyProcess",
     "_DecryptStream",
     "_EncryptStream",
     "_FileReader",
@@ -56,6 +57,11 @@ class ManualClock:
     def __new__(cls, millis: int) -> ManualClock: ...
     def _get(self) -> int: ...
     def _set(self, millis: int) -> None: ...
+
+@final
+class SurveyProcess:
+    def __new__(cls) -> SurveyProcess: ...
+    def check(self) -> None: ...
 
 @disjoint_base
 class Keystore:

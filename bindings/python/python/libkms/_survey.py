@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ._keystore import Keystore
+from ._libkms import SurveyProcess
 from ._types import KeyVersion
 from .errors import KeyNotFound, KeyVersionNotFound, MalformedCiphertext
 
@@ -28,7 +29,8 @@ class Survey:
     """Count blobs by key and version, to find the versions that no blob needs any more.
 
     A survey reads only headers, as `Keystore.inspect` does: it decrypts and authenticates nothing. It reads the keystore
-    when a header occurs for the first time. One thread at a time may use a survey.
+    when a header occurs for the first time. One thread at a time may use a survey. In a forked child, every call raises
+    `Forked`, because its counts would be missing in those of the parent.
 
     >>> survey = libkms.Survey(kms)
     >>> survey.add(kms.encrypt(key.id, b"4111 1111"))
@@ -38,6 +40,7 @@ class Survey:
 
     def __init__(self, keystore: Keystore) -> None:
         self._keystore = keystore
+        self._process = SurveyProcess()
         self._versions: dict[bytes, tuple[str, str]] = {}
         self._counts: dict[bytes, int] = {}
         self.unreadable = 0
@@ -49,6 +52,7 @@ class Survey:
 
     def update(self, blobs: "Iterable[ReadableBuffer]") -> None:
         """Count each blob of an iterable."""
+        self._process.check()
         counts = self._counts
         for blob in blobs:
             header = bytes(memoryview(blob)[:_HEADER])
@@ -73,6 +77,7 @@ class Survey:
         No blob of the survey needs a version whose count is 0. The primary version is needed all the same, for new blobs.
         The list omits keys that did not occur. Raises `KeyNotFound` for a key that was destroyed meanwhile.
         """
+        self._process.check()
         found: dict[tuple[str, str], int] = {}
         for header, count in self._counts.items():
             ids = self._versions[header]
