@@ -1,13 +1,13 @@
 //! `kms log`: who changed what and when, verifiable.
 
 use std::collections::{HashMap, VecDeque};
-use std::io::{BufReader, BufWriter, Write};
+use std::io::{BufReader, BufWriter};
 use std::path::Path;
 
 use chrono::{TimeDelta, Utc};
 use kms::{
     Interval, KeyId, Status, Time,
-    change_log::{ListChanges, LoggedChange},
+    change_log::{ExportReport, ListChanges, LoggedChange},
 };
 use serde_json::{Value, json};
 
@@ -19,6 +19,11 @@ use crate::key::parse_date;
 use crate::output::{self, date, table};
 use crate::session::Session;
 use crate::times::iso;
+
+/// Entries that are read at a time from the end of the log back.
+const WINDOW: u64 = 1024;
+/// So many entries in a row that are older than a date are taken for all of them.
+const OLDER: u64 = 4096;
 
 pub fn run(session: &Session, command: &LogCommand) -> Result<()> {
     match command {
@@ -33,15 +38,22 @@ pub fn run(session: &Session, command: &LogCommand) -> Result<()> {
 fn show(session: &Session, args: &LogShow) -> Result<()> {
     let key = args.key.as_deref().map(|name| KeyId::parse(name).map_or_else(|| session.key(name), Ok)).transpose()?;
     let (from, to) = (args.from.as_deref().map(past).transpose()?, args.to.as_deref().map(past).transpose()?);
-    let mut shown = VecDeque::new();
-    let mut omitted = 0;
-    for change in session.keystore.changes(ListChanges { key, from, to, after: None }) {
-        if args.limit > 0 && shown.len() == args.limit {
-            shown.pop_front();
-            omitted += 1;
+    let limit = if args.limit == 0 { usize::MAX } else { args.limit };
+    let is_meant = |change: &LoggedChange| {
+        key.is_none_or(|key| change.key == Some(key))
+            && from.is_none_or(|from| change.time >= from)
+            && to.is_none_or(|to| change.time < to)
+    };
+    let Newest { changes: shown, is_all } = newest(session, limit, from, is_meant, |_| false)?;
+    // Of a part of the log, counting the others would be reading all of it.
+    let omitted = match (is_all, shown.front()) {
+        (true, _) | (_, None) => Some(0),
+        (false, Some(first)) if (key, from, to) == (None, None, None) => {
+            let oldest = session.keystore.changes(ListChanges::default()).next().transpose()?;
+            oldest.map(|oldest| first.generation.saturating_sub(oldest.generation))
         }
-        shown.push_back(change?);
-    }
+        (false, Some(_)) => None,
+    };
     session.out.print(
         || json!({ "Changes": { "Change": shown.iter().map(entry).collect::<Vec<_>>() }, "OmittedCount": omitted }),
         || {
@@ -51,12 +63,62 @@ fn show(session: &Session, args: &LogShow) -> Result<()> {
             let mut names = Names::of(session);
             let rows: Vec<_> = shown.iter().map(|change| row(change, &mut names)).collect();
             let older = match omitted {
-                0 => String::new(),
-                count => format!("and {} before these; --limit 0 shows all\n", entries(count)),
+                Some(0) => String::new(),
+                Some(count) => format!("and {} before these; --limit 0 shows all\n", entries(count)),
+                None => "and older ones; --limit 0 shows all\n".to_owned(),
             };
             table(["TIME", "ACTION", "KEY", "BY", "RESULT"], rows) + &older
         },
     )
+}
+
+/// The newest entries that are meant, oldest first.
+pub struct Newest {
+    pub changes: VecDeque<LoggedChange>,
+    /// Whether no older entry is meant.
+    pub is_all: bool,
+}
+
+/// Reads the log from its end back: until there are `limit` entries, after `is_first`, or when thousands of entries in a row
+/// are from before `from`. One such entry alone does not end it, because clocks are set back.
+pub fn newest(
+    session: &Session,
+    limit: usize,
+    from: Option<Time>,
+    is_meant: impl Fn(&LoggedChange) -> bool,
+    is_first: impl Fn(&LoggedChange) -> bool,
+) -> Result<Newest> {
+    let (mut changes, mut older, mut end) = (VecDeque::new(), 0, session.keystore.health()?.generation);
+    // One more shows whether there are more.
+    let mut len = u64::try_from(limit.saturating_add(1)).unwrap_or(WINDOW).min(WINDOW);
+    loop {
+        let after = end.saturating_sub(len);
+        let mut window = Vec::new();
+        for change in session.keystore.changes(ListChanges { after: Some(after), ..ListChanges::default() }) {
+            let change = change?;
+            if change.generation > end {
+                break;
+            }
+            window.push(change);
+        }
+        let begins_here = window.first().is_none_or(|first| first.generation > after + 1);
+        for change in window.into_iter().rev() {
+            if is_meant(&change) {
+                if changes.len() == limit {
+                    return Ok(Newest { changes, is_all: false });
+                }
+                changes.push_front(change.clone());
+            }
+            older = if from.is_some_and(|from| change.time < from) { older + 1 } else { 0 };
+            if older == OLDER || is_first(&change) {
+                return Ok(Newest { changes, is_all: true });
+            }
+        }
+        if begins_here {
+            return Ok(Newest { changes, is_all: true });
+        }
+        (end, len) = (after, WINDOW);
+    }
 }
 
 /// What keys are called, each read once.
@@ -174,26 +236,15 @@ fn verify_file(session: &Session, file: &Path) -> Result<()> {
 }
 
 fn export(session: &Session, args: &LogExport) -> Result<()> {
-    let which = ListChanges { after: args.after, ..ListChanges::default() };
     let Some(path) = args.file.as_deref().filter(|path| !is_stdin(Some(path))) else {
-        let mut out = BufWriter::new(std::io::stdout().lock());
-        for change in session.keystore.changes(which) {
-            output::finish(writeln!(out, "{}", change?.to_json_line()))?;
-        }
-        return output::finish(out.flush());
+        session.keystore.export_changes(args.after, BufWriter::new(output::Pipe))?;
+        return Ok(());
     };
     data::Place::File { path: path.to_owned(), replace: false }.check(true)?;
     let failed = |error: &std::io::Error| Failure::file("writing", path, error);
     let mut file = data::temporary_beside(path)?;
-    let (mut count, mut last) = (0, None);
-    let mut out = BufWriter::new(file.as_file_mut());
-    for change in session.keystore.changes(which) {
-        let change = change?;
-        writeln!(out, "{}", change.to_json_line()).map_err(|error| failed(&error))?;
-        (count, last) = (count + 1, Some(change.generation));
-    }
-    out.flush().map_err(|error| failed(&error))?;
-    drop(out);
+    let done = session.keystore.export_changes(args.after, BufWriter::new(file.as_file_mut()));
+    let ExportReport { entries: count, last, .. } = done.map_err(|error| Failure::from(error).of_file(path))?;
     file.as_file().sync_all().map_err(|error| failed(&error))?;
     data::publish(file, path, false)?;
     session.out.print(

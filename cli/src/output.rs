@@ -48,6 +48,23 @@ pub fn finish(done: std::io::Result<()>) -> Result<()> {
     }
 }
 
+/// Standard output for a writer of the library; its reader may stop early.
+pub struct Pipe;
+
+impl Write for Pipe {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = std::io::stdout().write(bytes);
+        if written.as_ref().is_err_and(|error| error.kind() == ErrorKind::BrokenPipe) {
+            std::process::exit(0);
+        }
+        written
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stdout().flush()
+    }
+}
+
 /// Print a note for people to standard error, which scripts may discard.
 pub fn note(text: &str) {
     let _ = writeln!(anstream::stderr().lock(), "{text}");

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::args::Timeline;
 use crate::data::{Place, is_stdin};
 use crate::exit::Result;
+use crate::log::newest;
 use crate::output::{self, date, interval};
 use crate::session::Session;
 use crate::times::{iso, now};
@@ -72,9 +73,11 @@ fn speaks_utf8() -> bool {
 fn gather(session: &Session, args: &Timeline) -> Result<Chart> {
     let key = session.keystore.describe_key(session.key(&args.key)?)?;
     let versions = session.keystore.key_versions(key.id).collect::<kms::Result<Vec<_>>>()?;
-    let which = ListChanges { key: Some(key.id), ..ListChanges::default() };
-    let changes = session.keystore.changes(which).collect::<kms::Result<Vec<_>>>()?;
-    let changes: Vec<_> = changes.into_iter().filter(|change| change.status == 0).collect();
+    let is_meant = |change: &LoggedChange| change.key == Some(key.id) && change.status == 0;
+    // Nothing about the key is older than the entry that made it.
+    let is_first = |change: &LoggedChange| is_meant(change) && change.action == "CreateKey";
+    let found = newest(session, usize::MAX, Some(key.created), is_meant, is_first)?;
+    let changes = Vec::from(found.changes);
     let now = now();
     let shown = if args.limit == 0 { versions.len() } else { args.limit.min(versions.len()) };
     let mut lanes = vec![key_lane(&key, &changes, now)];

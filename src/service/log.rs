@@ -12,6 +12,9 @@ use crate::sys::sync;
 /// Entries that one transaction removes.
 const CUT: usize = 4096;
 
+/// Entries that a list reads first.
+const FIRST_PAGE: usize = 16;
+
 /// Which entries of the change log [`Keystore::changes`] returns. All conditions must hold.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ListChanges {
@@ -59,13 +62,19 @@ impl Keystore {
     /// # Ok::<(), kms::Error>(())
     /// ```
     pub fn changes(&self, which: ListChanges) -> impl Iterator<Item = Result<LoggedChange>> {
-        let (mut after, mut walked) = (which.after(), None);
+        self.changes_by_pages(which, FIRST_PAGE)
+    }
+
+    /// Pages grow from `first` on, so a caller who takes a few entries does not wait for many.
+    fn changes_by_pages(&self, which: ListChanges, first: usize) -> impl Iterator<Item = Result<LoggedChange>> {
+        let (mut after, mut walked, mut len) = (which.after(), None, first.clamp(1, PAGE));
         paged(move || {
-            let page = self.core()?.store.read(|view| view.changes_after(after, walked, PAGE))?;
+            let page = self.core()?.store.read(|view| view.changes_after(after, walked, len))?;
             if let Some(last) = page.last() {
                 (after, walked) = (Some(last.generation.cast_signed()), Some(last.mac));
             }
-            let is_last = page.len() < PAGE;
+            let is_last = page.len() < len;
+            len = (2 * len).min(PAGE);
             Ok(Page { items: page.into_iter().filter(|change| which.matches(change)).map(Ok).collect(), is_last })
         })
     }
@@ -84,7 +93,10 @@ impl Keystore {
             which.key = Some(Core::id_only(key_id)?);
         }
         self.core()?;
-        for change in self.changes(which).take(limit) {
+        // With a condition, entries between those that are shown are read too.
+        let is_all = which == ListChanges { after: which.after, ..ListChanges::default() };
+        let first = if is_all { limit } else { FIRST_PAGE };
+        for change in self.changes_by_pages(which, first).take(limit) {
             if !visit(&change?)? {
                 break;
             }

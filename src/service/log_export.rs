@@ -19,7 +19,7 @@ const LINE_MAX: usize = 16 * 1024;
 /// Lines that are checked in one read of the keystore.
 const BATCH: usize = 256;
 
-/// What [`Keystore::verify_changes`] found in an exported change log.
+/// What [`Keystore::export_changes`] wrote, or [`Keystore::verify_changes`] found in an exported change log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ExportReport {
@@ -36,6 +36,17 @@ pub struct ExportReport {
     pub newer: Option<u64>,
 }
 
+impl ExportReport {
+    fn take(&mut self, change: &LoggedChange) {
+        if self.first.is_none() {
+            self.first = Some(change.generation);
+            self.from_start = change.previous_mac == [0; 32];
+        }
+        self.entries += 1;
+        self.last = Some(change.generation);
+    }
+}
+
 impl LoggedChange {
     /// Return the entry as one line of JSON without its end, as [`Keystore::export_changes`] writes it.
     pub fn to_json_line(&self) -> String {
@@ -44,10 +55,10 @@ impl LoggedChange {
 }
 
 impl Keystore {
-    /// Write the entries of the change log after the generation `after` as JSON lines, oldest first, and return their number.
-    /// `None` writes all.
+    /// Write the entries of the change log after the generation `after` as JSON lines, oldest first, and report them. `None`
+    /// writes all.
     ///
-    /// To continue an export, pass the generation of its last line. The log is checked as it is read.
+    /// To continue an export, pass [`ExportReport::last`]. The log is checked as it is read.
     ///
     /// # Errors
     /// `FileIo` if `lines` cannot be written; `KeystoreCorrupt` for a log that was altered; and the other [errors of every
@@ -58,20 +69,21 @@ impl Keystore {
     /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
     /// keystore.create_key(&CreateKey::default())?;
     /// let mut lines = Vec::new();
-    /// assert_eq!(keystore.export_changes(None, &mut lines)?, 1);
+    /// assert_eq!(keystore.export_changes(None, &mut lines)?.entries, 1);
     /// assert_eq!(keystore.verify_changes(&lines[..])?.newer, Some(0));
     /// # Ok::<(), kms::Error>(())
     /// ```
-    pub fn export_changes(&self, after: Option<u64>, mut lines: impl Write) -> Result<u64> {
-        let mut written = 0;
+    pub fn export_changes(&self, after: Option<u64>, mut lines: impl Write) -> Result<ExportReport> {
+        let mut report = ExportReport { newer: Some(0), ..ExportReport::default() };
         for change in self.changes(ListChanges { after, ..ListChanges::default() }) {
-            let mut line = change?.to_json_line();
+            let change = change?;
+            let mut line = change.to_json_line();
             line.push('\n');
             lines.write_all(line.as_bytes()).map_err(|error| unwritten(&error))?;
-            written += 1;
+            report.take(&change);
         }
         lines.flush().map_err(|error| unwritten(&error))?;
-        Ok(written)
+        Ok(report)
     }
 
     /// Check that exported lines are entries of this keystore, unaltered, in order and without a gap.
@@ -111,16 +123,12 @@ impl Keystore {
             })?;
             let is_last = batch.len() < BATCH;
             for (at, change) in batch.into_iter().enumerate() {
-                report.entries += 1;
+                report.take(&change);
                 if at >= authentic {
                     return Err(altered(report.entries, &change));
                 }
-                match &last {
-                    None => {
-                        report.first = Some(change.generation);
-                        report.from_start = change.previous_mac == [0; 32];
-                    }
-                    Some(before) => check_order(report.entries, before, &change)?,
+                if let Some(before) = &last {
+                    check_order(report.entries, before, &change)?;
                 }
                 last = Some(change);
             }
@@ -129,7 +137,6 @@ impl Keystore {
             }
         }
         if let Some(last) = last {
-            report.last = Some(last.generation);
             report.newer = core.store.read(|view| view.entries_after(&last))?;
         }
         Ok(report)

@@ -32,7 +32,7 @@ fn exported(count: usize) -> (Keystore, ManualClock, Vec<String>) {
 
 fn lines(kms: &Keystore, after: Option<u64>) -> Vec<String> {
     let mut out = Vec::new();
-    let written = kms.export_changes(after, &mut out).unwrap();
+    let written = kms.export_changes(after, &mut out).unwrap().entries;
     let lines: Vec<String> = String::from_utf8(out).unwrap().lines().map(str::to_owned).collect();
     assert_eq!(lines.len() as u64, written);
     lines

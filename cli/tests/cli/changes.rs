@@ -11,6 +11,26 @@ fn changes(place: &Place, key: &str) -> Vec<Value> {
     place.json(["log", "show", "--key", key])["Changes"]["Change"].as_array().unwrap().clone()
 }
 
+/// Several windows of entries are read from the end back.
+#[test]
+fn the_newest_entries_of_a_long_log_are_found_from_its_end() {
+    let place = Place::with_key();
+    let options = kms::Options::new().root_key_file(place.path("root.key")).rotation_thread(false);
+    let keystore = kms::Keystore::open(place.path("keys.db").to_str().unwrap(), &options).unwrap();
+    let key = keystore.describe_key("alias/cards").unwrap().id;
+    for number in 0..1500 {
+        keystore.update_key_description(key, &format!("{number}")).unwrap();
+    }
+    let shown = |arguments: [&str; 4]| place.json(arguments)["Changes"]["Change"].as_array().unwrap().len();
+    assert_eq!(shown(["log", "show", "--limit", "1400"]), 1400);
+    assert_eq!(shown(["log", "show", "--limit", "0"]), 1502);
+    let first = place.json(["log", "show", "--key", "cards", "--limit", "0"])["Changes"]["Change"][0].clone();
+    assert_eq!(first["EventName"], "CreateKey", "the oldest is not found");
+    assert_eq!(place.json(["log", "show", "--limit", "1400"])["OmittedCount"], 102);
+    let lanes = place.json(["timeline", "cards"]);
+    assert!(lanes.to_string().contains(&key.to_string()), "{lanes}");
+}
+
 #[test]
 fn each_change_and_each_refusal_is_shown_with_its_command() {
     let place = Place::with_key();
@@ -25,6 +45,14 @@ fn each_change_and_each_refusal_is_shown_with_its_command() {
     assert_eq!(changes(&place, id.as_str().unwrap()), shown);
     let text = place.ok(["log", "show", "--limit", "1"]);
     assert!(text.contains("Rejected.Disabled") && text.contains("--limit 0") && !text.contains("DisableKey"), "{text}");
+    let total = place.json(["log", "verify"])["TotalCount"].as_u64().unwrap();
+    assert_eq!(place.json(["log", "show", "--limit", "1"])["OmittedCount"], total - 1);
+    assert_eq!(place.json(["log", "show"])["OmittedCount"], 0);
+    let of_key = place.json(["log", "show", "--limit", "1", "--key", "cards"]);
+    assert!(of_key["OmittedCount"].is_null() && of_key["Changes"]["Change"].as_array().unwrap().len() == 1, "{of_key}");
+    assert!(place.ok(["log", "show", "--limit", "1", "--key", "cards"]).contains("and older ones"));
+    let all = place.json(["log", "show", "--limit", "0"]);
+    assert_eq!(all["Changes"]["Change"].as_array().unwrap().len() as u64, total);
     assert!(place.ok(["log", "show", "--from", "1h", "--limit", "0"]).contains("CreateAlias"));
     assert_eq!(place.ok(["log", "show", "--to", "1h"]), "no entries\n");
     place.fails(2, "", ["log", "show", "--from", "yesterday"]);
