@@ -615,7 +615,7 @@ typedef struct kms_logged_change {
     const char *program;
     const char *actor;
     // The name of the action, as in docs/actions.md. The clock causes RotateKeyAuto, DeleteKey, DeleteKeyVersion,
-    // DeleteExpiredKeyMaterial and RecordDates.
+    // DeleteExpiredKeyMaterial and RecordDates, and the end of a handle RecordRefusals.
     const char *action;
     // NULL unless the entry is about one key.
     const char *key_id;

@@ -65,6 +65,8 @@ actions! {
     DeleteExpiredKeyMaterial
     /// By the clock: it stored what it observed of dates, such as the first confirmation that one was reached.
     RecordDates
+    /// By the end of a handle: refused calls that have no entry are counted.
+    RecordRefusals
 }
 
 /// Most bytes of an actor's label, and of a program's name.

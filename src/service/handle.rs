@@ -50,7 +50,10 @@ impl Drop for Inner {
         self.core.stop_ticker();
         // A short program ends before the first pass. A lock that another process holds is not waited for now. The clock
         // is the caller's, and its panic during another would end the program.
-        let _ = catch_unwind(AssertUnwindSafe(|| self.core.record_uses(&|| false)));
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            let _ = self.core.record_uses(&|| false);
+            self.core.log_omitted()
+        }));
         if let Some(events) = &self.core.events {
             events.close();
         }

@@ -253,6 +253,15 @@ impl Core {
         );
     }
 
+    /// Logs how many refused calls have no entry, at the end of the handle.
+    pub(super) fn log_omitted(&self) -> Result<()> {
+        self.store.log_omitted(
+            || self.clock.now(),
+            |commit| self.cache.publish(&commit, &[], &[], &[]),
+            |before| self.cache.announced(before),
+        )
+    }
+
     pub(super) fn emit(&self, event: &Event) {
         if let Some(events) = &self.events {
             events.tell(event);

@@ -340,17 +340,40 @@ impl Store {
             self.refusals.omit();
         }
     }
+
+    /// Logs how many refusals have no entry, when no other entry of this handle will. Waits no longer than a refusal.
+    pub fn log_omitted(
+        &self,
+        now: impl FnOnce() -> Now,
+        publish: impl FnOnce(Commit) -> bool,
+        announced: impl FnOnce(u64),
+    ) -> Result<()> {
+        if self.refusals.omitted() == 0 || self.is_read_only() {
+            return Ok(());
+        }
+        let body = |change: &mut Change<'_>, _: &Now| change.entry_only(Shard::FIRST).map(drop);
+        let patience = self.settings.patience.min(PATIENCE);
+        self.write_within(patience, ChangeAction::RecordRefusals, now, body, |(), commit| publish(commit), announced)
+    }
 }
 
 impl Change<'_> {
-    /// Makes the transaction nothing but the entry of a refused call. A keystore of format 1 has no log, and no refusal
-    /// upgrades it.
+    /// Makes the transaction nothing but an entry. A keystore of format 1 has no log, and no such entry upgrades it; whether
+    /// it has one.
+    fn entry_only(&mut self, shard: Shard) -> Result<bool> {
+        let has_log = self.view.shard(shard)?.meta.log.is_some();
+        if has_log {
+            self.touch(shard)?;
+        }
+        Ok(has_log)
+    }
+
+    /// Makes the transaction nothing but the entry of a refused call.
     fn refuse(&mut self, refusal: Refusal) -> Result<()> {
         let shard = refusal.key.map_or(Shard::FIRST, |key| self.view.shards.of_name(key.as_bytes()));
-        if self.view.shard(shard)?.meta.log.is_none() {
+        if !self.entry_only(shard)? {
             return Ok(());
         }
-        self.touch(shard)?;
         self.entry.status = Some(refusal.status);
         if let Some(key) = &refusal.key {
             self.entry.touch(key);

@@ -270,6 +270,27 @@ fn refusals_beyond_ten_a_second_are_counted_in_the_next_entry() {
 }
 
 #[test]
+fn the_end_of_a_handle_counts_the_refusals_that_no_entry_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.db");
+    let options = Options::new().root_key(&[7; 32]).create(true).rotation_thread(false);
+    let open = || Keystore::open(path.to_str().unwrap(), &options).unwrap();
+    let kms = open();
+    let key = kms.create_key(&CreateKey::default()).unwrap();
+    for _ in 0..100 {
+        assert!(kms.create_alias(key, "no alias").is_err());
+    }
+    drop(kms);
+    let entries = all(&open());
+    let refused = entries.iter().filter(|entry| entry.status != 0).count() as u64;
+    let omitted: u64 = entries.iter().map(|entry| entry.refusals_omitted).sum();
+    assert!(omitted > 0 && refused + omitted == 100, "{refused} logged and {omitted} counted");
+    assert_eq!((entries.last().unwrap().action.as_str(), entries.last().unwrap().status), ("RecordRefusals", 0));
+    drop(open());
+    assert_eq!(all(&open()).len(), entries.len(), "a handle without refusals leaves an entry");
+}
+
+#[test]
 fn a_refused_call_that_is_made_again_because_it_must_not_wait_counts_once() {
     let (kms, _) = opened();
     let key = kms.create_key(&CreateKey::default()).unwrap();
