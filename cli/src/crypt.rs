@@ -120,8 +120,7 @@ fn reencrypt_file(session: &Session, args: &Reencrypt, path: Option<&Path>) -> R
             .next(format!("cp {0} COPY; kms reencrypt COPY", path.display())));
     }
     if !args.new_context.is_empty() {
-        return Err(Failure::usage("the encryption context of a large file stays")
-            .next("kms decrypt, then kms encrypt with the new context"));
+        return Err(context_stays());
     }
     let destination = args.key.as_deref().map(|name| session.key(name)).transpose()?;
     let context = pairs(&args.context.context);
@@ -130,6 +129,11 @@ fn reencrypt_file(session: &Session, args: &Reencrypt, path: Option<&Path>) -> R
         output::note(&format!("{}: under the newest version already", path.display()));
     }
     Ok(())
+}
+
+fn context_stays() -> Failure {
+    Failure::usage("the encryption context of a large file stays")
+        .next("kms decrypt, then kms encrypt with the new context")
 }
 
 pub fn reencrypt(session: &Session, args: &Reencrypt) -> Result<()> {
@@ -158,6 +162,20 @@ pub fn reencrypt(session: &Session, args: &Reencrypt) -> Result<()> {
     let destination = args.key.as_deref().map(|name| session.key(name)).transpose()?;
     let source = pairs(&args.context.context);
     let context = if args.new_context.is_empty() { source.clone() } else { pairs(&args.new_context) };
+    if Keystore::is_encrypted_file(&blob) {
+        if !args.new_context.is_empty() {
+            return Err(context_stays());
+        }
+        let moved = bulk::reencrypt_file(session, &blob, &source, destination)
+            .map_err(|failure| failure.of_file(Path::new(&shown)))?;
+        return match (moved, &place) {
+            (None, Place::File { path, .. }) if Some(path.as_path()) == file.as_deref() => {
+                output::note(&format!("{shown}: under the newest version already"));
+                Ok(())
+            }
+            (moved, place) => place.write(&data::armor(moved.as_deref().unwrap_or(&blob)), data::mode(file.as_deref())),
+        };
+    }
     let info = session.keystore.inspect(&blob).map_err(failed)?;
     let moves = !info.is_primary || destination.is_some_and(|key| key != info.key) || !args.new_context.is_empty();
     if !moves

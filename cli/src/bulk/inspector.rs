@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use kms::{
-    KeyId,
+    KeyId, VersionState,
     survey::{Survey, SurveyCount},
 };
 use serde_json::{Value, json};
@@ -133,13 +133,14 @@ impl<'s> Inspector<'s> {
         self.watch.clear();
         let counts = self.counts()?;
         let mut versions = Vec::new();
-        for found in &counts {
+        for found in counts.iter().filter(|found| found.count > 0 || found.version.state != VersionState::Destroyed) {
             versions.push(json!({
                 "Key": name(self.session, found.key)?,
                 "KeyId": found.key.to_string(),
                 "KeyVersionId": found.version.id.to_string(),
                 "Number": found.version.number,
                 "IsPrimary": found.version.is_primary,
+                "State": format!("{:?}", found.version.state),
                 "Count": found.count,
             }));
         }
@@ -219,10 +220,33 @@ impl<'s> Inspector<'s> {
         if !absent.is_empty() {
             shown.push_str(&format!("  any version of {}\n", crate::output::clean(&absent.join(", "))));
         }
+        shown.push_str(&self.next(unneeded));
+        shown
+    }
+
+    /// The trial of each key's versions that nothing needs. Of what could not be read, nobody knows what it needs.
+    fn next(&self, unneeded: &[Value]) -> String {
+        let mut keys: Vec<(String, Vec<String>)> = Vec::new();
+        for version in unneeded.iter().filter(|version| version["State"] == "Enabled" && self.failures.count == 0) {
+            let [key, number] = ["Key", "Number"].map(|field| crate::output::text(version, field));
+            match keys.last_mut() {
+                Some((last, numbers)) if *last == key => numbers.push(number),
+                _ => keys.push((key, vec![number])),
+            }
+        }
+        let mut shown = String::new();
+        for (key, numbers) in keys {
+            let numbers = numbers.get(..MOST_NAMED).unwrap_or(&numbers).join(" ");
+            let key = crate::output::clean(key.strip_prefix("alias/").unwrap_or(&key));
+            let word = if shown.is_empty() { "next, a trial that can be undone:" } else { "and:" };
+            shown.push_str(&format!("{word} kms version disable {key} {numbers}\n"));
+        }
         shown
     }
 }
 
+/// Versions that the next command names, at most.
+const MOST_NAMED: usize = 20;
 /// Keys that are shown as not occurring, at most.
 const MOST_ABSENT: usize = 20;
 

@@ -33,6 +33,7 @@ use crate::stream::Watch;
 use failures::Failures;
 use inspector::{Inspector, name};
 use mover::Mover;
+pub use mover::reencrypt_file;
 pub use walk::meant;
 
 /// Where ciphertexts are.

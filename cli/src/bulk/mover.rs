@@ -1,6 +1,7 @@
 //! Re-encrypts ciphertexts one by one, and counts what became of them.
 
 use std::fmt::Display;
+use std::io::Write;
 
 use kms::{KeyId, KeyRef, Keystore};
 use serde_json::{Value, json};
@@ -13,6 +14,23 @@ use crate::key::pairs;
 use crate::output::count;
 use crate::session::Session;
 use crate::stream::Watch;
+
+/// An encrypted file in memory, as from text; none where it is under the newest version already.
+pub fn reencrypt_file(
+    session: &Session,
+    file: &[u8],
+    context: &[(&str, &str)],
+    destination: Option<KeyId>,
+) -> Result<Option<Vec<u8>>> {
+    let failed = |error: std::io::Error| Failure::file("writing", &std::env::temp_dir(), &error);
+    // Ciphertext as it was: nothing of it is secret.
+    let mut copy = tempfile::NamedTempFile::new().map_err(failed)?;
+    copy.write_all(file).map_err(failed)?;
+    match session.keystore.reencrypt_file(copy.path(), context, destination.map(KeyRef::from))? {
+        true => std::fs::read(copy.path()).map(Some).map_err(failed),
+        false => Ok(None),
+    }
+}
 
 pub type Pairs = Vec<(String, String)>;
 
@@ -38,8 +56,11 @@ impl Mover<'_> {
     pub fn reencrypt_with(&self, stored: &[u8], more: impl FnOnce() -> Result<Pairs>) -> Result<Option<Vec<u8>>> {
         let (form, blob) = Form::decode(stored);
         if Keystore::is_encrypted_file(&blob) {
-            return Err(Failure::usage("an encrypted file as text; only the raw file is re-encrypted in place")
-                .next("kms decrypt FILE, then kms encrypt"));
+            let mut context = pairs(&self.context);
+            let more = more()?;
+            context.extend(pairs(&more));
+            let moved = reencrypt_file(self.session, &blob, &context, self.destination)?;
+            return Ok(moved.map(|moved| form.encode(moved)));
         }
         let info = self.session.keystore.inspect(&blob)?;
         if info.is_primary && self.destination.is_none_or(|key| key == info.key) {

@@ -14,6 +14,8 @@ fn with_folder() -> Place {
     }
     place.write("plain", "small");
     place.ok(["encrypt", "plain", "--armor", "-o", "data/armored"]);
+    place.write("plain", vec![4; 100_000]);
+    place.ok(["encrypt", "plain", "--armor", "-o", "data/armored-big"]);
     place.write("data/readme", "nothing secret");
     symlink(place.path("data/a.kms"), place.path("data/link.kms")).unwrap();
     place.ok(["key", "rotate", "cards"]);
@@ -26,19 +28,21 @@ fn with_folder() -> Place {
 fn a_folder_is_counted_by_version_and_ends_with_what_nothing_needs() {
     let place = with_folder();
     let found = place.json(["inspect", "data"]);
-    assert_eq!(found["Count"], 5);
+    assert_eq!(found["Count"], 6);
     let counts: Vec<_> =
         found["Versions"].as_array().unwrap().iter().map(|v| (v["Number"].clone(), v["Count"].clone())).collect();
-    assert_eq!(counts, [(2.into(), 1.into()), (1.into(), 4.into())]);
+    assert_eq!(counts, [(2.into(), 1.into()), (1.into(), 5.into())]);
     assert_eq!((&found["Skipped"]["NotEncrypted"], &found["Skipped"]["Links"]), (&1.into(), &1.into()));
     assert!(found["Unneeded"].as_array().unwrap().is_empty(), "{found}");
     place.ok(["key", "create", "other"]);
     place.ok(["reencrypt", "data", "--yes"]);
     let shown = place.ok(["inspect", "data"]);
-    assert!(
-        shown.trim_end().ends_with("nothing here needs:\n  alias/cards version 1\n  any version of alias/other"),
-        "{shown}"
-    );
+    let end = "nothing here needs:\n  alias/cards version 1\n  any version of alias/other\n\
+        next, a trial that can be undone: kms version disable cards 1\n";
+    assert!(shown.ends_with(end), "{shown}");
+    place.ok(["version", "disable", "cards", "1", "--yes"]);
+    let shown = place.ok(["inspect", "data"]);
+    assert!(shown.ends_with("  any version of alias/other\n"), "a version that is disabled already: {shown}");
     let listed = place.ok(["inspect", "data", "--list"]);
     assert!(listed.contains("data/deep/b.kms"), "{listed}");
 }
@@ -49,12 +53,18 @@ fn a_folder_is_moved_after_a_plan_and_a_second_run_touches_nothing() {
     std::fs::set_permissions(place.path("data/a.kms"), PermissionsExt::from_mode(0o640)).unwrap();
     let run = place.run(["reencrypt", "data"]);
     assert_eq!(run.code, Some(8));
-    assert!(run.err.contains("would move 4 of 5 ciphertexts") && run.err.contains("--yes"), "{}", run.err);
+    assert!(run.err.contains("would move 5 of 6 ciphertexts") && run.err.contains("--yes"), "{}", run.err);
     let planned = place.ok(["reencrypt", "data", "--dry-run"]);
-    assert!(planned.contains("4 from alias/cards version 1 to version 2") && planned.contains("dry run"), "{planned}");
-    assert_eq!(place.json(["inspect", "data"])["Versions"][1]["Count"], 4, "a dry run changed something");
+    assert!(planned.contains("5 from alias/cards version 1 to version 2") && planned.contains("dry run"), "{planned}");
+    assert_eq!(place.json(["inspect", "data"])["Versions"][1]["Count"], 5, "a dry run changed something");
     let moved = place.json(["reencrypt", "data", "--yes"]);
-    assert_eq!((&moved["Moved"], &moved["AlreadyNewest"]), (&4.into(), &1.into()), "{moved}");
+    assert_eq!((&moved["Moved"], &moved["AlreadyNewest"]), (&5.into(), &1.into()), "{moved}");
+    for (name, content) in [("armored-big", vec![4; 100_000]), ("big.kms", vec![3; 100_000])] {
+        place.ok(["decrypt", &format!("data/{name}"), "-o", "again", "--force"]);
+        assert!(place.read("again") == content, "{name}");
+    }
+    assert!(place.read("data/armored-big").starts_with(b"-----BEGIN"));
+
     assert_eq!(std::fs::metadata(place.path("data/a.kms")).unwrap().permissions().mode() & 0o7777, 0o640);
     assert!(place.path("data/link.kms").is_symlink());
     let before: Vec<_> = ["data/a.kms", "data/big.kms", "data/armored"].map(|name| place.read(name)).into();
@@ -80,10 +90,10 @@ fn what_cannot_be_moved_is_named_and_left() {
     std::fs::create_dir(place.path("data/closed")).unwrap();
     let run = place.run(["reencrypt", "data", "--yes"]);
     assert_eq!(run.code, Some(1), "{}", run.err);
-    for name in ["data/a.kms", "data/context.kms", "data/junk.kms", "3 of 7 failed"] {
+    for name in ["data/a.kms", "data/context.kms", "data/junk.kms", "3 of 8 failed"] {
         assert!(run.err.contains(name), "{name} is not named: {}", run.err);
     }
-    assert!(String::from_utf8_lossy(&run.out).contains("moved 4 ciphertexts"));
+    assert!(String::from_utf8_lossy(&run.out).contains("moved 5 ciphertexts"));
     assert!(place.read("data/a.kms") == bad && place.read("data/junk.kms") == b"no ciphertext");
     let run = place.run(["reencrypt", "data/context.kms", "data/context.kms", "--yes"]);
     assert_eq!(run.code, Some(5), "only failures of one kind have its code: {}", run.err);
