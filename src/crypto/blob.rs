@@ -59,40 +59,49 @@ impl Header {
     pub fn encode(&self) -> [u8; HEADER] {
         let mut bytes = [0; HEADER];
         let (fixed, ids) = bytes.split_at_mut(8);
-        let [a, b, c, d] = MAGIC;
-        fixed.copy_from_slice(&[a, b, c, d, FORMAT, self.algorithm as u8, self.context_type as u8, 0]);
+        fixed.copy_from_slice(&start_of(self.algorithm, self.context_type).to_be_bytes());
         let (key, version) = ids.split_at_mut(16);
         key.copy_from_slice(self.key.as_bytes());
         version.copy_from_slice(self.version.as_bytes());
         bytes
     }
 
+    #[inline(always)]
     fn decode(bytes: &[u8; HEADER]) -> Result<Self> {
-        let [a, b, c, d, format, algorithm, context_type, zero, ids @ ..] = bytes;
-        if [*a, *b, *c, *d] != MAGIC {
-            return Err(malformed("not a ciphertext of this library"));
-        }
-        if *format != FORMAT {
-            return Err(malformed("a ciphertext of another format version; a newer library may read it"));
-        }
-        let algorithm = match algorithm {
-            1 => Algorithm::Xaes256Gcm,
-            2 => return Err(malformed("a key-committing ciphertext; a newer library may read it")),
-            _ => return Err(malformed("a ciphertext of an unknown algorithm; a newer library may read it")),
+        const BARE: u64 = start_of(Algorithm::Xaes256Gcm, ContextType::None);
+        const WITH_CONTEXT: u64 = start_of(Algorithm::Xaes256Gcm, ContextType::Map);
+        let ([start, ids @ ..], []) = bytes.as_chunks::<8>() else { return Err(unreadable(bytes)) };
+        let context_type = match u64::from_be_bytes(*start) {
+            BARE => ContextType::None,
+            WITH_CONTEXT => ContextType::Map,
+            _ => return Err(unreadable(bytes)),
         };
-        let context_type = match context_type {
-            0 => ContextType::None,
-            1 => return Err(malformed("a ciphertext with a reserved context type")),
-            2 => ContextType::Map,
-            _ => return Err(malformed("a ciphertext with an unknown context type")),
-        };
-        if *zero != 0 {
-            return Err(malformed("a ciphertext with a reserved byte set"));
-        }
-        let (halves, _) = ids.as_chunks::<16>();
-        let [key, version] = halves else { return Err(malformed("a ciphertext without ids")) };
-        Ok(Self { algorithm, context_type, key: KeyId::from_bytes(*key), version: VersionId::from_bytes(*version) })
+        let ([key, version], []) = ids.as_flattened().as_chunks::<16>() else { return Err(unreadable(bytes)) };
+        let (key, version) = (KeyId::from_bytes(*key), VersionId::from_bytes(*version));
+        Ok(Self { algorithm: Algorithm::Xaes256Gcm, context_type, key, version })
     }
+}
+
+/// The first 8 bytes of a header.
+const fn start_of(algorithm: Algorithm, context_type: ContextType) -> u64 {
+    let [a, b, c, d] = MAGIC;
+    u64::from_be_bytes([a, b, c, d, FORMAT, algorithm as u8, context_type as u8, 0])
+}
+
+/// What is wrong with a header.
+#[cold]
+fn unreadable(bytes: &[u8; HEADER]) -> Error {
+    let [a, b, c, d, format, algorithm, context_type, zero, ..] = bytes;
+    malformed(match (algorithm, context_type) {
+        _ if [*a, *b, *c, *d] != MAGIC => "not a ciphertext of this library",
+        _ if *format != FORMAT => "a ciphertext of another format version; a newer library may read it",
+        (2, _) => "a key-committing ciphertext; a newer library may read it",
+        (0 | 3.., _) => "a ciphertext of an unknown algorithm; a newer library may read it",
+        (_, 1) => "a ciphertext with a reserved context type",
+        (_, 3..) => "a ciphertext with an unknown context type",
+        _ if *zero != 0 => "a ciphertext with a reserved byte set",
+        _ => "a ciphertext without ids",
+    })
 }
 
 #[inline]
@@ -106,7 +115,6 @@ pub fn set_context_type(header: &mut [u8; HEADER], context_type: ContextType) {
 #[derive(Debug, Clone, Copy)]
 pub struct Blob<'a> {
     pub header: Header,
-    pub header_bytes: &'a [u8; HEADER],
     pub nonce: &'a [u8; NONCE],
     /// Ciphertext and tag.
     pub sealed: &'a [u8],
@@ -114,20 +122,22 @@ pub struct Blob<'a> {
 
 impl<'a> Blob<'a> {
     /// Fails with `MalformedCiphertext`, with a text for each reason.
+    #[inline(always)]
     pub fn parse(bytes: &'a [u8]) -> Result<Self> {
-        let short = || malformed("too short for a ciphertext");
-        if bytes.len() < OVERHEAD {
-            return Err(short());
-        }
-        let (header_bytes, rest) = bytes.split_first_chunk().ok_or_else(short)?;
-        let (nonce, sealed) = rest.split_first_chunk().ok_or_else(short)?;
-        Ok(Self { header: Header::decode(header_bytes)?, header_bytes, nonce, sealed })
+        let (Some((header, rest)), OVERHEAD..) = (bytes.split_first_chunk(), bytes.len()) else { return Err(short()) };
+        let Some((nonce, sealed)) = rest.split_first_chunk() else { return Err(short()) };
+        Ok(Self { header: Header::decode(header)?, nonce, sealed })
     }
 
     /// Length of the plaintext in bytes.
     pub fn plaintext_len(&self) -> usize {
         self.sealed.len().saturating_sub(TAG)
     }
+}
+
+#[cold]
+fn short() -> Error {
+    malformed("too short for a ciphertext")
 }
 
 fn malformed(text: &'static str) -> Error {

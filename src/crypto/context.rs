@@ -204,6 +204,19 @@ const BLOCK: usize = 1024 + 16;
 /// The header and the context's length.
 const START: usize = HEADER + 8;
 
+/// The AAD of a message without a context.
+pub type BareAad = [u8; START];
+
+/// The AAD of a message with this header, but without a context.
+pub fn bare_aad(header: &[u8; HEADER]) -> BareAad {
+    let mut aad = [0; START];
+    if let Some(start) = aad.first_chunk_mut() {
+        *start = *header;
+        blob::set_context_type(start, ContextType::None);
+    }
+    aad
+}
+
 /// Whether the block has room for a context of this length and for its padding, which is written whole.
 const fn fits(len: usize) -> bool {
     len <= BLOCK - START - 16
@@ -217,6 +230,13 @@ const fn padded(len: usize) -> usize {
 pub trait ContextSource {
     /// Checks it and puts it into `aad`. Fails as [`Context::new`] does.
     fn put(&self, aad: &mut Aad) -> Result<()>;
+}
+
+impl<C: ContextSource + ?Sized> ContextSource for &C {
+    #[inline(always)]
+    fn put(&self, aad: &mut Aad) -> Result<()> {
+        (**self).put(aad)
+    }
 }
 
 impl ContextSource for Context<'_> {
@@ -329,6 +349,12 @@ impl Aad {
         true
     }
 
+    /// Puts no context.
+    #[inline]
+    pub fn clear(&mut self) {
+        self.encoded_len = 0;
+    }
+
     #[inline]
     pub fn context_type(&self) -> ContextType {
         if self.encoded_len == 0 { ContextType::None } else { ContextType::Map }
@@ -340,19 +366,24 @@ impl Aad {
         check_limit(self.encoded_len)
     }
 
-    /// The AAD of a message with this header, but for its context type, and the context that was put last.
-    #[inline]
-    pub fn bind(&mut self, header: &[u8; HEADER], context_type: ContextType) -> &[u8] {
+    /// The AAD of a message with the context that was put last, and of this type. `bare` is its AAD without one.
+    #[inline(always)]
+    pub fn bind<'a>(&'a mut self, bare: &'a BareAad, context_type: ContextType) -> &'a [u8] {
+        if self.encoded_len == 0 { bare } else { self.bind_context(bare, context_type) }
+    }
+
+    #[inline(never)]
+    fn bind_context(&mut self, bare: &BareAad, context_type: ContextType) -> &[u8] {
         let bytes = match self.block.get_mut(..padded(self.encoded_len)) {
             Some(bytes) if fits(self.encoded_len) => bytes,
             _ => self.heap.as_mut_slice(),
         };
-        if let Some((start, rest)) = bytes.split_first_chunk_mut::<HEADER>()
-            && let Some((len, _)) = rest.split_first_chunk_mut::<8>()
-        {
-            *start = *header;
-            blob::set_context_type(start, context_type);
-            *len = (self.encoded_len as u64).to_be_bytes();
+        if let Some(start) = bytes.first_chunk_mut::<START>() {
+            *start = *bare;
+            if let Some((header, len)) = start.split_first_chunk_mut::<HEADER>() {
+                blob::set_context_type(header, context_type);
+                len.copy_from_slice(&(self.encoded_len as u64).to_be_bytes());
+            }
         }
         bytes
     }

@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use crate::crypto::blob::{Algorithm, Blob, HEADER, Header, NONCE, OVERHEAD};
-use crate::crypto::context::{Aad, Context, ContextSource};
+use crate::crypto::context::{Aad, Context, ContextSource, bare_aad};
 use crate::crypto::xaes::alone::Opener;
 use crate::crypto::xaes::{Shared, seal_with_nonce};
 use crate::domain::id::{KeyId, VersionId};
@@ -69,11 +69,12 @@ fn seal(number: usize, case: &Case) -> Value {
         key: KeyId::from_random(key_id),
         version: VersionId::from_random(version_id),
     };
+    let bare = bare_aad(&header.encode());
     let plaintext = case.unit.repeat(case.repeat);
     let mut blob = vec![0; plaintext.len() + OVERHEAD];
     blob[..HEADER].copy_from_slice(&header.encode());
     blob[HEADER..HEADER + NONCE].copy_from_slice(&nonce);
-    let aad = aad.bind(&header.encode(), header.context_type);
+    let aad = aad.bind(&bare, header.context_type);
     seal_with_nonce(&key, &nonce, aad, &plaintext, &mut blob[HEADER + NONCE..]).unwrap();
 
     let parsed = Blob::parse(&blob).unwrap();

@@ -17,7 +17,7 @@ pub mod prefix;
 
 use zeroize::{Zeroize, Zeroizing};
 
-use nonce::NoncePool;
+use nonce::{NoncePool, Suffix};
 use prefix::{PREFIX, Prefix};
 
 use crate::crypto::openssl::{Block, Gcm, Start, TAG};
@@ -149,6 +149,15 @@ impl Shared {
         Ok(Self { root: KeyDeriver::new()?, nonces: NoncePool::new()?, seconds: clocks::coarse_seconds, serial: 0 })
     }
 
+    /// Begins a call that encrypts many messages: what it draws, it draws for all under one prefix.
+    pub fn begin_call(&mut self) {
+        self.nonces.begin_call();
+    }
+
+    pub fn end_call(&mut self) {
+        self.nonces.end_call();
+    }
+
     /// Forgets the key that message keys were derived from last. Serials are not reset: keyed ciphers have them.
     pub fn forget(&mut self) -> Result<()> {
         self.root = KeyDeriver::new()?;
@@ -230,7 +239,7 @@ impl Cipher {
     /// prefix is renewed.
     ///
     /// Fails with `RandomFailed`, `Internal`, or what `key` fails with; `out` then holds nothing that a key protects.
-    #[inline]
+    #[inline(always)]
     pub fn seal(
         &mut self,
         shared: &mut Shared,
@@ -253,7 +262,8 @@ impl Cipher {
             // Longer than a prefix serves: the only message of its own.
             None => prefix.messages = 0,
         }
-        let suffix = shared.nonces.suffix(prefix.messages)?;
+        let mut suffix = Suffix::ZERO;
+        shared.nonces.put(prefix.messages, &mut suffix)?;
         let suffix = suffix.bytes();
         let (head, tail) = nonce.split_at_mut(PREFIX);
         head.copy_from_slice(&prefix.bytes);
@@ -270,7 +280,7 @@ impl Cipher {
     /// that of the message already.
     ///
     /// Fails with `AuthenticationFailed`, `Internal`, or what `key` fails with; `out` is then untouched or all zeros.
-    #[inline]
+    #[inline(always)]
     #[allow(clippy::too_many_arguments, reason = "a message has that many parts")]
     pub fn open(
         &mut self,
@@ -319,6 +329,7 @@ fn renew(shared: &mut Shared, prefix: &mut Prefix, key: &dyn KeySource, now: u64
     // Spent until the new one is complete.
     prefix.messages = 0;
     random::fill(&mut prefix.bytes)?;
+    shared.nonces.draw_again();
     shared.derive(key, prefix)?;
     prefix.messages = PREFIX_MESSAGES;
     prefix.plaintext = PREFIX_BYTES as u32;

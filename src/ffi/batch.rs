@@ -10,6 +10,7 @@ use super::ptr;
 use super::status::{KMS_INTERNAL, KMS_OK, kms_status};
 use super::types::{kms_batch_record, kms_context_entry};
 use crate::error::{Error, Result, Status};
+use crate::service::KeptContext;
 
 /// The size of the first release's record.
 const FIRST_SIZE: usize = 80;
@@ -149,6 +150,7 @@ pub unsafe extern "C" fn kms_encrypt_batch(
         let records = RecordArray::new(records, record_size, count)?;
         let named = handle(kms).and_then(|kms| Ok((kms, ptr::text_bytes(key, "key")?)));
         let (kms, key) = records.all(named)?;
+        let mut kept = KeptContext::default();
         let done = kms.sealing(key, |sealing| {
             records.each(|record, out_len| {
                 let out = Out::new(record.out, record.out_cap, out_len, "out_len")?;
@@ -156,9 +158,8 @@ pub unsafe extern "C" fn kms_encrypt_batch(
                 no_destination(record.destination_context, record.destination_context_count)?;
                 let context = RawContext::new(record.context, record.context_count, "context")?;
                 let mut target = SealOut { out, plaintext: record.input, plaintext_len: record.input_len };
-                sealing.seal(record.input_len, &context, &mut target)?;
-                target.out.finish();
-                Ok(())
+                kept.put(context.entries(), || sealing.put_context(context))?;
+                sealing.seal(record.input_len, &mut target)
             })
         });
         records.all(done)?
@@ -182,6 +183,7 @@ pub unsafe extern "C" fn kms_decrypt_batch(
     guard(|| unsafe {
         let records = RecordArray::new(records, record_size, count)?;
         let kms = records.all(handle(kms))?;
+        let mut kept = KeptContext::default();
         let done = kms.opening(|opening| {
             records.each(|record, out_len| {
                 let out = Out::new(record.out, record.out_cap, out_len, "out_len")?;
@@ -196,10 +198,8 @@ pub unsafe extern "C" fn kms_decrypt_batch(
                     copied = copied_blob(blob)?;
                     blob = &copied;
                 }
-                let mut target = OpenOut { out, apart };
-                opening.open(blob, &context, &mut target)?;
-                target.out.finish();
-                Ok(())
+                kept.put(context.entries(), || opening.put_context(context))?;
+                opening.open(blob, &mut OpenOut { out, apart })
             })
         });
         records.all(done)?

@@ -39,6 +39,7 @@ pub unsafe fn context<'a>(entries: *const kms_context_entry, count: usize, what:
 }
 
 /// A caller's context as it lies in his memory, for the AAD to be made of.
+#[derive(Clone, Copy)]
 pub struct RawContext<'a>(&'a [kms_context_entry]);
 
 impl<'a> RawContext<'a> {
@@ -46,6 +47,10 @@ impl<'a> RawContext<'a> {
     pub unsafe fn new(entries: *const kms_context_entry, count: usize, what: &'static str) -> Result<Self> {
         // SAFETY: the caller's promise.
         Ok(Self(unsafe { ptr::slice(entries, count, what) }?))
+    }
+
+    pub fn entries(self) -> &'a [kms_context_entry] {
+        self.0
     }
 
     fn checked(&self) -> Result<Context<'a>> {
@@ -62,8 +67,18 @@ impl<'a> RawContext<'a> {
 }
 
 impl ContextSource for RawContext<'_> {
-    #[inline]
+    #[inline(always)]
     fn put(&self, aad: &mut Aad) -> Result<()> {
+        if self.0.is_empty() {
+            aad.clear();
+            return Ok(());
+        }
+        self.put_entries(aad)
+    }
+}
+
+impl RawContext<'_> {
+    fn put_entries(self, aad: &mut Aad) -> Result<()> {
         // SAFETY: the promise made to `new`.
         let copy = |text: *const c_char, room: &mut [u8]| unsafe { ptr::copy_short_text(text, room) };
         if aad.put_sorted(self.0, |entry, room| copy(entry.key, room), |entry, room| copy(entry.value, room)) {
@@ -100,10 +115,7 @@ pub unsafe extern "C" fn kms_encrypt(
         let key = ptr::text_bytes(key, "key")?;
         ptr::check(plaintext, plaintext_len, "plaintext")?;
         let context = RawContext::new(context, context_count, "context")?;
-        let mut target = SealOut { out, plaintext, plaintext_len };
-        kms.encrypt_to(key, plaintext_len, &context, &mut target)?;
-        target.out.finish();
-        Ok(())
+        kms.encrypt_to(key, plaintext_len, context, SealOut { out, plaintext, plaintext_len })
     })
 }
 
@@ -139,10 +151,7 @@ pub unsafe extern "C" fn kms_decrypt(
             copied = copied_blob(blob)?;
             blob = &copied;
         }
-        let mut target = OpenOut { out, apart };
-        kms.decrypt_to(blob, &context, &mut target)?;
-        target.out.finish();
-        Ok(())
+        kms.decrypt_to(blob, context, OpenOut { out, apart })
     })
 }
 

@@ -2,7 +2,7 @@
 
 use super::ptr;
 use crate::crypto::xaes::Input;
-use crate::error::{Result, Status};
+use crate::error::{Error, Result, Status};
 use crate::service::{DataKeyTarget, OpenTarget, Place, SealTarget};
 use crate::sys::memory;
 
@@ -21,10 +21,21 @@ impl Out {
     pub unsafe fn new(buffer: *mut u8, cap: usize, len: *mut usize, what: &'static str) -> Result<Self> {
         // SAFETY: the caller's promise.
         *unsafe { ptr::exclusive(len, what) }? = 0;
-        if !buffer.is_null() && isize::try_from(cap).is_err() {
-            return Err(Status::InvalidArgument.error("out_cap is larger than any buffer; pass the size of the buffer"));
+        if isize::try_from(cap).is_err() {
+            Self::check_cap(buffer)?;
         }
         Ok(Self { buffer, cap, len, needed: 0 })
+    }
+
+    /// The size of no buffer doesn't matter.
+    #[cold]
+    fn check_cap(buffer: *mut u8) -> Result<()> {
+        match buffer.is_null() {
+            true => Ok(()),
+            false => {
+                Err(Status::InvalidArgument.error("out_cap is larger than any buffer; pass the size of the buffer"))
+            }
+        }
     }
 
     /// Both outputs of a call: what is wrong with one leaves neither with an old length.
@@ -40,6 +51,7 @@ impl Out {
     }
 
     /// Whether the result is wanted; stores its size where it isn't, or doesn't fit.
+    #[inline(always)]
     pub fn room(&mut self, needed: usize) -> Result<bool> {
         self.needed = needed;
         if self.buffer.is_null() {
@@ -47,10 +59,15 @@ impl Out {
             return Ok(false);
         }
         if self.cap < needed {
-            self.store_len();
-            return Err(Status::BufferTooSmall.error(format!("the output needs {needed} bytes; nothing was done")));
+            return Err(self.too_small());
         }
         Ok(true)
+    }
+
+    #[cold]
+    fn too_small(&mut self) -> Error {
+        self.store_len();
+        Status::BufferTooSmall.error(format!("the output needs {} bytes; nothing was done", self.needed))
     }
 
     fn store_len(&mut self) {
@@ -143,18 +160,24 @@ impl SealTarget for SealOut {
         self.out.room(needed)
     }
 
+    #[inline(always)]
     fn output(&mut self, at: usize) -> (&mut [u8], Input<'_>) {
-        if self.out.overlaps(self.plaintext, self.plaintext_len) {
+        if self.plaintext_len == 0 {
+            return (self.out.slice(), Input::Apart(&[]));
+        }
+        if ptr::overlap(self.out.buffer, self.out.cap, self.plaintext, self.plaintext_len) {
             // SAFETY: `at + plaintext_len` lies inside the buffer, which `room` found large enough for the ciphertext.
             unsafe { std::ptr::copy(self.plaintext, self.out.buffer.add(at), self.plaintext_len) };
             return (self.out.slice(), Input::InPlace);
         }
-        let plaintext = match self.plaintext_len {
-            0 => &[],
-            // SAFETY: checked by `ptr::check` when the call began, and it doesn't overlap the output.
-            len => unsafe { std::slice::from_raw_parts(self.plaintext, len) },
-        };
+        // SAFETY: checked by `ptr::check` when the call began, and it doesn't overlap the output.
+        let plaintext = unsafe { std::slice::from_raw_parts(self.plaintext, self.plaintext_len) };
         (self.out.slice(), Input::Apart(plaintext))
+    }
+
+    #[inline(always)]
+    fn done(&mut self) {
+        self.out.store_len();
     }
 }
 
@@ -175,6 +198,10 @@ impl OpenTarget for OpenOut {
 
     fn copy(&mut self, plaintext: &[u8]) {
         self.out.fill(plaintext);
+    }
+
+    fn done(&mut self) {
+        self.out.store_len();
     }
 }
 

@@ -277,7 +277,9 @@ pub unsafe fn check_struct<T: Sized32>(pointer: *const T, what: &'static str) ->
 /// Whether two ranges of bytes share any.
 #[inline]
 pub fn overlap(a: *const u8, a_len: usize, b: *const u8, b_len: usize) -> bool {
-    a_len > 0 && b_len > 0 && a.addr() < b.addr().saturating_add(b_len) && b.addr() < a.addr().saturating_add(a_len)
+    let (a, b) = (a.addr(), b.addr());
+    // One of them begins inside of the other.
+    a_len > 0 && b_len > 0 && (a.wrapping_sub(b) < b_len || b.wrapping_sub(a) < a_len)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::crypt::SealOutcome;
 use super::key_ref::KeyRef;
 use super::target::{OpenTarget, SealTarget, VecOpen, VecSeal};
-use super::thread::ThreadState;
+use super::thread::{ThreadState, shared};
 use super::{Core, Keystore};
 use crate::crypto::blob::{Blob, OVERHEAD};
 use crate::crypto::context::{Context, ContextSource};
@@ -20,7 +20,7 @@ use crate::crypto::xaes::Input;
 use crate::domain::id::KeyId;
 use crate::domain::limits::check_plaintext_len;
 use crate::error::{Error, Result};
-use crate::sys::{memory, waiting};
+use crate::sys::memory;
 
 /// A plaintext to encrypt or a blob to decrypt, with its context.
 ///
@@ -103,9 +103,11 @@ impl Keystore {
         key: impl Into<KeyRef<'k>>,
         records: &[Record<'_>],
     ) -> Result<Vec<Result<Vec<u8>>>> {
-        let seal = |sealing: &mut BatchSealer<'_>, record: &Record<'_>| {
+        let mut kept = KeptContext::default();
+        let mut seal = |sealing: &mut BatchSealer<'_>, record: &Record<'_>| {
             let mut target = VecSeal { plaintext: record.data, out: Vec::new() };
-            sealing.seal(record.data.len(), record.context, &mut target)?;
+            kept.put(record.context, || sealing.put_context(record.context))?;
+            sealing.seal(record.data.len(), &mut target)?;
             Ok(target.out)
         };
         let mut done = memory::list(records.len())?;
@@ -131,9 +133,11 @@ impl Keystore {
     /// # Ok::<(), kms::Error>(())
     /// ```
     pub fn decrypt_batch(&self, records: &[Record<'_>]) -> Result<Vec<Result<Plaintext>>> {
-        let open = |opening: &mut BatchOpener<'_>, record: &Record<'_>| {
+        let mut kept = KeptContext::default();
+        let mut open = |opening: &mut BatchOpener<'_>, record: &Record<'_>| {
             let mut target = VecOpen::default();
-            opening.open(record.data, record.context, &mut target)?;
+            kept.put(record.context, || opening.put_context(record.context))?;
+            opening.open(record.data, &mut target)?;
             Ok(Plaintext::new(target.0))
         };
         let mut done = memory::list(records.len())?;
@@ -184,7 +188,7 @@ impl Keystore {
         let core = self.core()?;
         core.threads.with(|mine| {
             let at = core.ready_to_seal(mine, key)?;
-            Ok(work(&mut BatchSealer::new(core, mine, Some(key), at)))
+            Ok(work(&mut BatchSealer::new(core, mine, Some(key), at)?))
         })
     }
 
@@ -198,13 +202,16 @@ impl Keystore {
             return self.sealing(key.as_bytes(), work);
         }
         let core = self.core()?;
-        core.threads.with(|mine| Ok(work(&mut BatchSealer::new(core, mine, None, usize::MAX))))
+        core.threads.with(|mine| Ok(work(&mut BatchSealer::new(core, mine, None, usize::MAX)?)))
     }
 
     /// Runs `work` with what opens.
     pub(crate) fn opening<R>(&self, work: impl FnOnce(&mut BatchOpener<'_>) -> R) -> Result<R> {
         let core = self.core()?;
-        core.threads.with(|mine| Ok(work(&mut BatchOpener { core, mine })))
+        core.threads.with(|mine| {
+            core.refresh(mine, !core.ticker.ticks())?;
+            Ok(work(&mut BatchOpener { core, mine }))
+        })
     }
 }
 
@@ -225,9 +232,19 @@ pub(crate) struct BatchSealer<'a> {
 }
 
 impl<'a> BatchSealer<'a> {
-    fn new(core: &'a Core, mine: &'a mut ThreadState, key: Option<&'a [u8]>, at: usize) -> Self {
+    fn new(core: &'a Core, mine: &'a mut ThreadState, key: Option<&'a [u8]>, at: usize) -> Result<Self> {
         let (own, key) = (key.is_none(), Cow::Borrowed(key.unwrap_or_default()));
-        Self { core, mine, key, own, at, may_rotate: !core.ticker.ticks(), lost: None, plaintext: Zeroizing::default() }
+        shared(&mut mine.shared)?.begin_call();
+        Ok(Self {
+            core,
+            mine,
+            key,
+            own,
+            at,
+            may_rotate: !core.ticker.ticks(),
+            lost: None,
+            plaintext: Zeroizing::default(),
+        })
     }
 
     /// Seals the next record under the newest version of the key that it is under.
@@ -238,29 +255,28 @@ impl<'a> BatchSealer<'a> {
         Ok(())
     }
 
-    pub fn seal(
-        &mut self,
-        plaintext_len: usize,
-        context: &(impl ContextSource + ?Sized),
-        target: &mut impl SealTarget,
-    ) -> Result<()> {
-        self.mine.take_context_to_seal(context)?;
+    /// Puts the context of the next records.
+    pub fn put_context(&mut self, context: impl ContextSource) -> Result<()> {
+        self.mine.take_context_to_seal(context)
+    }
+
+    /// Seals a record with the context that was put last.
+    pub fn seal(&mut self, plaintext_len: usize, target: &mut impl SealTarget) -> Result<()> {
         check_plaintext_len(plaintext_len)?;
         if let Some(error) = &self.lost {
             return Err(error.clone());
         }
         loop {
-            match self.core.seal(self.mine, self.at, plaintext_len, target, self.may_rotate)? {
+            match self.core.seal(self.mine, self.at, plaintext_len, &mut *target, self.may_rotate)? {
                 SealOutcome::SizeOnly => return Ok(()),
                 SealOutcome::Done => {
                     // From here on the version stays.
                     self.may_rotate = false;
                     return Ok(());
                 }
-                SealOutcome::Overdue(id) => {
-                    waiting::allowed()?;
+                SealOutcome::Overdue(_) => {
+                    self.core.rotate_before_use(&self.key)?;
                     self.may_rotate = false;
-                    self.core.rotate_overdue(&id);
                     self.at =
                         self.core.ready_to_seal(self.mine, &self.key).inspect_err(|e| self.lost = Some(e.clone()))?;
                 }
@@ -290,11 +306,39 @@ impl<'a> BatchSealer<'a> {
                 self.turn_to(parsed.header.key)?;
             }
             let mut target = Resealed { plaintext: &opened.0, target };
-            self.seal(opened.0.len(), destination, &mut target)
+            self.put_context(destination)?;
+            self.seal(opened.0.len(), &mut target)
         });
         opened.0.as_mut_slice().zeroize();
         self.plaintext = opened.0;
         done
+    }
+}
+
+impl Drop for BatchSealer<'_> {
+    fn drop(&mut self) {
+        if let Some(shared) = &mut self.mine.shared {
+            shared.end_call();
+        }
+    }
+}
+
+/// Where the context that was put last lies. Records that share the same memory of a context need it put once: it does not
+/// change during the call.
+#[derive(Default)]
+pub(crate) struct KeptContext(Option<(usize, usize)>);
+
+impl KeptContext {
+    #[inline]
+    pub fn put<T>(&mut self, context: &[T], put: impl FnOnce() -> Result<()>) -> Result<()> {
+        let wanted = Some((context.as_ptr().addr(), context.len()));
+        if self.0 != wanted {
+            // A failure leaves no context in place.
+            self.0 = None;
+            put()?;
+            self.0 = wanted;
+        }
+        Ok(())
     }
 }
 
@@ -321,13 +365,13 @@ pub(crate) struct BatchOpener<'a> {
 }
 
 impl BatchOpener<'_> {
-    pub fn open(
-        &mut self,
-        blob: &[u8],
-        context: &(impl ContextSource + ?Sized),
-        target: &mut impl OpenTarget,
-    ) -> Result<()> {
-        context.put(&mut self.mine.aad)?;
-        self.core.open(self.mine, &Blob::parse(blob)?, target)
+    /// Puts the context of the next records.
+    pub fn put_context(&mut self, context: impl ContextSource) -> Result<()> {
+        context.put(&mut self.mine.aad)
+    }
+
+    /// Opens a record with the context that was put last.
+    pub fn open(&mut self, blob: &[u8], target: &mut impl OpenTarget) -> Result<()> {
+        self.core.open_unchanged(self.mine, &Blob::parse(blob)?, target)
     }
 }

@@ -11,14 +11,13 @@ use zeroize::{Zeroize, Zeroizing};
 use super::cache::{CachedKey, Material};
 use super::key_ref::KeyRef;
 use super::name::{check_not_empty, is_alias, of_version};
-use super::slots::lost;
 use super::target::{CallerMemory, OpenTarget, SealTarget, VecOpen, VecSeal, no_room};
-use super::thread::{Open, SMALL, Seal, ThreadState, shared};
+use super::thread::{Open, ReadyEntry, SMALL, Seal, ThreadState, shared};
 use super::{Core, Keystore};
 use crate::crypto::blob::{self, Algorithm, Blob, ContextType, HEADER, Header, OVERHEAD, TAG};
-use crate::crypto::context::{Context, ContextSink, ContextSource, LazyContext};
+use crate::crypto::context::{Aad, Context, ContextSink, ContextSource, LazyContext, bare_aad};
 use crate::crypto::plaintext::Plaintext;
-use crate::crypto::xaes::Input;
+use crate::crypto::xaes::{Input, Shared};
 use crate::domain::id::{KeyId, VersionId};
 use crate::domain::key::Key;
 use crate::domain::limits::check_plaintext_len;
@@ -267,24 +266,24 @@ impl Keystore {
     }
 
     /// `key` is checked to be text where it isn't known already.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn encrypt_to(
         &self,
         key: &[u8],
         plaintext_len: usize,
-        context: &(impl ContextSource + ?Sized),
-        target: &mut impl SealTarget,
+        context: impl ContextSource + Copy,
+        target: impl SealTarget,
     ) -> Result<()> {
         // Whether the handle is poisoned is asked when something has changed.
         self.core_even_if_poisoned()?.encrypt_to(key, plaintext_len, context, target)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn decrypt_to(
         &self,
         blob: &[u8],
-        context: &(impl ContextSource + ?Sized),
-        target: &mut impl OpenTarget,
+        context: impl ContextSource + Copy,
+        target: impl OpenTarget,
     ) -> Result<()> {
         self.core_even_if_poisoned()?.decrypt_to(blob, context, target)
     }
@@ -323,12 +322,12 @@ impl Keystore {
 }
 
 /// The outcome of one attempt to encrypt.
-pub(super) enum SealOutcome {
+pub(super) enum SealOutcome<T> {
     Done,
     /// The caller only wanted the size.
     SizeOnly,
-    /// The key must rotate first, because no thread does it.
-    Overdue(KeyId),
+    /// The key must rotate first, because no thread does it. The target is still empty.
+    Overdue(T),
 }
 
 impl Core {
@@ -356,56 +355,114 @@ impl Core {
         Ok((found, material))
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn encrypt_to(
         &self,
         key: &[u8],
         plaintext_len: usize,
-        context: &(impl ContextSource + ?Sized),
-        target: &mut impl SealTarget,
+        context: impl ContextSource + Copy,
+        target: impl SealTarget,
     ) -> Result<()> {
-        let mut may_rotate = !self.ticker.ticks();
-        loop {
-            let outcome = self.threads.with(|mine| {
-                mine.take_context_to_seal(context)?;
-                check_plaintext_len(plaintext_len)?;
-                let at = self.ready_to_seal(mine, key)?;
-                self.seal(mine, at, plaintext_len, target, may_rotate)
-            })?;
-            match outcome {
-                SealOutcome::Done | SealOutcome::SizeOnly => return Ok(()),
-                SealOutcome::Overdue(id) => {
-                    waiting::allowed()?;
-                    self.rotate_overdue(&id);
-                }
-            }
-            may_rotate = false;
+        let may_rotate = !self.ticker.ticks();
+        match self.encrypt_once(key, plaintext_len, context, target, may_rotate)? {
+            SealOutcome::Done | SealOutcome::SizeOnly => Ok(()),
+            SealOutcome::Overdue(target) => self.rotate_and_encrypt(key, plaintext_len, context, target),
         }
     }
 
-    /// Takes note of announced changes; entries with an older stamp are checked again.
-    #[inline]
-    fn refresh(&self, mine: &mut ThreadState) -> Result<()> {
-        if !self.ticker.ticks() {
-            self.poll_if_late()?;
+    #[cold]
+    fn rotate_and_encrypt(
+        &self,
+        key: &[u8],
+        plaintext_len: usize,
+        context: impl ContextSource + Copy,
+        target: impl SealTarget,
+    ) -> Result<()> {
+        self.rotate_before_use(key)?;
+        self.encrypt_once(key, plaintext_len, context, target, false).map(drop)
+    }
+
+    #[inline(always)]
+    fn encrypt_once<T: SealTarget>(
+        &self,
+        key: &[u8],
+        plaintext_len: usize,
+        context: impl ContextSource + Copy,
+        target: T,
+        may_rotate: bool,
+    ) -> Result<SealOutcome<T>> {
+        let mut lease = self.threads.lease()?;
+        let mine = lease.get();
+        mine.take_context_to_seal(context)?;
+        check_plaintext_len(plaintext_len)?;
+        self.refresh(mine, may_rotate)?;
+        let ThreadState { shared: state, aad, seals, stamp, .. } = mine;
+        if let Some(entry) = seals.latest(key)
+            && entry.value.stamp == *stamp
+        {
+            return self.seal_under(state, aad, entry, plaintext_len, target, may_rotate);
         }
-        let (word, epoch) = (self.store.word(), self.cache.epoch());
-        if mine.stamp == 0 || mine.word != word || mine.epoch != epoch {
-            let _shield = Shield::raise();
-            memory::headroom()?;
-            self.check_alive()?;
-            self.fresh()?;
-            // Read again: looking may itself have moved the epoch, and anything newer shows next time.
-            (mine.word, mine.epoch) = (word, self.cache.epoch());
-            mine.stamp += 1;
+        self.encrypt_under_another(mine, key, plaintext_len, target, may_rotate)
+    }
+
+    /// Encrypts under another key than the last.
+    #[inline(never)]
+    fn encrypt_under_another<T: SealTarget>(
+        &self,
+        mine: &mut ThreadState,
+        key: &[u8],
+        plaintext_len: usize,
+        target: T,
+        may_rotate: bool,
+    ) -> Result<SealOutcome<T>> {
+        let at = self.find_to_seal(mine, key)?;
+        self.seal(mine, at, plaintext_len, target, may_rotate)
+    }
+
+    /// Rotates a key that a call found overdue.
+    #[cold]
+    pub(super) fn rotate_before_use(&self, key: &[u8]) -> Result<()> {
+        waiting::allowed()?;
+        if let Some(id) = str::from_utf8(key).ok().and_then(|key| self.resolve(key).ok()) {
+            self.rotate_overdue(&id);
         }
         Ok(())
     }
 
+    /// Takes note of announced changes; entries with an older stamp are checked again.
+    ///
+    /// `polls`: no thread looks at the keystore itself once a second.
+    #[inline(always)]
+    pub(super) fn refresh(&self, mine: &mut ThreadState, polls: bool) -> Result<()> {
+        if polls {
+            self.poll_if_late()?;
+        }
+        let (word, epoch) = (self.store.word(), self.cache.epoch());
+        // At first a thread has epoch 0, which no cache has.
+        let unchanged = (mine.word ^ word) | (mine.epoch ^ epoch) == 0;
+        if unchanged { Ok(()) } else { self.look_again(mine, word) }
+    }
+
+    #[cold]
+    fn look_again(&self, mine: &mut ThreadState, word: u64) -> Result<()> {
+        let _shield = Shield::raise();
+        memory::headroom()?;
+        self.check_alive()?;
+        self.fresh()?;
+        // Read again: looking may itself have moved the epoch, and anything newer shows next time.
+        (mine.word, mine.epoch) = (word, self.cache.epoch());
+        mine.stamp += 1;
+        Ok(())
+    }
+
     /// The number of this thread's current entry for a key id or an alias.
-    #[inline]
     pub(super) fn ready_to_seal(&self, mine: &mut ThreadState, name: &[u8]) -> Result<usize> {
-        self.refresh(mine)?;
+        self.refresh(mine, !self.ticker.ticks())?;
+        self.find_to_seal(mine, name)
+    }
+
+    #[inline]
+    fn find_to_seal(&self, mine: &mut ThreadState, name: &[u8]) -> Result<usize> {
         let stamp = mine.stamp;
         match mine.seals.find(name) {
             Some(at) if mine.seals.get(at).is_some_and(|seal| seal.stamp == stamp) => Ok(at),
@@ -464,21 +521,34 @@ impl Core {
         let header =
             Header { algorithm: Algorithm::Xaes256Gcm, context_type: ContextType::None, key: id, version: primary.id }
                 .encode();
-        mine.seals.put(name, Seal { stamp, header, asks_clock, key, material }, self.cache.capacity(), &self.arena)
+        let seal = Seal { stamp, bare: bare_aad(&header), asks_clock, key, material };
+        mine.seals.put(name, seal, self.cache.capacity(), &self.arena)
     }
 
     /// Encrypts one message under a current entry, with the context that was taken last.
-    #[inline]
-    pub(super) fn seal(
+    #[inline(always)]
+    pub(super) fn seal<T: SealTarget>(
         &self,
         mine: &mut ThreadState,
         at: usize,
         plaintext_len: usize,
-        target: &mut impl SealTarget,
+        target: T,
         may_rotate: bool,
-    ) -> Result<SealOutcome> {
+    ) -> Result<SealOutcome<T>> {
         let ThreadState { shared: state, aad, seals, .. } = mine;
-        let seal = seals.get(at).ok_or_else(lost)?;
+        self.seal_under(state, aad, seals.take(at)?, plaintext_len, target, may_rotate)
+    }
+
+    #[inline(always)]
+    fn seal_under<T: SealTarget>(
+        &self,
+        state: &mut Option<Shared>,
+        aad: &mut Aad,
+        ReadyEntry { value: seal, prefix, lender }: ReadyEntry<'_, Seal>,
+        plaintext_len: usize,
+        mut target: T,
+        may_rotate: bool,
+    ) -> Result<SealOutcome<T>> {
         // The state was checked when the entry became current; only expiring material changes it unannounced.
         if seal.asks_clock {
             self.usable(&seal.key.key, Operation::Cryptography)?;
@@ -487,24 +557,32 @@ impl Core {
             return Ok(SealOutcome::SizeOnly);
         }
         if may_rotate && seal.asks_clock && self.is_overdue(&seal.key.key) {
-            return Ok(SealOutcome::Overdue(seal.key.key.id));
+            return Ok(SealOutcome::Overdue(target));
         }
-        let (seal, prefix, cipher) = seals.take(at)?;
+        let cipher = lender.lend(prefix.serial)?;
         let (out, input) = target.output(OVERHEAD - TAG);
         let in_place = matches!(input, Input::InPlace);
         let (head, sealed) = out.split_first_chunk_mut::<HEADER>().ok_or_else(no_room)?;
-        let context_type = aad.context_type();
-        *head = seal.header;
-        blob::set_context_type(head, context_type);
-        let aad = aad.bind(&seal.header, context_type);
-        let done = cipher.seal(shared(state)?, prefix, &*seal.material, aad, input, sealed);
-        match done {
-            Ok(()) => {}
-            // A plaintext that was moved here, or lay here, must not stay.
-            Err(_) if in_place => out.zeroize(),
-            Err(_) => sealed.zeroize(),
+        if let Some(header) = seal.bare.first_chunk() {
+            *head = *header;
         }
-        done.map(|()| SealOutcome::Done)
+        let context_type = aad.context_type();
+        if context_type != ContextType::None {
+            blob::set_context_type(head, context_type);
+        }
+        let aad = aad.bind(&seal.bare, context_type);
+        let done = cipher.seal(shared(state)?, prefix, &*seal.material, aad, input, sealed);
+        if let Err(error) = done {
+            // A plaintext that was moved here, or lay here, must not stay.
+            if in_place {
+                out.zeroize()
+            } else {
+                sealed.zeroize()
+            }
+            return Err(error);
+        }
+        target.done();
+        Ok(SealOutcome::Done)
     }
 
     /// Whether the clock finds something to do about the key's rotation, unless a try has just failed.
@@ -514,25 +592,60 @@ impl Core {
             && clocks::coarse_ms() >= self.retry_after.load(Ordering::Relaxed)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn decrypt_to(
         &self,
         blob: &[u8],
-        context: &(impl ContextSource + ?Sized),
-        target: &mut impl OpenTarget,
+        context: impl ContextSource + Copy,
+        target: impl OpenTarget,
     ) -> Result<()> {
-        self.threads.with(|mine| {
-            context.put(&mut mine.aad)?;
-            self.open(mine, &Blob::parse(blob)?, target)
-        })
+        let mut lease = self.threads.lease()?;
+        let mine = lease.get();
+        context.put(&mut mine.aad)?;
+        self.open(mine, &Blob::parse(blob)?, target)
     }
 
     /// Decrypts one message, with the context that was taken last.
-    #[inline]
-    pub(super) fn open(&self, mine: &mut ThreadState, blob: &Blob<'_>, target: &mut impl OpenTarget) -> Result<()> {
-        let at = self.ready_to_open(mine, &blob.header)?;
+    #[inline(always)]
+    pub(super) fn open(&self, mine: &mut ThreadState, blob: &Blob<'_>, target: impl OpenTarget) -> Result<()> {
+        self.refresh(mine, !self.ticker.ticks())?;
+        self.open_unchanged(mine, blob, target)
+    }
+
+    /// The same after [`Core::refresh`].
+    #[inline(always)]
+    pub(super) fn open_unchanged(
+        &self,
+        mine: &mut ThreadState,
+        blob: &Blob<'_>,
+        target: impl OpenTarget,
+    ) -> Result<()> {
+        let ThreadState { shared: state, aad, small, opens, stamp, .. } = mine;
+        if let Some(entry) = opens.latest(&blob.header.version)
+            && entry.value.stamp == *stamp
+            && entry.value.id == blob.header.key
+        {
+            return self.open_under((state, aad, small), entry, blob, target);
+        }
+        self.open_under_another(mine, blob, target)
+    }
+
+    /// Decrypts under another version than the last.
+    #[inline(never)]
+    fn open_under_another(&self, mine: &mut ThreadState, blob: &Blob<'_>, target: impl OpenTarget) -> Result<()> {
+        let at = self.find_to_open(mine, &blob.header)?;
         let ThreadState { shared: state, aad, small, opens, .. } = mine;
-        let open = opens.get(at).ok_or_else(lost)?;
+        self.open_under((state, aad, small), opens.take(at)?, blob, target)
+    }
+
+    #[inline(always)]
+    fn open_under(
+        &self,
+        (state, aad, small): (&mut Option<Shared>, &mut Aad, &mut [u8; SMALL]),
+        ReadyEntry { value: open, prefix, lender }: ReadyEntry<'_, Open>,
+        blob: &Blob<'_>,
+        mut target: impl OpenTarget,
+    ) -> Result<()> {
         // The state was checked when the entry became current; only expiring material changes it unannounced.
         if open.asks_clock {
             self.usable(&open.key.key, Operation::Cryptography)?;
@@ -545,33 +658,25 @@ impl Core {
         if aad.context_type() != blob.header.context_type {
             return Err(unauthentic());
         }
-        let (open, prefix, cipher) = opens.take(at)?;
-        let aad = aad.bind(blob.header_bytes, blob.header.context_type);
+        let cipher = lender.lend(prefix.serial)?;
+        let aad = aad.bind(&open.bare, blob.header.context_type);
         let state = shared(state)?;
-        let mut decrypt =
-            |out: &mut [u8]| cipher.open(state, prefix, &*open.material, blob.nonce, aad, blob.sealed, out);
-        if len <= SMALL {
-            let plaintext = small.get_mut(..len).ok_or_else(no_room)?;
-            let done = decrypt(plaintext);
-            if done.is_ok() {
-                target.copy(plaintext);
-            }
-            plaintext.zeroize();
-            return done;
+        let Some(plaintext) = small.get_mut(..len) else {
+            return open_large(target, len, &mut |out| {
+                cipher.open(state, prefix, &*open.material, blob.nonce, aad, blob.sealed, out)
+            });
+        };
+        let done = cipher.open(state, prefix, &*open.material, blob.nonce, aad, blob.sealed, plaintext);
+        if done.is_ok() {
+            target.copy(plaintext);
         }
-        if let Some(out) = target.direct() {
-            return decrypt(out);
-        }
-        let mut own = Zeroizing::new(memory::zeroed(len)?);
-        decrypt(&mut own)?;
-        target.copy(&own);
-        Ok(())
+        plaintext.zeroize();
+        done
     }
 
     /// The number of this thread's current entry for a version.
     #[inline]
-    fn ready_to_open(&self, mine: &mut ThreadState, header: &Header) -> Result<usize> {
-        self.refresh(mine)?;
+    fn find_to_open(&self, mine: &mut ThreadState, header: &Header) -> Result<usize> {
         let stamp = mine.stamp;
         match mine.opens.find(&header.version) {
             Some(at) if mine.opens.get(at).is_some_and(|open| open.stamp == stamp && open.id == header.key) => Ok(at),
@@ -611,8 +716,23 @@ impl Core {
             (open.key, open.stamp, open.asks_clock) = (key, stamp, asks_clock);
             return Ok(at);
         }
-        mine.opens.put(name, Open { stamp, id, asks_clock, key, material }, self.cache.capacity(), &self.arena)
+        let bare = bare_aad(&header.encode());
+        let open = Open { stamp, id, bare, asks_clock, key, material };
+        mine.opens.put(name, open, self.cache.capacity(), &self.arena)
     }
+}
+
+/// Decrypts what is too long for the thread's own memory straight to its place, or to memory of the call.
+fn open_large(mut target: impl OpenTarget, len: usize, decrypt: &mut dyn FnMut(&mut [u8]) -> Result<()>) -> Result<()> {
+    if let Some(out) = target.direct() {
+        decrypt(out)?;
+        target.done();
+        return Ok(());
+    }
+    let mut own = Zeroizing::new(memory::zeroed(len)?);
+    decrypt(&mut own)?;
+    target.copy(&own);
+    Ok(())
 }
 
 fn unauthentic() -> Error {

@@ -55,7 +55,7 @@ pub use crate::crypto::context::ContextSink;
 pub use crate::store::Fault;
 pub use backup::{BACKUP_WAIT_DEFAULT, BACKUP_WAIT_MAX, Backup, PreparedBackup};
 #[cfg(feature = "capi")]
-pub(crate) use batch::Place;
+pub(crate) use batch::{KeptContext, Place};
 pub use batch::{Record, ReencryptItem};
 pub use call::CallFailed;
 pub use crypt::BlobInfo;

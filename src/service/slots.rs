@@ -40,14 +40,20 @@ struct Entry<K, V> {
     key: K,
     value: V,
     hash: u32,
+    /// For the user of the map; 0 at first.
+    mark: u32,
 }
 
 impl<K, V> Slots<K, V> {
+    /// Bytes that an entry takes.
+    #[cfg(test)]
+    pub const ENTRY: usize = size_of::<Option<Entry<K, V>>>();
+
     pub const fn new() -> Self {
         Self { entries: Vec::new(), index: Vec::new(), len: 0, vacant: Vec::new(), last: 0, turn: 0 }
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn find<Q: ?Sized>(&mut self, name: &Q) -> Option<usize>
     where
         K: Called<Q>,
@@ -62,9 +68,25 @@ impl<K, V> Slots<K, V> {
         Some(at)
     }
 
+    /// The entry that was found or put last, if it has this name: its number, its value and its mark.
+    #[inline(always)]
+    pub fn latest<Q: ?Sized>(&mut self, name: &Q) -> Option<(usize, &mut V, &mut u32)>
+    where
+        K: Called<Q>,
+    {
+        let entry = self.entries.get_mut(self.last)?.as_mut()?;
+        entry.key.is(name).then_some((self.last, &mut entry.value, &mut entry.mark))
+    }
+
     #[inline]
     pub fn get(&mut self, at: usize) -> Option<&mut V> {
         self.entries.get_mut(at)?.as_mut().map(|entry| &mut entry.value)
+    }
+
+    /// An entry's value and its mark.
+    #[inline]
+    pub fn get_marked(&mut self, at: usize) -> Option<(&mut V, &mut u32)> {
+        self.entries.get_mut(at)?.as_mut().map(|entry| (&mut entry.value, &mut entry.mark))
     }
 
     /// The entry that the next `put` replaces.
@@ -92,7 +114,7 @@ impl<K, V> Slots<K, V> {
             }
         };
         if let Some(place) = self.entries.get_mut(at) {
-            *place = Some(Entry { key: K::of(name), value, hash: K::hash(name) });
+            *place = Some(Entry { key: K::of(name), value, hash: K::hash(name), mark: 0 });
         }
         self.enter(at);
         self.last = at;

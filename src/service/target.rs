@@ -13,6 +13,27 @@ pub trait SealTarget {
 
     /// The output of exactly that size. `Input::InPlace`: the plaintext was moved to offset `at` of it.
     fn output(&mut self, at: usize) -> (&mut [u8], Input<'_>);
+
+    /// Told that the output is complete.
+    #[inline]
+    fn done(&mut self) {}
+}
+
+impl<T: SealTarget> SealTarget for &mut T {
+    #[inline]
+    fn room(&mut self, needed: usize) -> Result<bool> {
+        (**self).room(needed)
+    }
+
+    #[inline]
+    fn output(&mut self, at: usize) -> (&mut [u8], Input<'_>) {
+        (**self).output(at)
+    }
+
+    #[inline]
+    fn done(&mut self) {
+        (**self).done();
+    }
 }
 
 /// Where a plaintext goes.
@@ -24,6 +45,32 @@ pub trait OpenTarget {
     fn direct(&mut self) -> Option<&mut [u8]>;
 
     fn copy(&mut self, plaintext: &[u8]);
+
+    /// Told that the output was written through `direct`.
+    #[inline]
+    fn done(&mut self) {}
+}
+
+impl<T: OpenTarget> OpenTarget for &mut T {
+    #[inline]
+    fn room(&mut self, needed: usize) -> Result<bool> {
+        (**self).room(needed)
+    }
+
+    #[inline]
+    fn direct(&mut self) -> Option<&mut [u8]> {
+        (**self).direct()
+    }
+
+    #[inline]
+    fn copy(&mut self, plaintext: &[u8]) {
+        (**self).copy(plaintext);
+    }
+
+    #[inline]
+    fn done(&mut self) {
+        (**self).done();
+    }
 }
 
 pub(super) struct VecSeal<'a> {

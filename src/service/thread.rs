@@ -8,8 +8,7 @@ use std::sync::Arc;
 use super::cache::{CachedKey, Material};
 use super::slots::{Called, Slots, lost};
 use super::subkey::ReadySubkeys;
-use crate::crypto::blob::HEADER;
-use crate::crypto::context::{Aad, ContextSource};
+use crate::crypto::context::{Aad, BareAad, ContextSource};
 use crate::crypto::xaes::prefix::{Prefix, Prefixes};
 use crate::crypto::xaes::{Cipher, KeySource, Shared};
 use crate::domain::id::{KeyId, TEXT_LEN, VersionId};
@@ -60,8 +59,8 @@ impl Default for ThreadState {
 
 impl ThreadState {
     /// Takes the context of the next message to encrypt, checked to the limit.
-    #[inline]
-    pub fn take_context_to_seal(&mut self, context: &(impl ContextSource + ?Sized)) -> Result<()> {
+    #[inline(always)]
+    pub fn take_context_to_seal(&mut self, context: impl ContextSource) -> Result<()> {
         context.put(&mut self.aad)?;
         self.aad.check_limit()
     }
@@ -94,8 +93,8 @@ impl ThreadState {
 /// Ready to encrypt under a key's primary version.
 pub struct Seal {
     pub stamp: u64,
-    /// That of a ciphertext without a context.
-    pub header: [u8; HEADER],
+    /// The header and the AAD of a ciphertext without a context.
+    pub bare: BareAad,
     /// Whether the clock decides about the key's use, or about a rotation before it.
     pub asks_clock: bool,
     pub key: Arc<CachedKey>,
@@ -106,6 +105,8 @@ pub struct Seal {
 pub struct Open {
     pub stamp: u64,
     pub id: KeyId,
+    /// The AAD of a ciphertext without a context.
+    pub bare: BareAad,
     /// Whether the clock decides about the key's use.
     pub asks_clock: bool,
     pub key: Arc<CachedKey>,
@@ -125,16 +126,30 @@ impl KeySource for Material {
 /// What the ciphers of a thread share, made on first use.
 #[inline]
 pub fn shared(slot: &mut Option<Shared>) -> Result<&mut Shared> {
-    if slot.is_none() {
-        *slot = Some(Shared::new()?);
+    match slot {
+        Some(shared) => Ok(shared),
+        None => make_shared(slot),
     }
-    slot.as_mut().ok_or_else(lost)
+}
+
+#[cold]
+fn make_shared(slot: &mut Option<Shared>) -> Result<&mut Shared> {
+    Ok(slot.insert(Shared::new()?))
 }
 
 /// What a key is called in a call to encrypt: an id's text, or an alias.
 pub enum SealName {
     Id([u8; TEXT_LEN]),
     Other(Box<[u8]>),
+}
+
+/// Compares texts of an id's length by words: for bytes the compiler calls a function.
+#[inline(always)]
+fn same_id(a: &[u8; TEXT_LEN], b: &[u8; TEXT_LEN]) -> bool {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    let differ = |(a, b): (&[u8; 8], &[u8; 8])| u64::from_ne_bytes(*a) ^ u64::from_ne_bytes(*b);
+    let words = a.iter().zip(b).map(differ).fold(0, |all, one| all | one);
+    words == 0 && a_rest == b_rest
 }
 
 impl Called<[u8]> for SealName {
@@ -145,11 +160,10 @@ impl Called<[u8]> for SealName {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn is(&self, name: &[u8]) -> bool {
         match self {
-            // Of a known length, so compared without a call.
-            Self::Id(id) => <&[u8; TEXT_LEN]>::try_from(name).is_ok_and(|name| name == id),
+            Self::Id(id) => <&[u8; TEXT_LEN]>::try_from(name).is_ok_and(|name| same_id(name, id)),
             Self::Other(other) => **other == *name,
         }
     }
@@ -195,7 +209,8 @@ impl Called<VersionId> for VersionId {
 
 /// What is ready in one direction. An entry's prefix and message key outlive the cipher context that had it.
 pub struct Ready<K, V> {
-    slots: Slots<K, (u32, V)>,
+    /// An entry's mark is the number of the context that served it last.
+    slots: Slots<K, V>,
     prefixes: Prefixes,
     ciphers: Ciphers,
 }
@@ -218,18 +233,28 @@ impl<K, V> Ready<K, V> {
 
     #[inline]
     pub fn get(&mut self, at: usize) -> Option<&mut V> {
-        self.slots.get(at).map(|(_, value)| value)
+        self.slots.get(at)
     }
 
-    /// An entry with its prefix and a cipher for it.
+    /// The entry that was used last, if it has this name.
+    #[inline(always)]
+    pub fn latest<Q: ?Sized>(&mut self, name: &Q) -> Option<ReadyEntry<'_, V>>
+    where
+        K: Called<Q>,
+    {
+        let (at, value, context) = self.slots.latest(name)?;
+        let prefix = self.prefixes.get(at)?;
+        Some(ReadyEntry { value, prefix, lender: Lender { ciphers: &mut self.ciphers, at: context } })
+    }
+
     #[inline]
-    pub fn take(&mut self, at: usize) -> Result<(&mut V, &mut Prefix, &mut Cipher)> {
-        let ((context, value), prefix) = match (self.slots.get(at), self.prefixes.get(at)) {
-            (Some(entry), Some(prefix)) => (entry, prefix),
-            _ => return Err(lost()),
-        };
-        let cipher = self.ciphers.lend(context, prefix.serial)?;
-        Ok((value, prefix, cipher))
+    pub fn take(&mut self, at: usize) -> Result<ReadyEntry<'_, V>> {
+        match (self.slots.get_marked(at), self.prefixes.get(at)) {
+            (Some((value, context)), Some(prefix)) => {
+                Ok(ReadyEntry { value, prefix, lender: Lender { ciphers: &mut self.ciphers, at: context } })
+            }
+            _ => Err(lost()),
+        }
     }
 
     /// Puts a new entry, or replaces one, without a prefix.
@@ -242,7 +267,7 @@ impl<K, V> Ready<K, V> {
         if let Some(at) = self.slots.next_out(capacity) {
             self.wipe(at);
         }
-        let at = self.slots.put(name, (0, value), capacity);
+        let at = self.slots.put(name, value, capacity);
         match self.prefixes.grow_to(at) {
             Ok(Some(added)) => arena.note(added),
             Ok(None) => {}
@@ -274,8 +299,29 @@ impl<K, V> Ready<K, V> {
     }
 }
 
+/// An entry with its prefix and what lends it a cipher.
+pub struct ReadyEntry<'a, V> {
+    pub value: &'a mut V,
+    pub prefix: &'a mut Prefix,
+    pub lender: Lender<'a>,
+}
+
+/// What lends a cipher to one entry.
+pub struct Lender<'a> {
+    ciphers: &'a mut Ciphers,
+    at: &'a mut u32,
+}
+
+impl<'a> Lender<'a> {
+    /// The context that has the key of this serial, or another to be keyed with it.
+    #[inline(always)]
+    pub fn lend(self, serial: u64) -> Result<&'a mut Cipher> {
+        self.ciphers.lend(self.at, serial)
+    }
+}
+
 /// Cipher contexts: one for each entry while there are few; then the first serves all that have none of their own.
-struct Ciphers {
+pub struct Ciphers {
     all: Vec<Cipher>,
     turn: usize,
     asked: u32,
@@ -283,7 +329,7 @@ struct Ciphers {
 
 impl Ciphers {
     /// The context that has the key of this serial, or another, whose number is then noted in `at`.
-    #[inline]
+    #[inline(always)]
     fn lend(&mut self, at: &mut u32, serial: u64) -> Result<&mut Cipher> {
         if !self.all.get(*at as usize).is_some_and(|cipher| cipher.has(serial)) {
             *at = self.choose()?;

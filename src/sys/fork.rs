@@ -336,12 +336,26 @@ pub struct PerProcess<T> {
 #[derive(Debug)]
 struct EpochNode<T> {
     epoch: u64,
+    /// Where the epoch of the running process stands: [`word`].
+    word: &'static AtomicU64,
     value: T,
+}
+
+impl<T> EpochNode<T> {
+    fn boxed(epoch: u64, value: T) -> *mut Self {
+        Box::into_raw(Box::new(Self { epoch, word: word(), value }))
+    }
+
+    /// Whether it was made in this process. A wiped word is the epoch of none.
+    #[inline]
+    fn is_ours(&self) -> bool {
+        self.word.load(Ordering::Relaxed) == self.epoch
+    }
 }
 
 impl<T> PerProcess<T> {
     pub fn new(value: T) -> Self {
-        Self { current: AtomicPtr::new(Box::into_raw(Box::new(EpochNode { epoch: epoch(), value }))) }
+        Self { current: AtomicPtr::new(EpochNode::boxed(epoch(), value)) }
     }
 
     /// This process's value; `rebuild` makes it from the parent's in a child.
@@ -349,12 +363,14 @@ impl<T> PerProcess<T> {
     pub fn get(&self, rebuild: impl Fn(&T) -> Result<T>) -> Result<&T> {
         // SAFETY: the pointer is from Box::into_raw and nodes are freed only in Drop.
         let node = unsafe { &*self.current.load(Ordering::Acquire) };
-        if node.epoch == epoch() { Ok(&node.value) } else { self.rebuild(node, rebuild) }
+        if node.is_ours() { Ok(&node.value) } else { self.rebuild(node, rebuild) }
     }
 
     #[cold]
     fn rebuild(&self, inherited: &EpochNode<T>, rebuild: impl Fn(&T) -> Result<T>) -> Result<&T> {
-        let made = Box::into_raw(Box::new(EpochNode { epoch: epoch(), value: rebuild(&inherited.value)? }));
+        // Read before: if `rebuild` forks, what it makes is not the child's.
+        let epoch = epoch();
+        let made = EpochNode::boxed(epoch, rebuild(&inherited.value)?);
         let old = std::ptr::from_ref(inherited).cast_mut();
         match self.current.compare_exchange(old, made, Ordering::AcqRel, Ordering::Acquire) {
             // SAFETY: `made` was just published and lives until Drop.
@@ -375,7 +391,7 @@ impl<T> Drop for PerProcess<T> {
         let node = *self.current.get_mut();
         // SAFETY: `&mut self` means that nobody uses the node any more; it is from Box::into_raw.
         unsafe {
-            if (*node).epoch == epoch() {
+            if (*node).is_ours() {
                 drop(Box::from_raw(node));
             }
         }

@@ -4,6 +4,8 @@
 //! dropped, whichever comes first; dropping needs `&mut`, so no thread can be using it then.
 
 use std::cell::{Cell, RefCell, UnsafeCell};
+use std::marker::PhantomData;
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -89,21 +91,35 @@ impl<T: Default + Send + 'static> PerThread<T> {
     /// is dropped right after.
     #[inline]
     pub fn with<R>(&self, body: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
-        let Some(cell) = self.cell()? else { return body(&mut T::default()) };
-        // SAFETY: the cell is in our list, which lives as long as `self`; it leaves it only at this thread's end.
-        let cell = unsafe { &*cell };
-        if cell.busy.replace(true) {
-            return body(&mut T::default());
-        }
-        let _idle = Idle(&cell.busy);
-        // SAFETY: only this thread reaches the cell, and `busy` keeps a nested call away.
-        body(unsafe { &mut *cell.value.get() })
+        body(self.lease()?.get())
     }
 
-    #[inline]
-    fn cell(&self) -> Result<Option<*const ThreadCell<T>>> {
+    /// Lends this thread's value, as [`PerThread::with`] does.
+    #[inline(always)]
+    pub fn lease(&self) -> Result<Lease<'_, T>> {
         let (id, cell) = LAST.get();
-        if id == self.id { Ok(Some(cell.cast())) } else { self.find_cell() }
+        if id == self.id
+            // SAFETY: an id is set together with its cell, which is in our list, which lives as long as `self`; it leaves it
+            // only at this thread's end.
+            && let cell = unsafe { NonNull::new_unchecked(cell.cast_mut().cast::<ThreadCell<T>>()) }
+            // SAFETY: as above.
+            && !unsafe { cell.as_ref() }.busy.replace(true)
+        {
+            return Ok(Lease { cell, is_own: false, owner: PhantomData });
+        }
+        self.lease_slowly()
+    }
+
+    #[cold]
+    fn lease_slowly(&self) -> Result<Lease<'_, T>> {
+        if let Some(cell) = self.find_cell()?.and_then(|cell| NonNull::new(cell.cast_mut()))
+            // SAFETY: as in `lease`.
+            && !unsafe { cell.as_ref() }.busy.replace(true)
+        {
+            return Ok(Lease { cell, is_own: false, owner: PhantomData });
+        }
+        let cell = Box::new(ThreadCell { busy: Cell::new(true), value: UnsafeCell::new(T::default()) });
+        Ok(Lease { cell: NonNull::from(Box::leak(cell)), is_own: true, owner: PhantomData })
     }
 
     #[cold]
@@ -153,11 +169,36 @@ impl<T: Send + 'static> Drop for PerThread<T> {
     }
 }
 
-struct Idle<'a>(&'a Cell<bool>);
+/// A value in use: its thread's, or one of the call's own, which ends with it.
+pub struct Lease<'a, T> {
+    cell: NonNull<ThreadCell<T>>,
+    is_own: bool,
+    owner: PhantomData<&'a T>,
+}
 
-impl Drop for Idle<'_> {
+impl<T> Drop for Lease<'_, T> {
+    #[inline]
     fn drop(&mut self) {
-        self.0.set(false);
+        if self.is_own {
+            self.free();
+        } else {
+            // SAFETY: the thread's cell lives as long as the call.
+            unsafe { self.cell.as_ref() }.busy.set(false);
+        }
+    }
+}
+
+impl<T> Lease<'_, T> {
+    #[inline(always)]
+    pub fn get(&mut self) -> &mut T {
+        // SAFETY: only this thread reaches the cell, which lives as long as the lease, and `busy` keeps a nested call away.
+        unsafe { &mut *self.cell.as_ref().value.get() }
+    }
+
+    #[cold]
+    fn free(&mut self) {
+        // SAFETY: from Box::leak, and dropped once.
+        drop(unsafe { Box::from_raw(self.cell.as_ptr()) });
     }
 }
 

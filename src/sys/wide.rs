@@ -11,24 +11,21 @@ impl Wide {
 
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     #[inline]
-    pub fn store(first: u64, second: u64) -> Self {
-        use std::arch::x86_64::{__m128i, _mm_set_epi64x, _mm_store_si128};
-        let mut wide = Self::ZERO;
+    pub fn store(&mut self, first: u64, second: u64) {
+        use std::arch::x86_64::{__m128i, _mm_set_epi64x};
         #[allow(unused_unsafe, reason = "some intrinsics became safe after Rust 1.90")]
         // SAFETY: every x86-64 has SSE2; the place has 16 bytes and their alignment.
         unsafe {
             let both = _mm_set_epi64x(second.cast_signed(), first.cast_signed());
-            _mm_store_si128((&raw mut wide).cast::<__m128i>(), both);
+            // Volatile: the compiler would make two stores of it.
+            std::ptr::from_mut(self).cast::<__m128i>().write_volatile(both);
         }
-        wide
     }
 
     #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-    pub fn store(first: u64, second: u64) -> Self {
-        let mut wide = Self::ZERO;
+    pub fn store(&mut self, first: u64, second: u64) {
         let bytes = first.to_ne_bytes().into_iter().chain(second.to_ne_bytes());
-        wide.0.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
-        wide
+        self.0.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
     }
 
     #[inline]

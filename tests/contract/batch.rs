@@ -32,6 +32,29 @@ fn a_batch_gives_what_single_calls_would() {
 }
 
 #[test]
+fn records_that_share_a_context_and_others_are_bound_to_their_own() {
+    let kms = memory();
+    let key = kms.plain_key();
+    let (shared, twin, wrong) = ([("tenant", "1")], [("tenant", "2")], [("", "an empty name")]);
+    let contexts: [&[(&str, &str)]; 8] = [&shared, &shared, &twin, &wrong, &shared, &[], &[], &shared];
+    let records: Vec<Record> = contexts.iter().map(|context| Record { data: b"text", context }).collect();
+    let sealed = kms.encrypt_batch(&key, &records).unwrap();
+    for (context, blob) in contexts.iter().zip(&sealed) {
+        match blob {
+            Ok(blob) => assert_eq!(&*kms.decrypt(blob, context).unwrap(), b"text"),
+            Err(error) => assert_eq!((error.status(), *context), (Status::InvalidArgument, &wrong[..])),
+        }
+    }
+    // The other way, with the contexts of two records swapped.
+    let blobs: Vec<Vec<u8>> = sealed.into_iter().flatten().collect();
+    let contexts: [&[(&str, &str)]; 7] = [&shared, &shared, &shared, &twin, &[], &[], &shared];
+    let records: Vec<Record> =
+        blobs.iter().zip(contexts).map(|(blob, context)| Record { data: blob, context }).collect();
+    let opened: Vec<bool> = kms.decrypt_batch(&records).unwrap().iter().map(Result::is_ok).collect();
+    assert_eq!(opened, [true, true, false, false, true, true, true]);
+}
+
+#[test]
 fn all_records_of_a_call_are_under_one_version_also_when_the_key_rotates_meanwhile() {
     let (_folder, path) = place();
     let kms = open(&path, &kms::ManualClock::at(T0), |options| options);

@@ -77,7 +77,7 @@ impl<E: Engine> GcmOf<E> {
     }
 
     /// Writes ciphertext and tag; `out` is `TAG` bytes longer than `plaintext`.
-    #[inline]
+    #[inline(always)]
     pub fn seal<'a>(
         &mut self,
         start: impl Into<Start<'a>>,
@@ -103,7 +103,7 @@ impl<E: Engine> GcmOf<E> {
     /// Checks the tag at the end of `sealed` and writes the plaintext; `out` is `TAG` bytes shorter.
     ///
     /// A wrong tag is `AuthenticationFailed`; after it, and after any other failure, `out` is all zeros.
-    #[inline]
+    #[inline(always)]
     pub fn open<'a>(&mut self, start: impl Into<Start<'a>>, aad: &[u8], sealed: &[u8], out: &mut [u8]) -> Result<()> {
         let (text, tag) = sealed.split_last_chunk::<TAG>().ok_or_else(wrong_length)?;
         if text.len() != out.len() {

@@ -3,13 +3,15 @@
 //! Eight bytes are random, four number the message within its prefix: so no two messages under one prefix meet, by
 //! any chance. A page of buffered kernel randomness makes the eight cheap, and two things keep a copy of that page
 //! from repeating them: the kernel wipes the page in a forked child (MADV_WIPEONFORK), and they are XORed with a word
-//! that the CPU draws during the call, which a cloned machine draws again. Without a quick CPU generator, or where the
+//! that the CPU draws during the call, which a cloned machine draws again. A batch draws one word for each prefix: a copy of
+//! the machine that is made in the middle of it encrypts the same messages, and so reveals nothing. Without a quick CPU generator, or where the
 //! page can't be wiped, all twelve bytes are their own getrandom(2), XORed with the time: a copy of the machine whose
 //! kernel doesn't know that it is one may then repeat a suffix, and only the prefixes renewed since keep the nonces apart.
 //!
 //! Invariants, each proved by the test of the same name:
 //! * `a_forked_child_never_repeats_its_parent`
 //! * `a_cloned_buffer_never_repeats_a_suffix`
+//! * `a_call_of_many_messages_never_repeats_a_suffix_and_draws_anew_for_the_next`
 //! * `used_bytes_are_wiped`
 
 use zeroize::Zeroize;
@@ -30,11 +32,21 @@ const SLOTS: usize = 511;
 pub struct Suffix(Wide);
 
 impl Suffix {
+    pub const ZERO: Self = Self(Wide::ZERO);
+
     #[inline]
-    fn new(random: u64, number: u32) -> Self {
+    fn store(&mut self, random: u64, number: u32) {
         // The number's four bytes are the first of the second half.
         const SHIFT: u32 = if cfg!(target_endian = "big") { 32 } else { 0 };
-        Self(Wide::store(random, u64::from(number) << SHIFT))
+        self.0.store(random, u64::from(number) << SHIFT);
+    }
+
+    #[cold]
+    fn fill_from_kernel(&mut self) -> Result<()> {
+        match self.0.bytes_mut().first_chunk_mut::<SUFFIX>() {
+            Some(bytes) => random::fill_suffix(bytes),
+            None => Ok(()),
+        }
     }
 
     #[inline]
@@ -51,6 +63,8 @@ pub struct NoncePool {
     /// Fills the page, where it can.
     generator: Option<Generator>,
     hardware: fn() -> Option<u64>,
+    /// The word of a call that encrypts many messages.
+    kept: Option<u64>,
 }
 
 zeroed! {
@@ -68,31 +82,47 @@ impl NoncePool {
     pub fn new() -> Result<Self> {
         // Both protections off, for the test that shows what would repeat.
         if fault::wanted("KMS_FAULT_FORK_UNNOTICED") {
-            return Ok(Self { page: WipedPage::new(false), generator: None, hardware: || Some(0) });
+            return Ok(Self { page: WipedPage::new(false), generator: None, hardware: || Some(0), kept: None });
         }
-        let page = cpu::quick_word().and_then(|_| WipedPage::new(true));
-        Ok(Self { page, generator: Generator::new(), hardware: cpu::quick_word })
+        let source = cpu::quick_source();
+        let page = source.and_then(|_| WipedPage::new(true));
+        Ok(Self { page, generator: Generator::new(), hardware: source.unwrap_or(|| None), kept: None })
     }
 
-    /// A fresh suffix for message `number` of a prefix, which no other message of it has. Fails with `RandomFailed` when
-    /// the kernel returns no randomness.
-    #[inline]
-    pub fn suffix(&mut self, number: u32) -> Result<Suffix> {
+    /// Puts a fresh suffix for message `number` of a prefix, which no other message of it has, into `suffix`. Fails with
+    /// `RandomFailed` when the kernel returns no randomness.
+    #[inline(always)]
+    pub fn put(&mut self, number: u32, suffix: &mut Suffix) -> Result<()> {
         // Drawn first: a failed draw must not fall back on the buffer alone.
         if let Some(page) = &mut self.page
-            && let Some(word) = (self.hardware)()
+            && let Some(word) = self.kept.or_else(|| (self.hardware)())
         {
-            return Ok(Suffix::new(page.get().take(&mut self.generator)? ^ word, number));
+            suffix.store(page.get().take(&mut self.generator)? ^ word, number);
+            return Ok(());
         }
-        Self::from_kernel()
+        suffix.fill_from_kernel()
     }
 
-    #[cold]
-    fn from_kernel() -> Result<Suffix> {
-        let mut suffix = Suffix(Wide::ZERO);
-        if let Some(bytes) = suffix.0.bytes_mut().first_chunk_mut::<SUFFIX>() {
-            random::fill_suffix(bytes)?;
+    /// Draws a word now for all suffixes until [`NoncePool::end_call`].
+    pub fn begin_call(&mut self) {
+        self.kept = (self.hardware)();
+    }
+
+    pub fn end_call(&mut self) {
+        self.kept = None;
+    }
+
+    /// Draws another word for the rest of a call.
+    pub fn draw_again(&mut self) {
+        if self.kept.is_some() {
+            self.begin_call();
         }
+    }
+
+    #[cfg(test)]
+    pub fn suffix(&mut self, number: u32) -> Result<Suffix> {
+        let mut suffix = Suffix::ZERO;
+        self.put(number, &mut suffix)?;
         Ok(suffix)
     }
 }
@@ -106,7 +136,7 @@ impl Drop for NoncePool {
 }
 
 impl Buffer {
-    #[inline]
+    #[inline(always)]
     fn take(&mut self, generator: &mut Option<Generator>) -> Result<u64> {
         let index = match self.left.checked_sub(1) {
             Some(index) => index,

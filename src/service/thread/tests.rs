@@ -14,7 +14,8 @@ fn id(n: u32) -> VersionId {
 fn seal(ready: &mut Ready<VersionId, u32>, shared: &mut Shared, n: u32) -> [u8; 12] {
     let mut out = [0; 44];
     let at = ready.find(&id(n)).unwrap();
-    let (value, prefix, cipher) = ready.take(at).unwrap();
+    let ReadyEntry { value, prefix, lender } = ready.take(at).unwrap();
+    let cipher = lender.lend(prefix.serial).unwrap();
     assert_eq!(*value, n, "another's entry");
     let key = [n as u8; 32];
     cipher.seal(shared, prefix, &key, b"", crate::crypto::xaes::Input::Apart(b"text"), &mut out).unwrap();
@@ -54,7 +55,7 @@ fn a_key_that_is_used_often_gets_a_context_of_its_own() {
         seal(&mut ready, &mut shared, hot);
     }
     let at = ready.find(&id(hot)).unwrap();
-    assert_ne!(ready.slots.get(at).unwrap().0, 0, "a hot key is set again for each message");
+    assert_ne!(*ready.slots.get_marked(at).unwrap().1, 0, "a hot key is set again for each message");
 }
 
 #[test]
@@ -124,4 +125,9 @@ fn an_entry_that_found_no_memory_is_not_found_either() {
         refused
     });
     assert!(refused.join().unwrap(), "memory was found, so the test proves nothing");
+}
+
+#[test]
+fn an_entry_takes_two_cache_lines() {
+    assert_eq!((Slots::<SealName, Seal>::ENTRY, Slots::<VersionId, Open>::ENTRY), (128, 128));
 }

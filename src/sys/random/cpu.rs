@@ -47,10 +47,18 @@ pub fn word() -> Option<u64> {
     if speed() == Speed::None { None } else { draw() }
 }
 
-/// A word where that is quick; else as [`word`].
-#[inline]
+/// A word where that is quick.
+#[cfg(test)]
 pub fn quick_word() -> Option<u64> {
-    if speed() == Speed::Quick { draw() } else { None }
+    quick_source()?()
+}
+
+/// What draws a word where that is quick, without asking again whether it is.
+pub fn quick_source() -> Option<fn() -> Option<u64>> {
+    if speed() != Speed::Quick {
+        return None;
+    }
+    if cfg!(kms_faults) { Some(draw) } else { Some(instruction::source()) }
 }
 
 /// Whether a test wants the CPU to draw the same word always.
@@ -108,6 +116,15 @@ mod instruction {
 
     /// How often an instruction is asked that has nothing at the moment; Intel's manual says 10 for RDRAND.
     const ATTEMPTS: u32 = 10;
+
+    /// What [`draw`] calls on this CPU.
+    pub fn source() -> fn() -> Option<u64> {
+        if is_x86_feature_detected!("rdrand") {
+            // SAFETY: the CPU has the instruction, as just asked.
+            return || unsafe { rdrand() };
+        }
+        draw
+    }
 
     #[inline]
     pub fn draw() -> Option<u64> {
@@ -179,6 +196,10 @@ mod instruction {
 mod instruction {
     use std::arch::is_aarch64_feature_detected;
 
+    pub fn source() -> fn() -> Option<u64> {
+        draw
+    }
+
     #[inline]
     pub fn draw() -> Option<u64> {
         if !is_aarch64_feature_detected!("rand") {
@@ -201,6 +222,10 @@ mod instruction {
 
 #[cfg(not(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(miri))))]
 mod instruction {
+    pub fn source() -> fn() -> Option<u64> {
+        draw
+    }
+
     pub fn draw() -> Option<u64> {
         None
     }

@@ -4,6 +4,7 @@
 //! types are those of openssl/core_dispatch.h, and never change.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
+use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
 
 use super::{Engine, Start, TAG};
@@ -113,6 +114,32 @@ impl ProviderFunctions {
             })
         }
     }
+
+    /// Takes AAD (null `out`) or text.
+    ///
+    /// # Safety
+    /// `state` is a live context of these functions. `input` is readable for `len` bytes; `out` is null, or writable for
+    /// `len` bytes and either `input` itself or apart from it.
+    #[inline(always)]
+    unsafe fn feed(&self, state: *mut c_void, out: *mut u8, input: *const u8, len: usize) -> Result<()> {
+        if len == 0 {
+            return Ok(());
+        }
+        let mut written = 0;
+        // SAFETY: the caller's promise; `out` has room for the `len` bytes that it is said to have, or takes none.
+        check(unsafe { (self.update)(state, out, &mut written, len, input, len) }, "the provider's cipher_update")
+    }
+
+    /// Ends a message; after a decryption, whether the tag was right.
+    ///
+    /// # Safety
+    /// `state` is a live context of these functions.
+    #[inline(always)]
+    unsafe fn finish(&self, state: *mut c_void) -> c_int {
+        let (mut rest, mut written) = (MaybeUninit::<[u8; TAG]>::uninit(), 0);
+        // SAFETY: the caller's promise, and a place of a block, of which GCM writes nothing.
+        unsafe { (self.end)(state, rest.as_mut_ptr().cast(), &mut written, TAG) }
+    }
 }
 
 /// Whether a list of names, with colons between them, has this one.
@@ -134,32 +161,6 @@ pub struct ProviderGcm {
 // SAFETY: a context is plain memory without ties to its thread; it isn't Sync, and every use takes `&mut`.
 unsafe impl Send for ProviderGcm {}
 
-impl ProviderGcm {
-    /// Takes AAD (null `out`) or text. The provider takes no call about nothing.
-    ///
-    /// # Safety
-    /// `input` is readable for `len` bytes; `out` is null, or writable for `len` bytes and either `input` itself or apart
-    /// from it.
-    #[inline]
-    unsafe fn update(&mut self, out: *mut u8, input: *const u8, len: usize) -> Result<()> {
-        if len == 0 {
-            return Ok(());
-        }
-        let mut written = 0;
-        // SAFETY: the caller's promise; `out` has room for the `len` bytes that it is said to have, or takes none.
-        let code = unsafe { (self.functions.update)(self.state.as_ptr(), out, &mut written, len, input, len) };
-        check(code, "the provider's cipher_update")
-    }
-
-    /// Ends a message; after a decryption, whether the tag was right.
-    #[inline]
-    fn end(&mut self) -> c_int {
-        let (mut rest, mut written) = ([0u8; TAG], 0);
-        // SAFETY: a live context and a place of a block, of which GCM writes nothing.
-        unsafe { (self.functions.end)(self.state.as_ptr(), rest.as_mut_ptr(), &mut written, rest.len()) }
-    }
-}
-
 impl Engine for ProviderGcm {
     fn new() -> Result<Self> {
         let functions = &init()?.functions;
@@ -175,37 +176,38 @@ impl Engine for ProviderGcm {
         check(code, "the provider's cipher_encrypt_init")
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn seal(&mut self, start: Start<'_>, aad: &[u8], input: *const u8, len: usize, out: *mut u8) -> Result<()> {
-        let state = self.state.as_ptr();
+        let (functions, state) = (self.functions, self.state.as_ptr());
         // SAFETY: a live context; a key of its length, or null, and a nonce of its length; AAD is a slice; text and tag
         // are the caller's word; an ended list of parameters.
         unsafe {
             let (key, nonce) = (start.key(), start.nonce.as_ptr());
-            let code = (self.functions.encrypt)(state, key, KEY, nonce, NONCE, ptr::null());
+            let code = (functions.encrypt)(state, key, KEY, nonce, NONCE, ptr::null());
             check(code, "the provider's cipher_encrypt_init")?;
-            self.update(ptr::null_mut(), aad.as_ptr(), aad.len())?;
-            self.update(out, input, len)?;
-            check(self.end(), "the provider's cipher_final")?;
+            functions.feed(state, ptr::null_mut(), aad.as_ptr(), aad.len())?;
+            functions.feed(state, out, input, len)?;
+            check(functions.finish(state), "the provider's cipher_final")?;
             let mut tag = param(c"tag", PARAM_OCTET_STRING, out.add(len).cast(), TAG);
-            check((self.functions.get)(state, tag.as_mut_ptr()), "the provider's cipher_get_ctx_params")
+            check((functions.get)(state, tag.as_mut_ptr()), "the provider's cipher_get_ctx_params")
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn open(&mut self, start: Start<'_>, aad: &[u8], text: &[u8], tag: &[u8; TAG], out: &mut [u8]) -> Result<()> {
+        let (functions, state) = (self.functions, self.state.as_ptr());
         // SAFETY: a live context; a key of its length, or null, and a nonce of its length; an ended list of parameters,
         // whose tag is only read, through a pointer that C calls mutable; the other ranges are slices, `out` as long as
         // `text`.
         unsafe {
             let (key, nonce) = (start.key(), start.nonce.as_ptr());
             let tag = param(c"tag", PARAM_OCTET_STRING, tag.as_ptr().cast_mut().cast(), TAG);
-            let code = (self.functions.decrypt)(self.state.as_ptr(), key, KEY, nonce, NONCE, tag.as_ptr());
+            let code = (functions.decrypt)(state, key, KEY, nonce, NONCE, tag.as_ptr());
             check(code, "the provider's cipher_decrypt_init")?;
-            self.update(ptr::null_mut(), aad.as_ptr(), aad.len())?;
-            self.update(out.as_mut_ptr(), text.as_ptr(), text.len())?;
+            functions.feed(state, ptr::null_mut(), aad.as_ptr(), aad.len())?;
+            functions.feed(state, out.as_mut_ptr(), text.as_ptr(), text.len())?;
+            if functions.finish(state) > 0 { Ok(()) } else { Err(unauthentic()) }
         }
-        if self.end() > 0 { Ok(()) } else { Err(unauthentic()) }
     }
 }
 

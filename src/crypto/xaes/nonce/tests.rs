@@ -2,7 +2,7 @@ use super::*;
 
 /// A pool that buffers on any CPU.
 fn buffered(wipe: bool, hardware: fn() -> Option<u64>) -> NoncePool {
-    NoncePool { page: Some(WipedPage::new(wipe).expect("a page")), generator: Generator::new(), hardware }
+    NoncePool { page: Some(WipedPage::new(wipe).expect("a page")), generator: Generator::new(), hardware, kept: None }
 }
 
 /// A CPU word that adds nothing, so that a test sees the buffer alone.
@@ -91,7 +91,7 @@ fn no_suffix_repeats_over_many_refills() {
     for mut pool in [
         NoncePool::new().unwrap(),
         buffered(true, constant),
-        NoncePool { page: None, generator: None, hardware: constant },
+        NoncePool { page: None, generator: None, hardware: constant, kept: None },
     ] {
         let mut seen = std::collections::HashSet::new();
         assert!((0..5 * SLOTS).all(|_| seen.insert(*pool.suffix(1).unwrap().bytes())));
@@ -109,11 +109,39 @@ fn a_failed_draw_never_uses_the_buffer_alone() {
 fn a_suffix_is_random_and_tells_its_message() {
     let random = u64::from_ne_bytes([1, 2, 3, 4, 5, 6, 7, 8]);
     let number = u32::from_ne_bytes([9, 10, 11, 12]);
-    assert_eq!(Suffix::new(random, number).bytes(), &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+    let mut suffix = Suffix::ZERO;
+    suffix.store(random, number);
+    assert_eq!(suffix.bytes(), &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
     let mut pool = buffered(true, cpu::quick_word);
     let (one, other) = (*pool.suffix(7).unwrap().bytes(), *pool.suffix(6).unwrap().bytes());
     assert_ne!(one[..8], other[..8]);
     if cpu::quick_word().is_some() {
         assert_eq!((one[8..].to_vec(), other[8..].to_vec()), (7u32.to_ne_bytes().into(), 6u32.to_ne_bytes().into()));
     }
+}
+
+#[test]
+fn a_call_of_many_messages_never_repeats_a_suffix_and_draws_anew_for_the_next() {
+    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+    fn counting() -> Option<u64> {
+        Some(NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+    }
+    let mut pool = buffered(true, counting);
+    let drawn = || NEXT.load(std::sync::atomic::Ordering::Relaxed);
+    let mut seen = std::collections::HashSet::new();
+    for call in 0..3 {
+        let before = drawn();
+        pool.begin_call();
+        assert!((0..2 * SLOTS).all(|_| seen.insert(*pool.suffix(1).unwrap().bytes())), "call {call} repeats a suffix");
+        assert_eq!(drawn(), before + 1, "a call draws for each of its messages");
+        pool.draw_again();
+        pool.end_call();
+        assert_eq!(drawn(), before + 2);
+    }
+    // Outside of such a call each message has a word of its own.
+    pool.draw_again();
+    let before = drawn();
+    pool.suffix(1).unwrap();
+    pool.suffix(1).unwrap();
+    assert_eq!(drawn(), before + 2);
 }
