@@ -21,3 +21,77 @@ stays_loaded() { readelf -d "$module" | grep -q 'FLAGS_1.*NODELETE'; }
 attempt "it exports three functions" three_exports
 attempt "it is never unloaded" stays_loaded
 all_passed
+
+# Clients of the module, each in a process of its own, while the key rotates every second.
+need pkcs11-tool:opensc p11tool:gnutls-bin javac:default-jdk-headless python3:python3 venv:python3-venv
+need pkg-config:pkg-config p11-kit-1.pc:libp11-kit-dev
+cargo build --quiet --locked --package kms-cli
+kms=$ROOT/target/ci/debug/kms
+clients=$ROOT/pkcs11/tests/clients
+seconds=${KMS_PKCS11_SECONDS:-20}
+
+venv=$ROOT/target/pkcs11-venv
+if ! cmp -s "$clients/requirements.txt" "$venv/requirements.txt"; then
+    rm -rf "$venv"
+    python3 -m venv "$venv"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input -r "$clients/requirements.txt" </dev/null
+    "$venv/bin/python" -m pip download --quiet --disable-pip-version-check --no-binary :all: --no-deps --dest "$venv/sdist" \
+        "$(grep '^python-pkcs11==' "$clients/requirements.txt")" </dev/null
+    tar -xzf "$venv"/sdist/python_pkcs11-*.tar.gz -C "$venv/sdist" --strip-components=1
+    # The folder of the sources would hide the installed module.
+    mv "$venv/sdist/pkcs11" "$venv/sdist/sources"
+    cp "$clients/requirements.txt" "$venv/requirements.txt"
+fi
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+# token NAME: an empty keystore with its configuration, in a folder of its own.
+token() {
+    mkdir "$work/$1"
+    (cd "$work/$1" && "$kms" --keystore "$work/$1/keys.db" --root-key-file "$work/$1/root.key" init) >/dev/null
+    printf '[[slot]]\nlabel = "cards"\nkeystore = "%s/keys.db"\nroot_key_file = "%s/root.key"\n' "$work/$1" "$work/$1" >"$work/$1/pkcs11.toml"
+    chmod 600 "$work/$1/pkcs11.toml"
+}
+kms() { (cd "$work/rotating" && "$kms" "$@"); }
+
+token rotating
+export KMS_PKCS11_CONF=$work/rotating/pkcs11.toml
+kms key create orders --rotate-every 1s >/dev/null
+printf 'name = kms\nlibrary = %s\nslotListIndex = 0\n' "$module" >"$work/java.cfg"
+# shellcheck disable=SC2046
+c_client() { gcc -std=c99 -D_GNU_SOURCE -Wall -Wextra -Werror -o "$work/openbao" "$clients/openbao.c" $(pkg-config --cflags p11-kit-1) -ldl; }
+attempt "compile openbao.c" c_client
+together attempt "C, as OpenBao calls it" timeout 120 "$work/openbao" "$module" orders "$seconds"
+together attempt "Java: KeyStore and Cipher of SunPKCS11" timeout 120 java "$clients/Rotation.java" "$work/java.cfg" "$seconds"
+together attempt "python-pkcs11" timeout 120 "$venv/bin/python" "$clients/rotation.py" "$module" "$seconds"
+finish_together
+rotated() { [ "$(kms call ListKeyVersions '{"KeyId":"alias/orders"}' | grep -o KeyVersionId | wc -l)" -gt 5 ]; }
+attempt "the key rotated meanwhile" rotated
+kms key disable orders >/dev/null
+disabled() { must_fail 1 "$work/openbao" "$module" orders 1 2>&1 | grep 0x68 >/dev/null; }
+attempt "a disabled key refuses" disabled
+
+token tools
+export KMS_PKCS11_CONF=$work/tools/pkcs11.toml
+tool() { pkcs11-tool --module "$module" "$@"; }
+objects() { tool --list-objects --type secrkey 2>/dev/null | grep -c 'label:' || true; }
+keygen() { tool --keygen --key-type AES:32 --label cards && [ "$(objects)" = 1 ]; }
+delete() { tool --delete-object --type secrkey --label cards && [ "$(objects)" = 0 ]; }
+attempt "pkcs11-tool: slots and mechanisms" tool --list-slots --list-mechanisms
+attempt "pkcs11-tool: a key is made" keygen
+attempt "pkcs11-tool: --test" tool --test
+attempt "p11tool sees the key" sh -c "p11tool --provider '$module' --list-all 'pkcs11:token=cards' | grep 'Label: cards'"
+attempt "pkcs11-tool: the key is deleted" delete
+
+# The client's own tests; only those listed fail.
+own_tests() (
+    cd "$venv/sdist"
+    PKCS11_MODULE=$module PKCS11_TOKEN_LABEL=cards PKCS11_TOKEN_PIN=1234 PKCS11_TOKEN_SO_PIN=1234 timeout 120 \
+        "$venv/bin/python" -m pytest -q -rf tests/test_aes.py tests/test_sessions.py tests/test_slots_and_tokens.py \
+        tests/test_iterators.py tests/test_threading.py >"$work/results" 2>&1 || true
+    cat "$work/results"
+    grep -E '[0-9]+ passed' "$work/results" >/dev/null &&
+        diff <(grep -v '^#' "$clients/python-pkcs11-failures.txt") <(sed -n 's/^FAILED \([^ ]*\).*/\1/p' "$work/results" | sort)
+)
+attempt "python-pkcs11's own tests" own_tests
+all_passed
