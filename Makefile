@@ -21,7 +21,7 @@ deps: ## install the Debian packages that the tests use, as root; ALL=1 for thos
 demo: ## build the library and run examples/quickstart.c; FILE=path encrypts a file of yours
 	@KMS_INSTALL=1 FILE='$(FILE)' ci/stage demo
 
-build: ## target/release/libkms.so and the command target/release/kms, with OpenSSL built in
+build: ## target/release/libkms.so, the command target/release/kms and the PKCS#11 module, with OpenSSL built in
 	@ci/stage release
 
 install: ## put what `make build` made below PREFIX (/usr/local); DESTDIR=folder for packagers
@@ -30,7 +30,7 @@ install: ## put what `make build` made below PREFIX (/usr/local); DESTDIR=folder
 uninstall: ## take it away again
 	@$(PLACES) packaging/install --remove
 
-deb: ## target/deb/libkms0_*.deb, libkms-dev_*.deb and libkms-tools_*.deb
+deb: ## target/deb/libkms0_*.deb, libkms-dev_*.deb, libkms-tools_*.deb and libkms-pkcs11_*.deb
 	@packaging/deb
 
 test: ## what every change must pass; STAGE=name runs one stage (ci/stage lists them)

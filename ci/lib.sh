@@ -160,6 +160,13 @@ build_release() {
     cargo build --release --locked --package libkms --package kms-cli
 }
 
+# MODULE is the release build of the PKCS#11 module, in a folder of its own: another feature set of libkms would take the place
+# of libkms.so. It links the OpenSSL of the release build.
+MODULE=target/pkcs11/release/libkms_pkcs11.so
+build_pkcs11() {
+    (use_release_openssl && cargo build --release --locked --manifest-path pkcs11/Cargo.toml --target-dir target/pkcs11)
+}
+
 # The Python of the tests, in target/python-venv.
 use_python() {
     local requirements=bindings/python/requirements-test.txt tools=$ROOT/target/python-venv

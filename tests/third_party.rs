@@ -12,8 +12,16 @@ use serde_json::Value;
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// The licences that the project accepts in a binary. Where there is a choice, it takes MIT.
-const ACCEPTED: [&str; 6] =
-    ["MIT OR Apache-2.0", "Apache-2.0 OR MIT", "MIT/Apache-2.0", "Unlicense OR MIT", "MIT", "Zlib"];
+const ACCEPTED: [&str; 8] = [
+    "MIT OR Apache-2.0",
+    "Apache-2.0 OR MIT",
+    "MIT/Apache-2.0",
+    "Unlicense OR MIT",
+    "MIT",
+    "Zlib",
+    "Apache-2.0",
+    "ISC",
+];
 
 struct Crate {
     licence: String,
@@ -112,17 +120,18 @@ fn page() -> String {
     let mut crates = BTreeMap::new();
     add_linked(&mut crates, "Cargo.toml", "C");
     add_linked(&mut crates, "bindings/python/Cargo.toml", "Python");
+    add_linked(&mut crates, "pkcs11/Cargo.toml", "PKCS#11");
     let openssl = locked("openssl-src");
     let openssl = openssl.split('+').nth(1).unwrap();
     let mut page = format!(
         "# Third-party notices\n\n\
-         The released binaries contain the works below: `libkms.so` and `libkms.a` (C), and the Python wheel (Python).\n\
+         The released binaries contain the works below: `libkms.so` and `libkms.a` (C), the Python wheel (Python), and `libkms-pkcs11.so` (PKCS#11).\n\
          A crate that only features of the tests, or of the command `kms`, switch on is listed too.\n\
          `KMS_UPDATE_NOTICES=1 cargo test --test third_party` writes this page from the lock files; without the variable, the test compares it.\n\n\
          | work | version | licence | in |\n|---|---|---|---|\n\
-         | [OpenSSL](https://www.openssl.org/) (libcrypto; not in builds with the system's OpenSSL) | {openssl} | Apache-2.0 | C, Python |\n\
-         | [SQLite](https://sqlite.org/) | as in libsqlite3-sys {} | public domain | C, Python |\n\
-         | [Rust's standard library](https://www.rust-lang.org/) | of the compiler | MIT OR Apache-2.0 | C, Python |\n",
+         | [OpenSSL](https://www.openssl.org/) (libcrypto; not in builds with the system's OpenSSL) | {openssl} | Apache-2.0 | C, PKCS#11, Python |\n\
+         | [SQLite](https://sqlite.org/) | as in libsqlite3-sys {} | public domain | C, PKCS#11, Python |\n\
+         | [Rust's standard library](https://www.rust-lang.org/) | of the compiler | MIT OR Apache-2.0 | C, PKCS#11, Python |\n",
         locked("libsqlite3-sys"),
     );
     let mut copyrights = String::new();
@@ -141,6 +150,8 @@ fn page() -> String {
     }
     let zlib = crates.keys().find(|(name, _)| name == "foldhash").map(|key| &crates[key].folder);
     let zlib = zlib.map(|folder| std::fs::read_to_string(folder.join("LICENSE")).unwrap()).unwrap_or_default();
+    let isc = crates.keys().find(|(name, _)| name == "libloading").map(|key| &crates[key].folder);
+    let isc = isc.map(|folder| std::fs::read_to_string(folder.join("LICENSE")).unwrap()).unwrap_or_default();
     let mit = std::fs::read_to_string(root().join("LICENSE-MIT")).unwrap();
     let (_, mit) = mit.split_once("Permission is hereby granted").unwrap();
     write!(
@@ -153,9 +164,11 @@ fn page() -> String {
          A crate without a line here names no holder in its licence files; its authors hold the copyright.\n\n\
          ## Apache-2.0\n\nThe text is in [LICENSE-APACHE](LICENSE-APACHE).\n\n\
          ## MIT\n\n```text\nPermission is hereby granted{}\n```\n\n\
-         ## Zlib (foldhash)\n\n```text\n{}\n```\n",
+         ## Zlib (foldhash)\n\n```text\n{}\n```\n\n\
+         ## ISC (libloading)\n\n```text\n{}\n```\n",
         mit.trim_end(),
         zlib.trim(),
+        isc.trim(),
     )
     .unwrap();
     page

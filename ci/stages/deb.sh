@@ -3,14 +3,15 @@
 . "$(dirname "$0")/../lib.sh"
 need gcc:gcc dpkg-deb:dpkg pkg-config:pkg-config
 build_release
+build_pkcs11
 COMPRESSION='-Zgzip -z1' packaging/deb
 
-packages=(libkms0 libkms-dev libkms-tools)
+packages=(libkms0 libkms-dev libkms-tools libkms-pkcs11)
 version=$(package_version)
 work=$(mktemp -d)
 known() { [ "$(dpkg-query "${DATABASE[@]}" -W -f '${db:Status-Status}' "$1" 2>/dev/null || true)" = installed ]; }
 DATABASE=() root=''
-if [ "$(id -u)" != 0 ] || known libkms0 || known libkms-dev || known libkms-tools; then
+if [ "$(id -u)" != 0 ] || known libkms0 || known libkms-dev || known libkms-tools || known libkms-pkcs11; then
     root=$work/root
     DATABASE=(--admindir="$root/var/lib/dpkg")
     mkdir -p "$root/var/lib/dpkg/updates" "$root/var/lib/dpkg/info"
@@ -20,7 +21,7 @@ else
     dpkg_here() { dpkg "$@"; }
 fi
 clean_up() {
-    if known libkms-dev || known libkms0 || known libkms-tools; then dpkg_here --purge "${packages[@]}" >/dev/null; fi
+    if known libkms-dev || known libkms0 || known libkms-tools || known libkms-pkcs11; then dpkg_here --purge "${packages[@]}" >/dev/null; fi
     rm -rf "$work"
 }
 trap clean_up EXIT
@@ -57,6 +58,22 @@ runtime_alone() { dpkg_here --purge libkms-dev && [ "$("$work/client")" = "libkm
 attempt "libkms0 alone runs it" runtime_alone
 tools_alone() { dpkg_here --purge libkms0 && kms_works "$root/usr/bin/kms"; }
 attempt "libkms-tools needs no other package" tools_alone
-nothing_left() { dpkg_here --purge libkms-tools && files | diff "$work/before" -; }
+# One slot, of a keystore that the command made; python3 is what every build has to load a module with.
+module_works() (
+    at=$(find "$root/usr/lib" -name libkms-pkcs11.so) && cd "$work" && "$root/usr/bin/kms" --keystore "$work/p11.db" --root-key-file "$work/p11.key" init &&
+        printf '[[slot]]\nlabel = "deb"\nkeystore = "%s/p11.db"\nroot_key_file = "%s/p11.key"\n' "$work" "$work" >"$work/p11.toml" && chmod 600 "$work/p11.toml" &&
+        grep "^module: .*/libkms-pkcs11.so$" "$root/usr/share/p11-kit/modules/libkms.module" &&
+        KMS_PKCS11_CONF=$work/p11.toml python3 - "$at" <<'END'
+import ctypes, sys
+functions = ctypes.POINTER(ctypes.c_void_p)()
+module = ctypes.CDLL(sys.argv[1])
+assert module.C_GetFunctionList(ctypes.byref(functions)) == 0
+# After the version: C_Initialize and C_Finalize.
+call = lambda at: ctypes.CFUNCTYPE(ctypes.c_ulong, ctypes.c_void_p)(functions[at])(None)
+assert call(1) == 0 and call(2) == 0
+END
+)
+attempt "libkms-pkcs11 opens a keystore" module_works
+nothing_left() { dpkg_here --purge libkms-tools libkms-pkcs11 && files | diff "$work/before" -; }
 attempt "purged, nothing is left" nothing_left
 all_passed

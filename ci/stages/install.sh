@@ -3,6 +3,7 @@
 . "$(dirname "$0")/../lib.sh"
 need gcc:gcc g++:g++ make:make pkg-config:pkg-config cmake:cmake mandoc:mandoc man:man-db python3:python3
 build_release
+build_pkcs11
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 version=$(package_version)

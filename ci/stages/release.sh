@@ -21,4 +21,10 @@ exports_nothing() { ! nm -D --defined-only "$COMMAND" | grep ' kms_'; }
 attempt "kms exports nothing" exports_nothing
 attempt "kms names no path of this machine" no_path_of_this_machine "$work/command"
 attempt "kms has no fault switch" no_fault_switch "$work/command"
+build_pkcs11
+strings -a "$MODULE" >"$work/module"
+exports_pkcs11() { [ "$(nm -D --defined-only "$MODULE" | awk '{ print $3 }' | xargs)" = "C_GetFunctionList C_GetInterface C_GetInterfaceList" ]; }
+attempt "the PKCS#11 module exports its three functions" exports_pkcs11
+attempt "the PKCS#11 module names no path of this machine" no_path_of_this_machine "$work/module"
+attempt "the PKCS#11 module has no fault switch" no_fault_switch "$work/module"
 all_passed
