@@ -87,9 +87,8 @@ const BYTES: &[CK_ATTRIBUTE_TYPE] = &[CKA_LABEL, CKA_ID, CKA_START_DATE, CKA_END
 /// Attributes that the module sets itself.
 const SET_BY_MODULE: &[CK_ATTRIBUTE_TYPE] =
     &[CKA_LOCAL, CKA_KEY_GEN_MECHANISM, CKA_ALWAYS_SENSITIVE, CKA_NEVER_EXTRACTABLE, CKA_CHECK_VALUE, CKA_UNIQUE_ID];
-/// Attributes that mean something for other objects or other modules, and nothing here.
-const IGNORED: &[CK_ATTRIBUTE_TYPE] =
-    &[CKA_ALLOWED_MECHANISMS, CKA_WRAP_TEMPLATE, CKA_UNWRAP_TEMPLATE, CKA_SIGN_RECOVER, CKA_VERIFY_RECOVER];
+/// Attributes that some programs set on every key. Whatever restricts a key is refused instead of ignored.
+const IGNORED: &[CK_ATTRIBUTE_TYPE] = &[CKA_SIGN_RECOVER, CKA_VERIFY_RECOVER];
 /// The longest label or id of a session key.
 const MOST_BYTES: usize = 4096;
 

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use crate::attribute::SessionKey;
 use crate::fail::{Fail, Result};
 use crate::mechanism::Mechanism;
-use crate::state::{self, Object};
+use crate::state::{self, Object, State};
 
 /// What libkms adds to a plaintext.
 const BLOB_OVERHEAD: usize = 80;
@@ -100,21 +100,34 @@ pub fn find_key(
     purpose: CK_ATTRIBUTE_TYPE,
     invalid: CK_RV,
 ) -> Result<CipherKey> {
-    let key = state::with(|state| {
-        let access = state.access(session)?;
-        let trials = state.slot_of(session)?.config.trial_versions;
-        match state.object(access.slot, handle).ok_or(Fail(invalid))? {
-            Object::Token { key, .. } => {
-                let keystore = access.keystore.ok_or(Fail(CKR_USER_NOT_LOGGED_IN))?;
-                Ok(CipherKey::Token { keystore, key: *key, trials })
-            }
-            Object::Session { key, .. } => Ok(CipherKey::Session(Arc::clone(key))),
+    let key = state::with(|state| key_of(state, session, handle, invalid))?;
+    check_purpose(&key, purpose)?;
+    Ok(key)
+}
+
+fn key_of(
+    state: &mut State,
+    session: CK_SESSION_HANDLE,
+    handle: CK_OBJECT_HANDLE,
+    invalid: CK_RV,
+) -> Result<CipherKey> {
+    let slot = state.session(session)?.slot;
+    match state.object(slot, handle).ok_or(Fail(invalid))? {
+        Object::Token { key, .. } => {
+            let key = *key;
+            let slot = state.slot_of(session)?;
+            let keystore = slot.keystore.clone().ok_or(Fail(CKR_USER_NOT_LOGGED_IN))?;
+            Ok(CipherKey::Token { keystore, key, trials: slot.config.trial_versions })
         }
-    })?;
-    match &key {
+        Object::Session { key, .. } => Ok(CipherKey::Session(Arc::clone(key))),
+    }
+}
+
+fn check_purpose(key: &CipherKey, purpose: CK_ATTRIBUTE_TYPE) -> Result<()> {
+    match key {
         CipherKey::Session(key) if !key.is(purpose) => Err(Fail(CKR_KEY_FUNCTION_NOT_PERMITTED)),
         CipherKey::Session(key) if key.key_type() != CKK_AES => Err(Fail(CKR_KEY_TYPE_INCONSISTENT)),
-        _ => Ok(key),
+        _ => Ok(()),
     }
 }
 
@@ -451,17 +464,21 @@ fn stream_all(mode: AesMode, key: &[u8], iv: &[u8], encrypts: bool, input: &[u8]
 pub fn init(
     session: CK_SESSION_HANDLE,
     direction: Direction,
-    mechanism: Mechanism,
+    mechanism: Result<Mechanism>,
     key: CK_OBJECT_HANDLE,
 ) -> Result<Option<[u8; 12]>> {
     let purpose = match direction {
         Direction::Encrypt => CKA_ENCRYPT,
         Direction::Decrypt => CKA_DECRYPT,
     };
-    if state::with(|state| Ok(place(state.session(session)?, direction).is_some()))? {
-        return Err(Fail(CKR_OPERATION_ACTIVE));
-    }
-    let key = find_key(session, key, purpose, CKR_KEY_HANDLE_INVALID)?;
+    let (key, mechanism) = state::with(|state| {
+        if place(state.session(session)?, direction).is_some() {
+            return Err(Fail(CKR_OPERATION_ACTIVE));
+        }
+        let mechanism = mechanism?;
+        Ok((key_of(state, session, key, CKR_KEY_HANDLE_INVALID)?, mechanism))
+    })?;
+    check_purpose(&key, purpose)?;
     let mut operation = Operation::new(key, direction, mechanism)?;
     let iv = operation.draw_iv()?;
     state::with(|state| {

@@ -299,10 +299,11 @@ fn create_master_key(access: &Access, template: &Template) -> Result<CK_OBJECT_H
 /// C_CreateObject: a session key from a value that the caller has.
 pub fn create(session: CK_SESSION_HANDLE, template: &Template) -> Result<CK_OBJECT_HANDLE> {
     state::with(|state| state.access(session))?;
-    let (Some(class), Some(kind)) = (template.number(CKA_CLASS)?, template.number(CKA_KEY_TYPE)?) else {
-        return Err(Fail(CKR_TEMPLATE_INCOMPLETE));
-    };
-    if class != CKO_SECRET_KEY || !matches!(kind, CKK_AES | CKK_GENERIC_SECRET) {
+    let incomplete = Fail(CKR_TEMPLATE_INCOMPLETE);
+    if template.number(CKA_CLASS)?.ok_or(incomplete)? != CKO_SECRET_KEY {
+        return Err(Fail(CKR_ATTRIBUTE_VALUE_INVALID));
+    }
+    if !matches!(template.number(CKA_KEY_TYPE)?.ok_or(incomplete)?, CKK_AES | CKK_GENERIC_SECRET) {
         return Err(Fail(CKR_ATTRIBUTE_VALUE_INVALID));
     }
     let value = Zeroizing::new(template.get(CKA_VALUE).ok_or(Fail(CKR_TEMPLATE_INCOMPLETE))?.to_vec());

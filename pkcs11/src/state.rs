@@ -4,7 +4,7 @@
 //! (`ffi::fork` takes it before a fork and gives it back in parent and child), and no call waits for another's cipher.
 //! A child continues with what the parent had, until it calls C_Initialize.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -24,8 +24,8 @@ static INHERITED: AtomicBool = AtomicBool::new(false);
 
 pub struct State {
     pub slots: Vec<Slot>,
-    sessions: HashMap<CK_SESSION_HANDLE, Session>,
-    objects: HashMap<CK_OBJECT_HANDLE, Object>,
+    sessions: BTreeMap<CK_SESSION_HANDLE, Session>,
+    objects: BTreeMap<CK_OBJECT_HANDLE, Object>,
     /// Sessions and objects are numbered together, and no number is used twice.
     last_handle: CK_ULONG,
     may_start_threads: bool,
@@ -101,7 +101,7 @@ pub fn initialize(config: Config, may_start_threads: bool) -> std::result::Resul
         };
         slots.push(Slot { config, keystore, logged_in: false, handles: HashMap::new() });
     }
-    let (sessions, objects) = (HashMap::new(), HashMap::new());
+    let (sessions, objects) = (BTreeMap::new(), BTreeMap::new());
     let made = State { slots, sessions, objects, last_handle: 0, may_start_threads };
     let mut state = lock();
     if state.is_some() && !INHERITED.swap(false, Ordering::Relaxed) {

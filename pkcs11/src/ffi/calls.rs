@@ -384,10 +384,9 @@ unsafe fn init(
     if mechanism.is_null() {
         return cipher::cancel(session, direction);
     }
-    state::with(|state| state.session(session).map(drop))?;
     // SAFETY: the caller's promise.
     unsafe {
-        let iv = cipher::init(session, direction, ptr::mechanism(mechanism, purpose)?, key)?;
+        let iv = cipher::init(session, direction, ptr::mechanism(mechanism, purpose), key)?;
         ptr::write_iv(mechanism, iv)
     }
 }
@@ -507,7 +506,7 @@ pub unsafe extern "C" fn C_DigestInit(session: CK_SESSION_HANDLE, mechanism: *mu
     guard(|| {
         state::with(|state| state.session(session).map(drop))?;
         // SAFETY: the contract of the function.
-        digest::init(session, unsafe { ptr::mechanism_type(mechanism)? })
+        digest::init(session, unsafe { ptr::mechanism_type(mechanism, CKF_DIGEST)? })
     })
 }
 
@@ -583,7 +582,7 @@ pub unsafe extern "C" fn C_GenerateKey(
         }
         // SAFETY: the contract of the function.
         unsafe {
-            let (kind, template) = (ptr::mechanism_type(mechanism)?, ptr::template(attributes, count)?);
+            let (kind, template) = (ptr::mechanism_type(mechanism, CKF_GENERATE)?, ptr::template(attributes, count)?);
             ptr::write(key, object::generate(session, kind, &template)?)
         }
     })

@@ -152,13 +152,18 @@ pub unsafe fn template(attributes: *const CK_ATTRIBUTE, count: CK_ULONG) -> Resu
     Ok(template)
 }
 
-/// The type of a mechanism.
+/// The type of a mechanism that takes no parameter, if it is offered for the purpose.
 ///
 /// # Safety
 /// `mechanism` is null or live.
-pub unsafe fn mechanism_type(mechanism: *const CK_MECHANISM) -> Result<CK_MECHANISM_TYPE> {
+pub unsafe fn mechanism_type(mechanism: *const CK_MECHANISM, purpose: CK_FLAGS) -> Result<CK_MECHANISM_TYPE> {
     // SAFETY: null or live.
-    unsafe { mechanism.as_ref() }.map(|mechanism| mechanism.mechanism).ok_or(BAD)
+    let given = unsafe { mechanism.as_ref() }.ok_or(BAD)?;
+    match (offers(given.mechanism, purpose), given.ulParameterLen) {
+        (false, _) => Err(Fail(CKR_MECHANISM_INVALID)),
+        (true, 0) => Ok(given.mechanism),
+        (true, _) => Err(BAD_PARAMETER),
+    }
 }
 
 /// A mechanism with its parameters, if it is offered for the purpose.
