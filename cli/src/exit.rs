@@ -106,7 +106,9 @@ impl From<Error> for Failure {
             600..=699 => Exit::File,
             _ => Exit::Internal,
         };
-        Self { exit, code: status.code(), text: error.text().to_owned(), next: next(status).map(str::to_owned) }
+        // The command that makes one is `next`.
+        let text = error.text().trim_end_matches("; pass create to make one").to_owned();
+        Self { exit, code: status.code(), text, next: next(status).map(str::to_owned) }
     }
 }
 

@@ -20,7 +20,11 @@ use crate::work::WorkFolder;
 
 pub fn run(global: &Global, args: &Restore) -> Result<()> {
     let location = Location::find(global)?;
-    let target = location.path()?.to_owned();
+    let named = location.path().map_err(|failure| {
+        // Not a new keystore, which would be in the way.
+        failure.next(format!("kms restore {} --keystore keys.db, or another path", output::shown(Some(&args.backup))))
+    });
+    let target = named?.to_owned();
     let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let failed = |doing: &'static str, path: &Path| {
         let path = path.to_owned();
@@ -119,7 +123,12 @@ pub fn run(global: &Global, args: &Restore) -> Result<()> {
         || {
             let kept = if exists { format!("; the former one is {}", aside.display()) } else { String::new() };
             let keys = output::count(keys as u64, "key");
-            format!("restored {} ({keys}, generation {generation}){kept}\nnext: kms status\n", target.display())
+            let option = match &global.keystore {
+                Some(named) => format!(" --keystore {}", named.display()),
+                None => String::new(),
+            };
+            let path = target.display();
+            format!("restored {path} ({keys}, generation {generation}){kept}\nnext: kms status{option}\n")
         },
     )
 }

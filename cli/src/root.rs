@@ -22,14 +22,18 @@ pub fn run(session: &Session, command: &RootCommand) -> Result<()> {
         }
         RootCommand::Change(args) => {
             let slots = session.keystore.list_root_slots()?.len();
-            let plan = [format!("replace {slots} root slots by one new root key; backups still need the former ones")];
+            let (slots, former) = (output::count(slots as u64, "root slot"), if slots == 1 { "one" } else { "ones" });
+            let plan = [format!(
+                "replace {slots} by a new one: a key file or a passphrase; backups still need the former {former}"
+            )];
             if !confirm(args.reviewed, &plan)? {
                 return Ok(());
             }
             session.keystore.change_root(&location::new_root(&args.new)?)?;
             if session.location.root_is_named {
                 output::note(
-                    "name the new root key where the former one was named: kms.toml, environment, services; kms help config",
+                    "put the new key file or passphrase where the former one was: its file, kms.toml, environment, \
+                     services; kms help config",
                 );
             }
         }

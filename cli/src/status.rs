@@ -1,6 +1,6 @@
 //! `kms status`: what the keystore holds and what needs attention.
 
-use kms::Time;
+use kms::{KeyId, Time};
 use serde_json::{Value, json};
 
 use crate::args::StatusArgs;
@@ -14,7 +14,7 @@ pub fn run(session: &Session, args: &StatusArgs) -> Result<()> {
     let report = gather(session)?;
     match args.prometheus {
         true => output::print(&crate::prometheus::text(&report))?,
-        false => session.out.print(|| as_json(&report), || as_text(&report))?,
+        false => session.out.print(|| as_json(&report), || as_text(session, &report))?,
     }
     match args.check && !report.warnings.is_empty() {
         true => {
@@ -62,7 +62,8 @@ fn as_json(report: &Report) -> Value {
     })
 }
 
-fn as_text(report: &Report) -> String {
+fn as_text(session: &Session, report: &Report) -> String {
+    let named = |key: &str| KeyId::parse(key).map_or_else(|| key.to_owned(), |id| output::clean(&session.named(id)));
     let states: Vec<String> =
         report.states.iter().filter(|(_, count)| **count > 0).map(|(name, count)| format!("{count} {name}")).collect();
     let keys = if states.is_empty() { "none".to_owned() } else { states.join(", ") };
@@ -106,11 +107,13 @@ fn as_text(report: &Report) -> String {
         ),
     ];
     for (number, (time, key)) in report.next.iter().enumerate() {
-        rows.push((if number == 0 { "Next rotations" } else { "" }, format!("{}  {key}", shown(*time))));
+        rows.push((if number == 0 { "Next rotations" } else { "" }, format!("{}  {}", shown(*time), named(key))));
     }
-    let deletions = report.deletions.iter().map(|(time, key)| format!("{}  {key}", shown(*time)));
-    let of_versions =
-        report.version_deletions.iter().map(|(time, key, number)| format!("{}  {key} version {number}", shown(*time)));
+    let deletions = report.deletions.iter().map(|(time, key)| format!("{}  {}", shown(*time), named(key)));
+    let of_versions = report
+        .version_deletions
+        .iter()
+        .map(|(time, key, number)| format!("{}  {} version {number}", shown(*time), named(key)));
     for (number, line) in deletions.chain(of_versions).enumerate() {
         rows.push((if number == 0 { "Deletions" } else { "" }, line));
     }

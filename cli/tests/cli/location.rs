@@ -78,3 +78,13 @@ fn a_second_init_changes_nothing() {
     place.fails(6, "kms status", ["init"]);
     assert!(keys == place.read("keys.db") && settings == place.read("kms.toml"));
 }
+
+/// Where a backup is to be restored, `kms init` would put a keystore in its way.
+#[test]
+fn a_restore_without_a_place_names_one() {
+    let place = Place::empty();
+    let err = place.fails(2, "kms restore b.db --keystore keys.db", ["restore", "b.db"]);
+    assert!(!err.contains("kms init"), "{err}");
+    let err = place.fails(6, "kms init", ["--keystore", "keys.db", "--root-key-file", "root.key", "status"]);
+    assert!(!err.contains("pass create"), "{err}");
+}
