@@ -120,7 +120,7 @@ fn reencrypt_file(session: &Session, args: &Reencrypt, path: Option<&Path>) -> R
             .next(format!("cp {0} COPY; kms reencrypt COPY", path.display())));
     }
     if !args.new_context.is_empty() {
-        return Err(context_stays());
+        return Err(bulk::context_stays());
     }
     let destination = args.key.as_deref().map(|name| session.key(name)).transpose()?;
     let context = pairs(&args.context.context);
@@ -129,11 +129,6 @@ fn reencrypt_file(session: &Session, args: &Reencrypt, path: Option<&Path>) -> R
         output::note(&format!("{}: under the newest version already", path.display()));
     }
     Ok(())
-}
-
-fn context_stays() -> Failure {
-    Failure::usage("the encryption context of a large file stays")
-        .next("kms decrypt, then kms encrypt with the new context")
 }
 
 pub fn reencrypt(session: &Session, args: &Reencrypt) -> Result<()> {
@@ -164,7 +159,7 @@ pub fn reencrypt(session: &Session, args: &Reencrypt) -> Result<()> {
     let context = if args.new_context.is_empty() { source.clone() } else { pairs(&args.new_context) };
     if Keystore::is_encrypted_file(&blob) {
         if !args.new_context.is_empty() {
-            return Err(context_stays());
+            return Err(bulk::context_stays());
         }
         let moved = bulk::reencrypt_file(session, &blob, &source, destination)
             .map_err(|failure| failure.of_file(Path::new(&shown)))?;

@@ -121,7 +121,7 @@ pub struct Reencrypt {
     pub key: Option<String>,
     #[command(flatten)]
     pub context: Context,
-    /// Encryption context of the result, for a single file; default: the same context
+    /// Encryption context of the results; default: the same context. With --context-column, those of the row stay
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     pub new_context: Vec<(String, String)>,
     #[command(flatten)]

@@ -102,6 +102,7 @@ fn move_file(mover: &Mover<'_>, path: &Path, named: bool) -> Result<Option<bool>
     match opened.kind {
         Kind::Other => Ok(None),
         Kind::Large => {
+            mover.check_context_stays()?;
             let destination = mover.destination.map(KeyRef::from);
             let context = crate::key::pairs(&mover.context);
             Ok(Some(mover.session.keystore.reencrypt_file(path, &context, destination)?))

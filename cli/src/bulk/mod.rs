@@ -33,7 +33,7 @@ use crate::stream::Watch;
 use failures::Failures;
 use inspector::{Inspector, name};
 use mover::Mover;
-pub use mover::reencrypt_file;
+pub use mover::{context_stays, reencrypt_file};
 pub use walk::meant;
 
 /// Where ciphertexts are.
@@ -90,15 +90,16 @@ pub fn inspect(session: &Session, args: &Inspect) -> Result<()> {
 pub fn reencrypt(session: &Session, args: &Reencrypt) -> Result<()> {
     let source = Source::new(session, &args.columns)?;
     check(&args.files)?;
-    if args.target.output.is_some() || args.armor || !args.new_context.is_empty() {
-        return Err(Failure::usage("--output, --armor and --new-context are for a single file"));
+    if args.target.output.is_some() || args.armor {
+        return Err(Failure::usage("--output and --armor are for a single file"));
     }
+    let new_context = (!args.new_context.is_empty()).then(|| args.new_context.clone());
     let destination = args.key.as_deref().map(|name| session.key(name)).transpose()?;
     let mut inspector = Inspector::new(session, false);
     inspector.failures.quiet = !args.reviewed.dry_run;
     source.inspect(&mut inspector, &args.files)?;
     inspector.watch.clear();
-    let plan = Plan::new(session, &inspector, destination)?;
+    let plan = Plan::new(session, &inspector, destination, new_context.is_some())?;
     let (total, skipped, failures) = (inspector.total(), inspector.skipped, std::mem::take(&mut inspector.failures));
     if plan.moves == 0 && failures.count == 0 {
         return session.out.print(
@@ -118,6 +119,7 @@ pub fn reencrypt(session: &Session, args: &Reencrypt) -> Result<()> {
         session,
         destination,
         context: args.context.context.clone(),
+        new_context,
         failures: Failures::default(),
         watch: Watch::items(Some(total)),
         moved: 0,
@@ -148,12 +150,13 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(session: &Session, inspector: &Inspector<'_>, destination: Option<KeyId>) -> Result<Self> {
+    /// `all`: also what is under the newest version.
+    fn new(session: &Session, inspector: &Inspector<'_>, destination: Option<KeyId>, all: bool) -> Result<Self> {
         let mut plan = Self { moves: 0, newest: 0, groups: Vec::new(), warnings: Vec::new() };
         let mut warned = Vec::new();
         for found in inspector.counts()?.iter().filter(|found| found.count > 0) {
             let to = destination.unwrap_or(found.key);
-            if found.version.is_primary && to == found.key {
+            if found.version.is_primary && to == found.key && !all {
                 plan.newest += found.count;
                 continue;
             }

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::io::Write;
 
-use kms::{KeyId, KeyRef, Keystore};
+use kms::{KeyId, KeyRef, Keystore, Status};
 use serde_json::{Value, json};
 
 use super::failures::Failures;
@@ -32,6 +32,11 @@ pub fn reencrypt_file(
     }
 }
 
+pub fn context_stays() -> Failure {
+    Failure::usage("the encryption context of a large file stays")
+        .next("kms decrypt, then kms encrypt with the new context")
+}
+
 pub type Pairs = Vec<(String, String)>;
 
 pub struct Mover<'s> {
@@ -39,6 +44,8 @@ pub struct Mover<'s> {
     pub destination: Option<KeyId>,
     /// The part of the encryption context that all have.
     pub context: Pairs,
+    /// What takes the place of that part in the results.
+    pub new_context: Option<Pairs>,
     pub failures: Failures,
     pub watch: Watch,
     pub moved: u64,
@@ -56,22 +63,43 @@ impl Mover<'_> {
     pub fn reencrypt_with(&self, stored: &[u8], more: impl FnOnce() -> Result<Pairs>) -> Result<Option<Vec<u8>>> {
         let (form, blob) = Form::decode(stored);
         if Keystore::is_encrypted_file(&blob) {
+            self.check_context_stays()?;
             let mut context = pairs(&self.context);
             let more = more()?;
             context.extend(pairs(&more));
             let moved = reencrypt_file(self.session, &blob, &context, self.destination)?;
             return Ok(moved.map(|moved| form.encode(moved)));
         }
-        let info = self.session.keystore.inspect(&blob)?;
-        if info.is_primary && self.destination.is_none_or(|key| key == info.key) {
+        let keystore = &self.session.keystore;
+        let info = keystore.inspect(&blob)?;
+        let is_newest = info.is_primary && self.destination.is_none_or(|key| key == info.key);
+        if is_newest && self.new_context.is_none() {
             return Ok(None);
         }
-        let mut context = pairs(&self.context);
         let more = more()?;
-        context.extend(pairs(&more));
+        let with_more = |fixed: &Pairs| -> Pairs { fixed.iter().chain(&more).cloned().collect() };
+        let (source, new) = (with_more(&self.context), with_more(self.new_context.as_ref().unwrap_or(&self.context)));
         let destination = self.destination.map(KeyRef::from);
-        let moved = self.session.keystore.reencrypt(&blob, &context, destination, &context)?;
-        Ok(Some(form.encode(moved)))
+        match keystore.reencrypt(&blob, &pairs(&source), destination, &pairs(&new)) {
+            Ok(moved) => Ok(Some(form.encode(moved))),
+            // An earlier run, which was interrupted, has moved it.
+            Err(error)
+                if error.status() == Status::AuthenticationFailed
+                    && is_newest
+                    && keystore.decrypt(&blob, &pairs(&new)).is_ok() =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A large file is re-encrypted by its header alone, which a new context would not suit.
+    pub fn check_context_stays(&self) -> Result<()> {
+        match self.new_context {
+            Some(_) => Err(context_stays()),
+            None => Ok(()),
+        }
     }
 
     /// Ends the work where it was interrupted; what is done stays.

@@ -128,3 +128,41 @@ fn a_link_that_is_named_stays_a_link() {
     assert!(place.path("data/link.kms").is_symlink());
     assert_eq!(place.json(["inspect", "data/a.kms"])["Files"][0]["Number"], 2);
 }
+
+#[test]
+fn a_new_context_takes_the_place_of_the_old_one_and_a_second_run_finishes() {
+    let place = Place::with_key();
+    std::fs::create_dir(place.path("data")).unwrap();
+    for name in ["a", "b", "c"] {
+        place.write(name, name);
+        place.ok(["encrypt", name, "-c", "app=old", "-o", &format!("data/{name}.kms")]);
+    }
+    // As an interrupted run leaves it.
+    place.ok(["reencrypt", "data/b.kms", "-c", "app=old", "--new-context", "app=new"]);
+    let arguments = ["reencrypt", "data", "-c", "app=old", "--new-context", "app=new", "--yes"];
+    let planned = place.ok(["reencrypt", "data", "-c", "app=old", "--new-context", "app=new", "--dry-run"]);
+    assert!(planned.contains("would move 3 of 3") && planned.contains("version 1 to version 1"), "{planned}");
+    let moved = place.json(arguments);
+    assert_eq!((&moved["Moved"], &moved["AlreadyNewest"], &moved["Failed"]), (&2.into(), &1.into(), &0.into()));
+    assert_eq!(place.json(arguments)["AlreadyNewest"], 3, "a second run moved something");
+    for name in ["a", "b", "c"] {
+        let file = format!("data/{name}.kms");
+        assert_eq!(place.ok(["decrypt", &file, "-c", "app=new", "-o", "-"]), name);
+        place.fails(5, "", ["decrypt", &file, "-c", "app=old", "-o", "out"]);
+    }
+    place.write("big", vec![3; 100_000]);
+    place.ok(["encrypt", "big", "-c", "app=old", "-o", "data/big.kms"]);
+    let run = place.run(arguments);
+    assert!(run.code != Some(0) && run.err.contains("the encryption context of a large file stays"), "{}", run.err);
+    place.write("rows.csv", "id,card\n");
+    let armored = place.run_with(["encrypt", "-c", "app=old", "-c", "id=7", "--armor"], "x").out;
+    let text: String = String::from_utf8(armored).unwrap().lines().filter(|line| !line.starts_with('-')).collect();
+    place.write("rows.csv", format!("id,card\n7,{text}\n"));
+    let csv = ["reencrypt", "rows.csv", "--csv", "card", "-c", "app=old", "--context-column", "id=id"];
+    let mut command = place.kms(csv);
+    let run = crate::support::ended(command.args(["--new-context", "app=new", "--yes"]).output().unwrap());
+    assert_eq!(run.code, Some(0), "{}", run.err);
+    let rows = String::from_utf8(place.read("rows.csv")).unwrap();
+    let cell = rows.lines().nth(1).unwrap().split_once(',').unwrap().1.to_owned();
+    assert_eq!(place.run_with(["decrypt", "-c", "app=new", "-c", "id=7"], cell).out, b"x");
+}
