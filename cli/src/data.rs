@@ -1,12 +1,14 @@
 //! Bytes that come in and go out: raw, Base64 or armored; files are complete or not there.
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{File, Permissions};
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use rustix::fs::{AtFlags, CWD, OFlags};
 use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
@@ -100,12 +102,12 @@ impl Place {
             Self::File { path, replace } => (path, *replace),
         };
         let failed = |error: &std::io::Error| Failure::file("writing", path, error);
-        let mut file = temporary_beside(path)?;
+        let mut file = NewFile::beside(path)?;
         file.write_all(bytes)
-            .and_then(|()| file.as_file().set_permissions(std::fs::Permissions::from_mode(mode)))
-            .and_then(|()| file.as_file().sync_all())
+            .and_then(|()| file.file().set_permissions(Permissions::from_mode(mode)))
+            .and_then(|()| file.file().sync_all())
             .map_err(|error| failed(&error))?;
-        publish(file, path, replace)
+        file.publish(path, replace)
     }
 }
 
@@ -113,24 +115,88 @@ fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// A file of another name, in the folder of the one that it becomes.
-pub fn temporary_beside(path: &Path) -> Result<NamedTempFile> {
-    tempfile::Builder::new()
-        .prefix(".kms-")
-        .permissions(std::fs::Permissions::from_mode(0o600))
-        .tempfile_in(folder(path))
-        .map_err(|error| Failure::file("writing", path, &error))
+/// A file that takes its name when it is complete. Until then it has none, so nothing is left of a command that is killed.
+pub enum NewFile {
+    Unnamed(File),
+    /// Not every file system has files without a name.
+    Named(NamedTempFile),
 }
 
-/// Gives a complete and synced file its name.
-pub fn publish(file: NamedTempFile, path: &Path, replace: bool) -> Result<()> {
-    let failed = |error: &std::io::Error| Failure::file("writing", path, error);
-    let done = if replace { file.persist(path) } else { file.persist_noclobber(path) };
-    match done {
-        Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => Err(exists(path)),
-        Err(error) => Err(failed(&error.error)),
-        Ok(_) => File::open(folder(path)).and_then(|folder| folder.sync_all()).map_err(|error| failed(&error)),
+impl NewFile {
+    /// In the folder of the file that it becomes.
+    pub fn beside(path: &Path) -> Result<Self> {
+        let unnamed = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .mode(0o600)
+            .custom_flags(OFlags::TMPFILE.bits().cast_signed())
+            .open(folder(path));
+        if let Ok(file) = unnamed
+            && by_number(&file).exists()
+        {
+            return Ok(Self::Unnamed(file));
+        }
+        tempfile::Builder::new()
+            .prefix(".kms-")
+            .permissions(Permissions::from_mode(0o600))
+            .tempfile_in(folder(path))
+            .map(Self::Named)
+            .map_err(|error| Failure::file("writing", path, &error))
     }
+
+    pub fn file(&self) -> &File {
+        match self {
+            Self::Unnamed(file) => file,
+            Self::Named(file) => file.as_file(),
+        }
+    }
+
+    /// What an interrupt has to remove.
+    pub fn name(&self) -> Option<&Path> {
+        match self {
+            Self::Unnamed(_) => None,
+            Self::Named(file) => Some(file.path()),
+        }
+    }
+
+    /// Gives a complete and synced file its name.
+    pub fn publish(self, path: &Path, replace: bool) -> Result<()> {
+        let done = match self {
+            Self::Unnamed(file) => match link(&file, path) {
+                Err(error) if replace && error.kind() == ErrorKind::AlreadyExists => tempfile::Builder::new()
+                    .prefix(".kms-")
+                    .make_in(folder(path), |temporary| link(&file, temporary))
+                    .and_then(|second| second.into_temp_path().persist(path).map_err(Into::into)),
+                linked => linked,
+            },
+            Self::Named(file) if replace => file.persist(path).map(|_| ()).map_err(|error| error.error),
+            Self::Named(file) => file.persist_noclobber(path).map(|_| ()).map_err(|error| error.error),
+        };
+        match done {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(exists(path)),
+            done => done
+                .and_then(|()| File::open(folder(path))?.sync_all())
+                .map_err(|error| Failure::file("writing", path, &error)),
+        }
+    }
+}
+
+impl Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.file().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file().flush()
+    }
+}
+
+fn by_number(file: &File) -> PathBuf {
+    format!("/proc/self/fd/{}", file.as_raw_fd()).into()
+}
+
+fn link(file: &File, path: &Path) -> std::io::Result<()> {
+    Ok(rustix::fs::linkat(CWD, by_number(file), CWD, path, AtFlags::SYMLINK_FOLLOW)?)
 }
 
 fn exists(path: &Path) -> Failure {

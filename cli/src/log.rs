@@ -242,11 +242,11 @@ fn export(session: &Session, args: &LogExport) -> Result<()> {
     };
     data::Place::File { path: path.to_owned(), replace: false }.check(true)?;
     let failed = |error: &std::io::Error| Failure::file("writing", path, error);
-    let mut file = data::temporary_beside(path)?;
-    let done = session.keystore.export_changes(args.after, BufWriter::new(file.as_file_mut()));
+    let mut file = data::NewFile::beside(path)?;
+    let done = session.keystore.export_changes(args.after, BufWriter::new(&mut file));
     let ExportReport { entries: count, last, .. } = done.map_err(|error| Failure::from(error).of_file(path))?;
-    file.as_file().sync_all().map_err(|error| failed(&error))?;
-    data::publish(file, path, false)?;
+    file.file().sync_all().map_err(|error| failed(&error))?;
+    file.publish(path, false)?;
     session.out.print(
         || json!({ "File": path.display().to_string(), "TotalCount": count, "Generation": last }),
         || {

@@ -14,7 +14,7 @@ use kms::{Error, Keystore, Status, file::FileOptions};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use zeroize::Zeroizing;
 
-use crate::data::{Place, is_stdin};
+use crate::data::{NewFile, Place, is_stdin};
 use crate::exit::{Exit, Failure, Result};
 use crate::output;
 use crate::secret::Secret;
@@ -198,23 +198,23 @@ pub fn copy(
         Place::File { path, replace } => (path, *replace),
     };
     let failed = |error: &std::io::Error| Failure::file("writing", path, error);
-    let mut file = crate::data::temporary_beside(path)?;
-    remove_on_signal(file.path().to_owned());
-    let done = work(file.as_file_mut(), &options);
+    let mut file = NewFile::beside(path)?;
+    end_on_signal(file.name().map(Path::to_owned));
+    let done = work(&mut file, &options);
     watch.end(done)?;
-    file.as_file()
+    file.file()
         .set_permissions(std::fs::Permissions::from_mode(mode))
-        .and_then(|()| file.as_file().sync_all())
+        .and_then(|()| file.file().sync_all())
         .map_err(|error| failed(&error))?;
-    crate::data::publish(file, path, replace)
+    file.publish(path, replace)
 }
 
 /// A reader may wait in the kernel for input that never comes, so a thread cleans up.
-fn remove_on_signal(path: PathBuf) {
+fn end_on_signal(leftover: Option<PathBuf>) {
     if let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]) {
         std::thread::spawn(move || {
             if signals.forever().next().is_some() {
-                let _ = std::fs::remove_file(&path);
+                let _ = leftover.map(std::fs::remove_file);
                 std::process::exit(Exit::Interrupted as i32);
             }
         });

@@ -5,22 +5,20 @@ use std::io::{BufWriter, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-use tempfile::NamedTempFile;
-
-use crate::data;
+use crate::data::NewFile;
 use crate::exit::{Exit, Failure, Result};
 
 /// A new content, in a temporary file beside the old one.
 pub struct Replacement {
     path: PathBuf,
     before: Metadata,
-    out: BufWriter<NamedTempFile>,
+    out: BufWriter<NewFile>,
 }
 
 impl Replacement {
     /// `before` is of the open file whose content is read.
     pub fn new(path: &Path, before: Metadata) -> Result<Self> {
-        let out = BufWriter::with_capacity(1 << 16, data::temporary_beside(path)?);
+        let out = BufWriter::with_capacity(1 << 16, NewFile::beside(path)?);
         Ok(Self { path: path.to_owned(), before, out })
     }
 
@@ -33,16 +31,16 @@ impl Replacement {
         let Self { path, before, out } = self;
         let failed = |error: &std::io::Error| Failure::file("writing", &path, error);
         let file = out.into_inner().map_err(|error| failed(error.error()))?;
-        let made = file.as_file().metadata().map_err(|error| failed(&error))?;
+        let made = file.file().metadata().map_err(|error| failed(&error))?;
         if (made.uid(), made.gid()) != (before.uid(), before.gid()) {
-            fchown(file.as_file(), Some(before.uid()), Some(before.gid())).map_err(|error| {
+            fchown(file.file(), Some(before.uid()), Some(before.gid())).map_err(|error| {
                 Failure::file("keeping the owner of", &path, &error).next("run the command as the owner of the file")
             })?;
         }
         // After the owner, whose change takes bits away.
-        file.as_file()
+        file.file()
             .set_permissions(Permissions::from_mode(before.mode() & 0o7777))
-            .and_then(|()| file.as_file().sync_all())
+            .and_then(|()| file.file().sync_all())
             .map_err(|error| failed(&error))?;
         let now = path.symlink_metadata().map_err(|error| failed(&error))?;
         let state = |found: &Metadata| (found.dev(), found.ino(), found.len(), found.mtime(), found.mtime_nsec());
@@ -50,7 +48,7 @@ impl Replacement {
             let text = format!("{} was changed by another program meanwhile", path.display());
             return Err(Failure::new(Exit::File, "Cli.File", text).next("run the command again"));
         }
-        data::publish(file, &path, true)
+        file.publish(&path, true)
     }
 }
 
