@@ -9,7 +9,12 @@ use crate::measure::Effort;
 /// Where benches/run puts the library, in its folder.
 pub const LIBRARY: &str = "release/libkms.so";
 
+/// Where it puts the command.
+pub const COMMAND: &str = "release/kms";
+
 pub struct Bench {
+    /// What benches/run has built.
+    pub folder: PathBuf,
     pub effort: Effort,
     pub library: Library,
     /// The OpenSSL that libkms is linked with, as a shared object of its own.
@@ -28,6 +33,7 @@ impl Bench {
         let data = folder.join("data");
         std::fs::create_dir_all(&data).map_err(|e| format!("{}: {e}", data.display()))?;
         Ok(Self {
+            folder: folder.to_owned(),
             effort,
             library: Library::open(&folder.join(LIBRARY))?,
             vendored: Libcrypto::open(&folder.join("libcrypto-vendored.so"))?,

@@ -1,6 +1,7 @@
 //! The groups of comparisons; each runs in a process of its own.
 
 mod batch;
+mod file;
 mod keys;
 mod python;
 mod scale;
@@ -17,11 +18,12 @@ use crate::section::Section;
 type Group = fn(&Bench) -> Result<Section, String>;
 
 /// In the order of the report.
-pub const ALL: [(&str, Group); 7] = [
+pub const ALL: [(&str, Group); 8] = [
     ("sizes", sizes::run),
     ("keys", keys::run),
     ("threads", threads::run),
     ("batch", batch::run),
+    ("file", file::run),
     ("scale", scale::run),
     ("storm", storm::run),
     ("python", python::run),
