@@ -196,6 +196,7 @@ impl SessionKey {
                 CKA_SENSITIVE if template.flag(kind)? == Some(true) => {}
                 CKA_EXTRACTABLE if template.flag(kind)? == Some(false) => {}
                 CKA_ENCRYPT | CKA_DECRYPT | CKA_WRAP | CKA_UNWRAP => drop(template.flag(kind)?),
+                kind if SET_BY_MODULE.contains(&kind) => return Err(Fail(CKR_ATTRIBUTE_READ_ONLY)),
                 _ if before.is_some_and(|before| before == value) => {}
                 CKA_VALUE => return Err(Fail(CKR_ATTRIBUTE_READ_ONLY)),
                 _ if before.is_some() => return Err(Fail(CKR_ATTRIBUTE_READ_ONLY)),
