@@ -22,7 +22,7 @@ use prefix::{PREFIX, Prefix};
 
 use crate::crypto::openssl::{Block, Gcm, Start, TAG};
 use crate::error::{Result, Status};
-use crate::sys::{clocks, random};
+use crate::sys::clocks;
 
 /// Length of a nonce in bytes: prefix and suffix.
 pub const NONCE: usize = 24;
@@ -328,7 +328,7 @@ impl Cipher {
 fn renew(shared: &mut Shared, prefix: &mut Prefix, key: &dyn KeySource, now: u64) -> Result<()> {
     // Spent until the new one is complete.
     prefix.messages = 0;
-    random::fill(&mut prefix.bytes)?;
+    shared.nonces.fill_prefix(&mut prefix.bytes)?;
     shared.nonces.draw_again();
     shared.derive(key, prefix)?;
     prefix.messages = PREFIX_MESSAGES;

@@ -16,8 +16,13 @@ pub mod cpu;
 #[allow(clippy::missing_errors_doc, reason = "public for the PKCS#11 module alone")]
 pub fn fill(buf: &mut [u8]) -> Result<()> {
     fill_from_kernel(buf)?;
-    mix(buf, cpu::word);
+    mix_cpu(buf);
     Ok(())
+}
+
+/// Mixes the CPU's words into kernel randomness.
+pub fn mix_cpu(buf: &mut [u8]) {
+    mix(buf, cpu::word);
 }
 
 /// Fills `buf` with kernel randomness alone, for bytes that are mixed when they are used. Fails as [`fill`] does.

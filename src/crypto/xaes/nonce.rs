@@ -103,6 +103,14 @@ impl NoncePool {
         suffix.fill_from_kernel()
     }
 
+    /// Fills a prefix as [`random::fill`] does, without a system call where the vDSO has the kernel's generator.
+    pub fn fill_prefix(&mut self, prefix: &mut [u8]) -> Result<()> {
+        let Some(generator) = &mut self.generator else { return random::fill(prefix) };
+        generator.fill(prefix)?;
+        random::mix_cpu(prefix);
+        Ok(())
+    }
+
     /// Draws a word now for all suffixes until [`NoncePool::end_call`].
     pub fn begin_call(&mut self) {
         self.kept = (self.hardware)();

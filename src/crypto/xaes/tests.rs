@@ -6,6 +6,7 @@ use sha3::digest::{ExtendableOutput, Update, XofReader};
 use super::alone::{Opener, Sealer};
 use super::*;
 use crate::crypto::openssl::cmac;
+use crate::sys::random;
 
 const KEY: [u8; 32] = [1; 32];
 
