@@ -361,10 +361,28 @@ impl Core {
         key: &[u8],
         plaintext_len: usize,
         context: impl ContextSource + Copy,
-        target: impl SealTarget,
+        mut target: impl SealTarget,
     ) -> Result<()> {
-        let may_rotate = !self.ticker.ticks();
-        match self.encrypt_once(key, plaintext_len, context, target, may_rotate)? {
+        let polls = !self.ticker.ticks();
+        let outcome = {
+            let mut lease = self.threads.lease()?;
+            let mine = lease.get();
+            mine.take_context_to_seal(context)?;
+            check_plaintext_len(plaintext_len)?;
+            self.refresh(mine, polls)?;
+            let ThreadState { shared: state, aad, seals, stamp, .. } = mine;
+            if let Some(entry) = seals.latest(key)
+                && entry.value.stamp == *stamp
+                && !entry.value.asks_clock
+            {
+                return match target.room(plaintext_len + OVERHEAD)? {
+                    true => seal_into(state, aad, entry, target),
+                    false => Ok(()),
+                };
+            }
+            self.find_and_seal(mine, key, plaintext_len, target, polls)?
+        };
+        match outcome {
             SealOutcome::Done | SealOutcome::SizeOnly => Ok(()),
             SealOutcome::Overdue(target) => self.rotate_and_encrypt(key, plaintext_len, context, target),
         }
@@ -379,35 +397,16 @@ impl Core {
         target: impl SealTarget,
     ) -> Result<()> {
         self.rotate_before_use(key)?;
-        self.encrypt_once(key, plaintext_len, context, target, false).map(drop)
-    }
-
-    #[inline(always)]
-    fn encrypt_once<T: SealTarget>(
-        &self,
-        key: &[u8],
-        plaintext_len: usize,
-        context: impl ContextSource + Copy,
-        target: T,
-        may_rotate: bool,
-    ) -> Result<SealOutcome<T>> {
         let mut lease = self.threads.lease()?;
         let mine = lease.get();
         mine.take_context_to_seal(context)?;
-        check_plaintext_len(plaintext_len)?;
-        self.refresh(mine, may_rotate)?;
-        let ThreadState { shared: state, aad, seals, stamp, .. } = mine;
-        if let Some(entry) = seals.latest(key)
-            && entry.value.stamp == *stamp
-        {
-            return self.seal_under(state, aad, entry, plaintext_len, target, may_rotate);
-        }
-        self.encrypt_under_another(mine, key, plaintext_len, target, may_rotate)
+        self.refresh(mine, false)?;
+        self.find_and_seal(mine, key, plaintext_len, target, false).map(drop)
     }
 
-    /// Encrypts under another key than the last.
+    /// Encrypts under another key than the last, or one about which the clock decides.
     #[inline(never)]
-    fn encrypt_under_another<T: SealTarget>(
+    fn find_and_seal<T: SealTarget>(
         &self,
         mine: &mut ThreadState,
         key: &[u8],
@@ -532,57 +531,23 @@ impl Core {
         mine: &mut ThreadState,
         at: usize,
         plaintext_len: usize,
-        target: T,
-        may_rotate: bool,
-    ) -> Result<SealOutcome<T>> {
-        let ThreadState { shared: state, aad, seals, .. } = mine;
-        self.seal_under(state, aad, seals.take(at)?, plaintext_len, target, may_rotate)
-    }
-
-    #[inline(always)]
-    fn seal_under<T: SealTarget>(
-        &self,
-        state: &mut Option<Shared>,
-        aad: &mut Aad,
-        ReadyEntry { value: seal, prefix, lender }: ReadyEntry<'_, Seal>,
-        plaintext_len: usize,
         mut target: T,
         may_rotate: bool,
     ) -> Result<SealOutcome<T>> {
+        let ThreadState { shared: state, aad, seals, .. } = mine;
+        let entry = seals.take(at)?;
+        let Seal { asks_clock, key, .. } = &*entry.value;
         // The state was checked when the entry became current; only expiring material changes it unannounced.
-        if seal.asks_clock {
-            self.usable(&seal.key.key, Operation::Cryptography)?;
+        if *asks_clock {
+            self.usable(&key.key, Operation::Cryptography)?;
         }
         if !target.room(plaintext_len + OVERHEAD)? {
             return Ok(SealOutcome::SizeOnly);
         }
-        if may_rotate && seal.asks_clock && self.is_overdue(&seal.key.key) {
+        if may_rotate && *asks_clock && self.is_overdue(&key.key) {
             return Ok(SealOutcome::Overdue(target));
         }
-        let cipher = lender.lend(prefix.serial)?;
-        let (out, input) = target.output(OVERHEAD - TAG);
-        let in_place = matches!(input, Input::InPlace);
-        let (head, sealed) = out.split_first_chunk_mut::<HEADER>().ok_or_else(no_room)?;
-        if let Some(header) = seal.bare.first_chunk() {
-            *head = *header;
-        }
-        let context_type = aad.context_type();
-        if context_type != ContextType::None {
-            blob::set_context_type(head, context_type);
-        }
-        let aad = aad.bind(&seal.bare, context_type);
-        let done = cipher.seal(shared(state)?, prefix, &*seal.material, aad, input, sealed);
-        if let Err(error) = done {
-            // A plaintext that was moved here, or lay here, must not stay.
-            if in_place {
-                out.zeroize()
-            } else {
-                sealed.zeroize()
-            }
-            return Err(error);
-        }
-        target.done();
-        Ok(SealOutcome::Done)
+        seal_into(state, aad, entry, target).map(|()| SealOutcome::Done)
     }
 
     /// Whether the clock finds something to do about the key's rotation, unless a try has just failed.
@@ -720,6 +685,35 @@ impl Core {
         let open = Open { stamp, id, bare, asks_clock, key, material };
         mine.opens.put(name, open, self.cache.capacity(), &self.arena)
     }
+}
+
+/// Encrypts into a target that has room.
+#[inline(always)]
+fn seal_into(
+    state: &mut Option<Shared>,
+    aad: &mut Aad,
+    ReadyEntry { value: seal, prefix, lender }: ReadyEntry<'_, Seal>,
+    mut target: impl SealTarget,
+) -> Result<()> {
+    let cipher = lender.lend(prefix.serial)?;
+    let (out, input) = target.output(OVERHEAD - TAG);
+    let in_place = matches!(input, Input::InPlace);
+    let (head, sealed) = out.split_first_chunk_mut::<HEADER>().ok_or_else(no_room)?;
+    if let Some(header) = seal.bare.first_chunk() {
+        *head = *header;
+    }
+    let context_type = aad.context_type();
+    if context_type != ContextType::None {
+        blob::set_context_type(head, context_type);
+    }
+    let aad = aad.bind(&seal.bare, context_type);
+    if let Err(error) = cipher.seal(shared(state)?, prefix, &*seal.material, aad, input, sealed) {
+        // A plaintext that was moved here, or lay here, must not stay.
+        if in_place { out } else { sealed }.zeroize();
+        return Err(error);
+    }
+    target.done();
+    Ok(())
 }
 
 /// Decrypts what is too long for the thread's own memory straight to its place, or to memory of the call.

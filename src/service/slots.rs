@@ -53,8 +53,17 @@ impl<K, V> Slots<K, V> {
         Self { entries: Vec::new(), index: Vec::new(), len: 0, vacant: Vec::new(), last: 0, turn: 0 }
     }
 
-    #[inline(always)]
+    #[inline]
     pub fn find<Q: ?Sized>(&mut self, name: &Q) -> Option<usize>
+    where
+        K: Called<Q>,
+    {
+        self.find_beside(name, |_| {})
+    }
+
+    /// The same; `likely` is told each number before its entry is read, which may be far away.
+    #[inline]
+    pub fn find_beside<Q: ?Sized>(&mut self, name: &Q, likely: impl Fn(usize)) -> Option<usize>
     where
         K: Called<Q>,
     {
@@ -63,7 +72,7 @@ impl<K, V> Slots<K, V> {
         {
             return Some(self.last);
         }
-        let at = self.look(name)?;
+        let at = self.look(name, likely)?;
         self.last = at;
         Some(at)
     }
@@ -126,14 +135,14 @@ impl<K, V> Slots<K, V> {
     where
         K: Called<Q>,
     {
-        let at = self.look(name)?;
+        let at = self.look(name, |_| {})?;
         self.clear(at);
         self.vacant.push(at);
         Some(at)
     }
 
     #[inline]
-    fn look<Q: ?Sized>(&self, name: &Q) -> Option<usize>
+    fn look<Q: ?Sized>(&self, name: &Q, likely: impl Fn(usize)) -> Option<usize>
     where
         K: Called<Q>,
     {
@@ -143,11 +152,13 @@ impl<K, V> Slots<K, V> {
         loop {
             let slot = *self.index.get(place)?;
             let at = number(slot)?;
-            if slot >> NUMBER == hash >> NUMBER
-                && let Some(Some(entry)) = self.entries.get(at)
-                && entry.key.is(name)
-            {
-                return Some(at);
+            if slot >> NUMBER == hash >> NUMBER {
+                likely(at);
+                if let Some(Some(entry)) = self.entries.get(at)
+                    && entry.key.is(name)
+                {
+                    return Some(at);
+                }
             }
             place = (place + 1) & mask;
         }

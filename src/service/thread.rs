@@ -225,10 +225,9 @@ impl<K, V> Ready<K, V> {
     where
         K: Called<Q>,
     {
-        let at = self.slots.find(name)?;
-        // With many keys it is far away, and needed only after some work.
-        self.prefixes.prefetch(at);
-        Some(at)
+        let Self { slots, prefixes, .. } = self;
+        // With many keys both are far away: waited for together.
+        slots.find_beside(name, |at| prefixes.prefetch(at))
     }
 
     #[inline]

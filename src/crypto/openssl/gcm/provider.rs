@@ -8,7 +8,7 @@ use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
 
 use super::{Engine, Start, TAG};
-use crate::crypto::openssl::call::{PARAM_OCTET_STRING, check, failed, made, param, unauthentic};
+use crate::crypto::openssl::call::{PARAM_OCTET_STRING, check, failed, made, unauthentic};
 use crate::crypto::openssl::ffi::{OSSL_PARAM, OSSL_PROVIDER};
 use crate::crypto::openssl::library::init;
 use crate::error::Result;
@@ -161,6 +161,24 @@ pub struct ProviderGcm {
 // SAFETY: a context is plain memory without ties to its thread; it isn't Sync, and every use takes `&mut`.
 unsafe impl Send for ProviderGcm {}
 
+/// The list of one parameter, the tag. Of the end of a list only the name is read, so only that is written.
+#[inline(always)]
+fn tag_parameter(place: &mut MaybeUninit<[OSSL_PARAM; 2]>, tag: *mut u8) -> *mut OSSL_PARAM {
+    let list: *mut OSSL_PARAM = place.as_mut_ptr().cast();
+    // SAFETY: both are inside of the place.
+    unsafe {
+        list.write(OSSL_PARAM {
+            key: c"tag".as_ptr(),
+            data_type: PARAM_OCTET_STRING,
+            data: tag.cast(),
+            data_size: TAG,
+            return_size: 0,
+        });
+        (&raw mut (*list.add(1)).key).write(ptr::null());
+    }
+    list
+}
+
 impl Engine for ProviderGcm {
     fn new() -> Result<Self> {
         let functions = &init()?.functions;
@@ -188,8 +206,9 @@ impl Engine for ProviderGcm {
             functions.feed(state, ptr::null_mut(), aad.as_ptr(), aad.len())?;
             functions.feed(state, out, input, len)?;
             check(functions.finish(state), "the provider's cipher_final")?;
-            let mut tag = param(c"tag", PARAM_OCTET_STRING, out.add(len).cast(), TAG);
-            check((functions.get)(state, tag.as_mut_ptr()), "the provider's cipher_get_ctx_params")
+            let mut parameters = MaybeUninit::uninit();
+            let tag = tag_parameter(&mut parameters, out.add(len));
+            check((functions.get)(state, tag), "the provider's cipher_get_ctx_params")
         }
     }
 
@@ -201,8 +220,9 @@ impl Engine for ProviderGcm {
         // `text`.
         unsafe {
             let (key, nonce) = (start.key(), start.nonce.as_ptr());
-            let tag = param(c"tag", PARAM_OCTET_STRING, tag.as_ptr().cast_mut().cast(), TAG);
-            let code = (functions.decrypt)(state, key, KEY, nonce, NONCE, tag.as_ptr());
+            let mut parameters = MaybeUninit::uninit();
+            let tag = tag_parameter(&mut parameters, tag.as_ptr().cast_mut());
+            let code = (functions.decrypt)(state, key, KEY, nonce, NONCE, tag);
             check(code, "the provider's cipher_decrypt_init")?;
             functions.feed(state, ptr::null_mut(), aad.as_ptr(), aad.len())?;
             functions.feed(state, out.as_mut_ptr(), text.as_ptr(), text.len())?;
