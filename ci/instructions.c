@@ -1,7 +1,8 @@
-/* One hot call in a loop, for callgrind to count (ci/stages/instructions.sh): encrypt or decrypt, of so many bytes.
+/* One hot call in a loop, for callgrind to count (ci/stages/instructions.sh): encrypt or decrypt, of so many bytes, with so
+ * many entries of context (0 or 1).
  *
  * It brings its own clock_gettime, which the library then uses too: time goes by the number of looks alone, so that nothing
- * depends on how fast the machine is. By that clock the CPU's random generator is slow, so nonces come from the kernel. */
+ * depends on how fast the machine is. By that clock the CPU's random generator is quick, as it is on most machines. */
 #define _POSIX_C_SOURCE 200809L
 #include <kms.h>
 #include <stdio.h>
@@ -18,7 +19,7 @@ int clock_gettime(clockid_t clock, struct timespec *now) {
     (void)clock;
     looks++;
     now->tv_sec = 1000000 + looks / 1000000;
-    now->tv_nsec = looks % 1000000 * 1000;
+    now->tv_nsec = looks % 1000000 * 100;
     return 0;
 }
 
@@ -33,17 +34,17 @@ static kms_t *kms;
 static char key[KMS_ID_SIZE];
 static const kms_context_entry context = {"tenant", "42"};
 static uint8_t plaintext[4096], blob[4096 + KMS_MAX_OVERHEAD], out[4096 + KMS_MAX_OVERHEAD];
-static size_t blob_len;
+static size_t blob_len, entries;
 
 static kms_status encrypt(size_t len) {
     size_t out_len;
-    return kms_encrypt(kms, key, plaintext, len, &context, 1, out, sizeof out, &out_len);
+    return kms_encrypt(kms, key, plaintext, len, &context, entries, out, sizeof out, &out_len);
 }
 
 static kms_status decrypt(size_t len) {
     size_t out_len;
     (void)len;
-    return kms_decrypt(kms, blob, blob_len, &context, 1, out, sizeof out, &out_len);
+    return kms_decrypt(kms, blob, blob_len, &context, entries, out, sizeof out, &out_len);
 }
 
 /* Counting is on inside of this function only. */
@@ -63,11 +64,12 @@ int main(int argc, char **argv) {
     kms_status (*call)(size_t) = argc > 1 && strcmp(argv[1], "encrypt") == 0 ? encrypt : decrypt;
     size_t len = argc > 2 ? strtoul(argv[2], NULL, 10) : 64;
     int i;
+    entries = argc > 3 ? strtoul(argv[3], NULL, 10) : 0;
     require(kms_options_set_root_key(options, root, sizeof root), "root key");
     require(kms_open("memory:", options, &kms), "open");
     kms_options_free(options);
     require(kms_create_key(kms, NULL, key), "create");
-    require(kms_encrypt(kms, key, plaintext, len, &context, 1, blob, sizeof blob, &blob_len), "encrypt");
+    require(kms_encrypt(kms, key, plaintext, len, &context, entries, blob, sizeof blob, &blob_len), "encrypt");
     for (i = 1; i < 64; i++) {
         require(encrypt(len), "encrypt");
     }
