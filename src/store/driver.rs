@@ -5,6 +5,8 @@
 
 mod file;
 mod memory;
+#[cfg(all(kms_faults, feature = "postgres"))]
+mod server;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -101,13 +103,15 @@ pub fn find(settings: &mut Settings, root: &Root) -> Result<FoundLocation> {
     match settings.location.clone() {
         Location::Memory => memory::make(settings, root),
         Location::File(path) => file::find(path, settings, root),
+        #[cfg(all(kms_faults, feature = "postgres"))]
+        Location::Server(url) => server::find(&url, settings, root),
     }
 }
 
 /// As [`Driver::explain_damage`], of a keystore that could not be opened.
 pub fn explain_damage(location: &Location) -> Result<()> {
     match location {
-        Location::Memory => Ok(()),
         Location::File(path) => file::explain_damage(path),
+        _ => Ok(()),
     }
 }

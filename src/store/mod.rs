@@ -6,6 +6,7 @@
 //! * `sealing`: rows to domain types and back, with their secrets. `view`: what a transaction reads. `change`: what it changes.
 //! * `records`: the records of versions, and their destruction. `verify`: checks every row.
 //! * `shard`: the parts of a store that change independently.
+//! * `postgres`: the rows in a database server; unfinished, and reached by tests only.
 //! * `sharded`: a store of several shards, for tests.
 //! * `digest`: how the trees name their rows and nodes.
 //! * `tree`: which rows are there, and which copy of each is the newest.
@@ -35,6 +36,8 @@ mod history;
 mod log;
 mod open;
 mod place;
+#[cfg(all(kms_faults, feature = "postgres"))]
+mod postgres;
 mod records;
 mod root;
 mod roots;

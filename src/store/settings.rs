@@ -13,6 +13,9 @@ use crate::sys::process;
 pub enum Location {
     Memory,
     File(PathBuf),
+    /// A database: the server's URL, and the keystore's name as its fragment.
+    #[cfg(all(kms_faults, feature = "postgres"))]
+    Server(String),
 }
 
 impl std::fmt::Display for Location {
@@ -20,6 +23,8 @@ impl std::fmt::Display for Location {
         match self {
             Self::Memory => f.write_str("the keystore in memory"),
             Self::File(path) => write!(f, "the keystore {}", shown_path(path)),
+            #[cfg(all(kms_faults, feature = "postgres"))]
+            Self::Server(_) => f.write_str("the keystore in the database"),
         }
     }
 }
@@ -31,6 +36,8 @@ impl Location {
         match self {
             Self::File(path) => error.of_keystore(path),
             Self::Memory => error,
+            #[cfg(all(kms_faults, feature = "postgres"))]
+            Self::Server(_) => error,
         }
     }
 
@@ -39,6 +46,10 @@ impl Location {
         let invalid = |text: &'static str| Status::InvalidArgument.error(text);
         if text == "memory:" {
             return Ok(Self::Memory);
+        }
+        #[cfg(all(kms_faults, feature = "postgres"))]
+        if text.starts_with("postgres://") {
+            return Ok(Self::Server(text.to_owned()));
         }
         let path = text.strip_prefix("sqlite:");
         if path.is_none() && (text.starts_with("memory:") || text.contains("://")) {

@@ -101,6 +101,18 @@ impl Shards {
         i64::from(shard.0) << bits | (random & ((1 << below) - 1)).cast_signed()
     }
 
+    /// The first and the last generation that a shard can have.
+    #[cfg(all(kms_faults, feature = "postgres"))]
+    pub fn generations(self, shard: Shard) -> (i64, i64) {
+        match self.bits {
+            0 => (i64::MIN, i64::MAX),
+            bits => {
+                let first = i64::from(shard.0) << (GENERATION_BITS - bits);
+                (first, first | ((1 << (GENERATION_BITS - bits)) - 1))
+            }
+        }
+    }
+
     fn numbered(self, number: i64) -> Option<Shard> {
         u8::try_from(number).ok().map(Shard).filter(|shard| shard.index() < self.count())
     }

@@ -68,6 +68,12 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// Of what is open under this number and has no mark.
+    #[cfg(all(kms_faults, feature = "postgres"))]
+    pub fn unmarked(descriptor: c_int) -> Result<Self> {
+        Ok(Self { id: facts(descriptor)?.id, mark: None })
+    }
+
     /// Whether `descriptor` still is this open file.
     pub fn is_at(&self, descriptor: c_int) -> bool {
         trusted()

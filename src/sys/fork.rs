@@ -43,8 +43,8 @@ impl Inherited {
         Self { stored: AtomicU64::new(0), device: AtomicU64::new(0), inode: AtomicU64::new(0), mark: AtomicI64::new(0) }
     }
 
-    fn fill(&self, file: &File, stored: u64) {
-        let Identity { id, mark } = file.identity();
+    fn fill(&self, identity: Identity, stored: u64) {
+        let Identity { id, mark } = identity;
         self.device.store(id.device, Ordering::Relaxed);
         self.inode.store(id.inode, Ordering::Relaxed);
         self.mark.store(mark.unwrap_or(0), Ordering::Relaxed);
@@ -306,10 +306,23 @@ pub struct ClosedInChild(usize);
 
 impl ClosedInChild {
     pub fn register(file: &File) -> Result<Self> {
-        let stored = epoch() << 32 | u64::from(file.number().cast_unsigned() + 1);
+        Self::add(file.number(), file.identity())
+    }
+
+    /// Likewise a socket: a child that kept it would keep its dead parent's connection, with the locks of a transaction.
+    #[cfg(all(kms_faults, feature = "postgres"))]
+    pub fn register_socket(socket: &std::net::TcpStream) -> Result<Self> {
+        let number = super::socket::number(socket);
+        let identity = Identity::unmarked(number)
+            .map_err(|e| Status::KeystoreIo.error(format!("the connection to the database was closed: {e}")))?;
+        Self::add(number, identity)
+    }
+
+    fn add(number: i32, identity: Identity) -> Result<Self> {
+        let stored = epoch() << 32 | u64::from(number.cast_unsigned() + 1);
         for (index, slot) in INHERITED.iter().enumerate() {
             if slot.stored.compare_exchange(0, TAKEN, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-                slot.fill(file, stored);
+                slot.fill(identity, stored);
                 return Ok(Self(index));
             }
         }

@@ -17,6 +17,7 @@
 //! * `process`: who this process is.
 //! * `random`: bytes of the kernel, mixed with words of the CPU.
 //! * `secret`: keys in locked memory.
+//! * `socket`: waits for a database server.
 //! * `shield`: no cancellation and no shut fork gate while a call runs.
 //! * `signal`: keeps signals off our threads, but SIGBUS.
 //! * `stack`: wipes copies of keys from the stack.
@@ -46,6 +47,8 @@ pub mod per_thread;
 pub mod process;
 pub mod random;
 pub mod secret;
+#[cfg(all(kms_faults, feature = "postgres"))]
+pub mod socket;
 pub mod shield;
 mod signal;
 pub mod stack;

@@ -14,6 +14,12 @@ use crate::sys::fork;
 struct MemoryDriver;
 
 pub fn make(settings: &Settings, root: &Root) -> Result<FoundLocation> {
+    #[cfg(all(kms_faults, feature = "postgres"))]
+    if let Some(server) = std::env::var_os("KMS_TEST_POSTGRES") {
+        // A keystore that nobody else finds.
+        let name = u128::from_ne_bytes(crate::sys::random::array()?);
+        return super::server::find(&format!("{}#{name:032x}", server.to_string_lossy()), settings, root);
+    }
     let mut backend = empty()?;
     let key = create::fill_rows(backend.get()?, &NewRoot { root, created: settings.opened_ms }, None)?;
     Ok(FoundLocation { driver: Arc::new(MemoryDriver), backend, root_key: Some(key) })

@@ -1,0 +1,221 @@
+//! The keystore rows in PostgreSQL.
+//!
+//! A write is two round trips: the first locks the shard and reads all that was announced, the second writes and commits. Writes
+//! wait until something is read or committed, and then go out together. What a transaction has read it keeps, and changes
+//! along with its writes; what was read of a shard before its lock is forgotten with the lock.
+//!
+//! Only row locks, unique keys and plain statements are used: no sequences, triggers, advisory locks or session state.
+
+mod connection;
+mod read;
+mod rows;
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use tokio_postgres::{Config, Row};
+
+use self::connection::{ServerLink, Statement, Value};
+use super::backend::{AliasRow, KeyRow, MaterialRow, MetaRow, Transaction, VersionRow};
+use super::shard::{Shard, Shards};
+use crate::error::{Error, Result, Status};
+use crate::sys::{random, sync};
+
+const SCHEMA: &str = include_str!("schema.sql");
+const FORMAT: i64 = 1;
+/// Fixed when a store is made.
+const SHARDS: usize = 64;
+/// How much longer than for a lock a call waits for the server's answer.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// What the transaction knows of the store.
+#[derive(Default)]
+struct Known {
+    shards: HashMap<Shard, MetaRow>,
+    keys: HashMap<i64, Option<KeyRow>>,
+    nodes: HashMap<i64, Option<Vec<u8>>>,
+    materials: HashMap<(i64, i64), Option<MaterialRow>>,
+    versions: HashMap<i64, Vec<VersionRow>>,
+    aliases: HashMap<String, Option<AliasRow>>,
+}
+
+/// Until the tables that another process makes are looked for again.
+const RETRY: Duration = Duration::from_millis(20);
+
+/// One connection.
+pub struct Postgres {
+    link: ServerLink,
+    config: Config,
+    patience: Duration,
+    store: [u8; 16],
+    shards: Shards,
+    /// The name of a store that the next transaction makes.
+    making: Option<String>,
+    kind: Transaction,
+    /// Statements of the transaction that the server doesn't have yet.
+    pending: Vec<Statement>,
+    /// Whether the server has begun the transaction.
+    is_begun: bool,
+    known: Known,
+    /// An entry of the change log that the transaction writes, which proves its commit.
+    proof: Option<(Shard, [u8; 16])>,
+}
+
+impl Postgres {
+    /// The store of this name; `None` if the database has none. `create`: makes the tables where they are missing.
+    pub fn open(config: &Config, name: &str, patience: Duration, create: bool) -> Result<Option<Self>> {
+        let mut link = ServerLink::open(config, patience + ANSWER)?;
+        let find = |link: &mut ServerLink| {
+            let sql = "SELECT store, format, shards FROM store WHERE name = $1";
+            link.run(&[Statement::new(sql, vec![name.into()])]).map_err(Error::from)
+        };
+        let deadline = Instant::now() + patience + ANSWER;
+        let found = loop {
+            match find(&mut link) {
+                Err(error) if error.status() == Status::NotAKeystore && create => {
+                    // Another process may be making them, too: one of them fails, and finds what the other made.
+                    let Err(error) = link.script(SCHEMA) else { continue };
+                    if Instant::now() >= deadline {
+                        return Err(error);
+                    }
+                    sync::sleep(RETRY);
+                }
+                found => break found?,
+            }
+        };
+        let Some(row) = found.into_iter().flatten().next() else { return Ok(None) };
+        let (format, count) = (read::number(&row, 1)?, read::number(&row, 2)?);
+        if format > FORMAT {
+            return Err(Status::KeystoreTooNew
+                .error(format!("the keystore has format {format}, and this library knows {FORMAT}; update libkms")));
+        }
+        let shards = usize::try_from(count).ok().and_then(Shards::new).ok_or_else(read::damaged)?;
+        let store = read::bytes(&row, 0)?;
+        Ok(Some(Self::new(link, config, patience, store, shards)))
+    }
+
+    /// A store of this name, which the first transaction makes.
+    pub fn create(config: &Config, name: &str, patience: Duration) -> Result<Self> {
+        let link = ServerLink::open(config, patience + ANSWER)?;
+        let shards = Shards::new(SHARDS).ok_or_else(read::damaged)?;
+        let made = Self::new(link, config, patience, random::array()?, shards);
+        Ok(Self { making: Some(name.to_owned()), ..made })
+    }
+
+    fn new(link: ServerLink, config: &Config, patience: Duration, store: [u8; 16], shards: Shards) -> Self {
+        Self {
+            link,
+            config: config.clone(),
+            patience,
+            store,
+            shards,
+            making: None,
+            kind: Transaction::Read,
+            pending: Vec::new(),
+            is_begun: false,
+            known: Known::default(),
+            proof: None,
+        }
+    }
+
+    fn statement(&self, sql: &'static str, values: Vec<Value>) -> Statement {
+        let mut all = vec![Value::from(self.store)];
+        all.extend(values);
+        Statement::new(sql, all)
+    }
+
+    /// Sends what is pending and these statements; returns the rows of the latter.
+    fn ask(&mut self, statements: Vec<Statement>) -> Result<Vec<Vec<Row>>> {
+        let before = self.pending.len();
+        let mut all = std::mem::take(&mut self.pending);
+        all.extend(statements);
+        self.is_begun = true;
+        let mut rows = self.link.run(&all)?;
+        Ok(rows.split_off(before.min(rows.len())))
+    }
+
+    fn rows(&mut self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>> {
+        let statement = self.statement(sql, values);
+        Ok(self.ask(vec![statement])?.pop().unwrap_or_default())
+    }
+
+    fn all<T>(&mut self, sql: &'static str, values: Vec<Value>, read: impl Fn(&Row) -> Result<T>) -> Result<Vec<T>> {
+        self.rows(sql, values)?.iter().map(read).collect()
+    }
+
+    /// Changes rows with the next statements that go out.
+    fn change(&mut self, sql: &'static str, values: Vec<Value>) {
+        let statement = self.statement(sql, values);
+        self.pending.push(statement);
+    }
+
+    /// As [`Self::change`], of exactly one row.
+    fn change_one(&mut self, sql: &'static str, values: Vec<Value>) {
+        let statement = Statement { changes: Some(1), ..self.statement(sql, values) };
+        self.pending.push(statement);
+    }
+
+    /// Begins with the first statement that goes out.
+    fn start(&mut self, kind: Transaction, patience: Duration) {
+        (self.known, self.proof, self.kind, self.is_begun) = (Known::default(), None, kind, false);
+        let begin = match kind {
+            Transaction::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+            Transaction::Write => "BEGIN ISOLATION LEVEL READ COMMITTED",
+        };
+        self.pending = vec![Statement::new(begin, Vec::new())];
+        if kind == Transaction::Write {
+            let lock = format!("SET LOCAL lock_timeout = {}", patience.as_millis().clamp(1, 1 << 30));
+            self.pending.push(Statement::new(lock, Vec::new()));
+            if let Some(name) = &self.making {
+                let values = vec![
+                    Value::from(name.as_str()),
+                    Value::from(self.store),
+                    Value::from(FORMAT),
+                    Value::from(i64::try_from(self.shards.count()).unwrap_or(0)),
+                ];
+                let sql = "INSERT INTO store(name, store, format, shards) VALUES($1, $2, $3, $4)";
+                self.pending.push(Statement::new(sql, values));
+            }
+        }
+    }
+
+    fn end(&mut self) {
+        self.pending.clear();
+        if std::mem::replace(&mut self.is_begun, false) {
+            // Where it fails, the next statement will, too.
+            let _ = self.link.run(&[Statement::new("ROLLBACK", Vec::new())]);
+        }
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        let mut all = std::mem::take(&mut self.pending);
+        all.push(Statement::new("COMMIT", Vec::new()));
+        match self.link.run(&all) {
+            Ok(_) => {
+                (self.making, self.is_begun) = (None, false);
+                Ok(())
+            }
+            Err(failed) if failed.is_unknown => self.find_out(failed.error),
+            Err(failed) => Err(failed.error),
+        }
+    }
+
+    /// Whether a commit without an answer stands: once the shard's lock is free, its entry of the change log is there, or
+    /// never will be.
+    fn find_out(&mut self, error: Error) -> Result<()> {
+        let Some((shard, proof)) = self.proof else { return Err(error) };
+        self.link = ServerLink::open(&self.config, self.patience + ANSWER)?;
+        self.start(Transaction::Write, self.patience);
+        let lock = self.statement(
+            "SELECT 1 FROM shard WHERE store = $1 AND shard = $2 FOR UPDATE",
+            vec![read::index(shard).into()],
+        );
+        let look = self.statement("SELECT 1 FROM change WHERE store = $1 AND change_id = $2", vec![proof.into()]);
+        let found = self.ask(vec![lock, look]);
+        self.end();
+        match found?.pop().is_some_and(|rows| !rows.is_empty()) {
+            true => Ok(()),
+            false => Err(error),
+        }
+    }
+}

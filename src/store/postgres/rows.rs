@@ -1,0 +1,820 @@
+//! The rows as SQL. What was announced is read together; what is written goes out together.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tokio_postgres::Row;
+
+use super::connection::{Statement, Value};
+use super::read::{self, count, index, number};
+use super::{Known, Postgres};
+use crate::error::{Error, Result, Status};
+use crate::store::backend::{
+    AliasRow, Backend, ChangeRow, ChangeRows, DueRow, KeyIndex, KeyRow, MaterialRow, MetaRow, Owned, SLOTS, SlotRow,
+    TagRow, Transaction, VersionEntry, VersionRow, VersionRows, Wanted,
+};
+use crate::store::shard::{Shard, Shards};
+use crate::store::tree::{self, Tree};
+
+const SHARD: &str = "SELECT shard, uuid, generation, destroyed, renamed, last_row, keys, ids, aliases, slots, mac, recent, place, log FROM shard \
+     WHERE store = $1 AND shard = ANY($2) ORDER BY shard";
+const PUT_SHARD: &str = "INSERT INTO shard(store, shard, uuid, generation, destroyed, renamed, last_row, keys, ids, aliases, \
+     slots, mac, recent, place, log) VALUES($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, \
+     $15) ON CONFLICT(store, shard) DO UPDATE SET generation = excluded.generation, destroyed = \
+     excluded.destroyed, renamed = excluded.renamed, last_row = excluded.last_row, keys = excluded.keys, \
+     ids = excluded.ids, aliases = excluded.aliases, slots = excluded.slots, mac = excluded.mac, recent = \
+     excluded.recent, place = excluded.place, log = excluded.log";
+const INSERT_KEY: &str = "INSERT INTO key(store, key_row, id, state, origin, creator, description, created, interval_s, \
+     primary_number, primary_id, primary_created, future_noticed, delete_date, sighted_wall, \
+     sighted_boot, sighted_uptime, protection, import_digest, import_present, import_expires, \
+     expiry_sighted_wall, expiry_sighted_boot, expiry_sighted_uptime, next_look, versions, tags, \
+     revision, generation, mac, counted_wall, waiting, records) VALUES($1, $2, $3, $4, $5, $6, $7, $8, \
+     $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, \
+     $29, $30, $31, $32, $33)";
+const UPDATE_KEY: &str = "UPDATE key SET state = $4, origin = $5, creator = $6, description = $7, created = $8, interval_s = \
+     $9, primary_number = $10, primary_id = $11, primary_created = $12, future_noticed = $13, delete_date \
+     = $14, sighted_wall = $15, sighted_boot = $16, sighted_uptime = $17, protection = $18, import_digest \
+     = $19, import_present = $20, import_expires = $21, expiry_sighted_wall = $22, expiry_sighted_boot = \
+     $23, expiry_sighted_uptime = $24, next_look = $25, versions = $26, tags = $27, revision = $28, \
+     generation = $29, mac = $30, counted_wall = $31, waiting = $32, records = $33 WHERE store = $1 AND \
+     key_row = $2 AND id = $3";
+const PUT_VERSION: &str = "INSERT INTO version(store, key_row, number, state, version, created, delete_date, sighted_wall, \
+     sighted_boot, sighted_uptime, counted_wall, waiting, last_encrypt, last_decrypt) VALUES($1, $2, $3, \
+     $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT(store, key_row, number) DO UPDATE SET \
+     state = excluded.state, version = excluded.version, created = excluded.created, delete_date = \
+     excluded.delete_date, sighted_wall = excluded.sighted_wall, sighted_boot = excluded.sighted_boot, \
+     sighted_uptime = excluded.sighted_uptime, counted_wall = excluded.counted_wall, waiting = \
+     excluded.waiting, last_encrypt = excluded.last_encrypt, last_decrypt = excluded.last_decrypt";
+const INSERT_CHANGE: &str = "INSERT INTO change(store, generation, change_id, at_ms, boot_ms, pid, uid, program, label, action, \
+     key, version, count, status, omitted, waited_ms, mac) VALUES($1, $2, $3, $4, $5, $6, $7, $8, $9, \
+     $10, $11, $12, $13, $14, $15, $16, $17)";
+const CHANGES: &str = "SELECT generation, change_id, at_ms, boot_ms, pid, uid, program, label, action, key, version, count, status, omitted, waited_ms, mac FROM change \
+     WHERE store = $1 AND generation BETWEEN $2 AND $3 ORDER BY generation LIMIT $4";
+const MATERIAL: &str = "key_row, number, version, algorithm, created, sealed";
+const VERSION: &str = "key_row, number, state, version, created, delete_date, sighted_wall, sighted_boot, sighted_uptime, counted_wall, waiting, last_encrypt, last_decrypt";
+const NODES: &str = "SELECT number, content FROM node WHERE store = $1 AND number = ANY($2)";
+
+/// The keys of these rows, by a condition on them; with their primary versions' material and their records.
+fn keys_where(condition: &str) -> [String; 3] {
+    let material: Vec<String> = MATERIAL.split(", ").map(|column| format!("m.{column}")).collect();
+    let version: Vec<String> = VERSION.split(", ").map(|column| format!("v.{column}")).collect();
+    [
+        format!("SELECT {} FROM key k WHERE store = $1 AND {condition}", read::KEY),
+        format!(
+            "SELECT {} FROM material m JOIN key k ON m.store = k.store AND m.key_row = k.key_row \
+             AND m.number = k.primary_number WHERE k.store = $1 AND {condition}",
+            material.join(", ")
+        ),
+        format!(
+            "SELECT {} FROM version v JOIN key k ON v.store = k.store AND v.key_row = k.key_row \
+             WHERE k.store = $1 AND {condition} ORDER BY v.key_row, v.number",
+            version.join(", ")
+        ),
+    ]
+}
+
+/// The nodes that lead to the rows of such keys; `$3` and `$4` have the lowest bits and the ends of the numbers of a path.
+fn nodes_where(condition: &str) -> String {
+    format!(
+        "SELECT n.number, n.content FROM key k CROSS JOIN unnest($3::bigint[], $4::bigint[]) AS p(low, rest) \
+         JOIN node n ON n.store = k.store AND n.number = \
+         (((k.key_row >> 32) << 48) | (((k.key_row & 4294967295) | p.low) << 3) | p.rest) \
+         WHERE k.store = $1 AND {condition}"
+    )
+}
+
+/// The lowest bits of a row's number that a node of each level has set, and what follows them in the node's number.
+fn path_of_rows() -> (Vec<i64>, Vec<i64>) {
+    let zero = tree::path(Shard::FIRST, Tree::Keys, &[0; 4]);
+    zero.map(|number| (number >> 3 & i64::from(u32::MAX), number & !(i64::from(u32::MAX) << 3))).unzip()
+}
+
+impl Postgres {
+    fn owned(&self, sql: String, values: Vec<Value>) -> Statement {
+        let mut all = vec![Value::from(self.store)];
+        all.extend(values);
+        Statement::new(sql, all)
+    }
+
+    /// A statement that reads shards, and locks them in a write transaction.
+    fn reading(&self, shards: &[Shard]) -> Statement {
+        let numbers = Value::Numbers(shards.iter().map(|shard| index(*shard)).collect());
+        let lock = if self.kind == Transaction::Write { " FOR UPDATE" } else { "" };
+        self.owned(format!("{SHARD}{lock}"), vec![numbers])
+    }
+
+    /// Those that the transaction doesn't know. What was read of them before is of an earlier moment, and is forgotten.
+    fn unknown(&mut self, mut shards: Vec<Shard>) -> Vec<Shard> {
+        shards.retain(|shard| !self.known.shards.contains_key(shard));
+        shards.sort_unstable();
+        shards.dedup();
+        let (all, unknown) = (self.shards, &shards);
+        let is_old = |row: i64| all.of_row(row).is_ok_and(|(shard, _)| unknown.contains(&shard));
+        let Known { keys, nodes, materials, versions, .. } = &mut self.known;
+        keys.retain(|row, _| !is_old(*row));
+        nodes.retain(|number, _| !all.of_node(*number).is_some_and(|(shard, _)| unknown.contains(&shard)));
+        materials.retain(|(row, _), _| !is_old(*row));
+        versions.retain(|row, _| !is_old(*row));
+        shards
+    }
+
+    fn learn_shards(&mut self, rows: &[Row]) -> Result<()> {
+        for row in rows {
+            let shard = number(row, 0)?;
+            let shard = self.shards.all().find(|known| index(*known) == shard).ok_or_else(read::damaged)?;
+            self.known.shards.insert(shard, read::meta(row)?);
+        }
+        Ok(())
+    }
+
+    fn learn_nodes(&mut self, rows: &[Row]) -> Result<()> {
+        for row in rows {
+            self.known.nodes.insert(number(row, 0)?, Some(read::blob(row, 1)?));
+        }
+        Ok(())
+    }
+
+    /// Takes keys with their material, records and nodes.
+    fn learn_keys(&mut self, found: &[Vec<Row>]) -> Result<Vec<i64>> {
+        let [keys, materials, versions, nodes, ..] = found else { return Err(read::damaged()) };
+        let mut learned = Vec::new();
+        for row in keys {
+            let key = read::key(row)?;
+            self.known.versions.insert(key.row, Vec::new());
+            if let Ok((shard, number)) = self.shards.of_row(key.row) {
+                // What is not found is not there.
+                for node in tree::path(shard, Tree::Keys, &number.to_be_bytes()) {
+                    self.known.nodes.entry(node).or_insert(None);
+                }
+            }
+            learned.push(key.row);
+            self.known.keys.insert(key.row, Some(key));
+        }
+        for row in materials {
+            let material = read::material(row)?;
+            self.known.materials.insert((material.key_row, material.number), Some(material));
+        }
+        for row in versions {
+            let version = read::version(row)?;
+            self.known.versions.entry(version.key_row).or_default().push(version);
+        }
+        self.learn_nodes(nodes)?;
+        Ok(learned)
+    }
+
+    /// The statements for [`Self::learn_keys`].
+    fn reading_keys(&self, condition: &str, value: impl Fn() -> Value) -> Vec<Statement> {
+        let mut all: Vec<Statement> =
+            keys_where(condition).into_iter().map(|sql| self.owned(sql, vec![value()])).collect();
+        let (low, rest) = path_of_rows();
+        let values = vec![value(), Value::Numbers(low), Value::Numbers(rest)];
+        all.push(self.owned(nodes_where(condition), values));
+        all
+    }
+
+    fn expect_key(&mut self, id: &[u8; 16]) -> Result<()> {
+        let shard = self.shards.of_name(id);
+        let path: Vec<i64> = tree::path(shard, Tree::Ids, id).collect();
+        let is_known = |this: &Self| {
+            this.known.keys.values().flatten().any(|key| key.id == *id)
+                && path.iter().all(|node| this.known.nodes.contains_key(node))
+        };
+        if self.known.shards.contains_key(&shard) && is_known(self) {
+            return Ok(());
+        }
+        let unknown = self.unknown(vec![shard]);
+        let mut all = vec![self.reading(&unknown), self.statement(NODES, vec![Value::Numbers(path.clone())])];
+        all.extend(self.reading_keys("k.id = $2", || Value::from(*id)));
+        let found = self.ask(all)?;
+        let [shards, nodes, keys @ ..] = found.as_slice() else { return Err(read::damaged()) };
+        self.learn_shards(shards)?;
+        for node in &path {
+            self.known.nodes.entry(*node).or_insert(None);
+        }
+        self.learn_nodes(nodes)?;
+        self.learn_keys(keys).map(drop)
+    }
+
+    fn expect_rows(&mut self, rows: &[i64]) -> Result<()> {
+        let left: Vec<i64> = rows.iter().copied().filter(|row| !self.known.keys.contains_key(row)).collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        let shards = left.iter().filter_map(|row| self.shards.of_row(*row).ok()).map(|(shard, _)| shard).collect();
+        let unknown = self.unknown(shards);
+        let mut all = vec![self.reading(&unknown)];
+        all.extend(self.reading_keys("k.key_row = ANY($2)", || Value::Numbers(left.clone())));
+        let found = self.ask(all)?;
+        let [shards, keys @ ..] = found.as_slice() else { return Err(read::damaged()) };
+        self.learn_shards(shards)?;
+        self.learn_keys(keys)?;
+        for row in left {
+            self.known.keys.entry(row).or_insert(None);
+        }
+        Ok(())
+    }
+
+    fn expect_alias(&mut self, name: &str, handle: &[u8; 16]) -> Result<()> {
+        // The server's texts hold no NUL, so neither does any name.
+        if name.contains('\0') {
+            self.known.aliases.insert(name.to_owned(), None);
+        }
+        if self.known.aliases.contains_key(name) {
+            return Ok(());
+        }
+        let shard = self.shards.of_name(handle);
+        let path: Vec<i64> = tree::path(shard, Tree::Aliases, handle).collect();
+        let unknown = self.unknown(vec![shard]);
+        let mut all = vec![
+            self.reading(&unknown),
+            self.statement(NODES, vec![Value::Numbers(path.clone())]),
+            self.statement(
+                "SELECT name, key_row, revision, generation, mac FROM alias WHERE store = $1 AND name = $2",
+                vec![name.into()],
+            ),
+        ];
+        // In a write transaction the key's shard may have to be locked first.
+        if self.kind == Transaction::Read {
+            let condition = "k.key_row = (SELECT a.key_row FROM alias a WHERE a.store = $1 AND a.name = $2)";
+            all.extend(self.reading_keys(condition, || Value::from(name)));
+        }
+        let found = self.ask(all)?;
+        let [shards, nodes, aliases, keys @ ..] = found.as_slice() else { return Err(read::damaged()) };
+        self.learn_shards(shards)?;
+        for node in &path {
+            self.known.nodes.entry(*node).or_insert(None);
+        }
+        self.learn_nodes(nodes)?;
+        let alias = aliases.first().map(read::alias).transpose()?;
+        self.known.aliases.insert(name.to_owned(), alias);
+        match keys.is_empty() {
+            true => Ok(()),
+            false => self.learn_keys(keys).map(drop),
+        }
+    }
+
+    fn key_values(key: &KeyRow) -> Vec<Value> {
+        let optional_text = |text: &Option<String>| Value::Text(text.clone());
+        vec![
+            key.row.into(),
+            key.id.into(),
+            key.state.into(),
+            key.origin.into(),
+            key.creator.into(),
+            key.description.as_str().into(),
+            key.created.into(),
+            key.interval_s.into(),
+            key.primary_number.into(),
+            key.primary_id.into(),
+            key.primary_created.into(),
+            key.future_noticed.into(),
+            key.delete_date.into(),
+            key.sighted_wall.into(),
+            key.sighted_boot.into(),
+            key.sighted_uptime.into(),
+            optional_text(&key.protection),
+            key.import_digest.into(),
+            key.import_present.into(),
+            key.import_expires.into(),
+            key.expiry_sighted_wall.into(),
+            key.expiry_sighted_boot.into(),
+            key.expiry_sighted_uptime.into(),
+            key.next_look.into(),
+            key.versions.into(),
+            key.tags.into(),
+            key.revision.into(),
+            key.generation.into(),
+            key.mac.into(),
+            key.counted_wall.into(),
+            key.waiting.into(),
+            key.records.into(),
+        ]
+    }
+
+    fn first_number(row: &Row) -> Result<i64> {
+        number(row, 0)
+    }
+
+    fn pair(row: &Row) -> Result<(i64, i64)> {
+        Ok((number(row, 0)?, number(row, 1)?))
+    }
+}
+
+/// What server-side tables need no check of: PostgreSQL's indexes are its own.
+fn column(of: KeyIndex) -> (&'static str, &'static str) {
+    match of {
+        KeyIndex::NextLook => ("next_look", "next_look IS NOT NULL"),
+        KeyIndex::Generation => ("generation", "revision > 1"),
+        KeyIndex::Newest => ("primary_created", "state = 1 AND interval_s IS NOT NULL AND future_noticed IS NULL"),
+        KeyIndex::Confirmed => ("delete_date", "sighted_wall IS NOT NULL"),
+        KeyIndex::ExpiryConfirmed => ("import_expires", "expiry_sighted_wall IS NOT NULL"),
+        KeyIndex::Counted => ("counted_wall", "counted_wall IS NOT NULL"),
+    }
+}
+
+fn unsupported() -> Error {
+    Status::UnsupportedOperation.error("a keystore in a database is copied key by key; use the server's own backup")
+}
+
+impl ChangeRows for Postgres {
+    fn insert_change(&mut self, c: &ChangeRow) -> Result<()> {
+        let shard = self.shards.of_generation(c.generation).ok_or_else(read::damaged)?;
+        self.proof = Some((shard, c.change_id));
+        self.change_one(
+            INSERT_CHANGE,
+            vec![
+                c.generation.into(),
+                c.change_id.into(),
+                c.at_ms.into(),
+                c.boot_ms.into(),
+                c.pid.into(),
+                c.uid.into(),
+                c.program.as_str().into(),
+                Value::Text(c.label.clone()),
+                c.action.as_str().into(),
+                c.key.into(),
+                c.version.into(),
+                c.count.into(),
+                c.status.into(),
+                c.omitted.into(),
+                c.waited_ms.into(),
+                c.mac.into(),
+            ],
+        );
+        Ok(())
+    }
+
+    fn changes_from(&mut self, shard: Shard, generation: i64, limit: usize) -> Result<Vec<ChangeRow>> {
+        let (first, last) = self.shards.generations(shard);
+        self.all(CHANGES, vec![generation.max(first).into(), last.into(), count(limit).into()], read::change)
+    }
+
+    fn delete_changes(&mut self, shard: Shard, generation: i64) -> Result<usize> {
+        let (first, _) = self.shards.generations(shard);
+        let sql = "DELETE FROM change WHERE store = $1 AND generation BETWEEN $2 AND $3 RETURNING generation";
+        self.rows(sql, vec![first.into(), generation.into()]).map(|rows| rows.len())
+    }
+}
+
+impl VersionRows for Postgres {
+    fn has_version_rows(&self) -> bool {
+        true
+    }
+
+    fn version_rows(&mut self, key_row: i64) -> Result<Vec<VersionRow>> {
+        if let Some(known) = self.known.versions.get(&key_row) {
+            return Ok(known.clone());
+        }
+        let sql = "SELECT key_row, number, state, version, created, delete_date, sighted_wall, sighted_boot, sighted_uptime, counted_wall, waiting, last_encrypt, last_decrypt FROM version \
+                   WHERE store = $1 AND key_row = $2 ORDER BY number";
+        self.all(sql, vec![key_row.into()], read::version)
+    }
+
+    fn put_version_row(&mut self, v: &VersionRow) -> Result<()> {
+        self.known.versions.remove(&v.key_row);
+        self.change_one(
+            PUT_VERSION,
+            vec![
+                v.key_row.into(),
+                v.number.into(),
+                v.state.into(),
+                v.version.into(),
+                v.created.into(),
+                v.delete_date.into(),
+                v.sighted_wall.into(),
+                v.sighted_boot.into(),
+                v.sighted_uptime.into(),
+                v.counted_wall.into(),
+                v.waiting.into(),
+                v.last_encrypt.into(),
+                v.last_decrypt.into(),
+            ],
+        );
+        Ok(())
+    }
+
+    fn delete_version_rows(&mut self, key_row: i64) -> Result<()> {
+        self.known.versions.remove(&key_row);
+        self.change("DELETE FROM version WHERE store = $1 AND key_row = $2", vec![key_row.into()]);
+        Ok(())
+    }
+
+    fn next_version_owner(&mut self, key_row: i64) -> Result<Option<i64>> {
+        let sql = "SELECT key_row FROM version WHERE store = $1 AND key_row > $2 ORDER BY key_row LIMIT 1";
+        Ok(self.all(sql, vec![key_row.into()], Self::first_number)?.pop())
+    }
+
+    fn versions_confirmed_too_early(&mut self, now: i64, limit: usize) -> Result<Vec<i64>> {
+        let sql = "SELECT DISTINCT key_row FROM version WHERE store = $1 AND sighted_wall IS NOT NULL \
+                   AND delete_date > $2 LIMIT $3";
+        self.all(sql, vec![now.into(), count(limit).into()], Self::first_number)
+    }
+
+    fn versions_counted_in_future(&mut self, now: i64, limit: usize) -> Result<Vec<i64>> {
+        let sql = "SELECT DISTINCT key_row FROM version WHERE store = $1 AND counted_wall > $2 LIMIT $3";
+        self.all(sql, vec![now.into(), count(limit).into()], Self::first_number)
+    }
+
+    fn are_version_rows_indexed(&mut self) -> Result<bool> {
+        Ok(true)
+    }
+
+    fn delete_material(&mut self, key_row: i64, number: i64) -> Result<()> {
+        self.known.materials.insert((key_row, number), None);
+        let sql = "DELETE FROM material WHERE store = $1 AND key_row = $2 AND number = $3";
+        self.change_one(sql, vec![key_row.into(), number.into()]);
+        Ok(())
+    }
+}
+
+impl Backend for Postgres {
+    fn shards(&self) -> Shards {
+        self.shards
+    }
+
+    fn is_remote(&self) -> bool {
+        true
+    }
+
+    fn begin(&mut self, kind: Transaction, patience: Duration) -> Result<()> {
+        self.start(kind, patience);
+        Ok(())
+    }
+
+    fn prefetch(&mut self, wanted: Wanted<'_>) -> Result<()> {
+        match wanted {
+            Wanted::Shards => {
+                let unknown = self.unknown(self.shards.all().collect());
+                if unknown.is_empty() {
+                    return Ok(());
+                }
+                let statement = self.reading(&unknown);
+                let found = self.ask(vec![statement])?;
+                self.learn_shards(found.first().map_or(&[], Vec::as_slice))
+            }
+            Wanted::Key(id) => self.expect_key(id),
+            Wanted::Rows(rows) => self.expect_rows(rows),
+            Wanted::Alias { name, handle } => self.expect_alias(name, handle),
+        }
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        self.finish()
+    }
+
+    fn rollback(&mut self) {
+        self.end();
+    }
+
+    fn copy_to(&mut self, _: &Path) -> Result<()> {
+        Err(unsupported())
+    }
+
+    fn forget(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn check_pages_owned(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn check_nothing_else(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn meta(&mut self, shard: Shard) -> Result<MetaRow> {
+        if !self.known.shards.contains_key(&shard) {
+            let unknown = self.unknown(vec![shard]);
+            let statement = self.reading(&unknown);
+            let found = self.ask(vec![statement])?;
+            self.learn_shards(found.first().map_or(&[], Vec::as_slice))?;
+        }
+        self.known.shards.get(&shard).cloned().ok_or_else(|| {
+            Status::KeystoreCorrupt.error("the keystore is damaged: a shard is gone; restore it from a backup")
+        })
+    }
+
+    fn put_meta(&mut self, shard: Shard, m: &MetaRow) -> Result<()> {
+        self.known.shards.insert(shard, m.clone());
+        let optional = |bytes: &Option<Vec<u8>>| Value::Bytes(bytes.clone());
+        self.change_one(
+            PUT_SHARD,
+            vec![
+                index(shard).into(),
+                m.uuid.into(),
+                m.generation.into(),
+                m.destroyed.into(),
+                m.renamed.into(),
+                m.last_row.into(),
+                m.keys.as_slice().into(),
+                m.ids.as_slice().into(),
+                m.aliases.as_slice().into(),
+                m.slots.into(),
+                m.mac.into(),
+                optional(&m.recent),
+                optional(&m.place),
+                optional(&m.log),
+            ],
+        );
+        Ok(())
+    }
+
+    fn slots(&mut self) -> Result<Vec<SlotRow>> {
+        let sql =
+            "SELECT id, kind, parameters, wrapped, created, label FROM slot WHERE store = $1 ORDER BY id LIMIT $2";
+        self.all(sql, vec![count(SLOTS + 1).into()], read::slot)
+    }
+
+    fn insert_slot(&mut self, s: &SlotRow) -> Result<()> {
+        // The first shard is locked, so no other slot gets this number.
+        let sql = "INSERT INTO slot(store, id, kind, parameters, wrapped, created, label) \
+                   SELECT $1, coalesce(max(id), 0) + 1, $2, $3, $4, $5, $6 FROM slot WHERE store = $1";
+        let values = vec![
+            s.kind.into(),
+            s.parameters.as_slice().into(),
+            s.wrapped.as_slice().into(),
+            s.created.into(),
+            Value::Text(s.label.clone()),
+        ];
+        self.change_one(sql, values);
+        Ok(())
+    }
+
+    fn delete_slot(&mut self, row: i64) -> Result<()> {
+        self.change_one("DELETE FROM slot WHERE store = $1 AND id = $2", vec![row.into()]);
+        Ok(())
+    }
+
+    fn delete_slots(&mut self) -> Result<()> {
+        self.change("DELETE FROM slot WHERE store = $1", Vec::new());
+        Ok(())
+    }
+
+    fn node(&mut self, number: i64) -> Result<Option<Vec<u8>>> {
+        if let Some(known) = self.known.nodes.get(&number) {
+            return Ok(known.clone());
+        }
+        let sql = "SELECT content FROM node WHERE store = $1 AND number = $2";
+        Ok(self.all(sql, vec![number.into()], |row| read::blob(row, 0))?.pop())
+    }
+
+    fn nodes_after(&mut self, number: i64, limit: usize) -> Result<Vec<i64>> {
+        let sql = "SELECT number FROM node WHERE store = $1 AND number > $2 ORDER BY number LIMIT $3";
+        self.all(sql, vec![number.into(), count(limit).into()], Self::first_number)
+    }
+
+    fn put_node(&mut self, number: i64, content: &[u8]) -> Result<()> {
+        self.known.nodes.insert(number, Some(content.to_vec()));
+        let sql = "INSERT INTO node(store, number, content) VALUES($1, $2, $3) \
+                   ON CONFLICT(store, number) DO UPDATE SET content = excluded.content";
+        self.change_one(sql, vec![number.into(), content.into()]);
+        Ok(())
+    }
+
+    fn delete_node(&mut self, number: i64) -> Result<()> {
+        self.known.nodes.insert(number, None);
+        self.change("DELETE FROM node WHERE store = $1 AND number = $2", vec![number.into()]);
+        Ok(())
+    }
+
+    fn key_by_row(&mut self, row: i64) -> Result<Option<KeyRow>> {
+        if !self.known.keys.contains_key(&row) {
+            self.expect_rows(&[row])?;
+        }
+        Ok(self.known.keys.get(&row).cloned().flatten())
+    }
+
+    fn rows_after(&mut self, row: i64, limit: usize) -> Result<Vec<i64>> {
+        let sql = "SELECT key_row FROM key WHERE store = $1 AND key_row > $2 ORDER BY key_row LIMIT $3";
+        self.all(sql, vec![row.into(), count(limit).into()], Self::first_number)
+    }
+
+    fn newest_after(&mut self, row: i64, limit: usize) -> Result<Vec<(i64, [u8; 16])>> {
+        let sql = "SELECT key_row, primary_id FROM key WHERE store = $1 AND key_row > $2 AND primary_id IS NOT NULL \
+                   ORDER BY key_row LIMIT $3";
+        self.all(sql, vec![row.into(), count(limit).into()], |row| Ok((number(row, 0)?, read::bytes(row, 1)?)))
+    }
+
+    fn is_indexed(&mut self, _: &KeyRow) -> Result<bool> {
+        Ok(true)
+    }
+
+    fn index_after(&mut self, of: KeyIndex, after: (i64, i64), limit: usize) -> Result<Vec<(i64, i64)>> {
+        let (column, condition) = column(of);
+        let sql = format!(
+            "SELECT {column}, key_row FROM key WHERE store = $1 AND {condition} AND ({column}, key_row) > ($2, $3) \
+             ORDER BY {column}, key_row LIMIT $4"
+        );
+        let statement = self.owned(sql, vec![after.0.into(), after.1.into(), count(limit).into()]);
+        self.ask(vec![statement])?.iter().flatten().map(Self::pair).collect()
+    }
+
+    fn insert_key(&mut self, key: &KeyRow) -> Result<()> {
+        self.known.keys.insert(key.row, Some(key.clone()));
+        self.known.versions.insert(key.row, Vec::new());
+        self.change_one(INSERT_KEY, Self::key_values(key));
+        Ok(())
+    }
+
+    fn update_key(&mut self, key: &KeyRow) -> Result<()> {
+        self.known.keys.insert(key.row, Some(key.clone()));
+        self.change_one(UPDATE_KEY, Self::key_values(key));
+        Ok(())
+    }
+
+    fn delete_key(&mut self, row: i64) -> Result<()> {
+        self.known.keys.insert(row, None);
+        self.change_one("DELETE FROM key WHERE store = $1 AND key_row = $2", vec![row.into()]);
+        Ok(())
+    }
+
+    fn due(&mut self, shard: Shard, until: i64, after: Option<DueRow>, limit: usize) -> Result<Vec<DueRow>> {
+        let after = after.unwrap_or(DueRow { next_look: i64::MIN, row: i64::MIN });
+        let sql = "SELECT next_look, key_row FROM key WHERE store = $1 AND next_look <= $2 \
+                   AND (next_look, key_row) > ($3, $4) AND key_row BETWEEN $5 AND $6 \
+                   ORDER BY next_look, key_row LIMIT $7";
+        let values = vec![
+            until.into(),
+            after.next_look.into(),
+            after.row.into(),
+            shard.row(0).into(),
+            shard.row(u32::MAX).into(),
+            count(limit).into(),
+        ];
+        self.all(sql, values, |row| Ok(DueRow { next_look: number(row, 0)?, row: number(row, 1)? }))
+    }
+
+    fn next_look_after(&mut self, now: i64) -> Result<Option<i64>> {
+        let sql = "SELECT next_look FROM key WHERE store = $1 AND next_look > $2 ORDER BY next_look LIMIT 1";
+        Ok(self.all(sql, vec![now.into()], Self::first_number)?.pop())
+    }
+
+    fn created_in_future(&mut self, now: i64, limit: usize) -> Result<Vec<i64>> {
+        let sql = "SELECT key_row FROM key WHERE store = $1 AND state = 1 AND interval_s IS NOT NULL \
+                   AND future_noticed IS NULL AND primary_created > $2 LIMIT $3";
+        self.all(sql, vec![now.into(), count(limit).into()], Self::first_number)
+    }
+
+    fn confirmed_too_early(&mut self, now: i64, limit: usize) -> Result<Vec<i64>> {
+        let sql = "SELECT key_row FROM key WHERE store = $1 AND sighted_wall IS NOT NULL AND delete_date > $2 \
+                   UNION ALL SELECT key_row FROM key WHERE store = $1 AND expiry_sighted_wall IS NOT NULL \
+                   AND import_expires > $2 LIMIT $3";
+        self.all(sql, vec![now.into(), count(limit).into()], Self::first_number)
+    }
+
+    fn counted_in_future(&mut self, now: i64, limit: usize) -> Result<Vec<i64>> {
+        let sql = "SELECT key_row FROM key WHERE store = $1 AND counted_wall > $2 ORDER BY counted_wall LIMIT $3";
+        self.all(sql, vec![now.into(), count(limit).into()], Self::first_number)
+    }
+
+    fn changed_since(&mut self, shard: Shard, generation: i64, limit: usize) -> Result<Vec<[u8; 16]>> {
+        let (_, last) = self.shards.generations(shard);
+        let sql =
+            "SELECT id FROM key WHERE store = $1 AND revision > 1 AND generation > $2 AND generation <= $3 LIMIT $4";
+        self.all(sql, vec![generation.into(), last.into(), count(limit).into()], |row| read::bytes(row, 0))
+    }
+
+    fn insert_material(&mut self, m: &MaterialRow) -> Result<()> {
+        // What is promoted is read back from the server.
+        self.known.materials.remove(&(m.key_row, m.number));
+        let sql = "INSERT INTO material(store, key_row, number, version, algorithm, created, sealed) \
+                   VALUES($1, $2, $3, $4, $5, $6, $7)";
+        let values = vec![
+            m.key_row.into(),
+            m.number.into(),
+            m.version.into(),
+            m.algorithm.into(),
+            m.created.into(),
+            m.sealed.as_slice().into(),
+        ];
+        self.change_one(sql, values);
+        Ok(())
+    }
+
+    fn material(&mut self, key_row: i64, version: &[u8; 16]) -> Result<Option<MaterialRow>> {
+        let sql = "SELECT key_row, number, version, algorithm, created, sealed FROM material \
+                   WHERE store = $1 AND key_row = $2 AND version = $3";
+        Ok(self.all(sql, vec![key_row.into(), (*version).into()], read::material)?.pop())
+    }
+
+    fn material_at(&mut self, key_row: i64, number: i64) -> Result<Option<MaterialRow>> {
+        if let Some(known) = self.known.materials.get(&(key_row, number)) {
+            return Ok(known.clone());
+        }
+        let sql = "SELECT key_row, number, version, algorithm, created, sealed FROM material \
+                   WHERE store = $1 AND key_row = $2 AND number = $3";
+        Ok(self.all(sql, vec![key_row.into(), number.into()], read::material)?.pop())
+    }
+
+    fn version_index_after(&mut self, _: &VersionEntry, _: usize) -> Result<Vec<VersionEntry>> {
+        Ok(Vec::new())
+    }
+
+    fn materials_after(&mut self, key_row: i64, number: i64, limit: usize) -> Result<Vec<MaterialRow>> {
+        let sql = "SELECT key_row, number, version, algorithm, created, sealed FROM material \
+                   WHERE store = $1 AND key_row = $2 AND number > $3 ORDER BY number LIMIT $4";
+        self.all(sql, vec![key_row.into(), number.into(), count(limit).into()], read::material)
+    }
+
+    fn materials_before(&mut self, key_row: i64, number: Option<i64>, limit: usize) -> Result<Vec<MaterialRow>> {
+        let sql = "SELECT key_row, number, version, algorithm, created, sealed FROM material \
+                   WHERE store = $1 AND key_row = $2 AND number < $3 ORDER BY number DESC LIMIT $4";
+        let before = number.unwrap_or(i64::MAX);
+        self.all(sql, vec![key_row.into(), before.into(), count(limit).into()], read::material)
+    }
+
+    fn delete_materials(&mut self, key_row: i64) -> Result<Vec<i64>> {
+        self.known.materials.retain(|(row, _), _| *row != key_row);
+        let sql = "DELETE FROM material WHERE store = $1 AND key_row = $2 RETURNING number";
+        self.all(sql, vec![key_row.into()], Self::first_number)
+    }
+
+    fn next_owner(&mut self, of: Owned, key_row: i64) -> Result<Option<i64>> {
+        let sql = match of {
+            Owned::Version => return self.next_version_owner(key_row),
+            Owned::Material => {
+                "SELECT key_row FROM material WHERE store = $1 AND key_row > $2 ORDER BY key_row LIMIT 1"
+            }
+            Owned::Tag => "SELECT key_row FROM tag WHERE store = $1 AND key_row > $2 ORDER BY key_row LIMIT 1",
+        };
+        Ok(self.all(sql, vec![key_row.into()], Self::first_number)?.pop())
+    }
+
+    fn alias(&mut self, name: &str) -> Result<Option<AliasRow>> {
+        if let Some(known) = self.known.aliases.get(name) {
+            return Ok(known.clone());
+        }
+        let sql = "SELECT name, key_row, revision, generation, mac FROM alias WHERE store = $1 AND name = $2";
+        Ok(self.all(sql, vec![name.into()], read::alias)?.pop())
+    }
+
+    fn aliases_after(&mut self, key_row: Option<i64>, name: Option<&str>, limit: usize) -> Result<Vec<AliasRow>> {
+        let sql = "SELECT name, key_row, revision, generation, mac FROM alias \
+                   WHERE store = $1 AND ($2::bigint IS NULL OR key_row = $2) AND name > $3 ORDER BY name LIMIT $4";
+        self.all(sql, vec![key_row.into(), name.unwrap_or_default().into(), count(limit).into()], read::alias)
+    }
+
+    fn alias_names_after(&mut self, name: &str, limit: usize) -> Result<Vec<Option<String>>> {
+        let sql = "SELECT name FROM alias WHERE store = $1 AND name > $2 ORDER BY name LIMIT $3";
+        self.all(sql, vec![name.into(), count(limit).into()], |row| read::text(row, 0).map(Some))
+    }
+
+    fn is_alias_indexed(&mut self, _: &AliasRow) -> Result<bool> {
+        Ok(true)
+    }
+
+    fn alias_index_after(&mut self, _: &(i64, String), _: usize) -> Result<Vec<(i64, String)>> {
+        Ok(Vec::new())
+    }
+
+    fn put_alias(&mut self, a: &AliasRow) -> Result<()> {
+        self.known.aliases.insert(a.name.clone(), Some(a.clone()));
+        let sql = "INSERT INTO alias(store, name, key_row, revision, generation, mac) VALUES($1, $2, $3, $4, $5, $6) \
+                   ON CONFLICT(store, name) DO UPDATE SET key_row = excluded.key_row, revision = excluded.revision, \
+                   generation = excluded.generation, mac = excluded.mac";
+        let values =
+            vec![a.name.as_str().into(), a.key_row.into(), a.revision.into(), a.generation.into(), a.mac.into()];
+        self.change_one(sql, values);
+        Ok(())
+    }
+
+    fn delete_alias(&mut self, name: &str) -> Result<()> {
+        self.known.aliases.insert(name.to_owned(), None);
+        self.change_one("DELETE FROM alias WHERE store = $1 AND name = $2", vec![name.into()]);
+        Ok(())
+    }
+
+    fn tags(&mut self, key_row: i64) -> Result<Vec<TagRow>> {
+        let sql = "SELECT key_row, name, value, revision, generation, mac FROM tag \
+                   WHERE store = $1 AND key_row = $2 ORDER BY name";
+        self.all(sql, vec![key_row.into()], read::tag)
+    }
+
+    fn put_tag(&mut self, t: &TagRow) -> Result<()> {
+        let sql = "INSERT INTO tag(store, key_row, name, value, revision, generation, mac) \
+                   VALUES($1, $2, $3, $4, $5, $6, $7) ON CONFLICT(store, key_row, name) DO UPDATE SET \
+                   value = excluded.value, revision = excluded.revision, generation = excluded.generation, \
+                   mac = excluded.mac";
+        let values = vec![
+            t.key_row.into(),
+            t.name.as_str().into(),
+            t.value.as_str().into(),
+            t.revision.into(),
+            t.generation.into(),
+            t.mac.into(),
+        ];
+        self.change_one(sql, values);
+        Ok(())
+    }
+
+    fn delete_tag(&mut self, key_row: i64, name: &str) -> Result<()> {
+        let sql = "DELETE FROM tag WHERE store = $1 AND key_row = $2 AND name = $3";
+        self.change_one(sql, vec![key_row.into(), name.into()]);
+        Ok(())
+    }
+
+    fn delete_tags_of(&mut self, key_row: i64) -> Result<()> {
+        self.change("DELETE FROM tag WHERE store = $1 AND key_row = $2", vec![key_row.into()]);
+        Ok(())
+    }
+}

@@ -1,0 +1,286 @@
+//! Keystores in PostgreSQL: several handles on one, a server that is slow or goes away, rows that a database user edits.
+//! `KMS_TEST_POSTGRES` names the server; `ci/stage postgres` starts one.
+
+mod proxy;
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use kms::{CreateKey, Interval, KeyId, Keystore, ManualClock, Options, Status};
+use proxy::{CUT_THE_ANSWER, CUT_THE_COMMIT, Proxy};
+
+const T0: i64 = 1_700_000_000_000;
+
+fn server() -> String {
+    std::env::var("KMS_TEST_POSTGRES").expect("KMS_TEST_POSTGRES names no server; run: ci/stage postgres")
+}
+
+/// The name of a keystore that no other test has.
+fn name(of: &str) -> String {
+    let since = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos();
+    format!("{of}-{}-{since}", std::process::id())
+}
+
+fn options() -> Options {
+    Options::new().root_key(&[7; 32]).create(true).busy_timeout(Duration::from_millis(500))
+}
+
+fn open(name: &str, clock: &ManualClock) -> Keystore {
+    Keystore::open(&format!("{}#{name}", server()), &options().clock(clock.clone())).unwrap()
+}
+
+/// A handle whose connection goes through a proxy.
+fn through_proxy(name: &str, clock: &ManualClock) -> (Keystore, Proxy) {
+    let server = server();
+    let (head, address) = server.rsplit_once('@').unwrap();
+    let (address, database) = address.split_once('/').unwrap();
+    let proxy = Proxy::to(address.to_owned());
+    let location = format!("{head}@127.0.0.1:{}/{database}#{name}", proxy.port);
+    (Keystore::open(&location, &options().clock(clock.clone())).unwrap(), proxy)
+}
+
+/// Runs SQL as the database's user; `{store}` stands for the keystore of this name. Returns what psql says.
+fn sql(name: &str, statement: &str) -> String {
+    let done = session(name, statement).wait_with_output().unwrap();
+    assert!(done.status.success(), "{statement}: {}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8(done.stdout).unwrap().trim().to_owned()
+}
+
+/// A session of its own.
+fn session(name: &str, statement: &str) -> std::process::Child {
+    let statement = statement.replace("{store}", &format!("(SELECT store FROM store WHERE name = '{name}')"));
+    let mut psql = std::process::Command::new("psql");
+    psql.args(["-X", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", &statement, &server()]);
+    psql.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap()
+}
+
+fn numbers(kms: &Keystore, key: KeyId) -> Vec<u64> {
+    kms.key_versions(key).map(|version| version.unwrap().number).collect()
+}
+
+fn status<R>(result: kms::Result<R>) -> Option<Status> {
+    result.err().map(|error| error.status())
+}
+
+fn is_sound(kms: &Keystore) -> bool {
+    let mut sound = true;
+    let done = kms.verify(|fault| {
+        println!("{}", fault.error);
+        sound = false;
+        true
+    });
+    sound && done.is_ok()
+}
+
+#[test]
+fn another_handle_sees_a_change_within_a_poll() {
+    let (name, clock) = (name("news"), ManualClock::at(T0));
+    let (ours, theirs) = (open(&name, &clock), open(&name, &clock));
+    let key = ours.create_key(&CreateKey::default()).unwrap();
+    let blob = theirs.encrypt(key, b"one", &[]).unwrap();
+    ours.disable_key(key).unwrap();
+    std::thread::sleep(Duration::from_millis(250));
+    assert_eq!(status(theirs.encrypt(key, b"two", &[])), Some(Status::RejectedDisabled), "a change is not seen");
+    ours.enable_key(key).unwrap();
+    let version = ours.rotate(key).unwrap();
+    std::thread::sleep(Duration::from_millis(250));
+    let sealed = theirs.encrypt(key, b"three", &[]).unwrap();
+    assert_eq!(theirs.inspect(&sealed).unwrap().version, version);
+    assert_eq!(&*ours.decrypt(&blob, &[]).unwrap(), b"one");
+}
+
+#[test]
+fn of_many_that_rotate_a_due_key_one_does() {
+    let (name, clock) = (name("rotation"), ManualClock::at(T0));
+    let kms = open(&name, &clock);
+    let due = CreateKey { rotate_every: Some(Interval::from_seconds(60).unwrap()), ..CreateKey::default() };
+    let keys: Vec<_> = (0..100).map(|_| kms.create_key(&due).unwrap()).collect();
+    clock.set(T0 + 61_000);
+    let workers: Vec<_> = (0..4)
+        .map(|_| {
+            let (kms, keys) = (open(&name, &clock), keys.clone());
+            std::thread::spawn(move || {
+                let deadline = Instant::now() + Duration::from_secs(120);
+                let mut rotated = 0;
+                loop {
+                    match kms.tick() {
+                        Ok(done) => rotated += done.rotated,
+                        Err(error) => assert_eq!(error.status(), Status::KeystoreBusy, "{error}"),
+                    }
+                    if keys.iter().all(|key| numbers(&kms, *key).len() > 1) {
+                        return rotated;
+                    }
+                    assert!(Instant::now() < deadline, "keys stay due");
+                }
+            })
+        })
+        .collect();
+    let rotated: usize = workers.into_iter().map(|worker| worker.join().unwrap()).sum();
+    assert_eq!(rotated, keys.len(), "a key was rotated twice, or an acknowledged rotation is lost");
+    assert!(keys.iter().all(|key| numbers(&kms, *key) == [2, 1]));
+    assert!(is_sound(&kms));
+}
+
+#[test]
+fn processes_that_are_killed_at_any_moment_rotate_each_due_key_once() {
+    let (name, clock) = (name("kill"), ManualClock::at(T0));
+    let kms = open(&name, &clock);
+    let due = CreateKey { rotate_every: Some(Interval::from_seconds(60).unwrap()), ..CreateKey::default() };
+    let keys: Vec<_> = (0..300).map(|_| kms.create_key(&due).unwrap()).collect();
+    clock.set(T0 + 61_000);
+    let worker = || {
+        // SAFETY: the child opens a handle of its own, and ends without running anything of its parent's.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let kms = open(&name, &clock);
+            loop {
+                let _ = kms.tick();
+            }
+        }
+        child
+    };
+    let mut workers: Vec<i32> = (0..4).map(|_| worker()).collect();
+    let kill = |child: i32| {
+        // SAFETY: ends a child of this test, and waits for it.
+        unsafe {
+            libc::kill(child, libc::SIGKILL);
+            libc::waitpid(child, std::ptr::null_mut(), 0);
+        }
+    };
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let mut left = keys.len();
+    while left > 0 && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(150));
+        kill(workers.remove(0));
+        workers.push(worker());
+        left = keys.iter().filter(|key| numbers(&kms, **key).len() < 2).count();
+    }
+    workers.into_iter().for_each(kill);
+    assert_eq!(left, 0, "keys stay due");
+    assert!(keys.iter().all(|key| numbers(&kms, *key) == [2, 1]), "a key was rotated twice");
+    assert!(is_sound(&kms));
+}
+
+#[test]
+fn a_commit_whose_answer_is_lost_counts_once() {
+    let (name, clock) = (name("commit"), ManualClock::at(T0));
+    let (kms, proxy) = through_proxy(&name, &clock);
+    let key = kms.create_key(&CreateKey::default()).unwrap();
+    let mut versions = 1;
+    for round in 0..200 {
+        let (cut, stands) = if round % 2 == 0 { (CUT_THE_ANSWER, true) } else { (CUT_THE_COMMIT, false) };
+        proxy.traffic.next_commit.store(cut, Ordering::SeqCst);
+        let rotated = kms.rotate(key);
+        if let Err(error) = &rotated {
+            println!("round {round}: {error}");
+        }
+        assert_eq!(status(rotated), if stands { None } else { Some(Status::KeystoreIo) }, "round {round}");
+        versions += u64::from(stands);
+        assert_eq!(numbers(&kms, key).first(), Some(&versions), "round {round}: a change is lost, or was made twice");
+    }
+    assert!(is_sound(&kms));
+}
+
+#[test]
+fn a_server_that_falls_silent_is_not_waited_for() {
+    let (name, clock) = (name("silence"), ManualClock::at(T0));
+    let (kms, proxy) = through_proxy(&name, &clock);
+    let key = kms.create_key(&CreateKey::default()).unwrap();
+    let blob = kms.encrypt(key, b"text", &[]).unwrap();
+    proxy.traffic.is_silent.store(true, Ordering::SeqCst);
+    let begun = Instant::now();
+    assert_eq!(status(kms.rotate(key)), Some(Status::KeystoreIo));
+    assert!(begun.elapsed() < Duration::from_secs(30), "a call waits for a server that says nothing");
+    proxy.traffic.is_silent.store(false, Ordering::SeqCst);
+    kms.rotate(key).unwrap();
+    assert_eq!(numbers(&kms, key), [2, 1]);
+    assert_eq!(&*kms.decrypt(&blob, &[]).unwrap(), b"text");
+}
+
+#[test]
+fn a_lock_of_another_session_is_waited_for_and_then_named() {
+    let (name, clock) = (name("lock"), ManualClock::at(T0));
+    let kms = open(&name, &clock);
+    let key = kms.create_key(&CreateKey::default()).unwrap();
+    let lock = "BEGIN; SELECT 1 FROM shard WHERE store = {store} FOR UPDATE; SELECT pg_sleep(4)";
+    let mut other = session(&name, lock);
+    std::thread::sleep(Duration::from_secs(1));
+    let begun = Instant::now();
+    assert_eq!(status(kms.rotate(key)), Some(Status::KeystoreBusy));
+    assert!(begun.elapsed() >= Duration::from_millis(400), "nobody waited");
+    kms.describe_key(key).unwrap();
+    other.kill().unwrap();
+    other.wait().unwrap();
+    // The server notices at the end of its own wait.
+    std::thread::sleep(Duration::from_secs(4));
+    kms.rotate(key).unwrap();
+}
+
+#[test]
+fn what_a_database_user_edits_is_noticed() {
+    let (name, clock) = (name("edits"), ManualClock::at(T0));
+    let kms = open(&name, &clock);
+    let key = kms.create_key(&CreateKey::default()).unwrap();
+    sql(&name, "CREATE TABLE IF NOT EXISTS key_then AS SELECT * FROM key WHERE false");
+    assert_eq!(sql(&name, "INSERT INTO key_then SELECT * FROM key WHERE store = {store}"), "INSERT 0 1");
+    kms.disable_key(key).unwrap();
+    for (edit, what) in [
+        ("UPDATE key SET state = 1 WHERE store = {store}", "a row that was edited"),
+        ("UPDATE key SET mac = '' WHERE store = {store}", "a row without a MAC"),
+        ("DELETE FROM key WHERE store = {store}", "a row that was removed"),
+        ("INSERT INTO key SELECT * FROM key_then WHERE store = {store}", "a row of before the change, put back"),
+    ] {
+        assert!(sql(&name, edit).ends_with(" 1"), "{edit}");
+        let fresh = open(&name, &clock);
+        assert_eq!(status(fresh.describe_key(key)), Some(Status::KeystoreCorrupt), "{what} is believed");
+        assert!(!is_sound(&fresh), "{what} passes");
+    }
+    // One shard as it was before: a handle that has seen more refuses it.
+    let other = open(&name, &clock);
+    let fresh = other.create_key(&CreateKey::default()).unwrap();
+    sql(&name, "CREATE TABLE IF NOT EXISTS shard_then AS SELECT * FROM shard WHERE false");
+    assert_eq!(sql(&name, "INSERT INTO shard_then SELECT * FROM shard WHERE store = {store}"), "INSERT 0 64");
+    other.rotate(fresh).unwrap();
+    assert_eq!(sql(&name, "DELETE FROM shard WHERE store = {store}"), "DELETE 64");
+    assert_eq!(sql(&name, "INSERT INTO shard SELECT * FROM shard_then WHERE store = {store}"), "INSERT 0 64");
+    assert_eq!(status(other.rotate(fresh)), Some(Status::KeystoreReplaced), "an older copy of a shard is believed");
+}
+
+#[test]
+fn a_child_connects_by_itself_and_leaves_its_parents_connection_alone() {
+    let (name, clock) = (name("fork"), ManualClock::at(T0));
+    let kms = open(&name, &clock);
+    let key = kms.create_key(&CreateKey::default()).unwrap();
+    for round in 1..=20 {
+        // SAFETY: the child uses the library, which supports that, and ends without running anything of its parent's.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let done = kms.rotate(key).is_ok() && kms.encrypt(key, b"child", &[]).is_ok();
+            // SAFETY: as above.
+            unsafe { libc::_exit(i32::from(!done)) };
+        }
+        kms.rotate(key).unwrap();
+        let mut ended = 0;
+        // SAFETY: `ended` is valid for the call to fill.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut ended, 0) }, child);
+        assert_eq!(ended, 0, "round {round}: the child could not use its handle");
+        assert_eq!(numbers(&kms, key).len(), 1 + 2 * round);
+    }
+    assert!(is_sound(&kms));
+}
+
+/// A change of one key: one to lock and read, one to read new material back, one to write and commit.
+#[test]
+fn a_change_takes_two_round_trips_and_one_more_for_new_material() {
+    let (name, clock) = (name("trips"), ManualClock::at(T0));
+    let (kms, proxy) = through_proxy(&name, &clock);
+    let key = kms.create_key(&CreateKey::default()).unwrap();
+    let turns = |body: &dyn Fn()| {
+        let before = proxy.traffic.turns.load(Ordering::SeqCst);
+        body();
+        proxy.traffic.turns.load(Ordering::SeqCst) - before
+    };
+    assert_eq!(turns(&|| kms.disable_key(key).unwrap()), 2, "a change without material");
+    kms.enable_key(key).unwrap();
+    assert_eq!(turns(&|| assert!(kms.rotate(key).is_ok())), 3, "a rotation");
+}
