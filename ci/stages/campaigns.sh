@@ -26,6 +26,8 @@ campaign crash
 campaign corruption
 campaign model
 campaign contract deletion_counts::
+# Where a keystore in memory has several shards.
+KMS_TEST_SHARDS=1 campaign contract aliases:: deletion:: import:: lists:: matrix:: policy:: rotation_rules:: states:: tags:: version_states::
 campaign keystore
 [ -z "${KMS_LONG:-}" ] || campaign contract clock::
 [ -z "${KMS_LONG:-}" ] || attempt "no change of the rules goes unnoticed" mutants

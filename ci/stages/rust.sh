@@ -5,6 +5,3 @@
 need script:bsdutils
 use_test_build
 count_cargo cargo test --locked --workspace --no-fail-fast
-# Once more where a keystore in memory has several shards.
-KMS_TEST_SHARDS=1 count_cargo cargo test --locked --no-fail-fast --test contract -- \
-    aliases:: deletion:: import:: lists:: matrix:: policy:: rotation_rules:: states:: tags:: version_states::

@@ -9,7 +9,8 @@
 //! Every failure except a failed tag is `Internal` with the name of the call: none of them depends on the caller's data.
 //!
 //! * `gcm`, `block`, `mac`, `rsa`: what the rest of the library calls; `gcm` has two engines. `modes`: what PKCS#11 needs.
-//! * `library`: libcrypto's start. `contexts`: its contexts. `call`: errors and parameters. `ffi`: its functions.
+//! * `library`: libcrypto's start. `contexts`: its contexts. `call`: errors and parameters. `ffi`: its functions. `dispatch`: those
+//!   of its provider.
 //! * `cpu`: what the CPU can do. `miri`: a stand-in for libcrypto where only Rust runs.
 
 mod block;
@@ -17,6 +18,8 @@ mod call;
 mod contexts;
 #[cfg(not(miri))]
 mod cpu;
+#[cfg(all(any(feature = "vendored", test), not(miri)))]
+mod dispatch;
 #[cfg(not(miri))]
 mod ffi;
 mod gcm;

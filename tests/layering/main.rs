@@ -3,6 +3,7 @@
 //!
 //! Unit tests (`tests.rs`) are free. `lib.rs` is the map and imports everything.
 
+mod cycles;
 mod lexer;
 mod names;
 mod paths;
@@ -56,6 +57,22 @@ fn no_two_types_have_one_name() {
     });
     assert!(names.len() > 100, "only {} types were found", names.len());
     assert!(names.broken().is_empty(), "\n{}", names.broken().join("\n"));
+}
+
+#[test]
+fn no_files_import_each_other() {
+    for crate_source in ["src", "cli/src", "bindings/python/src"] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(crate_source);
+        let mut imports = cycles::Imports::default();
+        visit(&folder, &mut |path| {
+            let name = path.strip_prefix(&folder).unwrap().to_str().unwrap();
+            if !name.ends_with("tests.rs") && !name.contains("tests/") {
+                imports.add(name, &fs::read_to_string(path).unwrap());
+            }
+        });
+        assert!(imports.len() > 15, "only {} files were found below {}", imports.len(), folder.display());
+        assert!(imports.circles().is_empty(), "{crate_source}:\n{}", imports.circles().join("\n"));
+    }
 }
 
 fn visit(folder: &Path, found: &mut impl FnMut(&Path)) {

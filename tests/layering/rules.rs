@@ -121,7 +121,7 @@ fn stands_in(name: &str, places: &[&str]) -> bool {
 }
 
 /// `store/sqlite/mod.rs` is `["store", "sqlite"]`.
-fn module_of(name: &str) -> Vec<String> {
+pub fn module_of(name: &str) -> Vec<String> {
     let mut module: Vec<String> = name.trim_end_matches(".rs").split('/').map(str::to_owned).collect();
     if module.len() > 1 && module.last().is_some_and(|last| last == "mod") {
         module.pop();

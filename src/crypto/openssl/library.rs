@@ -11,9 +11,9 @@ use super::call::{check, made};
 use super::contexts::Mac;
 #[cfg(not(miri))]
 use super::cpu;
-use super::ffi::{self, EVP_CIPHER, OSSL_LIB_CTX};
 #[cfg(all(any(feature = "vendored", test), not(miri)))]
-use super::gcm::provider::ProviderFunctions;
+use super::dispatch::ProviderFunctions;
+use super::ffi::{self, EVP_CIPHER, OSSL_LIB_CTX};
 use crate::error::{Error, Result};
 use crate::sys::{exit, fork, heap};
 
