@@ -1,7 +1,7 @@
 //! Secrets from files, descriptors and terminals; never from arguments.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -50,6 +50,9 @@ pub fn ask(prompt: &str) -> Result<Secret> {
     match rpassword::prompt_password(prompt) {
         Ok(text) if text.is_empty() => Err(Failure::usage("the passphrase is empty")),
         Ok(text) => Ok(Zeroizing::new(text.into_bytes())),
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+            Err(Failure::usage("no passphrase was typed; nothing was changed").next("the same command, and type one"))
+        }
         Err(_) => Err(Failure::usage("a passphrase is needed, and there is no terminal to ask on")
             .next("pass --root-key-file FILE or --root-passphrase-file FILE; kms help root")),
     }
