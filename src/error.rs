@@ -14,7 +14,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 /// The error of this library: a stable [`Status`], and a text that names the thing and the next step.
 ///
-/// Two words, so that results of the hot path are returned in registers. It holds one [`Content`], or none where there was
+/// Two words, so that results of the hot path are returned in registers. It holds one `Content`, or none where there was
 /// no memory for it: the error is then `OutOfMemory`, whatever else had failed.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.text())]
