@@ -64,9 +64,9 @@ printf 'name = kms\nlibrary = %s\nslotListIndex = 0\n' "$module" >"$work/java.cf
 # shellcheck disable=SC2046
 c_client() { gcc -std=c99 -D_GNU_SOURCE -Wall -Wextra -Werror -o "$work/openbao" "$clients/openbao.c" $(pkg-config --cflags p11-kit-1) -ldl; }
 attempt "compile openbao.c" c_client
-together attempt "C, as OpenBao calls it" timeout 120 "$work/openbao" "$module" orders "$seconds"
-together attempt "Java: KeyStore and Cipher of SunPKCS11" timeout 120 java "$clients/Rotation.java" "$work/java.cfg" "$seconds"
-together attempt "python-pkcs11" timeout 120 "$venv/bin/python" "$clients/rotation.py" "$module" "$seconds"
+together attempt "C, as OpenBao calls it" timeout $((seconds + 120)) "$work/openbao" "$module" orders "$seconds"
+together attempt "Java: KeyStore and Cipher of SunPKCS11" timeout $((seconds + 120)) java "$clients/Rotation.java" "$work/java.cfg" "$seconds"
+together attempt "python-pkcs11" timeout $((seconds + 120)) "$venv/bin/python" "$clients/rotation.py" "$module" "$seconds"
 finish_together
 rotated() { [ "$(kms call ListKeyVersions '{"KeyId":"alias/orders"}' | grep -o KeyVersionId | wc -l)" -gt 5 ]; }
 attempt "the key rotated meanwhile" rotated

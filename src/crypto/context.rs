@@ -350,6 +350,7 @@ impl Aad {
     }
 
     /// Puts no context.
+    #[cfg(feature = "capi")]
     #[inline]
     pub fn clear(&mut self) {
         self.encoded_len = 0;

@@ -38,7 +38,7 @@ public class Rotation {
             }
             cipher.updateAAD(new byte[] {1, 2, 3});
             kept.add(new Message(text, iv, cipher.doFinal(text)));
-            Thread.sleep(2);
+            Thread.sleep(10);
         }
         for (Message message : kept) {
             cipher.init(Cipher.DECRYPT_MODE, key, new GCMParameterSpec(128, message.iv));

@@ -88,7 +88,7 @@ int main(int count, char **arguments) {
             CHECK(functions->C_GenerateRandom(session, message->iv, sizeof message->iv));
         pass(1, message, key);
         pass(0, &messages[kept / 2], key);
-        usleep(2000);
+        usleep(10000);
     }
     for (size_t at = 0; at < kept; at++)
         pass(0, &messages[at], key_by_label(arguments[2]));

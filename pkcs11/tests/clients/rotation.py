@@ -21,7 +21,7 @@ with token.open(rw=True) as session:
         sealed = key.encrypt(text, mechanism=Mechanism.AES_GCM, mechanism_param=GCMParams(nonce, b"aad"))
         wrapped = key.wrap_key(data_key, mechanism=Mechanism.AES_KEY_WRAP)
         kept.append((text, nonce, sealed, wrapped))
-        time.sleep(0.002)
+        time.sleep(0.01)
     for text, nonce, sealed, wrapped in kept:
         parameters = GCMParams(nonce, b"aad")
         assert key.decrypt(sealed, mechanism=Mechanism.AES_GCM, mechanism_param=parameters) == text
