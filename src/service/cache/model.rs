@@ -94,7 +94,7 @@ fn stored(rows: &ModelRows) -> Stored {
         versions: [0; 32],
         tags: None,
         records_mac: None,
-        records: VersionRecords::default(),
+        records: VersionRecords::default().into(),
         key,
     }
 }
