@@ -141,7 +141,10 @@ fn a_disk_that_is_full_leaves_no_file() {
 fn an_interrupted_command_leaves_nothing_and_runs_again() {
     let place = Place::with_key();
     let before = place.names();
-    let mut child = place.kms(["encrypt", "-o", "out"]).stdin(Stdio::piped()).spawn().unwrap();
+    // A shell ignores SIGINT for what it runs in the background, tests included.
+    let mut command = place.command("env");
+    command.arg("--default-signal=INT").arg(kms()).args(["encrypt", "-o", "out"]);
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
     std::thread::sleep(std::time::Duration::from_millis(300));
     let killed = place.command("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(killed.success());
