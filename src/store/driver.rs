@@ -94,7 +94,8 @@ pub struct FoundLocation {
     pub driver: Arc<dyn Driver>,
     pub backend: Gated,
     /// Where the keystore was made now: a root that was just tried need not unwrap it once more.
-    pub root_key: Option<RootKey>,
+    /// Boxed: moves of this struct would leave copies behind.
+    pub root_key: Option<Box<RootKey>>,
 }
 
 /// Finds the keystore that the settings name, or makes it if they say so. Runs the root's callback or Argon2 with no lock

@@ -50,7 +50,7 @@ impl Store {
             read_waiting(backend.get()?, settings.patience, |b| Ok((b.meta(Shard::FIRST)?, b.slots()?)))?;
         let (mut root_key, opened_by) = match root_key {
             Some(key) => roots::id_of(&key, &found, slots.first()).map(|id| (key, id))?,
-            None => roots::unlock(root, &found, &slots, &settings.location)?,
+            None => roots::unlock(root, &found, &slots, &settings.location).map(|(key, id)| (Box::new(key), id))?,
         };
         Self::assemble(settings, (driver, backend), &mut root_key, opened_by, arena, epoch)
     }

@@ -36,7 +36,7 @@ pub fn find(path: PathBuf, settings: &mut Settings, root: &Root) -> Result<Found
                 },
                 _ => None,
             };
-            create::create(&path, &NewRoot { root, created: settings.opened_ms }, settings.patience)?
+            create::create(&path, &NewRoot { root, created: settings.opened_ms }, settings.patience)?.map(Box::new)
         }
         false => {
             create::check_pair(&path, root)?;

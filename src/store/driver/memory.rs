@@ -22,7 +22,7 @@ pub fn make(settings: &Settings, root: &Root) -> Result<FoundLocation> {
     }
     let mut backend = empty()?;
     let key = create::fill_rows(backend.get()?, &NewRoot { root, created: settings.opened_ms }, None)?;
-    Ok(FoundLocation { driver: Arc::new(MemoryDriver), backend, root_key: Some(key) })
+    Ok(FoundLocation { driver: Arc::new(MemoryDriver), backend, root_key: Some(Box::new(key)) })
 }
 
 fn empty() -> Result<Gated> {

@@ -51,7 +51,7 @@ pub fn find(location: &str, settings: &Settings, root: &Root) -> Result<FoundLoc
     }
     let mut backend = Gated::new(Postgres::create(&driver.config, &driver.name, patience)?);
     match create::fill_rows(backend.get()?, &NewRoot { root, created: settings.opened_ms }, None) {
-        Ok(key) => Ok(FoundLocation { driver, backend, root_key: Some(key) }),
+        Ok(key) => Ok(FoundLocation { driver, backend, root_key: Some(Box::new(key)) }),
         // Another creator was faster.
         Err(error) => match Postgres::open(&driver.config, &driver.name, patience, false)? {
             Some(found) => Ok(FoundLocation { driver, backend: Gated::new(found), root_key: None }),
