@@ -40,7 +40,7 @@ if ! cmp -s "$clients/requirements.txt" "$venv/requirements.txt"; then
     rm -rf "$venv"
     python3 -m venv "$venv"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input -r "$clients/requirements.txt" </dev/null
-    "$venv/bin/python" -m pip download --quiet --disable-pip-version-check --no-binary :all: --no-deps --dest "$venv/sdist" \
+    "$venv/bin/python" -m pip download --quiet --disable-pip-version-check --no-binary python-pkcs11 --no-deps --dest "$venv/sdist" \
         "$(grep '^python-pkcs11==' "$clients/requirements.txt")" </dev/null
     tar -xzf "$venv"/sdist/python_pkcs11-*.tar.gz -C "$venv/sdist" --strip-components=1
     # The folder of the sources would hide the installed module.
