@@ -4,8 +4,9 @@
 //!
 //! * `ffi`: the C functions. All `unsafe` stands there.
 //! * `state`: slots, sessions and object handles behind one lock. `config`: the configuration file.
-//! * `object`: finding, making and destroying objects. `attribute`: templates and attributes.
-//! * `mechanism`: what is offered, and parameters. `cipher`: encryption, decryption, wrapping. `digest`: hashes.
+//! * `object`: finding, making and destroying objects, `search`: one in progress. `attribute`: templates and attributes.
+//! * `mechanism`: what is offered, and parameters. `cipher`: encryption, decryption, wrapping, `operation`: one in progress.
+//! * `digest`: C_Digest, `hash`: one in progress.
 //! * `fail`: return values.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -21,6 +22,9 @@ mod digest;
 mod fail;
 #[allow(unsafe_code, reason = "the boundary to C")]
 mod ffi;
+mod hash;
 mod mechanism;
 mod object;
+mod operation;
+mod search;
 mod state;

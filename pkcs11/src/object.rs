@@ -13,21 +13,12 @@ use zeroize::Zeroizing;
 
 use crate::attribute::{Made, SessionKey, Template, TokenKey, check_new};
 use crate::fail::{Fail, Result};
+use crate::search::Search;
 use crate::state::{self, Access, Object};
 
 const ALIAS: &str = "alias/";
 /// Keys that one step of a search reads.
 const PAGE: usize = 256;
-
-/// A search in progress.
-pub struct Search {
-    slot: usize,
-    template: Arc<Template>,
-    /// Found and not shown yet.
-    found: VecDeque<CK_OBJECT_HANDLE>,
-    /// Keys are read after this one; none when all were.
-    rest: Option<(Arc<Keystore>, Option<KeyId>, bool)>,
-}
 
 fn token_key(keystore: &Keystore, key: Key, private: bool, with_names: bool) -> Result<TokenKey> {
     let mut names = Vec::new();

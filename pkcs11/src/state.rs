@@ -12,11 +12,11 @@ use cryptoki_sys::*;
 use kms::{KeyId, Keystore};
 
 use crate::attribute::SessionKey;
-use crate::cipher::Operation;
 use crate::config::{Config, SlotConfig};
-use crate::digest::Digest;
 use crate::fail::{Fail, Result};
-use crate::object::Search;
+use crate::hash::Digest;
+use crate::operation::Operation;
+use crate::search::Search;
 
 static STATE: Mutex<Option<State>> = Mutex::new(None);
 /// Whether this process inherited the state from its parent: C_Initialize then starts over.

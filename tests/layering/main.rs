@@ -61,7 +61,7 @@ fn no_two_types_have_one_name() {
 
 #[test]
 fn no_files_import_each_other() {
-    for crate_source in ["src", "cli/src", "bindings/python/src"] {
+    for crate_source in ["src", "cli/src", "bindings/python/src", "pkcs11/src"] {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(crate_source);
         let mut imports = cycles::Imports::default();
         visit(&folder, &mut |path| {
@@ -70,7 +70,7 @@ fn no_files_import_each_other() {
                 imports.add(name, &fs::read_to_string(path).unwrap());
             }
         });
-        assert!(imports.len() > 15, "only {} files were found below {}", imports.len(), folder.display());
+        assert!(imports.len() > 8, "only {} files were found below {}", imports.len(), folder.display());
         assert!(imports.circles().is_empty(), "{crate_source}:\n{}", imports.circles().join("\n"));
     }
 }

@@ -12,9 +12,10 @@ use zeroize::Zeroizing;
 use super::guard::guard;
 use super::{fork, log, ptr};
 use crate::attribute::Made;
-use crate::cipher::{self, Direction, Output};
+use crate::cipher;
 use crate::config::{Config, DEFAULT_PATH};
 use crate::fail::{Fail, Result};
+use crate::operation::{Direction, Output, Written};
 use crate::{digest, mechanism, object, state};
 
 const BAD: Fail = Fail(CKR_ARGUMENTS_BAD);
@@ -391,7 +392,7 @@ unsafe fn init(
     }
 }
 
-type Process = fn(CK_SESSION_HANDLE, Direction, &[u8], Output<'_>) -> Result<cipher::Written>;
+type Process = fn(CK_SESSION_HANDLE, Direction, &[u8], Output<'_>) -> Result<Written>;
 
 /// # Safety
 /// As for C_Encrypt.
@@ -528,11 +529,11 @@ pub unsafe extern "C" fn C_Digest(
                 let mut digest = digest;
                 if matches!(out, Output::Size) {
                     digest::put_back(session, before);
-                    return Ok(cipher::Written::Size(digest.len()));
+                    return Ok(Written::Size(digest.len()));
                 }
                 digest.update(data);
                 let written = out.put(&digest.finish());
-                if matches!(written, cipher::Written::TooSmall(_)) {
+                if matches!(written, Written::TooSmall(_)) {
                     digest::put_back(session, before);
                 }
                 Ok(written)
@@ -559,7 +560,7 @@ pub unsafe extern "C" fn C_DigestFinal(session: CK_SESSION_HANDLE, out: *mut CK_
         unsafe {
             ptr::result(out, out_len, |out| {
                 let written = out.put(&digest.finish());
-                if !matches!(written, cipher::Written::Done(_)) {
+                if !matches!(written, Written::Done(_)) {
                     digest::put_back(session, before);
                 }
                 Ok(written)

@@ -9,9 +9,9 @@ use cryptoki_sys::*;
 use kms::internal::AesMode;
 
 use crate::attribute::Template;
-use crate::cipher::{Output, Written};
 use crate::fail::{Fail, Result};
 use crate::mechanism::{CKM_KMS_BLOB, Gcm, Mechanism, offers};
+use crate::operation::{Output, Written};
 
 const BAD: Fail = Fail(CKR_ARGUMENTS_BAD);
 const BAD_PARAMETER: Fail = Fail(CKR_MECHANISM_PARAM_INVALID);
