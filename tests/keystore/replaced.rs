@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use kms::{Keystore, Options, Status, health::EventKind};
+use kms::{KeyVersion, Keystore, Options, Status, health::EventKind};
 
 use crate::folder::{Folder, ROOT, new_key, quiet, status, versions};
 
@@ -152,8 +152,14 @@ fn what_is_no_newer_keystore_stops_everything_until_the_keystore_is_back() {
                     let blob = user.kms.encrypt(&key, b"kept", &[]).unwrap();
                     user.kms.decrypt(&blob, &[]).unwrap();
                     if kind == "thread" {
-                        // Stores the dates of these uses, which the newest copy then has.
+                        // The newest copy must have the dates of these uses. A pass of the thread may be storing them now.
                         user.kms.tick().unwrap();
+                        let is_stored = |v: &KeyVersion| v.last_encrypt_date.is_some() && v.last_decrypt_date.is_some();
+                        let started = Instant::now();
+                        while !is_stored(&kms.key_versions(&key).next().unwrap().unwrap()) {
+                            assert!(started.elapsed() < Duration::from_secs(3), "{what}: the dates are not stored");
+                            std::thread::sleep(Duration::from_millis(10));
+                        }
                     }
                     let newest = folder.path("newest.db");
                     kms.backup(&newest).unwrap();
