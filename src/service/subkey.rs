@@ -131,26 +131,25 @@ impl Keystore {
                 if ready.asks_clock {
                     core.usable(&ready.key.key, Operation::Cryptography)?;
                     if may_rotate && core.is_overdue(&ready.key.key) {
-                        return Ok(None);
+                        return Ok(Sealed::Overdue);
                     }
                 }
                 if ready.material.seen.messages.load(Ordering::Relaxed) >= MOST_MESSAGES {
-                    return Err(worn_out());
+                    return Ok(Sealed::WornOut);
                 }
                 ready.material.seen.messages.fetch_add(1, Ordering::Relaxed);
-                seal(&mut mine.subkeys, &ready.material).map(Some)
-            });
+                seal(&mut mine.subkeys, &ready.material).map(Sealed::Done)
+            })?;
             match done {
-                Ok(Some(sealed)) => return Ok(sealed),
-                Ok(None) => {
+                Sealed::Done(sealed) => return Ok(sealed),
+                Sealed::Overdue => {
                     waiting::allowed()?;
                     core.rotate_overdue(&key);
                     may_rotate = false;
                 }
-                Err(error) if error.status() == Status::LimitExceeded && error.text() == WORN_OUT => {
-                    self.rotate(key).map_err(|error| Status::LimitExceeded.error(format!("{WORN_OUT}: {error}")))?;
+                Sealed::WornOut => {
+                    self.rotate(key).map_err(worn_out)?;
                 }
-                Err(error) => return Err(error),
             }
         }
     }
@@ -207,11 +206,20 @@ impl Keystore {
     }
 }
 
-const WORN_OUT: &str = "a version has encrypted 2^31 GCM messages and the key could not rotate; use another key";
+/// The outcome of one attempt to encrypt.
+enum Sealed<R> {
+    Done(R),
+    /// The key must rotate first, because no thread does it.
+    Overdue,
+    /// The version has served [`MOST_MESSAGES`].
+    WornOut,
+}
 
 #[cold]
-fn worn_out() -> Error {
-    Status::LimitExceeded.error(WORN_OUT)
+fn worn_out(why: Error) -> Error {
+    Status::LimitExceeded.error(format!(
+        "a version has encrypted 2^31 GCM messages and the key could not rotate; use another key: {why}"
+    ))
 }
 
 impl Core {
