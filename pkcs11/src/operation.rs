@@ -36,9 +36,9 @@ pub enum Output<'a> {
 /// What a call wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
-    /// So many bytes are needed; the operation stays.
+    /// The result needs this many bytes. The operation remains active.
     Size(usize),
-    /// The buffer is too small for so many bytes; the operation stays.
+    /// The buffer is too small for a result of this many bytes. The operation remains active.
     TooSmall(usize),
     Done(usize),
 }

@@ -1,7 +1,7 @@
 //! Slots, sessions and object handles: what the module knows between two calls, behind one lock.
 //!
 //! The lock is held for a few map operations and never while the library is called. So a fork waits for it only briefly
-//! (`ffi::fork` takes it before a fork and gives it back in parent and child), and no call waits for another's cipher.
+//! (`ffi::fork` locks it before a fork and unlocks it in parent and child), and no call waits for another's cipher.
 //! A child continues with what the parent had, until it calls C_Initialize.
 
 use std::collections::{BTreeMap, HashMap};

@@ -61,7 +61,7 @@ impl<K, V> Slots<K, V> {
         self.find_beside(name, |_| {})
     }
 
-    /// The same; `likely` is told each number before its entry is read, which may be far away.
+    /// The same. `likely` receives each number before its entry is read, which may be far away.
     #[inline]
     pub fn find_beside<Q: ?Sized>(&mut self, name: &Q, likely: impl Fn(usize)) -> Option<usize>
     where

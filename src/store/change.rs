@@ -73,7 +73,8 @@ impl<'a> Change<'a> {
         Self { view, entry }
     }
 
-    /// Takes the next generation of each shard in which anything changed, or as many as its log has new entries. Returns their new descriptions.
+    /// Takes the next generation of each shard in which anything changed, or as many as its log has new entries. Returns
+    /// their new descriptions.
     pub(super) fn seal_meta(&mut self) -> Result<Option<SealedChange>> {
         let is_changed = |open: &&OpenShard| open.is_changed;
         let changed: Vec<Shard> =

@@ -259,8 +259,8 @@ impl Change<'_> {
         Ok(())
     }
 
-    /// Removes entries of a shard's log from the oldest on, up to the first that is not before `date` or is after the generation `newest`, and
-    /// at most `most`. The chain continues from the last removed entry, which must be authentic.
+    /// Removes at most `most` entries of a shard's log from the oldest on, up to the first that is not before `date` or is
+    /// after the generation `newest`. The chain continues from the last removed entry, which must be authentic.
     pub fn cut_log(&mut self, date: Time, newest: Head, most: usize) -> Result<usize> {
         let shard = newest.shard;
         let Some(mut state) = self.view.log_state(shard)? else { return Ok(0) };

@@ -48,7 +48,7 @@ impl OpenShard {
     }
 }
 
-/// Takes note of the description that a transaction finds of a shard. Returns what it goes on with, and how many other
+/// Takes note of the description that a transaction finds of a shard. Returns the description to continue with, and how many other
 /// histories of the keystore were read instead of what was read before.
 pub(super) type Seeing<'a> = dyn FnMut(&MetaRow, Shard, Meta) -> Result<(Meta, u64)> + 'a;
 
@@ -463,8 +463,8 @@ impl<'a> View<'a> {
         Ok(rows)
     }
 
-    /// Ids of keys of a shard changed after `generation`, at most `limit`. What was made after it and not changed since, nobody who
-    /// stands at `generation` can know.
+    /// Ids of keys of a shard changed after `generation`, at most `limit`. A process that stands at `generation` can't know a
+    /// key that was made after it and not changed since.
     pub fn changed_since(&mut self, shard: Shard, generation: i64, limit: usize) -> Result<Vec<KeyId>> {
         Ok(self.rows.backend.changed_since(shard, generation, limit)?.into_iter().map(KeyId::from_bytes).collect())
     }

@@ -270,7 +270,7 @@ module_test! {
             }
             stop.store(true, std::sync::atomic::Ordering::Relaxed);
         });
-        assert!(opens(session, handle), "the parent goes on");
+        assert!(opens(session, handle), "the parent's session ended with its child");
     }
 }
 

@@ -3,10 +3,12 @@
 //! Eight bytes are random, four number the message within its prefix: so no two messages under one prefix meet, by
 //! any chance. A page of buffered kernel randomness makes the eight cheap, and two things keep a copy of that page
 //! from repeating them: the kernel wipes the page in a forked child (MADV_WIPEONFORK), and they are XORed with a word
-//! that the CPU draws during the call, which a cloned machine draws again. A batch draws one word for each prefix: a copy of
-//! the machine that is made in the middle of it encrypts the same messages, and so reveals nothing. Without a quick CPU generator, or where the
-//! page can't be wiped, all twelve bytes are their own getrandom(2), XORed with the time: a copy of the machine whose
-//! kernel doesn't know that it is one may then repeat a suffix, and only the prefixes renewed since keep the nonces apart.
+//! that the CPU draws during the call, which a cloned machine draws again. A batch draws one word for each prefix: a copy
+//! of the machine that is made in the middle of it encrypts the same messages, and so reveals nothing.
+//!
+//! Without a quick CPU generator, or where the page can't be wiped, all twelve bytes are their own getrandom(2), XORed
+//! with the time: a copy of the machine whose kernel doesn't know that it is one may then repeat a suffix, and only the
+//! prefixes renewed since keep the nonces apart.
 //!
 //! Invariants, each proved by the test of the same name:
 //! * `a_forked_child_never_repeats_its_parent`

@@ -1,4 +1,4 @@
-//! Columns of the server's rows as fields of ours. What has an impossible form comes out as what fits no MAC.
+//! Reads the columns of the server's rows. A value of an impossible form becomes one that fits no MAC.
 
 use tokio_postgres::Row;
 
