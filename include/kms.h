@@ -50,11 +50,11 @@
  * Limits     A plaintext, context or description that is too long is KMS_LIMIT_EXCEEDED. Any other number out of its
  *            range is KMS_INVALID_ARGUMENT.
  * Keystore   A call that reads or changes the keystore can also fail with KMS_KEYSTORE_IO, KMS_KEYSTORE_BUSY,
- *            KMS_KEYSTORE_CORRUPT or KMS_KEYSTORE_REPLACED. On a handle that was opened read-only, a change fails with
+ *            KMS_KEYSTORE_UNAVAILABLE, KMS_KEYSTORE_CORRUPT or KMS_KEYSTORE_REPLACED. On a handle that was opened read-only, a change fails with
  *            KMS_KEYSTORE_READ_ONLY, before anything else about the key is checked. With an anchor
  *            (kms_options_set_anchor_file), changes can also fail with KMS_ANCHOR_UNAVAILABLE and
- *            KMS_KEYSTORE_ROLLED_BACK. A change that fails with KMS_KEYSTORE_IO or KMS_ANCHOR_UNAVAILABLE may have been
- *            made: read the keystore before you repeat it.
+ *            KMS_KEYSTORE_ROLLED_BACK. A change that fails with KMS_KEYSTORE_IO, KMS_KEYSTORE_UNAVAILABLE or
+ *            KMS_ANCHOR_UNAVAILABLE may have been made: read the keystore before you repeat it.
  * Memory     If memory is short for an allocation whose size a caller or a file chooses, the call fails with
  *            KMS_OUT_OF_MEMORY. The call checks limits before it copies anything. A failed small allocation ends the
  *            process, as in any Rust code. Each call therefore first makes sure that 60 KiB are available; each
@@ -736,6 +736,9 @@ typedef int32_t (*kms_visit_change_fn)(void *user, const struct kms_logged_chang
 
 // This root opens the keystore already. Nothing was changed.
 #define KMS_ROOT_SLOT_EXISTS 516
+
+// The database that holds the keystore cannot be reached, is starting or stopping, or did not answer in time.
+#define KMS_KEYSTORE_UNAVAILABLE 517
 
 // A caller's file could not be read or written, or changed while it was read. The text of kms_last_error names it.
 #define KMS_FILE_IO 600

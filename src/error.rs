@@ -215,6 +215,7 @@ statuses! {
     KeystoreSecondPath = 512, "KMS_KEYSTORE_SECOND_PATH", "Keystore.SecondPath";
     RootSlotNotFound = 515, "KMS_ROOT_SLOT_NOT_FOUND", "Keystore.RootSlotNotFound";
     RootSlotExists = 516, "KMS_ROOT_SLOT_EXISTS", "Keystore.RootSlotExists";
+    KeystoreUnavailable = 517, "KMS_KEYSTORE_UNAVAILABLE", "Keystore.Unavailable";
 
     FileIo = 600, "KMS_FILE_IO", "File.IO";
     FileExists = 601, "KMS_FILE_EXISTS", "File.Exists";

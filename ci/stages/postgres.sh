@@ -28,6 +28,7 @@ port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0));
 )
 KMS_TEST_POSTGRES="postgres://kms:$(cat "$folder/password")@127.0.0.1:$port/postgres"
 export KMS_TEST_POSTGRES
+count_cargo cargo test --locked --no-fail-fast --features postgres --lib -- postgres::
 count_cargo cargo test --locked --no-fail-fast --features postgres --test postgres
 count_cargo cargo test --locked --no-fail-fast --features postgres --test contract -- \
     aliases:: deletion:: import:: lists:: matrix:: policy:: rotation_rules:: states:: tags:: version_states::

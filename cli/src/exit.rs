@@ -131,6 +131,7 @@ fn next(status: Status) -> Option<&'static str> {
         Status::KeystoreNotFound => "kms init, to make one; or --keystore PATH, to name another",
         Status::KeystoreCorrupt => "kms verify",
         Status::KeystoreBusy => "try again; another process holds the keystore",
+        Status::KeystoreUnavailable => "try again once the database answers",
         Status::KeystoreRolledBack => "kms help anchor",
         Status::FileExists => "--force to replace it, or -o FILE",
         Status::UnknownAction => "kms call ListActions",

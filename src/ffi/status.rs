@@ -78,6 +78,8 @@ pub const KMS_KEYSTORE_SECOND_PATH: kms_status = 512;
 pub const KMS_ROOT_SLOT_NOT_FOUND: kms_status = 515;
 /// This root opens the keystore already. Nothing was changed.
 pub const KMS_ROOT_SLOT_EXISTS: kms_status = 516;
+/// The database that holds the keystore cannot be reached, is starting or stopping, or did not answer in time.
+pub const KMS_KEYSTORE_UNAVAILABLE: kms_status = 517;
 
 /// A caller's file could not be read or written, or changed while it was read. The text of kms_last_error names it.
 pub const KMS_FILE_IO: kms_status = 600;

@@ -21,6 +21,7 @@ use crate::sys::waiting;
 ///
 /// * `KeystoreBusy`: another process held the lock for [`Options::busy_timeout`]. Nothing has changed; call again.
 /// * `KeystoreIo`: the file system failed, for example on a full disk. `KeystoreReadOnly`: the call had to write.
+/// * `KeystoreUnavailable`: the database of the keystore cannot be reached, or did not answer in time.
 /// * `KeystoreCorrupt`: a row is damaged. Only calls that need that row fail.
 /// * `KeystoreReplaced`: another file is at the path of the keystore. `KeystoreRolledBack`, `AnchorUnavailable`: by the
 ///   anchor.

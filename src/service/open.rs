@@ -265,7 +265,7 @@ impl Keystore {
     ///   `KeystoreCorrupt`.
     /// * `WrongRootKey`; `RootKeyUnavailable` for a key file or a callback that fails.
     /// * `KeystoreRolledBack` or `AnchorUnavailable` by the anchor; `KeystoreSecondPath` for a file with two paths.
-    /// * `KeystoreBusy`, `KeystoreIo`, `OutOfMemory`, `RandomFailed`.
+    /// * `KeystoreBusy`, `KeystoreIo`, `KeystoreUnavailable`, `OutOfMemory`, `RandomFailed`.
     ///
     /// ```
     /// # use kms::{Keystore, Options};

@@ -65,7 +65,10 @@ impl Drop for Unwinding<'_> {
 /// After an error of the file itself nothing about the connection is trusted; it is dropped, and made again later.
 pub(super) fn drop_broken<R>(connection: &mut Connection, result: &Result<R>) {
     if let Err(e) = result
-        && matches!(e.status(), Status::KeystoreIo | Status::KeystoreReplaced | Status::NotAKeystore)
+        && matches!(
+            e.status(),
+            Status::KeystoreIo | Status::KeystoreUnavailable | Status::KeystoreReplaced | Status::NotAKeystore
+        )
         && !fault::wanted("KMS_FAULT_NOT_REOPENED")
     {
         connection.backend.let_go();

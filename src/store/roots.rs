@@ -149,8 +149,8 @@ impl Store {
         let made = if new.make_key_file { create::key_file(path)? } else { None };
         let changed = change();
         if let (Some(made), Err(e)) = (made, &changed)
-            // After an error of the disk, or of the anchor, the change may stand.
-            && !matches!(e.status(), Status::KeystoreIo | Status::AnchorUnavailable)
+            // After an error of the disk, the database or the anchor, the change may stand.
+            && !matches!(e.status(), Status::KeystoreIo | Status::KeystoreUnavailable | Status::AnchorUnavailable)
         {
             create::remove_key_file(path, made);
         }

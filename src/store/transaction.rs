@@ -92,7 +92,9 @@ impl Store {
             drop_broken(connection, &committed);
             // What is anchored is the only shard.
             let state = metas.first().map(|(_, meta)| State::of(meta));
-            if committed.is_ok() || self.stands(connection, &metas) {
+            // A database that went away was asked already, or cannot be.
+            let is_away = committed.as_ref().is_err_and(|e| e.status() == Status::KeystoreUnavailable);
+            if committed.is_ok() || !is_away && self.stands(connection, &metas) {
                 self.refusals.counted(omitted);
                 for (shard, meta) in &metas {
                     connection.history.committed(*shard, State::of(meta));

@@ -174,7 +174,7 @@ fn a_commit_whose_answer_is_lost_counts_once() {
         if let Err(error) = &rotated {
             println!("round {round}: {error}");
         }
-        assert_eq!(status(rotated), if stands { None } else { Some(Status::KeystoreIo) }, "round {round}");
+        assert_eq!(status(rotated), if stands { None } else { Some(Status::KeystoreUnavailable) }, "round {round}");
         versions += u64::from(stands);
         assert_eq!(numbers(&kms, key).first(), Some(&versions), "round {round}: a change is lost, or was made twice");
     }
@@ -189,7 +189,7 @@ fn a_server_that_falls_silent_is_not_waited_for() {
     let blob = kms.encrypt(key, b"text", &[]).unwrap();
     proxy.traffic.is_silent.store(true, Ordering::SeqCst);
     let begun = Instant::now();
-    assert_eq!(status(kms.rotate(key)), Some(Status::KeystoreIo));
+    assert_eq!(status(kms.rotate(key)), Some(Status::KeystoreUnavailable));
     assert!(begun.elapsed() < Duration::from_secs(30), "a call waits for a server that says nothing");
     proxy.traffic.is_silent.store(false, Ordering::SeqCst);
     kms.rotate(key).unwrap();
@@ -283,4 +283,46 @@ fn a_change_takes_two_round_trips_and_one_more_for_new_material() {
     assert_eq!(turns(&|| kms.disable_key(key).unwrap()), 2, "a change without material");
     kms.enable_key(key).unwrap();
     assert_eq!(turns(&|| assert!(kms.rotate(key).is_ok())), 3, "a rotation");
+}
+
+#[test]
+fn a_connection_that_the_server_ended_is_made_again() {
+    let (name, clock) = (name("ended"), ManualClock::at(T0));
+    let location = format!("{}?application_name={name}#{name}", server());
+    let kms = Keystore::open(&location, &options().clock(clock.clone())).unwrap();
+    let key = kms.create_key(&CreateKey::default()).unwrap();
+    let end =
+        format!("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = '{name}'");
+    for round in 2..6 {
+        assert_eq!(sql(&name, &end), "1");
+        kms.rotate(key).unwrap();
+        assert_eq!(numbers(&kms, key).first(), Some(&round));
+        assert_eq!(sql(&name, &end), "1");
+        kms.describe_key(key).unwrap();
+    }
+}
+
+#[test]
+fn a_deadlock_is_not_the_callers_matter() {
+    let (name, clock) = (name("deadlock"), ManualClock::at(T0));
+    let patient = options().busy_timeout(Duration::from_secs(10)).clock(clock.clone());
+    let kms = Keystore::open(&format!("{}#{name}", server()), &patient).unwrap();
+    let key = kms.create_key(&CreateKey::default()).unwrap();
+    let deadlocks = || sql(&name, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()");
+    let before: u64 = deadlocks().parse().unwrap();
+    for round in 0..4 {
+        let other = session(
+            &name,
+            "BEGIN; SELECT 1 FROM shard WHERE store = {store} AND shard <> \
+             (SELECT min(key_row) >> 32 FROM key WHERE store = {store}) FOR UPDATE; SELECT pg_sleep(1); \
+             SELECT 1 FROM shard WHERE store = {store} FOR UPDATE; COMMIT",
+        );
+        std::thread::sleep(Duration::from_millis(500));
+        kms.create_alias(key, &format!("alias/{round}")).unwrap();
+        assert!(other.wait_with_output().unwrap().status.success());
+    }
+    // The server's counters come a moment later.
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(deadlocks().parse::<u64>().unwrap() > before, "there was no deadlock");
+    assert!(is_sound(&kms));
 }

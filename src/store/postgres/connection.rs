@@ -16,7 +16,7 @@ use tokio_postgres::tls::NoTlsStream;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Config, Connection, NoTls, Row};
 
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result, Status, shown};
 use crate::sys::fork::ClosedInChild;
 use crate::sys::socket;
 
@@ -97,6 +97,18 @@ impl Statement {
 pub struct Failed {
     pub error: Error,
     pub is_unknown: bool,
+    /// Another transaction was preferred: this one may be made once more.
+    pub gave_way: bool,
+}
+
+impl Failed {
+    fn of(error: &tokio_postgres::Error) -> Self {
+        let code = error.as_db_error().map(|said| said.code().code());
+        // A server that ends the connection may have committed before it said so.
+        let is_unknown = code.is_none_or(|code| code.starts_with("57P") || code.starts_with("08") || code == "40003");
+        let gave_way = matches!(code, Some("40001" | "40P01"));
+        Self { error: explain(error), is_unknown, gave_way }
+    }
 }
 
 impl From<Failed> for Error {
@@ -162,6 +174,8 @@ pub struct ServerLink {
     stream: Arc<TcpStream>,
     is_full: Arc<AtomicBool>,
     timeout: Duration,
+    /// Whether a wait ended without its answer, so that what comes belongs to no statement. Nothing is sent any more.
+    is_broken: bool,
     _socket: ClosedInChild,
 }
 
@@ -174,11 +188,23 @@ impl ServerLink {
         let mut connecting = pin!(config.connect_raw(socket, NoTls));
         let connected = drive(&stream, &is_full, timeout, |context| connecting.as_mut().poll(context));
         let (client, connection) = connected?.map_err(|error| explain(&error))?;
-        Ok(Self { client, connection: Some(connection), stream, is_full, timeout, _socket: registered })
+        Ok(Self {
+            client,
+            connection: Some(connection),
+            stream,
+            is_full,
+            timeout,
+            is_broken: false,
+            _socket: registered,
+        })
     }
 
     /// Sends all statements at once, and returns the rows of each.
     pub fn run(&mut self, statements: &[Statement]) -> std::result::Result<Vec<Vec<Row>>, Failed> {
+        if self.is_broken {
+            let error = lost("the connection to the database was lost; try again");
+            return Err(Failed { error, is_unknown: true, gave_way: false });
+        }
         type RowsOf<'a> = Pin<Box<dyn Future<Output = std::result::Result<Vec<Row>, Failed>> + 'a>>;
         let Self { client, connection, stream, is_full, timeout, .. } = self;
         let mut pending: Vec<Option<RowsOf<'_>>> = Vec::new();
@@ -200,9 +226,10 @@ impl ServerLink {
             if left { attend(connection, context) } else { Poll::Ready(()) }
         });
         drop(pending);
+        self.is_broken = finished.is_err() || self.connection.is_none();
         match finished {
             Ok(()) => done.into_iter().collect(),
-            Err(error) => Err(Failed { error, is_unknown: true }),
+            Err(error) => Err(Failed { error, is_unknown: true, gave_way: false }),
         }
     }
 
@@ -217,6 +244,7 @@ impl ServerLink {
             }
             done
         });
+        self.is_broken = done.is_err();
         done?.map_err(|error| explain(&error))
     }
 }
@@ -259,17 +287,16 @@ fn drive<R>(
 
 async fn one(client: &Client, statement: &Statement) -> std::result::Result<Vec<Row>, Failed> {
     let values: Vec<_> = statement.values.iter().map(Value::typed).collect();
-    let failed =
-        |error: tokio_postgres::Error| Failed { is_unknown: error.as_db_error().is_none(), error: explain(&error) };
     let Some(expected) = statement.changes else {
-        return client.query_typed(&statement.sql, &values).await.map_err(failed);
+        return client.query_typed(&statement.sql, &values).await.map_err(|e| Failed::of(&e));
     };
-    match client.execute_typed(&statement.sql, &values).await.map_err(failed)? {
+    match client.execute_typed(&statement.sql, &values).await.map_err(|e| Failed::of(&e))? {
         changed if changed == expected => Ok(Vec::new()),
         _ => Err(Failed {
             error: Status::KeystoreCorrupt
                 .error("the keystore is damaged: a row to change is gone; restore it from a backup"),
             is_unknown: false,
+            gave_way: false,
         }),
     }
 }
@@ -301,18 +328,34 @@ fn dial(config: &Config, timeout: Duration) -> Result<TcpStream> {
 }
 
 fn lost(text: &str) -> Error {
-    Status::KeystoreIo.error(text.to_owned())
+    Status::KeystoreUnavailable.error(text.to_owned())
 }
 
 fn explain(error: &tokio_postgres::Error) -> Error {
     let Some(said) = error.as_db_error() else {
         return lost(&format!("the connection to the database failed: {error}; check the server"));
     };
-    let code = said.code().code();
+    explain_code(said.code().code(), said.message())
+}
+
+/// What the server's SQLSTATE means to a caller. Statements and values are never part of the text, nor is the server's own
+/// text where that may quote them.
+fn explain_code(code: &str, message: &str) -> Error {
     match code {
-        // A lock that others hold, a deadlock, or a change that must be begun again.
+        // A lock that others hold, or one of several transactions that had to give way.
         "55P03" | "57014" | "40001" | "40P01" => {
             Status::KeystoreBusy.error("another process is using the keystore; try again")
+        }
+        // The server stops, was restarted or starts; nobody can connect; the connection broke; the standby was promoted.
+        "57P01" | "57P02" | "57P03" | "57P05" => {
+            lost(&format!("the database is stopping, starting or ended the connection (SQLSTATE {code}); try again"))
+        }
+        "53300" => lost("the database has no connection left; raise its max_connections or close others"),
+        _ if code.starts_with("08") => {
+            lost(&format!("the connection to the database failed (SQLSTATE {code}); check the server"))
+        }
+        "53100" | "53200" | "53400" => {
+            lost(&format!("the database is out of disk space or memory (SQLSTATE {code}); free some"))
         }
         "25006" => Status::KeystoreReadOnly.error("the database is read-only; connect to the primary server"),
         "23505" => {
@@ -321,8 +364,17 @@ fn explain(error: &tokio_postgres::Error) -> Error {
         "42P01" | "42703" | "3F000" => {
             Status::NotAKeystore.error("the database has no tables of a libkms keystore; pass create to make them")
         }
-        "28P01" | "28000" => lost("the database refused the user; check name and password"),
-        "42501" => lost(&format!("the database user lacks a privilege ({}); grant it", said.message())),
-        _ => lost(&format!("the database refused a statement (SQLSTATE {code}); check the server's log")),
+        "3D000" => Status::KeystoreNotFound
+            .error("the server has no database of this name; create it, or correct the location"),
+        "28P01" | "28000" => lost("the database refused the user; check user, password and the server's pg_hba.conf"),
+        // "permission denied for table key": names of tables, never values.
+        "42501" => {
+            Status::KeystoreIo.error(format!("the database user lacks a privilege: {}; grant it", shown(message)))
+        }
+        _ => Status::KeystoreIo
+            .error(format!("the database refused a statement (SQLSTATE {code}); check the server's log")),
     }
 }
+
+#[cfg(test)]
+mod tests;

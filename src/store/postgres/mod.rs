@@ -56,6 +56,10 @@ pub struct Postgres {
     pending: Vec<Statement>,
     /// Whether the server has begun the transaction.
     is_begun: bool,
+    /// Whether a statement of the transaction changes rows.
+    is_changed: bool,
+    /// The shards that the next statements read first, and lock in a write transaction.
+    locking: Vec<Shard>,
     known: Known,
     /// An entry of the change log that the transaction writes, which proves its commit.
     proof: Option<(Shard, [u8; 16])>,
@@ -113,6 +117,8 @@ impl Postgres {
             kind: Transaction::Read,
             pending: Vec::new(),
             is_begun: false,
+            is_changed: false,
+            locking: Vec::new(),
             known: Known::default(),
             proof: None,
         }
@@ -129,9 +135,38 @@ impl Postgres {
         let before = self.pending.len();
         let mut all = std::mem::take(&mut self.pending);
         all.extend(statements);
-        self.is_begun = true;
-        let mut rows = self.link.run(&all)?;
-        Ok(rows.split_off(before.min(rows.len())))
+        let is_first = !std::mem::replace(&mut self.is_begun, true);
+        let locking = std::mem::take(&mut self.locking);
+        let mut rows = match self.link.run(&all) {
+            // The connection was lost while nobody used it. None of this transaction was made.
+            Err(failed) if is_first && failed.is_unknown => {
+                self.link = ServerLink::open(&self.config, self.patience + ANSWER)?;
+                self.link.run(&all)?
+            }
+            Err(failed) if failed.gave_way && !self.is_changed => {
+                self.lock_again(&locking, failed.error)?;
+                self.link.run(all.get(before..).unwrap_or_default())?
+            }
+            done => done?,
+        };
+        Ok(rows.split_off(rows.len().saturating_sub(all.len() - before)))
+    }
+
+    /// Begins the transaction once more after a deadlock, with its locks in ascending order. What it has read must still stand.
+    fn lock_again(&mut self, more: &[Shard], error: Error) -> Result<()> {
+        let mut shards: Vec<Shard> = self.known.shards.keys().chain(more).copied().collect();
+        shards.sort_unstable();
+        shards.dedup();
+        let mut all = vec![Statement::new("ROLLBACK", Vec::new())];
+        all.extend(self.beginning(self.kind, self.patience));
+        all.push(self.reading(&shards));
+        for row in self.link.run(&all)?.pop().unwrap_or_default() {
+            let (shard, found) = (read::shard(&row, self.shards)?, read::meta(&row)?);
+            if self.known.shards.get(&shard).is_some_and(|known| *known != found) {
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     fn rows(&mut self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>> {
@@ -146,37 +181,48 @@ impl Postgres {
     /// Changes rows with the next statements that go out.
     fn change(&mut self, sql: &'static str, values: Vec<Value>) {
         let statement = self.statement(sql, values);
+        self.is_changed = true;
         self.pending.push(statement);
     }
 
     /// As [`Self::change`], of exactly one row.
     fn change_one(&mut self, sql: &'static str, values: Vec<Value>) {
         let statement = Statement { changes: Some(1), ..self.statement(sql, values) };
+        self.is_changed = true;
         self.pending.push(statement);
     }
 
     /// Begins with the first statement that goes out.
     fn start(&mut self, kind: Transaction, patience: Duration) {
-        (self.known, self.proof, self.kind, self.is_begun) = (Known::default(), None, kind, false);
+        (self.known, self.proof, self.kind) = (Known::default(), None, kind);
+        (self.is_begun, self.is_changed) = (false, false);
+        self.pending = self.beginning(kind, patience);
+        if kind == Transaction::Write
+            && let Some(name) = &self.making
+        {
+            let values = vec![
+                Value::from(name.as_str()),
+                Value::from(self.store),
+                Value::from(FORMAT),
+                Value::from(i64::try_from(self.shards.count()).unwrap_or(0)),
+            ];
+            let sql = "INSERT INTO store(name, store, format, shards) VALUES($1, $2, $3, $4)";
+            self.pending.push(Statement::new(sql, values));
+            self.is_changed = true;
+        }
+    }
+
+    fn beginning(&self, kind: Transaction, patience: Duration) -> Vec<Statement> {
         let begin = match kind {
             Transaction::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
             Transaction::Write => "BEGIN ISOLATION LEVEL READ COMMITTED",
         };
-        self.pending = vec![Statement::new(begin, Vec::new())];
+        let mut all = vec![Statement::new(begin, Vec::new())];
         if kind == Transaction::Write {
             let lock = format!("SET LOCAL lock_timeout = {}", patience.as_millis().clamp(1, 1 << 30));
-            self.pending.push(Statement::new(lock, Vec::new()));
-            if let Some(name) = &self.making {
-                let values = vec![
-                    Value::from(name.as_str()),
-                    Value::from(self.store),
-                    Value::from(FORMAT),
-                    Value::from(i64::try_from(self.shards.count()).unwrap_or(0)),
-                ];
-                let sql = "INSERT INTO store(name, store, format, shards) VALUES($1, $2, $3, $4)";
-                self.pending.push(Statement::new(sql, values));
-            }
+            all.push(Statement::new(lock, Vec::new()));
         }
+        all
     }
 
     fn end(&mut self) {

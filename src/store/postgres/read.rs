@@ -4,7 +4,7 @@ use tokio_postgres::Row;
 
 use crate::error::{Error, Result, Status};
 use crate::store::backend::{AliasRow, ChangeRow, KeyRow, MaterialRow, MetaRow, SlotRow, TagRow, VersionRow};
-use crate::store::shard::Shard;
+use crate::store::shard::{Shard, Shards};
 
 pub const KEY: &str = "key_row, id, state, origin, creator, description, created, interval_s, primary_number, primary_id, \
      primary_created, future_noticed, delete_date, sighted_wall, sighted_boot, sighted_uptime, protection, import_digest, \
@@ -21,6 +21,12 @@ pub fn index(shard: Shard) -> i64 {
 
 pub fn count(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+/// The shard that a row of `shard` describes.
+pub fn shard(row: &Row, of: Shards) -> Result<Shard> {
+    let found = number(row, 0)?;
+    of.all().find(|known| index(*known) == found).ok_or_else(damaged)
 }
 
 pub fn number(row: &Row, at: usize) -> Result<i64> {

@@ -97,7 +97,7 @@ impl Postgres {
     }
 
     /// A statement that reads shards, and locks them in a write transaction.
-    fn reading(&self, shards: &[Shard]) -> Statement {
+    pub(super) fn reading(&self, shards: &[Shard]) -> Statement {
         let numbers = Value::Numbers(shards.iter().map(|shard| index(*shard)).collect());
         let lock = if self.kind == Transaction::Write { " FOR UPDATE" } else { "" };
         self.owned(format!("{SHARD}{lock}"), vec![numbers])
@@ -115,13 +115,13 @@ impl Postgres {
         nodes.retain(|number, _| !all.of_node(*number).is_some_and(|(shard, _)| unknown.contains(&shard)));
         materials.retain(|(row, _), _| !is_old(*row));
         versions.retain(|row, _| !is_old(*row));
+        self.locking.clone_from(&shards);
         shards
     }
 
     fn learn_shards(&mut self, rows: &[Row]) -> Result<()> {
         for row in rows {
-            let shard = number(row, 0)?;
-            let shard = self.shards.all().find(|known| index(*known) == shard).ok_or_else(read::damaged)?;
+            let shard = read::shard(row, self.shards)?;
             self.known.shards.insert(shard, read::meta(row)?);
         }
         Ok(())

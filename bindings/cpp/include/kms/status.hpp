@@ -65,6 +65,7 @@ enum class status : kms_status {
     keystore_second_path = KMS_KEYSTORE_SECOND_PATH,
     root_slot_not_found = KMS_ROOT_SLOT_NOT_FOUND,
     root_slot_exists = KMS_ROOT_SLOT_EXISTS,
+    keystore_unavailable = KMS_KEYSTORE_UNAVAILABLE,
 
     file_io = KMS_FILE_IO,
     file_exists = KMS_FILE_EXISTS,
@@ -217,6 +218,7 @@ using anchor_unavailable = failure<status::anchor_unavailable>;
 using keystore_second_path = failure<status::keystore_second_path>;
 using root_slot_not_found = failure<status::root_slot_not_found>;
 using root_slot_exists = failure<status::root_slot_exists>;
+using keystore_unavailable = failure<status::keystore_unavailable>;
 using file_io = failure<status::file_io>;
 using file_exists = failure<status::file_exists>;
 using internal = failure<status::internal>;
@@ -270,8 +272,8 @@ using all_failures =
              status::keystore_corrupt, status::keystore_io, status::keystore_read_only, status::keystore_busy,
              status::keystore_not_found, status::keystore_replaced, status::root_key_unavailable, status::keystore_rolled_back,
              status::anchor_unavailable, status::keystore_second_path, status::root_slot_not_found, status::root_slot_exists,
-             status::file_io, status::file_exists, status::internal, status::poisoned, status::forked, status::random_failed,
-             status::out_of_memory>;
+             status::keystore_unavailable, status::file_io, status::file_exists, status::internal, status::poisoned,
+             status::forked, status::random_failed, status::out_of_memory>;
 
 /// The text of this thread's last failed call.
 inline std::string last_error() {

@@ -91,9 +91,10 @@ class Keystore(_libkms.Keystore):
     `Forked` there. A handle cannot be pickled: open the keystore in each process that needs it.
 
     Calls raise subclasses of `libkms.Error`, and each method names its own. Any call can also raise `KeystoreIO`,
-    `KeystoreBusy`, `KeystoreCorrupt` or `KeystoreReplaced`; a call that changes something, also `KeystoreReadOnly` and,
-    with an anchor, `AnchorUnavailable` and `KeystoreRolledBack`. A call that fails has changed nothing, with two
-    exceptions: after `KeystoreIO` or `AnchorUnavailable`, read the keystore before you repeat the call.
+    `KeystoreUnavailable`, `KeystoreBusy`, `KeystoreCorrupt` or `KeystoreReplaced`; a call that changes something, also
+    `KeystoreReadOnly` and, with an anchor, `AnchorUnavailable` and `KeystoreRolledBack`. A call that fails has changed
+    nothing, with three exceptions: after `KeystoreIO`, `KeystoreUnavailable` or `AnchorUnavailable`, read the keystore
+    before you repeat the call.
     """
 
     __slots__ = ("__weakref__", "_location")

@@ -44,6 +44,7 @@ __all__ = [
     "KeystoreRolledBack",
     "KeystoreSecondPath",
     "KeystoreTooNew",
+    "KeystoreUnavailable",
     "LimitExceeded",
     "MalformedCiphertext",
     "MissingParameter",
@@ -116,6 +117,7 @@ class Status(enum.IntEnum):
     KEYSTORE_SECOND_PATH = 512
     ROOT_SLOT_NOT_FOUND = 515
     ROOT_SLOT_EXISTS = 516
+    KEYSTORE_UNAVAILABLE = 517
     FILE_IO = 600
     FILE_EXISTS = 601
     INTERNAL = 900
@@ -315,6 +317,10 @@ class RootSlotNotFound(Error, status=Status.ROOT_SLOT_NOT_FOUND):
 
 class RootSlotExists(Error, status=Status.ROOT_SLOT_EXISTS):
     """This root key opens the keystore already. Nothing was changed."""
+
+
+class KeystoreUnavailable(Error, ConnectionError, status=Status.KEYSTORE_UNAVAILABLE):
+    """The database cannot be reached or did not answer in time. The change may have been made: read the keystore first."""
 
 
 class FileIO(Error, OSError, status=Status.FILE_IO):
