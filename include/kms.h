@@ -615,7 +615,8 @@ typedef struct kms_logged_change {
     const char *program;
     const char *actor;
     // The name of the action, as in docs/actions.md. The clock causes RotateKeyAuto, DeleteKey, DeleteKeyVersion,
-    // DeleteExpiredKeyMaterial and RecordDates, and the end of a handle RecordRefusals.
+    // DeleteExpiredKeyMaterial and RecordDates, and the end of a handle RecordRefusals. The PKCS#11 module causes
+    // ReserveMessages.
     const char *action;
     // NULL unless the entry is about one key.
     const char *key_id;

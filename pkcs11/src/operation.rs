@@ -355,10 +355,12 @@ pub fn keep_unless_done(operation: Operation, done: Result<Written>) -> (Option<
     (kept.then_some(operation), done)
 }
 
-/// A version that has served its messages and a key that cannot rotate: no length is out of range.
+/// A version that has served its messages and a key that cannot rotate: no length is out of range. A read-only keystore cannot
+/// count messages.
 fn of_gcm(error: kms::Error) -> Fail {
     match error.status() {
         Status::LimitExceeded if !error.text().contains("plaintext") => Fail(CKR_KEY_FUNCTION_NOT_PERMITTED),
+        Status::KeystoreReadOnly => Fail(CKR_KEY_FUNCTION_NOT_PERMITTED),
         _ => error.into(),
     }
 }

@@ -65,6 +65,8 @@ actions! {
     DeleteExpiredKeyMaterial
     /// By the clock: it stored what it observed of dates, such as the first confirmation that one was reached.
     RecordDates
+    /// By encrypting: a handle reserved GCM messages of a version.
+    ReserveMessages
     /// By the end of a handle: refused calls that have no entry are counted.
     RecordRefusals
 }

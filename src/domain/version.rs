@@ -103,6 +103,9 @@ pub fn after(state: VersionState, operation: VersionOperation, is_primary: bool)
     }
 }
 
+/// GCM messages under one version: with random IVs of 12 bytes, two of 2^31 share one with a probability of 2^-35.
+pub const MOST_GCM_MESSAGES: u64 = 1 << 31;
+
 /// How a version is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum VersionUse {
@@ -123,6 +126,8 @@ pub struct VersionRecord {
     pub last_encrypt: Option<Time>,
     /// The start of the day on which the version was last seen to decrypt.
     pub last_decrypt: Option<Time>,
+    /// GCM messages under a subkey of the version that processes have encrypted or may still encrypt.
+    pub gcm_messages: u64,
 }
 
 impl VersionRecord {
@@ -134,6 +139,7 @@ impl VersionRecord {
             tombstone: None,
             last_encrypt: None,
             last_decrypt: None,
+            gcm_messages: 0,
         }
     }
 
@@ -161,11 +167,19 @@ impl VersionRecord {
         *known = (*known).max(Some(day));
     }
 
+    /// Reserves up to `wanted` GCM messages within the limit of a version. Returns how many; none: the version is worn out.
+    pub fn reserve_messages(&mut self, wanted: u64) -> u64 {
+        let reserved = MOST_GCM_MESSAGES.saturating_sub(self.gcm_messages).min(wanted);
+        self.gcm_messages += reserved;
+        reserved
+    }
+
     /// Whether a combination is one that this library writes.
     pub fn is_sound(&self) -> bool {
         self.number > 0
             && (self.state == VersionState::PendingDeletion) == self.deletion.is_some()
             && (self.state == VersionState::Destroyed) == self.tombstone.is_some()
+            && self.gcm_messages <= MOST_GCM_MESSAGES
     }
 }
 

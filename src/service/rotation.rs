@@ -140,7 +140,7 @@ impl Keystore {
     }
 }
 
-fn rotatable(stored: &Stored) -> Result<()> {
+pub(super) fn rotatable(stored: &Stored) -> Result<()> {
     if stored.key.rotates() {
         return Ok(());
     }

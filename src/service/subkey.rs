@@ -6,24 +6,24 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use zeroize::Zeroizing;
 
 use super::cache::{CachedKey, Material};
+use super::due::new_version;
+use super::rotation::rotatable;
 use super::slots::lost;
-use super::{Core, Keystore};
+use super::{Changed, Core, Keystore};
 use crate::crypto::openssl::{AUTHENTICATION_FAILED, AnyGcm, GcmParts, unwrap_key, wrap_key};
 use crate::crypto::subkey::{Family, derive};
 use crate::domain::id::{KeyId, VersionId};
 use crate::domain::limits::check_plaintext_len;
-use crate::domain::state::Operation;
+use crate::domain::log::ChangeAction;
+use crate::domain::state::{self, Operation};
 use crate::domain::version::{VersionState, VersionUse};
 use crate::error::{Error, Result, Status};
 use crate::sys::{memory, waiting};
 
-/// GCM messages under one version: with random IVs of 12 bytes, two of 2^31 share one with a probability of 2^-35.
-const MOST_MESSAGES: u64 = 1 << 31;
 /// Ciphers, and keys whose versions are known, that a thread keeps.
 const MOST_KEPT: usize = 256;
 
@@ -62,12 +62,13 @@ impl ReadySubkeys {
 
 impl Keystore {
     /// Encrypt under the GCM subkey of the key's primary version. `out` is `tag_len` bytes longer than `plaintext`. A key
-    /// whose version has served 2^31 messages of this handle rotates first; one that cannot rotate is refused.
+    /// whose version has served 2^31 messages rotates first; one that cannot rotate is refused. The keystore counts the
+    /// messages of all handles: each reserves blocks ahead, and what it does not use is lost when it closes.
     #[doc(hidden)]
     #[allow(clippy::missing_errors_doc, reason = "hidden")]
     pub fn encrypt_gcm(&self, key: KeyId, parts: &GcmParts<'_>, plaintext: &[u8], out: &mut [u8]) -> Result<()> {
         check_plaintext_len(plaintext.len())?;
-        self.with_primary(key, |mine, material| mine.gcm(material)?.seal(parts, plaintext, out))
+        self.with_primary(key, true, |mine, material| mine.gcm(material)?.seal(parts, plaintext, out))
     }
 
     /// Decrypt what [`Keystore::encrypt_gcm`] made; tries at most `trials` versions. `out` is `tag_len` bytes shorter than
@@ -89,7 +90,7 @@ impl Keystore {
     #[doc(hidden)]
     #[allow(clippy::missing_errors_doc, reason = "hidden")]
     pub fn wrap_with_subkey(&self, key: KeyId, padded: bool, wrapped: &[u8]) -> Result<Vec<u8>> {
-        self.with_primary(key, |_, material| {
+        self.with_primary(key, false, |_, material| {
             wrap_key(&*derive(material.secret.expose(), Family::KeyWrap, &material.version.id)?, padded, wrapped)
         })
     }
@@ -120,6 +121,7 @@ impl Keystore {
     fn with_primary<R>(
         &self,
         key: KeyId,
+        counts_messages: bool,
         mut seal: impl FnMut(&mut ReadySubkeys, &Material) -> Result<R>,
     ) -> Result<R> {
         let core = self.core_even_if_poisoned()?;
@@ -134,10 +136,9 @@ impl Keystore {
                         return Ok(Sealed::Overdue);
                     }
                 }
-                if ready.material.seen.messages.load(Ordering::Relaxed) >= MOST_MESSAGES {
-                    return Ok(Sealed::WornOut);
+                if counts_messages && !ready.material.seen.take_message() {
+                    return Ok(Sealed::Unreserved(Arc::clone(&ready.material)));
                 }
-                ready.material.seen.messages.fetch_add(1, Ordering::Relaxed);
                 seal(&mut mine.subkeys, &ready.material).map(Sealed::Done)
             })?;
             match done {
@@ -147,8 +148,9 @@ impl Keystore {
                     core.rotate_overdue(&key);
                     may_rotate = false;
                 }
-                Sealed::WornOut => {
-                    self.rotate(key).map_err(worn_out)?;
+                Sealed::Unreserved(material) => {
+                    waiting::allowed()?;
+                    core.reserve_messages(&key, &material)?;
                 }
             }
         }
@@ -211,18 +213,49 @@ enum Sealed<R> {
     Done(R),
     /// The key must rotate first, because no thread does it.
     Overdue,
-    /// The version has served [`MOST_MESSAGES`].
-    WornOut,
+    /// More messages of the version must be reserved first.
+    Unreserved(Arc<Material>),
 }
 
 #[cold]
-fn worn_out(why: Error) -> Error {
+fn worn_out(id: &KeyId) -> Error {
     Status::LimitExceeded.error(format!(
-        "a version has encrypted 2^31 GCM messages and the key could not rotate; use another key: {why}"
+        "the version of key {id} has encrypted 2^31 GCM messages and the key cannot rotate; create another key"
     ))
 }
 
 impl Core {
+    /// Stores that this handle may encrypt more GCM messages under a version, before it does: a crash or a fork loses them,
+    /// and no two processes have the same. A version without any left has a successor after this.
+    #[cold]
+    fn reserve_messages(&self, id: &KeyId, material: &Material) -> Result<()> {
+        let done = self.change_key(ChangeAction::ReserveMessages, id, |change, mut stored, now| {
+            let wanted = material.seen.wanted_messages();
+            // Another thread was faster, or the key has rotated meanwhile.
+            if wanted == 0 || stored.key.primary.is_none_or(|primary| primary.id != material.version.id) {
+                return Ok(Changed::none((0, None)));
+            }
+            let mut record = stored.records.of(material.version.number);
+            let reserved = record.reserve_messages(wanted);
+            if reserved > 0 {
+                change.put_records(&mut stored, &[record])?;
+                return Ok(Changed::one((reserved, None), change.update(stored)?));
+            }
+            rotatable(&stored).map_err(|_| worn_out(id))?;
+            state::check(stored.key.state_at(now.wall), Operation::CreateKeyVersion)?;
+            change.log_as(ChangeAction::RotateKeyAuto, Some(*id), 1);
+            let stored = new_version(change, stored, now.wall)?;
+            self.rotated(change, stored, |version| (0, version))
+        })?;
+        let (reserved, rotated) = done.value;
+        if reserved > 0 {
+            material.seen.add_messages(reserved);
+        }
+        self.tell_rotation(*id, rotated, done.at);
+        // Another process may have rotated the key, and not have announced it yet.
+        self.catch_up()
+    }
+
     /// The enabled versions among the newest `limit` of a key, newest first.
     fn known_versions(&self, found: &Arc<CachedKey>, limit: usize) -> Result<Option<Arc<[VersionId]>>> {
         let erased = self.cache.erased();

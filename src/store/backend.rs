@@ -121,6 +121,8 @@ pub struct VersionRow {
     pub waiting: Option<[u8; 48]>,
     pub last_encrypt: Option<i64>,
     pub last_decrypt: Option<i64>,
+    /// None instead of 0.
+    pub gcm_messages: Option<i64>,
 }
 
 /// Another name of a key.

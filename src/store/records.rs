@@ -39,7 +39,7 @@ impl Sealing {
             columns.optional(row.delete_date).optional(row.sighted_wall);
             columns.optional_bytes(row.sighted_boot.as_ref().map(|boot| boot.as_slice())).optional(row.sighted_uptime);
             columns.optional(row.counted_wall).optional_bytes(row.waiting.as_ref().map(|w| w.as_slice()));
-            columns.optional(row.last_encrypt).optional(row.last_decrypt);
+            columns.optional(row.last_encrypt).optional(row.last_decrypt).optional(row.gcm_messages);
         }
         self.mac(b"version", &columns).map(Some)
     }
@@ -198,6 +198,7 @@ fn to_row(key_row: i64, record: &VersionRecord) -> Result<VersionRow> {
         waiting: waiting.map(|waiting| waiting_column(&waiting)),
         last_encrypt: record.last_encrypt.map(Time::millis),
         last_decrypt: record.last_decrypt.map(Time::millis),
+        gcm_messages: (record.gcm_messages > 0).then(|| signed(record.gcm_messages)).transpose()?,
     })
 }
 
@@ -229,6 +230,7 @@ fn from_row(row: &VersionRow) -> Option<VersionRecord> {
         tombstone,
         last_encrypt: row.last_encrypt.map(Time::from_millis),
         last_decrypt: row.last_decrypt.map(Time::from_millis),
+        gcm_messages: row.gcm_messages.map_or(Some(0), |count| u64::try_from(count).ok())?,
     };
     record.is_sound().then_some(record)
 }

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use kms::{CreateKey, KeyState, Keystore, ManualClock, Options, Status};
+use kms::internal::GcmParts;
+use kms::{CreateKey, KeyId, KeyState, Keystore, ManualClock, Options, Status};
 use serde_json::{Value, json};
 use sha3::{Digest, Sha3_256};
 
@@ -22,9 +23,9 @@ const FORMATS: &[(&str, &[(&str, &str)])] = &[
     (
         "format-2",
         &[
-            ("key.db", "970ae6ef77ab05d0af2db3a8645883aad8facb6944d4bb4718e366c099cffcdc"),
-            ("passphrase.db", "119907d8a6de539634f88a4b3ab51ef254e5ca310898bd5e92babe8ebd8b1991"),
-            ("expected.json", "bd4e1e6060cc03c5496f08c6bf6430d611e4184b56f55899fdb665ab5cb19ef0"),
+            ("key.db", "30dbb542b775281cc7282f496b2451f9ed6a50aad191b525b2be5dc9d3d75ea6"),
+            ("passphrase.db", "f81faec1deb415a6a65fbf27069e5700928c32123f95d05f95586873bd0383e1"),
+            ("expected.json", "dddcfc14adbf480af759bdef307e0c33407ad702072fbfd414f5e08f3488154b"),
         ],
     ),
 ];
@@ -151,6 +152,15 @@ fn folder(format: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(format)
 }
 
+/// What each key of a golden keystore encrypted under its subkeys.
+const GCM_PARTS: GcmParts<'static> = GcmParts { iv: b"golden nonce", aad: b"golden", tag_len: 16 };
+const GCM_TEXT: &[u8; 9] = b"4111 1111";
+const WRAPPED_KEY: [u8; 32] = [7; 32];
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn unhex(text: &str) -> Vec<u8> {
     (0..text.len() / 2).map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap()).collect()
 }
@@ -160,8 +170,11 @@ fn the_golden_keystores_are_those_that_were_made() {
     for (format, files) in FORMATS {
         for (name, expected) in *files {
             let found = Sha3_256::digest(std::fs::read(folder(format).join(name)).unwrap());
-            let found: String = found.iter().map(|byte| format!("{byte:02x}")).collect();
-            assert_eq!(found, *expected, "tests/fixtures/{format}/{name} was changed; restore it, never make it anew");
+            assert_eq!(
+                hex(&found),
+                *expected,
+                "tests/fixtures/{format}/{name} was changed; restore it, never make it anew"
+            );
         }
     }
 }
@@ -221,6 +234,14 @@ fn check(kms: &Keystore, key: &Value, what: &str) {
     assert_eq!(found.id.to_string(), id, "{what}");
     assert!(found.version_count() >= key["versions"].as_u64().unwrap(), "{what}");
     assert_eq!(kms.list_resource_tags(id).unwrap().len(), 2, "{what}");
+    // Made under the oldest versions that still decrypt; format 1 knows neither.
+    if let (Some(gcm), KeyState::Enabled) = (key["gcm"].as_str(), found.state) {
+        let mut opened = [0; GCM_TEXT.len()];
+        kms.decrypt_gcm(found.id, 64, &GCM_PARTS, &unhex(gcm), &mut opened).expect(what);
+        assert_eq!(opened, *GCM_TEXT, "{what}");
+        let wrapped = unhex(key["wrapped"].as_str().unwrap());
+        assert_eq!(**kms.unwrap_with_subkey(found.id, 64, false, &wrapped).expect(what), WRAPPED_KEY, "{what}");
+    }
     for blob in key["blobs"].as_array().unwrap() {
         let context: Vec<(&str, &str)> = blob["tenant"].as_str().iter().map(|tenant| ("tenant", *tenant)).collect();
         if let Some(refusal) = blob["refusal"].as_str().filter(|_| found.state == KeyState::Enabled) {
@@ -263,7 +284,7 @@ fn golden_keystores_of_an_unreleased_format_can_be_recorded() {
     std::fs::write(folder.join("expected.json"), text).unwrap();
     for name in ["key.db", "passphrase.db", "expected.json"] {
         let digest = Sha3_256::digest(std::fs::read(folder.join(name)).unwrap());
-        println!("{name} {}", digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+        println!("{name} {}", hex(&digest));
     }
 }
 
@@ -302,20 +323,26 @@ fn record_key(kms: &Keystore, number: usize) -> Value {
     let alias = format!("alias/golden-{number}");
     kms.create_alias(id.as_str(), &alias).unwrap();
     kms.tag_resource(id.as_str(), &[("team", "golden"), ("number", &number.to_string())]).unwrap();
-    let mut blobs = Vec::new();
+    let (mut blobs, mut gcm, mut wrapped) = (Vec::new(), vec![0; GCM_TEXT.len() + 16], Vec::new());
     for version in 0..=number {
         if version > 0 {
             kms.rotate(id.as_str()).unwrap();
+        }
+        // Versions 1 and 2 do not stay usable everywhere.
+        if version == number.min(2) {
+            let id = KeyId::parse(&id).unwrap();
+            kms.encrypt_gcm(id, &GCM_PARTS, GCM_TEXT, &mut gcm).unwrap();
+            wrapped = kms.wrap_with_subkey(id, false, &WRAPPED_KEY).unwrap();
         }
         for (plaintext, tenant) in [(String::new(), None), (format!("plaintext {version} of key {number}"), Some("42"))]
         {
             let context: Vec<(&str, &str)> = tenant.iter().map(|tenant| ("tenant", *tenant)).collect();
             let blob = kms.encrypt(id.as_str(), plaintext.as_bytes(), &context).unwrap();
-            let hex: String = blob.iter().map(|byte| format!("{byte:02x}")).collect();
-            blobs.push(json!({ "blob": hex, "plaintext": plaintext, "tenant": tenant }));
+            blobs.push(json!({ "blob": hex(&blob), "plaintext": plaintext, "tenant": tenant }));
         }
     }
-    json!({ "id": id, "alias": alias, "versions": number + 1, "blobs": blobs })
+    let (gcm, wrapped) = (hex(&gcm), hex(&wrapped));
+    json!({ "id": id, "alias": alias, "versions": number + 1, "blobs": blobs, "gcm": gcm, "wrapped": wrapped })
 }
 
 /// An older library refuses what it doesn't know, instead of dropping it.

@@ -1,5 +1,7 @@
 use super::*;
-use crate::service::{CreateKey, Options};
+use crate::domain::version::MOST_GCM_MESSAGES;
+use crate::service::seen::SeenUses;
+use crate::service::{CreateKey, ListChanges, Options};
 
 const PARTS: GcmParts<'static> = GcmParts { iv: &[7; 12], aad: b"aad", tag_len: 16 };
 const TEXT: &[u8] = b"4111 1111";
@@ -80,26 +82,103 @@ fn a_version_that_was_only_tried_was_not_used() {
     assert_eq!(used().collect::<Vec<_>>(), [false, true, true]);
 }
 
+/// Makes the keystore know that `left` GCM messages of the primary are left.
+fn leave_messages(keystore: &Keystore, key: KeyId, left: u64) {
+    let core = keystore.core().unwrap();
+    core.change_key(ChangeAction::ReserveMessages, &key, |change, mut stored, _| {
+        let mut record = stored.records.of(stored.key.primary.unwrap().number);
+        record.gcm_messages = MOST_GCM_MESSAGES - left;
+        change.put_records(&mut stored, &[record])?;
+        Ok(Changed::one((), change.update(stored)?))
+    })
+    .unwrap();
+}
+
+fn primary(keystore: &Keystore, key: KeyId) -> u64 {
+    keystore.describe_key(key).unwrap().primary.unwrap().number
+}
+
 #[test]
 fn a_version_rotates_before_its_2_to_the_31st_message() {
     let (keystore, key) = keystore();
-    let first = sealed(&keystore, key);
-    let primary = keystore.describe_key(key).unwrap().primary.unwrap();
-    let material = keystore.core().unwrap().material(&key, &primary.id).unwrap();
-    material.seen.messages.store(MOST_MESSAGES - 1, Ordering::Relaxed);
-    let last = sealed(&keystore, key);
-    assert_eq!(keystore.describe_key(key).unwrap().primary.unwrap().number, 1, "one message was left");
-    let next = sealed(&keystore, key);
-    assert_eq!(keystore.describe_key(key).unwrap().primary.unwrap().number, 2);
-    for sealed in [first, last, next] {
+    leave_messages(&keystore, key, 2);
+    let mut all = vec![sealed(&keystore, key), sealed(&keystore, key)];
+    assert_eq!(primary(&keystore, key), 1, "two messages were left");
+    all.push(sealed(&keystore, key));
+    assert_eq!(primary(&keystore, key), 2);
+    for sealed in all {
         opens(&keystore, key, 9, &sealed).unwrap();
     }
+    let entries: Vec<_> = keystore.changes(ListChanges::default()).map(|entry| entry.unwrap()).collect();
+    let rotation = entries.iter().find(|entry| entry.action == "RotateKeyAuto").expect("the rotation is logged");
+    assert_eq!(rotation.key, Some(key));
 
     let service = keystore.create_service_key("disks").unwrap();
+    leave_messages(&keystore, service, 1);
     sealed(&keystore, service);
-    let primary = keystore.describe_key(service).unwrap().primary.unwrap();
-    let material = keystore.core().unwrap().material(&service, &primary.id).unwrap();
-    material.seen.messages.store(MOST_MESSAGES, Ordering::Relaxed);
     let error = keystore.encrypt_gcm(service, &PARTS, TEXT, &mut [0; 25]).unwrap_err();
     assert_eq!(error.status(), Status::LimitExceeded, "a key that cannot rotate is refused");
+    keystore.wrap_with_subkey(service, false, &[1; 16]).expect("wrapping draws no IV");
+}
+
+/// What a process reserved and did not use is lost with it, and no other process encrypts it.
+#[test]
+fn all_handles_and_restarts_share_the_messages_of_a_version() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.db");
+    let options = || Options::new().root_key(&[7; 32]).rotation_thread(false);
+    let open = || Keystore::open(path.to_str().unwrap(), &options()).unwrap();
+    let first = Keystore::open(path.to_str().unwrap(), &options().create(true)).unwrap();
+    let key = first.create_key(&CreateKey::default()).unwrap();
+    leave_messages(&first, key, 600);
+
+    let second = open();
+    let mut all = vec![sealed(&first, key), sealed(&second, key)];
+    drop(second);
+    assert_eq!(primary(&first, key), 1);
+    // Two blocks of 256 are taken, and the third has the last 88.
+    let third = open();
+    for _ in 0..88 {
+        all.push(sealed(&third, key));
+        assert_eq!(primary(&third, key), 1);
+    }
+    all.push(sealed(&third, key));
+    assert_eq!(primary(&third, key), 2, "restarts encrypted more than a version may");
+    all.push(sealed(&first, key));
+    assert_eq!(primary(&first, key), 2, "one process after another rotated");
+    for sealed in &all {
+        opens(&first, key, 9, sealed).unwrap();
+    }
+    assert!(first.verify(|_| true).is_ok());
+
+    let reader = Keystore::open(path.to_str().unwrap(), &options().read_only(true)).unwrap();
+    let error = reader.encrypt_gcm(key, &PARTS, TEXT, &mut [0; 25]).unwrap_err();
+    assert_eq!(error.status(), Status::KeystoreReadOnly, "messages that nothing counts");
+    opens(&reader, key, 9, &all[0]).unwrap();
+}
+
+/// A handle that encrypts much stores seldom.
+#[test]
+fn blocks_of_reserved_messages_grow_up_to_a_limit() {
+    let (keystore, key) = keystore();
+    let reserved = || keystore.core().unwrap().key(&key).unwrap().records.of(1).gcm_messages;
+    let mut expected = 0;
+    for block in [256, 512, 1024, 2048] {
+        sealed(&keystore, key);
+        expected += block;
+        assert_eq!(reserved(), expected);
+        for _ in 1..block {
+            sealed(&keystore, key);
+        }
+        assert_eq!(reserved(), expected);
+    }
+    let seen = SeenUses::default();
+    for _ in 0..30 {
+        let wanted = seen.wanted_messages();
+        assert!(wanted.is_power_of_two() && wanted <= 1 << 20);
+        seen.add_messages(wanted);
+        assert_eq!(seen.wanted_messages(), 0);
+        while seen.take_message() {}
+    }
+    assert_eq!(seen.wanted_messages(), 1 << 20);
 }

@@ -156,6 +156,7 @@ pub fn version(row: &Row) -> Result<VersionRow> {
         waiting: optional_bytes(row, 10)?,
         last_encrypt: optional(row, 11)?,
         last_decrypt: optional(row, 12)?,
+        gcm_messages: optional(row, 13)?,
     })
 }
 

@@ -39,19 +39,20 @@ const UPDATE_KEY: &str = "UPDATE key SET state = $4, origin = $5, creator = $6, 
      generation = $29, mac = $30, counted_wall = $31, waiting = $32, records = $33 WHERE store = $1 AND \
      key_row = $2 AND id = $3";
 const PUT_VERSION: &str = "INSERT INTO version(store, key_row, number, state, version, created, delete_date, sighted_wall, \
-     sighted_boot, sighted_uptime, counted_wall, waiting, last_encrypt, last_decrypt) VALUES($1, $2, $3, \
-     $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT(store, key_row, number) DO UPDATE SET \
+     sighted_boot, sighted_uptime, counted_wall, waiting, last_encrypt, last_decrypt, gcm_messages) VALUES($1, $2, $3, \
+     $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) ON CONFLICT(store, key_row, number) DO UPDATE SET \
      state = excluded.state, version = excluded.version, created = excluded.created, delete_date = \
      excluded.delete_date, sighted_wall = excluded.sighted_wall, sighted_boot = excluded.sighted_boot, \
      sighted_uptime = excluded.sighted_uptime, counted_wall = excluded.counted_wall, waiting = \
-     excluded.waiting, last_encrypt = excluded.last_encrypt, last_decrypt = excluded.last_decrypt";
+     excluded.waiting, last_encrypt = excluded.last_encrypt, last_decrypt = excluded.last_decrypt, gcm_messages = \
+     excluded.gcm_messages";
 const INSERT_CHANGE: &str = "INSERT INTO change(store, generation, change_id, at_ms, boot_ms, pid, uid, program, label, action, \
      key, version, count, status, omitted, waited_ms, mac) VALUES($1, $2, $3, $4, $5, $6, $7, $8, $9, \
      $10, $11, $12, $13, $14, $15, $16, $17)";
 const CHANGES: &str = "SELECT generation, change_id, at_ms, boot_ms, pid, uid, program, label, action, key, version, count, status, omitted, waited_ms, mac FROM change \
      WHERE store = $1 AND generation BETWEEN $2 AND $3 ORDER BY generation LIMIT $4";
 const MATERIAL: &str = "key_row, number, version, algorithm, created, sealed";
-const VERSION: &str = "key_row, number, state, version, created, delete_date, sighted_wall, sighted_boot, sighted_uptime, counted_wall, waiting, last_encrypt, last_decrypt";
+const VERSION: &str = "key_row, number, state, version, created, delete_date, sighted_wall, sighted_boot, sighted_uptime, counted_wall, waiting, last_encrypt, last_decrypt, gcm_messages";
 const NODES: &str = "SELECT number, content FROM node WHERE store = $1 AND number = ANY($2)";
 
 /// The keys of these rows, by a condition on them; with their primary versions' material and their records.
@@ -365,7 +366,7 @@ impl VersionRows for Postgres {
         if let Some(known) = self.known.versions.get(&key_row) {
             return Ok(known.clone());
         }
-        let sql = "SELECT key_row, number, state, version, created, delete_date, sighted_wall, sighted_boot, sighted_uptime, counted_wall, waiting, last_encrypt, last_decrypt FROM version \
+        let sql = "SELECT key_row, number, state, version, created, delete_date, sighted_wall, sighted_boot, sighted_uptime, counted_wall, waiting, last_encrypt, last_decrypt, gcm_messages FROM version \
                    WHERE store = $1 AND key_row = $2 ORDER BY number";
         self.all(sql, vec![key_row.into()], read::version)
     }
@@ -388,6 +389,7 @@ impl VersionRows for Postgres {
                 v.waiting.into(),
                 v.last_encrypt.into(),
                 v.last_decrypt.into(),
+                v.gcm_messages.into(),
             ],
         );
         Ok(())

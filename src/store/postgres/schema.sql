@@ -34,7 +34,7 @@ CREATE TABLE IF NOT EXISTS material(
 CREATE TABLE IF NOT EXISTS version(
   store bytea NOT NULL, key_row bigint NOT NULL, number bigint NOT NULL, state bigint NOT NULL, version bytea, created bigint,
   delete_date bigint, sighted_wall bigint, sighted_boot bytea, sighted_uptime bigint, counted_wall bigint, waiting bytea,
-  last_encrypt bigint, last_decrypt bigint, PRIMARY KEY(store, key_row, number)
+  last_encrypt bigint, last_decrypt bigint, gcm_messages bigint, PRIMARY KEY(store, key_row, number)
 );
 CREATE INDEX IF NOT EXISTS version_sighted ON version(store, delete_date) WHERE sighted_wall IS NOT NULL;
 CREATE INDEX IF NOT EXISTS version_counted ON version(store, counted_wall) WHERE counted_wall IS NOT NULL;

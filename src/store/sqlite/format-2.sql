@@ -15,7 +15,7 @@ ALTER TABLE key ADD COLUMN records BLOB;
 CREATE TABLE version(
   key_row INTEGER NOT NULL, number INTEGER NOT NULL, state INTEGER NOT NULL, version BLOB, created INTEGER,
   delete_date INTEGER, sighted_wall INTEGER, sighted_boot BLOB, sighted_uptime INTEGER, counted_wall INTEGER, waiting BLOB,
-  last_encrypt INTEGER, last_decrypt INTEGER, PRIMARY KEY(key_row, number)
+  last_encrypt INTEGER, last_decrypt INTEGER, gcm_messages INTEGER, PRIMARY KEY(key_row, number)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX version_sighted ON version(delete_date) WHERE sighted_wall IS NOT NULL;
 CREATE INDEX version_counted ON version(counted_wall) WHERE counted_wall IS NOT NULL;

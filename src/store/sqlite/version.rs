@@ -43,6 +43,7 @@ fn version_row(row: &Row<'_>) -> rusqlite::Result<VersionRow> {
         waiting: optional_bytes(row, 10)?,
         last_encrypt: row.get(11)?,
         last_decrypt: row.get(12)?,
+        gcm_messages: row.get(13)?,
     })
 }
 
@@ -63,8 +64,8 @@ impl VersionRows for Sqlite {
     fn put_version_row(&mut self, v: &VersionRow) -> Result<()> {
         let sql =
             "REPLACE INTO version(key_row, number, state, version, created, delete_date, sighted_wall, sighted_boot,
-                   sighted_uptime, counted_wall, waiting, last_encrypt, last_decrypt)
-                   VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+                   sighted_uptime, counted_wall, waiting, last_encrypt, last_decrypt, gcm_messages)
+                   VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
         let VersionRow { key_row, number, state, version, created, delete_date, sighted_wall, .. } = v;
         let VersionRow { sighted_boot, sighted_uptime, counted_wall, waiting, last_encrypt, last_decrypt, .. } = v;
         self.change_one(
@@ -82,7 +83,8 @@ impl VersionRows for Sqlite {
                 counted_wall,
                 waiting,
                 last_encrypt,
-                last_decrypt
+                last_decrypt,
+                v.gcm_messages
             ],
         )
     }
