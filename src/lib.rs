@@ -70,7 +70,7 @@ pub mod internal {
         AES_BLOCK, AesMode, AesStream, AnyGcm, GcmParts, MOST_WRAPPED, WRAP_OVERHEAD, unwrap_key, wrap_key,
     };
     pub use crate::domain::time::Now;
-    pub use crate::service::{ContextSink, SurveyProcess, waiting_again, without_waiting};
+    pub use crate::service::{Candidates, ContextSink, SurveyProcess, waiting_again, without_waiting};
     pub use crate::sys::random::fill as fill_random;
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cryptoki_sys::*;
-use kms::{Key, Origin};
+use kms::{Key, KeyVersion, Origin};
 use zeroize::Zeroizing;
 
 use crate::fail::{Fail, Result};
@@ -208,19 +208,45 @@ impl SessionKey {
     }
 }
 
+/// A CK_DATE, such as `20261129`, of a time in UTC; empty for one that has no four digits of a year.
+fn date(millis: i64) -> Vec<u8> {
+    // Days since 0000-03-01, so that a leap day ends a year; 146,097 days make 400 years.
+    let days = millis.div_euclid(86_400_000) + 719_468;
+    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let (day, month) = (day - (153 * month + 2) / 5 + 1, if month < 10 { month + 3 } else { month - 9 });
+    let year = year + era * 400 + i64::from(month <= 2);
+    match year {
+        0..=9999 => format!("{year:04}{month:02}{day:02}").into_bytes(),
+        _ => Vec::new(),
+    }
+}
+
 /// CK_UNAVAILABLE_INFORMATION.
 pub const CK_UNAVAILABLE: CK_ULONG = CK_ULONG::MAX;
 
-/// What a token object shows: the key, and its names with the one that is its label first.
+/// What a token object shows: the key, and its names with the one that is its label first. With a version, the object is that
+/// version, and its names end with `@` and the number.
 pub struct TokenKey {
     pub key: Key,
+    pub version: Option<KeyVersion>,
     pub names: Vec<String>,
     pub private: bool,
 }
 
 impl TokenKey {
     fn label(&self) -> Vec<u8> {
-        self.names.first().map_or_else(|| self.key.id.to_string(), Clone::clone).into_bytes()
+        let name = self.names.first().map_or_else(|| self.key.id.to_string(), Clone::clone);
+        self.numbered(name).into_bytes()
+    }
+
+    fn numbered(&self, name: String) -> String {
+        match &self.version {
+            Some(version) => format!("{name}@{}", version.number),
+            None => name,
+        }
     }
 
     pub fn attribute(&self, kind: CK_ATTRIBUTE_TYPE) -> Result<Vec<u8>> {
@@ -228,18 +254,26 @@ impl TokenKey {
             CKA_CLASS => number(CKO_SECRET_KEY),
             CKA_KEY_TYPE => number(CKK_AES),
             CKA_VALUE_LEN => number(32),
-            CKA_ID => self.key.id.as_bytes().to_vec(),
-            CKA_UNIQUE_ID => self.key.id.to_string().into_bytes(),
+            CKA_ID => match &self.version {
+                Some(version) => version.id.as_bytes().to_vec(),
+                None => self.key.id.as_bytes().to_vec(),
+            },
+            CKA_UNIQUE_ID => match &self.version {
+                Some(version) => version.id.to_string().into_bytes(),
+                None => self.key.id.to_string().into_bytes(),
+            },
             CKA_LABEL => self.label(),
             CKA_PRIVATE => flag(self.private),
-            CKA_TOKEN | CKA_SENSITIVE | CKA_ALWAYS_SENSITIVE | CKA_NEVER_EXTRACTABLE | CKA_DESTROYABLE => flag(true),
-            CKA_ENCRYPT | CKA_DECRYPT | CKA_WRAP | CKA_UNWRAP => flag(true),
+            CKA_TOKEN | CKA_SENSITIVE | CKA_ALWAYS_SENSITIVE | CKA_NEVER_EXTRACTABLE => flag(true),
+            CKA_DECRYPT | CKA_UNWRAP => flag(true),
+            CKA_DESTROYABLE | CKA_ENCRYPT | CKA_WRAP => flag(self.version.is_none()),
             CKA_LOCAL => flag(self.key.origin == Origin::Kms),
             CKA_EXTRACTABLE | CKA_MODIFIABLE | CKA_COPYABLE | CKA_SIGN | CKA_VERIFY | CKA_DERIVE => flag(false),
             CKA_TRUSTED | CKA_WRAP_WITH_TRUSTED => flag(false),
             CKA_KEY_GEN_MECHANISM if self.key.origin == Origin::Kms => number(CKM_AES_KEY_GEN),
             CKA_KEY_GEN_MECHANISM => number(CK_UNAVAILABLE),
-            CKA_START_DATE | CKA_END_DATE => Vec::new(),
+            CKA_START_DATE => self.version.as_ref().map_or_else(Vec::new, |version| date(version.created.millis())),
+            CKA_END_DATE => Vec::new(),
             CKA_VALUE => return Err(Fail(CKR_ATTRIBUTE_SENSITIVE)),
             _ => return Err(Fail(CKR_ATTRIBUTE_TYPE_INVALID)),
         })
@@ -248,8 +282,10 @@ impl TokenKey {
     /// Whether the object has each attribute of the template. Any of its names counts as its label.
     pub fn matches(&self, template: &Template) -> bool {
         template.all().all(|(kind, value)| match kind {
-            CKA_LABEL if self.names.iter().any(|name| name.as_bytes() == value) => true,
-            CKA_LABEL => self.key.id.to_string().as_bytes() == value,
+            CKA_LABEL => {
+                let id = self.key.id.to_string();
+                self.names.iter().chain([&id]).any(|name| self.numbered(name.clone()).as_bytes() == value)
+            }
             kind => self.attribute(kind).is_ok_and(|own| own == value),
         })
     }

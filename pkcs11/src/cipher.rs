@@ -5,12 +5,13 @@
 use std::sync::Arc;
 
 use cryptoki_sys::*;
+use kms::internal::Candidates;
 use zeroize::Zeroizing;
 
 use crate::fail::{Fail, Result};
 use crate::mechanism::Mechanism;
 use crate::operation::{CipherKey, Direction, Operation, Output, Written, keep_unless_done};
-use crate::state::{self, Object, State};
+use crate::state::{self, Object, State, TokenId};
 
 /// The key of a handle for a purpose, which is an attribute such as CKA_ENCRYPT.
 pub fn find_key(
@@ -32,11 +33,12 @@ fn key_of(
 ) -> Result<CipherKey> {
     let slot = state.session(session)?.slot;
     match state.object(slot, handle).ok_or(Fail(invalid))? {
-        Object::Token { key, .. } => {
-            let key = *key;
+        Object::Token { token: TokenId { key, version }, .. } => {
+            let (key, version) = (*key, *version);
             let slot = state.slot_of(session)?;
             let keystore = slot.keystore.clone().ok_or(Fail(CKR_USER_NOT_LOGGED_IN))?;
-            Ok(CipherKey::Token { keystore, key, trials: slot.config.trial_versions })
+            let newest = Candidates::Newest(slot.config.trial_versions);
+            Ok(CipherKey::Token { keystore, key, candidates: version.map_or(newest, Candidates::Only) })
         }
         Object::Session { key, .. } => Ok(CipherKey::Session(Arc::clone(key))),
     }
@@ -44,6 +46,10 @@ fn key_of(
 
 fn check_purpose(key: &CipherKey, purpose: CK_ATTRIBUTE_TYPE) -> Result<()> {
     match key {
+        // Only the key itself encrypts: its primary version changes.
+        CipherKey::Token { candidates: Candidates::Only(_), .. } if matches!(purpose, CKA_ENCRYPT | CKA_WRAP) => {
+            Err(Fail(CKR_KEY_FUNCTION_NOT_PERMITTED))
+        }
         CipherKey::Session(key) if !key.is(purpose) => Err(Fail(CKR_KEY_FUNCTION_NOT_PERMITTED)),
         CipherKey::Session(key) if key.key_type() != CKK_AES => Err(Fail(CKR_KEY_TYPE_INCONSISTENT)),
         _ => Ok(()),

@@ -39,6 +39,9 @@ pub struct SlotConfig {
     /// How many versions a decryption tries where the ciphertext names none.
     #[serde(default = "trial_versions")]
     pub trial_versions: usize,
+    /// Whether each version of a key is an object of its own, beside the key.
+    #[serde(default)]
+    pub versions: bool,
 }
 
 const fn deletion_days() -> i32 {

@@ -30,7 +30,9 @@ impl From<Error> for Fail {
             Status::KeystoreReadOnly => CKR_TOKEN_WRITE_PROTECTED,
             Status::OutOfMemory => CKR_HOST_MEMORY,
             Status::RandomFailed => CKR_RANDOM_NO_RNG,
-            Status::KeystoreNotFound | Status::KeystoreUnavailable | Status::RootKeyUnavailable => CKR_TOKEN_NOT_PRESENT,
+            Status::KeystoreNotFound | Status::KeystoreUnavailable | Status::RootKeyUnavailable => {
+                CKR_TOKEN_NOT_PRESENT
+            }
             status if (500..600).contains(&(status as i32)) => CKR_DEVICE_ERROR,
             _ => CKR_GENERAL_ERROR,
         })

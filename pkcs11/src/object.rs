@@ -1,6 +1,6 @@
 //! Objects: finding them, reading and changing their attributes, making and destroying them.
 //!
-//! A token object is a customer master key. Keys that wait for their destruction are hidden: for PKCS#11 they are gone,
+//! A token object is a customer master key or, where the configuration says so, one version of it. Keys that wait for their destruction are hidden: for PKCS#11 they are gone,
 //! and cancelling the deletion brings them back.
 
 use std::collections::VecDeque;
@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use cryptoki_sys::*;
 use kms::internal::fill_random;
-use kms::{CreateKey, Interval, Key, KeyId, KeyState, Keystore, Status};
+use kms::{CreateKey, Interval, Key, KeyId, KeyState, KeyVersion, Keystore, Status, VersionId, VersionState};
 use zeroize::Zeroizing;
 
 use crate::attribute::{Made, SessionKey, Template, TokenKey, check_new};
 use crate::fail::{Fail, Result};
-use crate::search::Search;
-use crate::state::{self, Access, Object};
+use crate::search::{Search, Unread};
+use crate::state::{self, Access, Object, TokenId};
 
 const ALIAS: &str = "alias/";
 /// Keys that one step of a search reads.
@@ -28,7 +28,44 @@ fn token_key(keystore: &Keystore, key: Key, private: bool, with_names: bool) -> 
             names.push(alias.strip_prefix(ALIAS).unwrap_or(&alias).to_owned());
         }
     }
-    Ok(TokenKey { key, names, private })
+    Ok(TokenKey { key, version: None, names, private })
+}
+
+/// The versions of a key that are objects: those that were not destroyed, newest first.
+fn versions_of(keystore: &Keystore, key: KeyId) -> Result<Vec<KeyVersion>> {
+    let mut found = Vec::new();
+    for version in keystore.key_versions(key) {
+        let version = version?;
+        if version.state != VersionState::Destroyed {
+            found.push(version);
+        }
+    }
+    Ok(found)
+}
+
+/// The key and the version of this id. A keystore finds versions by their key alone, so all keys are searched.
+fn version_by_id(keystore: &Keystore, id: VersionId) -> Result<Option<(Key, KeyVersion)>> {
+    for key in keystore.keys() {
+        let key = key?;
+        if key.state != KeyState::PendingDeletion
+            && let Some(version) = versions_of(keystore, key.id)?.into_iter().find(|version| version.id == id)
+        {
+            return Ok(Some((key, version)));
+        }
+    }
+    Ok(None)
+}
+
+/// The key and the version that a label names: that of the key, `@` and the number.
+fn version_by_label(keystore: &Keystore, label: &[u8]) -> Result<Option<(Key, KeyVersion)>> {
+    let Some((name, number)) = str::from_utf8(label).ok().and_then(|label| label.rsplit_once('@')) else {
+        return Ok(None);
+    };
+    let (Ok(number), Some(key)) = (number.parse::<u64>(), by_label(keystore, name.as_bytes())?) else {
+        return Ok(None);
+    };
+    let mut versions = versions_of(keystore, key.id)?.into_iter();
+    Ok(versions.find(|version| version.number == number).map(|version| (key, version)))
 }
 
 /// The key with this label: an alias without its prefix, or an id.
@@ -68,24 +105,19 @@ pub fn find_init(session: CK_SESSION_HANDLE, template: Template) -> Result<()> {
     if let Some(keystore) = access.keystore
         && may_be_token(&template)
     {
-        let private = access.needs_pin;
-        let named = match (template.get(CKA_ID), template.get(CKA_LABEL)) {
-            (Some(id), _) => match id.try_into() {
-                Ok(id) => Some(visible(keystore.describe_key(KeyId::from_bytes(id)))?),
-                Err(_) => Some(None),
-            },
-            (None, Some(label)) => Some(by_label(&keystore, label)?),
-            (None, None) => None,
-        };
-        match named {
-            Some(Some(key)) => {
-                let id = key.id;
-                if token_key(&keystore, key, private, template.get(CKA_LABEL).is_some())?.matches(&template) {
-                    found.push_back(state::with(|state| state.token_handle(access.slot, id))?);
+        let (id, label) = (template.get(CKA_ID), template.get(CKA_LABEL));
+        match (id.is_some() || label.is_some(), named(&keystore, id, label, access.versions)?) {
+            (true, Some((key, version))) => {
+                let token = TokenId { key: key.id, version: version.as_ref().map(|version| version.id) };
+                let shown = TokenKey { version, ..token_key(&keystore, key, access.needs_pin, label.is_some())? };
+                if shown.matches(&template) {
+                    found.push_back(state::with(|state| state.token_handle(access.slot, token))?);
                 }
             }
-            Some(None) => {}
-            None => rest = Some((keystore, None, private)),
+            (true, None) => {}
+            (false, _) => {
+                rest = Some(Unread { keystore, after: None, private: access.needs_pin, versions: access.versions })
+            }
         }
     }
     let search = Search { slot: access.slot, template, found, rest };
@@ -93,6 +125,31 @@ pub fn find_init(session: CK_SESSION_HANDLE, template: Template) -> Result<()> {
         state.session(session)?.search = Some(search);
         Ok(())
     })
+}
+
+/// The key, or the version, that an id or a label names.
+fn named(
+    keystore: &Keystore,
+    id: Option<&[u8]>,
+    label: Option<&[u8]>,
+    versions: bool,
+) -> Result<Option<(Key, Option<KeyVersion>)>> {
+    let key = match (id, label) {
+        (Some(id), _) => match id.try_into() {
+            Ok(id) => visible(keystore.describe_key(KeyId::from_bytes(id)))?,
+            Err(_) => return Ok(None),
+        },
+        (None, Some(label)) => by_label(keystore, label)?,
+        (None, None) => return Ok(None),
+    };
+    let version = match (key, id.and_then(|id| id.try_into().ok()), label) {
+        (Some(key), ..) => return Ok(Some((key, None))),
+        (None, ..) if !versions => None,
+        (None, _, Some(label)) => version_by_label(keystore, label)?,
+        (None, Some(id), None) => version_by_id(keystore, VersionId::from_bytes(id))?,
+        (None, None, None) => None,
+    };
+    Ok(version.map(|(key, version)| (key, Some(version))))
 }
 
 /// Whether a token object can have these attributes, before any key is read.
@@ -108,24 +165,27 @@ pub fn find(session: CK_SESSION_HANDLE, most: usize) -> Result<Vec<CK_OBJECT_HAN
     let mut search =
         state::with(|state| state.session(session)?.search.take().ok_or(Fail(CKR_OPERATION_NOT_INITIALIZED)))?;
     while search.found.len() < most
-        && let Some((keystore, after, private)) = search.rest.take()
+        && let Some(mut unread) = search.rest.take()
     {
         let mut page = Vec::new();
-        let after = after.map(|id| id.to_string());
-        keystore.list_keys(after.as_deref(), PAGE, |key| {
+        let after = unread.after.map(|id| id.to_string());
+        unread.keystore.list_keys(after.as_deref(), PAGE, |key| {
             page.push(key.clone());
             true
         })?;
-        if page.len() == PAGE {
-            search.rest = page.last().map(|last| (Arc::clone(&keystore), Some(last.id), private));
-        }
-        for key in page {
-            let id = key.id;
-            if key.state != KeyState::PendingDeletion
-                && token_key(&keystore, key, private, false)?.matches(&search.template)
-            {
-                search.found.push_back(state::with(|state| state.token_handle(search.slot, id))?);
+        for key in page.iter().filter(|key| key.state != KeyState::PendingDeletion) {
+            let versions = if unread.versions { versions_of(&unread.keystore, key.id)? } else { Vec::new() };
+            for version in std::iter::once(None).chain(versions.into_iter().map(Some)) {
+                let token = TokenId { key: key.id, version: version.as_ref().map(|version| version.id) };
+                let shown = TokenKey { version, ..token_key(&unread.keystore, key.clone(), unread.private, false)? };
+                if shown.matches(&search.template) {
+                    search.found.push_back(state::with(|state| state.token_handle(search.slot, token))?);
+                }
             }
+        }
+        if page.len() == PAGE {
+            unread.after = page.last().map(|last| last.id);
+            search.rest = Some(unread);
         }
     }
     let shown: Vec<_> = search.found.drain(..search.found.len().min(most)).collect();
@@ -169,17 +229,22 @@ pub fn show(session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE, with_names: bo
     let (access, object) = look_up(session, object)?;
     match object {
         Object::Session { key, .. } => Ok(Shown::Session(key)),
-        Object::Token { key, .. } => {
+        Object::Token { token, .. } => {
             let keystore = access.keystore.ok_or(Fail(CKR_OBJECT_HANDLE_INVALID))?;
-            let key = keystore.describe_key(key).map_err(of_object)?;
-            Ok(Shown::Token(Box::new(token_key(&keystore, key, access.needs_pin, with_names)?)))
+            let key = keystore.describe_key(token.key).map_err(of_object)?;
+            let version = match token.version {
+                Some(id) => Some(keystore.describe_key_version(token.key, &id.to_string()).map_err(of_object)?),
+                None => None,
+            };
+            let shown = token_key(&keystore, key, access.needs_pin, with_names)?;
+            Ok(Shown::Token(Box::new(TokenKey { version, ..shown })))
         }
     }
 }
 
 fn of_object(error: kms::Error) -> Fail {
     match error.status() {
-        Status::KeyNotFound => Fail(CKR_OBJECT_HANDLE_INVALID),
+        Status::KeyNotFound | Status::KeyVersionNotFound => Fail(CKR_OBJECT_HANDLE_INVALID),
         _ => error.into(),
     }
 }
@@ -284,7 +349,7 @@ fn create_master_key(access: &Access, template: &Template) -> Result<CK_OBJECT_H
             return Err(error.into());
         }
     }
-    state::with(|state| state.token_handle(access.slot, id))
+    state::with(|state| state.token_handle(access.slot, TokenId { key: id, version: None }))
 }
 
 /// C_CreateObject: a session key from a value that the caller has.
@@ -322,7 +387,10 @@ pub fn keep(
 /// C_DestroyObject: a session key is gone; a customer master key is destroyed after its waiting period.
 pub fn destroy(session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE) -> Result<()> {
     let (access, found) = look_up(session, object)?;
-    if let Object::Token { key, .. } = found {
+    if let Object::Token { token: TokenId { key, version }, .. } = found {
+        if version.is_some() {
+            return Err(Fail(CKR_ACTION_PROHIBITED));
+        }
         if !access.writable {
             return Err(Fail(CKR_SESSION_READ_ONLY));
         }

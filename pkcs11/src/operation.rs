@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use cryptoki_sys::*;
 use kms::internal::{
-    AES_BLOCK, AesMode, AesStream, AnyGcm, MOST_WRAPPED, WRAP_OVERHEAD, fill_random, unwrap_key, wrap_key,
+    AES_BLOCK, AesMode, AesStream, AnyGcm, Candidates, MOST_WRAPPED, WRAP_OVERHEAD, fill_random, unwrap_key, wrap_key,
 };
 use kms::{KeyId, Keystore, Status};
 use zeroize::Zeroizing;
@@ -71,7 +71,7 @@ impl Output<'_> {
 /// The key of an operation.
 #[derive(Clone)]
 pub enum CipherKey {
-    Token { keystore: Arc<Keystore>, key: KeyId, trials: usize },
+    Token { keystore: Arc<Keystore>, key: KeyId, candidates: Candidates },
     Session(Arc<SessionKey>),
 }
 
@@ -209,9 +209,14 @@ impl Operation {
     pub fn decrypt(&self, input: &[u8], len: usize) -> Result<Zeroizing<Vec<u8>>> {
         let mut out = Zeroizing::new(Vec::new());
         match (&self.mechanism, &self.key) {
-            (Mechanism::Blob { aad }, CipherKey::Token { keystore, key, .. }) => {
-                // A blob of another key, or of another keystore, is none of this object.
-                if keystore.inspect(input).map_err(of_blob)?.key != *key {
+            (Mechanism::Blob { aad }, CipherKey::Token { keystore, key, candidates }) => {
+                // A blob of another key, version or keystore is none of this object.
+                let found = keystore.inspect(input).map_err(of_blob)?;
+                let is_candidate = match candidates {
+                    Candidates::Newest(_) => true,
+                    Candidates::Only(version) => found.version == *version,
+                };
+                if found.key != *key || !is_candidate {
                     return Err(Fail(CKR_ENCRYPTED_DATA_INVALID));
                 }
                 with_context(aad, |context| {
@@ -220,16 +225,16 @@ impl Operation {
                     Ok(())
                 })?;
             }
-            (Mechanism::Gcm(gcm), CipherKey::Token { keystore, key, trials }) => {
+            (Mechanism::Gcm(gcm), CipherKey::Token { keystore, key, candidates }) => {
                 zeros(&mut out, len)?;
-                keystore.decrypt_gcm(*key, *trials, &gcm.parts(), input, &mut out)?;
+                keystore.decrypt_gcm(*key, *candidates, &gcm.parts(), input, &mut out)?;
             }
             (Mechanism::Gcm(gcm), CipherKey::Session(key)) => {
                 zeros(&mut out, len)?;
                 AnyGcm::new(&key.value)?.open(&gcm.parts(), input, &mut out)?;
             }
-            (Mechanism::KeyWrap { padded }, CipherKey::Token { keystore, key, trials }) => {
-                out = keystore.unwrap_with_subkey(*key, *trials, *padded, input)?;
+            (Mechanism::KeyWrap { padded }, CipherKey::Token { keystore, key, candidates }) => {
+                out = keystore.unwrap_with_subkey(*key, *candidates, *padded, input)?;
             }
             (Mechanism::KeyWrap { padded }, CipherKey::Session(key)) => {
                 out = Zeroizing::new(unwrap_key(&key.value, *padded, input)?);

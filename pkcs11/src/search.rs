@@ -14,6 +14,17 @@ pub struct Search {
     pub template: Arc<Template>,
     /// Found and not shown yet.
     pub found: VecDeque<CK_OBJECT_HANDLE>,
-    /// Keys are read after this one; none when all were.
-    pub rest: Option<(Arc<Keystore>, Option<KeyId>, bool)>,
+    /// None when all keys were read.
+    pub rest: Option<Unread>,
+}
+
+/// The keys of a keystore that a search has not read yet.
+pub struct Unread {
+    pub keystore: Arc<Keystore>,
+    /// The last key that was read.
+    pub after: Option<KeyId>,
+    /// What its objects have as CKA_PRIVATE.
+    pub private: bool,
+    /// Whether versions are objects.
+    pub versions: bool,
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cryptoki_sys::*;
-use kms::{KeyId, Keystore};
+use kms::{KeyId, Keystore, VersionId};
 
 use crate::attribute::SessionKey;
 use crate::config::{Config, SlotConfig};
@@ -36,7 +36,7 @@ pub struct Slot {
     /// None while nobody is logged in to a slot that needs a PIN.
     pub keystore: Option<Arc<Keystore>>,
     pub logged_in: bool,
-    handles: HashMap<KeyId, CK_OBJECT_HANDLE>,
+    handles: HashMap<TokenId, CK_OBJECT_HANDLE>,
 }
 
 pub struct Session {
@@ -48,12 +48,25 @@ pub struct Session {
     pub digest: Option<Digest>,
 }
 
+/// What a token object stands for: a customer master key, or one version of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TokenId {
+    pub key: KeyId,
+    pub version: Option<VersionId>,
+}
+
 #[derive(Clone)]
 pub enum Object {
-    /// A customer master key of a slot.
-    Token { slot: usize, key: KeyId },
+    Token {
+        slot: usize,
+        token: TokenId,
+    },
     /// A key that lives as long as its session.
-    Session { session: CK_SESSION_HANDLE, slot: usize, key: Arc<SessionKey> },
+    Session {
+        session: CK_SESSION_HANDLE,
+        slot: usize,
+        key: Arc<SessionKey>,
+    },
 }
 
 /// What most calls need of a session.
@@ -64,6 +77,8 @@ pub struct Access {
     /// None while nobody is logged in to a slot that needs a PIN.
     pub keystore: Option<Arc<Keystore>>,
     pub needs_pin: bool,
+    /// Whether versions are objects.
+    pub versions: bool,
 }
 
 pub fn lock() -> MutexGuard<'static, Option<State>> {
@@ -143,7 +158,8 @@ impl State {
     pub fn access(&mut self, handle: CK_SESSION_HANDLE) -> Result<Access> {
         let Session { slot, writable, .. } = *self.session(handle)?;
         let found = self.slot_of(handle)?;
-        Ok(Access { slot, writable, keystore: found.keystore.clone(), needs_pin: found.config.needs_pin() })
+        let SlotConfig { versions, .. } = found.config;
+        Ok(Access { slot, writable, keystore: found.keystore.clone(), needs_pin: found.config.needs_pin(), versions })
     }
 
     fn next_handle(&mut self) -> CK_ULONG {
@@ -195,16 +211,16 @@ impl State {
         self.slots.get_mut(slot)?.keystore.take()
     }
 
-    /// The handle of a key, made on first sight.
-    pub fn token_handle(&mut self, slot: usize, key: KeyId) -> Result<CK_OBJECT_HANDLE> {
+    /// The handle of a token object, made on first sight.
+    pub fn token_handle(&mut self, slot: usize, token: TokenId) -> Result<CK_OBJECT_HANDLE> {
         let next = self.last_handle + 1;
         let found = self.slots.get_mut(slot).ok_or(Fail(CKR_SLOT_ID_INVALID))?;
-        if let Some(known) = found.handles.get(&key) {
+        if let Some(known) = found.handles.get(&token) {
             return Ok(*known);
         }
-        found.handles.insert(key, next);
+        found.handles.insert(token, next);
         self.last_handle = next;
-        self.objects.insert(next, Object::Token { slot, key });
+        self.objects.insert(next, Object::Token { slot, token });
         Ok(next)
     }
 
@@ -240,10 +256,10 @@ impl State {
     }
 
     pub fn remove_object(&mut self, handle: CK_OBJECT_HANDLE) {
-        if let Some(Object::Token { slot, key }) = self.objects.remove(&handle)
+        if let Some(Object::Token { slot, token }) = self.objects.remove(&handle)
             && let Some(slot) = self.slots.get_mut(slot)
         {
-            slot.handles.remove(&key);
+            slot.handles.remove(&token);
         }
     }
 }

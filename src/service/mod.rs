@@ -78,6 +78,7 @@ pub use open::Options;
 pub(crate) use open::passphrase_of;
 pub use rotation::TickReport;
 pub use stream::{DecryptReader, DecryptStream, EncryptStream, EncryptWriter};
+pub use subkey::Candidates;
 #[cfg(feature = "capi")]
 pub(crate) use survey::Tally;
 pub use survey::{Survey, SurveyCount, SurveyProcess, Unreadable};

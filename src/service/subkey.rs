@@ -27,6 +27,15 @@ use crate::sys::{memory, waiting};
 /// Ciphers, and keys whose versions are known, that a thread keeps.
 const MOST_KEPT: usize = 256;
 
+/// The versions that a decryption tries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Candidates {
+    /// The enabled ones among the newest.
+    Newest(usize),
+    /// This one.
+    Only(VersionId),
+}
+
 /// What a thread keeps of subkeys.
 #[derive(Default)]
 pub(super) struct ReadySubkeys {
@@ -71,19 +80,19 @@ impl Keystore {
         self.with_primary(key, true, |mine, material| mine.gcm(material)?.seal(parts, plaintext, out))
     }
 
-    /// Decrypt what [`Keystore::encrypt_gcm`] made; tries at most `trials` versions. `out` is `tag_len` bytes shorter than
+    /// Decrypt what [`Keystore::encrypt_gcm`] made under one of the candidates. `out` is `tag_len` bytes shorter than
     /// `sealed`; after a failure it is all zeros.
     #[doc(hidden)]
     #[allow(clippy::missing_errors_doc, reason = "hidden")]
     pub fn decrypt_gcm(
         &self,
         key: KeyId,
-        trials: usize,
+        candidates: Candidates,
         parts: &GcmParts<'_>,
         sealed: &[u8],
         out: &mut [u8],
     ) -> Result<()> {
-        self.with_each_version(key, trials, |mine, material| mine.gcm(material)?.open(parts, sealed, out))
+        self.with_each_version(key, candidates, |mine, material| mine.gcm(material)?.open(parts, sealed, out))
     }
 
     /// Wrap a key of the caller's (RFC 3394, or RFC 5649 with `padded`) under the subkey of the key's primary version.
@@ -95,17 +104,17 @@ impl Keystore {
         })
     }
 
-    /// Unwrap what [`Keystore::wrap_with_subkey`] made; tries at most `trials` versions.
+    /// Unwrap what [`Keystore::wrap_with_subkey`] made under one of the candidates.
     #[doc(hidden)]
     #[allow(clippy::missing_errors_doc, reason = "hidden")]
     pub fn unwrap_with_subkey(
         &self,
         key: KeyId,
-        trials: usize,
+        candidates: Candidates,
         padded: bool,
         wrapped: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>> {
-        self.with_each_version(key, trials, |_, material| {
+        self.with_each_version(key, candidates, |_, material| {
             let subkey = derive(material.secret.expose(), Family::KeyWrap, &material.version.id)?;
             unwrap_key(&*subkey, padded, wrapped).map(Zeroizing::new)
         })
@@ -159,21 +168,34 @@ impl Keystore {
     fn with_each_version<R>(
         &self,
         key: KeyId,
-        trials: usize,
+        candidates: Candidates,
         mut open: impl FnMut(&mut ReadySubkeys, &Material) -> Result<R>,
     ) -> Result<R> {
         let core = self.core()?;
         let found = core.key(&key)?;
         core.usable(&found.key, Operation::Cryptography)?;
-        let versions = match core.known_versions(&found, trials)? {
-            Some(known) => known,
-            None => self.enabled_versions(found, trials)?,
+        let (known, one);
+        let versions = match candidates {
+            Candidates::Newest(limit) => {
+                known = match core.known_versions(&found, limit)? {
+                    Some(known) => known,
+                    None => self.enabled_versions(found, limit)?,
+                };
+                known.get(..limit).unwrap_or(&known)
+            }
+            Candidates::Only(version) => {
+                one = [version];
+                &one
+            }
         };
-        for version in versions.iter().take(trials) {
+        for version in versions {
             let material = match core.usable_version(&key, version) {
                 Ok((_, material)) => material,
                 // Another version may still be the one.
-                Err(error) if matches!(error.status(), Status::KeyVersionDisabled | Status::KeyVersionDestroyed) => {
+                Err(error)
+                    if matches!(candidates, Candidates::Newest(_))
+                        && matches!(error.status(), Status::KeyVersionDisabled | Status::KeyVersionDestroyed) =>
+                {
                     continue;
                 }
                 Err(error) => return Err(error),

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use kms::internal::GcmParts;
+use kms::internal::{Candidates, GcmParts};
 use kms::{CreateKey, KeyId, KeyState, Keystore, ManualClock, Options, Status};
 use serde_json::{Value, json};
 use sha3::{Digest, Sha3_256};
@@ -237,10 +237,14 @@ fn check(kms: &Keystore, key: &Value, what: &str) {
     // Made under the oldest versions that still decrypt; format 1 knows neither.
     if let (Some(gcm), KeyState::Enabled) = (key["gcm"].as_str(), found.state) {
         let mut opened = [0; GCM_TEXT.len()];
-        kms.decrypt_gcm(found.id, 64, &GCM_PARTS, &unhex(gcm), &mut opened).expect(what);
+        kms.decrypt_gcm(found.id, Candidates::Newest(64), &GCM_PARTS, &unhex(gcm), &mut opened).expect(what);
         assert_eq!(opened, *GCM_TEXT, "{what}");
         let wrapped = unhex(key["wrapped"].as_str().unwrap());
-        assert_eq!(**kms.unwrap_with_subkey(found.id, 64, false, &wrapped).expect(what), WRAPPED_KEY, "{what}");
+        assert_eq!(
+            **kms.unwrap_with_subkey(found.id, Candidates::Newest(64), false, &wrapped).expect(what),
+            WRAPPED_KEY,
+            "{what}"
+        );
     }
     for blob in key["blobs"].as_array().unwrap() {
         let context: Vec<(&str, &str)> = blob["tenant"].as_str().iter().map(|tenant| ("tenant", *tenant)).collect();

@@ -62,8 +62,13 @@ pub fn slot(folder: &Path, more: &str) -> String {
 
 /// The keystore of a slot with a key file, opened by the library itself, and its configuration.
 pub fn keystore(folder: &Path) -> Keystore {
+    keystore_with(folder, Options::new())
+}
+
+/// The same with other options, such as a manual clock.
+pub fn keystore_with(folder: &Path, options: Options) -> Keystore {
     configure(folder, &slot(folder, ""));
-    let options = Options::new().root_key_file(folder.join("root.key")).create(true);
+    let options = options.root_key_file(folder.join("root.key")).create(true);
     Keystore::open(folder.join("keys.db").to_str().unwrap(), &options).unwrap()
 }
 

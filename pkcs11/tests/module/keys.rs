@@ -164,3 +164,68 @@ module_test! {
         assert_eq!(other.read(own, CKA_CLASS), Err(CKR_OBJECT_HANDLE_INVALID));
     }
 }
+
+module_test! {
+    fn versions_are_objects_that_only_decrypt_where_the_configuration_says_so(folder) {
+        let clock = kms::ManualClock::at(951_782_400_000);
+        let keystore = keystore_with(folder, kms::Options::new().clock(clock.clone()));
+        let (key, other) = (keystore.create_key(&CreateKey::default()).unwrap(), keystore.create_key(&CreateKey::default()).unwrap());
+        keystore.create_alias(key, "alias/cards").unwrap();
+        keystore.create_alias(key, "alias/orders").unwrap();
+        configure(folder, &slot(folder, "versions = true"));
+        let module = Module::initialized();
+        let session = module.session();
+        let object = session.by_label("cards")[0];
+        let (mut first_iv, mut second_iv) = ([7u8; 12], [7u8; 12]);
+        let (mut first_gcm, mut second_gcm) = (gcm(&mut first_iv, &mut [], 128), gcm(&mut second_iv, &mut [], 128));
+        let (mut how, mut again) = (mechanism_with(CKM_AES_GCM, &mut first_gcm), mechanism_with(CKM_AES_GCM, &mut second_gcm));
+        let mut blob = mechanism(0xCB4D_5301);
+        let mut wrap = mechanism(CKM_AES_KEY_WRAP);
+
+        let first = session.encrypt(&mut how, object, b"first").unwrap();
+        let first_blob = session.encrypt(&mut blob, object, b"first").unwrap();
+        // From the leap day to the first of March.
+        clock.advance_seconds(86_400);
+        keystore.rotate(key).unwrap();
+        let second = session.encrypt(&mut again, object, b"second").unwrap();
+        assert_eq!(session.find(&mut []).len(), 5, "two keys, and three versions");
+        assert_eq!(session.by_label("cards"), [object], "the label of the key is that of the key alone");
+        let (old, new) = (session.by_label("cards@1"), session.by_label("orders@2"));
+        assert_eq!((old.len(), new.len()), (1, 1));
+        let (old, new) = (old[0], new[0]);
+        for label in ["cards@3", "cards@0", "cards@", "cards@x", "@1", "none@1"] {
+            assert!(session.by_label(label).is_empty(), "{label}");
+        }
+        assert_eq!(session.by_label(&format!("{key}@1")), [old]);
+        assert_eq!(session.by_label(&format!("{other}@1")).len(), 1);
+        let versions: Vec<_> = keystore.key_versions(key).map(|version| version.unwrap()).collect();
+        assert_eq!(session.find(&mut [attribute(CKA_ID, versions[0].id.as_bytes())]), [new]);
+        assert_eq!(session.find(&mut [attribute(CKA_ID, versions[1].id.as_bytes())]), [old]);
+        assert_eq!(session.read(old, CKA_ID).unwrap(), versions[1].id.as_bytes());
+        assert_eq!(session.read(old, CKA_LABEL).unwrap(), b"cards@1");
+        assert_eq!(session.read(old, CKA_START_DATE).unwrap(), b"20000229");
+        assert_eq!(session.read(new, CKA_START_DATE).unwrap(), b"20000301");
+        assert_eq!(session.read(object, CKA_START_DATE).unwrap(), b"");
+        assert_eq!(session.find(&mut [attribute(CKA_ENCRYPT, &CK_TRUE)]).len(), 2, "only keys encrypt");
+        for kind in [CKA_ENCRYPT, CKA_WRAP, CKA_DESTROYABLE, CKA_EXTRACTABLE, CKA_MODIFIABLE] {
+            assert_eq!(session.read(new, kind).unwrap(), [0], "{kind:#x}");
+        }
+        for kind in [CKA_DECRYPT, CKA_UNWRAP, CKA_SENSITIVE, CKA_TOKEN] {
+            assert_eq!(session.read(new, kind).unwrap(), [1], "{kind:#x}");
+        }
+        assert_eq!(session.read(new, CKA_VALUE), Err(CKR_ATTRIBUTE_SENSITIVE));
+
+        assert_eq!(session.decrypt(&mut how, old, &first).unwrap(), b"first");
+        assert_eq!(session.decrypt(&mut again, new, &second).unwrap(), b"second");
+        assert_eq!(session.decrypt(&mut how, new, &first), Err(CKR_ENCRYPTED_DATA_INVALID));
+        assert_eq!(session.decrypt(&mut blob, old, &first_blob).unwrap(), b"first");
+        assert_eq!(session.decrypt(&mut blob, new, &first_blob), Err(CKR_ENCRYPTED_DATA_INVALID));
+        for mechanism in [&mut how, &mut blob, &mut wrap] {
+            assert_eq!(session.encrypt(mechanism, new, &[1; 16]), Err(CKR_KEY_FUNCTION_NOT_PERMITTED));
+        }
+        assert_eq!(call!(module, C_DestroyObject, session.handle, old), CKR_ACTION_PROHIBITED);
+        keystore.disable_key_version(key, &versions[1].id.to_string()).unwrap();
+        assert_eq!(session.decrypt(&mut how, old, &first), Err(CKR_KEY_FUNCTION_NOT_PERMITTED));
+        assert_eq!(session.by_label("cards@1"), [old], "a disabled version is found");
+    }
+}

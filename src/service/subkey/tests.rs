@@ -20,7 +20,7 @@ fn sealed(keystore: &Keystore, key: KeyId) -> Vec<u8> {
 
 fn opens(keystore: &Keystore, key: KeyId, trials: usize, sealed: &[u8]) -> Result<()> {
     let mut out = vec![0; TEXT.len()];
-    keystore.decrypt_gcm(key, trials, &PARTS, sealed, &mut out)?;
+    keystore.decrypt_gcm(key, Candidates::Newest(trials), &PARTS, sealed, &mut out)?;
     assert_eq!(out, TEXT);
     Ok(())
 }
@@ -35,12 +35,35 @@ fn what_any_version_encrypted_opens_within_the_trials() {
     }
     for (sealed, wrapped) in &all {
         opens(&keystore, key, 6, sealed).unwrap();
-        assert_eq!(*keystore.unwrap_with_subkey(key, 6, false, wrapped).unwrap(), [3; 32]);
+        assert_eq!(*keystore.unwrap_with_subkey(key, Candidates::Newest(6), false, wrapped).unwrap(), [3; 32]);
     }
     // The oldest is the sixth, the newest empty.
     let error = opens(&keystore, key, 5, &all[0].0).unwrap_err();
     assert_eq!(error.status(), Status::AuthenticationFailed, "a version beyond the trials");
     opens(&keystore, key, 5, &all[1].0).unwrap();
+}
+
+#[test]
+fn a_named_version_opens_its_own_alone() {
+    let (keystore, key) = keystore();
+    let name = || Candidates::Only(keystore.describe_key(key).unwrap().primary.unwrap().id);
+    let (first, old) = (sealed(&keystore, key), name());
+    let wrapped = keystore.wrap_with_subkey(key, false, &[3; 32]).unwrap();
+    keystore.rotate(key).unwrap();
+    let (second, new) = (sealed(&keystore, key), name());
+    let mut out = [0; TEXT.len()];
+    let mut opened = |version, sealed: &[u8]| {
+        keystore.decrypt_gcm(key, version, &PARTS, sealed, &mut out).map_err(|error| error.status())
+    };
+    assert_eq!(opened(old, &first), Ok(()));
+    assert_eq!(opened(new, &second), Ok(()));
+    assert_eq!(opened(new, &first), Err(Status::AuthenticationFailed));
+    assert_eq!(opened(old, &second), Err(Status::AuthenticationFailed));
+    assert_eq!(*keystore.unwrap_with_subkey(key, old, false, &wrapped).unwrap(), [3; 32]);
+    assert!(keystore.unwrap_with_subkey(key, new, false, &wrapped).is_err());
+    let Candidates::Only(id) = old else { unreachable!() };
+    keystore.disable_key_version(key, &id.to_string()).unwrap();
+    assert_eq!(opened(old, &first), Err(Status::KeyVersionDisabled), "not: a wrong ciphertext");
 }
 
 #[test]
