@@ -74,9 +74,9 @@ pub mod internal {
     pub use crate::sys::random::fill as fill_random;
 }
 
-/// Backups: what was recorded of them, and how long a due rotation waits for one.
+/// Backups: what was recorded of them, and how long a due rotation waits for one. Copies at another location.
 pub mod backup {
-    pub use crate::service::{BACKUP_WAIT_DEFAULT, BACKUP_WAIT_MAX, Backup, PreparedBackup};
+    pub use crate::service::{BACKUP_WAIT_DEFAULT, BACKUP_WAIT_MAX, Backup, CopyReport, CopyStep, PreparedBackup};
 }
 
 /// The change log: who changed what, when.

@@ -55,6 +55,8 @@ actions! {
     AddRootSlot
     RemoveRootSlot
     CutChanges
+    /// By a logical copy, in the log of the copy: keys were copied from another keystore.
+    CopyKeystore
     /// By the clock: due keys got new versions.
     RotateKeyAuto
     /// By the clock: a waiting period was over, and the key was destroyed.

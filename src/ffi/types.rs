@@ -428,7 +428,7 @@ pub struct kms_logged_change {
     pub actor: *const c_char,
     /// The name of the action, as in docs/actions.md. The clock causes RotateKeyAuto, DeleteKey, DeleteKeyVersion,
     /// DeleteExpiredKeyMaterial and RecordDates, and the end of a handle RecordRefusals. The PKCS#11 module causes
-    /// ReserveMessages.
+    /// ReserveMessages, a logical copy CopyKeystore.
     pub action: *const c_char,
     /// NULL unless the entry is about one key.
     pub key_id: *const c_char,

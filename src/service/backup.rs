@@ -117,7 +117,7 @@ impl Keystore {
         // Before the copy is begun.
         let created = core.clock.wall();
         let path = path.as_ref();
-        let (file, copied) = core.store.backup(path)?;
+        let (file, copied) = core.store.backup(path, &|| core.clock.now())?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let placed = folder.canonicalize().ok().zip(path.file_name()).map(|(folder, name)| folder.join(name));
         let placed = placed.as_deref().unwrap_or(path);

@@ -1,7 +1,7 @@
 //! The use cases: what a program can ask of a keystore.
 //!
 //! * `handle`: an open keystore. `shared`: its state, and how calls read and change the store. `open`: options, opening.
-//! * `key`, `version`, `rotation`, `due`, `crypt`, `data_key`, `import`, `alias`, `tag`, `root`, `backup`, `log`, `log_export`: the operations.
+//! * `key`, `version`, `rotation`, `due`, `crypt`, `data_key`, `import`, `alias`, `tag`, `root`, `backup`, `copy`, `log`, `log_export`: the operations.
 //! * `file`: files of any size, in constant memory. `stream`: in pieces. `file_reader`: at any place.
 //! * `batch`: many records in one call. `survey`: count blobs by version. `pages`: lists as iterators.
 //! * `subkey`: AES-GCM and key wrapping for the PKCS#11 module.
@@ -14,6 +14,7 @@ mod backup;
 mod batch;
 mod cache;
 mod call;
+mod copy;
 mod crypt;
 mod data_key;
 mod delivery;
@@ -52,7 +53,7 @@ use handle::Inner;
 use shared::{Changed, Core, Done};
 
 pub use crate::crypto::context::ContextSink;
-pub use crate::store::Fault;
+pub use crate::store::{CopyReport, CopyStep, Fault};
 pub use backup::{BACKUP_WAIT_DEFAULT, BACKUP_WAIT_MAX, Backup, PreparedBackup};
 #[cfg(feature = "capi")]
 pub(crate) use batch::{KeptContext, Place};

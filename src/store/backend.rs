@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::digest::Digest;
 use super::shard::{Shard, Shards};
-use crate::error::Result;
+use crate::error::{Result, Status, shown_path};
 
 /// The row that describes a shard, and so the keystore where that has one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -311,8 +311,11 @@ pub trait Backend: ChangeRows + VersionRows + Send {
     fn commit(&mut self) -> Result<()>;
     fn rollback(&mut self);
     /// Writes all rows, as they are in this transaction, into a new keystore file at `path`. Called outside of the fork gate,
-    /// which it passes for each of its steps.
-    fn copy_to(&mut self, path: &Path) -> Result<()>;
+    /// which it passes for each of its steps. A store of several shards is copied key by key instead (`copy.rs`).
+    fn copy_to(&mut self, path: &Path) -> Result<()> {
+        let path = shown_path(path);
+        Err(Status::Internal.error(format!("the keystore has no pages to copy to {path}")))
+    }
     /// Forgets what it read of the file, so that all of it is read and checked again.
     fn forget(&mut self) -> Result<()>;
 

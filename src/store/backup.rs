@@ -4,14 +4,15 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::backend::{Backend, Transaction};
+use super::backend::{Backend, MetaRow, Transaction};
 use super::connection::{Gated, gated, read_waiting};
 use super::handle::{Store, check_epoch};
 use super::sealing::Sealing;
-use super::shard::Shard;
+use super::shard::{Shard, Shards};
 use super::sqlite::Sqlite;
 use super::unfinished::Unfinished;
 use super::versions::{IdPrefix, start};
+use crate::domain::time::Now;
 use crate::error::{Result, Status, shown_path};
 use crate::sys::{fork, memory};
 
@@ -28,10 +29,11 @@ pub struct Copied {
 
 impl Store {
     /// Writes a snapshot of the keystore to a new file that becomes `path` when it is published.
-    pub fn backup(&self, path: &Path) -> Result<(Unfinished, Copied)> {
+    pub fn backup(&self, path: &Path, now: &dyn Fn() -> Now) -> Result<(Unfinished, Copied)> {
         let deadline = Instant::now() + self.settings.patience;
         let new = self.wait(deadline, || fork::gate(|| Unfinished::create(path)))?;
         let copied = match self.driver.is_private() {
+            _ if self.shards != Shards::ONE => self.backup_by_key(&new, now),
             true => {
                 let (mut lent, _) = self.begin(Transaction::Read)?;
                 copy(lent.get()?.backend.get()?, new.temporary())
@@ -70,11 +72,15 @@ fn copy(backend: &mut dyn Backend, path: &Path) -> Result<Copied> {
     let found = gated(backend, |backend| backend.meta(Shard::FIRST));
     let copied = found.and_then(|found| backend.copy_to(path).map(|()| found));
     gated(backend, |backend| backend.rollback());
-    let found = copied?;
+    read_back(path, &copied?)
+}
+
+/// Reads a copy as anybody would who restores it, which must have this description.
+pub(super) fn read_back(path: &Path, found: &MetaRow) -> Result<Copied> {
     // The copying has taken memory of its own.
     memory::headroom_of(memory::OPENING)?;
     let mut copy = Gated::new(fork::gate(|| Sqlite::open(path, true))?);
-    if read_waiting(copy.get()?, Duration::ZERO, |b| b.meta(Shard::FIRST))? != found {
+    if read_waiting(copy.get()?, Duration::ZERO, |b| b.meta(Shard::FIRST))? != *found {
         return Err(Status::KeystoreIo.error(format!(
             "the backup {} reads back differently than it was written; use another disk",
             shown_path(path)

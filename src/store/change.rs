@@ -163,6 +163,13 @@ impl<'a> Change<'a> {
         self.seal_slots()
     }
 
+    /// Leaves exactly these slots.
+    pub(super) fn set_slots(&mut self, slots: &[SlotRow]) -> Result<()> {
+        self.view.rows.backend.delete_slots()?;
+        slots.iter().try_for_each(|slot| self.view.rows.backend.insert_slot(slot))?;
+        self.seal_slots()
+    }
+
     fn seal_slots(&mut self) -> Result<()> {
         let slots = self.view.rows.backend.slots()?;
         let mac = self.view.rows.sealing.slots_mac(&slots)?;
@@ -172,6 +179,16 @@ impl<'a> Change<'a> {
 
     /// A new key, with the material of its first version if it has one.
     pub fn insert(&mut self, key: Key, material: Option<&[u8; 32]>) -> Result<Stored> {
+        let mut stored = self.allot(key)?;
+        if let (Some(version), Some(material)) = (stored.key.primary, material) {
+            self.add_material(&mut stored, &version, material)?;
+        }
+        self.insert_row(&stored)?;
+        Ok(stored)
+    }
+
+    /// Allots the row of a new key.
+    pub(super) fn allot(&mut self, key: Key) -> Result<Stored> {
         // Never one that another key had: what still names that key must not come to name this one.
         let shard = self.view.shards.of_name(key.id.as_bytes());
         let open = self.view.shard(shard)?;
@@ -180,7 +197,7 @@ impl<'a> Change<'a> {
             return Err(Status::LimitExceeded
                 .error("the keystore has had as many keys as it can, 2^32 - 1; make new ones in another"));
         };
-        let mut stored = Stored {
+        let stored = Stored {
             row: shard.row(number),
             revision: 1,
             generation,
@@ -194,15 +211,17 @@ impl<'a> Change<'a> {
             return Err(Status::RandomFailed.error("the kernel's random bytes repeat: a new key's id is taken already"));
         }
         self.touch(shard)?.meta.last_row = next;
-        if let (Some(version), Some(material)) = (stored.key.primary, material) {
-            self.add_material(&mut stored, &version, material)?;
-        }
-        let sealed = self.view.rows.sealing.key_row(&stored)?;
+        Ok(stored)
+    }
+
+    /// Inserts the row that was allotted, when all that it covers is there.
+    pub(super) fn insert_row(&mut self, stored: &Stored) -> Result<()> {
+        let sealed = self.view.rows.sealing.key_row(stored)?;
         self.view.rows.backend.insert_key(&sealed)?;
         self.entry.touch(&stored.key.id);
         self.put_row(stored.row, Some(&digest_of(&sealed.mac)))?;
-        self.put(Tree::Ids, &sealed.id, Some(&row_digest(number)))?;
-        Ok(stored)
+        let (_, number) = self.view.shards.of_row(stored.row)?;
+        self.put(Tree::Ids, &sealed.id, Some(&row_digest(number)))
     }
 
     /// Replaces a key's metadata.

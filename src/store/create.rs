@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
-use super::backend::{Backend, Transaction};
+use super::backend::{Backend, SlotRow, Transaction};
 use super::connection::{Gated, gated};
 use super::root::{Root, read_key_file};
 use super::sealing::Sealing;
@@ -301,21 +301,31 @@ pub fn fill_rows(backend: &mut dyn Backend, new: &NewRoot<'_>, place: Option<&Pa
     let uuid = random::array::<16>()?;
     let slot = slot::wrap(new.root, &key, &uuid, new.created, None)?;
     let place = place.map(|place| place.as_os_str().as_bytes().to_vec());
-    let shards = backend.shards();
-    let (mut sealing, mut metas) = (Sealing::new(&key, uuid)?, Vec::new());
+    fill_empty(backend, &mut Sealing::new(&key, uuid)?, std::slice::from_ref(&slot), place)?;
+    Ok(key)
+}
+
+/// The rows of a keystore that has slots and no keys yet.
+pub fn fill_empty(
+    backend: &mut dyn Backend,
+    sealing: &mut Sealing,
+    slots: &[SlotRow],
+    place: Option<Vec<u8>>,
+) -> Result<()> {
+    let (shards, mut metas) = (backend.shards(), Vec::new());
     for shard in shards.all() {
         let generation = shards.first_generation(shard, u64::from_be_bytes(random::array()?));
-        metas.push((shard, sealing.first_meta(generation, std::slice::from_ref(&slot), place.clone())?));
+        metas.push((shard, sealing.first_meta(generation, slots, place.clone())?));
     }
     gated(backend, |backend| {
         backend.begin(Transaction::Write, Duration::ZERO)?;
-        let written = backend.insert_slot(&slot);
+        let written = slots.iter().try_for_each(|slot| backend.insert_slot(slot));
         let written =
             metas.iter().fold(written, |done, (shard, meta)| done.and_then(|()| backend.put_meta(*shard, meta)));
         let written = written.and_then(|()| backend.commit());
         if written.is_err() {
             backend.rollback();
         }
-        written.map(|()| key)
+        written
     })
 }

@@ -109,6 +109,25 @@ pub fn find(settings: &mut Settings, root: &Root) -> Result<FoundLocation> {
     }
 }
 
+/// The rows of a copy in a database, which have their name when the copy is complete.
+#[cfg(all(kms_faults, feature = "postgres"))]
+pub struct ServerCopy {
+    pub driver: Arc<dyn Driver>,
+    pub backend: Gated,
+    /// Gives them their name. Never replaces a keystore.
+    pub publish: Box<dyn FnOnce() -> Result<()>>,
+    /// Whether nothing is there yet.
+    pub is_new: bool,
+}
+
+#[cfg(all(kms_faults, feature = "postgres"))]
+pub use server::begin_copy as begin_server_copy;
+
+/// For rows with one connection, which nobody else can have.
+pub fn private() -> Arc<dyn Driver> {
+    Arc::new(memory::MemoryDriver)
+}
+
 /// As [`Driver::explain_damage`], of a keystore that could not be opened.
 pub fn explain_damage(location: &Location) -> Result<()> {
     match location {

@@ -18,6 +18,7 @@
 //! * `anchor`: what shows that the whole keystore is an older copy.
 //! * `backend`: the rows themselves; `sqlite` holds them. `connection`: the one connection to them.
 //! * `backup`: copies of a keystore in use. `unfinished`: one that has no name yet. `backup_record`: which of them were made.
+//! * `copy`: copies a keystore key by key, each of them a `whole_key`; from a transaction that is `held`, where it must be.
 //! * `announce`: the generation that other processes watch.
 
 mod anchor;
@@ -27,11 +28,13 @@ mod backup;
 mod backup_record;
 mod change;
 mod connection;
+mod copy;
 mod create;
 mod digest;
 mod driver;
 mod entry;
 mod handle;
+mod held;
 mod history;
 mod log;
 mod open;
@@ -56,6 +59,7 @@ mod unfinished;
 mod verify;
 mod versions;
 mod view;
+mod whole_key;
 
 pub use anchor::{Anchor, AnchorStore};
 pub use announce::poll_interval_ms;
@@ -68,6 +72,7 @@ pub use backup_record::{BackedUp, BackupRecord};
 #[cfg(all(test, kms_model))]
 pub use change::Moved;
 pub use change::{Change, Commit};
+pub use copy::{CopyReport, CopyStep};
 pub use driver::Standing;
 pub use entry::Refusal;
 pub use handle::Store;

@@ -73,7 +73,7 @@ impl Store {
         Self::assemble(self.settings.clone(), connected, &mut root_key, self.opened_by, arena, epoch)
     }
 
-    fn assemble(
+    pub(super) fn assemble(
         settings: Settings,
         (driver, mut backend): (Arc<dyn Driver>, Gated),
         root_key: &mut [u8; 32],

@@ -4,7 +4,6 @@
 //! trip: a read that nothing announced.
 
 use std::collections::HashSet;
-use std::path::Path;
 use std::time::Duration;
 
 use super::backend::{
@@ -190,11 +189,6 @@ impl Backend for Sharded {
 
     fn rollback(&mut self) {
         self.parts.iter_mut().for_each(Backend::rollback);
-    }
-
-    fn copy_to(&mut self, _: &Path) -> Result<()> {
-        Err(Status::UnsupportedOperation
-            .error("a keystore of several shards has no copy in one file; copy its keys one by one"))
     }
 
     fn forget(&mut self) -> Result<()> {

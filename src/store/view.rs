@@ -14,7 +14,7 @@ use crate::domain::time::{Now, Time};
 use crate::domain::version::Version;
 use crate::error::{Error, Result, Status, shown};
 
-type RawMaterial = Zeroizing<[u8; 32]>;
+pub(super) type RawMaterial = Zeroizing<[u8; 32]>;
 
 /// Rows that are read at a time.
 pub(super) const PAGE: usize = 256;

@@ -6,6 +6,8 @@
 mod backup;
 mod cache;
 mod child;
+#[cfg(kms_faults)]
+mod copies;
 mod crash;
 mod descriptors;
 mod edited;

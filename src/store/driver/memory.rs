@@ -11,7 +11,7 @@ use crate::store::settings::Settings;
 use crate::store::sqlite::Sqlite;
 use crate::sys::fork;
 
-struct MemoryDriver;
+pub(super) struct MemoryDriver;
 
 pub fn make(settings: &Settings, root: &Root) -> Result<FoundLocation> {
     #[cfg(all(kms_faults, feature = "postgres"))]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio_postgres::Config;
 
-use super::{Driver, FoundLocation, MustSpare};
+use super::{Driver, FoundLocation, MustSpare, ServerCopy};
 use crate::error::{Error, Result, Status};
 use crate::store::connection::Gated;
 use crate::store::create::{self, NewRoot};
@@ -58,6 +58,42 @@ pub fn find(location: &str, settings: &Settings, root: &Root) -> Result<FoundLoc
             None => Err(error),
         },
     }
+}
+
+/// What the name of an unfinished copy ends in.
+const UNFINISHED: &str = ".kms-new";
+
+/// Begins the copy of a keystore to a location, or finds the one that was begun there.
+pub fn begin_copy(location: &str, patience: Duration) -> Result<ServerCopy> {
+    let (config, name) = parse(location)?;
+    let unfinished = format!("{name}{UNFINISHED}");
+    let taken = {
+        let name = name.clone();
+        move || {
+            Status::KeystoreIo.error(format!(
+                "the keystore {name} exists already in the database, and a copy replaces none; choose another name"
+            ))
+        }
+    };
+    if name.ends_with(UNFINISHED) {
+        return Err(Status::InvalidArgument
+            .error(format!("{name} is a name of unfinished copies, which end in {UNFINISHED}; choose another name")));
+    }
+    if Postgres::open(&config, &name, patience, true)?.is_some() {
+        return Err(taken());
+    }
+    let found = Postgres::open(&config, &unfinished, patience, false)?;
+    let is_new = found.is_none();
+    let backend = match found {
+        Some(found) => found,
+        None => Postgres::create(&config, &unfinished, patience)?,
+    };
+    let driver = Arc::new(Database { config: config.clone(), name: unfinished.clone(), patience });
+    let publish = Box::new(move || match Postgres::rename(&config, &unfinished, &name, patience)? {
+        true => Ok(()),
+        false => Err(taken()),
+    });
+    Ok(ServerCopy { driver, backend: Gated::new(backend), publish, is_new })
 }
 
 impl Driver for Database {

@@ -106,6 +106,15 @@ impl Postgres {
         Ok(Self { making: Some(name.to_owned()), ..made })
     }
 
+    /// Gives a store another name; false if the database has a store of that name, or none of the former one.
+    pub fn rename(config: &Config, from: &str, to: &str, patience: Duration) -> Result<bool> {
+        let mut link = ServerLink::open(config, patience + ANSWER)?;
+        let sql = "UPDATE store SET name = $1 WHERE name = $2 AND NOT EXISTS(SELECT FROM store WHERE name = $1) \
+                   RETURNING 1";
+        let renamed = link.run(&[Statement::new(sql, vec![to.into(), from.into()])])?;
+        Ok(renamed.iter().any(|rows| !rows.is_empty()))
+    }
+
     fn new(link: ServerLink, config: &Config, patience: Duration, store: [u8; 16], shards: Shards) -> Self {
         Self {
             link,

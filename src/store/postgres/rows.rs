@@ -1,6 +1,5 @@
 //! The rows as SQL. What was announced is read together; what is written goes out together.
 
-use std::path::Path;
 use std::time::Duration;
 
 use tokio_postgres::Row;
@@ -8,7 +7,7 @@ use tokio_postgres::Row;
 use super::connection::{Statement, Value};
 use super::read::{self, count, index, number};
 use super::{Known, Postgres};
-use crate::error::{Error, Result, Status};
+use crate::error::{Result, Status};
 use crate::store::backend::{
     AliasRow, Backend, ChangeRow, ChangeRows, DueRow, KeyIndex, KeyRow, MaterialRow, MetaRow, Owned, SLOTS, SlotRow,
     TagRow, Transaction, VersionEntry, VersionRow, VersionRows, Wanted,
@@ -313,10 +312,6 @@ fn column(of: KeyIndex) -> (&'static str, &'static str) {
     }
 }
 
-fn unsupported() -> Error {
-    Status::UnsupportedOperation.error("a keystore in a database is copied key by key; use the server's own backup")
-}
-
 impl ChangeRows for Postgres {
     fn insert_change(&mut self, c: &ChangeRow) -> Result<()> {
         let shard = self.shards.of_generation(c.generation).ok_or_else(read::damaged)?;
@@ -468,11 +463,9 @@ impl Backend for Postgres {
         self.end();
     }
 
-    fn copy_to(&mut self, _: &Path) -> Result<()> {
-        Err(unsupported())
-    }
-
     fn forget(&mut self) -> Result<()> {
+        // The shards are locked, or of one snapshot, for as long as the transaction lasts.
+        self.known = Known { shards: std::mem::take(&mut self.known.shards), ..Known::default() };
         Ok(())
     }
 

@@ -81,6 +81,15 @@ impl Sqlite {
         Ok(sqlite)
     }
 
+    /// Makes an empty keystore in an empty file that nobody else knows, and that its creator syncs when it is complete.
+    pub fn fill(path: &Path) -> Result<Self> {
+        let sqlite = Self::connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let unsynced = "PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF";
+        sqlite.connection.execute_batch(unsynced).map_err(|e| storage("open", &e))?;
+        sqlite.make_tables()?;
+        Ok(sqlite)
+    }
+
     pub fn in_memory() -> Result<Self> {
         let connection = Connection::open_in_memory_with_flags(
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_MEMORY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
