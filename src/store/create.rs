@@ -1,6 +1,7 @@
 //! Makes a new keystore, and its key file, so that each is there complete or not at all.
 //!
-//! Both are written under a temporary name, synced, and linked into place, which fails if another was faster. Between
+//! Both are written under a temporary name, synced, and linked into place, which fails if another was faster. Their creator
+//! holds a lock on each (flock), so that the next creation removes what a killed one left. Between
 //! key file and store the key file is locked (flock), so that a second creator waits instead of finding half. The store
 //! waits complete, under a name that only its key leads to, before the key file appears: a process that finds a creation that
 //! was cut off between the two links finishes it.
@@ -14,6 +15,7 @@ use zeroize::Zeroizing;
 
 use super::backend::{Backend, SlotRow, Transaction};
 use super::connection::{Gated, gated};
+use super::leftover;
 use super::root::{Root, read_key_file};
 use super::sealing::Sealing;
 use super::slot;
@@ -39,7 +41,10 @@ pub fn create(path: &Path, new: &NewRoot<'_>, patience: Duration) -> Result<Opti
     }
     match new.root {
         Root::File(key_path) => create_with_key_file(path, key_path, new.created, patience).map(|()| None),
-        _ if sqlite::exists(path)? => Ok(None),
+        _ if sqlite::exists(path)? => {
+            leftover::remove_second_names(path);
+            Ok(None)
+        }
         _ => create_store(path, new),
     }
 }
@@ -48,7 +53,11 @@ fn create_with_key_file(path: &Path, key_path: &Path, created: i64, patience: Du
     let deadline = Instant::now() + patience;
     loop {
         match (sqlite::exists(path)?, sqlite::exists(key_path)?) {
-            (true, true) => return Ok(()),
+            (true, true) => {
+                leftover::remove_second_names(path);
+                leftover::remove_second_names(key_path);
+                return Ok(());
+            }
             (true, false) => return Err(key_without(key_path)),
             (false, true) => {
                 let locked = File::open(key_path).and_then(|file| file.try_lock().map(|locked| (locked, file)));
@@ -68,7 +77,8 @@ fn create_with_key_file(path: &Path, key_path: &Path, created: i64, patience: Du
                                 link_new(&prepared, path)
                                     .and_then(|_| file::sync_folder_of(path))
                                     .map_err(|e| store_failed(path, &e))?;
-                                remove(&prepared);
+                                leftover::remove_all(path);
+                                leftover::remove_all(key_path);
                                 Ok(())
                             }
                             false => Err(store_without(path)),
@@ -117,7 +127,9 @@ fn create_both(path: &Path, key_path: &Path, created: i64) -> Result<bool> {
     let made = (|| {
         let locked = write_key_file(&key_temporary, &key).map_err(|e| key_failed(key_path, &e))?;
         key_id = Some(locked.id());
-        write_store(&prepared, &NewRoot { root: &Root::File(key_temporary.clone()), created }, path)?;
+        let new = NewRoot { root: &Root::File(key_temporary.clone()), created };
+        let (store, _) = fill(&prepared, &new, path)?;
+        store.sync().map_err(|e| store_failed(&prepared, &e))?;
         // The way back from a creation that is cut off must be there before the key file is.
         file::sync_folder_of(path).map_err(|e| store_failed(path, &e))?;
         if !link_new(&key_temporary, key_path).map_err(|e| key_failed(key_path, &e))? {
@@ -136,9 +148,13 @@ fn create_both(path: &Path, key_path: &Path, created: i64) -> Result<bool> {
         Ok(true)
     })();
     if made.is_ok() || take_back(path, key_path, key_id) {
-        remove(&prepared);
+        leftover::remove(&prepared);
     }
-    remove(&key_temporary);
+    leftover::remove(&key_temporary);
+    if matches!(made, Ok(true)) {
+        leftover::remove_all(path);
+        leftover::remove_all(key_path);
+    }
     made
 }
 
@@ -160,11 +176,20 @@ fn same_file(a: &Path, b: &Path) -> bool {
 
 /// A complete key file under a temporary name, locked.
 fn write_key_file(temporary: &Path, key: &[u8; 32]) -> std::io::Result<File> {
-    let file = File::create_new(temporary, 0o600)?;
+    let file = create_locked(temporary)?;
     file.write_all_at(key, 0)?;
     file.sync()?;
-    file.try_lock()?;
     Ok(file)
+}
+
+/// A new empty file, locked. A creation that ends at this moment may take it for a leftover before it is locked.
+fn create_locked(path: &Path) -> std::io::Result<File> {
+    loop {
+        let file = File::create_new(path, 0o600)?;
+        if file.try_lock()? && FileId::of(path).is_ok_and(|found| found == file.id()) {
+            return Ok(file);
+        }
+    }
 }
 
 /// A new key file for a keystore that is there, unless there is one already; which file was made.
@@ -178,7 +203,7 @@ pub fn key_file(path: &Path) -> Result<Option<FileId>> {
         .and_then(|locked| Ok(link_new(&temporary, path)?.then(|| locked.id())))
         .and_then(|made| file::sync_folder_of(path).map(|()| made))
         .map_err(|e| key_failed(path, &e));
-    remove(&temporary);
+    leftover::remove(&temporary);
     made
 }
 
@@ -191,14 +216,17 @@ pub fn remove_key_file(path: &Path, made: FileId) {
 
 fn create_store(path: &Path, new: &NewRoot<'_>) -> Result<Option<Zeroizing<[u8; 32]>>> {
     let temporary = temporary_name(path)?;
-    let made = fill(&temporary, new, path).and_then(|key| {
-        sync_file(&temporary)
+    let made = fill(&temporary, new, path).and_then(|(file, key)| {
+        file.sync()
             .and_then(|()| link_new(&temporary, path))
             .and_then(|new| file::sync_folder_of(path).map(|()| new))
             .map(|new| new.then_some(key))
             .map_err(|e| store_failed(path, &e))
     });
-    remove(&temporary);
+    leftover::remove(&temporary);
+    if matches!(made, Ok(Some(_))) {
+        leftover::remove_all(path);
+    }
     // None: another creator was faster, and its keystore is as good.
     made
 }
@@ -221,16 +249,6 @@ pub fn check_no_companion(path: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// A complete store under a temporary name.
-fn write_store(temporary: &Path, new: &NewRoot<'_>, path: &Path) -> Result<()> {
-    drop(fill(temporary, new, path)?);
-    sync_file(temporary).map_err(|e| store_failed(temporary, &e))
-}
-
-fn sync_file(path: &Path) -> std::io::Result<()> {
-    File::open(path)?.sync()
 }
 
 /// Links or renames `temporary` to its final name; false if that name is taken. Not every file system has hard links
@@ -271,28 +289,25 @@ fn store_failed(path: &Path, error: &std::io::Error) -> Error {
     Status::KeystoreIo.error(format!("the keystore {name} can't be created: {why}"))
 }
 
-fn remove(temporary: &Path) {
-    let _ = std::fs::remove_file(temporary);
-    let _ = std::fs::remove_file(file::beside(temporary, "-journal"));
-}
-
 fn temporary_name(path: &Path) -> Result<PathBuf> {
-    Ok(file::beside(path, &format!(".new-{:016x}", u64::from_ne_bytes(random::array()?))))
+    Ok(leftover::name(path, u64::from_ne_bytes(random::array()?)))
 }
 
 /// Where the store of this key file waits for its name.
 fn prepared_name(path: &Path, key: &[u8; 32]) -> Result<PathBuf> {
     let mark = kdf::derive(key, "libkms creation", &[])?;
     let mark = u64::from_be_bytes(*mark.first_chunk().ok_or_else(|| Status::Internal.error("a subkey is too short"))?);
-    Ok(file::beside(path, &format!(".new-{mark:016x}")))
+    Ok(leftover::name(path, mark))
 }
 
-/// A new keystore under a temporary name, which will be used at `path`.
-fn fill(temporary: &Path, new: &NewRoot<'_>, path: &Path) -> Result<Zeroizing<[u8; 32]>> {
+/// A new keystore under a temporary name, which will be used at `path`; its file is locked.
+fn fill(temporary: &Path, new: &NewRoot<'_>, path: &Path) -> Result<(File, Zeroizing<[u8; 32]>)> {
+    sqlite::refuse_network(temporary.parent().unwrap_or(temporary))?;
+    let file = create_locked(temporary).map_err(|e| store_failed(path, &e))?;
     let mut made = Gated::new(fork::gate(|| Sqlite::create(temporary))?);
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let place = folder.canonicalize().ok().zip(path.file_name()).map(|(folder, name)| folder.join(name));
-    fill_rows(made.get()?, new, place.as_deref())
+    Ok((file, fill_rows(made.get()?, new, place.as_deref())?))
 }
 
 /// The rows of an empty keystore; returns its root key.

@@ -36,6 +36,7 @@ mod entry;
 mod handle;
 mod held;
 mod history;
+mod leftover;
 mod log;
 mod open;
 mod place;

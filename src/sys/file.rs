@@ -8,7 +8,7 @@
 
 mod descriptor;
 
-use std::ffi::{CString, c_int};
+use std::ffi::{CString, OsStr, c_int};
 use std::io::{Error, ErrorKind, Result};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -314,6 +314,15 @@ impl Drop for File {
 
 fn text(path: &Path) -> Result<CString> {
     CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::from(ErrorKind::InvalidInput))
+}
+
+/// Call `each` with the names in the folder of `path`. Its descriptor may be below 3, where a write fails and harms nothing.
+pub fn each_name_beside(path: &Path, mut each: impl FnMut(&OsStr)) -> Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    for entry in std::fs::read_dir(folder)? {
+        each(&entry?.file_name());
+    }
+    Ok(())
 }
 
 /// Makes the names in the folder of `path` durable.

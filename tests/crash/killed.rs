@@ -32,6 +32,10 @@ pub fn kill_each(arguments: &[String]) {
             let seen = prepared.look_at(&folder);
             let violation = prepared.violation(&seen, acknowledged);
             assert_eq!(violation, None, "{name}, killed {text} write point {point}");
+            if matches!(prepared.operation.start, Start::Nothing(_)) {
+                let left = temporary_names(folder.path());
+                assert!(left.is_empty(), "{name}, killed {text} write point {point}: the next creation left {left:?}");
+            }
             if !killed {
                 assert!(acknowledged, "{name} neither ended nor was killed");
                 break;
@@ -43,6 +47,12 @@ pub fn kill_each(arguments: &[String]) {
     }
     assert!(kills > 0, "{name}: no fault fired");
     println!("{kills} {committed}");
+}
+
+/// The names that only an unfinished creation needs; one of them may be a second name of a root key file.
+fn temporary_names(folder: &std::path::Path) -> Vec<String> {
+    let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.contains(".new-")).collect()
 }
 
 /// Whether the child was killed by the fault, and whether it had acknowledged.

@@ -53,7 +53,7 @@ pub fn not_made(error: &std::io::Error) -> String {
     }
 }
 
-fn refuse_network(path: &Path) -> Result<()> {
+pub fn refuse_network(path: &Path) -> Result<()> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     let path = CString::new(path.as_os_str().as_bytes())
         .map_err(|_| Status::InvalidArgument.error("a path can't contain NUL"))?;

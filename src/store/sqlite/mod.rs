@@ -30,7 +30,7 @@ use descriptors::LockFile;
 use error::storage;
 use format::FORMAT;
 
-pub use file::{create_new, exists, not_made};
+pub use file::{create_new, exists, not_made, refuse_network};
 pub use left::{Doubt, check_no_leftover, check_not_left};
 
 /// "kmsk", so that `file` and we know a keystore from other databases.
@@ -73,9 +73,8 @@ impl Sqlite {
         Ok(sqlite)
     }
 
-    /// Makes an empty keystore in a new file of mode 0600.
+    /// Make an empty keystore in an empty file.
     pub fn create(path: &Path) -> Result<Self> {
-        drop(file::create_new(path)?);
         let sqlite = Self::connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         sqlite.make_tables()?;
         Ok(sqlite)
