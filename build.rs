@@ -1,4 +1,4 @@
-//! Gives `libkms.so` its SONAME, and refuses a shared libcrypto in place of the one that `vendored` stands for.
+//! Set the SONAME of `libkms.so`, and refuse a shared libcrypto in place of the one that `vendored` stands for.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ fn main() {
     }
 }
 
-/// With `vendored` the library takes libcrypto for its own: it gives it memory that is locked and wiped, and leaves it
+/// With `vendored` the library owns libcrypto: it provides memory that is locked and wiped, and leaves it
 /// without a thought of the host's. openssl-sys doesn't say how it links; this is how it decides.
 fn refuse_a_shared_libcrypto() {
     const STATIC: &str = "OPENSSL_STATIC";
@@ -42,7 +42,7 @@ fn shared_library() {
         return;
     }
     println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,{SONAME}");
-    // Threads and fork handlers of ours outlive a dlclose.
+    // Threads and fork handlers of the library outlive a dlclose.
     println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
 
     // OUT_DIR is PROFILE/build/libkms-HASH/out.

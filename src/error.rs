@@ -106,7 +106,7 @@ pub fn shown(text: &str) -> String {
 /// What an error text shows of a path, at most.
 const PATH_SHOWN: usize = 300;
 
-/// A path as an error text shows it: its end, which tells most, without control characters.
+/// A path as an error text shows it: its end, which says most, without control characters.
 pub fn shown_path(path: &Path) -> String {
     let text: Vec<char> = path.to_string_lossy().chars().map(|c| if c.is_control() { '?' } else { c }).collect();
     match text.len().checked_sub(PATH_SHOWN) {

@@ -1,4 +1,4 @@
-//! Links the module so that it is never unloaded: threads and fork handlers of the library outlive a dlclose. Tells the
+//! Links the module so that it is never unloaded: threads and fork handlers of the library outlive a dlclose. Informs the
 //! compiler which Python it is for.
 
 fn main() {

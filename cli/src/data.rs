@@ -159,7 +159,7 @@ impl NewFile {
         }
     }
 
-    /// Gives a complete and synced file its name.
+    /// Rename a complete and synced file to its target.
     pub fn publish(self, path: &Path, replace: bool) -> Result<()> {
         let done = match self {
             Self::Unnamed(file) => match link(&file, path) {

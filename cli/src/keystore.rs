@@ -123,7 +123,7 @@ pub fn verify(session: &Session) -> Result<()> {
         Err(error) if !faults.is_empty() => {
             let mut failure = Failure::from(error);
             failure.text = format!("{} faults, listed above", faults.len());
-            Err(failure.next("kms restore BACKUP, after a look at the named keys"))
+            Err(failure.next("kms restore BACKUP, once you have checked the named keys"))
         }
         done => Ok(done?),
     }

@@ -151,7 +151,7 @@ fn id(path: &Path) -> Option<(u64, u64)> {
     path.symlink_metadata().map(|found| (found.dev(), found.ino())).ok()
 }
 
-/// Gives the keystore and its journal second names. Both pairs are complete until the first names go.
+/// Link the keystore and its journal under second names. Both pairs are complete until the first names go.
 fn keep(target: &Path, aside: &Path, work: &Path) -> Result<()> {
     let link = |from: &Path, to: &Path| {
         let kept = match std::fs::hard_link(from, to) {

@@ -1,4 +1,4 @@
-//! A keystore in memory that is made anew after some hundred executions, before its keys slow it down.
+//! A keystore in memory that is made again after some hundred executions, before its keys slow it down.
 
 use kms::{Keystore, ManualClock, Options};
 

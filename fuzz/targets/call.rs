@@ -1,4 +1,4 @@
-//! Any action with any JSON: an answer that is JSON, and a key that no request names goes on working.
+//! Any action with any JSON: an answer that is JSON, and a key that no request names still works.
 //!
 //! The input is a script: in each line an action and its request, in which `$K0` to `$K5` stand for keys, `$V0` for a
 //! version, `$B0` and `$B1` for ciphertexts, `$P` for a public key, and `$T` and `$W` for an import token and its wrapped
@@ -85,9 +85,9 @@ impl State {
                 }
             }
         }
-        let opened = kms.decrypt(&self.blob, &[]).expect("a key that nobody named goes on working");
+        let opened = kms.decrypt(&self.blob, &[]).expect("a key that nobody named still works");
         assert_eq!(*opened, *b"untouched");
-        kms.encrypt(&self.untouched.to_string(), b"", &[]).expect("a key that nobody named goes on working");
+        kms.encrypt(&self.untouched.to_string(), b"", &[]).expect("a key that nobody named still works");
     }
 }
 

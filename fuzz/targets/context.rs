@@ -19,7 +19,7 @@ struct Input {
     other: Other,
 }
 
-/// Another context, mostly one that would give the same bytes if a length or a border were forgotten.
+/// Another context, mostly one that would have the same bytes if a length or a border were forgotten.
 #[derive(Debug, Arbitrary)]
 enum Other {
     Any(Vec<(String, String)>),
@@ -112,11 +112,11 @@ fuzz_target!(|input: Input| {
     }
 
     let request = json!({"CiphertextBlob": STANDARD.encode(&blob), "EncryptionContext": wanted});
-    let response = call("Decrypt", request).expect("JSON gives the same context");
+    let response = call("Decrypt", request).expect("JSON has the same context");
     assert_eq!(response["Plaintext"], STANDARD.encode(b"text"));
     let text = serde_json::to_string(&wanted).expect("a map of texts is JSON");
     let request = json!({"KeyId": key, "Plaintext": STANDARD.encode(b"json"), "EncryptionContext": text});
     let response = call("Encrypt", request).expect("JSON takes the same context");
     let blob = STANDARD.decode(response["CiphertextBlob"].as_str().expect("a text")).expect("Base64");
-    assert!(kms.decrypt(&blob, &turned).is_ok_and(|text| *text == *b"json"), "JSON gives another context: {text}");
+    assert!(kms.decrypt(&blob, &turned).is_ok_and(|text| *text == *b"json"), "JSON has another context: {text}");
 });

@@ -56,7 +56,7 @@ const WRAPPINGS: [Wrapping; 3] = [Wrapping::Pkcs1V15, Wrapping::OaepSha1, Wrappi
 const EXECUTIONS: u32 = 20_000;
 const TOKEN_SECONDS: i64 = 24 * 3600;
 
-/// An EXTERNAL key whose material is known for ever, and all that its import takes.
+/// An EXTERNAL key whose material is always known, and all that its import takes.
 struct Imported {
     key: String,
     material: Vec<u8>,

@@ -1,4 +1,4 @@
-//! Any bytes as a keystore's file: refused or opened, never a wrong plaintext, and what works goes on working.
+//! Any bytes as a keystore's file: refused or opened, never a wrong plaintext, and what works still works.
 #![no_main]
 
 use std::fs;
@@ -25,7 +25,7 @@ enum Change {
 }
 
 const PAGE: usize = 4096;
-/// Texts that SQLite gives a meaning.
+/// Texts that mean something to SQLite.
 const TEXTS: &[(&str, &str)] = &[
     ("CREATE TABLE", "CREATE VIEW "),
     ("INTEGER", "BLOB   "),

@@ -327,7 +327,7 @@ fn create_master_key(access: &Access, template: &Template) -> Result<CK_OBJECT_H
     let before = match &alias {
         Some(alias) => match keystore.describe_key(alias) {
             Ok(key) if key.state == KeyState::PendingDeletion => Some(key),
-            // A second key of one label could not be told apart.
+            // Two keys with one label could not be distinguished.
             Ok(_) => return Err(Fail(CKR_ATTRIBUTE_VALUE_INVALID)),
             Err(error) if error.status() == Status::AliasNotFound => None,
             Err(error) => return Err(error.into()),

@@ -1,7 +1,7 @@
 //! The waiting period before a key is destroyed: a date that must be confirmed, and time that must be counted.
 //!
 //! A wall clock can be wrong for weeks and then be corrected, so DeleteDate only means "not before". The waiting period is
-//! also counted by the boot clock, in the key's row, whenever the clock looks at the key. A reboot hides how long the
+//! also counted by the boot clock, in the key's row, whenever the clock checks the key. A reboot hides how long the
 //! machine was off: the first look after it adds what the wall clock says, at most a day and never a negative amount. Wall
 //! time is added once: only what lies beyond the latest that was counted to, however often the clock swings.
 
@@ -26,7 +26,7 @@ pub struct Deletion {
     pub date: Time,
     /// The look that first found the date reached.
     pub confirmation: Option<Now>,
-    /// None in a row that format 1 wrote, until the clock looks at the key.
+    /// None in a row that format 1 wrote, until the clock checks the key.
     pub waiting: Option<Waiting>,
 }
 

@@ -147,7 +147,7 @@ impl Key {
         self.schedule().next()
     }
 
-    /// When the clock must next look at this key.
+    /// When the clock must next check this key.
     pub(crate) fn next_look(&self) -> Option<Time> {
         let own = match (&self.deletion, self.state) {
             (Some(deletion), _) => Some(deletion.next_look()),

@@ -1,6 +1,6 @@
 //! When a new key version is due: the policy's interval, counted from the creation of the newest version.
 //!
-//! NextRotationDate = LastRotationDate + RotationInterval. Missed intervals give one rotation, because the new version's
+//! NextRotationDate = LastRotationDate + RotationInterval. Missed intervals cause one rotation, because the new version's
 //! real creation time is the new LastRotationDate.
 //!
 //! A LastRotationDate in the future means that the clock was wrong once. The time it was noticed is stored and takes
@@ -20,7 +20,7 @@ use crate::error::{Error, Result, Status};
 pub struct Interval(i64);
 
 impl Interval {
-    /// Create an interval of so many seconds.
+    /// Create an interval of this many seconds.
     ///
     /// # Errors
     /// `InvalidArgument` below 1 and above 315,360,000, which is 3650 days.
@@ -96,7 +96,7 @@ impl Rotation {
     }
 }
 
-/// What one look at a key's schedule finds.
+/// What one check of a key's schedule finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RotationStatus {
     /// Nothing to do.
@@ -136,7 +136,7 @@ impl Schedule {
         Some(self.last?.plus_seconds(self.policy?.seconds()))
     }
 
-    /// What a look at `now` makes of `future_noticed`: it is set when the newest version lies in the future, and
+    /// What a check at `now` makes of `future_noticed`: it is set when the newest version lies in the future, and
     /// forgotten when it was set by a wrong clock.
     pub fn future_noticed_at(&self, now: Time) -> Option<Time> {
         let (Some(interval), Some(last)) = (self.policy, self.last) else { return self.future_noticed };

@@ -20,7 +20,7 @@ impl Time {
         self.0
     }
 
-    /// Return the time so many seconds later. It saturates instead of overflowing.
+    /// Return the time this many seconds later. It saturates instead of overflowing.
     pub const fn plus_seconds(self, seconds: i64) -> Self {
         Self(self.0.saturating_add(seconds.saturating_mul(1000)))
     }
@@ -43,7 +43,7 @@ impl fmt::Display for Time {
     }
 }
 
-/// One look at all the clocks that a rule may ask.
+/// One reading of all the clocks that a rule may ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
     /// Wall time.

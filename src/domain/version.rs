@@ -237,7 +237,7 @@ impl VersionRecords {
         pending.any(|deletion| deletion.counts(now) || deletion.status(now) != DeadlineStatus::Wait)
     }
 
-    /// When the clock must next look at one of the versions.
+    /// When the clock must next check one of the versions.
     pub fn next_look(&self) -> Option<Time> {
         self.0.iter().filter_map(|record| record.deletion).map(|deletion| deletion.next_look()).min()
     }

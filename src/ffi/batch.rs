@@ -76,7 +76,7 @@ impl RecordArray {
         }
     }
 
-    /// Gives `body` each record and a place for its size; stores what became of it. Fails if any record did.
+    /// Call `body` with each record and a place for its size; store the outcome. Fails if any record did.
     ///
     /// SAFETY: as for `new`.
     pub unsafe fn each(&self, mut body: impl FnMut(&kms_batch_record, &mut usize) -> Result<()>) -> Result<()> {

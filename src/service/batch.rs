@@ -284,7 +284,7 @@ impl<'a> BatchSealer<'a> {
         }
     }
 
-    /// Opens a ciphertext and seals what was in it, which is never outside of memory of ours.
+    /// Open a ciphertext and seal its plaintext again. The plaintext never leaves the library's memory.
     pub fn reseal(
         &mut self,
         blob: &[u8],

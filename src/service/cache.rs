@@ -2,7 +2,7 @@
 //!
 //! The cache stands at a generation of each of the store's shards. A call that finds a newer generation reads the keys changed since, or
 //! drops everything when they are many. An entry is never changed, only replaced, and one that leaves is marked, so that
-//! a thread can tell without a lock whether what it holds is still current.
+//! a thread can check without a lock whether what it holds is current.
 
 use std::borrow::Borrow;
 use std::collections::{HashMap, VecDeque};
@@ -20,7 +20,7 @@ use crate::sys::secret::Secret;
 use crate::sys::sync::Lock;
 use crate::sys::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// How many keys a handle keeps unless told otherwise.
+/// How many keys a handle keeps by default.
 pub const DEFAULT_KEYS: usize = 32_768;
 /// An announced word that no entry covers.
 const NONE_COVERED: u64 = u64::MAX;
@@ -45,7 +45,7 @@ impl ChangeSource for Store {
     }
 }
 
-/// What a snapshot tells of changes.
+/// What a snapshot shows of changes.
 pub trait Changes {
     fn history(&self) -> u64;
     /// Where all shards stand.

@@ -162,7 +162,7 @@ impl Keystore {
         target.filled()
     }
 
-    /// As [`Keystore::encrypt_into`], for a caller whose context isn't at hand as a slice: `context` is asked for it, and gives
+    /// As [`Keystore::encrypt_into`], for a caller whose context isn't at hand as a slice: `context` is asked for it, and returns
     /// it to what it is called with, which copies it. Asked before anything else of the caller's is called, and again if
     /// the key has to rotate first.
     #[doc(hidden)]
@@ -430,7 +430,7 @@ impl Core {
 
     /// Takes note of announced changes; entries with an older stamp are checked again.
     ///
-    /// `polls`: no thread looks at the keystore itself once a second.
+    /// `polls`: no thread reads the keystore once a second.
     #[inline(always)]
     pub(super) fn refresh(&self, mine: &mut ThreadState, polls: bool) -> Result<()> {
         if polls {

@@ -200,7 +200,7 @@ impl Keystore {
         exported.ok_or_else(|| Status::Internal.error("no data key was exported"))
     }
 
-    /// `room` is told both sizes once everything else is checked; nothing is made if it answers false.
+    /// `room` receives both sizes after all other checks; if it returns false, nothing is made.
     pub(crate) fn generate_and_export_data_key_to(
         &self,
         key: &str,
@@ -225,7 +225,7 @@ impl Keystore {
         Ok(Some((both.1, wrapped)))
     }
 
-    /// `room` is told the size once everything else is checked; nothing is decrypted if it answers false.
+    /// `room` receives the size after all other checks; if it returns false, nothing is decrypted.
     pub(crate) fn export_data_key_to(
         &self,
         blob: &[u8],

@@ -18,7 +18,7 @@ const CAPACITY: usize = 1024;
 const CLOSING: Duration = Duration::from_secs(5);
 const LONG: Duration = Duration::from_secs(3600);
 
-/// A listener, and what it was not told yet.
+/// A listener and the events that it has not received.
 pub(super) struct Delivery {
     listener: EventHandler,
     /// Whether a thread delivers. Otherwise the thread that makes an event delivers it before it continues.
@@ -97,7 +97,7 @@ impl Delivery {
     fn deliver(&self) {
         loop {
             while let Some(event) = self.next() {
-                // A listener that panics is told of the next event all the same.
+                // A listener that panics still receives the next event.
                 let _ = catch_unwind(AssertUnwindSafe(|| (self.listener)(&event)));
                 // A child that left its parent's listener: its own events have a thread of their own.
                 if self.epoch != fork::epoch() {
@@ -114,7 +114,7 @@ impl Delivery {
         self.is_abandoned() || self.waiting.lock().map_or(true, |waiting| waiting.is_empty())
     }
 
-    /// Waits until all events are told, but not for a listener that blocks: it is left alone, and told nothing more.
+    /// Wait until all events are delivered, but not for a listener that blocks: it receives nothing more.
     pub fn close(&self) {
         self.alarm.stop();
         let thread = self.thread.lock().ok().and_then(|mut thread| thread.take());

@@ -1,4 +1,4 @@
-//! What a keystore tells its user about: rotations, destroyed keys, clocks and disks that misbehave.
+//! The events of a keystore: rotations, destroyed keys, clocks and disks that misbehave.
 
 use std::sync::Arc;
 

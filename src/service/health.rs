@@ -41,7 +41,7 @@ pub struct Health {
     /// Another file stands in the keystore's place, or none: nothing is changed or encrypted until it is back.
     pub keystore_replaced: bool,
     /// The keystore may have a second path, through which a crash would damage it: its file has several names, or the kernel
-    /// doesn't tell whether it is mounted as a single file.
+    /// doesn't show whether it is mounted as a single file.
     pub path_unverified: bool,
     /// No thread rotates: call `tick`.
     pub no_rotation_thread: bool,

@@ -62,7 +62,7 @@ impl Keystore {
         made.ok_or_else(|| Status::Internal.error("no import parameters were made"))
     }
 
-    /// `room` is told the sizes of public key and token once everything else is checked; nothing is made if it answers
+    /// `room` receives the sizes of public key and token after all other checks; nothing is made if it answers
     /// false.
     pub(crate) fn get_parameters_for_import_to(
         &self,

@@ -396,7 +396,7 @@ impl Core {
         Ok(())
     }
 
-    /// A key as callers see it: with the state, and the schedule, that the clock gives it.
+    /// A key as callers see it: with its state and schedule as of now.
     fn shown(&self, key: &Key) -> Key {
         let mut key = key.clone();
         if key.imported.is_some() || key.policy.is_some() {

@@ -26,7 +26,7 @@ const CONTRADICTIONS: usize = 128;
 /// For so long a pass notes contradictions before it rotates.
 const CONTRADICTION_TIME: Duration = Duration::from_secs(1);
 
-/// How many rows the next batch looks at, after one of `size` whose work took so long.
+/// How many rows the next batch reads, after one of `size` rows that took this long.
 fn next_size(size: usize, took: Duration) -> usize {
     let fitting = size as u128 * BATCH_TIME.as_micros() / took.as_micros().max(1);
     usize::try_from(fitting).unwrap_or(LARGEST_BATCH).clamp(size / 2, size * 2).clamp(SMALLEST_BATCH, LARGEST_BATCH)

@@ -44,7 +44,7 @@ pub(super) struct Core {
     pub(super) alarm: Alarm,
     /// Wall time for which the ticker has set its alarm.
     pub(super) wakes_at: AtomicI64,
-    /// Coarse time of the last look at the store itself.
+    /// Coarse time of the last read of the store itself.
     pub(super) polled_at: AtomicI64,
     /// Coarse time before which a failed rotation is not tried again.
     pub(super) retry_after: AtomicI64,
@@ -88,7 +88,7 @@ impl Core {
         looked
     }
 
-    /// After a look at the store: what follows when another file stands in its place, or none, or it is back.
+    /// After a read of the store: what follows when another file stands in its place, or none, or it is back.
     fn heed_place(&self) -> Result<()> {
         let (now, turns) = (self.store.standing(), self.store.turns());
         let before = std::mem::replace(&mut *self.place.lock()?, (now, turns));

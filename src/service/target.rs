@@ -112,7 +112,7 @@ impl OpenTarget for VecOpen {
 }
 
 /// Memory of the caller's, asked for once and only borrowed while the cipher writes into it: code of the caller's that
-/// runs before, such as its clock, never meets a borrow of ours.
+/// runs before, such as its clock, never meets a borrow of the library.
 pub(super) struct CallerMemory<'a, M, F> {
     plaintext: &'a [u8],
     give: Option<F>,

@@ -17,10 +17,10 @@ use crate::sys::secret::Arena;
 
 /// Cipher contexts of a thread in each direction. Above this, setting a key again is faster than the cache misses.
 const CONTEXTS: usize = 256;
-/// Of so many uses of keys without a context of their own, one gets it: a key that is used often, soon.
+/// One of this many uses of keys without a context gets one, so a key in frequent use has it soon.
 const ADMISSION: u32 = 64;
 
-/// A plaintext up to this size is decrypted into memory of ours first, so that a failed tag leaves no trace outside.
+/// A plaintext up to this size is decrypted into the library's memory first, so that a failed tag leaves no trace outside.
 pub const SMALL: usize = 4096;
 
 /// Dropped, and so wiped, with the handle or the thread.

@@ -15,9 +15,9 @@ use crate::sys::thread::Thread;
 
 /// The longest sleep: a wall clock that was set is noticed after it.
 const STEP_MS: i64 = 1000;
-/// The step of a manual clock, which gives no hint when it is moved.
+/// The step of a manual clock, which does not announce when it moves.
 const MANUAL_STEP_MS: i64 = 20;
-/// A thread that gives no sign of life for so long is late: a clock, a disk or another process holds it up.
+/// A thread that is silent for this long is late: a clock, a disk or another process holds it up.
 const LATE_MS: i64 = 10_000;
 /// A start that failed is not tried again for this long.
 const START_AGAIN_MS: i64 = 5000;

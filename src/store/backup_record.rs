@@ -74,7 +74,7 @@ impl BackupRecord {
     }
 }
 
-/// The newest versions that recorded backups have, as of the last look at the file.
+/// The newest versions that recorded backups have, as of the last read of the file.
 #[derive(Debug, Default)]
 pub struct BackedUp {
     /// Device, number, change time and length of the file.

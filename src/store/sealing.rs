@@ -46,7 +46,7 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// When the clock must next look at this key or one of its versions.
+    /// When the clock must next check this key or one of its versions.
     pub fn next_look(&self) -> Option<Time> {
         self.key.next_look().into_iter().chain(self.records.next_look()).min()
     }

@@ -47,7 +47,7 @@ pub struct Shards {
 impl Shards {
     pub const ONE: Self = Self { bits: 0 };
 
-    /// `None` unless a store can have so many.
+    /// `None` unless a store can have this many.
     #[cfg(any(test, kms_faults))]
     pub fn new(count: usize) -> Option<Self> {
         let bits = count.checked_ilog2().filter(|bits| *bits <= MOST_BITS && count.is_power_of_two())?;

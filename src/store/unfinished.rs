@@ -61,7 +61,7 @@ impl Unfinished {
         self.file.sync().map_err(|e| failed(&self.target, &e))
     }
 
-    /// Give it its name. Never replaces a file.
+    /// Rename it to its target. Never replaces a file.
     pub fn publish(self) -> Result<()> {
         if !self.is_current() {
             let temporary = shown_path(&self.temporary);

@@ -130,7 +130,7 @@ impl File {
         }
     }
 
-    /// Gives a file without a name one, which must not exist.
+    /// Name an unnamed file; the name must be free.
     pub fn link_new(&self, path: &Path) -> Result<()> {
         self.verified()?;
         let (from, to) = (text(&self.by_number())?, text(path)?);
@@ -341,7 +341,7 @@ pub fn rename_new(from: &Path, to: &Path) -> Result<()> {
     if done == 0 { Ok(()) } else { Err(Error::last_os_error()) }
 }
 
-/// Gives a complete file its name, which must not exist, in place of its temporary one.
+/// Rename a complete file from its temporary name; the new name must be free.
 pub fn publish_new(temporary: &Path, path: &Path) -> Result<()> {
     match rename_new(temporary, path) {
         Err(e) if e.kind() != ErrorKind::AlreadyExists => {

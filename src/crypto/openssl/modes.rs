@@ -106,7 +106,7 @@ fn unauthentic() -> Error {
 }
 
 impl CipherContext {
-    /// Gives the context a key, an IV, or both; an empty one is the one that it has.
+    /// Set the key, the IV, or both; an empty one keeps the current value.
     fn start(&mut self, key: &[u8], iv: &[u8], encrypts: c_int) -> Result<()> {
         let given = |bytes: &[u8]| if bytes.is_empty() { ptr::null() } else { bytes.as_ptr() };
         // SAFETY: a live context; the caller has checked the lengths of key and IV against its algorithm.
@@ -252,7 +252,7 @@ impl AnyGcm {
         if code > 0 { Ok(()) } else { Err(unauthentic()) }
     }
 
-    /// Gives the context the IV and the AAD of a message.
+    /// Set the IV and the AAD of a message.
     fn begin(&mut self, parts: &GcmParts<'_>, encrypts: bool) -> Result<()> {
         if !(1..=128).contains(&parts.iv.len()) || !(4..=16).contains(&parts.tag_len) {
             return Err(wrong_length());

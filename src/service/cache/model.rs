@@ -1,6 +1,6 @@
 //! The cache's protocol in every order that loom finds: what was acknowledged is seen by the next call on any thread.
 //!
-//! The store here is a lock around two numbers; the cache, the word and the order in which changes are told are the
+//! The store here is a lock around two numbers; the cache, the word and the order in which changes are announced are the
 //! library's own.
 //!
 //! Of the loads of an atomic that come before a write to it, loom remembers the last alone as something that the write
@@ -39,7 +39,7 @@ struct ModelRows {
     revision: i64,
 }
 
-/// A handle of a process: its threads share one connection, which is lent to a change until that is told.
+/// A handle of a process: its threads share one connection, which is lent to a change until that is announced.
 struct Handle {
     disk: Arc<Disk>,
     connection: Mutex<()>,
@@ -104,7 +104,7 @@ impl Handle {
         Arc::new(Self { disk: Arc::clone(disk), connection: Mutex::new(()), cache: Cache::new(4) })
     }
 
-    /// A change, as `Store::write` makes it; a process that is killed after its commit doesn't tell. Returns the new
+    /// A change, as `Store::write` makes it; a process that is killed after its commit announces nothing. Returns the new
     /// revision.
     fn change(&self, told: bool) -> i64 {
         let _lent = self.connection.lock().unwrap();
@@ -151,7 +151,7 @@ fn scene() -> (Arc<Handle>, Arc<Handle>) {
 
 const UNSEEN: &str = "a change that was acknowledged is not seen by the next call";
 
-/// A thread of ours looks while another process changes.
+/// A thread of this process reads while another process writes.
 fn another_process_changes() {
     loom::model(|| {
         let (ours, theirs) = scene();
@@ -164,7 +164,7 @@ fn another_process_changes() {
     });
 }
 
-/// Two threads of ours, one of which changes.
+/// Two threads of this process, one of which writes.
 fn our_own_process_changes() {
     loom::model(|| {
         let (ours, _) = scene();

@@ -133,7 +133,7 @@ fn http(status: Status) -> i32 {
     }
 }
 
-/// A random UUID; nothing depends on it, so that a failing kernel gives a visible nil.
+/// A random UUID; nothing depends on it, so that a failing kernel leaves a visible nil.
 fn request_id() -> String {
     let bytes = random::array().unwrap_or_default();
     uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()

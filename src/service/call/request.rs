@@ -79,7 +79,7 @@ fn unique(text: &str) -> Result<Option<Value>> {
         return Ok(None);
     }
     // serde_json's own buffer holds the longest text with an escape in it, and may be twice as long as that. The values
-    // around the texts are small; but not so many of them.
+    // around the texts are small; but not this many of them.
     memory::headroom_of(3 * text.len() + VALUE_BYTES * values + memory::TRANSACTION)?;
     match serde_json::from_str::<Unique>(text) {
         Ok(unique) => Ok(Some(unique.0)),

@@ -34,7 +34,7 @@ impl<'a> NewOutput<'a> {
         Ok(Self { file, temporary: Some(temporary), target, replace })
     }
 
-    /// Gives the file its mode and its name. Both are durable then.
+    /// Set the mode and the name of the file. Both are durable then.
     pub fn publish(self, mode: u32) -> Result<()> {
         let target = self.target;
         let fail = |e: std::io::Error| failed("write", target, &e);
