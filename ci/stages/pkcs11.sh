@@ -51,9 +51,7 @@ fi
 # token NAME: an empty keystore with its configuration, in a folder of its own.
 token() {
     mkdir "$work/$1"
-    (cd "$work/$1" && "$kms" --keystore "$work/$1/keys.db" --root-key-file "$work/$1/root.key" init) >/dev/null
-    printf '[[slot]]\nlabel = "cards"\nkeystore = "%s/keys.db"\nroot_key_file = "%s/root.key"\n' "$work/$1" "$work/$1" >"$work/$1/pkcs11.toml"
-    chmod 600 "$work/$1/pkcs11.toml"
+    (cd "$work/$1" && "$kms" --root-key-file root.key init && "$kms" pkcs11 config pkcs11.toml --label cards) >/dev/null
 }
 kms() { (cd "$work/rotating" && "$kms" "$@"); }
 
@@ -70,6 +68,8 @@ together attempt "python-pkcs11" timeout $((seconds + 120)) "$venv/bin/python" "
 finish_together
 rotated() { [ "$(kms call ListKeyVersions '{"KeyId":"alias/orders"}' | grep -o KeyVersionId | wc -l)" -gt 5 ]; }
 attempt "the key rotated meanwhile" rotated
+users() { kms status | grep -A9 '^PKCS#11 ' >"$work/users" && grep openbao "$work/users" && grep java "$work/users" && grep python "$work/users"; }
+attempt "kms status names the programs" users
 kms key disable orders >/dev/null
 disabled() { must_fail 1 "$work/openbao" "$module" orders 1 2>&1 | grep 0x68 >/dev/null; }
 attempt "a disabled key refuses" disabled

@@ -93,7 +93,7 @@ fn write_settings(path: &Path, location: &Location) -> Result<Option<String>> {
 }
 
 /// A TOML string.
-fn toml_text(text: &str) -> String {
+pub fn toml_text(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
 

@@ -14,6 +14,7 @@ mod keystore;
 mod location;
 mod log;
 mod output;
+mod pkcs11;
 mod prometheus;
 mod report;
 mod restore;
@@ -72,6 +73,7 @@ fn run(cli: &Cli) -> exit::Result<()> {
         Command::Backup(args) => backup::run(&cli.global, args),
         Command::Restore(args) => restore::run(&cli.global, args),
         Command::Root(command) => root::run(&open()?, command),
+        Command::Pkcs11(command) => pkcs11::run(&cli.global, command),
         Command::Call(args) => call::run(&open()?, args),
         Command::Completions { shell } => help::completions(*shell),
         Command::Help { topic } => help::run(topic),

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::exit::Result;
 use crate::output;
+use crate::pkcs11::{self, LastChange};
 use crate::session::Session;
 use crate::times::{now, shown};
 
@@ -38,6 +39,8 @@ pub struct Report {
     /// The recorded backups, and how many keys have versions that none of them has.
     pub backups: Vec<Backup>,
     pub uncovered: u64,
+    /// Programs that changed the keystore through the PKCS#11 module, with their users.
+    pub module_users: BTreeMap<(String, u32), LastChange>,
     pub warnings: Vec<String>,
 }
 
@@ -51,6 +54,7 @@ const STATES: [(KeyState, &str); 4] = [
 pub fn gather(session: &Session) -> Result<Report> {
     let health = session.call("Health", &json!({}))?;
     let slots = session.call("ListRootSlots", &json!({}))?;
+    let generation = health["Generation"].as_u64().unwrap_or_default();
     let mut report = Report {
         keystore: session.location.path()?.display().to_string(),
         states: STATES.iter().map(|(_, name)| (*name, 0)).collect(),
@@ -66,11 +70,12 @@ pub fn gather(session: &Session) -> Result<Report> {
         suspended: 0,
         deletions: Vec::new(),
         damaged: 0,
-        generation: health["Generation"].as_u64().unwrap_or_default(),
+        generation,
         slots: slots["RootSlots"]["RootSlot"].as_array().cloned().unwrap_or_default(),
         health: relevant(&health),
         backups: session.keystore.backups()?,
         uncovered: 0,
+        module_users: pkcs11::users(session, generation)?,
         warnings: Vec::new(),
     };
     let waits = session.location.require_backup.is_some();

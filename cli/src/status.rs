@@ -57,6 +57,12 @@ fn as_json(report: &Report) -> Value {
             "Generation": backup.generation(),
         })).collect::<Vec<_>>(),
         "KeysWithoutBackupCount": report.uncovered,
+        "ModuleUsers": report.module_users.iter().map(|((program, user), last)| json!({
+            "Program": program,
+            "UserId": user,
+            "ProcessId": last.process_id,
+            "LastChangeDate": iso(last.time),
+        })).collect::<Vec<_>>(),
         "Time": iso(now()),
         "Warnings": report.warnings,
     })
@@ -118,6 +124,11 @@ fn as_text(session: &Session, report: &Report) -> String {
         rows.push((if number == 0 { "Deletions" } else { "" }, line));
     }
     rows.push(("Change log", output::counted(report.log_entries, "entry", "entries")));
+    for (number, ((program, user), last)) in report.module_users.iter().enumerate() {
+        let program = output::clean(program);
+        let line = format!("{}  {program}, user {user}, process {}", shown(last.time), last.process_id);
+        rows.push((if number == 0 { "PKCS#11" } else { "" }, line));
+    }
     rows.push(("Root slots", roots.join(", ")));
     let backup = report.backups.last().map(|backup| {
         let verified = if backup.verified().is_some() { ", verified" } else { ", not verified" };

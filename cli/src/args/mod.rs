@@ -4,6 +4,7 @@ mod crypt;
 mod key;
 mod keystore;
 mod log;
+mod pkcs11;
 mod version;
 
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ pub use crypt::{Columns, Datakey, Decrypt, Encrypt, Inspect, Reencrypt, Target};
 pub use key::{Alias, Create, Delete, Import, KeyCommand, KeyNames, List, Policy, Reviewed, Tag};
 pub use keystore::{Backup, Call, Init, NewRoot, Restore, RootAdd, RootCommand, RootRemove, StatusArgs, Timeline};
 pub use log::{LogCommand, LogCut, LogExport, LogShow, Watch};
+pub use pkcs11::{Pkcs11Command, Pkcs11Config};
 pub use version::{VersionCommand, VersionDelete, VersionNames, VersionsReviewed};
 
 /// Operate a libkms keystore: keys that rotate on schedule, encryption, backups.
@@ -129,6 +131,9 @@ pub enum Command {
     /// What opens the keystore: key files and passphrases
     #[command(subcommand)]
     Root(RootCommand),
+    /// The PKCS#11 module: its configuration
+    #[command(subcommand)]
+    Pkcs11(Pkcs11Command),
     /// Carry out an action: JSON in, JSON out
     Call(Call),
     /// Print the completions of a shell

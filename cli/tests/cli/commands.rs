@@ -46,6 +46,7 @@ const COMMANDS: &[(&str, &str, &str)] = &[
     ("root add --new-root-key-file second.key --label spare", "spare", "/RootSlots/RootSlot/1/Label"),
     ("root remove SLOT --yes", "opened now", "/RootSlots/RootSlot/0/Kind"),
     ("root change --new-root-key-file second.key --yes", "key", "/RootSlots/RootSlot/0/Kind"),
+    ("pkcs11 config p.toml --label cards", "token cards, no PIN", "/Configuration"),
     ("call Health", "Generation", "/Generation"),
     ("completions bash", "_kms", ""),
     ("help rotation", "kms key rotate KEY", ""),

@@ -13,6 +13,7 @@ mod killed_files;
 mod large;
 mod location;
 mod operating;
+mod pkcs11;
 mod support;
 mod terminal;
 mod timeline;
