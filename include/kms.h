@@ -218,6 +218,16 @@
 // is over.
 #define KMS_EVENT_ROTATED_WITHOUT_BACKUP 14
 
+// The database of the keystore does not answer; the status is the reason. Keys in memory stay usable for the offline
+// limit (kms_options_set_offline_limit_s).
+#define KMS_EVENT_KEYSTORE_UNAVAILABLE 15
+
+// The database of the keystore answers again.
+#define KMS_EVENT_KEYSTORE_AVAILABLE 16
+
+// This host's clock differs by more than 2 s from the clock of the database, which decides what is due.
+#define KMS_EVENT_HOST_CLOCK_WRONG 17
+
 // A wait for kms_options_set_require_backup that suits most programs, in seconds: 7 days.
 #define KMS_BACKUP_WAIT_DEFAULT_S 604800
 
@@ -268,6 +278,12 @@
 // The CPU lacks fast instructions for AES-GCM or random numbers, or OpenSSL is kept from using them. Encryption is
 // slower, and a copy of the running machine may repeat nonces: see docs/security.md, "Copies of a running machine".
 #define KMS_HEALTH_SLOW_CPU 4096
+
+// The database of the keystore does not answer. Keys in memory stay usable for the offline limit.
+#define KMS_HEALTH_KEYSTORE_UNAVAILABLE 8192
+
+// This host's clock differs by more than 2 s from the clock of the database: correct it.
+#define KMS_HEALTH_HOST_CLOCK_WRONG 16384
 
 // Kinds of roots, which open a keystore. A root key of 32 bytes, which the program passes or a file holds.
 #define KMS_ROOT_KEY 1
@@ -565,6 +581,14 @@ typedef struct kms_health_info {
     uint64_t events_dropped;
     // Versions destroyed by kms_schedule_key_version_deletion.
     uint64_t versions_destroyed;
+    // How often the database was asked for changes, and answered; 0 for other keystores.
+    uint64_t polls;
+    // How often the database became unavailable.
+    uint64_t absences;
+    // How long ago the last answered poll began, in milliseconds.
+    uint64_t age_ms;
+    // How far this host's clock is ahead of the database's, in milliseconds; negative if it is behind.
+    int64_t clock_ahead_ms;
 } kms_health_info;
 
 // Receive one fault of the keystore at a time. `key_id` names the affected key, or is NULL if the fault concerns no
@@ -839,6 +863,26 @@ kms_status kms_options_set_rotation_thread(struct kms_options_t *options,
 KMS_MUST_USE
 kms_status kms_options_set_busy_timeout_ms(struct kms_options_t *options,
                                            int64_t timeout_ms);
+
+// kms_options_set_poll_interval_ms sets how often a keystore in a database is asked for changes that other hosts made;
+// milliseconds, 10 to 60000, 1000 by default. The handle obeys such a change, as that a key was disabled, at most this
+// much later, plus the time of a query. Other keystores have no use for it. The handle has a thread that polls, even
+// without a rotation thread.
+//
+//     status = kms_options_set_poll_interval_ms(options, 250);
+KMS_MUST_USE
+kms_status kms_options_set_poll_interval_ms(struct kms_options_t *options,
+                                            int64_t interval_ms);
+
+// kms_options_set_offline_limit_s sets how long keys in memory stay usable while the database of the keystore does not
+// answer; seconds since its last answer, 0 to 2592000, 300 by default. Then every call fails at once, until the
+// database answers. 0 makes calls fail from the first poll without an answer. KMS_EVENT_KEYSTORE_UNAVAILABLE and
+// KMS_EVENT_KEYSTORE_AVAILABLE report the beginning and the end. No call that uses a key in memory waits meanwhile.
+//
+//     status = kms_options_set_offline_limit_s(options, 60);
+KMS_MUST_USE
+kms_status kms_options_set_offline_limit_s(struct kms_options_t *options,
+                                           int64_t limit_s);
 
 // kms_options_set_cache_keys sets how many keys, and how many key versions, the handle keeps in memory; at least 1,
 // 32768 by default. Each thread also keeps as many keys ready to encrypt, and as many ready to decrypt.

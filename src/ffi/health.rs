@@ -5,10 +5,11 @@ use super::open::{handle, kms_t};
 use super::ptr;
 use super::status::kms_status;
 use super::types::{
-    KMS_HEALTH_CIPHER_MEMORY_UNPROTECTED, KMS_HEALTH_EVENTS_DROPPED, KMS_HEALTH_KEYSTORE_REPLACED,
-    KMS_HEALTH_MEMORY_NOT_LOCKED, KMS_HEALTH_NO_ROTATION_THREAD, KMS_HEALTH_PATH_UNVERIFIED, KMS_HEALTH_POLLING,
-    KMS_HEALTH_READ_ONLY, KMS_HEALTH_ROTATION_FAILING, KMS_HEALTH_SLOW_CPU, KMS_HEALTH_THREAD_NOT_STARTED,
-    KMS_HEALTH_THREAD_STALLED, KMS_HEALTH_THREAD_STOPPED, kms_health_info,
+    KMS_HEALTH_CIPHER_MEMORY_UNPROTECTED, KMS_HEALTH_EVENTS_DROPPED, KMS_HEALTH_HOST_CLOCK_WRONG,
+    KMS_HEALTH_KEYSTORE_REPLACED, KMS_HEALTH_KEYSTORE_UNAVAILABLE, KMS_HEALTH_MEMORY_NOT_LOCKED,
+    KMS_HEALTH_NO_ROTATION_THREAD, KMS_HEALTH_PATH_UNVERIFIED, KMS_HEALTH_POLLING, KMS_HEALTH_READ_ONLY,
+    KMS_HEALTH_ROTATION_FAILING, KMS_HEALTH_SLOW_CPU, KMS_HEALTH_THREAD_NOT_STARTED, KMS_HEALTH_THREAD_STALLED,
+    KMS_HEALTH_THREAD_STOPPED, kms_health_info,
 };
 
 /// kms_health reports degraded-operation flags (KMS_HEALTH_...) and counters in `out`.
@@ -34,6 +35,8 @@ pub unsafe extern "C" fn kms_health(kms: *const kms_t, out: *mut kms_health_info
             (health.thread_not_started, KMS_HEALTH_THREAD_NOT_STARTED),
             (health.thread_stalled, KMS_HEALTH_THREAD_STALLED),
             (health.events_dropped > 0, KMS_HEALTH_EVENTS_DROPPED),
+            (health.keystore_unavailable, KMS_HEALTH_KEYSTORE_UNAVAILABLE),
+            (health.host_clock_wrong, KMS_HEALTH_HOST_CLOCK_WRONG),
         ];
         let info = kms_health_info {
             struct_size: size_of::<kms_health_info>() as u32,
@@ -45,6 +48,10 @@ pub unsafe extern "C" fn kms_health(kms: *const kms_t, out: *mut kms_health_info
             generation: health.generation,
             events_dropped: health.events_dropped,
             versions_destroyed: health.versions_destroyed,
+            polls: health.polls,
+            absences: health.absences,
+            age_ms: health.age_ms,
+            clock_ahead_ms: health.clock_ahead_ms,
         };
         ptr::write_struct(out, "out", &info)
     })

@@ -226,6 +226,44 @@ pub unsafe extern "C" fn kms_options_set_busy_timeout_ms(options: *mut kms_optio
     })
 }
 
+/// kms_options_set_poll_interval_ms sets how often a keystore in a database is asked for changes that other hosts made;
+/// milliseconds, 10 to 60000, 1000 by default. The handle obeys such a change, as that a key was disabled, at most this
+/// much later, plus the time of a query. Other keystores have no use for it. The handle has a thread that polls, even
+/// without a rotation thread.
+///
+///     status = kms_options_set_poll_interval_ms(options, 250);
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_options_set_poll_interval_ms(options: *mut kms_options_t, interval_ms: i64) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe {
+        let interval = u64::try_from(interval_ms).ok().filter(|ms| (10..=60_000).contains(ms));
+        let interval = interval.ok_or_else(|| {
+            Status::InvalidArgument.error(format!("the poll interval must be 10 to 60000 ms, not {interval_ms}"))
+        })?;
+        set(options, |o| o.poll_interval(std::time::Duration::from_millis(interval)))
+    })
+}
+
+/// kms_options_set_offline_limit_s sets how long keys in memory stay usable while the database of the keystore does not
+/// answer; seconds since its last answer, 0 to 2592000, 300 by default. Then every call fails at once, until the
+/// database answers. 0 makes calls fail from the first poll without an answer. KMS_EVENT_KEYSTORE_UNAVAILABLE and
+/// KMS_EVENT_KEYSTORE_AVAILABLE report the beginning and the end. No call that uses a key in memory waits meanwhile.
+///
+///     status = kms_options_set_offline_limit_s(options, 60);
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_options_set_offline_limit_s(options: *mut kms_options_t, limit_s: i64) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe {
+        let limit = u64::try_from(limit_s).ok().filter(|s| *s <= 2_592_000);
+        let limit = limit.ok_or_else(|| {
+            Status::InvalidArgument.error(format!("the offline limit must be 0 to 2592000 s, not {limit_s}"))
+        })?;
+        set(options, |o| o.offline_limit(std::time::Duration::from_secs(limit)))
+    })
+}
+
 /// kms_options_set_cache_keys sets how many keys, and how many key versions, the handle keeps in memory; at least 1,
 /// 32768 by default. Each thread also keeps as many keys ready to encrypt, and as many ready to decrypt.
 #[unsafe(no_mangle)]

@@ -299,6 +299,13 @@ pub const KMS_EVENT_ROTATION_WAITS_FOR_BACKUP: i32 = 13;
 /// A key rotated although no recorded backup has its former version: the longest wait of kms_options_set_require_backup
 /// is over.
 pub const KMS_EVENT_ROTATED_WITHOUT_BACKUP: i32 = 14;
+/// The database of the keystore does not answer; the status is the reason. Keys in memory stay usable for the offline
+/// limit (kms_options_set_offline_limit_s).
+pub const KMS_EVENT_KEYSTORE_UNAVAILABLE: i32 = 15;
+/// The database of the keystore answers again.
+pub const KMS_EVENT_KEYSTORE_AVAILABLE: i32 = 16;
+/// This host's clock differs by more than 2 s from the clock of the database, which decides what is due.
+pub const KMS_EVENT_HOST_CLOCK_WRONG: i32 = 17;
 
 /// A wait for kms_options_set_require_backup that suits most programs, in seconds: 7 days.
 pub const KMS_BACKUP_WAIT_DEFAULT_S: i64 = 604_800;
@@ -357,6 +364,10 @@ pub const KMS_HEALTH_EVENTS_DROPPED: u32 = 2048;
 /// The CPU lacks fast instructions for AES-GCM or random numbers, or OpenSSL is kept from using them. Encryption is
 /// slower, and a copy of the running machine may repeat nonces: see docs/security.md, "Copies of a running machine".
 pub const KMS_HEALTH_SLOW_CPU: u32 = 4096;
+/// The database of the keystore does not answer. Keys in memory stay usable for the offline limit.
+pub const KMS_HEALTH_KEYSTORE_UNAVAILABLE: u32 = 8192;
+/// This host's clock differs by more than 2 s from the clock of the database: correct it.
+pub const KMS_HEALTH_HOST_CLOCK_WRONG: u32 = 16384;
 
 /// What kms_health reports; start from KMS_HEALTH_INFO_INIT. Counters start when this handle is opened.
 #[repr(C)]
@@ -376,6 +387,14 @@ pub struct kms_health_info {
     pub events_dropped: u64,
     /// Versions destroyed by kms_schedule_key_version_deletion.
     pub versions_destroyed: u64,
+    /// How often the database was asked for changes, and answered; 0 for other keystores.
+    pub polls: u64,
+    /// How often the database became unavailable.
+    pub absences: u64,
+    /// How long ago the last answered poll began, in milliseconds.
+    pub age_ms: u64,
+    /// How far this host's clock is ahead of the database's, in milliseconds; negative if it is behind.
+    pub clock_ahead_ms: i64,
 }
 
 /// Kinds of roots, which open a keystore. A root key of 32 bytes, which the program passes or a file holds.
@@ -563,7 +582,7 @@ sized! {
     kms_key_metadata: 160,
     kms_key_version: 96,
     kms_blob_info: 92,
-    kms_health_info: 64,
+    kms_health_info: 96,
     kms_file_options: 32,
     kms_file_info: 120,
 }

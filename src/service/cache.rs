@@ -149,6 +149,12 @@ impl Cache {
         self.erased.load(Ordering::Acquire)
     }
 
+    /// Lets no thread use what is here before the store was looked at.
+    pub fn uncover(&self) {
+        self.looked_at.store(NONE_COVERED, Ordering::Release);
+        self.touch();
+    }
+
     /// Makes every thread look again.
     pub fn touch(&self) {
         self.epoch.fetch_add(1, Ordering::AcqRel);
@@ -263,7 +269,14 @@ impl Cache {
             }
         } else {
             // Built on another's change that was not seen here, and perhaps never announced: a look at the store must
-            // come before the next use, whatever the word says.
+            // come before the next use, whatever the word says. Where no call may wait for that look, as while a database
+            // does not answer, at least nothing is used that this handle itself has changed.
+            for id in changed.iter().map(|stored| &stored.key.id).chain(gone) {
+                entries.keys.remove(id);
+            }
+            if commit.moved.iter().any(|moved| moved.before.renamed != moved.after.renamed) {
+                entries.aliases.clear();
+            }
             if !fault::wanted("KMS_FAULT_GAP_UNNOTICED") {
                 self.looked_at.store(NONE_COVERED, Ordering::Release);
             }

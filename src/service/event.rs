@@ -39,6 +39,13 @@ pub enum EventKind {
     /// A key rotated although no recorded backup has its former version: it had waited as long as
     /// [`Options::require_backup`](super::Options::require_backup) lets it.
     RotatedWithoutBackup = 14,
+    /// The database that has the keystore does not answer. Keys in memory stay usable for
+    /// [`Options::offline_limit`](super::Options::offline_limit); the status is the reason.
+    KeystoreUnavailable = 15,
+    /// The database answers again.
+    KeystoreAvailable = 16,
+    /// The clock of this host differs by more than 2 s from the clock of the database, which decides what is due.
+    HostClockWrong = 17,
 }
 
 /// A notification about keys, for the handler that [`Options::on_event`](super::Options::on_event) sets.

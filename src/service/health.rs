@@ -50,6 +50,10 @@ pub struct Health {
     pub thread_not_started: bool,
     /// The rotation thread gave no sign of life for 10 s: a clock, a disk or another process holds it up.
     pub thread_stalled: bool,
+    /// The database that has the keystore does not answer. Keys in memory stay usable for `Options::offline_limit`.
+    pub keystore_unavailable: bool,
+    /// The clock of this host differs by more than 2 s from the clock of the database.
+    pub host_clock_wrong: bool,
     /// Rotations that this handle carried out since it was opened.
     pub rotations: u64,
     /// Due rotations that this handle could not store; each is tried again.
@@ -64,6 +68,14 @@ pub struct Health {
     pub keys_cached: u64,
     /// The generation of the keystore: it grows by one with every change, by any process.
     pub generation: u64,
+    /// How often the database was asked for changes, and answered.
+    pub polls: u64,
+    /// How often the database became unavailable.
+    pub absences: u64,
+    /// How long ago the database was last asked for changes with an answer, in milliseconds; 0 for other keystores.
+    pub age_ms: u64,
+    /// How far the clock of this host is ahead of the clock of the database, in milliseconds; negative if it is behind.
+    pub clock_ahead_ms: i64,
 }
 
 impl Keystore {
@@ -88,7 +100,7 @@ impl Keystore {
             memory_not_locked: !core.arena.is_locked() || openssl::memory() == Memory::NotLocked,
             cipher_memory_unprotected: openssl::memory() == Memory::Ordinary,
             slow_cpu: !openssl::is_quick() || cpu::speed() != cpu::Speed::Quick,
-            polling: !core.store.is_mapped(),
+            polling: !core.store.is_mapped() && !core.store.is_remote(),
             rotation_failing: counters.failing.load(Ordering::Relaxed),
             thread_stopped: counters.thread_died.load(Ordering::Relaxed),
             read_only: core.store.is_read_only(),
@@ -96,6 +108,8 @@ impl Keystore {
             keystore_replaced: core.store.standing() != Standing::Here,
             no_rotation_thread: !core.ticker.is_wanted(),
             thread_not_started: core.ticker.is_wanted() && !core.ticker.ticks(),
+            keystore_unavailable: core.presence.is_away(),
+            host_clock_wrong: core.presence.is_clock_wrong(),
             thread_stalled: core.ticker.is_late(),
             events_dropped: core.events.as_ref().map_or(0, |events| events.dropped()),
             rotations: counters.rotations.load(Ordering::Relaxed),
@@ -104,6 +118,10 @@ impl Keystore {
             versions_destroyed: counters.versions_destroyed.load(Ordering::Relaxed),
             keys_cached: core.cache.len()? as u64,
             generation: core.cache.generation()?.cast_unsigned(),
+            polls: core.presence.polls.load(Ordering::Relaxed),
+            absences: core.presence.absences.load(Ordering::Relaxed),
+            age_ms: if core.store.is_remote() { core.presence.age_ms().max(0).cast_unsigned() } else { 0 },
+            clock_ahead_ms: core.store.server_clock().ahead_ms(),
         })
     }
 }

@@ -33,6 +33,7 @@ mod name;
 mod open;
 mod pages;
 mod pass;
+mod presence;
 mod root;
 mod rotation;
 mod seen;

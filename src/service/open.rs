@@ -12,9 +12,12 @@ use super::delivery::Delivery;
 use super::event::{Event, EventHandler};
 use super::{Core, Inner, Keystore};
 use crate::clock::{Clock, SystemClock};
+use crate::domain::time::{Now, Time};
 use crate::domain::{limits, log};
 use crate::error::{Error, Result, Status};
-use crate::store::{ALL_ZEROS, ActorName, Anchor, AnchorStore, Location, Root, RootWrapper, Settings, Store};
+use crate::store::{
+    ALL_ZEROS, ActorName, Anchor, AnchorStore, Location, Root, RootWrapper, ServerClock, Settings, Store,
+};
 use crate::sys::fork::PerProcess;
 use crate::sys::secret::{Arena, KEY_LEN};
 use crate::sys::{memory, process, stack, waiting};
@@ -43,6 +46,8 @@ pub struct Options {
     anchor: Option<Anchor>,
     actor: Option<String>,
     backup_wait: Duration,
+    poll: Duration,
+    offline_limit: Duration,
 }
 
 /// Shows no root key and no passphrase.
@@ -57,6 +62,8 @@ impl fmt::Debug for Options {
             .field("anchor", &self.anchor)
             .field("actor", &self.actor)
             .field("backup_wait", &self.backup_wait)
+            .field("poll", &self.poll)
+            .field("offline_limit", &self.offline_limit)
             .finish_non_exhaustive()
     }
 }
@@ -76,6 +83,8 @@ impl Default for Options {
             anchor: None,
             actor: None,
             backup_wait: Duration::ZERO,
+            poll: Duration::from_secs(1),
+            offline_limit: Duration::from_secs(300),
         }
     }
 }
@@ -204,6 +213,27 @@ impl Options {
         self
     }
 
+    /// Set how often a keystore in a database is asked for changes that other hosts made, 10 ms to 60 s. Such a change, as
+    /// that a key was disabled, is obeyed at most so much later, with the time of one query. Default: 1 s.
+    pub fn poll_interval(mut self, interval: Duration) -> Self {
+        match (10..=60_000).contains(&interval.as_millis()) {
+            true => self.poll = interval,
+            false => self.invalid = Some(Status::InvalidArgument.error("a poll interval has 10 ms to 60 s")),
+        }
+        self
+    }
+
+    /// Set how long keys in memory stay usable while the database that has the keystore doesn't answer, counted from the
+    /// last answer. Then every call fails at once, until the database answers. Zero: from the first poll that fails. At most
+    /// 30 days. Default: 5 minutes.
+    pub fn offline_limit(mut self, limit: Duration) -> Self {
+        match limit.as_secs() <= 30 * 86_400 {
+            true => self.offline_limit = limit,
+            false => self.invalid = Some(Status::InvalidArgument.error("an offline limit has at most 30 days")),
+        }
+        self
+    }
+
     /// Set a label for the change log, which names it with each change that the handle makes: a user, a job or a request.
     /// At most 255 bytes of printable text, stored in the clear. Default: none.
     pub fn actor(mut self, label: &str) -> Self {
@@ -299,6 +329,7 @@ impl Keystore {
             location,
             read_only: options.read_only,
             patience: options.busy_timeout,
+            poll: options.poll,
             anchor: options.anchor.clone(),
             opened_ms: options.clock.wall().millis(),
             actor: ActorName { program: process::program(log::ACTOR_BYTES), label: options.actor.clone() },
@@ -318,6 +349,10 @@ impl Inner {
         let wanted = options.rotation_thread.unwrap_or(!options.clock.is_manual());
         let wanted = wanted && !store.is_read_only();
         let core = Arc::new_cyclic(|me| Core::new(store, arena, &options, wanted, me.clone()));
+        if core.store.is_remote() {
+            // So that the clock is known before the first call.
+            core.poll()?;
+        }
         core.start_ticker();
         Ok(Self { core, options })
     }
@@ -334,8 +369,31 @@ impl Inner {
     }
 }
 
+/// The clock of the machine that has the keystore; this host's own until it was asked.
+struct DatabaseClock(Arc<ServerClock>);
+
+impl Clock for DatabaseClock {
+    fn wall(&self) -> Time {
+        self.0.wall_ms().map_or_else(|| SystemClock.wall(), Time::from_millis)
+    }
+
+    fn now(&self) -> Now {
+        Now { wall: self.wall(), ..SystemClock.now() }
+    }
+
+    fn is_manual(&self) -> bool {
+        false
+    }
+}
+
 impl Core {
     fn new(store: Store, arena: Arc<Arena>, options: &Options, has_thread: bool, me: Weak<Self>) -> Self {
+        // What is due, and each date, goes by one clock for all hosts.
+        let clock: Arc<dyn Clock> = match store.is_remote() && !options.clock.is_manual() {
+            true => Arc::new(DatabaseClock(Arc::clone(store.server_clock()))),
+            false => Arc::clone(&options.clock),
+        };
+        let polls = store.is_remote();
         let today = (!store.is_read_only()).then(|| options.clock.wall());
         Self {
             uses: super::uses::Uses::new(today),
@@ -343,10 +401,11 @@ impl Core {
             store,
             arena,
             threads: crate::sys::per_thread::PerThread::new(),
-            clock: Arc::clone(&options.clock),
+            clock,
             events: options.events.clone().map(|listener| Delivery::to(listener, has_thread)),
             me,
-            ticker: super::ticker::Ticker::new(has_thread),
+            ticker: super::ticker::Ticker::new(has_thread, polls),
+            presence: super::presence::Presence::new(options.offline_limit),
             alarm: crate::sys::sync::Alarm::default(),
             wakes_at: std::sync::atomic::AtomicI64::new(i64::MAX),
             polled_at: std::sync::atomic::AtomicI64::new(crate::sys::clocks::coarse_ms()),

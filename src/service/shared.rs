@@ -10,6 +10,7 @@ use super::delivery::Delivery;
 use super::event::{Event, EventKind};
 use super::health;
 use super::name::{missing_version, not_found, of_version, version_not_found};
+use super::presence::Presence;
 use super::seen::SeenUses;
 use super::thread::ThreadState;
 use super::ticker::Ticker;
@@ -19,7 +20,7 @@ use crate::domain::id::{KeyId, VersionId};
 use crate::domain::log::ChangeAction;
 use crate::domain::time::{Now, Time};
 use crate::error::{Result, Status};
-use crate::store::{self, Change, Refusal, Standing, Store, Stored};
+use crate::store::{Change, Refusal, Standing, Store, Stored};
 use crate::sys::clocks;
 use crate::sys::per_thread::PerThread;
 use crate::sys::secret::Arena;
@@ -49,6 +50,8 @@ pub(super) struct Core {
     /// Coarse time before which a failed rotation is not tried again.
     pub(super) retry_after: AtomicI64,
     pub(super) counters: health::Counters,
+    /// Whether the machine that has the keystore answers.
+    pub(super) presence: Presence,
     /// Uses of versions whose days are not stored yet.
     pub(super) uses: Uses,
     /// Rows that an event reported as damaged.
@@ -81,8 +84,19 @@ impl Core {
         if self.cache.covers(word) { Ok(word) } else { self.catch_up().map(|()| word) }
     }
 
+    /// Makes the cache cover what is announced. While the machine that has the keystore is away, no call waits for it.
     #[cold]
     pub(super) fn catch_up(&self) -> Result<()> {
+        if self.store.is_remote() {
+            self.presence.check()?;
+            if self.presence.is_away() {
+                return Ok(());
+            }
+        }
+        self.look()
+    }
+
+    pub(super) fn look(&self) -> Result<()> {
         let looked = self.cache.look(&self.store);
         self.heed_place()?;
         looked
@@ -108,9 +122,12 @@ impl Core {
     }
 
     pub(super) fn poll_if_late(&self) -> Result<()> {
+        if self.ticker.runs() {
+            return Ok(());
+        }
         let now = clocks::coarse_ms();
         let polled_at = self.polled_at.load(Ordering::Relaxed);
-        if now - polled_at < store::poll_interval_ms(self.store.is_mapped())
+        if now - polled_at < self.store.poll_interval_ms()
             || self.polled_at.compare_exchange(polled_at, now, Ordering::Relaxed, Ordering::Relaxed).is_err()
         {
             return Ok(());
@@ -119,12 +136,13 @@ impl Core {
         self.start_ticker();
         // No pass may come before the handle is closed, which stores the dates.
         self.begin_day(self.clock.wall());
-        match self.catch_up() {
+        match self.poll() {
             // The call is made again.
             Err(error) if waiting::refused() => {
                 self.polled_at.store(polled_at, Ordering::Relaxed);
                 Err(error)
             }
+            Err(_) if self.store.is_remote() => self.presence.check(),
             // Nothing was announced, so keys in memory stay usable while the disk fails.
             Err(_) if self.store.is_mapped() => Ok(()),
             Err(error) => {

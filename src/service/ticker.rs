@@ -8,7 +8,6 @@ use super::Core;
 use super::event::{Event, EventKind};
 use crate::domain::time::Time;
 use crate::error::{Result, Status};
-use crate::store;
 use crate::sys::clocks;
 use crate::sys::sync::{Lock, Wake};
 use crate::sys::thread::Thread;
@@ -43,9 +42,14 @@ impl Backoff {
 
 /// The rotation thread of a handle, once it could be started.
 pub(super) struct Ticker {
+    /// Whether a thread is to rotate what is due.
     wanted: bool,
+    /// Whether one is to poll, even where none rotates.
+    polls: bool,
     thread: Lock<Option<Thread>>,
     /// Whether it runs.
+    runs: AtomicBool,
+    /// Whether it runs and rotates.
     ticks: AtomicBool,
     /// Coarse time before which a start that failed is not tried again.
     start_after: AtomicI64,
@@ -54,10 +58,12 @@ pub(super) struct Ticker {
 }
 
 impl Ticker {
-    pub fn new(wanted: bool) -> Self {
+    pub fn new(wanted: bool, polls: bool) -> Self {
         Self {
             wanted,
+            polls,
             thread: Lock::default(),
+            runs: AtomicBool::new(false),
             ticks: AtomicBool::new(false),
             start_after: AtomicI64::new(i64::MIN),
             looked_at: AtomicI64::new(clocks::coarse_ms()),
@@ -68,13 +74,17 @@ impl Ticker {
         self.wanted
     }
 
+    pub fn runs(&self) -> bool {
+        self.runs.load(Ordering::Relaxed)
+    }
+
     #[inline]
     pub fn ticks(&self) -> bool {
         self.ticks.load(Ordering::Relaxed)
     }
 
     pub fn is_late(&self) -> bool {
-        self.ticks() && clocks::coarse_ms() - self.looked_at.load(Ordering::Relaxed) > LATE_MS
+        self.runs() && clocks::coarse_ms() - self.looked_at.load(Ordering::Relaxed) > LATE_MS
     }
 
     fn looks(&self) {
@@ -87,7 +97,7 @@ impl Core {
     /// then calls do the thread's work, and one of them comes here again.
     pub(super) fn start_ticker(&self) {
         let (ticker, now) = (&self.ticker, clocks::coarse_ms());
-        if !ticker.wanted || ticker.ticks() || now < ticker.start_after.load(Ordering::Relaxed) {
+        if !(ticker.wanted || ticker.polls) || ticker.runs() || now < ticker.start_after.load(Ordering::Relaxed) {
             return;
         }
         let (Some(core), Ok(mut thread)) = (self.me.upgrade(), ticker.thread.lock()) else { return };
@@ -108,7 +118,8 @@ impl Core {
         match started {
             Ok(started) => {
                 *thread = Some(started);
-                ticker.ticks.store(true, Ordering::Relaxed);
+                ticker.runs.store(true, Ordering::Relaxed);
+                ticker.ticks.store(ticker.wanted, Ordering::Relaxed);
             }
             Err(_) => ticker.start_after.store(now + START_AGAIN_MS, Ordering::Relaxed),
         }
@@ -129,7 +140,10 @@ impl Core {
         loop {
             self.ticker.looks();
             // Other processes' changes are looked for also while rotations wait for the disk to recover.
-            let done = self.catch_up().and_then(|()| if backoff.is_over() { self.pass().map(Some) } else { Ok(None) });
+            let looked = self.poll();
+            let is_away = looked.is_err() && self.presence.is_away();
+            let passes = self.ticker.wanted && backoff.is_over();
+            let done = looked.and_then(|()| if passes { self.pass().map(Some) } else { Ok(None) });
             let pause = match done {
                 Ok(Some(next)) => {
                     backoff = Backoff::default();
@@ -139,6 +153,8 @@ impl Core {
                 Ok(None) => self.until(None),
                 // A child that left its parent's call: it has a thread of its own.
                 Err(error) if error.status() == Status::Forked => return,
+                // Reported when it began; what is due is late, and waits for the next poll.
+                Err(_) if is_away => self.until(None),
                 Err(error) => {
                     if backoff.is_over() {
                         self.counters.failing.store(true, Ordering::Relaxed);
@@ -161,6 +177,10 @@ impl Core {
         let now = self.clock.now();
         let stop = || {
             self.ticker.looks();
+            // A long pass must not delay the news.
+            if self.store.is_remote() && self.presence.age_ms() >= self.store.poll_interval_ms() {
+                let _ = self.poll();
+            }
             self.alarm.stopped()
         };
         self.begin_day(now.wall);
@@ -177,8 +197,9 @@ impl Core {
 
     fn until(&self, next: Option<Time>) -> Duration {
         let step = match self.clock.is_manual() {
-            true => MANUAL_STEP_MS,
-            false => STEP_MS.min(store::poll_interval_ms(self.store.is_mapped())),
+            true if self.ticker.wanted => MANUAL_STEP_MS.min(self.store.poll_interval_ms()),
+            true => self.store.poll_interval_ms(),
+            false => STEP_MS.min(self.store.poll_interval_ms()),
         };
         let left = next.map_or(step, |next| next.millis_since(self.clock.wall()));
         Duration::from_millis(left.clamp(0, step).cast_unsigned())

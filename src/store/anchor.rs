@@ -10,8 +10,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::backend::MetaRow;
-use super::unchecked::unchecked;
+use super::state::State;
 use crate::crypto::kdf;
 use crate::crypto::openssl::{self, Hmac};
 use crate::error::{Error, Result, Status};
@@ -52,43 +51,6 @@ const RECORD: usize = 104;
 /// Far enough apart that a torn write hits one of them only.
 const PLACES: [u64; 2] = [0, 4096];
 
-/// A state of the keystore: its generation, and the MAC of its description.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct State {
-    generation: i64,
-    mac: [u8; 32],
-}
-
-impl State {
-    pub fn of(meta: &MetaRow) -> Self {
-        Self { generation: meta.generation, mac: meta.mac }
-    }
-
-    pub fn generation(&self) -> i64 {
-        self.generation
-    }
-
-    pub fn mac(&self) -> &[u8; 32] {
-        &self.mac
-    }
-
-    /// That a keystore in this state has everything that was anchored.
-    pub fn check(&self, anchored: Option<Self>) -> Result<()> {
-        match anchored {
-            Some(_) if unchecked() => Ok(()),
-            Some(anchored) if self.generation < anchored.generation => Err(Status::KeystoreRolledBack.error(
-                "the keystore is older than its anchor: an older copy was put in its place; restore the newest one, \
-                 or empty the anchor to accept the loss",
-            )),
-            Some(anchored) if self.generation == anchored.generation && self.mac != anchored.mac => {
-                Err(Status::KeystoreRolledBack
-                    .error("the keystore was changed after an older copy replaced it; restore the newest copy, or empty the anchor to accept the loss"))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
 /// An anchor file that was made for a keystore that is about to be made.
 #[derive(Debug)]
 pub struct NewAnchor {
@@ -120,7 +82,7 @@ impl AnchorCodec {
     }
 
     fn encode(&mut self, state: &State) -> Result<Vec<u8>> {
-        let mut record = [MAGIC.as_slice(), &self.uuid, &state.generation.to_be_bytes(), &state.mac].concat();
+        let mut record = [MAGIC.as_slice(), &self.uuid, &state.generation().to_be_bytes(), state.mac()].concat();
         let mac = self.hmac.mac(&[&record])?;
         record.extend(mac);
         Ok(record)
@@ -134,7 +96,7 @@ impl AnchorCodec {
         let parsed = body.strip_prefix(MAGIC.as_slice()).and_then(|body| body.split_first_chunk::<16>());
         let state = parsed.filter(|(uuid, _)| **uuid == self.uuid).and_then(|(_, rest)| {
             let (generation, mac) = rest.split_first_chunk::<8>()?;
-            Some(State { generation: i64::from_be_bytes(*generation), mac: mac.try_into().ok()? })
+            Some(State::new(i64::from_be_bytes(*generation), mac.try_into().ok()?))
         });
         Ok(state)
     }
@@ -206,7 +168,7 @@ fn raise_file(path: &Path, records: &mut AnchorCodec, state: &State) -> Result<(
     }
     let (newest, len) = newest(path, &file, records)?;
     let place = match newest {
-        Some((anchored, _)) if anchored.generation >= state.generation => return Ok(()),
+        Some((anchored, _)) if anchored.generation() >= state.generation() => return Ok(()),
         Some((_, place)) => PLACES.iter().copied().find(|other| *other != place).unwrap_or(0),
         None if len > 0 => return Err(foreign()),
         None => 0,
@@ -226,7 +188,7 @@ fn newest(path: &Path, file: &File, records: &mut AnchorCodec) -> Result<(Option
             continue;
         }
         if let Some(state) = records.decode(&record)?
-            && newest.is_none_or(|(known, _)| known.generation < state.generation)
+            && newest.is_none_or(|(known, _)| known.generation() < state.generation())
         {
             newest = Some((state, place));
         }

@@ -7,7 +7,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::digest::Digest;
+use super::server_clock::ClockReading;
 use super::shard::{Shard, Shards};
+use super::state::State;
 use crate::error::{Result, Status, shown_path};
 
 /// The row that describes a shard, and so the keystore where that has one.
@@ -35,6 +37,12 @@ pub struct MetaRow {
     pub place: Option<Vec<u8>>,
     /// Added by format 2: where the change log begins and ends (`log.rs`).
     pub log: Option<Vec<u8>>,
+}
+
+impl State {
+    pub fn of(meta: &MetaRow) -> Self {
+        Self::new(meta.generation, meta.mac)
+    }
 }
 
 /// Most root slots of a keystore.
@@ -271,8 +279,8 @@ pub trait VersionRows {
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(not(kms_faults), expect(dead_code, reason = "SQLite is beside its callers and needs no announcement"))]
 pub enum Wanted<'a> {
-    /// The description of every shard.
-    Shards,
+    /// The descriptions of these shards.
+    Shards(&'a [Shard]),
     /// The key with this id: its row, the records of its versions, and the material of the primary version; its shard's
     /// description, and the nodes of both trees that lead to it ([`path`](super::tree::path)).
     Key(&'a [u8; 16]),
@@ -280,6 +288,13 @@ pub enum Wanted<'a> {
     Rows(&'a [i64]),
     /// The alias with this name and handle, with the node path of its tree, and the key that it names.
     Alias { name: &'a str, handle: &'a Digest },
+}
+
+/// What a poll of another machine finds.
+#[cfg_attr(not(kms_faults), allow(dead_code, reason = "SQLite is beside its callers and is not polled"))]
+pub struct News {
+    pub states: Vec<State>,
+    pub clock: Option<ClockReading>,
 }
 
 /// One connection to a store's rows.
@@ -305,6 +320,11 @@ pub trait Backend: ChangeRows + VersionRows + Send {
     fn prefetch(&mut self, wanted: Wanted<'_>) -> Result<()> {
         let _ = wanted;
         Ok(())
+    }
+    /// Where all shards stand, in their order; `None` where a description is as quickly read. Nothing of it is checked: it says
+    /// which descriptions to read.
+    fn news(&mut self) -> Result<Option<News>> {
+        Ok(None)
     }
     /// Makes the transaction durable. On KEYSTORE_BUSY it is still open and may be tried again. After any other error it may
     /// stand all the same; a backend that can find out does.

@@ -9,9 +9,10 @@ use super::entry::LogEntry;
 use super::history;
 use super::sealing::{Meta, NO_VERSIONS, Stored, signed};
 use super::shard::Shard;
+use super::state::Head;
 use super::tree::Tree;
 use super::unchecked::unchecked;
-use super::view::{Head, OpenShard, PAGE, View, row_digest, unreadable, versions_altered};
+use super::view::{OpenShard, PAGE, View, row_digest, unreadable, versions_altered};
 use crate::domain::id::{SlotId, VersionId};
 use crate::domain::key::Key;
 use crate::domain::time::Time;
@@ -85,14 +86,14 @@ impl<'a> Change<'a> {
         for shard in &changed {
             self.append_entry(*shard)?;
         }
-        let View { rows, nodes, open, breaks, .. } = &mut self.view;
-        nodes.flush(rows)?;
+        let View { rows, kept, open, breaks, .. } = &mut self.view;
+        kept.nodes.flush(rows)?;
         let (mut moved, mut sealed) = (Vec::new(), Vec::new());
         for changed in open.iter().flatten().filter(is_changed) {
             let OpenShard { head: before, meta, mac, appended, .. } = changed;
             let (shard, generation) = (before.shard, changed.next_generation());
             let Meta { destroyed, renamed, .. } = *meta;
-            let (roots, recent) = (nodes.roots(shard), Some(history::next(meta, mac, *appended)));
+            let (roots, recent) = (kept.nodes.roots(shard), Some(history::next(meta, mac, *appended)));
             let row = rows.sealing.meta_row(Meta { generation, roots, recent, ..meta.clone() })?;
             rows.backend.put_meta(shard, &row)?;
             moved.push(Moved { before: *before, after: Head { shard, generation, destroyed, renamed } });
@@ -105,16 +106,16 @@ impl<'a> Change<'a> {
     fn put(&mut self, tree: Tree, name: &Digest, digest: Option<&Digest>) -> Result<()> {
         let shard = self.view.shards.of_name(name);
         self.touch(shard)?;
-        let View { rows, nodes, .. } = &mut self.view;
-        nodes.put(rows, (shard, tree), name, digest)
+        let View { rows, kept, .. } = &mut self.view;
+        kept.nodes.put(rows, (shard, tree), name, digest)
     }
 
     /// Sets what the tree of keys has for a row.
     fn put_row(&mut self, row: i64, digest: Option<&Digest>) -> Result<()> {
         let (shard, number) = self.view.shards.of_row(row)?;
         self.touch(shard)?;
-        let View { rows, nodes, .. } = &mut self.view;
-        nodes.put(rows, (shard, Tree::Keys), &number.to_be_bytes(), digest)
+        let View { rows, kept, .. } = &mut self.view;
+        kept.nodes.put(rows, (shard, Tree::Keys), &number.to_be_bytes(), digest)
     }
 
     /// Notes that something in a shard changes, and returns that shard.

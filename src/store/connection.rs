@@ -4,9 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::backend::{Backend, Transaction};
 use super::history::History;
+use super::kept::Remembered;
 use super::sealing::Sealing;
-use super::tree::Nodes;
-use super::versions::Versions;
 use crate::error::{Error, Result, Status};
 use crate::sys::fault;
 use crate::sys::fork;
@@ -16,8 +15,7 @@ use crate::sys::sync;
 pub(super) struct Connection {
     pub backend: Gated,
     pub sealing: Sealing,
-    pub nodes: Nodes,
-    pub versions: Versions,
+    pub kept: Remembered,
     pub history: History,
 }
 

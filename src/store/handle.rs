@@ -6,13 +6,15 @@ use std::time::Instant;
 
 use zeroize::Zeroizing;
 
-use super::anchor::State;
+use super::announce::poll_interval_ms;
 use super::backend::DueRow;
 use super::connection::Connection;
 use super::driver::Driver;
 use super::entry::Refusals;
+use super::server_clock::ServerClock;
 use super::settings::Settings;
 use super::shard::Shards;
+use super::state::State;
 use crate::crypto::kdf;
 use crate::domain::id::SlotId;
 use crate::error::{Error, Result, Status};
@@ -34,6 +36,10 @@ pub struct Store {
     /// The newest generation that was seen of each shard; a reopened store may not lie before it.
     pub(super) seen: Vec<AtomicI64>,
     pub(super) shards: Shards,
+    /// Whether the rows are on another machine, which is asked for changes.
+    pub(super) is_remote: bool,
+    /// That machine's clock.
+    pub(super) server_clock: Arc<ServerClock>,
     /// What stands at the keystore's path.
     pub(super) standing: AtomicU8,
     /// Whether it is certain that the keystore has no other path.
@@ -88,6 +94,24 @@ impl Store {
     #[inline]
     pub fn word(&self) -> u64 {
         self.word.load()
+    }
+
+    /// Whether the rows are on another machine, which announces nothing.
+    pub fn is_remote(&self) -> bool {
+        self.is_remote
+    }
+
+    /// The clock of that machine, as it was found by the last poll.
+    pub fn server_clock(&self) -> &Arc<ServerClock> {
+        &self.server_clock
+    }
+
+    /// How often the store must be asked for changes that were not announced.
+    pub fn poll_interval_ms(&self) -> i64 {
+        match self.is_remote {
+            true => i64::try_from(self.settings.poll.as_millis()).unwrap_or(i64::MAX),
+            false => poll_interval_ms(self.is_mapped()),
+        }
     }
 
     /// Whether other processes' changes are seen at once; otherwise the store must be polled.

@@ -7,10 +7,10 @@ use super::backend::{MetaRow, Transaction};
 use super::connection::{Connection, gated};
 use super::handle::{Store, check_epoch};
 use super::history::History;
+use super::kept::Remembered;
 use super::sealing::{Meta, Sealing};
 use super::shard::Shard;
-use super::tree::{Nodes, Rows};
-use super::versions::Versions;
+use super::tree::Rows;
 use super::view::View;
 use crate::error::{Result, Status};
 use crate::sys::sync::Lent;
@@ -54,12 +54,12 @@ impl<'a> Held<'a> {
 
     /// A step. What it reads is not kept for the next one.
     pub fn read<R>(&mut self, body: impl FnOnce(&mut View<'_>) -> Result<R>) -> Result<R> {
-        let Connection { backend, sealing, nodes, versions, .. } = self.connection.get()?;
+        let Connection { backend, sealing, kept, .. } = self.connection.get()?;
         let mut see = |_: &MetaRow, _: Shard, meta: Meta| Ok((meta, 0));
         gated(backend.get()?, |backend| {
             backend.forget()?;
             let rows = Rows { backend: &mut *backend, sealing };
-            View::new(rows, (nodes, versions), &mut see).and_then(|mut view| body(&mut view))
+            View::new(rows, kept, &mut see).and_then(|mut view| body(&mut view))
         })
     }
 }
@@ -79,6 +79,5 @@ fn connect(store: &Store, kind: Transaction) -> Result<Connection> {
     let deadline = Instant::now() + store.settings.patience;
     let mut backend = store.wait(deadline, || store.reconnect(&mut sealing))?;
     store.wait(deadline, || gated(backend.get()?, |b| b.begin(kind, store.settings.patience)))?;
-    let (nodes, versions, history) = (Nodes::default(), Versions::default(), History::default());
-    Ok(Connection { backend, sealing, nodes, versions, history })
+    Ok(Connection { backend, sealing, kept: Remembered::default(), history: History::default() })
 }

@@ -3,9 +3,9 @@
 //! A copy that was changed elsewhere has the same uuid, authentic rows and perhaps a higher generation. A number can't
 //! distinguish it from the changes of another process. So the description names the descriptions before it, by their MACs.
 
-use super::anchor::State;
 use super::sealing::Meta;
 use super::shard::Shard;
+use super::state::State;
 
 /// How many descriptions a description names, and how many bytes of the MAC of each.
 const NAMED: usize = 32;

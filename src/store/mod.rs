@@ -11,8 +11,10 @@
 //! * `digest`: how the trees name their rows and nodes.
 //! * `tree`: which rows are there, and which copy of each is the newest.
 //! * `unchecked`: switches the trees off, for tests.
+//! * `state`: where a shard stands. `server_clock`: the clock of a machine that has the rows.
 //! * `standing`: what stands at the keystore's path. `place`: whether a keystore is used through one path.
 //! * `history`: whether what is read continues what was read before.
+//! * `kept`: what a connection remembers between its transactions.
 //! * `log`: the change log, made of `entry`.
 //! * `versions`: which versions keys don't have.
 //! * `anchor`: what shows that the whole keystore is an older copy.
@@ -36,6 +38,7 @@ mod entry;
 mod handle;
 mod held;
 mod history;
+mod kept;
 mod leftover;
 mod log;
 mod open;
@@ -46,6 +49,7 @@ mod records;
 mod root;
 mod roots;
 mod sealing;
+mod server_clock;
 mod settings;
 mod shard;
 #[cfg(kms_faults)]
@@ -53,6 +57,7 @@ mod sharded;
 mod slot;
 mod sqlite;
 mod standing;
+mod state;
 mod transaction;
 mod tree;
 mod unchecked;
@@ -63,7 +68,6 @@ mod view;
 mod whole_key;
 
 pub use anchor::{Anchor, AnchorStore};
-pub use announce::poll_interval_ms;
 #[cfg(all(test, kms_model))]
 pub use announce::tell;
 pub use backend::DueRow;
@@ -80,9 +84,11 @@ pub use handle::Store;
 pub use root::{ALL_ZEROS, Root, RootKind, RootWrapper};
 pub use roots::{NewSlot, RootSlot};
 pub use sealing::Stored;
+pub use server_clock::ServerClock;
 pub use settings::{ActorName, Location, Settings};
 #[cfg(all(test, kms_model))]
 pub use shard::Shard;
+pub use state::Head;
 pub use unfinished::Unfinished;
 pub use verify::{Fault, Verifier};
-pub use view::{Head, View};
+pub use view::View;

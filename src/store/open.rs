@@ -6,20 +6,20 @@ use std::time::Instant;
 
 use zeroize::Zeroizing;
 
-use super::anchor::{Anchor, State};
+use super::anchor::Anchor;
 use super::backend::{Backend, MetaRow, SlotRow, Transaction};
 use super::connection::{Connection, Gated, gated, read_waiting, wait};
 use super::driver::{self, Driver, FoundLocation, Standing};
 use super::entry::Refusals;
 use super::handle::{Store, check_epoch};
 use super::history::History;
+use super::kept::Remembered;
 use super::root::Root;
 use super::roots;
 use super::sealing::{Meta, Sealing};
 use super::settings::Settings;
 use super::shard::{Shard, Shards};
-use super::tree::Nodes;
-use super::versions::Versions;
+use super::state::State;
 use crate::domain::id::SlotId;
 use crate::error::{Result, Status};
 use crate::sys::fork;
@@ -95,6 +95,7 @@ impl Store {
         let word = map_word(&settings, &*driver, backend.get()?, &meta)?;
         check_epoch(epoch)?;
         let shards = backend.get()?.shards();
+        let is_remote = backend.get()?.is_remote() && !driver.is_private();
         if settings.anchor.is_some() && shards != Shards::ONE {
             return Err(Status::UnsupportedOperation
                 .error("an anchor holds the state of one shard, and this keystore has several; leave the anchor out"));
@@ -109,16 +110,12 @@ impl Store {
             uuid,
             root,
             opened_by,
-            connection: Pool::new([Connection {
-                backend,
-                sealing,
-                nodes: Nodes::default(),
-                versions: Versions::default(),
-                history,
-            }]),
+            connection: Pool::new([Connection { backend, sealing, kept: Remembered::default(), history }]),
             word,
             seen,
             shards,
+            is_remote,
+            server_clock: Arc::default(),
             only_path: AtomicBool::new(only_path),
             standing: AtomicU8::new(Standing::Here as u8),
             turns: AtomicU64::new(0),

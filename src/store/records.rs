@@ -49,11 +49,11 @@ impl View<'_> {
     /// The records of a key's versions, read once for each state of them: a MAC that is known covers what is known by it.
     pub(super) fn known_records(&mut self, key: &Stored) -> Result<Arc<VersionRecords>> {
         let Some(mac) = key.records_mac else { return Ok(Arc::default()) };
-        if let Some(known) = self.versions.records(&mac) {
+        if let Some(known) = self.kept.versions.records(&mac) {
             return Ok(known);
         }
         let read = Arc::new(self.records(key)?);
-        self.versions.keep_records(mac, &read);
+        self.kept.versions.keep_records(mac, &read);
         Ok(read)
     }
 
@@ -126,7 +126,7 @@ impl Change<'_> {
         stored.records_mac =
             self.view.rows.sealing.records_mac(row, all.all().iter().map(|record| to_row(row, record)))?;
         if let Some(mac) = stored.records_mac {
-            self.view.versions.keep_records(mac, &stored.records);
+            self.view.kept.versions.keep_records(mac, &stored.records);
         }
         Ok(())
     }

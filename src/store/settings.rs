@@ -70,6 +70,8 @@ pub struct Settings {
     pub create: bool,
     pub read_only: bool,
     pub patience: Duration,
+    /// How often a store on another machine is asked for changes.
+    pub poll: Duration,
     pub anchor: Option<Anchor>,
     /// The wall time of the open, for a keystore that is made.
     pub opened_ms: i64,

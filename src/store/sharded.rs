@@ -7,11 +7,12 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::backend::{
-    AliasRow, Backend, ChangeRow, ChangeRows, DueRow, KeyIndex, KeyRow, MaterialRow, MetaRow, Owned, SlotRow, TagRow,
-    Transaction, VersionEntry, VersionRow, VersionRows, Wanted,
+    AliasRow, Backend, ChangeRow, ChangeRows, DueRow, KeyIndex, KeyRow, MaterialRow, MetaRow, News, Owned, SlotRow,
+    TagRow, Transaction, VersionEntry, VersionRow, VersionRows, Wanted,
 };
 use super::shard::{Shard, Shards};
 use super::sqlite::Sqlite;
+use super::state::State;
 use super::tree::{self, Tree};
 use crate::error::{Error, Result, Status};
 
@@ -158,7 +159,7 @@ impl Backend for Sharded {
 
     fn prefetch(&mut self, wanted: Wanted<'_>) -> Result<()> {
         match wanted {
-            Wanted::Shards => self.announced.shards.extend(0..self.shards.count()),
+            Wanted::Shards(shards) => self.announced.shards.extend(shards.iter().map(|shard| shard.index())),
             Wanted::Key(id) => {
                 let shard = self.shards.of_name(id);
                 self.announced.shards.insert(shard.index());
@@ -181,6 +182,11 @@ impl Backend for Sharded {
             }
         }
         Ok(())
+    }
+
+    fn news(&mut self) -> Result<Option<News>> {
+        let metas: Result<Vec<MetaRow>> = self.parts.iter_mut().map(|part| part.meta(Shard::FIRST)).collect();
+        Ok(Some(News { states: metas?.iter().map(State::of).collect(), clock: None }))
     }
 
     fn commit(&mut self) -> Result<()> {

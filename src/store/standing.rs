@@ -2,13 +2,13 @@
 
 use std::sync::atomic::Ordering;
 
-use super::anchor::State;
 use super::backend::MetaRow;
 use super::driver::Standing;
 use super::handle::Store;
 use super::history::{History, Step};
 use super::sealing::{Meta, Sealing};
 use super::shard::Shard;
+use super::state::State;
 use crate::error::{Result, Status};
 
 impl Store {

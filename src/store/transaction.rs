@@ -3,7 +3,6 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::anchor::State;
 use super::announce;
 use super::backend::{Backend, MetaRow, SlotRow, Transaction};
 use super::change::{Change, Commit, SealedChange};
@@ -12,6 +11,7 @@ use super::entry::LogEntry;
 use super::handle::{Store, check_epoch};
 use super::sealing::{Meta, Sealing};
 use super::shard::Shard;
+use super::state::State;
 use super::tree::Rows;
 use super::view::View;
 use crate::domain::log::ChangeAction;
@@ -27,7 +27,7 @@ impl Store {
         let guard = Unwinding(lent.get()?);
         let connection = &mut *guard.0;
         let result = {
-            let Connection { backend, sealing, nodes, versions, history } = &mut *connection;
+            let Connection { backend, sealing, kept, history } = &mut *connection;
             let mut see = |found: &MetaRow, shard: Shard, meta: Meta| {
                 self.see(history, shard, found)?;
                 self.keep_word_linked(meta.generation, false);
@@ -36,13 +36,16 @@ impl Store {
             backend.get().and_then(|backend| {
                 gated(backend, |backend| {
                     let rows = Rows { backend: &mut *backend, sealing };
-                    let result = View::new(rows, (nodes, versions), &mut see).and_then(|mut view| body(&mut view));
+                    let result = View::new(rows, kept, &mut see).and_then(|mut view| body(&mut view));
                     // The transaction ends after any failure: its lock would keep all others out.
                     backend.rollback();
                     result
                 })
             })
         };
+        if let Some(reading) = connection.kept.clock.take() {
+            self.server_clock.take(reading);
+        }
         drop_broken(connection, &result);
         result.map_err(|error| self.named(error))
     }
@@ -100,6 +103,9 @@ impl Store {
                     connection.history.committed(*shard, State::of(meta));
                     self.note_seen(*shard, meta.generation);
                 }
+                for (moved, (_, meta)) in commit.moved.iter().zip(&metas) {
+                    connection.kept.keep(State::of(meta), moved.after);
+                }
                 if !announce::tell(&self.word, || publish(&value, commit), announced) && self.map_word_again() {
                     self.word.count();
                 }
@@ -125,7 +131,7 @@ impl Store {
         entry: impl FnOnce() -> LogEntry,
         body: impl FnOnce(&mut Change<'_>, &Now) -> Result<R>,
     ) -> Result<(R, Option<SealedChange>)> {
-        let Connection { backend, sealing, nodes, versions, history } = connection;
+        let Connection { backend, sealing, kept, history } = connection;
         let mut see = |found: &MetaRow, shard: Shard, meta: Meta| {
             State::of(found).check(anchored)?;
             self.see(history, shard, found)?;
@@ -134,7 +140,7 @@ impl Store {
         };
         gated(backend.get()?, |backend| {
             let rows = Rows { backend: &mut *backend, sealing };
-            let result = View::new(rows, (nodes, versions), &mut see).and_then(|view| {
+            let result = View::new(rows, kept, &mut see).and_then(|view| {
                 let mut change = Change::new(view, entry());
                 let now = change.now();
                 let value = body(&mut change, &now)?;

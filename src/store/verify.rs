@@ -97,7 +97,7 @@ impl Verifier {
     pub fn step(&mut self, view: &mut View<'_>) -> Result<Option<Vec<Fault>>> {
         // SQLite checks a page's cells once, when it reads the page; and what is in memory says nothing of the file.
         view.rows.backend.forget()?;
-        view.nodes.forget();
+        view.kept.nodes.forget();
         let stage = std::mem::replace(&mut self.stage, Stage::Done);
         let next = stage.next();
         let done = match stage {

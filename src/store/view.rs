@@ -4,11 +4,13 @@ use zeroize::Zeroizing;
 
 use super::backend::{AliasRow, DueRow, KeyRow, MaterialRow, MetaRow, SlotRow, TagRow, Wanted};
 use super::digest::{Digest, digest_of};
+use super::kept::Remembered;
 use super::sealing::{Meta, NO_VERSIONS, Stored, signed};
 use super::shard::{Shard, Shards};
-use super::tree::{Nodes, Rows, Tree, TreeEntry};
+use super::state::{Head, State};
+use super::tree::{Rows, Tree, TreeEntry};
 use super::unchecked::unchecked;
-use super::versions::{self, Versions};
+use super::versions;
 use crate::domain::id::{KeyId, SlotId, VersionId};
 use crate::domain::time::{Now, Time};
 use crate::domain::version::Version;
@@ -18,17 +20,6 @@ pub(super) type RawMaterial = Zeroizing<[u8; 32]>;
 
 /// Rows that are read at a time.
 pub(super) const PAGE: usize = 256;
-
-/// Where a shard stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Head {
-    pub shard: Shard,
-    pub generation: i64,
-    /// How often a key was destroyed, or its imported material erased.
-    pub destroyed: i64,
-    /// How many times aliases were made, moved or deleted.
-    pub renamed: i64,
-}
 
 /// A shard whose description this transaction has read.
 pub(super) struct OpenShard {
@@ -55,8 +46,7 @@ pub(super) type Seeing<'a> = dyn FnMut(&MetaRow, Shard, Meta) -> Result<(Meta, u
 /// A consistent snapshot.
 pub struct View<'a> {
     pub(super) rows: Rows<'a>,
-    pub(super) nodes: &'a mut Nodes,
-    pub(super) versions: &'a mut Versions,
+    pub(super) kept: &'a mut Remembered,
     pub(super) shards: Shards,
     /// By shard.
     pub(super) open: Vec<Option<OpenShard>>,
@@ -86,14 +76,11 @@ pub(super) fn row_digest(number: u32) -> Digest {
 impl<'a> View<'a> {
     /// Shows what the transaction that has begun sees. A store of one shard is read at once, so that every transaction checks
     /// its description.
-    pub(super) fn new(
-        rows: Rows<'a>,
-        (nodes, versions): (&'a mut Nodes, &'a mut Versions),
-        see: &'a mut Seeing<'a>,
-    ) -> Result<Self> {
-        nodes.begin();
+    pub(super) fn new(rows: Rows<'a>, kept: &'a mut Remembered, see: &'a mut Seeing<'a>) -> Result<Self> {
+        kept.nodes.begin();
         let shards = rows.backend.shards();
-        let mut view = Self { rows, nodes, versions, shards, open: Vec::new(), see, breaks: 0 };
+        let breaks = kept.breaks;
+        let mut view = Self { rows, kept, shards, open: Vec::new(), see, breaks };
         if shards == Shards::ONE {
             view.shard(Shard::FIRST)?;
         }
@@ -123,10 +110,11 @@ impl<'a> View<'a> {
                 .error("the description of a shard is that of another one; restore the keystore from a backup"));
         }
         let (meta, breaks) = (self.see)(&found, shard, meta)?;
-        self.breaks = breaks;
-        self.nodes.open(shard, &meta.roots);
+        (self.breaks, self.kept.breaks) = (breaks, breaks);
+        self.kept.nodes.open(shard, &meta.roots);
         let Meta { generation, destroyed, renamed, .. } = meta;
         let head = Head { shard, generation, destroyed, renamed };
+        self.kept.keep(State::of(&found), head);
         Ok(OpenShard { head, meta, mac: found.mac, is_changed: false, appended: 0 })
     }
 
@@ -135,10 +123,24 @@ impl<'a> View<'a> {
         self.shard(shard).map(|open| open.head)
     }
 
-    /// Where all shards stand.
+    /// Where all shards stand. Of a store on another machine, only those are read that moved since they were read last.
     pub fn heads(&mut self) -> Result<Vec<Head>> {
-        self.rows.backend.prefetch(Wanted::Shards)?;
-        self.shards.all().map(|shard| self.head(shard)).collect()
+        let news = self.rows.backend.news()?;
+        self.kept.clock = news.as_ref().and_then(|news| news.clock).or(self.kept.clock);
+        let states = news.map(|news| news.states).unwrap_or_default();
+        let known = |kept: &Remembered, shard: Shard| kept.head(shard, states.get(shard.index())?);
+        let moved: Vec<Shard> = self.shards.all().filter(|shard| known(self.kept, *shard).is_none()).collect();
+        if !moved.is_empty() {
+            self.rows.backend.prefetch(Wanted::Shards(&moved))?;
+        }
+        let is_open = |view: &Self, shard: Shard| view.open.get(shard.index()).is_some_and(Option::is_some);
+        self.shards
+            .all()
+            .map(|shard| match known(self.kept, shard) {
+                Some(head) if !is_open(self, shard) => Ok(head),
+                _ => self.head(shard),
+            })
+            .collect()
     }
 
     /// Where the shard of a key stands.
@@ -169,14 +171,14 @@ impl<'a> View<'a> {
     pub(super) fn find(&mut self, tree: Tree, name: &Digest) -> Result<Option<Digest>> {
         let shard = self.shards.of_name(name);
         self.shard(shard)?;
-        self.nodes.get(&mut self.rows, (shard, tree), name)
+        self.kept.nodes.get(&mut self.rows, (shard, tree), name)
     }
 
     /// What the tree of keys has for a row.
     pub(super) fn find_row(&mut self, row: i64) -> Result<Option<Digest>> {
         let (shard, number) = self.shards.of_row(row)?;
         self.shard(shard)?;
-        self.nodes.get(&mut self.rows, (shard, Tree::Keys), &number.to_be_bytes())
+        self.kept.nodes.get(&mut self.rows, (shard, Tree::Keys), &number.to_be_bytes())
     }
 
     /// The first names after `after`, or from the start, that a tree has in any shard.
@@ -186,7 +188,8 @@ impl<'a> View<'a> {
         for shard in self.shards.from(first) {
             self.shard(shard)?;
             let after = after.map(Digest::as_slice).filter(|_| shard == first);
-            let more = self.nodes.after(&mut self.rows, (shard, tree), after, limit.saturating_sub(found.len()))?;
+            let more =
+                self.kept.nodes.after(&mut self.rows, (shard, tree), after, limit.saturating_sub(found.len()))?;
             found.extend(more);
             if found.len() >= limit {
                 break;
@@ -200,7 +203,7 @@ impl<'a> View<'a> {
         if let Some((shard, _)) = self.shards.of_node(number) {
             self.shard(shard)?;
         }
-        self.nodes.check_row(&mut self.rows, number)
+        self.kept.nodes.check_row(&mut self.rows, number)
     }
 
     /// An authenticated key, which must also be the newest copy of its row.
@@ -291,7 +294,7 @@ impl<'a> View<'a> {
         };
         let found = match read {
             Some(row) if row.version == *version.as_bytes() => Some(row),
-            _ if self.versions.lacks(&key.versions, version.as_bytes()) => None,
+            _ if self.kept.versions.lacks(&key.versions, version.as_bytes()) => None,
             _ => self.search(key, version)?,
         };
         found.map(|row| self.rows.sealing.open_material(&key.key, &row)).transpose()
@@ -321,7 +324,7 @@ impl<'a> View<'a> {
             }
         }
         if chain == key.versions {
-            self.versions.keep(chain, starts);
+            self.kept.versions.keep(chain, starts);
         } else if !unchecked() {
             return Err(versions_altered(&key.key.id));
         }

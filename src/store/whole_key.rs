@@ -70,7 +70,7 @@ impl View<'_> {
             let number = first.1.to_be_bytes();
             let after = after.and(Some(number.as_slice())).filter(|_| shard == first.0);
             let left = limit.saturating_sub(rows.len());
-            for (name, _) in self.nodes.after(&mut self.rows, (shard, Tree::Keys), after, left)? {
+            for (name, _) in self.kept.nodes.after(&mut self.rows, (shard, Tree::Keys), after, left)? {
                 rows.extend(name.first_chunk().map(|number| shard.row(u32::from_be_bytes(*number))));
             }
             if rows.len() >= limit {

@@ -463,6 +463,14 @@ static void limits_of_options_are_checked(void) {
     CHECK_OK(kms_options_set_require_backup(options, KMS_BACKUP_WAIT_MAX_S));
     CHECK_OK(kms_options_set_require_backup(options, KMS_BACKUP_WAIT_DEFAULT_S));
     CHECK_OK(kms_options_set_require_backup(options, 0));
+    CHECK_STATUS(kms_options_set_poll_interval_ms(options, 9), KMS_INVALID_ARGUMENT);
+    CHECK_STATUS(kms_options_set_poll_interval_ms(options, 60001), KMS_INVALID_ARGUMENT);
+    CHECK_OK(kms_options_set_poll_interval_ms(options, 10));
+    CHECK_OK(kms_options_set_poll_interval_ms(options, 60000));
+    CHECK_STATUS(kms_options_set_offline_limit_s(options, -1), KMS_INVALID_ARGUMENT);
+    CHECK_STATUS(kms_options_set_offline_limit_s(options, 2592001), KMS_INVALID_ARGUMENT);
+    CHECK_OK(kms_options_set_offline_limit_s(options, 0));
+    CHECK_OK(kms_options_set_offline_limit_s(options, 2592000));
     CHECK_OK(kms_options_set_busy_timeout_ms(options, 0));
     CHECK_OK(kms_options_set_busy_timeout_ms(options, 3600000));
     CHECK_STATUS(kms_options_set_busy_timeout_ms(options, 3600001), KMS_INVALID_ARGUMENT);

@@ -1,8 +1,10 @@
 //! Keystores in PostgreSQL: several handles on one, a server that is slow or goes away, rows that a database user edits.
 //! `KMS_TEST_POSTGRES` names the server; `ci/stage postgres` starts one.
 
+mod hosts;
 mod proxy;
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -22,21 +24,27 @@ fn name(of: &str) -> String {
 }
 
 fn options() -> Options {
-    Options::new().root_key(&[7; 32]).create(true).busy_timeout(Duration::from_millis(500))
+    let options = Options::new().root_key(&[7; 32]).create(true).busy_timeout(Duration::from_millis(500));
+    options.poll_interval(Duration::from_millis(100))
 }
 
 fn open(name: &str, clock: &ManualClock) -> Keystore {
     Keystore::open(&format!("{}#{name}", server()), &options().clock(clock.clone())).unwrap()
 }
 
-/// A handle whose connection goes through a proxy.
+/// A handle whose connection goes through a proxy, where no poll is counted.
 fn through_proxy(name: &str, clock: &ManualClock) -> (Keystore, Proxy) {
+    let (location, proxy) = proxied(name);
+    let options = options().clock(clock.clone()).poll_interval(Duration::from_secs(60));
+    (Keystore::open(&location, &options).unwrap(), proxy)
+}
+
+fn proxied(name: &str) -> (String, Proxy) {
     let server = server();
     let (head, address) = server.rsplit_once('@').unwrap();
     let (address, database) = address.split_once('/').unwrap();
     let proxy = Proxy::to(address.to_owned());
-    let location = format!("{head}@127.0.0.1:{}/{database}#{name}", proxy.port);
-    (Keystore::open(&location, &options().clock(clock.clone())).unwrap(), proxy)
+    (format!("{head}@127.0.0.1:{}/{database}#{name}", proxy.port), proxy)
 }
 
 /// Runs SQL as the database's user; `{store}` stands for the keystore of this name. Returns what psql says.

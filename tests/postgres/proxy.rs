@@ -17,6 +17,8 @@ pub struct Traffic {
     pub next_commit: AtomicU8,
     /// Nothing passes any more.
     pub is_silent: AtomicBool,
+    /// Nobody is connected, and what was is cut at the next word.
+    pub is_down: AtomicBool,
     /// How often the library spoke after the server.
     pub turns: AtomicU64,
     is_asking: AtomicBool,
@@ -36,7 +38,11 @@ impl Proxy {
         // Ends with the process.
         std::thread::spawn(move || {
             for client in listener.incoming() {
-                let (client, server) = (client.unwrap(), TcpStream::connect(&server).unwrap());
+                let client = client.unwrap();
+                if shared.is_down.load(Ordering::SeqCst) {
+                    continue;
+                }
+                let server = TcpStream::connect(&server).unwrap();
                 client.set_nodelay(true).unwrap();
                 server.set_nodelay(true).unwrap();
                 let (back, there) = (client.try_clone().unwrap(), server.try_clone().unwrap());
@@ -56,6 +62,9 @@ impl Traffic {
     fn asks(&self, bytes: &[u8], is_cut: &AtomicBool) -> Passage {
         if !self.is_asking.swap(true, Ordering::SeqCst) {
             self.turns.fetch_add(1, Ordering::SeqCst);
+        }
+        if self.is_down.load(Ordering::SeqCst) {
+            return Passage::Cut;
         }
         if self.is_silent.load(Ordering::SeqCst) {
             return Passage::Swallow;

@@ -41,6 +41,8 @@ TEST(opening_fails_with_the_reason) {
     CHECK_THROWS(kms::invalid_argument, kms::keystore::open(std::string_view("a\0b", 3), kms::options{}.root_key(root_key)));
     CHECK_THROWS(kms::invalid_argument, kms::options{}.cache_keys(0));
     CHECK_THROWS(kms::invalid_argument, kms::options{}.busy_timeout(-1ms));
+    CHECK_THROWS(kms::invalid_argument, kms::options{}.poll_interval(9ms));
+    CHECK_THROWS(kms::invalid_argument, kms::options{}.offline_limit(-1s));
     CHECK_THROWS(kms::invalid_argument, kms::options{}.require_backup(kms::backup_wait_max + 1s));
     CHECK_THROWS(kms::root_key_unavailable, kms::keystore::open("no.db", kms::options{}.root_key_file("no/key").create(true)));
 }
@@ -51,6 +53,8 @@ TEST(options_serve_more_than_one_keystore) {
                        .cache_keys(10)
                        .require_backup(kms::backup_wait_default)
                        .busy_timeout(100ms)
+                       .poll_interval(250ms)
+                       .offline_limit(60s)
                        .rotation_thread(false);
     options.create(true).read_only(false);
     const auto moved = std::move(options);

@@ -31,6 +31,12 @@ impl Keystore {
         dict.set_item("versions_destroyed", health.versions_destroyed)?;
         dict.set_item("keys_cached", health.keys_cached)?;
         dict.set_item("generation", health.generation)?;
+        dict.set_item("keystore_unavailable", health.keystore_unavailable)?;
+        dict.set_item("host_clock_wrong", health.host_clock_wrong)?;
+        dict.set_item("polls", health.polls)?;
+        dict.set_item("absences", health.absences)?;
+        dict.set_item("age_ms", health.age_ms)?;
+        dict.set_item("clock_ahead_ms", health.clock_ahead_ms)?;
         Ok(dict)
     }
 }

@@ -47,6 +47,12 @@ pub fn health(kms: &Keystore, request: &mut Request) -> Result<Response> {
         versions_destroyed,
         keys_cached,
         generation,
+        keystore_unavailable,
+        host_clock_wrong,
+        polls,
+        absences,
+        age_ms,
+        clock_ahead_ms,
     } = kms.health()?;
     Ok(object([
         ("MemoryNotLocked", memory_not_locked.into()),
@@ -68,6 +74,12 @@ pub fn health(kms: &Keystore, request: &mut Request) -> Result<Response> {
         ("EventsDropped", events_dropped.into()),
         ("KeysCached", keys_cached.into()),
         ("Generation", generation.into()),
+        ("KeystoreUnavailable", keystore_unavailable.into()),
+        ("HostClockWrong", host_clock_wrong.into()),
+        ("Polls", polls.into()),
+        ("Absences", absences.into()),
+        ("AgeMs", age_ms.into()),
+        ("ClockAheadMs", clock_ahead_ms.into()),
     ]))
 }
 

@@ -6,17 +6,16 @@ use crate::domain::key::Origin;
 use crate::domain::log::{Actor, ChangeAction};
 use crate::domain::time::Now;
 use crate::store::backend::{Backend, Transaction};
+use crate::store::kept::Remembered;
 use crate::store::sealing::Sealing;
 use crate::store::sqlite::Sqlite;
-use crate::store::tree::{Nodes, Rows};
-use crate::store::versions::Versions;
+use crate::store::tree::Rows;
 
 /// A keystore without a file.
 struct Store {
     backend: Sqlite,
     sealing: Sealing,
-    nodes: Nodes,
-    versions: Versions,
+    kept: Remembered,
 }
 
 impl Store {
@@ -26,7 +25,7 @@ impl Store {
         backend.begin(Transaction::Write, Duration::ZERO).unwrap();
         backend.put_meta(Shard::FIRST, &sealing.first_meta(1, &[], None).unwrap()).unwrap();
         backend.commit().unwrap();
-        Self { backend, sealing, nodes: Nodes::default(), versions: Versions::default() }
+        Self { backend, sealing, kept: Remembered::default() }
     }
 
     /// One transaction, committed if `body` is Ok.
@@ -34,7 +33,7 @@ impl Store {
         self.backend.begin(Transaction::Write, Duration::ZERO).unwrap();
         let rows = Rows { backend: &mut self.backend, sealing: &mut self.sealing };
         let mut see = |_: &MetaRow, _: Shard, meta: Meta| Ok((meta, 0));
-        let view = View::new(rows, (&mut self.nodes, &mut self.versions), &mut see).unwrap();
+        let view = View::new(rows, &mut self.kept, &mut see).unwrap();
         let mut change = Change::new(view, entry());
         let done = body(&mut change).and_then(|value| change.seal_meta().map(|_| value));
         match done.is_ok() {

@@ -9,11 +9,14 @@ use super::read::{self, count, index, number};
 use super::{Known, Postgres};
 use crate::error::{Result, Status};
 use crate::store::backend::{
-    AliasRow, Backend, ChangeRow, ChangeRows, DueRow, KeyIndex, KeyRow, MaterialRow, MetaRow, Owned, SLOTS, SlotRow,
-    TagRow, Transaction, VersionEntry, VersionRow, VersionRows, Wanted,
+    AliasRow, Backend, ChangeRow, ChangeRows, DueRow, KeyIndex, KeyRow, MaterialRow, MetaRow, News, Owned, SLOTS,
+    SlotRow, TagRow, Transaction, VersionEntry, VersionRow, VersionRows, Wanted,
 };
+use crate::store::server_clock::ClockReading;
 use crate::store::shard::{Shard, Shards};
+use crate::store::state::State;
 use crate::store::tree::{self, Tree};
+use crate::sys::{clocks, fault};
 
 const SHARD: &str = "SELECT shard, uuid, generation, destroyed, renamed, last_row, keys, ids, aliases, slots, mac, recent, place, log FROM shard \
      WHERE store = $1 AND shard = ANY($2) ORDER BY shard";
@@ -440,8 +443,8 @@ impl Backend for Postgres {
 
     fn prefetch(&mut self, wanted: Wanted<'_>) -> Result<()> {
         match wanted {
-            Wanted::Shards => {
-                let unknown = self.unknown(self.shards.all().collect());
+            Wanted::Shards(shards) => {
+                let unknown = self.unknown(shards.to_vec());
                 if unknown.is_empty() {
                     return Ok(());
                 }
@@ -453,6 +456,30 @@ impl Backend for Postgres {
             Wanted::Rows(rows) => self.expect_rows(rows),
             Wanted::Alias { name, handle } => self.expect_alias(name, handle),
         }
+    }
+
+    fn news(&mut self) -> Result<Option<News>> {
+        let sql = "SELECT shard, generation, mac, (extract(epoch FROM clock_timestamp()) * 1000)::bigint FROM shard \
+                   WHERE store = $1 ORDER BY shard";
+        let (asked, mut asked_ms) = (clocks::boottime_ms(), clocks::realtime_ms());
+        if fault::wanted("KMS_FAULT_HOST_CLOCK_AHEAD") {
+            asked_ms += 10_000;
+        }
+        let rows = self.rows(sql, Vec::new())?;
+        let took = clocks::boottime_ms().saturating_sub(asked);
+        // A shard that is missing is found missing when its description is read.
+        let state = |shard: Shard| {
+            let row = rows.iter().find(|row| number(row, 0).is_ok_and(|found| found == index(shard)));
+            row.map_or(Ok(State::new(i64::MIN, [0; 32])), |row| Ok(State::new(number(row, 1)?, read::bytes(row, 2)?)))
+        };
+        let states = self.shards.all().map(state).collect::<Result<Vec<State>>>()?;
+        let clock = rows.first().map(|row| number(row, 3)).transpose()?.map(|theirs_ms| ClockReading {
+            theirs_ms,
+            ours_ms: asked_ms.saturating_add(took / 2),
+            since_boot_ms: asked.saturating_add(took / 2),
+            uncertain_ms: took / 2 + 1,
+        });
+        Ok(Some(News { states, clock }))
     }
 
     fn commit(&mut self) -> Result<()> {

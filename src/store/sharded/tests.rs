@@ -5,9 +5,9 @@ use crate::domain::log::{Actor, ChangeAction};
 use crate::domain::time::{Now, Time};
 use crate::store::change::{Change, SealedChange};
 use crate::store::entry::LogEntry;
+use crate::store::kept::Remembered;
 use crate::store::sealing::{Meta, Sealing};
-use crate::store::tree::{Nodes, Rows};
-use crate::store::versions::Versions;
+use crate::store::tree::Rows;
 use crate::store::view::View;
 
 /// A keystore of four shards, of which nothing is kept in memory between transactions.
@@ -31,10 +31,10 @@ impl Store {
 
     fn change<R>(&mut self, body: impl FnOnce(&mut Change<'_>) -> Result<R>) -> Result<(R, Option<SealedChange>)> {
         self.backend.begin(Transaction::Write, Duration::ZERO).unwrap();
-        let (mut nodes, mut versions) = (Nodes::default(), Versions::default());
+        let mut kept = Remembered::default();
         let mut see = |_: &MetaRow, _: Shard, meta: Meta| Ok((meta, 0));
         let rows = Rows { backend: &mut self.backend, sealing: &mut self.sealing };
-        let view = View::new(rows, (&mut nodes, &mut versions), &mut see)?;
+        let view = View::new(rows, &mut kept, &mut see)?;
         let at = Now { wall: Time::from_millis(0), boot: [0; 16], since_boot_ms: 0 };
         let actor = Actor { process_id: 1, user_id: 0, program: String::new(), label: None };
         let mut change = Change::new(view, LogEntry::new(ChangeAction::CreateKey, at, actor, 0));

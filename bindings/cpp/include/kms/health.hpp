@@ -25,6 +25,9 @@ enum class health_flag : std::uint32_t {
     thread_not_started = KMS_HEALTH_THREAD_NOT_STARTED,
     thread_stalled = KMS_HEALTH_THREAD_STALLED,  ///< a clock, a disk or another process holds up the rotation thread
     events_dropped = KMS_HEALTH_EVENTS_DROPPED,  ///< the function of `options::on_event` is too slow
+    /// the database does not answer; keys in memory stay usable for `options::offline_limit`
+    keystore_unavailable = KMS_HEALTH_KEYSTORE_UNAVAILABLE,
+    host_clock_wrong = KMS_HEALTH_HOST_CLOCK_WRONG,  ///< by more than 2 s from the database's: correct it
 };
 
 /// Counts are of this handle since it was opened.
@@ -37,6 +40,10 @@ struct health_info {
     std::uint64_t generation;          ///< grows by one with every change of the keystore, by any process
     std::uint64_t events_dropped;      ///< events that `options::on_event` missed, because it was too slow
     std::uint64_t versions_destroyed;  ///< by a deletion of their own
+    std::uint64_t polls;               ///< answered questions to the database; 0 for other keystores
+    std::uint64_t absences;            ///< how often the database became unavailable
+    std::uint64_t age_ms;              ///< since the last answered poll
+    std::int64_t clock_ahead_ms;       ///< this host's clock against the database's
 
     [[nodiscard]] bool has(health_flag flag) const noexcept { return (flags & static_cast<std::uint32_t>(flag)) != 0; }
 };
@@ -51,7 +58,8 @@ public:
         kms_health_info c = KMS_HEALTH_INFO_INIT;
         check(kms_health(static_cast<const Keystore &>(*this).native_handle(), &c));
         return {c.flags,       c.rotations,  c.rotation_failures, c.keys_destroyed,
-                c.keys_cached, c.generation, c.events_dropped,    c.versions_destroyed};
+                c.keys_cached, c.generation, c.events_dropped,    c.versions_destroyed,
+                c.polls,       c.absences,   c.age_ms,            c.clock_ahead_ms};
     }
 };
 

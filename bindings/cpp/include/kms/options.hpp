@@ -33,6 +33,9 @@ enum class event_kind : std::int32_t {
     version_destroyed = KMS_EVENT_VERSION_DESTROYED,                  ///< a version's material is gone
     rotation_waits_for_backup = KMS_EVENT_ROTATION_WAITS_FOR_BACKUP,  ///< due, and no recorded backup has the newest version
     rotated_without_backup = KMS_EVENT_ROTATED_WITHOUT_BACKUP,        ///< it had waited for a backup as long as it may
+    keystore_unavailable = KMS_EVENT_KEYSTORE_UNAVAILABLE,            ///< the database does not answer
+    keystore_available = KMS_EVENT_KEYSTORE_AVAILABLE,                ///< the database answers again
+    host_clock_wrong = KMS_EVENT_HOST_CLOCK_WRONG,                    ///< this host's clock is not the database's
 };
 
 /// The wait of `options::require_backup` that suits most: 7 days.
@@ -228,6 +231,15 @@ public:
     options &busy_timeout(std::chrono::milliseconds timeout) & {
         return set(kms_options_set_busy_timeout_ms(raw(), timeout.count()));
     }
+    /// How often a keystore in a database is asked for changes of other hosts; 10 ms to 60 s, 1 s by default.
+    options &poll_interval(std::chrono::milliseconds interval) & {
+        return set(kms_options_set_poll_interval_ms(raw(), interval.count()));
+    }
+    /// How long keys in memory stay usable while the database does not answer; at most 30 days, 5 minutes by default. Zero
+    /// refuses from the first poll without an answer.
+    options &offline_limit(std::chrono::seconds limit) & {
+        return set(kms_options_set_offline_limit_s(raw(), limit.count()));
+    }
     /// How many keys are kept in memory.
     options &cache_keys(std::size_t keys) & { return set(kms_options_set_cache_keys(raw(), keys)); }
     /// A label that the change log has with each change: a user, a job. At most 255 bytes of printable text, stored in the
@@ -269,6 +281,8 @@ public:
     options &&read_only(bool on) && { return std::move(read_only(on)); }
     options &&rotation_thread(bool on) && { return std::move(rotation_thread(on)); }
     options &&busy_timeout(std::chrono::milliseconds timeout) && { return std::move(busy_timeout(timeout)); }
+    options &&poll_interval(std::chrono::milliseconds interval) && { return std::move(poll_interval(interval)); }
+    options &&offline_limit(std::chrono::seconds limit) && { return std::move(offline_limit(limit)); }
     options &&cache_keys(std::size_t keys) && { return std::move(cache_keys(keys)); }
     options &&actor(std::string_view label) && { return std::move(actor(label)); }
     options &&clock(std::function<time_point()> now) && { return std::move(clock(std::move(now))); }

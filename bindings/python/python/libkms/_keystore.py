@@ -763,6 +763,8 @@ def open(
     read_only: bool = False,
     rotation_thread: bool | None = None,
     busy_timeout: timedelta = timedelta(seconds=5),
+    poll_interval: timedelta = timedelta(seconds=1),
+    offline_limit: timedelta = timedelta(minutes=5),
     cache_keys: int = 32_768,
     clock: "_libkms.ManualClock | Callable[[], datetime] | None" = None,
     on_event: Callable[[Event], object] | None = None,
@@ -791,6 +793,10 @@ def open(
     `rotation_thread` is on unless `clock` is set; without the thread, call `tick`. `busy_timeout`, at most an hour, limits
     how long a call waits for other processes. `cache_keys` is the number of keys, and of versions, that stay in memory.
 
+    A keystore in a database is asked for the changes of other hosts each `poll_interval`, 10 ms to 60 s; a disabled key is
+    refused at most so much later. While the database does not answer, keys in memory stay usable for `offline_limit`, at
+    most 30 days in whole seconds; then every call fails at once. Zero refuses from the first poll without an answer.
+
     `clock` is for tests (see `libkms.testing`): a function that returns the time as an aware datetime. The library calls it
     often, and from any thread. If `clock` raises, the exception ends the call, which has then changed nothing.
 
@@ -817,6 +823,13 @@ def open(
     timeout_ms = busy_timeout // timedelta(milliseconds=1)
     if not 0 <= timeout_ms <= 3_600_000:
         raise ValueError("busy_timeout is at most an hour")
+    poll_ms = poll_interval // timedelta(milliseconds=1)
+    if not 10 <= poll_ms <= 60_000:
+        raise ValueError("poll_interval is 10 ms to 60 s")
+    if not timedelta(0) <= offline_limit <= timedelta(days=30):
+        raise ValueError("offline_limit is at most 30 days")
+    if offline_limit % timedelta(seconds=1):
+        raise ValueError("offline_limit is a whole number of seconds")
     if cache_keys < 1:
         raise ValueError("cache_keys is at least 1")
     longest = timedelta(days=7 if require_backup else 0) if isinstance(require_backup, bool) else require_backup
@@ -845,6 +858,8 @@ def open(
         read_only=read_only,
         rotation_thread=rotation_thread,
         busy_timeout_ms=timeout_ms,
+        poll_interval_ms=poll_ms,
+        offline_limit_s=offline_limit // timedelta(seconds=1),
         cache_keys=cache_keys,
         clock=source,
         on_event=None if on_event is None else _listener(on_event),

@@ -80,6 +80,8 @@ class Keystore:
         read_only: bool = False,
         rotation_thread: bool | None = None,
         busy_timeout_ms: int = 5000,
+        poll_interval_ms: int = 1000,
+        offline_limit_s: int = 300,
         cache_keys: int = 32_768,
         clock: ManualClock | Callable[[], int] | None = None,
         on_event: Callable[[int, int | None, str | None, str | None, int, int], object] | None = None,

@@ -111,6 +111,12 @@ class EventKind(enum.IntEnum):
     """A due rotation waits until a recorded backup has the key's newest version."""
     ROTATED_WITHOUT_BACKUP = 14
     """A key rotated at the end of `require_backup`, although no recorded backup has its former version."""
+    KEYSTORE_UNAVAILABLE = 15
+    """The database of the keystore does not answer; keys in memory stay usable for `offline_limit`."""
+    KEYSTORE_AVAILABLE = 16
+    """The database of the keystore answers again."""
+    HOST_CLOCK_WRONG = 17
+    """This host's clock differs by more than 2 s from the clock of the database, which decides what is due."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,6 +338,18 @@ class Health:
     keys_cached: int
     generation: int
     """A number that grows by one with every change of the keystore, by any process."""
+    keystore_unavailable: bool
+    """The database of the keystore does not answer; keys in memory stay usable for `offline_limit`."""
+    host_clock_wrong: bool
+    """This host's clock differs by more than 2 s from the clock of the database: correct it."""
+    polls: int
+    """How often the database was asked for changes, and answered; 0 for other keystores."""
+    absences: int
+    """How often the database became unavailable."""
+    age_ms: int
+    """How long ago the last answered poll began, in milliseconds."""
+    clock_ahead_ms: int
+    """How far this host's clock is ahead of the database's, in milliseconds; negative if it is behind."""
 
 
 @dataclass(frozen=True, slots=True)

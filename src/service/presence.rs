@@ -1,0 +1,127 @@
+//! Whether the machine that has the keystore answers, and what follows when it does not.
+//!
+//! Each poll is an answer or none. Without an answer, keys in memory stay usable for a limited time; then every call fails at
+//! once, until a poll is answered. Calls wait for none of that: the rotation thread polls.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::Core;
+use super::event::{Event, EventKind};
+use crate::error::{Error, Result, Status};
+use crate::sys::clocks;
+
+/// How far a host's clock may be from the database's.
+const CLOCK_DIFFERENCE_MS: i64 = 2000;
+
+pub(super) struct Presence {
+    /// How long keys in memory stay usable without an answer.
+    limit_ms: i64,
+    /// Coarse time at which the last poll that was answered began.
+    answered_at: AtomicI64,
+    is_away: AtomicBool,
+    refuses: AtomicBool,
+    is_clock_wrong: AtomicBool,
+    pub polls: AtomicU64,
+    /// How often the keystore became unavailable.
+    pub absences: AtomicU64,
+}
+
+impl Presence {
+    pub fn new(limit: Duration) -> Self {
+        Self {
+            limit_ms: i64::try_from(limit.as_millis()).unwrap_or(i64::MAX),
+            answered_at: AtomicI64::new(clocks::coarse_ms()),
+            is_away: AtomicBool::new(false),
+            refuses: AtomicBool::new(false),
+            is_clock_wrong: AtomicBool::new(false),
+            polls: AtomicU64::new(0),
+            absences: AtomicU64::new(0),
+        }
+    }
+
+    pub fn is_away(&self) -> bool {
+        self.is_away.load(Ordering::Relaxed)
+    }
+
+    pub fn is_clock_wrong(&self) -> bool {
+        self.is_clock_wrong.load(Ordering::Relaxed)
+    }
+
+    /// How old what is known of the keystore may be.
+    pub fn age_ms(&self) -> i64 {
+        clocks::coarse_ms().saturating_sub(self.answered_at.load(Ordering::Relaxed))
+    }
+
+    /// Fails once keys in memory are no longer usable.
+    pub fn check(&self) -> Result<()> {
+        match self.refuses.load(Ordering::Acquire) {
+            true => Err(Status::KeystoreUnavailable.error(format!(
+                "the database has not answered for more than {} s, the limit for keys in memory; check the server",
+                self.limit_ms / 1000
+            ))),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Whether a failed poll means that nobody answered. A keystore that was replaced or is being waited for has.
+fn is_absence(error: &Error) -> bool {
+    !matches!(
+        error.status(),
+        Status::KeystoreReplaced | Status::KeystoreRolledBack | Status::KeystoreBusy | Status::Forked
+    )
+}
+
+impl Core {
+    /// Asks the keystore for changes. On another machine, also takes note of whether it answers, and of its clock.
+    pub(super) fn poll(&self) -> Result<()> {
+        if !self.store.is_remote() {
+            return self.catch_up();
+        }
+        let begun = clocks::coarse_ms();
+        self.refuse_if_late();
+        let looked = self.look();
+        match &looked {
+            Ok(()) => self.answered(begun),
+            Err(error) if is_absence(error) => self.unanswered(error),
+            Err(_) => {}
+        }
+        looked
+    }
+
+    fn answered(&self, begun: i64) {
+        let presence = &self.presence;
+        presence.polls.fetch_add(1, Ordering::Relaxed);
+        presence.answered_at.store(begun, Ordering::Relaxed);
+        presence.refuses.store(false, Ordering::Release);
+        if presence.is_away.swap(false, Ordering::Relaxed) {
+            self.emit(&Event::new(EventKind::KeystoreAvailable, self.clock.wall()));
+        }
+        let ahead = self.store.server_clock().ahead_ms();
+        let is_wrong = ahead.saturating_abs() > CLOCK_DIFFERENCE_MS;
+        if presence.is_clock_wrong.swap(is_wrong, Ordering::Relaxed) != is_wrong && is_wrong {
+            self.emit(&Event::new(EventKind::HostClockWrong, self.clock.wall()));
+        }
+    }
+
+    fn unanswered(&self, error: &Error) {
+        if !self.presence.is_away.swap(true, Ordering::Relaxed) {
+            self.presence.absences.fetch_add(1, Ordering::Relaxed);
+            self.emit(&Event::new(EventKind::KeystoreUnavailable, self.clock.wall()).because(error));
+        }
+        self.refuse_if_late();
+    }
+
+    /// Has every call fail from now on where the last answer is too old.
+    fn refuse_if_late(&self) {
+        let presence = &self.presence;
+        if presence.is_away()
+            && presence.age_ms() >= presence.limit_ms
+            && !presence.refuses.swap(true, Ordering::AcqRel)
+        {
+            // Each thread looks again before its next use of a key, and is refused there.
+            self.cache.uncover();
+        }
+    }
+}

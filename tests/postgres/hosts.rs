@@ -1,0 +1,226 @@
+//! What many hosts need: news in time, keys while the database is away, one clock for all.
+
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+
+use super::*;
+use kms::health::{Event, EventKind};
+
+/// The interval of the polls, and how much later a change may be obeyed on a busy machine.
+const POLL: Duration = Duration::from_millis(100);
+const TOLERANCE: Duration = Duration::from_secs(3);
+
+/// Events of one handle.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<Event>>>);
+
+impl Log {
+    fn of(&self, kind: EventKind) -> Vec<Event> {
+        self.0.lock().unwrap().iter().filter(|event| event.kind == kind).cloned().collect()
+    }
+
+    fn options(&self) -> Options {
+        let log = self.clone();
+        options().rotation_thread(false).on_event(move |event| log.0.lock().unwrap().push(event.clone()))
+    }
+}
+
+fn within(limit: Duration, what: &str, mut is_so: impl FnMut() -> bool) -> Duration {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < limit, "{what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    begun.elapsed()
+}
+
+fn uses(kms: &Keystore, key: KeyId) -> bool {
+    match kms.encrypt(key, b"text", &[]) {
+        Ok(_) => true,
+        Err(error) if error.status() == Status::RejectedDisabled => false,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Each change goes to two pollers, while other transactions begin before it and end after it.
+#[test]
+fn no_change_is_missed_beside_transactions_that_stay_open() {
+    let (name, clock) = (name("missed"), ManualClock::at(T0));
+    let writers = [open(&name, &clock), open(&name, &clock)];
+    let pollers = [open(&name, &clock), open(&name, &clock)];
+    let keys: Vec<KeyId> = (0..24).map(|_| writers[0].create_key(&CreateKey::default()).unwrap()).collect();
+    pollers.iter().for_each(|kms| keys.iter().for_each(|key| assert!(uses(kms, *key))));
+    let is_done = AtomicBool::new(false);
+    let mut delays = Vec::new();
+    std::thread::scope(|scope| {
+        // Slow commits: each holds another shard's lock, and writes, before and while the other changes are made.
+        for shard in [5, 50] {
+            let (name, is_done) = (&name, &is_done);
+            scope.spawn(move || {
+                while !is_done.load(Ordering::SeqCst) {
+                    sql(
+                        name,
+                        &format!(
+                            "BEGIN; UPDATE shard SET generation = generation WHERE store = {{store}} AND shard = {shard}; \
+                             SELECT pg_sleep(0.25); COMMIT"
+                        ),
+                    );
+                }
+            });
+        }
+        for round in 0..48 {
+            let key = keys[round % keys.len()];
+            let is_on = round >= keys.len();
+            let writer = &writers[round % 2];
+            let change = || if is_on { writer.enable_key(key) } else { writer.disable_key(key) };
+            // The two sessions hold their shards' locks for longer than a call waits.
+            within(TOLERANCE * 4, "a change is never made", || change().is_ok());
+            for kms in &pollers {
+                delays.push(within(POLL + TOLERANCE, "a change is not obeyed within the bound", || {
+                    uses(kms, key) == is_on
+                }));
+            }
+        }
+        is_done.store(true, Ordering::SeqCst);
+    });
+    delays.sort_unstable();
+    println!("obeyed after {:?} (median), {:?} (worst)", delays[delays.len() / 2], delays.last().unwrap());
+    for kms in &pollers {
+        assert!(keys.iter().all(|key| uses(kms, *key)), "a change is missed for good");
+        let health = kms.health().unwrap();
+        assert!(health.polls > 10 && !health.keystore_unavailable && !health.polling, "{health:?}");
+        assert!(health.age_ms < 5000, "{health:?}");
+    }
+}
+
+/// A poll must not wait for the keys that are due.
+#[test]
+fn a_long_pass_delays_no_news() {
+    let (name, log) = (name("long"), Log::default());
+    let ours = Keystore::open(&format!("{}#{name}", server()), &log.options().rotation_thread(false)).unwrap();
+    let due = CreateKey { rotate_every: Some(Interval::from_seconds(1).unwrap()), ..CreateKey::default() };
+    for _ in 0..400 {
+        ours.create_key(&due).unwrap();
+    }
+    let key = ours.create_key(&CreateKey::default()).unwrap();
+    // Every second all of them are due.
+    let theirs = Keystore::open(&format!("{}#{name}", server()), &options()).unwrap();
+    assert!(uses(&theirs, key));
+    for round in 0..10 {
+        let change = || if round % 2 == 0 { ours.disable_key(key) } else { ours.enable_key(key) };
+        within(TOLERANCE * 4, "a change is never made", || change().is_ok());
+        within(POLL + TOLERANCE, "news waits for a pass", || uses(&theirs, key) == (round % 2 != 0));
+    }
+    assert!(theirs.health().unwrap().rotations > 0, "no key was due");
+}
+
+#[test]
+fn keys_in_memory_outlive_the_database_for_the_limit_and_no_longer() {
+    let (name, log) = (name("away"), Log::default());
+    let (location, proxy) = proxied(&name);
+    let limit = Duration::from_secs(4);
+    let kms = Keystore::open(&location, &log.options().offline_limit(limit)).unwrap();
+    let (key, cold) = (kms.create_key(&CreateKey::default()).unwrap(), kms.create_key(&CreateKey::default()).unwrap());
+    let blob = kms.encrypt(key, b"text", &[]).unwrap();
+    for round in 1..=2 {
+        kms.encrypt(key, b"text", &[]).unwrap();
+        proxy.traffic.is_down.store(true, Ordering::SeqCst);
+        let begun = Instant::now();
+        within(TOLERANCE, "nobody noticed", || kms.health().unwrap().keystore_unavailable);
+        let mut slowest = Duration::ZERO;
+        while begun.elapsed() < limit - Duration::from_secs(1) {
+            let call = Instant::now();
+            kms.encrypt(key, b"text", &[]).unwrap();
+            assert_eq!(&*kms.decrypt(&blob, &[]).unwrap(), b"text");
+            slowest = slowest.max(call.elapsed());
+        }
+        assert!(slowest < Duration::from_secs(1), "the hot path waits for a database that is away: {slowest:?}");
+        assert!(status(kms.encrypt(cold, b"text", &[])).is_some(), "a key came from nowhere");
+        within(limit + TOLERANCE, "keys stay usable without end", || kms.encrypt(key, b"text", &[]).is_err());
+        let refused = Instant::now();
+        assert_eq!(status(kms.decrypt(&blob, &[])), Some(Status::KeystoreUnavailable));
+        assert!(refused.elapsed() < Duration::from_secs(1), "a refusal waits");
+        proxy.traffic.is_down.store(false, Ordering::SeqCst);
+        within(TOLERANCE * 2, "the database is back, and nobody noticed", || kms.encrypt(key, b"text", &[]).is_ok());
+        within(TOLERANCE, "the absence has no end", || !kms.health().unwrap().keystore_unavailable);
+        assert_eq!(kms.health().unwrap().absences, round);
+        let counts =
+            [EventKind::KeystoreUnavailable, EventKind::KeystoreAvailable].map(|kind| log.of(kind).len() as u64);
+        assert_eq!(counts, [round; 2], "an absence has one event when it begins, and one when it ends");
+        assert!(log.of(EventKind::KeystoreUnavailable).iter().all(|event| event.status.is_some()));
+        if round == 1 {
+            kms.encrypt(cold, b"text", &[]).unwrap();
+            kms.disable_key(cold).unwrap();
+            kms.enable_key(cold).unwrap();
+            // Not in memory in the next round.
+            kms.disable_key(cold).unwrap();
+        }
+    }
+}
+
+#[test]
+fn without_an_offline_limit_the_first_poll_without_an_answer_refuses() {
+    let (name, log) = (name("strict"), Log::default());
+    let (location, proxy) = proxied(&name);
+    let kms = Keystore::open(&location, &log.options().offline_limit(Duration::ZERO)).unwrap();
+    let key = kms.create_key(&CreateKey::default()).unwrap();
+    kms.encrypt(key, b"text", &[]).unwrap();
+    proxy.traffic.is_down.store(true, Ordering::SeqCst);
+    within(TOLERANCE, "keys are used without the database", || kms.encrypt(key, b"text", &[]).is_err());
+    proxy.traffic.is_down.store(false, Ordering::SeqCst);
+    within(TOLERANCE * 2, "the database is back, and nobody noticed", || kms.encrypt(key, b"text", &[]).is_ok());
+}
+
+/// What this handle itself has changed holds, also where nobody can be asked.
+#[test]
+fn a_disable_is_obeyed_by_its_own_handle_although_the_database_goes_away() {
+    let (name, log) = (name("own"), Log::default());
+    let (location, proxy) = proxied(&name);
+    let kms = Keystore::open(&location, &log.options().poll_interval(Duration::from_secs(1))).unwrap();
+    let other = open(&name, &ManualClock::at(T0));
+    let key = kms.create_key(&CreateKey::default()).unwrap();
+    for _ in 0..5 {
+        kms.encrypt(key, b"text", &[]).unwrap();
+        // A change between, which the handle has not seen when it makes its own.
+        other.rotate(key).unwrap();
+        kms.disable_key(key).unwrap();
+        proxy.traffic.is_down.store(true, Ordering::SeqCst);
+        assert!(kms.encrypt(key, b"text", &[]).is_err(), "a key that this handle has disabled encrypts");
+        proxy.traffic.is_down.store(false, Ordering::SeqCst);
+        within(TOLERANCE * 2, "the key stays disabled", || kms.enable_key(key).is_ok());
+        within(TOLERANCE * 2, "the key stays unusable", || kms.encrypt(key, b"text", &[]).is_ok());
+    }
+}
+
+#[test]
+fn the_clock_of_the_database_decides() {
+    let (name, log) = (name("clock"), Log::default());
+    let kms = Keystore::open(&format!("{}#{name}", server()), &log.options()).unwrap();
+    let health = kms.health().unwrap();
+    assert!(!health.host_clock_wrong && health.clock_ahead_ms.abs() < 2000, "{health:?}");
+    assert!(log.of(EventKind::HostClockWrong).is_empty());
+    let key = kms.create_key(&CreateKey::default()).unwrap();
+    let now: i64 = sql(&name, "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint").parse().unwrap();
+    let made = kms.describe_key(key).unwrap().created.millis();
+    assert!((made - now).abs() < 2000, "a date is of another clock: {made}, {now}");
+}
+
+const WRONG_CLOCK: &str = "KMS_FAULT_HOST_CLOCK_AHEAD";
+
+#[test]
+fn a_host_whose_clock_is_wrong_is_named() {
+    if std::env::var_os(WRONG_CLOCK).is_none() {
+        // In a process of its own, since all tests of one share the variable.
+        let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+        again.args(["--exact", "hosts::a_host_whose_clock_is_wrong_is_named"]).env(WRONG_CLOCK, "1");
+        let done = again.output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
+        return;
+    }
+    let (name, log) = (name("wrong"), Log::default());
+    let kms = Keystore::open(&format!("{}#{name}", server()), &log.options()).unwrap();
+    std::thread::sleep(POLL * 4);
+    let health = kms.health().unwrap();
+    assert!(health.host_clock_wrong && (9_000..11_000).contains(&health.clock_ahead_ms), "{health:?}");
+    assert_eq!(log.of(EventKind::HostClockWrong).len(), 1, "an event for each poll, or none");
+}
