@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::error::{Result, Status};
 use crate::sys::file::{self, File};
 use crate::sys::word::{FILE_LEN, WORD_AT, Word};
-use crate::sys::{fault, filesystem, random, sync};
+use crate::sys::{fault, filesystem, sync};
 
 const MAGIC: &[u8; 16] = b"libkms generatn\0";
 
@@ -63,7 +63,9 @@ pub fn make(store: &Path, uuid: &[u8; 16], generation: u64) -> Result<()> {
         Status::KeystoreIo.error(format!("the generation file can't be made: {}", file::explain(&e)))
     };
     let mode = std::fs::metadata(store).map_err(failed)?.mode() & 0o777;
-    let temporary = file::beside(&path_of(store), &format!(".new-{:016x}", u64::from_ne_bytes(random::array()?)));
+    // Nobody else makes one under the lock, so a file of this name was left by a process that was killed.
+    let temporary = file::beside(&path_of(store), ".kms-new");
+    let _ = std::fs::remove_file(&temporary);
     let mut content = Vec::with_capacity(FILE_LEN);
     content.extend(MAGIC);
     content.extend(uuid);

@@ -77,6 +77,7 @@ fn create_with_key_file(path: &Path, key_path: &Path, created: i64, patience: Du
                                 link_new(&prepared, path)
                                     .and_then(|_| file::sync_folder_of(path))
                                     .map_err(|e| store_failed(path, &e))?;
+                                drop(locked);
                                 leftover::remove_all(path);
                                 leftover::remove_all(key_path);
                                 Ok(())

@@ -1,4 +1,4 @@
-//! Files under the temporary names of a creation, `NAME.new-` and 16 hexadecimal digits, which a killed creator leaves.
+//! Files under the temporary names of a creation, `NAME.kms-new-` and 16 hexadecimal digits, which a killed creator leaves.
 //!
 //! A creator holds the lock of its files (flock). A file without a lock is a leftover: of a creation that was cut off, or a
 //! second name of the keystore or the key file that it made.
@@ -10,17 +10,18 @@ use std::path::{Path, PathBuf};
 
 use crate::sys::file::{self, File, FileId};
 
-const INFIX: &str = ".new-";
+/// Nobody names a file of their own so, which would be taken for a leftover.
+const INFIX: &str = ".kms-new-";
 
 /// Return the temporary name of a file that will be `path`.
 pub fn name(path: &Path, mark: u64) -> PathBuf {
     file::beside(path, &format!("{INFIX}{mark:016x}"))
 }
 
-/// Remove a file with a temporary name, and the journal that SQLite may have left beside it.
+/// Remove a file with a temporary name, and first the journal that SQLite may have left beside it, which nothing else finds.
 pub fn remove(temporary: &Path) {
-    let _ = std::fs::remove_file(temporary);
     let _ = std::fs::remove_file(file::beside(temporary, "-journal"));
+    let _ = std::fs::remove_file(temporary);
 }
 
 /// Remove what killed creations of `path` left. For a path that exists: only then does no creation need its files.

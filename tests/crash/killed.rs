@@ -52,7 +52,7 @@ pub fn kill_each(arguments: &[String]) {
 /// The names that only an unfinished creation needs; one of them may be a second name of a root key file.
 fn temporary_names(folder: &std::path::Path) -> Vec<String> {
     let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    names.filter(|name| name.contains(".new-")).collect()
+    names.filter(|name| name.contains(".kms-new")).collect()
 }
 
 /// Whether the child was killed by the fault, and whether it had acknowledged.

@@ -84,7 +84,7 @@ fn made() -> Folder {
 fn a_file_system_without_hard_links_can_have_keystores() {
     let folder = Folder::new();
     assert_eq!(answer(&folder, "links", "nothing"), "made");
-    let names: Vec<String> = folder.snapshot().into_keys().filter(|name| name.contains(".new-")).collect();
+    let names: Vec<String> = folder.snapshot().into_keys().filter(|name| name.contains(".kms-new")).collect();
     assert!(names.is_empty(), "left behind: {names:?}");
     assert_eq!(answer(&folder, "links", "nothing"), "made", "and opened again");
     let folder = Folder::new();
