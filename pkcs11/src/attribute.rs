@@ -69,7 +69,7 @@ impl Template {
 const BOOLEANS: &[(CK_ATTRIBUTE_TYPE, bool)] = &[
     (CKA_PRIVATE, false),
     (CKA_MODIFIABLE, true),
-    (CKA_COPYABLE, false),
+    (CKA_COPYABLE, true),
     (CKA_DESTROYABLE, true),
     (CKA_SENSITIVE, false),
     (CKA_EXTRACTABLE, true),
@@ -185,16 +185,32 @@ impl SessionKey {
 
     /// The key with changed attributes: a label, an id, or more protection.
     pub fn changed(&self, template: &Template) -> Result<Self> {
-        if !self.is(CKA_MODIFIABLE) {
+        match self.is(CKA_MODIFIABLE) {
+            true => self.with(template),
+            false => Err(Fail(CKR_ACTION_PROHIBITED)),
+        }
+    }
+
+    /// A copy, which may differ in the same attributes.
+    pub fn copied(&self, template: &Template) -> Result<Self> {
+        if !self.is(CKA_COPYABLE) {
             return Err(Fail(CKR_ACTION_PROHIBITED));
         }
+        // A token object has no value that a caller knows.
+        if template.flag(CKA_TOKEN)? == Some(true) {
+            return Err(Fail(CKR_TEMPLATE_INCONSISTENT));
+        }
+        self.with(template)
+    }
+
+    fn with(&self, template: &Template) -> Result<Self> {
         let mut changed = self.clone();
         for (kind, value) in template.all() {
             let before = self.attributes.get(&kind);
             match kind {
                 CKA_LABEL | CKA_ID | CKA_START_DATE | CKA_END_DATE if value.len() <= MOST_BYTES => {}
                 CKA_SENSITIVE if template.flag(kind)? == Some(true) => {}
-                CKA_EXTRACTABLE if template.flag(kind)? == Some(false) => {}
+                CKA_EXTRACTABLE | CKA_COPYABLE | CKA_MODIFIABLE if template.flag(kind)? == Some(false) => {}
                 CKA_ENCRYPT | CKA_DECRYPT | CKA_WRAP | CKA_UNWRAP => drop(template.flag(kind)?),
                 kind if SET_BY_MODULE.contains(&kind) => return Err(Fail(CKR_ATTRIBUTE_READ_ONLY)),
                 _ if before.is_some_and(|before| before == value) => {}

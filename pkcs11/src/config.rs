@@ -1,8 +1,8 @@
 //! The configuration file: which keystores are slots, and how each is opened.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -56,7 +56,9 @@ impl Config {
     /// Reads the file. The text of a failure is for the log.
     pub fn read(path: &Path, user: u32) -> Result<Self, String> {
         let shown = path.display();
-        let mut file = File::open(path).map_err(|error| {
+        // Without waiting: a named pipe has no writer, and is refused below.
+        let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+        let mut file = opened.map_err(|error| {
             format!("cannot open {shown}: {error}; create it, or set KMS_PKCS11_CONF to the path of the configuration")
         })?;
         // Of what was opened, so that nobody can put another file in its place meanwhile.

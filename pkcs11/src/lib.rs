@@ -26,5 +26,6 @@ mod hash;
 mod mechanism;
 mod object;
 mod operation;
+mod pin;
 mod search;
 mod state;

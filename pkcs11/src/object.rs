@@ -263,6 +263,18 @@ pub fn change(session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE, template: &T
     }
 }
 
+/// C_CopyObject: another session key with the same value. A customer master key has no copy that would rotate with it.
+pub fn copy(session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE, template: &Template) -> Result<CK_OBJECT_HANDLE> {
+    let (_, found) = look_up(session, object)?;
+    match found {
+        Object::Token { .. } => Err(Fail(CKR_ACTION_PROHIBITED)),
+        Object::Session { key, .. } => {
+            let copied = key.copied(template)?;
+            state::with(|state| state.add_session_key(session, copied))
+        }
+    }
+}
+
 /// C_GenerateKey: a customer master key with CKA_TOKEN, else a session key.
 pub fn generate(session: CK_SESSION_HANDLE, kind: CK_MECHANISM_TYPE, template: &Template) -> Result<CK_OBJECT_HANDLE> {
     let access = state::with(|state| state.access(session))?;

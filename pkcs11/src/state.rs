@@ -136,7 +136,7 @@ pub fn finalize() -> Result<()> {
     before.map(drop).ok_or(Fail(CKR_CRYPTOKI_NOT_INITIALIZED))
 }
 
-fn open(config: &SlotConfig, pin: Option<&[u8]>, may_start_threads: bool) -> kms::Result<Arc<Keystore>> {
+pub fn open(config: &SlotConfig, pin: Option<&[u8]>, may_start_threads: bool) -> kms::Result<Arc<Keystore>> {
     let location = format!("sqlite:{}", config.keystore.display());
     Keystore::open(&location, &config.options(pin, may_start_threads)).map(Arc::new)
 }
@@ -160,6 +160,10 @@ impl State {
         let found = self.slot_of(handle)?;
         let SlotConfig { versions, .. } = found.config;
         Ok(Access { slot, writable, keystore: found.keystore.clone(), needs_pin: found.config.needs_pin(), versions })
+    }
+
+    pub const fn may_start_threads(&self) -> bool {
+        self.may_start_threads
     }
 
     fn next_handle(&mut self) -> CK_ULONG {

@@ -16,7 +16,7 @@ use crate::cipher;
 use crate::config::{Config, DEFAULT_PATH};
 use crate::fail::{Fail, Result};
 use crate::operation::{Direction, Output, Written};
-use crate::{digest, mechanism, object, state};
+use crate::{digest, mechanism, object, pin, state};
 
 const BAD: Fail = Fail(CKR_ARGUMENTS_BAD);
 
@@ -148,7 +148,7 @@ pub unsafe extern "C" fn C_GetTokenInfo(slot: CK_SLOT_ID, info: *mut CK_TOKEN_IN
             ulSessionCount: sessions,
             ulMaxRwSessionCount: CK_EFFECTIVELY_INFINITE,
             ulRwSessionCount: writable,
-            ulMaxPinLen: 255,
+            ulMaxPinLen: pin::MOST_BYTES as CK_ULONG,
             ulMinPinLen: CK_ULONG::from(config.needs_pin()),
             ulTotalPublicMemory: unknown,
             ulFreePublicMemory: unknown,
@@ -266,6 +266,20 @@ pub unsafe extern "C" fn C_Login(
     })
 }
 
+pub unsafe extern "C" fn C_SetPIN(
+    session: CK_SESSION_HANDLE,
+    old: *mut CK_UTF8CHAR,
+    old_len: CK_ULONG,
+    new: *mut CK_UTF8CHAR,
+    new_len: CK_ULONG,
+) -> CK_RV {
+    guard(|| {
+        state::with(|state| state.session(session).map(drop))?;
+        // SAFETY: the contract of the function.
+        unsafe { pin::change(session, ptr::slice(old, old_len)?, ptr::slice(new, new_len)?) }
+    })
+}
+
 pub unsafe extern "C" fn C_Logout(session: CK_SESSION_HANDLE) -> CK_RV {
     guard(|| state::log_out(session))
 }
@@ -283,6 +297,23 @@ pub unsafe extern "C" fn C_CreateObject(
         }
         // SAFETY: the contract of the function.
         unsafe { ptr::write(object, object::create(session, &ptr::template(attributes, count)?)?) }
+    })
+}
+
+pub unsafe extern "C" fn C_CopyObject(
+    session: CK_SESSION_HANDLE,
+    object: CK_OBJECT_HANDLE,
+    attributes: *mut CK_ATTRIBUTE,
+    count: CK_ULONG,
+    copy: *mut CK_OBJECT_HANDLE,
+) -> CK_RV {
+    guard(|| {
+        state::with(|state| state.session(session).map(drop))?;
+        if copy.is_null() {
+            return Err(BAD);
+        }
+        // SAFETY: the contract of the function.
+        unsafe { ptr::write(copy, object::copy(session, object, &ptr::template(attributes, count)?)?) }
     })
 }
 

@@ -229,3 +229,43 @@ module_test! {
         assert_eq!(session.by_label("cards@1"), [old], "a disabled version is found");
     }
 }
+
+module_test! {
+    fn a_session_key_is_copied_and_a_master_key_is_not(folder) {
+        let key = keystore(folder).create_key(&CreateKey::default()).unwrap();
+        let module = Module::initialized();
+        let session = module.session();
+        let copy = |object, template: &mut [CK_ATTRIBUTE]| {
+            let mut made = 0;
+            let count = template.len() as CK_ULONG;
+            match call!(module, C_CopyObject, session.handle, object, template.as_mut_ptr(), count, &mut made) {
+                CKR_OK => Ok(made),
+                answer => Err(answer),
+            }
+        };
+        assert_eq!(copy(session.key(key), &mut []), Err(CKR_ACTION_PROHIBITED));
+        assert_eq!(copy(99, &mut []), Err(CKR_OBJECT_HANDLE_INVALID));
+        let original = session.create(&[7; 32]);
+        let made = copy(original, &mut [attribute(CKA_LABEL, "copy"), attribute(CKA_EXTRACTABLE, &CK_FALSE)]).unwrap();
+        assert_ne!(made, original);
+        assert_eq!(session.by_label("copy"), [made]);
+        assert_eq!(session.read(original, CKA_VALUE).unwrap(), [7; 32]);
+        assert_eq!(session.read(made, CKA_VALUE), Err(CKR_ATTRIBUTE_SENSITIVE));
+        assert_eq!(copy(made, &mut [attribute(CKA_EXTRACTABLE, &CK_TRUE)]), Err(CKR_ATTRIBUTE_READ_ONLY), "protection stays");
+        assert_eq!(copy(made, &mut [attribute(CKA_TOKEN, &CK_TRUE)]), Err(CKR_TEMPLATE_INCONSISTENT));
+        assert_eq!(copy(made, &mut [attribute(CKA_TOKEN, &[1u8, 1])]), Err(CKR_ATTRIBUTE_VALUE_INVALID));
+        assert_eq!(copy(made, &mut [attribute(CKA_VALUE, &[8u8; 32])]), Err(CKR_ATTRIBUTE_READ_ONLY));
+        let mut iv = [1u8; 16];
+        let mut how = mechanism_with(CKM_AES_CBC, &mut iv);
+        let sealed = session.encrypt(&mut how, original, &[3; 16]).unwrap();
+        assert_eq!(session.decrypt(&mut how, made, &sealed).unwrap(), [3; 16]);
+        let last = copy(made, &mut [attribute(CKA_COPYABLE, &CK_FALSE)]).unwrap();
+        assert_eq!(copy(last, &mut []), Err(CKR_ACTION_PROHIBITED));
+        ok(call!(module, C_DestroyObject, session.handle, original));
+        assert_eq!(session.decrypt(&mut how, made, &sealed).unwrap(), [3; 16], "a copy lives by itself");
+        let mut size = 0;
+        ok(call!(module, C_GetObjectSize, session.handle, made, &mut size));
+        assert_eq!(size, CK_ULONG::MAX);
+        assert_eq!(call!(module, C_GetObjectSize, session.handle, original, &mut size), CKR_OBJECT_HANDLE_INVALID);
+    }
+}

@@ -97,7 +97,21 @@ module_test! {
         std::fs::create_dir(&path).unwrap();
         refused(CKR_GENERAL_ERROR);
         std::fs::remove_dir(&path).unwrap();
+        let pipe = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+        // SAFETY: a terminated path.
+        assert_eq!(unsafe { libc::mkfifo(pipe.as_ptr(), 0o600) }, 0);
+        refused(CKR_GENERAL_ERROR);
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("pkcs11.toml", &path).unwrap();
+        refused(CKR_GENERAL_ERROR);
+        std::fs::remove_file(&path).unwrap();
         configure(folder, &good);
+        // SAFETY: takes nothing, and takes a terminated path.
+        if unsafe { libc::geteuid() == 0 && libc::chown(pipe.as_ptr(), 12_345, 0) == 0 } {
+            refused(CKR_GENERAL_ERROR);
+            std::fs::remove_file(&path).unwrap();
+            configure(folder, &good);
+        }
         refused(CKR_OK);
     }
 }
@@ -207,6 +221,8 @@ module_test! {
         let mut info = unsafe { std::mem::zeroed::<CK_SESSION_INFO>() };
         ok(call!(module, C_GetSessionInfo, session.handle, &mut info));
         assert_eq!(info.state, CKS_RW_USER_FUNCTIONS);
+        let (old, new) = (b"1234".as_ptr().cast_mut(), b"5678".as_ptr().cast_mut());
+        assert_eq!(call!(module, C_SetPIN, session.handle, old, 4, new, 4), CKR_FUNCTION_NOT_SUPPORTED, "there is no PIN");
         ok(call!(module, C_Logout, session.handle));
         assert_eq!(session.read(handle, CKA_CLASS).unwrap(), CKO_SECRET_KEY.to_ne_bytes());
     }
@@ -251,7 +267,8 @@ module_test! {
                     }
                 });
             }
-            let rounds = if std::env::var_os("KMS_LONG").is_some() { 1000 } else { 100 };
+            // A thousand forks take minutes: those are of the stage pkcs11-check.
+            let rounds = if std::env::var_os("KMS_FULL").is_some() { 500 } else { 50 };
             for round in 0..rounds {
                 assert!(in_fork(|| opens(session, handle)), "round {round}: the child without C_Initialize");
                 let again = in_fork(|| {
@@ -293,6 +310,107 @@ module_test! {
                 assert_eq!((libc::dlclose(library), libc::dlclose(library)), (0, 0));
             }
         }
+    }
+}
+
+module_test! {
+    fn dlclose_and_finalize_under_load_end_calls_with_an_answer(folder) {
+        let key = keystore(folder).create_key(&CreateKey::default()).unwrap();
+        let path = std::ffi::CString::new(module_path().to_str().unwrap()).unwrap();
+        let module = Module::initialized();
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        let done = std::sync::atomic::AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..6 {
+                scope.spawn(|| {
+                    while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                        // SAFETY: a loaded library, closed as often as it was opened; the harness keeps none open.
+                        unsafe {
+                            let library = libc::dlopen(path.as_ptr(), libc::RTLD_NOW);
+                            assert_eq!(libc::dlclose(library), 0);
+                        }
+                        match encrypt_once(module, key) {
+                            CKR_OK => drop(done.fetch_add(1, std::sync::atomic::Ordering::Relaxed)),
+                            CKR_CRYPTOKI_NOT_INITIALIZED | CKR_SESSION_HANDLE_INVALID | CKR_OBJECT_HANDLE_INVALID
+                            | CKR_KEY_HANDLE_INVALID | CKR_OPERATION_NOT_INITIALIZED => {}
+                            answer => panic!("CKR {answer:#x}"),
+                        }
+                    }
+                });
+            }
+            for _ in 0..100 {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+                ok(call!(module, C_Finalize, NO_ARGUMENT));
+                ok(call!(module, C_Initialize, NO_ARGUMENT));
+            }
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        assert!(done.load(std::sync::atomic::Ordering::Relaxed) > 0, "nothing was encrypted between two initializations");
+        assert_eq!(encrypt_once(module, key), CKR_OK);
+    }
+}
+
+/// Opens a session, finds the key and encrypts; the first answer that is not CKR_OK ends it.
+fn encrypt_once(module: Module, key: kms::KeyId) -> CK_RV {
+    let (mut session, mut object, mut count) = (0, 0, 0);
+    let (mut out, mut len) = ([0u8; 128], 128);
+    let mut template = attribute(CKA_ID, key.as_bytes());
+    let mut how = mechanism(CKM_KMS_BLOB);
+    let flags = CKF_SERIAL_SESSION;
+    let calls: [&mut dyn FnMut(&mut CK_SESSION_HANDLE, &mut CK_OBJECT_HANDLE) -> CK_RV; 7] = [
+        &mut |session, _| call!(module, C_OpenSession, 0, flags, ptr::null_mut(), None, session),
+        &mut |session, _| call!(module, C_FindObjectsInit, *session, &mut template, 1),
+        &mut |session, object| call!(module, C_FindObjects, *session, object, 1, &mut count),
+        &mut |session, _| call!(module, C_FindObjectsFinal, *session),
+        &mut |session, object| call!(module, C_EncryptInit, *session, &mut how, *object),
+        &mut |session, _| call!(module, C_Encrypt, *session, b"x".as_ptr().cast_mut(), 1, out.as_mut_ptr(), &mut len),
+        &mut |session, _| call!(module, C_CloseSession, *session),
+    ];
+    for one in calls {
+        match one(&mut session, &mut object) {
+            CKR_OK => {}
+            answer => return answer,
+        }
+    }
+    CKR_OK
+}
+
+module_test! {
+    fn a_pin_is_changed_and_other_root_slots_stay(folder) {
+        let path = folder.join("keys.db");
+        let open = |passphrase: &str| {
+            let options = Options::new().root_passphrase(passphrase.as_bytes()).rotation_thread(false);
+            Keystore::open(path.to_str().unwrap(), &options.create(true)).map_err(|error| error.status())
+        };
+        let keystore = open(PASSPHRASE).unwrap();
+        keystore.add_root_slot(&Options::new().root_key(&[9; 32]), Some("recovery")).unwrap();
+        configure(folder, &format!("[[slot]]\nlabel = \"cards\"\nkeystore = \"{}\"\n", path.display()));
+        let module = Module::initialized();
+        let session = module.session();
+        let change = |session, old: &str, new: &str| {
+            let (old_len, new_len) = (old.len() as CK_ULONG, new.len() as CK_ULONG);
+            call!(module, C_SetPIN, session, old.as_ptr().cast_mut(), old_len, new.as_ptr().cast_mut(), new_len)
+        };
+        let mut reader = 0;
+        ok(call!(module, C_OpenSession, 0, CKF_SERIAL_SESSION, ptr::null_mut(), None, &mut reader));
+        assert_eq!(change(reader, PASSPHRASE, "new"), CKR_SESSION_READ_ONLY);
+        assert_eq!(change(99, PASSPHRASE, "new"), CKR_SESSION_HANDLE_INVALID);
+        assert_eq!(change(session.handle, "wrong", "new"), CKR_PIN_INCORRECT);
+        assert_eq!(change(session.handle, "", "new"), CKR_PIN_INCORRECT);
+        assert_eq!(change(session.handle, PASSPHRASE, ""), CKR_PIN_LEN_RANGE);
+        assert_eq!(change(session.handle, PASSPHRASE, &"x".repeat(256)), CKR_PIN_LEN_RANGE);
+        ok(change(session.handle, PASSPHRASE, PASSPHRASE));
+        assert!(open(PASSPHRASE).is_ok());
+        ok(change(session.handle, PASSPHRASE, "another passphrase"));
+        assert_eq!(open(PASSPHRASE).map(drop), Err(kms::Status::WrongRootKey));
+        let keystore = open("another passphrase").unwrap();
+        let labels: Vec<_> = keystore.list_root_slots().unwrap().into_iter().map(|slot| slot.label).collect();
+        assert_eq!(labels, [Some("recovery".to_owned()), None]);
+        let login = |pin: &str| {
+            call!(module, C_Login, session.handle, CKU_USER, pin.as_ptr().cast_mut(), pin.len() as CK_ULONG)
+        };
+        assert_eq!(login(PASSPHRASE), CKR_PIN_INCORRECT);
+        ok(login("another passphrase"));
     }
 }
 
