@@ -48,6 +48,10 @@ impl ChangeSource for Store {
 /// What a snapshot shows of changes.
 pub trait Changes {
     fn history(&self) -> u64;
+    /// Whether the store may have lost what a process knows, which then names it.
+    fn may_lose(&self) -> bool {
+        false
+    }
     /// Where all shards stand.
     fn heads(&mut self) -> Result<Vec<Head>>;
     /// Keys of the shard that changed since it stood at `head`.
@@ -57,6 +61,10 @@ pub trait Changes {
 impl Changes for View<'_> {
     fn history(&self) -> u64 {
         View::history(self)
+    }
+
+    fn may_lose(&self) -> bool {
+        View::is_remote(self)
     }
 
     fn heads(&mut self) -> Result<Vec<Head>> {
@@ -97,6 +105,8 @@ pub struct Cache {
     erased: AtomicU64,
     /// The announced word at the last look.
     looked_at: AtomicU64,
+    /// Versions that were in memory when the store was found to be another history.
+    dropped: Lock<Vec<(KeyId, VersionId)>>,
 }
 
 #[derive(Debug)]
@@ -130,7 +140,13 @@ impl Cache {
             epoch: AtomicU64::new(1),
             erased: AtomicU64::new(0),
             looked_at: AtomicU64::new(NONE_COVERED),
+            dropped: Lock::default(),
         }
+    }
+
+    /// Takes the versions that were in memory when the store was found to be another history.
+    pub fn take_dropped(&self) -> Result<Vec<(KeyId, VersionId)>> {
+        Ok(std::mem::take(&mut *self.dropped.lock()?))
     }
 
     /// How many keys are kept, here and by each thread in each direction.
@@ -214,6 +230,10 @@ impl Cache {
         let history = view.history();
         let mut entries = self.entries.lock()?;
         let is_unknown = is_unknown || history != entries.history;
+        if is_unknown && view.may_lose() {
+            let versions = entries.materials.map.values().map(|material| (material.key, material.version.id));
+            *self.dropped.lock()? = versions.collect();
+        }
         if is_unknown || changed.len() > MANY || pairs().any(|(from, to)| from.destroyed != to.destroyed) {
             entries.keys.clear();
             entries.materials.clear();

@@ -46,6 +46,12 @@ pub enum EventKind {
     KeystoreAvailable = 16,
     /// The clock of this host differs by more than 2 s from the clock of the database, which decides what is due.
     HostClockWrong = 17,
+    /// The database lost changes that were seen before. Nothing is changed until the keystore is opened with
+    /// [`Options::accept_rollback`](super::Options::accept_rollback).
+    KeystoreRolledBack = 18,
+    /// A key version that this handle had in memory is not in the keystore any more, after the database lost changes.
+    /// What was encrypted under it cannot be decrypted.
+    VersionLost = 19,
 }
 
 /// A notification about keys, for the handler that [`Options::on_event`](super::Options::on_event) sets.

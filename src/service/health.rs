@@ -54,6 +54,9 @@ pub struct Health {
     pub keystore_unavailable: bool,
     /// The clock of this host differs by more than 2 s from the clock of the database.
     pub host_clock_wrong: bool,
+    /// The database lost changes that were seen before: nothing is changed until the keystore is opened with
+    /// `Options::accept_rollback`.
+    pub rolled_back: bool,
     /// Rotations that this handle carried out since it was opened.
     pub rotations: u64,
     /// Due rotations that this handle could not store; each is tried again.
@@ -72,6 +75,8 @@ pub struct Health {
     pub polls: u64,
     /// How often the database became unavailable.
     pub absences: u64,
+    /// How often the database was seen to have lost changes.
+    pub rollbacks: u64,
     /// How long ago the database was last asked for changes with an answer, in milliseconds; 0 for other keystores.
     pub age_ms: u64,
     /// How far the clock of this host is ahead of the clock of the database, in milliseconds; negative if it is behind.
@@ -110,6 +115,7 @@ impl Keystore {
             thread_not_started: core.ticker.is_wanted() && !core.ticker.ticks(),
             keystore_unavailable: core.presence.is_away(),
             host_clock_wrong: core.presence.is_clock_wrong(),
+            rolled_back: core.store.is_rolled_back(),
             thread_stalled: core.ticker.is_late(),
             events_dropped: core.events.as_ref().map_or(0, |events| events.dropped()),
             rotations: counters.rotations.load(Ordering::Relaxed),
@@ -120,6 +126,7 @@ impl Keystore {
             generation: core.cache.generation()?.cast_unsigned(),
             polls: core.presence.polls.load(Ordering::Relaxed),
             absences: core.presence.absences.load(Ordering::Relaxed),
+            rollbacks: core.store.rollbacks(),
             age_ms: if core.store.is_remote() { core.presence.age_ms().max(0).cast_unsigned() } else { 0 },
             clock_ahead_ms: core.store.server_clock().ahead_ms(),
         })

@@ -48,6 +48,7 @@ pub struct Options {
     backup_wait: Duration,
     poll: Duration,
     offline_limit: Duration,
+    accept_rollback: bool,
 }
 
 /// Shows no root key and no passphrase.
@@ -64,6 +65,7 @@ impl fmt::Debug for Options {
             .field("backup_wait", &self.backup_wait)
             .field("poll", &self.poll)
             .field("offline_limit", &self.offline_limit)
+            .field("accept_rollback", &self.accept_rollback)
             .finish_non_exhaustive()
     }
 }
@@ -85,6 +87,7 @@ impl Default for Options {
             backup_wait: Duration::ZERO,
             poll: Duration::from_secs(1),
             offline_limit: Duration::from_secs(300),
+            accept_rollback: false,
         }
     }
 }
@@ -234,6 +237,13 @@ impl Options {
         self
     }
 
+    /// Accept that the database of the keystore lost changes: continue with what is there, and have all other processes
+    /// do so. For the operator who has found that nothing newer can be restored; nothing else needs it. Default: false.
+    pub fn accept_rollback(mut self, accept: bool) -> Self {
+        self.accept_rollback = accept;
+        self
+    }
+
     /// Set a label for the change log, which names it with each change that the handle makes: a user, a job or a request.
     /// At most 255 bytes of printable text, stored in the clear. Default: none.
     pub fn actor(mut self, label: &str) -> Self {
@@ -330,6 +340,7 @@ impl Keystore {
             read_only: options.read_only,
             patience: options.busy_timeout,
             poll: options.poll,
+            accepts_rollback: options.accept_rollback,
             anchor: options.anchor.clone(),
             opened_ms: options.clock.wall().millis(),
             actor: ActorName { program: process::program(log::ACTOR_BYTES), label: options.actor.clone() },

@@ -22,6 +22,7 @@ pub(super) struct Presence {
     is_away: AtomicBool,
     refuses: AtomicBool,
     is_clock_wrong: AtomicBool,
+    was_rolled_back: AtomicBool,
     pub polls: AtomicU64,
     /// How often the keystore became unavailable.
     pub absences: AtomicU64,
@@ -35,6 +36,7 @@ impl Presence {
             is_away: AtomicBool::new(false),
             refuses: AtomicBool::new(false),
             is_clock_wrong: AtomicBool::new(false),
+            was_rolled_back: AtomicBool::new(false),
             polls: AtomicU64::new(0),
             absences: AtomicU64::new(0),
         }
@@ -83,7 +85,12 @@ impl Core {
         self.refuse_if_late();
         let looked = self.look();
         match &looked {
-            Ok(()) => self.answered(begun),
+            Ok(()) => {
+                self.answered(begun);
+                self.follow_rollback()?;
+                // One that another process made, or that cannot be made now, is made with a later poll.
+                let _ = self.store.keep_checkpoint();
+            }
             Err(error) if is_absence(error) => self.unanswered(error),
             Err(_) => {}
         }
@@ -103,6 +110,31 @@ impl Core {
         if presence.is_clock_wrong.swap(is_wrong, Ordering::Relaxed) != is_wrong && is_wrong {
             self.emit(&Event::new(EventKind::HostClockWrong, self.clock.wall()));
         }
+    }
+
+    /// Reports that the database went back, and which versions are lost as far as this handle knows them.
+    fn follow_rollback(&self) -> Result<()> {
+        let is_rolled_back = self.store.is_rolled_back();
+        if self.presence.was_rolled_back.swap(is_rolled_back, Ordering::Relaxed) == is_rolled_back || !is_rolled_back {
+            return Ok(());
+        }
+        let event = |kind| {
+            let event = Event::new(kind, self.clock.wall());
+            Event { status: Some(Status::KeystoreRolledBack), ..event }
+        };
+        self.emit(&event(EventKind::KeystoreRolledBack));
+        for (key, version) in self.cache.take_dropped()? {
+            let is_there = self.store.read(|view| match view.key(&key)? {
+                None => Ok(false),
+                Some(stored) => {
+                    Ok(stored.records.tombstone(&version).is_some() || view.material(&stored, &version)?.is_some())
+                }
+            });
+            if matches!(is_there, Ok(false)) {
+                self.emit(&event(EventKind::VersionLost).of_key(key).of_version(Some(version)));
+            }
+        }
+        Ok(())
     }
 
     fn unanswered(&self, error: &Error) {

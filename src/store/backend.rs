@@ -295,6 +295,8 @@ pub enum Wanted<'a> {
 pub struct News {
     pub states: Vec<State>,
     pub clock: Option<ClockReading>,
+    /// The record of the newest checkpoint.
+    pub checkpoint: Option<Vec<u8>>,
 }
 
 /// One connection to a store's rows.
@@ -325,6 +327,11 @@ pub trait Backend: ChangeRows + VersionRows + Send {
     /// which descriptions to read.
     fn news(&mut self) -> Result<Option<News>> {
         Ok(None)
+    }
+    /// Replaces the record of the checkpoint, unless one with a greater number is there.
+    fn put_checkpoint(&mut self, number: i64, record: &[u8]) -> Result<()> {
+        let _ = (number, record);
+        Ok(())
     }
     /// Makes the transaction durable. On KEYSTORE_BUSY it is still open and may be tried again. After any other error it may
     /// stand all the same; a backend that can find out does.

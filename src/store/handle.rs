@@ -11,6 +11,7 @@ use super::backend::DueRow;
 use super::connection::Connection;
 use super::driver::Driver;
 use super::entry::Refusals;
+use super::freshness::Freshness;
 use super::server_clock::ServerClock;
 use super::settings::Settings;
 use super::shard::Shards;
@@ -40,6 +41,7 @@ pub struct Store {
     pub(super) is_remote: bool,
     /// That machine's clock.
     pub(super) server_clock: Arc<ServerClock>,
+    pub(super) freshness: Freshness,
     /// What stands at the keystore's path.
     pub(super) standing: AtomicU8,
     /// Whether it is certain that the keystore has no other path.

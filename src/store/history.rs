@@ -49,6 +49,12 @@ impl History {
         step
     }
 
+    /// Continues with an older state, as what it is: another history.
+    pub fn restart(&mut self, shard: Shard, state: State) {
+        self.breaks += 1;
+        self.committed(shard, state);
+    }
+
     /// Takes note of what this handle has just committed on top of what it read.
     pub fn committed(&mut self, shard: Shard, state: State) {
         if self.known.len() <= shard.index() {

@@ -1,6 +1,6 @@
 //! What a connection keeps in memory of what it has read, between its transactions.
 
-use super::server_clock::ClockReading;
+use super::backend::News;
 use super::shard::Shard;
 use super::state::{Head, State};
 use super::tree::Nodes;
@@ -14,14 +14,19 @@ pub(super) struct Remembered {
     heads: Vec<Option<(State, Head)>>,
     /// As [`super::view::View::history`], at the last description.
     pub breaks: u64,
-    /// The clock of the machine that has the rows, as the last poll found it.
-    pub clock: Option<ClockReading>,
+    /// What the last poll found, until it is compared with what was seen before.
+    pub news: Option<News>,
 }
 
 impl Remembered {
     /// What a shard says that is still in this state.
     pub fn head(&self, shard: Shard, state: &State) -> Option<Head> {
         self.heads.get(shard.index()).copied().flatten().filter(|(known, _)| known == state).map(|(_, head)| head)
+    }
+
+    /// Whether the description of the shard with this number was checked in this state.
+    pub fn has_checked(&self, at: usize, state: &State) -> bool {
+        self.heads.get(at).and_then(Option::as_ref).is_some_and(|(known, _)| known == state)
     }
 
     pub fn keep(&mut self, state: State, head: Head) {

@@ -11,6 +11,7 @@
 //! * `digest`: how the trees name their rows and nodes.
 //! * `tree`: which rows are there, and which copy of each is the newest.
 //! * `unchecked`: switches the trees off, for tests.
+//! * `checkpoint`: a record of where all shards stood. `freshness`: whether a store on another machine went back.
 //! * `state`: where a shard stands. `server_clock`: the clock of a machine that has the rows.
 //! * `standing`: what stands at the keystore's path. `place`: whether a keystore is used through one path.
 //! * `history`: whether what is read continues what was read before.
@@ -29,12 +30,14 @@ mod backend;
 mod backup;
 mod backup_record;
 mod change;
+mod checkpoint;
 mod connection;
 mod copy;
 mod create;
 mod digest;
 mod driver;
 mod entry;
+mod freshness;
 mod handle;
 mod held;
 mod history;

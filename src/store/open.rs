@@ -11,6 +11,7 @@ use super::backend::{Backend, MetaRow, SlotRow, Transaction};
 use super::connection::{Connection, Gated, gated, read_waiting, wait};
 use super::driver::{self, Driver, FoundLocation, Standing};
 use super::entry::Refusals;
+use super::freshness::Freshness;
 use super::handle::{Store, check_epoch};
 use super::history::History;
 use super::kept::Remembered;
@@ -18,7 +19,7 @@ use super::root::Root;
 use super::roots;
 use super::sealing::{Meta, Sealing};
 use super::settings::Settings;
-use super::shard::{Shard, Shards};
+use super::shard::Shard;
 use super::state::State;
 use crate::domain::id::SlotId;
 use crate::error::{Result, Status};
@@ -70,7 +71,10 @@ impl Store {
         self.check_same(&found, &mut sealing)?;
         let mut root_key = Zeroizing::new(*self.root.expose());
         let connected = (Arc::clone(&self.driver), backend);
-        Self::assemble(self.settings.clone(), connected, &mut root_key, self.opened_by, arena, epoch)
+        let settings = Settings { accepts_rollback: false, ..self.settings.clone() };
+        let child = Self::assemble(settings, connected, &mut root_key, self.opened_by, arena, epoch)?;
+        child.inherit(self);
+        Ok(child)
     }
 
     pub(super) fn assemble(
@@ -96,10 +100,6 @@ impl Store {
         check_epoch(epoch)?;
         let shards = backend.get()?.shards();
         let is_remote = backend.get()?.is_remote() && !driver.is_private();
-        if settings.anchor.is_some() && shards != Shards::ONE {
-            return Err(Status::UnsupportedOperation
-                .error("an anchor holds the state of one shard, and this keystore has several; leave the anchor out"));
-        }
         let seen: Vec<AtomicI64> = shards.all().map(|_| AtomicI64::new(i64::MIN)).collect();
         seen.first().inspect(|first| first.store(meta.generation, Ordering::Relaxed));
         let mut history = History::default();
@@ -116,6 +116,7 @@ impl Store {
             shards,
             is_remote,
             server_clock: Arc::default(),
+            freshness: Freshness::default(),
             only_path: AtomicBool::new(only_path),
             standing: AtomicU8::new(Standing::Here as u8),
             turns: AtomicU64::new(0),
@@ -123,7 +124,10 @@ impl Store {
             closing: AtomicBool::new(false),
             epoch,
         };
-        store.check_anchor()?;
+        match store.is_remote {
+            true => store.check_checkpoint()?,
+            false => store.check_anchor()?,
+        }
         Ok(store)
     }
 

@@ -80,6 +80,13 @@ pub struct Sealing {
 }
 
 impl Sealing {
+    /// Authenticates the record of a checkpoint.
+    pub fn checkpoint_mac(&mut self, body: &[u8]) -> Result<[u8; 32]> {
+        let mut columns = Columns(Vec::with_capacity(body.len() + HEAD));
+        columns.bytes(body);
+        self.mac(b"checkpoint", &columns)
+    }
+
     pub fn new(root: &[u8; 32], uuid: [u8; 16]) -> Result<Self> {
         Ok(Self {
             uuid,

@@ -70,6 +70,8 @@ pub struct Settings {
     pub create: bool,
     pub read_only: bool,
     pub patience: Duration,
+    /// Whether to continue with what a store on another machine has, although it went back.
+    pub accepts_rollback: bool,
     /// How often a store on another machine is asked for changes.
     pub poll: Duration,
     pub anchor: Option<Anchor>,

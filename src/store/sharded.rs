@@ -186,7 +186,7 @@ impl Backend for Sharded {
 
     fn news(&mut self) -> Result<Option<News>> {
         let metas: Result<Vec<MetaRow>> = self.parts.iter_mut().map(|part| part.meta(Shard::FIRST)).collect();
-        Ok(Some(News { states: metas?.iter().map(State::of).collect(), clock: None }))
+        Ok(Some(News { states: metas?.iter().map(State::of).collect(), clock: None, checkpoint: None }))
     }
 
     fn commit(&mut self) -> Result<()> {

@@ -39,6 +39,10 @@ impl Store {
 
     /// Takes note of the description that a transaction finds of a shard.
     pub(super) fn see(&self, history: &mut History, shard: Shard, found: &MetaRow) -> Result<()> {
+        if self.is_remote {
+            self.see_remote(history, shard, found);
+            return Ok(());
+        }
         let newer = self.check_newer(shard, found.generation);
         self.note_place(newer.is_err());
         newer?;
@@ -51,6 +55,23 @@ impl Store {
         }
         self.turns.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// The same of a store on another machine. Its reads continue with what is there, and its changes stop.
+    fn see_remote(&self, history: &mut History, shard: Shard, found: &MetaRow) {
+        let state = State::of(found);
+        let seen = self.note_seen(shard, found.generation);
+        match history.see(shard, state, found.recent.as_deref()) {
+            // A forked child knows what its parent has seen.
+            Step::On if seen <= found.generation => return,
+            Step::Unknown => return,
+            Step::Older => history.restart(shard, state),
+            Step::On | Step::Other => {}
+        }
+        if let Some(seen) = self.seen.get(shard.index()) {
+            seen.store(found.generation, Ordering::Relaxed);
+        }
+        self.freshness.note_rollback();
     }
 
     /// Keeps whether the keystore was found at its path.

@@ -10,7 +10,7 @@ use super::connection::{Connection, Gated, Unwinding, busy, drop_broken, gated, 
 use super::entry::LogEntry;
 use super::handle::{Store, check_epoch};
 use super::sealing::{Meta, Sealing};
-use super::shard::Shard;
+use super::shard::{Shard, Shards};
 use super::state::State;
 use super::tree::Rows;
 use super::view::View;
@@ -43,9 +43,8 @@ impl Store {
                 })
             })
         };
-        if let Some(reading) = connection.kept.clock.take() {
-            self.server_clock.take(reading);
-        }
+        let result =
+            result.and_then(|value| self.take_news(&mut connection.kept, &mut connection.sealing).map(|()| value));
         drop_broken(connection, &result);
         result.map_err(|error| self.named(error))
     }
@@ -81,7 +80,9 @@ impl Store {
         self.check_writable()?;
         // The anchor may be waited for, too.
         waiting::allowed()?;
-        let anchored = self.anchored()?;
+        self.check_fresh()?;
+        let is_whole = self.shards == Shards::ONE;
+        let anchored = if is_whole { self.anchored()? } else { None };
         let begun = self.begin_within(Transaction::Write, patience);
         let (mut lent, deadline) = begun.map_err(|error| self.named(error))?;
         let guard = Unwinding(lent.get()?);
@@ -93,8 +94,8 @@ impl Store {
             announce::tell_early(&self.word);
             let committed = self.commit(connection, deadline);
             drop_broken(connection, &committed);
-            // What is anchored is the only shard.
-            let state = metas.first().map(|(_, meta)| State::of(meta));
+            // What is anchored is the only shard; of several, the checkpoint.
+            let state = metas.first().filter(|_| is_whole).map(|(_, meta)| State::of(meta));
             // A database that went away was asked already, or cannot be.
             let is_away = committed.as_ref().is_err_and(|e| e.status() == Status::KeystoreUnavailable);
             if committed.is_ok() || !is_away && self.stands(connection, &metas) {
@@ -135,6 +136,7 @@ impl Store {
         let mut see = |found: &MetaRow, shard: Shard, meta: Meta| {
             State::of(found).check(anchored)?;
             self.see(history, shard, found)?;
+            self.check_fresh()?;
             self.keep_word_linked(meta.generation, true);
             Ok((self.take_place(meta)?, history.breaks))
         };
@@ -172,7 +174,7 @@ impl Store {
         wait(|| Instant::now() >= deadline || self.closing.load(Ordering::Relaxed), &mut step)
     }
 
-    fn commit(&self, connection: &mut Connection, deadline: Instant) -> Result<()> {
+    pub(super) fn commit(&self, connection: &mut Connection, deadline: Instant) -> Result<()> {
         let backend = connection.backend.get()?;
         let commit = |backend: &mut dyn Backend| {
             sync::stall("KMS_FAULT_SLOW_COMMIT");

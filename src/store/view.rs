@@ -126,8 +126,8 @@ impl<'a> View<'a> {
     /// Where all shards stand. Of a store on another machine, only those are read that moved since they were read last.
     pub fn heads(&mut self) -> Result<Vec<Head>> {
         let news = self.rows.backend.news()?;
-        self.kept.clock = news.as_ref().and_then(|news| news.clock).or(self.kept.clock);
-        let states = news.map(|news| news.states).unwrap_or_default();
+        let states = news.as_ref().map(|news| news.states.clone()).unwrap_or_default();
+        self.kept.news = news;
         let known = |kept: &Remembered, shard: Shard| kept.head(shard, states.get(shard.index())?);
         let moved: Vec<Shard> = self.shards.all().filter(|shard| known(self.kept, *shard).is_none()).collect();
         if !moved.is_empty() {
@@ -225,6 +225,11 @@ impl<'a> View<'a> {
     /// Whether the keystore's format has records of versions.
     pub fn has_version_rows(&self) -> bool {
         self.rows.backend.has_version_rows()
+    }
+
+    /// Whether the rows are on another machine.
+    pub fn is_remote(&self) -> bool {
+        self.rows.backend.is_remote()
     }
 
     /// Changes when the keystore that is read may not continue the one that was read before: nothing that is known of that

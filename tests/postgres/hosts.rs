@@ -8,24 +8,24 @@ use kms::health::{Event, EventKind};
 
 /// The interval of the polls, and how much later a change may be obeyed on a busy machine.
 const POLL: Duration = Duration::from_millis(100);
-const TOLERANCE: Duration = Duration::from_secs(3);
+pub const TOLERANCE: Duration = Duration::from_secs(3);
 
 /// Events of one handle.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<Event>>>);
+pub struct EventLog(Arc<Mutex<Vec<Event>>>);
 
-impl Log {
-    fn of(&self, kind: EventKind) -> Vec<Event> {
+impl EventLog {
+    pub fn of(&self, kind: EventKind) -> Vec<Event> {
         self.0.lock().unwrap().iter().filter(|event| event.kind == kind).cloned().collect()
     }
 
-    fn options(&self) -> Options {
+    pub fn options(&self) -> Options {
         let log = self.clone();
         options().rotation_thread(false).on_event(move |event| log.0.lock().unwrap().push(event.clone()))
     }
 }
 
-fn within(limit: Duration, what: &str, mut is_so: impl FnMut() -> bool) -> Duration {
+pub fn within(limit: Duration, what: &str, mut is_so: impl FnMut() -> bool) -> Duration {
     let begun = Instant::now();
     while !is_so() {
         assert!(begun.elapsed() < limit, "{what}");
@@ -96,7 +96,7 @@ fn no_change_is_missed_beside_transactions_that_stay_open() {
 /// A poll must not wait for the keys that are due.
 #[test]
 fn a_long_pass_delays_no_news() {
-    let (name, log) = (name("long"), Log::default());
+    let (name, log) = (name("long"), EventLog::default());
     let ours = Keystore::open(&format!("{}#{name}", server()), &log.options().rotation_thread(false)).unwrap();
     let due = CreateKey { rotate_every: Some(Interval::from_seconds(1).unwrap()), ..CreateKey::default() };
     for _ in 0..400 {
@@ -116,7 +116,7 @@ fn a_long_pass_delays_no_news() {
 
 #[test]
 fn keys_in_memory_outlive_the_database_for_the_limit_and_no_longer() {
-    let (name, log) = (name("away"), Log::default());
+    let (name, log) = (name("away"), EventLog::default());
     let (location, proxy) = proxied(&name);
     let limit = Duration::from_secs(4);
     let kms = Keystore::open(&location, &log.options().offline_limit(limit)).unwrap();
@@ -160,7 +160,7 @@ fn keys_in_memory_outlive_the_database_for_the_limit_and_no_longer() {
 
 #[test]
 fn without_an_offline_limit_the_first_poll_without_an_answer_refuses() {
-    let (name, log) = (name("strict"), Log::default());
+    let (name, log) = (name("strict"), EventLog::default());
     let (location, proxy) = proxied(&name);
     let kms = Keystore::open(&location, &log.options().offline_limit(Duration::ZERO)).unwrap();
     let key = kms.create_key(&CreateKey::default()).unwrap();
@@ -174,7 +174,7 @@ fn without_an_offline_limit_the_first_poll_without_an_answer_refuses() {
 /// What this handle itself has changed holds, also where nobody can be asked.
 #[test]
 fn a_disable_is_obeyed_by_its_own_handle_although_the_database_goes_away() {
-    let (name, log) = (name("own"), Log::default());
+    let (name, log) = (name("own"), EventLog::default());
     let (location, proxy) = proxied(&name);
     let kms = Keystore::open(&location, &log.options().poll_interval(Duration::from_secs(1))).unwrap();
     let other = open(&name, &ManualClock::at(T0));
@@ -194,7 +194,7 @@ fn a_disable_is_obeyed_by_its_own_handle_although_the_database_goes_away() {
 
 #[test]
 fn the_clock_of_the_database_decides() {
-    let (name, log) = (name("clock"), Log::default());
+    let (name, log) = (name("clock"), EventLog::default());
     let kms = Keystore::open(&format!("{}#{name}", server()), &log.options()).unwrap();
     let health = kms.health().unwrap();
     assert!(!health.host_clock_wrong && health.clock_ahead_ms.abs() < 2000, "{health:?}");
@@ -217,7 +217,7 @@ fn a_host_whose_clock_is_wrong_is_named() {
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
         return;
     }
-    let (name, log) = (name("wrong"), Log::default());
+    let (name, log) = (name("wrong"), EventLog::default());
     let kms = Keystore::open(&format!("{}#{name}", server()), &log.options()).unwrap();
     std::thread::sleep(POLL * 4);
     let health = kms.health().unwrap();

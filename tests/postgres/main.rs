@@ -3,6 +3,7 @@
 
 mod hosts;
 mod proxy;
+mod rollback;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -51,6 +51,8 @@ pub fn health(kms: &Keystore, request: &mut Request) -> Result<Response> {
         host_clock_wrong,
         polls,
         absences,
+        rolled_back,
+        rollbacks,
         age_ms,
         clock_ahead_ms,
     } = kms.health()?;
@@ -78,6 +80,8 @@ pub fn health(kms: &Keystore, request: &mut Request) -> Result<Response> {
         ("HostClockWrong", host_clock_wrong.into()),
         ("Polls", polls.into()),
         ("Absences", absences.into()),
+        ("RolledBack", rolled_back.into()),
+        ("Rollbacks", rollbacks.into()),
         ("AgeMs", age_ms.into()),
         ("ClockAheadMs", clock_ahead_ms.into()),
     ]))

@@ -465,7 +465,13 @@ impl Backend for Postgres {
         if fault::wanted("KMS_FAULT_HOST_CLOCK_AHEAD") {
             asked_ms += 10_000;
         }
-        let rows = self.rows(sql, Vec::new())?;
+        let statements = vec![
+            self.statement(sql, Vec::new()),
+            self.statement("SELECT record FROM checkpoint WHERE store = $1", Vec::new()),
+        ];
+        let mut found = self.ask(statements)?;
+        let checkpoint = found.pop().unwrap_or_default().first().map(|row| read::blob(row, 0)).transpose()?;
+        let rows = found.pop().unwrap_or_default();
         let took = clocks::boottime_ms().saturating_sub(asked);
         // A shard that is missing is found missing when its description is read.
         let state = |shard: Shard| {
@@ -479,7 +485,14 @@ impl Backend for Postgres {
             since_boot_ms: asked.saturating_add(took / 2),
             uncertain_ms: took / 2 + 1,
         });
-        Ok(Some(News { states, clock }))
+        Ok(Some(News { states, clock, checkpoint }))
+    }
+
+    fn put_checkpoint(&mut self, number: i64, record: &[u8]) -> Result<()> {
+        let sql = "INSERT INTO checkpoint(store, number, record) VALUES($1, $2, $3) ON CONFLICT(store) DO UPDATE SET \
+                   number = excluded.number, record = excluded.record WHERE checkpoint.number < excluded.number";
+        self.change(sql, vec![number.into(), record.into()]);
+        Ok(())
     }
 
     fn commit(&mut self) -> Result<()> {

@@ -56,3 +56,4 @@ CREATE TABLE IF NOT EXISTS change(
   count bigint NOT NULL, status bigint NOT NULL, omitted bigint NOT NULL, waited_ms bigint, mac bytea NOT NULL,
   PRIMARY KEY(store, generation), UNIQUE(store, change_id)
 );
+CREATE TABLE IF NOT EXISTS checkpoint(store bytea PRIMARY KEY, number bigint NOT NULL, record bytea NOT NULL);

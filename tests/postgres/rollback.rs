@@ -1,0 +1,164 @@
+//! A database that goes back: a standby that lacks the last second, a restored backup, rows that somebody put back.
+
+use super::hosts::{EventLog, TOLERANCE, within};
+use super::*;
+use kms::health::EventKind;
+
+const TABLES: [&str; 9] = ["shard", "key", "material", "version", "alias", "tag", "node", "change", "checkpoint"];
+
+/// Keeps a copy of the rows of these tables, which [`put_back`] puts in their place.
+fn keep(name: &str, tables: &[&str]) -> String {
+    let copy = name.replace('-', "_");
+    let keep = tables
+        .iter()
+        .map(|table| format!("CREATE TABLE {table}_{copy} AS SELECT * FROM {table} WHERE store = {{store}};"));
+    sql(name, &keep.collect::<String>());
+    copy
+}
+
+fn put_back(name: &str, copy: &str, tables: &[&str], which: &str) {
+    let put = tables.iter().map(|table| {
+        format!(
+            "DELETE FROM {table} WHERE store = {{store}} AND {which}; \
+             INSERT INTO {table} SELECT * FROM {table}_{copy} WHERE {which};"
+        )
+    });
+    sql(name, &put.collect::<String>());
+}
+
+fn with(log: &EventLog) -> Options {
+    log.options().poll_interval(Duration::from_millis(100))
+}
+
+/// Polls make the checkpoint again after 10 s.
+fn await_checkpoint(name: &str) {
+    let number = || sql(name, "SELECT number FROM checkpoint WHERE store = {store}").parse::<i64>().unwrap();
+    let before = number();
+    within(Duration::from_secs(40), "no checkpoint is made", || number() > before);
+}
+
+#[test]
+fn after_a_failover_that_lost_changes_nothing_is_written_until_an_operator_accepts() {
+    let (name, log) = (name("failover"), EventLog::default());
+    let location = format!("{}#{name}", server());
+    let ours = Keystore::open(&location, &with(&log)).unwrap();
+    let key = ours.create_key(&CreateKey::default()).unwrap();
+    let kept = ours.encrypt(key, b"kept", &[]).unwrap();
+    let copy = keep(&name, &TABLES);
+    let lost = ours.rotate(key).unwrap();
+    let gone = ours.encrypt(key, b"gone", &[]).unwrap();
+    assert_eq!(ours.inspect(&gone).unwrap().version, lost);
+    put_back(&name, &copy, &TABLES, "true");
+    within(TOLERANCE, "nobody noticed", || ours.health().unwrap().rolled_back);
+    within(TOLERANCE, "no event", || log.of(EventKind::VersionLost).len() == 1);
+    let named = &log.of(EventKind::VersionLost)[0];
+    assert_eq!((named.key, named.version), (Some(key), Some(lost)), "what is lost is not named");
+    assert_eq!(log.of(EventKind::KeystoreRolledBack).len(), 1);
+    // Reads continue with what is there.
+    assert_eq!(&*ours.decrypt(&kept, &[]).unwrap(), b"kept");
+    assert_eq!(status(ours.decrypt(&gone, &[])), Some(Status::KeyVersionNotFound));
+    assert_ne!(
+        ours.inspect(&ours.encrypt(key, b"new", &[]).unwrap()).unwrap().version,
+        lost,
+        "a lost version encrypts"
+    );
+    assert_eq!(status(ours.rotate(key)), Some(Status::KeystoreRolledBack));
+    // A process that never saw more is stopped by the checkpoint of one that did.
+    let theirs = Keystore::open(&location, &with(&EventLog::default())).unwrap();
+    within(TOLERANCE, "another process writes on", || status(theirs.rotate(key)) == Some(Status::KeystoreRolledBack));
+    assert_eq!(&*theirs.decrypt(&kept, &[]).unwrap(), b"kept");
+    drop(Keystore::open(&location, &with(&EventLog::default()).accept_rollback(true)).unwrap());
+    for kms in [&ours, &theirs] {
+        within(TOLERANCE, "changes stay stopped", || kms.rotate(key).is_ok());
+        assert!(!kms.health().unwrap().rolled_back);
+    }
+    assert_eq!(ours.health().unwrap().rollbacks, 1);
+    assert!(is_sound(&open(&name, &ManualClock::at(T0))));
+}
+
+#[test]
+fn a_shard_that_was_put_back_is_noticed_by_the_checkpoint_of_who_never_saw_it() {
+    let (name, log) = (name("shard"), EventLog::default());
+    let location = format!("{}#{name}", server());
+    let ours = Keystore::open(&location, &with(&log)).unwrap();
+    let key = ours.create_key(&CreateKey::default()).unwrap();
+    let number: i64 = i64::from(u8::from_str_radix(&key.to_string()[..2], 16).unwrap() / 4);
+    let copy = keep(&name, &["shard", "key", "node"]);
+    ours.disable_key(key).unwrap();
+    await_checkpoint(&name);
+    drop(ours);
+    put_back(&name, &copy, &["shard"], &format!("shard = {number}"));
+    put_back(&name, &copy, &["node"], &format!("number >> 48 = {number}"));
+    put_back(&name, &copy, &["key"], &format!("key_row >> 32 = {number}"));
+    let fresh = Keystore::open(&location, &with(&log)).unwrap();
+    assert!(fresh.health().unwrap().rolled_back, "a shard of before a disable is believed");
+    assert_eq!(status(fresh.rotate(key)), Some(Status::KeystoreRolledBack));
+}
+
+#[test]
+fn a_node_that_was_put_back_is_noticed() {
+    let (name, clock) = (name("node"), ManualClock::at(T0));
+    let kms = open(&name, &clock);
+    let keys: Vec<KeyId> = (0..40).map(|_| kms.create_key(&CreateKey::default()).unwrap()).collect();
+    let copy = keep(&name, &["node"]);
+    keys.iter().for_each(|key| kms.disable_key(*key).unwrap());
+    put_back(&name, &copy, &["node"], "true");
+    let fresh = open(&name, &clock);
+    let said = keys.iter().map(|key| status(fresh.describe_key(*key)));
+    assert!(
+        said.into_iter().all(|said| said == Some(Status::KeystoreCorrupt)),
+        "nodes of before a change are believed"
+    );
+}
+
+#[test]
+fn a_whole_database_of_before_is_noticed_by_the_anchor_and_without_one_by_who_saw_more() {
+    let (name, log) = (name("anchor"), EventLog::default());
+    let folder = std::env::temp_dir().join(format!("kms-{name}"));
+    std::fs::create_dir(&folder).unwrap();
+    let (location, anchor) = (format!("{}#{name}", server()), folder.join("anchor"));
+    std::fs::write(&anchor, b"").unwrap();
+    let anchored = || with(&EventLog::default()).anchor_file(&anchor);
+    let ours = Keystore::open(&location, &anchored()).unwrap();
+    let key = ours.create_key(&CreateKey::default()).unwrap();
+    let copy = keep(&name, &TABLES);
+    ours.disable_key(key).unwrap();
+    await_checkpoint(&name);
+    std::thread::sleep(Duration::from_secs(1));
+    drop(ours);
+    put_back(&name, &copy, &TABLES, "true");
+    // As documented: who has neither seen more nor has an anchor can't know.
+    let unaware = Keystore::open(&location, &with(&log)).unwrap();
+    assert!(!unaware.health().unwrap().rolled_back);
+    let refused = Keystore::open(&location, &anchored());
+    assert_eq!(status(refused), Some(Status::KeystoreRolledBack), "the anchor knows a newer checkpoint");
+    drop(Keystore::open(&location, &anchored().accept_rollback(true)).unwrap());
+    let again = Keystore::open(&location, &anchored()).unwrap();
+    again.rotate(key).unwrap();
+    within(TOLERANCE, "the other process is stopped", || unaware.rotate(key).is_ok());
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+/// A child knows what its parent has seen.
+#[test]
+fn a_forked_child_refuses_what_its_parent_would() {
+    let (name, clock) = (name("child"), ManualClock::at(T0));
+    let kms =
+        Keystore::open(&format!("{}#{name}", server()), &options().clock(clock).poll_interval(Duration::from_secs(60)));
+    let kms = kms.unwrap();
+    let key = kms.create_key(&CreateKey::default()).unwrap();
+    let copy = keep(&name, &TABLES);
+    kms.disable_key(key).unwrap();
+    put_back(&name, &copy, &TABLES, "true");
+    // SAFETY: the child uses the library, which supports that, and ends without running anything of its parent's.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let is_refused = status(kms.rotate(key)) == Some(Status::KeystoreRolledBack);
+        // SAFETY: as above.
+        unsafe { libc::_exit(i32::from(!is_refused)) };
+    }
+    let mut ended = 0;
+    // SAFETY: `ended` is valid for the call to fill.
+    assert_eq!(unsafe { libc::waitpid(child, &raw mut ended, 0) }, child);
+    assert_eq!(ended, 0, "a child writes to what its parent knows to be old");
+}
