@@ -228,6 +228,13 @@
 // This host's clock differs by more than 2 s from the clock of the database, which decides what is due.
 #define KMS_EVENT_HOST_CLOCK_WRONG 17
 
+// The keystore's database lost changes that were seen before, as after a failover or a restored backup. Changes fail
+// with KMS_KEYSTORE_ROLLED_BACK until an operator accepts the loss (kms_options_set_accept_rollback).
+#define KMS_EVENT_KEYSTORE_ROLLED_BACK 18
+
+// The database lost this key version, which the handle had in memory. What was encrypted under it cannot be decrypted.
+#define KMS_EVENT_VERSION_LOST 19
+
 // A wait for kms_options_set_require_backup that suits most programs, in seconds: 7 days.
 #define KMS_BACKUP_WAIT_DEFAULT_S 604800
 
@@ -284,6 +291,9 @@
 
 // This host's clock differs by more than 2 s from the clock of the database: correct it.
 #define KMS_HEALTH_HOST_CLOCK_WRONG 16384
+
+// The keystore's database lost changes. Changes fail with KMS_KEYSTORE_ROLLED_BACK until an operator accepts the loss.
+#define KMS_HEALTH_ROLLED_BACK 32768
 
 // Kinds of roots, which open a keystore. A root key of 32 bytes, which the program passes or a file holds.
 #define KMS_ROOT_KEY 1
@@ -585,6 +595,8 @@ typedef struct kms_health_info {
     uint64_t polls;
     // How often the database became unavailable.
     uint64_t absences;
+    // How often the database was seen to have lost changes.
+    uint64_t rollbacks;
     // How long ago the last answered poll began, in milliseconds.
     uint64_t age_ms;
     // How far this host's clock is ahead of the database's, in milliseconds; negative if it is behind.
@@ -883,6 +895,17 @@ kms_status kms_options_set_poll_interval_ms(struct kms_options_t *options,
 KMS_MUST_USE
 kms_status kms_options_set_offline_limit_s(struct kms_options_t *options,
                                            int64_t limit_s);
+
+// kms_options_set_accept_rollback sets whether the handle accepts that the keystore's database lost changes, 0 or 1; off
+// by default. After such a loss, which KMS_EVENT_KEYSTORE_ROLLED_BACK reports, every change fails with
+// KMS_KEYSTORE_ROLLED_BACK, in all processes. An operator who can restore nothing newer opens the keystore once with
+// this option: then all processes continue with what is there. Without a loss, and for other keystores, it does
+// nothing.
+//
+//     status = kms_options_set_accept_rollback(options, 1);
+KMS_MUST_USE
+kms_status kms_options_set_accept_rollback(struct kms_options_t *options,
+                                           int32_t accept);
 
 // kms_options_set_cache_keys sets how many keys, and how many key versions, the handle keeps in memory; at least 1,
 // 32768 by default. Each thread also keeps as many keys ready to encrypt, and as many ready to decrypt.

@@ -8,8 +8,8 @@ use super::types::{
     KMS_HEALTH_CIPHER_MEMORY_UNPROTECTED, KMS_HEALTH_EVENTS_DROPPED, KMS_HEALTH_HOST_CLOCK_WRONG,
     KMS_HEALTH_KEYSTORE_REPLACED, KMS_HEALTH_KEYSTORE_UNAVAILABLE, KMS_HEALTH_MEMORY_NOT_LOCKED,
     KMS_HEALTH_NO_ROTATION_THREAD, KMS_HEALTH_PATH_UNVERIFIED, KMS_HEALTH_POLLING, KMS_HEALTH_READ_ONLY,
-    KMS_HEALTH_ROTATION_FAILING, KMS_HEALTH_SLOW_CPU, KMS_HEALTH_THREAD_NOT_STARTED, KMS_HEALTH_THREAD_STALLED,
-    KMS_HEALTH_THREAD_STOPPED, kms_health_info,
+    KMS_HEALTH_ROLLED_BACK, KMS_HEALTH_ROTATION_FAILING, KMS_HEALTH_SLOW_CPU, KMS_HEALTH_THREAD_NOT_STARTED,
+    KMS_HEALTH_THREAD_STALLED, KMS_HEALTH_THREAD_STOPPED, kms_health_info,
 };
 
 /// kms_health reports degraded-operation flags (KMS_HEALTH_...) and counters in `out`.
@@ -37,6 +37,7 @@ pub unsafe extern "C" fn kms_health(kms: *const kms_t, out: *mut kms_health_info
             (health.events_dropped > 0, KMS_HEALTH_EVENTS_DROPPED),
             (health.keystore_unavailable, KMS_HEALTH_KEYSTORE_UNAVAILABLE),
             (health.host_clock_wrong, KMS_HEALTH_HOST_CLOCK_WRONG),
+            (health.rolled_back, KMS_HEALTH_ROLLED_BACK),
         ];
         let info = kms_health_info {
             struct_size: size_of::<kms_health_info>() as u32,
@@ -50,6 +51,7 @@ pub unsafe extern "C" fn kms_health(kms: *const kms_t, out: *mut kms_health_info
             versions_destroyed: health.versions_destroyed,
             polls: health.polls,
             absences: health.absences,
+            rollbacks: health.rollbacks,
             age_ms: health.age_ms,
             clock_ahead_ms: health.clock_ahead_ms,
         };

@@ -264,6 +264,23 @@ pub unsafe extern "C" fn kms_options_set_offline_limit_s(options: *mut kms_optio
     })
 }
 
+/// kms_options_set_accept_rollback sets whether the handle accepts that the keystore's database lost changes, 0 or 1; off
+/// by default. After such a loss, which KMS_EVENT_KEYSTORE_ROLLED_BACK reports, every change fails with
+/// KMS_KEYSTORE_ROLLED_BACK, in all processes. An operator who can restore nothing newer opens the keystore once with
+/// this option: then all processes continue with what is there. Without a loss, and for other keystores, it does
+/// nothing.
+///
+///     status = kms_options_set_accept_rollback(options, 1);
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kms_options_set_accept_rollback(options: *mut kms_options_t, accept: i32) -> kms_status {
+    // SAFETY: by the header's contract.
+    guard(|| unsafe {
+        let accept = flag(accept, "accept")?;
+        set(options, |o| o.accept_rollback(accept))
+    })
+}
+
 /// kms_options_set_cache_keys sets how many keys, and how many key versions, the handle keeps in memory; at least 1,
 /// 32768 by default. Each thread also keeps as many keys ready to encrypt, and as many ready to decrypt.
 #[unsafe(no_mangle)]

@@ -306,6 +306,11 @@ pub const KMS_EVENT_KEYSTORE_UNAVAILABLE: i32 = 15;
 pub const KMS_EVENT_KEYSTORE_AVAILABLE: i32 = 16;
 /// This host's clock differs by more than 2 s from the clock of the database, which decides what is due.
 pub const KMS_EVENT_HOST_CLOCK_WRONG: i32 = 17;
+/// The keystore's database lost changes that were seen before, as after a failover or a restored backup. Changes fail
+/// with KMS_KEYSTORE_ROLLED_BACK until an operator accepts the loss (kms_options_set_accept_rollback).
+pub const KMS_EVENT_KEYSTORE_ROLLED_BACK: i32 = 18;
+/// The database lost this key version, which the handle had in memory. What was encrypted under it cannot be decrypted.
+pub const KMS_EVENT_VERSION_LOST: i32 = 19;
 
 /// A wait for kms_options_set_require_backup that suits most programs, in seconds: 7 days.
 pub const KMS_BACKUP_WAIT_DEFAULT_S: i64 = 604_800;
@@ -368,6 +373,8 @@ pub const KMS_HEALTH_SLOW_CPU: u32 = 4096;
 pub const KMS_HEALTH_KEYSTORE_UNAVAILABLE: u32 = 8192;
 /// This host's clock differs by more than 2 s from the clock of the database: correct it.
 pub const KMS_HEALTH_HOST_CLOCK_WRONG: u32 = 16384;
+/// The keystore's database lost changes. Changes fail with KMS_KEYSTORE_ROLLED_BACK until an operator accepts the loss.
+pub const KMS_HEALTH_ROLLED_BACK: u32 = 32768;
 
 /// What kms_health reports; start from KMS_HEALTH_INFO_INIT. Counters start when this handle is opened.
 #[repr(C)]
@@ -391,6 +398,8 @@ pub struct kms_health_info {
     pub polls: u64,
     /// How often the database became unavailable.
     pub absences: u64,
+    /// How often the database was seen to have lost changes.
+    pub rollbacks: u64,
     /// How long ago the last answered poll began, in milliseconds.
     pub age_ms: u64,
     /// How far this host's clock is ahead of the database's, in milliseconds; negative if it is behind.
@@ -582,7 +591,7 @@ sized! {
     kms_key_metadata: 160,
     kms_key_version: 96,
     kms_blob_info: 92,
-    kms_health_info: 96,
+    kms_health_info: 104,
     kms_file_options: 32,
     kms_file_info: 120,
 }

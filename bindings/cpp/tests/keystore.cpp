@@ -55,6 +55,7 @@ TEST(options_serve_more_than_one_keystore) {
                        .busy_timeout(100ms)
                        .poll_interval(250ms)
                        .offline_limit(60s)
+                       .accept_rollback(false)
                        .rotation_thread(false);
     options.create(true).read_only(false);
     const auto moved = std::move(options);

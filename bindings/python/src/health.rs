@@ -35,6 +35,8 @@ impl Keystore {
         dict.set_item("host_clock_wrong", health.host_clock_wrong)?;
         dict.set_item("polls", health.polls)?;
         dict.set_item("absences", health.absences)?;
+        dict.set_item("rolled_back", health.rolled_back)?;
+        dict.set_item("rollbacks", health.rollbacks)?;
         dict.set_item("age_ms", health.age_ms)?;
         dict.set_item("clock_ahead_ms", health.clock_ahead_ms)?;
         Ok(dict)

@@ -45,7 +45,7 @@ impl Keystore {
     #[new]
     #[pyo3(signature = (location, *, root_key=None, root_key_file=None, root_passphrase=None, root_callback=None,
         anchor_file=None, anchor_callback=None, require_backup_s=0, create=false, read_only=false, rotation_thread=None, busy_timeout_ms=5000,
-        poll_interval_ms=1000, offline_limit_s=300, cache_keys=32_768, clock=None, on_event=None, actor=None))]
+        poll_interval_ms=1000, offline_limit_s=300, accept_rollback=false, cache_keys=32_768, clock=None, on_event=None, actor=None))]
     #[allow(clippy::too_many_arguments, reason = "they are keywords")]
     fn new(
         py: Python<'_>,
@@ -63,6 +63,7 @@ impl Keystore {
         busy_timeout_ms: u64,
         poll_interval_ms: u64,
         offline_limit_s: u64,
+        accept_rollback: bool,
         cache_keys: usize,
         clock: Option<&Bound<'_, PyAny>>,
         on_event: Option<Py<PyAny>>,
@@ -76,6 +77,7 @@ impl Keystore {
             .busy_timeout(Duration::from_millis(busy_timeout_ms))
             .poll_interval(Duration::from_millis(poll_interval_ms))
             .offline_limit(Duration::from_secs(offline_limit_s))
+            .accept_rollback(accept_rollback)
             .cache_keys(cache_keys)
             .require_backup(Duration::from_secs(require_backup_s));
         options = with_root(options, root_key, root_key_file, root_passphrase, root_callback)?;

@@ -184,7 +184,7 @@ pub const ACTIONS: &[Action] = &[
     service("ListResourceTags", &["kms_list_resource_tags"], "List a key's tags.", &[KEY_ID], "Tags.Tag[]: KeyId, TagKey, TagValue", lists::list_resource_tags),
 
     own("Health", &["kms_health"], "Show flags that weaken a promise, and counters.", &[],
-        "a boolean for each KMS_HEALTH flag; Rotations, RotationFailures, KeysDestroyed, VersionsDestroyed, KeysCached, Generation, Polls, Absences, AgeMs, ClockAheadMs", keystore::health),
+        "a boolean for each KMS_HEALTH flag; Rotations, RotationFailures, KeysDestroyed, VersionsDestroyed, KeysCached, Generation, Polls, Absences, Rollbacks, AgeMs, ClockAheadMs", keystore::health),
     own("Verify", &["kms_verify"], "Check every row of the keystore. A damaged one fails with Keystore.Corrupt, and the error body has Faults.", &[],
         "Faults.Fault[]: KeyId, Code, Message; TotalCount", keystore::verify),
     own("Backup", &["kms_backup"], "Write a snapshot of the keystore to a new file.", &[needed("Path", Kind::Path, "")], NOTHING, keystore::backup),

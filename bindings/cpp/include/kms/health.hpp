@@ -27,6 +27,7 @@ enum class health_flag : std::uint32_t {
     events_dropped = KMS_HEALTH_EVENTS_DROPPED,  ///< the function of `options::on_event` is too slow
     /// the database does not answer; keys in memory stay usable for `options::offline_limit`
     keystore_unavailable = KMS_HEALTH_KEYSTORE_UNAVAILABLE,
+    rolled_back = KMS_HEALTH_ROLLED_BACK,            ///< the database lost changes: see `options::accept_rollback`
     host_clock_wrong = KMS_HEALTH_HOST_CLOCK_WRONG,  ///< by more than 2 s from the database's: correct it
 };
 
@@ -42,6 +43,7 @@ struct health_info {
     std::uint64_t versions_destroyed;  ///< by a deletion of their own
     std::uint64_t polls;               ///< answered questions to the database; 0 for other keystores
     std::uint64_t absences;            ///< how often the database became unavailable
+    std::uint64_t rollbacks;           ///< how often the database was seen to have lost changes
     std::uint64_t age_ms;              ///< since the last answered poll
     std::int64_t clock_ahead_ms;       ///< this host's clock against the database's
 
@@ -59,7 +61,8 @@ public:
         check(kms_health(static_cast<const Keystore &>(*this).native_handle(), &c));
         return {c.flags,       c.rotations,  c.rotation_failures, c.keys_destroyed,
                 c.keys_cached, c.generation, c.events_dropped,    c.versions_destroyed,
-                c.polls,       c.absences,   c.age_ms,            c.clock_ahead_ms};
+                c.polls,       c.absences,   c.rollbacks,         c.age_ms,
+                c.clock_ahead_ms};
     }
 };
 

@@ -36,6 +36,8 @@ enum class event_kind : std::int32_t {
     keystore_unavailable = KMS_EVENT_KEYSTORE_UNAVAILABLE,            ///< the database does not answer
     keystore_available = KMS_EVENT_KEYSTORE_AVAILABLE,                ///< the database answers again
     host_clock_wrong = KMS_EVENT_HOST_CLOCK_WRONG,                    ///< this host's clock is not the database's
+    keystore_rolled_back = KMS_EVENT_KEYSTORE_ROLLED_BACK,            ///< the database lost changes: see `options::accept_rollback`
+    version_lost = KMS_EVENT_VERSION_LOST,                            ///< the database lost this version, which was in memory
 };
 
 /// The wait of `options::require_backup` that suits most: 7 days.
@@ -240,6 +242,9 @@ public:
     options &offline_limit(std::chrono::seconds limit) & {
         return set(kms_options_set_offline_limit_s(raw(), limit.count()));
     }
+    /// Accepts that the database lost changes: all processes continue with what is there. For an operator who can restore
+    /// nothing newer.
+    options &accept_rollback(bool accept) & { return set(kms_options_set_accept_rollback(raw(), accept ? 1 : 0)); }
     /// How many keys are kept in memory.
     options &cache_keys(std::size_t keys) & { return set(kms_options_set_cache_keys(raw(), keys)); }
     /// A label that the change log has with each change: a user, a job. At most 255 bytes of printable text, stored in the
@@ -283,6 +288,7 @@ public:
     options &&busy_timeout(std::chrono::milliseconds timeout) && { return std::move(busy_timeout(timeout)); }
     options &&poll_interval(std::chrono::milliseconds interval) && { return std::move(poll_interval(interval)); }
     options &&offline_limit(std::chrono::seconds limit) && { return std::move(offline_limit(limit)); }
+    options &&accept_rollback(bool accept) && { return std::move(accept_rollback(accept)); }
     options &&cache_keys(std::size_t keys) && { return std::move(cache_keys(keys)); }
     options &&actor(std::string_view label) && { return std::move(actor(label)); }
     options &&clock(std::function<time_point()> now) && { return std::move(clock(std::move(now))); }

@@ -765,6 +765,7 @@ def open(
     busy_timeout: timedelta = timedelta(seconds=5),
     poll_interval: timedelta = timedelta(seconds=1),
     offline_limit: timedelta = timedelta(minutes=5),
+    accept_rollback: bool = False,
     cache_keys: int = 32_768,
     clock: "_libkms.ManualClock | Callable[[], datetime] | None" = None,
     on_event: Callable[[Event], object] | None = None,
@@ -796,6 +797,9 @@ def open(
     A keystore in a database is asked for the changes of other hosts each `poll_interval`, 10 ms to 60 s; a disabled key is
     refused at most so much later. While the database does not answer, keys in memory stay usable for `offline_limit`, at
     most 30 days in whole seconds; then every call fails at once. Zero refuses from the first poll without an answer.
+
+    A database can lose changes, as after a failover. Then changes raise `KeystoreRolledBack` in all processes. If nothing
+    newer can be restored, open the keystore once with `accept_rollback=True`; all processes continue with what is there.
 
     `clock` is for tests (see `libkms.testing`): a function that returns the time as an aware datetime. The library calls it
     often, and from any thread. If `clock` raises, the exception ends the call, which has then changed nothing.
@@ -860,6 +864,7 @@ def open(
         busy_timeout_ms=timeout_ms,
         poll_interval_ms=poll_ms,
         offline_limit_s=offline_limit // timedelta(seconds=1),
+        accept_rollback=accept_rollback,
         cache_keys=cache_keys,
         clock=source,
         on_event=None if on_event is None else _listener(on_event),

@@ -82,6 +82,7 @@ class Keystore:
         busy_timeout_ms: int = 5000,
         poll_interval_ms: int = 1000,
         offline_limit_s: int = 300,
+        accept_rollback: bool = False,
         cache_keys: int = 32_768,
         clock: ManualClock | Callable[[], int] | None = None,
         on_event: Callable[[int, int | None, str | None, str | None, int, int], object] | None = None,

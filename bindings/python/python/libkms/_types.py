@@ -117,6 +117,10 @@ class EventKind(enum.IntEnum):
     """The database of the keystore answers again."""
     HOST_CLOCK_WRONG = 17
     """This host's clock differs by more than 2 s from the clock of the database, which decides what is due."""
+    KEYSTORE_ROLLED_BACK = 18
+    """The database lost changes; changes raise `KeystoreRolledBack` until an operator opens with `accept_rollback`."""
+    VERSION_LOST = 19
+    """The database lost this key version, which was in memory; its ciphertexts cannot be decrypted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,6 +350,10 @@ class Health:
     """How often the database was asked for changes, and answered; 0 for other keystores."""
     absences: int
     """How often the database became unavailable."""
+    rolled_back: bool
+    """The database lost changes: changes raise `KeystoreRolledBack` until an operator opens with `accept_rollback`."""
+    rollbacks: int
+    """How often the database was seen to have lost changes."""
     age_ms: int
     """How long ago the last answered poll began, in milliseconds."""
     clock_ahead_ms: int
