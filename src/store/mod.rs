@@ -11,7 +11,7 @@
 //! * `digest`: how the trees name their rows and nodes.
 //! * `tree`: which rows are there, and which copy of each is the newest.
 //! * `unchecked`: switches the trees off, for tests.
-//! * `checkpoint`: a record of where all shards stood. `freshness`: whether a store on another machine went back.
+//! * `checkpoint`: a record of where all shards stood. `freshness`: what was seen of them. `rollback`: what follows when a store went back.
 //! * `state`: where a shard stands. `server_clock`: the clock of a machine that has the rows.
 //! * `standing`: what stands at the keystore's path. `place`: whether a keystore is used through one path.
 //! * `history`: whether what is read continues what was read before.
@@ -49,6 +49,7 @@ mod place;
 #[cfg(all(kms_faults, feature = "postgres"))]
 mod postgres;
 mod records;
+mod rollback;
 mod root;
 mod roots;
 mod sealing;
