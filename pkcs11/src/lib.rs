@@ -1,12 +1,13 @@
 //! The PKCS#11 module of libkms: programs that speak PKCS#11 get keys that rotate.
 //!
-//! One secret key object stands for one customer master key; its versions are hidden. `docs/pkcs11.md` is the manual.
+//! One secret key object stands for one customer master key; its versions are hidden unless the configuration shows
+//! them. `docs/pkcs11.md` is the manual.
 //!
 //! * `ffi`: the C functions. All `unsafe` stands there.
 //! * `state`: slots, sessions and object handles behind one lock. `config`: the configuration file.
 //! * `object`: finding, making and destroying objects, `search`: one in progress. `attribute`: templates and attributes.
 //! * `mechanism`: what is offered, and parameters. `cipher`: encryption, decryption, wrapping, `operation`: one in progress.
-//! * `digest`: C_Digest, `hash`: one in progress.
+//! * `pin`: C_SetPIN. `digest`: C_Digest, `hash`: one in progress.
 //! * `fail`: return values.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]

@@ -356,23 +356,17 @@ fn encrypt_once(module: Module, key: kms::KeyId) -> CK_RV {
     let (mut out, mut len) = ([0u8; 128], 128);
     let mut template = attribute(CKA_ID, key.as_bytes());
     let mut how = mechanism(CKM_KMS_BLOB);
-    let flags = CKF_SERIAL_SESSION;
-    let calls: [&mut dyn FnMut(&mut CK_SESSION_HANDLE, &mut CK_OBJECT_HANDLE) -> CK_RV; 7] = [
-        &mut |session, _| call!(module, C_OpenSession, 0, flags, ptr::null_mut(), None, session),
-        &mut |session, _| call!(module, C_FindObjectsInit, *session, &mut template, 1),
-        &mut |session, object| call!(module, C_FindObjects, *session, object, 1, &mut count),
-        &mut |session, _| call!(module, C_FindObjectsFinal, *session),
-        &mut |session, object| call!(module, C_EncryptInit, *session, &mut how, *object),
-        &mut |session, _| call!(module, C_Encrypt, *session, b"x".as_ptr().cast_mut(), 1, out.as_mut_ptr(), &mut len),
-        &mut |session, _| call!(module, C_CloseSession, *session),
-    ];
-    for one in calls {
-        match one(&mut session, &mut object) {
-            CKR_OK => {}
-            answer => return answer,
-        }
-    }
-    CKR_OK
+    let mut call_all = || -> Result<(), CK_RV> {
+        let done = |answer| if answer == CKR_OK { Ok(()) } else { Err(answer) };
+        done(call!(module, C_OpenSession, 0, CKF_SERIAL_SESSION, ptr::null_mut(), None, &mut session))?;
+        done(call!(module, C_FindObjectsInit, session, &mut template, 1))?;
+        done(call!(module, C_FindObjects, session, &mut object, 1, &mut count))?;
+        done(call!(module, C_FindObjectsFinal, session))?;
+        done(call!(module, C_EncryptInit, session, &mut how, object))?;
+        done(call!(module, C_Encrypt, session, b"x".as_ptr().cast_mut(), 1, out.as_mut_ptr(), &mut len))?;
+        done(call!(module, C_CloseSession, session))
+    };
+    call_all().err().unwrap_or(CKR_OK)
 }
 
 module_test! {
