@@ -7,6 +7,13 @@ fn main() {
     if std::env::var_os("CARGO_FEATURE_VENDORED").is_some() {
         refuse_a_shared_libcrypto();
     }
+    // The test builds ask openssl-sys for libcrypto alone.
+    println!("cargo:rerun-if-env-changed=OPENSSL_LIBS");
+    if std::env::var_os("CARGO_FEATURE_POSTGRES").is_some()
+        && std::env::var("OPENSSL_LIBS").is_ok_and(|libs| libs == "crypto")
+    {
+        println!("cargo:rustc-link-lib=static=ssl");
+    }
     // A dependent's library inherits what is said here: the Python module must not answer to the name of libkms.so.
     if std::env::var_os("CARGO_FEATURE_CAPI").is_some() {
         shared_library();

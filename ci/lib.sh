@@ -94,10 +94,17 @@ OPENSSL_PARTS=(no-{apps,docs,tests,shared,module,dso,engine,legacy,async,ui-cons
     no-{aria,bf,camellia,cast,chacha,des,idea,rc2,rc4,seed,siv,sm4,ocb,poly1305,siphash}
     no-{dh,dsa,ec,gost,lms,ml-dsa,ml-kem,slh-dsa,sm2,argon2,blake2,md4,mdc2,rmd160,scrypt,sm3,whirlpool}
     -O1 -ffunction-sections -fdata-sections -fPIC)
+# use_prebuilt_openssl tls: with libssl, which keystores in a database need. The other builds take that one as well.
 use_prebuilt_openssl() {
-    local crate stamp=$OPENSSL_PREBUILT/version
+    local crate stamp=$OPENSSL_PREBUILT/version found version libraries=(libcrypto.a) parts=("${OPENSSL_PARTS[@]}")
     export OPENSSL_NO_VENDOR=1 OPENSSL_STATIC=1 OPENSSL_LIBS=crypto OPENSSL_DIR=$OPENSSL_PREBUILT
-    [ "$(cat "$stamp" 2>/dev/null)" != "$(openssl_version) ${OPENSSL_PARTS[*]}" ] || return 0
+    version="$(openssl_version) ${OPENSSL_PARTS[*]}"
+    found=$(cat "$stamp" 2>/dev/null) || true
+    [ "$found" != "$version tls" ] || return 0
+    if [ "${1:-}" = tls ]; then
+        version+=" tls" libraries+=(libssl.a) parts=("${parts[@]/%no-tls/no-ssl}") parts=("${parts[@]/%no-ec/no-ec2m}")
+    fi
+    [ "$found" != "$version" ] || return 0
     need_cargo
     crate=$(cargo metadata --locked --format-version 1 --filter-platform "$HOST_TARGET" </dev/null |
         grep -o '"manifest_path":"[^"]*/openssl-src-[^"/]*/' | cut -d '"' -f 4)
@@ -106,15 +113,17 @@ use_prebuilt_openssl() {
     rm -rf "$OPENSSL_PREBUILT"
     mkdir -p "$OPENSSL_PREBUILT/lib"
     cp -r "$crate/openssl" "$OPENSSL_PREBUILT/build"
-    if ! (cd "$OPENSSL_PREBUILT/build" && perl Configure --openssldir=/usr/local/ssl "${OPENSSL_PARTS[@]}" && make build_generated &&
-        make "-j$(nproc)" libcrypto.a) >"$OPENSSL_PREBUILT/log" 2>&1 </dev/null; then
+    if ! (cd "$OPENSSL_PREBUILT/build" && perl Configure --openssldir=/usr/local/ssl "${parts[@]}" && make build_generated &&
+        make "-j$(nproc)" "${libraries[@]}") >"$OPENSSL_PREBUILT/log" 2>&1 </dev/null; then
         tail -40 "$OPENSSL_PREBUILT/log" >&2
         die "OpenSSL did not build; all of it: target/openssl/log"
     fi
     cp -r "$OPENSSL_PREBUILT/build/include" "$OPENSSL_PREBUILT/"
-    mv "$OPENSSL_PREBUILT/build/libcrypto.a" "$OPENSSL_PREBUILT/lib/"
+    mv "${libraries[@]/#/$OPENSSL_PREBUILT/build/}" "$OPENSSL_PREBUILT/lib/"
     rm -rf "$OPENSSL_PREBUILT/build"
-    echo "$(openssl_version) ${OPENSSL_PARTS[*]}" >"$stamp"
+    # Cargo does not see that the archive, of which openssl-sys has a copy, is another one.
+    rm -rf "$ROOT"/target/ci/debug/.fingerprint/openssl-sys-*
+    echo "$version" >"$stamp"
 }
 openssl_version() { awk '$1 == "name" { found = $3 == "\"openssl-src\"" } found && $1 == "version" { gsub("\"", "", $3); print $3 }' Cargo.lock; }
 
@@ -130,7 +139,7 @@ use_release_openssl() {
 # The build that tests share: its dependencies are compiled once, in target/ci, by the same flags. Faults are compiled in.
 use_test_build() {
     need_cargo
-    use_prebuilt_openssl
+    use_prebuilt_openssl "$@"
     export CARGO_TARGET_DIR=$ROOT/target/ci RUSTFLAGS="--cfg kms_faults"
 }
 

@@ -109,6 +109,12 @@ pub mod survey {
     pub use crate::service::{Survey, SurveyCount, Unreadable};
 }
 
+/// Keystores in a PostgreSQL database.
+#[cfg(all(kms_faults, feature = "postgres"))]
+pub mod database {
+    pub use crate::store::prepare_database as prepare;
+}
+
 pub use clock::{Clock, ManualClock};
 pub use crypto::plaintext::Plaintext;
 pub use domain::id::{KeyId, VersionId};

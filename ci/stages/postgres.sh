@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # The rules of keys on a PostgreSQL server: Debian's, on a free port with a folder of its own, stopped at the end.
 . "$(dirname "$0")/../lib.sh"
-need pg_ctlcluster:postgresql python3:python3
-use_test_build
+PATH=$PATH:/usr/sbin
+need pg_ctlcluster:postgresql python3:python3 openssl:openssl pgbouncer:pgbouncer
+use_test_build tls
 
 programs=$(find /usr/lib/postgresql/*/bin -maxdepth 0 | sort -V | tail -1)
 folder=$(mktemp -d)
@@ -12,20 +13,75 @@ if [ "$(id -u)" = 0 ]; then
     as_user=(setpriv --reuid=postgres --regid=postgres --init-groups)
     chown postgres "$folder"
 fi
+pooler=
 stop() {
+    [ -z "$pooler" ] || kill "$pooler" || true
     (cd / && "${as_user[@]}" "$programs/pg_ctl" -D "$folder/data" -m immediate -s stop) || true
     rm -rf "$folder"
 }
 trap stop EXIT
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+port=$(free_port)
+pooled=$(free_port)
 (umask 077 && od -An -N16 -tx1 /dev/urandom | tr -d ' \n' >"$folder/password")
-[ "$(id -u)" != 0 ] || chown postgres "$folder/password"
+
+# An authority that the tests trust and one that they don't; certificates of localhost, one of which is over.
+mkdir "$folder/tls"
+new_key() { openssl genpkey -quiet -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$folder/tls/$1.key"; }
+new_authority() {
+    new_key "$1"
+    openssl req -x509 -key "$folder/tls/$1.key" -out "$folder/tls/$1.crt" -subj "/CN=$1" -days 2
+}
+# certify NAME SUBJECT DAYS
+certify() {
+    new_key "$1"
+    openssl req -new -key "$folder/tls/$1.key" -subj "/CN=$2" |
+        openssl x509 -req -CA "$folder/tls/authority.crt" -CAkey "$folder/tls/authority.key" -set_serial "$RANDOM" -days "$3" \
+            -extfile <(echo "subjectAltName=DNS:$2") -out "$folder/tls/$1.crt" 2>/dev/null
+}
+new_authority authority
+new_authority stranger
+certify server localhost 2
+certify over localhost -1
+certify client certified 2
+chmod 600 "$folder"/tls/*.key
+# The client's key stays the tests' own.
+[ "$(id -u)" != 0 ] || chown postgres "$folder/password" "$folder"/tls/{server,over}.*
 (
     cd /
     "${as_user[@]}" "$programs/initdb" -D "$folder/data" -U kms --auth=scram-sha-256 --pwfile="$folder/password" -N >"$folder/log"
+    # Not options of the server, which the tests could not change. Users with certificates log in by them.
+    printf "%s\n" "ssl = on" "ssl_cert_file = '$folder/tls/server.crt'" "ssl_key_file = '$folder/tls/server.key'" \
+        "ssl_ca_file = '$folder/tls/authority.crt'" >>"$folder/data/postgresql.conf"
+    sed -i '1i hostssl all certified 127.0.0.1/32 cert' "$folder/data/pg_hba.conf"
     "${as_user[@]}" "$programs/pg_ctl" -D "$folder/data" -l "$folder/server.log" -w -s \
         -o "-p $port -c listen_addresses=127.0.0.1 -c unix_socket_directories=$folder -c fsync=off -c max_connections=300" start
 )
+
+# Two connections for all: a transaction may run on any.
+printf '"kms" "%s"\n' "$(cat "$folder/password")" >"$folder/users"
+cat >"$folder/pooler.ini" <<POOLER
+[databases]
+postgres = host=127.0.0.1 port=$port
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = $pooled
+unix_socket_dir =
+auth_type = scram-sha-256
+auth_file = $folder/users
+pool_mode = transaction
+default_pool_size = 2
+max_client_conn = 100
+server_tls_sslmode = disable
+logfile = $folder/pooler.log
+POOLER
+[ "$(id -u)" != 0 ] || chown postgres "$folder/users" "$folder/pooler.ini"
+(cd / && exec "${as_user[@]}" pgbouncer -q "$folder/pooler.ini") &
+pooler=$!
+KMS_TEST_PGBOUNCER="postgres://kms:$(cat "$folder/password")@127.0.0.1:$pooled/postgres"
+KMS_TEST_TLS=$folder/tls
+export KMS_TEST_PGBOUNCER KMS_TEST_TLS
+chmod 755 "$folder"
 KMS_TEST_POSTGRES="postgres://kms:$(cat "$folder/password")@127.0.0.1:$port/postgres"
 export KMS_TEST_POSTGRES
 count_cargo cargo test --locked --no-fail-fast --features postgres --lib -- postgres::

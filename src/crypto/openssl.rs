@@ -9,6 +9,7 @@
 //! Every failure except a failed tag is `Internal` with the name of the call: none of them depends on the caller's data.
 //!
 //! * `gcm`, `block`, `mac`, `rsa`: what the rest of the library calls; `gcm` has two engines. `modes`: what PKCS#11 needs.
+//! * `tls`: the client's side of TLS, for keystores in a database.
 //! * `library`: libcrypto's start. `contexts`: its contexts. `call`: errors and parameters. `ffi`: its functions. `dispatch`: those
 //!   of its provider.
 //! * `cpu`: what the CPU can do. `miri`: a stand-in for libcrypto where only Rust runs.
@@ -31,6 +32,8 @@ mod modes;
 mod miri;
 #[allow(dead_code, reason = "the import of key material and the export of data keys are its users to come")]
 pub mod rsa;
+#[cfg(all(kms_faults, feature = "postgres"))]
+pub mod tls;
 
 #[cfg(miri)]
 use miri as ffi;

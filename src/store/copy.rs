@@ -27,6 +27,8 @@ use super::driver;
 use super::handle::Store;
 use super::held::Held;
 use super::sealing::Sealing;
+#[cfg(all(kms_faults, feature = "postgres"))]
+use super::settings::ServerUrl;
 use super::settings::{Location, Settings};
 use super::shard::{Shard, Shards};
 use super::sqlite::Sqlite;
@@ -431,9 +433,9 @@ impl Store {
     }
 
     #[cfg(all(kms_faults, feature = "postgres"))]
-    fn copy_to_server(&self, url: &str, now: &dyn Fn() -> Now, step: &dyn Fn(CopyStep)) -> Result<CopyReport> {
+    fn copy_to_server(&self, url: &ServerUrl, now: &dyn Fn() -> Now, step: &dyn Fn(CopyStep)) -> Result<CopyReport> {
         let driver::ServerCopy { driver, mut backend, publish, is_new } =
-            driver::begin_server_copy(url, self.settings.patience)?;
+            driver::begin_server_copy(&url.0, self.settings.patience)?;
         let slots = slots_of(|body| self.read(body))?;
         let mut sealing = fork::gate(|| Sealing::new(self.root.expose(), self.uuid))?;
         match is_new {
@@ -447,7 +449,7 @@ impl Store {
                 }
             }
         }
-        let (location, arena) = (Location::Server(url.to_owned()), Arena::new());
+        let (location, arena) = (Location::Server(url.clone()), Arena::new());
         let destination = self.assemble_beside((driver, backend), location, &arena)?;
         Copying::new(&destination, now, step).online(self, is_new, publish)
     }

@@ -105,7 +105,7 @@ pub fn find(settings: &mut Settings, root: &Root) -> Result<FoundLocation> {
         Location::Memory => memory::make(settings, root),
         Location::File(path) => file::find(path, settings, root),
         #[cfg(all(kms_faults, feature = "postgres"))]
-        Location::Server(url) => server::find(&url, settings, root),
+        Location::Server(url) => server::find(&url.0, settings, root),
     }
 }
 
@@ -127,6 +127,9 @@ pub use server::begin_copy as begin_server_copy;
 pub fn private() -> Arc<dyn Driver> {
     Arc::new(memory::MemoryDriver)
 }
+
+#[cfg(all(kms_faults, feature = "postgres"))]
+pub use server::prepare as prepare_database;
 
 /// As [`Driver::explain_damage`], of a keystore that could not be opened.
 pub fn explain_damage(location: &Location) -> Result<()> {

@@ -83,6 +83,8 @@ pub use change::Moved;
 pub use change::{Change, Commit};
 pub use copy::{CopyReport, CopyStep};
 pub use driver::Standing;
+#[cfg(all(kms_faults, feature = "postgres"))]
+pub use driver::prepare_database;
 pub use entry::Refusal;
 pub use handle::Store;
 pub use root::{ALL_ZEROS, Root, RootKind, RootWrapper};

@@ -15,7 +15,19 @@ pub enum Location {
     File(PathBuf),
     /// A database: the server's URL, and the keystore's name as its fragment.
     #[cfg(all(kms_faults, feature = "postgres"))]
-    Server(String),
+    Server(ServerUrl),
+}
+
+/// A location that may hold a password, which is not printed.
+#[cfg(all(kms_faults, feature = "postgres"))]
+#[derive(Clone, PartialEq, Eq)]
+pub struct ServerUrl(pub zeroize::Zeroizing<String>);
+
+#[cfg(all(kms_faults, feature = "postgres"))]
+impl std::fmt::Debug for ServerUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ServerUrl(..)")
+    }
 }
 
 impl std::fmt::Display for Location {
@@ -48,8 +60,8 @@ impl Location {
             return Ok(Self::Memory);
         }
         #[cfg(all(kms_faults, feature = "postgres"))]
-        if text.starts_with("postgres://") {
-            return Ok(Self::Server(text.to_owned()));
+        if text.starts_with("postgres:") || text.starts_with("postgresql://") {
+            return Ok(Self::Server(ServerUrl(text.to_owned().into())));
         }
         let path = text.strip_prefix("sqlite:");
         if path.is_none() && (text.starts_with("memory:") || text.contains("://")) {

@@ -2,7 +2,7 @@
 //!
 //! Blocks are carved from chunks that are never given back; a freed block waits, all zeros, in the list of its size.
 //! What libcrypto takes while it starts, its tables of names and algorithms, holds no key: it lies in a heap that isn't
-//! locked, so that a small RLIMIT_MEMLOCK is left for keys.
+//! locked, so that a small RLIMIT_MEMLOCK is left for keys. So does what TLS needs, which holds no key of the keystore.
 //!
 //! A forked child makes heaps of its own, because a lock may be held by a thread that it doesn't have, and because its
 //! parent's pages aren't locked there: it wipes an inherited block when libcrypto frees it, and never lends it again.
@@ -142,7 +142,8 @@ impl Heaps {
         let lines = size.checked_add(HEADER)?.div_ceil(LINE) | 1;
         let starts = STARTS.try_with(Cell::get).unwrap_or(false);
         let block = if lines > MAX_LINES {
-            let chunk = self.map_for_keys(lines.checked_mul(LINE)?.checked_add(LINE)?).ok()?;
+            let len = lines.checked_mul(LINE)?.checked_add(LINE)?;
+            let chunk = if starts { Chunk::map_unlocked(len) } else { self.map_for_keys(len) }.ok()?;
             let start = chunk.start();
             std::mem::forget(chunk);
             // SAFETY: one line into a mapping of more.
@@ -198,6 +199,12 @@ pub fn while_starting<R>(start: impl FnOnce() -> R) -> R {
     let started = start();
     STARTS.set(false);
     started
+}
+
+/// Runs calls of libssl, whose memory holds no key of a keystore.
+#[cfg(all(kms_faults, feature = "postgres"))]
+pub fn unlocked<R>(body: impl FnOnce() -> R) -> R {
+    while_starting(body)
 }
 
 /// Whether all memory that libcrypto has for keys is locked into RAM.

@@ -1,9 +1,13 @@
 //! Keystores in PostgreSQL: several handles on one, a server that is slow or goes away, rows that a database user edits.
 //! `KMS_TEST_POSTGRES` names the server; `ci/stage postgres` starts one.
 
+mod hanging;
 mod hosts;
+mod pooling;
 mod proxy;
+mod roles;
 mod rollback;
+mod tls;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -12,6 +12,9 @@ pub const CUT_THE_ANSWER: u8 = 1;
 /// It does not reach the server.
 pub const CUT_THE_COMMIT: u8 = 2;
 
+/// It does not reach the server, and nothing passes any more.
+pub const SILENT_AT_COMMIT: u8 = 3;
+
 #[derive(Default)]
 pub struct Traffic {
     pub next_commit: AtomicU8,
@@ -78,6 +81,10 @@ impl Traffic {
                 Passage::Pass
             }
             CUT_THE_COMMIT => Passage::Cut,
+            SILENT_AT_COMMIT => {
+                self.is_silent.store(true, Ordering::SeqCst);
+                Passage::Swallow
+            }
             _ => Passage::Pass,
         }
     }

@@ -1,63 +1,64 @@
 //! Keystores in a PostgreSQL database.
 
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
-
-use tokio_postgres::Config;
 
 use super::{Driver, FoundLocation, MustSpare, ServerCopy};
 use crate::error::{Error, Result, Status};
 use crate::store::connection::Gated;
 use crate::store::create::{self, NewRoot};
-use crate::store::postgres::Postgres;
+use crate::store::postgres::{self, Postgres, Target};
 use crate::store::root::Root;
 use crate::store::settings::Settings;
 
-/// A keystore's name where the location has none.
-const NAME: &str = "default";
+/// How long preparing a database may wait for those who use its tables.
+const PREPARING: Duration = Duration::from_secs(10);
 
 struct Database {
-    config: Config,
-    name: String,
+    target: Arc<Target>,
     patience: Duration,
 }
 
-/// The location's server, and the keystore's name, which is its fragment.
-fn parse(location: &str) -> Result<(Config, String)> {
-    let (url, name) = location.split_once('#').unwrap_or((location, NAME));
-    let config = Config::from_str(url)
-        .map_err(|e| Status::InvalidArgument.error(format!("the location is no PostgreSQL URL: {e}; correct it")))?;
-    Ok((config, name.to_owned()))
-}
-
-fn missing(name: &str) -> Error {
-    Status::KeystoreNotFound.error(format!("no keystore {name} in the database; pass create to make one"))
+fn missing(target: &Target) -> Error {
+    Status::KeystoreNotFound.error(format!("no keystore at {target}; pass create to make one"))
 }
 
 pub fn find(location: &str, settings: &Settings, root: &Root) -> Result<FoundLocation> {
-    let (config, name) = parse(location)?;
+    let target = Arc::new(Target::find(location)?);
     let patience = settings.patience;
     let is_made = settings.create && !settings.read_only;
-    let driver = Arc::new(Database { config, name, patience });
-    if let Some(found) = Postgres::open(&driver.config, &driver.name, patience, is_made)? {
+    let driver = Arc::new(Database { target, patience });
+    if let Some(found) = Postgres::open(&driver.target, patience, is_made)? {
         return Ok(FoundLocation { driver, backend: Gated::new(found), root_key: None });
     }
     if !is_made {
-        return Err(missing(&driver.name));
+        return Err(missing(&driver.target));
     }
     if let Root::File(path) = root {
         create::key_file(path)?;
     }
-    let mut backend = Gated::new(Postgres::create(&driver.config, &driver.name, patience)?);
+    let mut backend = Gated::new(Postgres::create(&driver.target, patience)?);
     match create::fill_rows(backend.get()?, &NewRoot { root, created: settings.opened_ms }, None) {
         Ok(key) => Ok(FoundLocation { driver, backend, root_key: Some(Box::new(key)) }),
         // Another creator was faster.
-        Err(error) => match Postgres::open(&driver.config, &driver.name, patience, false)? {
+        Err(error) => match Postgres::open(&driver.target, patience, false)? {
             Some(found) => Ok(FoundLocation { driver, backend: Gated::new(found), root_key: None }),
             None => Err(error),
         },
     }
+}
+
+/// Make the tables of keystores in a database, or bring them to this library's version.
+///
+/// The user of `location` becomes their owner. It needs no root key, and makes no keystore: it may be another user than the
+/// programs have. `role`, if any, is the user or group of the programs: afterwards it may use the tables, but neither
+/// change or drop them nor rewrite the change log.
+///
+/// # Errors
+/// * `InvalidArgument` for a malformed location; `KeystoreTooNew` for tables of a newer library.
+/// * `KeystoreUnavailable`; `KeystoreIo` where the user lacks a privilege, which the text names.
+pub fn prepare(location: &str, role: Option<&str>) -> Result<()> {
+    postgres::prepare(&Target::find(location)?, role, PREPARING)
 }
 
 /// What the name of an unfinished copy ends in.
@@ -65,8 +66,9 @@ const UNFINISHED: &str = ".kms-new";
 
 /// Begins the copy of a keystore to a location, or finds the one that was begun there.
 pub fn begin_copy(location: &str, patience: Duration) -> Result<ServerCopy> {
-    let (config, name) = parse(location)?;
-    let unfinished = format!("{name}{UNFINISHED}");
+    let target = Arc::new(Target::find(location)?);
+    let name = target.keystore.clone();
+    let unfinished = Arc::new(Target { keystore: format!("{name}{UNFINISHED}"), ..(*target).clone() });
     let taken = {
         let name = name.clone();
         move || {
@@ -79,17 +81,17 @@ pub fn begin_copy(location: &str, patience: Duration) -> Result<ServerCopy> {
         return Err(Status::InvalidArgument
             .error(format!("{name} is a name of unfinished copies, which end in {UNFINISHED}; choose another name")));
     }
-    if Postgres::open(&config, &name, patience, true)?.is_some() {
+    if Postgres::open(&target, patience, true)?.is_some() {
         return Err(taken());
     }
-    let found = Postgres::open(&config, &unfinished, patience, false)?;
+    let found = Postgres::open(&unfinished, patience, false)?;
     let is_new = found.is_none();
     let backend = match found {
         Some(found) => found,
-        None => Postgres::create(&config, &unfinished, patience)?,
+        None => Postgres::create(&unfinished, patience)?,
     };
-    let driver = Arc::new(Database { config: config.clone(), name: unfinished.clone(), patience });
-    let publish = Box::new(move || match Postgres::rename(&config, &unfinished, &name, patience)? {
+    let driver = Arc::new(Database { target: Arc::clone(&unfinished), patience });
+    let publish = Box::new(move || match Postgres::rename(&unfinished, &name, patience)? {
         true => Ok(()),
         false => Err(taken()),
     });
@@ -98,7 +100,7 @@ pub fn begin_copy(location: &str, patience: Duration) -> Result<ServerCopy> {
 
 impl Driver for Database {
     fn connect(&self, _: &mut MustSpare<'_>) -> Result<Gated> {
-        let found = Postgres::open(&self.config, &self.name, self.patience, false)?;
-        found.map(Gated::new).ok_or_else(|| missing(&self.name))
+        let found = Postgres::open(&self.target, self.patience, false)?;
+        found.map(Gated::new).ok_or_else(|| missing(&self.target))
     }
 }

@@ -2,26 +2,23 @@
 
 use std::borrow::Cow;
 use std::future::Future;
-use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_postgres::config::Host;
-use tokio_postgres::tls::NoTlsStream;
+use tokio_postgres::config::{ChannelBinding, SslMode};
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Config, Connection, NoTls, Row};
+use tokio_postgres::{Client, Config, Connection, Row};
+
+use super::stream::{self, Socket, TlsSocket};
+use super::target::{Binding, Encryption, ServerAddress, Target};
 
 use crate::error::{Error, Result, Status, shown};
 use crate::sys::fork::ClosedInChild;
 use crate::sys::socket;
-
-/// Of a location without one.
-const PORT: u16 = 5432;
 
 /// A parameter of a statement.
 pub enum Value {
@@ -82,13 +79,11 @@ impl From<&str> for Value {
 pub struct Statement {
     pub sql: Cow<'static, str>,
     pub values: Vec<Value>,
-    /// How many rows it must change.
-    pub changes: Option<u64>,
 }
 
 impl Statement {
     pub fn new(sql: impl Into<Cow<'static, str>>, values: Vec<Value>) -> Self {
-        Self { sql: sql.into(), values, changes: None }
+        Self { sql: sql.into(), values }
     }
 }
 
@@ -117,42 +112,6 @@ impl From<Failed> for Error {
     }
 }
 
-/// A stream that never blocks. The loop of [`ServerLink::drive`] waits for it.
-struct Socket {
-    stream: Arc<TcpStream>,
-    /// Set while there is more to write than the socket takes.
-    is_full: Arc<AtomicBool>,
-}
-
-fn now_or_later<R>(done: std::io::Result<R>) -> Poll<std::io::Result<R>> {
-    match done {
-        Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Poll::Pending,
-        done => Poll::Ready(done),
-    }
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
-        now_or_later((&*self.stream).read(buffer.initialize_unfilled()).map(|len| buffer.advance(len)))
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
-        let written = now_or_later((&*self.stream).write(bytes));
-        self.is_full.store(written.is_pending(), Ordering::Relaxed);
-        written
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Poll::Ready(self.stream.shutdown(Shutdown::Write))
-    }
-}
-
 /// Whether a future may go on.
 #[derive(Default)]
 struct Woken(AtomicBool);
@@ -170,7 +129,7 @@ type Results = Vec<std::result::Result<Vec<Row>, Failed>>;
 pub struct ServerLink {
     client: Client,
     /// Gone once it has ended, and with it what waits for its answers.
-    connection: Option<Connection<Socket, NoTlsStream>>,
+    connection: Option<Connection<Socket, TlsSocket>>,
     stream: Arc<TcpStream>,
     is_full: Arc<AtomicBool>,
     timeout: Duration,
@@ -180,15 +139,44 @@ pub struct ServerLink {
 }
 
 impl ServerLink {
-    pub fn open(config: &Config, timeout: Duration) -> Result<Self> {
-        let stream = Arc::new(dial(config, timeout)?);
+    /// A connection to the first server of the target that takes one, in time for `timeout` altogether.
+    pub fn open(target: &Target, timeout: Duration) -> Result<Self> {
+        let end = Instant::now() + timeout;
+        let mut failure = lost("the location names no server; add its name and port");
+        for (at, server) in target.servers.iter().enumerate() {
+            let left = end.saturating_duration_since(Instant::now());
+            let others = u32::try_from(target.servers.len() - at).unwrap_or(1);
+            let deadline = Instant::now() + target.connect_timeout.min(left / others);
+            match Self::log_in(target, (at, server), deadline, timeout) {
+                Ok(link) => return Ok(link),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    fn log_in(
+        target: &Target,
+        (at, server): (usize, &ServerAddress),
+        deadline: Instant,
+        timeout: Duration,
+    ) -> Result<Self> {
+        let stream = Arc::new(dial(server, deadline)?);
         let registered = ClosedInChild::register_socket(&stream)?;
         let is_full = Arc::new(AtomicBool::new(false));
-        let socket = Socket { stream: Arc::clone(&stream), is_full: Arc::clone(&is_full) };
-        let mut connecting = pin!(config.connect_raw(socket, NoTls));
-        let connected = drive(&stream, &is_full, timeout, |context| connecting.as_mut().poll(context));
-        let (client, connection) = connected?.map_err(|error| explain(&error))?;
-        Ok(Self {
+        let socket = Socket::new(&stream, &is_full);
+        let encryption = match server.socket() {
+            Some(_) => Encryption::None,
+            None => target.encryption,
+        };
+        let tls = stream::connector(target, server, encryption)?;
+        let config = config(target, at, encryption);
+        let mut connecting = pin!(config.connect_raw(socket, tls));
+        let time = deadline.saturating_duration_since(Instant::now());
+        let connected = drive(&stream, &is_full, time, |context| connecting.as_mut().poll(context));
+        let connected = connected.map_err(|error| error_at(server, &error))?;
+        let (client, connection) = connected.map_err(|error| error_at(server, &explain(&error)))?;
+        let mut link = Self {
             client,
             connection: Some(connection),
             stream,
@@ -196,7 +184,23 @@ impl ServerLink {
             timeout,
             is_broken: false,
             _socket: registered,
-        })
+        };
+        if target.must_write {
+            link.check_takes_writes(server)?;
+        }
+        Ok(link)
+    }
+
+    fn check_takes_writes(&mut self, server: &ServerAddress) -> Result<()> {
+        let asked =
+            self.run(&[Statement::new("SELECT pg_catalog.current_setting('transaction_read_only')", Vec::new())])?;
+        let setting = asked.first().and_then(|rows| rows.first()).and_then(|row| row.try_get::<_, String>(0).ok());
+        match setting.as_deref() {
+            Some("off") => Ok(()),
+            _ => {
+                Err(lost(&format!("the database at {server} takes no writes; add the primary server to the location")))
+            }
+        }
     }
 
     /// Sends all statements at once, and returns the rows of each.
@@ -250,7 +254,7 @@ impl ServerLink {
 }
 
 /// Sends and receives what can be. Those who wait are woken if the connection has ended.
-fn attend<R>(connection: &mut Option<Connection<Socket, NoTlsStream>>, context: &mut Context<'_>) -> Poll<R> {
+fn attend<R>(connection: &mut Option<Connection<Socket, TlsSocket>>, context: &mut Context<'_>) -> Poll<R> {
     if connection.as_mut().is_some_and(|alive| Pin::new(alive).poll(context).is_ready()) {
         *connection = None;
         context.waker().wake_by_ref();
@@ -287,44 +291,57 @@ fn drive<R>(
 
 async fn one(client: &Client, statement: &Statement) -> std::result::Result<Vec<Row>, Failed> {
     let values: Vec<_> = statement.values.iter().map(Value::typed).collect();
-    let Some(expected) = statement.changes else {
-        return client.query_typed(&statement.sql, &values).await.map_err(|e| Failed::of(&e));
-    };
-    match client.execute_typed(&statement.sql, &values).await.map_err(|e| Failed::of(&e))? {
-        changed if changed == expected => Ok(Vec::new()),
-        _ => Err(Failed {
-            error: Status::KeystoreCorrupt
-                .error("the keystore is damaged: a row to change is gone; restore it from a backup"),
-            is_unknown: false,
-            gave_way: false,
-        }),
-    }
+    client.query_typed(&statement.sql, &values).await.map_err(|e| Failed::of(&e))
 }
 
-/// A connection to the first server of the location that takes one. The client would resolve names on threads of its own.
-fn dial(config: &Config, timeout: Duration) -> Result<TcpStream> {
-    let mut failure = "the location names no server; add its name and port".to_owned();
-    let ports = config.get_ports();
-    for (at, host) in config.get_hosts().iter().enumerate() {
-        let Host::Tcp(name) = host else { continue };
-        let port = ports.get(at).or(ports.first()).copied().unwrap_or(PORT);
-        let addresses = (name.as_str(), port).to_socket_addrs();
-        let addresses =
-            addresses.map_err(|e| lost(&format!("the server {name} can't be found: {e}; check its name")))?;
-        for address in addresses {
-            let socket = TcpStream::connect_timeout(&address, timeout);
-            let ready = socket.and_then(|socket| {
-                socket.set_nodelay(true)?;
-                socket.set_nonblocking(true)?;
-                Ok(socket)
-            });
-            match ready {
-                Ok(socket) => return Ok(socket),
-                Err(e) => failure = format!("no connection to the database at {name}:{port}: {e}; check the server"),
-            }
+/// The client would resolve names on threads of its own.
+fn dial(server: &ServerAddress, deadline: Instant) -> Result<TcpStream> {
+    let failed =
+        |e: &std::io::Error| lost(&format!("no connection to the database at {server}: {e}; check the server"));
+    if let Some(path) = server.socket() {
+        return socket::connect_local(&path, deadline).map_err(|e| failed(&e));
+    }
+    let addresses: Vec<SocketAddr> = match server.address {
+        Some(address) => vec![SocketAddr::new(address, server.port)],
+        None => (server.host.as_str(), server.port)
+            .to_socket_addrs()
+            .map_err(|e| lost(&format!("the server {server} can't be found: {e}; check its name")))?
+            .collect(),
+    };
+    let mut failure = lost(&format!("the server {server} has no address; check its name"));
+    for address in addresses {
+        match socket::connect(&address, deadline) {
+            Ok(socket) => return Ok(socket),
+            Err(e) => failure = failed(&e),
         }
     }
-    Err(lost(&failure))
+    Err(failure)
+}
+
+/// What the client needs to know; the rest is this file's.
+fn config(target: &Target, server: usize, encryption: Encryption) -> Config {
+    let mut config = Config::new();
+    config.user(&target.user).dbname(&target.database).application_name(&target.application);
+    if let Some(password) = target.password_for(server) {
+        config.password(password);
+    }
+    if let Some(options) = &target.options {
+        config.options(options);
+    }
+    config.ssl_mode(if encryption == Encryption::None { SslMode::Disable } else { SslMode::Require });
+    config.channel_binding(match target.channel_binding {
+        Binding::Disabled => ChannelBinding::Disable,
+        Binding::Preferred => ChannelBinding::Prefer,
+        Binding::Required => ChannelBinding::Require,
+    });
+    config
+}
+
+/// The same error, naming the server.
+fn error_at(server: &ServerAddress, error: &Error) -> Error {
+    let text = error.text();
+    let place = server.to_string();
+    if text.contains(&place) { error.clone() } else { error.status().error(format!("{text} (server: {place})")) }
 }
 
 fn lost(text: &str) -> Error {
@@ -333,6 +350,11 @@ fn lost(text: &str) -> Error {
 
 fn explain(error: &tokio_postgres::Error) -> Error {
     let Some(said) = error.as_db_error() else {
+        let cause = std::error::Error::source(error);
+        if let Some(ours) = cause.and_then(stream::own_error) {
+            return ours;
+        }
+        let error = cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
         return lost(&format!("the connection to the database failed: {error}; check the server"));
     };
     explain_code(said.code().code(), said.message())
@@ -356,6 +378,10 @@ fn explain_code(code: &str, message: &str) -> Error {
         }
         "53100" | "53200" | "53400" => {
             lost(&format!("the database is out of disk space or memory (SQLSTATE {code}); free some"))
+        }
+        // What `Postgres::change_one` ends in.
+        "22012" => {
+            Status::KeystoreCorrupt.error("the keystore is damaged: a row to change is gone; restore it from a backup")
         }
         "25006" => Status::KeystoreReadOnly.error("the database is read-only; connect to the primary server"),
         "23505" => {

@@ -9,19 +9,24 @@
 mod connection;
 mod read;
 mod rows;
+mod schema;
+mod stream;
+mod target;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio_postgres::{Config, Row};
+use tokio_postgres::Row;
 
 use self::connection::{ServerLink, Statement, Value};
+pub use self::schema::prepare;
+pub use self::target::Target;
 use super::backend::{AliasRow, KeyRow, MaterialRow, MetaRow, Transaction, VersionRow};
 use super::shard::{Shard, Shards};
 use crate::error::{Error, Result, Status};
 use crate::sys::{random, sync};
 
-const SCHEMA: &str = include_str!("schema.sql");
 const FORMAT: i64 = 1;
 /// Fixed when a store is made.
 const SHARDS: usize = 64;
@@ -45,7 +50,7 @@ const RETRY: Duration = Duration::from_millis(20);
 /// One connection.
 pub struct Postgres {
     link: ServerLink,
-    config: Config,
+    target: Arc<Target>,
     patience: Duration,
     store: [u8; 16],
     shards: Shards,
@@ -67,19 +72,15 @@ pub struct Postgres {
 
 impl Postgres {
     /// The store of this name; `None` if the database has none. `create`: makes the tables where they are missing.
-    pub fn open(config: &Config, name: &str, patience: Duration, create: bool) -> Result<Option<Self>> {
-        let mut link = ServerLink::open(config, patience + ANSWER)?;
-        let find = |link: &mut ServerLink| {
-            let sql = "SELECT store, format, shards FROM store WHERE name = $1";
-            link.run(&[Statement::new(sql, vec![name.into()])]).map_err(Error::from)
-        };
+    pub fn open(target: &Arc<Target>, patience: Duration, create: bool) -> Result<Option<Self>> {
+        let mut link = ServerLink::open(target, patience + ANSWER)?;
         let deadline = Instant::now() + patience + ANSWER;
         let found = loop {
-            match find(&mut link) {
+            match Self::look_up(&mut link, target) {
                 Err(error) if error.status() == Status::NotAKeystore && create => {
                     // Another process may be making them, too: one of them fails, and finds what the other made.
-                    let Err(error) = link.script(SCHEMA) else { continue };
-                    if Instant::now() >= deadline {
+                    let Err(error) = schema::prepare_by(&mut link, target, None) else { continue };
+                    if Instant::now() >= deadline || error.status() == Status::KeystoreIo {
                         return Err(error);
                     }
                     sync::sleep(RETRY);
@@ -87,7 +88,7 @@ impl Postgres {
                 found => break found?,
             }
         };
-        let Some(row) = found.into_iter().flatten().next() else { return Ok(None) };
+        let Some(row) = found else { return Ok(None) };
         let (format, count) = (read::number(&row, 1)?, read::number(&row, 2)?);
         if format > FORMAT {
             return Err(Status::KeystoreTooNew
@@ -95,30 +96,52 @@ impl Postgres {
         }
         let shards = usize::try_from(count).ok().and_then(Shards::new).ok_or_else(read::damaged)?;
         let store = read::bytes(&row, 0)?;
-        Ok(Some(Self::new(link, config, patience, store, shards)))
+        Ok(Some(Self::new(link, target, patience, store, shards)))
+    }
+
+    /// The row of the target's keystore, in tables of the right version.
+    fn look_up(link: &mut ServerLink, target: &Target) -> Result<Option<Row>> {
+        let sql = "SELECT store, format, shards FROM store WHERE name = $1";
+        let found = link.run(&[
+            Statement::new("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", Vec::new()),
+            Statement::new(schema::search_path(target), Vec::new()),
+            Statement::new("SELECT coalesce(max(version), 0) FROM schema", Vec::new()),
+            Statement::new(sql, vec![target.keystore.as_str().into()]),
+        ]);
+        let ended = link.run(&[Statement::new("ROLLBACK", Vec::new())]);
+        let found = found?;
+        ended?;
+        let [_, _, versions, stores] = found.as_slice() else { return Err(read::damaged()) };
+        schema::check(versions.first().map_or(Ok(0), |row| read::number(row, 0))?)?;
+        Ok(stores.first().cloned())
     }
 
     /// A store of this name, which the first transaction makes.
-    pub fn create(config: &Config, name: &str, patience: Duration) -> Result<Self> {
-        let link = ServerLink::open(config, patience + ANSWER)?;
+    pub fn create(target: &Arc<Target>, patience: Duration) -> Result<Self> {
+        let link = ServerLink::open(target, patience + ANSWER)?;
         let shards = Shards::new(SHARDS).ok_or_else(read::damaged)?;
-        let made = Self::new(link, config, patience, random::array()?, shards);
-        Ok(Self { making: Some(name.to_owned()), ..made })
+        let made = Self::new(link, target, patience, random::array()?, shards);
+        Ok(Self { making: Some(target.keystore.clone()), ..made })
     }
 
-    /// Gives a store another name; false if the database has a store of that name, or none of the former one.
-    pub fn rename(config: &Config, from: &str, to: &str, patience: Duration) -> Result<bool> {
-        let mut link = ServerLink::open(config, patience + ANSWER)?;
+    /// Gives the target's store another name; false if the database has a store of that name, or none of the former one.
+    pub fn rename(target: &Target, to: &str, patience: Duration) -> Result<bool> {
+        let mut link = ServerLink::open(target, patience + ANSWER)?;
         let sql = "UPDATE store SET name = $1 WHERE name = $2 AND NOT EXISTS(SELECT FROM store WHERE name = $1) \
                    RETURNING 1";
-        let renamed = link.run(&[Statement::new(sql, vec![to.into(), from.into()])])?;
+        let renamed = link.run(&[
+            Statement::new("BEGIN", Vec::new()),
+            Statement::new(schema::search_path(target), Vec::new()),
+            Statement::new(sql, vec![to.into(), target.keystore.as_str().into()]),
+            Statement::new("COMMIT", Vec::new()),
+        ])?;
         Ok(renamed.iter().any(|rows| !rows.is_empty()))
     }
 
-    fn new(link: ServerLink, config: &Config, patience: Duration, store: [u8; 16], shards: Shards) -> Self {
+    fn new(link: ServerLink, target: &Arc<Target>, patience: Duration, store: [u8; 16], shards: Shards) -> Self {
         Self {
             link,
-            config: config.clone(),
+            target: Arc::clone(target),
             patience,
             store,
             shards,
@@ -149,7 +172,7 @@ impl Postgres {
         let mut rows = match self.link.run(&all) {
             // The connection was lost while nobody used it. None of this transaction was made.
             Err(failed) if is_first && failed.is_unknown => {
-                self.link = ServerLink::open(&self.config, self.patience + ANSWER)?;
+                self.link = ServerLink::open(&self.target, self.patience + ANSWER)?;
                 self.link.run(&all)?
             }
             Err(failed) if failed.gave_way && !self.is_changed => {
@@ -196,7 +219,10 @@ impl Postgres {
 
     /// As [`Self::change`], of exactly one row.
     fn change_one(&mut self, sql: &'static str, values: Vec<Value>) {
-        let statement = Statement { changes: Some(1), ..self.statement(sql, values) };
+        // It fails in the server, before the commit that is already on its way.
+        let Statement { values, .. } = self.statement(sql, values);
+        let sql = format!("WITH changed AS ({sql} RETURNING 1) SELECT 1 / count(*) FROM changed");
+        let statement = Statement::new(sql, values);
         self.is_changed = true;
         self.pending.push(statement);
     }
@@ -227,6 +253,7 @@ impl Postgres {
             Transaction::Write => "BEGIN ISOLATION LEVEL READ COMMITTED",
         };
         let mut all = vec![Statement::new(begin, Vec::new())];
+        all.push(Statement::new(schema::search_path(&self.target), Vec::new()));
         if kind == Transaction::Write {
             let lock = format!("SET LOCAL lock_timeout = {}", patience.as_millis().clamp(1, 1 << 30));
             all.push(Statement::new(lock, Vec::new()));
@@ -259,7 +286,7 @@ impl Postgres {
     /// never will be.
     fn find_out(&mut self, error: Error) -> Result<()> {
         let Some((shard, proof)) = self.proof else { return Err(error) };
-        self.link = ServerLink::open(&self.config, self.patience + ANSWER)?;
+        self.link = ServerLink::open(&self.target, self.patience + ANSWER)?;
         self.start(Transaction::Write, self.patience);
         let lock = self.statement(
             "SELECT 1 FROM shard WHERE store = $1 AND shard = $2 FOR UPDATE",
