@@ -1,5 +1,6 @@
 //! A pass: all that the clock finds due, in bounded batches.
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use crate::domain::log::ChangeAction;
 use crate::domain::rotation::RotationStatus;
 use crate::domain::time::Now;
 use crate::error::{Error, Result, Status};
-use crate::store::DueRow;
+use crate::store::{Change, DueRow, Shard};
 use crate::sys::sync::sleep;
 
 /// The work of a batch, under the lock of the store, takes about this long, and its commit some milliseconds more; batches
@@ -22,6 +23,10 @@ const BATCH_TIME: Duration = Duration::from_millis(16);
 pub(super) const PAUSE: Duration = Duration::from_micros(500);
 const SMALLEST_BATCH: usize = 32;
 const LARGEST_BATCH: usize = 4096;
+/// The most keys of a transaction of a store that many hosts share, and how long its work may take: calls of this process wait
+/// for the connection meanwhile.
+const SHARED_BATCH: usize = 250;
+const SHARED_BATCH_TIME: Duration = Duration::from_millis(100);
 const CONTRADICTIONS: usize = 128;
 /// For so long a pass notes contradictions before it rotates.
 const CONTRADICTION_TIME: Duration = Duration::from_secs(1);
@@ -30,6 +35,12 @@ const CONTRADICTION_TIME: Duration = Duration::from_secs(1);
 fn next_size(size: usize, took: Duration) -> usize {
     let fitting = size as u128 * BATCH_TIME.as_micros() / took.as_micros().max(1);
     usize::try_from(fitting).unwrap_or(LARGEST_BATCH).clamp(size / 2, size * 2).clamp(SMALLEST_BATCH, LARGEST_BATCH)
+}
+
+/// The same beside other hosts, where a transaction has round trips besides its work.
+fn next_shared_size(size: usize, took: Duration) -> usize {
+    let fitting = size as u128 * SHARED_BATCH_TIME.as_micros() / took.as_micros().max(1);
+    usize::try_from(fitting).unwrap_or(SHARED_BATCH).clamp(SMALLEST_BATCH, SHARED_BATCH)
 }
 
 #[derive(Default)]
@@ -65,6 +76,9 @@ impl Core {
         let (mut after, mut postponed) = (None, Vec::new());
         let mut size = SMALLEST_BATCH;
         self.note_contradictions(stop)?;
+        if self.store.is_remote() {
+            return self.run_due_beside_others(stop);
+        }
         loop {
             let batch = self.batch(now, after, size)?;
             let Some(last) = batch.last else { break };
@@ -80,15 +94,7 @@ impl Core {
             size = next_size(size, batch.took);
             sleep(PAUSE);
         }
-        while let Some(row) = postponed.pop() {
-            if stop() {
-                break;
-            }
-            sleep(PAUSE);
-            let one = self.process_rows(&[row])?;
-            total.add(&one.done);
-            postponed.extend(one.postponed);
-        }
+        self.process_postponed(postponed, stop, &mut total)?;
         Ok(total)
     }
 
@@ -181,75 +187,158 @@ impl Core {
 
     fn process_together(&self, rows: &[i64]) -> Result<Batch> {
         let (mut events, mut damaged) = (Vec::new(), Vec::new());
-        let is_alone = rows.len() == 1;
         let done = self.change(ChangeAction::RecordDates, |change, now| {
-            let started = Instant::now();
-            let (mut changed, mut rotated) = (Changed::none(Batch::default()), None);
-            change.expect_rows(rows)?;
-            for row in rows {
-                let stored = match change.key_in_row(*row) {
-                    Ok(Some(stored)) => stored,
-                    Ok(None) => continue,
-                    // One damaged row must not stop the others.
-                    Err(e) if e.status() == Status::KeystoreCorrupt => {
-                        damaged.push((*row, e));
-                        continue;
-                    }
-                    Err(e) => return Err(e),
-                };
-                let id = stored.key.id;
-                let event = |kind| Event::new(kind, now.wall).of_key(id);
-                let irreversible = is_irreversible(&stored, now);
-                // In a transaction of its own, so that the change log names the key.
-                if irreversible && !is_alone {
-                    changed.value.postponed.push(*row);
+            self.process_due_rows(change, now, rows, (&mut events, &mut damaged))
+        })?;
+        self.report_batch(done.value, &events, &damaged)
+    }
+
+    /// What is due in these rows, inside of a transaction.
+    fn process_due_rows(
+        &self,
+        change: &mut Change<'_>,
+        now: &Now,
+        rows: &[i64],
+        (events, damaged): (&mut Vec<Event>, &mut Vec<(i64, Error)>),
+    ) -> Result<Changed<Batch>> {
+        let started = Instant::now();
+        let (mut changed, mut rotated, mut made) = (Changed::none(Batch::default()), None, Vec::new());
+        let is_alone = rows.len() == 1;
+        change.expect_rows(rows)?;
+        for row in rows {
+            let stored = match change.key_in_row(*row) {
+                Ok(Some(stored)) => stored,
+                Ok(None) => continue,
+                // One damaged row must not stop the others.
+                Err(e) if e.status() == Status::KeystoreCorrupt => {
+                    damaged.push((*row, e));
                     continue;
                 }
-                match process_due_key(self, change, stored, now)? {
-                    KeyOutcome::Rotated(stored, found) => {
-                        if self.backup_wait.is_some() {
-                            self.held.lock()?.remove(&id);
-                        }
-                        changed.value.done.rotated += 1;
-                        rotated = Some(id);
-                        let version = stored.key.primary.map(|p| p.id);
-                        events.extend(found);
-                        events.push(event(EventKind::Rotated).of_version(version));
-                        changed.made.extend(self.newest_in_use(change, &stored)?);
-                        changed.keys.push(stored);
+                Err(e) => return Err(e),
+            };
+            let id = stored.key.id;
+            let event = |kind| Event::new(kind, now.wall).of_key(id);
+            let irreversible = is_irreversible(&stored, now);
+            // In a transaction of its own, so that the change log names the key.
+            if irreversible && !is_alone {
+                changed.value.postponed.push(*row);
+                continue;
+            }
+            match process_due_key(self, change, stored, now)? {
+                KeyOutcome::Rotated(stored, found) => {
+                    if self.backup_wait.is_some() {
+                        self.held.lock()?.remove(&id);
                     }
-                    KeyOutcome::Updated(stored, found) => {
-                        // Its rotation may be due, too.
-                        changed.value.postponed.extend(irreversible.then_some(*row));
-                        events.extend(found);
-                        changed.keys.push(stored);
-                    }
-                    KeyOutcome::Destroyed(id, waited) => {
-                        changed.value.done.destroyed += 1;
-                        events.push(event(EventKind::KeyDestroyed).waited(waited));
-                        changed.destroyed.push(id);
-                    }
-                    KeyOutcome::Nothing => {}
+                    changed.value.done.rotated += 1;
+                    rotated = Some(id);
+                    let version = stored.key.primary.map(|p| p.id);
+                    events.extend(found);
+                    events.push(event(EventKind::Rotated).of_version(version));
+                    made.push(changed.keys.len());
+                    changed.keys.push(stored);
                 }
+                KeyOutcome::Updated(stored, found) => {
+                    // Its rotation may be due, too.
+                    changed.value.postponed.extend(irreversible.then_some(*row));
+                    events.extend(found);
+                    changed.keys.push(stored);
+                }
+                KeyOutcome::Destroyed(id, waited) => {
+                    changed.value.done.destroyed += 1;
+                    events.push(event(EventKind::KeyDestroyed).waited(waited));
+                    changed.destroyed.push(id);
+                }
+                KeyOutcome::Nothing => {}
             }
-            if let Some(last) = rotated {
-                change.log_as(ChangeAction::RotateKeyAuto, Some(last), changed.value.done.rotated as u64);
+        }
+        // New material of all these keys is read back at once.
+        change.read_back()?;
+        for at in made {
+            if let Some(stored) = changed.keys.get(at) {
+                changed.made.extend(self.newest_in_use(change, stored)?);
             }
-            let destroyed = events.iter().filter(|event| event.kind == EventKind::VersionDestroyed).count();
-            changed.value.done.versions_destroyed = destroyed;
-            changed.value.changed = changed.keys.len() + changed.destroyed.len();
-            changed.value.took = started.elapsed();
-            Ok(changed)
-        })?;
-        let mut batch = done.value;
+        }
+        if let Some(last) = rotated {
+            change.log_as(ChangeAction::RotateKeyAuto, Some(last), changed.value.done.rotated as u64);
+        }
+        let destroyed = events.iter().filter(|event| event.kind == EventKind::VersionDestroyed).count();
+        changed.value.done.versions_destroyed = destroyed;
+        changed.value.changed = changed.keys.len() + changed.destroyed.len();
+        changed.value.took = started.elapsed();
+        Ok(changed)
+    }
+
+    fn report_batch(&self, mut batch: Batch, events: &[Event], damaged: &[(i64, Error)]) -> Result<Batch> {
         batch.done.damaged = damaged.len();
         self.counters.rotations.fetch_add(batch.done.rotated as u64, Ordering::Relaxed);
         self.counters.destroyed.fetch_add(batch.done.destroyed as u64, Ordering::Relaxed);
-        self.report(&events);
-        for (row, error) in &damaged {
+        self.report(events);
+        for (row, error) in damaged {
             self.report_damaged(*row, error)?;
         }
         Ok(batch)
+    }
+
+    /// One pass beside many other processes, which take the shards between them: each transaction has one that nobody else
+    /// has, and rotates at most [`SHARED_BATCH`] keys of it.
+    fn run_due_beside_others(&self, stop: &dyn Fn() -> bool) -> Result<TickReport> {
+        let (mut total, mut postponed, mut size) = (TickReport::default(), Vec::new(), SMALLEST_BATCH);
+        let (mut finished, mut last): (Vec<Shard>, HashMap<Shard, DueRow>) = Default::default();
+        loop {
+            let (mut events, mut damaged, mut claimed) = (Vec::new(), Vec::new(), None);
+            let done = self.change(ChangeAction::RecordDates, |change, now| {
+                let found = change.claim_due(now.wall, &finished, |shard| last.get(&shard).copied(), size)?;
+                let Some((shard, due)) = found else { return Ok(Changed::none(Batch::default())) };
+                let rows: Vec<i64> = due.iter().map(|due| due.row).collect();
+                claimed = Some((shard, due));
+                self.process_due_rows(change, now, &rows, (&mut events, &mut damaged))
+            });
+            let Some((shard, due)) = claimed else {
+                done?;
+                break;
+            };
+            let batch = match done {
+                Err(error) if error.status() == Status::KeystoreCorrupt => {
+                    self.process_rows(&due.iter().map(|due| due.row).collect::<Vec<i64>>())?
+                }
+                done => self.report_batch(done?.value, &events, &damaged)?,
+            };
+            let took = batch.took;
+            total.add(&batch.done);
+            postponed.extend(batch.postponed);
+            match due.last() {
+                Some(due_last) if due.len() >= size => {
+                    last.insert(shard, *due_last);
+                }
+                _ => finished.push(shard),
+            }
+            if stop() {
+                break;
+            }
+            size = next_shared_size(size, took);
+            // Calls of this process need the connection, too.
+            sleep(PAUSE);
+        }
+        self.process_postponed(postponed, stop, &mut total)?;
+        Ok(total)
+    }
+
+    fn process_postponed(
+        &self,
+        mut postponed: Vec<i64>,
+        stop: &dyn Fn() -> bool,
+        total: &mut TickReport,
+    ) -> Result<()> {
+        while let Some(row) = postponed.pop() {
+            if stop() {
+                break;
+            }
+            sleep(PAUSE);
+            let one = self.process_rows(&[row])?;
+            total.add(&one.done);
+            postponed.extend(one.postponed);
+        }
+        Ok(())
     }
 }
 

@@ -19,6 +19,8 @@ pub(super) struct Presence {
     limit_ms: i64,
     /// Coarse time at which the last poll that was answered began.
     answered_at: AtomicI64,
+    /// Coarse time at which the last poll began.
+    asked_at: AtomicI64,
     is_away: AtomicBool,
     refuses: AtomicBool,
     is_clock_wrong: AtomicBool,
@@ -33,6 +35,7 @@ impl Presence {
         Self {
             limit_ms: i64::try_from(limit.as_millis()).unwrap_or(i64::MAX),
             answered_at: AtomicI64::new(clocks::coarse_ms()),
+            asked_at: AtomicI64::new(clocks::coarse_ms()),
             is_away: AtomicBool::new(false),
             refuses: AtomicBool::new(false),
             is_clock_wrong: AtomicBool::new(false),
@@ -48,6 +51,10 @@ impl Presence {
 
     pub fn is_clock_wrong(&self) -> bool {
         self.is_clock_wrong.load(Ordering::Relaxed)
+    }
+
+    pub fn asked_ms_ago(&self) -> i64 {
+        clocks::coarse_ms().saturating_sub(self.asked_at.load(Ordering::Relaxed))
     }
 
     /// How old what is known of the keystore may be.
@@ -82,6 +89,7 @@ impl Core {
             return self.catch_up();
         }
         let begun = clocks::coarse_ms();
+        self.presence.asked_at.store(begun, Ordering::Relaxed);
         self.refuse_if_late();
         let looked = self.look();
         match &looked {

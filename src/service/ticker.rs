@@ -18,6 +18,8 @@ const STEP_MS: i64 = 1000;
 const MANUAL_STEP_MS: i64 = 20;
 /// A thread that is silent for this long is late: a clock, a disk or another process holds it up.
 const LATE_MS: i64 = 10_000;
+/// How coarse the coarse clock may be.
+const COARSE_MS: i64 = 5;
 /// A start that failed is not tried again for this long.
 const START_AGAIN_MS: i64 = 5000;
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
@@ -140,7 +142,7 @@ impl Core {
         loop {
             self.ticker.looks();
             // Other processes' changes are looked for also while rotations wait for the disk to recover.
-            let looked = self.poll();
+            let looked = if self.is_poll_due() { self.poll() } else { Ok(()) };
             let is_away = looked.is_err() && self.presence.is_away();
             let passes = self.ticker.wanted && backoff.is_over();
             let done = looked.and_then(|()| if passes { self.pass().map(Some) } else { Ok(None) });
@@ -178,7 +180,7 @@ impl Core {
         let stop = || {
             self.ticker.looks();
             // A long pass must not delay the news.
-            if self.store.is_remote() && self.presence.age_ms() >= self.store.poll_interval_ms() {
+            if self.store.is_remote() && self.is_poll_due() {
                 let _ = self.poll();
             }
             self.alarm.stopped()
@@ -195,11 +197,20 @@ impl Core {
         Ok(next)
     }
 
+    /// Whether it is time to ask for changes: on another machine at the set interval, whatever else wakes this thread.
+    fn is_poll_due(&self) -> bool {
+        !self.store.is_remote() || self.presence.asked_ms_ago() + COARSE_MS >= self.store.poll_interval_ms()
+    }
+
     fn until(&self, next: Option<Time>) -> Duration {
         let step = match self.clock.is_manual() {
             true if self.ticker.wanted => MANUAL_STEP_MS.min(self.store.poll_interval_ms()),
             true => self.store.poll_interval_ms(),
             false => STEP_MS.min(self.store.poll_interval_ms()),
+        };
+        let step = match self.store.is_remote() {
+            true => step.min(self.store.poll_interval_ms().saturating_sub(self.presence.asked_ms_ago())).max(0),
+            false => step,
         };
         let left = next.map_or(step, |next| next.millis_since(self.clock.wall()));
         Duration::from_millis(left.clamp(0, step).cast_unsigned())

@@ -284,6 +284,8 @@ pub enum Wanted<'a> {
     /// The key with this id: its row, the records of its versions, and the material of the primary version; its shard's
     /// description, and the nodes of both trees that lead to it ([`path`](super::tree::path)).
     Key(&'a [u8; 16]),
+    /// Versions' material, by rows of keys and numbers.
+    Materials(&'a [(i64, i64)]),
     /// The keys in these rows, with what leads from there.
     Rows(&'a [i64]),
     /// The alias with this name and handle, with the node path of its tree, and the key that it names.
@@ -383,6 +385,16 @@ pub trait Backend: ChangeRows + VersionRows + Send {
 
     /// Keys of a shard to be checked by `until`, after `after`, in the order of the index.
     fn due(&mut self, shard: Shard, until: i64, after: Option<DueRow>, limit: usize) -> Result<Vec<DueRow>>;
+    /// Locks a shard with keys to be checked by `until`, none of `done` and none that another has locked. A write transaction that
+    /// has read nothing yet.
+    fn claim_due(&mut self, until: i64, done: &[Shard]) -> Result<Option<Shard>> {
+        for shard in self.shards().all().filter(|shard| !done.contains(shard)) {
+            if !self.due(shard, until, None, 1)?.is_empty() {
+                return Ok(Some(shard));
+            }
+        }
+        Ok(None)
+    }
     /// The earliest look after `now`.
     fn next_look_after(&mut self, now: i64) -> Result<Option<i64>>;
     /// Rotating keys whose newest version was created after `now` and that nobody has noted yet.

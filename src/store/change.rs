@@ -3,7 +3,7 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-use super::backend::{MetaRow, SLOTS, SlotRow};
+use super::backend::{MaterialRow, MetaRow, SLOTS, SlotRow, Wanted};
 use super::digest::{Digest, digest_of};
 use super::entry::LogEntry;
 use super::history;
@@ -54,6 +54,8 @@ pub(super) fn check_room(slots: usize) -> Result<()> {
 pub struct Change<'a> {
     pub(super) view: View<'a>,
     pub(super) entry: LogEntry,
+    /// New material that was not read back yet.
+    unread: Vec<MaterialRow>,
 }
 
 impl<'a> Deref for Change<'a> {
@@ -71,12 +73,13 @@ impl DerefMut for Change<'_> {
 
 impl<'a> Change<'a> {
     pub(super) fn new(view: View<'a>, entry: LogEntry) -> Self {
-        Self { view, entry }
+        Self { view, entry, unread: Vec::new() }
     }
 
     /// Takes the next generation of each shard in which anything changed, or as many as its log has new entries. Returns
     /// their new descriptions.
     pub(super) fn seal_meta(&mut self) -> Result<Option<SealedChange>> {
+        self.read_back()?;
         let is_changed = |open: &&OpenShard| open.is_changed;
         let changed: Vec<Shard> =
             self.view.open.iter().flatten().filter(is_changed).map(|open| open.head.shard).collect();
@@ -248,6 +251,16 @@ impl<'a> Change<'a> {
         let row = self.view.rows.sealing.material_row(stored, version, material)?;
         self.view.rows.backend.insert_material(&row)?;
         stored.versions = self.view.rows.sealing.extend(&stored.versions, &row)?;
+        if self.view.is_remote() {
+            // Each look would be a round trip: all are read back together, before the commit.
+            return match self.view.rows.sealing.open_material(&stored.key, &row)? {
+                (found, opened) if found == *version && *opened == *material => {
+                    self.unread.push(row);
+                    Ok(())
+                }
+                _ => Err(unreadable()),
+            };
+        }
         match self.view.rows.backend.material_at(stored.row, row.number)? {
             Some(read) if read == row => match self.view.rows.sealing.open_material(&stored.key, &read)? {
                 (found, opened) if found == *version && *opened == *material => Ok(()),
@@ -255,6 +268,22 @@ impl<'a> Change<'a> {
             },
             _ => Err(unreadable()),
         }
+    }
+
+    /// Reads new material back, which must be what was stored.
+    pub fn read_back(&mut self) -> Result<()> {
+        let written = std::mem::take(&mut self.unread);
+        let wanted: Vec<(i64, i64)> = written.iter().map(|row| (row.key_row, row.number)).collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        self.view.rows.backend.prefetch(Wanted::Materials(&wanted))?;
+        for row in written {
+            if self.view.rows.backend.material_at(row.key_row, row.number)?.is_none_or(|read| read != row) {
+                return Err(unreadable());
+            }
+        }
+        Ok(())
     }
 
     /// Puts imported material in its place, under the version that the key has had since its first import.

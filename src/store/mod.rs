@@ -92,7 +92,6 @@ pub use roots::{NewSlot, RootSlot};
 pub use sealing::Stored;
 pub use server_clock::ServerClock;
 pub use settings::{ActorName, Location, Settings};
-#[cfg(all(test, kms_model))]
 pub use shard::Shard;
 pub use state::Head;
 pub use unfinished::Unfinished;

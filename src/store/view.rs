@@ -445,6 +445,18 @@ impl<'a> View<'a> {
         Ok(Vec::new())
     }
 
+    /// Claims a shard with keys to be checked by `until`, and returns it with them, after the row that `after` has for the shard.
+    pub fn claim_due(
+        &mut self,
+        until: Time,
+        done: &[Shard],
+        after: impl FnOnce(Shard) -> Option<DueRow>,
+        limit: usize,
+    ) -> Result<Option<(Shard, Vec<DueRow>)>> {
+        let Some(shard) = self.rows.backend.claim_due(until.millis(), done)? else { return Ok(None) };
+        Ok(Some((shard, self.rows.backend.due(shard, until.millis(), after(shard), limit)?)))
+    }
+
     /// When the clock must next check a key, after `now`.
     pub fn next_look_after(&mut self, now: Time) -> Result<Option<Time>> {
         Ok(self.rows.backend.next_look_after(now.millis())?.map(Time::from_millis))

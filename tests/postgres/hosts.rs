@@ -104,7 +104,8 @@ fn a_long_pass_delays_no_news() {
     }
     let key = ours.create_key(&CreateKey::default()).unwrap();
     // Every second all of them are due.
-    let theirs = Keystore::open(&format!("{}#{name}", server()), &options()).unwrap();
+    let patient = options().busy_timeout(Duration::from_secs(10));
+    let theirs = Keystore::open(&format!("{}#{name}", server()), &patient).unwrap();
     assert!(uses(&theirs, key));
     for round in 0..10 {
         let change = || if round % 2 == 0 { ours.disable_key(key) } else { ours.enable_key(key) };

@@ -134,25 +134,37 @@ fn of_many_that_rotate_a_due_key_one_does() {
     assert!(is_sound(&kms));
 }
 
+/// `KMS_TEST_CAMPAIGN`: with the counts of a campaign, and a restart of the server in the middle.
 #[test]
 fn processes_that_are_killed_at_any_moment_rotate_each_due_key_once() {
+    let restart = std::env::var("KMS_TEST_POSTGRES_RESTART").ok();
+    let is_campaign = std::env::var_os("KMS_TEST_CAMPAIGN").is_some();
+    let (count, processes, pause) = if is_campaign { (20_000, 8, 1000) } else { (1000, 4, 150) };
     let (name, clock) = (name("kill"), ManualClock::at(T0));
     let kms = open(&name, &clock);
     let due = CreateKey { rotate_every: Some(Interval::from_seconds(60).unwrap()), ..CreateKey::default() };
-    let keys: Vec<_> = (0..300).map(|_| kms.create_key(&due).unwrap()).collect();
+    let mut keys = Vec::new();
+    while keys.len() < count {
+        keys.extend(kms.create_keys(&due, 250).unwrap());
+    }
     clock.set(T0 + 61_000);
     let worker = || {
         // SAFETY: the child opens a handle of its own, and ends without running anything of its parent's.
         let child = unsafe { libc::fork() };
         if child == 0 {
-            let kms = open(&name, &clock);
+            let location = format!("{}#{name}", server());
             loop {
-                let _ = kms.tick();
+                // The server may just be away.
+                let Ok(kms) = Keystore::open(&location, &options().clock(clock.clone())) else { continue };
+                loop {
+                    let _ = kms.tick();
+                }
             }
         }
         child
     };
-    let mut workers: Vec<i32> = (0..4).map(|_| worker()).collect();
+    let begun = Instant::now();
+    let mut workers: Vec<i32> = (0..processes).map(|_| worker()).collect();
     let kill = |child: i32| {
         // SAFETY: ends a child of this test, and waits for it.
         unsafe {
@@ -160,18 +172,33 @@ fn processes_that_are_killed_at_any_moment_rotate_each_due_key_once() {
             libc::waitpid(child, std::ptr::null_mut(), 0);
         }
     };
-    let deadline = Instant::now() + Duration::from_secs(120);
-    let mut left = keys.len();
-    while left > 0 && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(150));
+    let left = || -> usize {
+        let count = "SELECT count(*) FROM key WHERE store = {store} AND primary_number < 2";
+        sql(&name, count).parse().unwrap()
+    };
+    let (mut killed, mut restarted) = (0, false);
+    while left() > 0 && begun.elapsed() < Duration::from_secs(300) {
+        std::thread::sleep(Duration::from_millis(pause));
         kill(workers.remove(0));
         workers.push(worker());
-        left = keys.iter().filter(|key| numbers(&kms, **key).len() < 2).count();
+        killed += 1;
+        if let Some(command) = restart.as_ref().filter(|_| is_campaign && !restarted && left() < count / 2) {
+            assert!(std::process::Command::new("sh").args(["-c", command]).status().unwrap().success());
+            restarted = true;
+        }
     }
     workers.into_iter().for_each(kill);
-    assert_eq!(left, 0, "keys stay due");
-    assert!(keys.iter().all(|key| numbers(&kms, *key) == [2, 1]), "a key was rotated twice");
-    assert!(is_sound(&kms));
+    let took = begun.elapsed();
+    println!("{count} keys in {took:?}, {killed} processes killed, the server restarted: {restarted}");
+    assert_eq!(left(), 0, "keys stay due");
+    let made = sql(
+        &name,
+        "SELECT count(*), count(DISTINCT (key_row, number)), max(number) FROM material WHERE store = {store}",
+    );
+    assert_eq!(made, format!("{0}|{0}|2", 2 * count), "a key was rotated twice");
+    let kms = open(&name, &clock);
+    assert!(keys.iter().step_by(100).all(|key| numbers(&kms, *key) == [2, 1]), "a key was rotated twice");
+    assert!(is_campaign || is_sound(&kms));
 }
 
 #[test]

@@ -217,6 +217,24 @@ impl Postgres {
         Ok(())
     }
 
+    fn expect_materials(&mut self, wanted: &[(i64, i64)]) -> Result<()> {
+        let left = wanted.iter().copied().filter(|of| !self.known.materials.contains_key(of));
+        let (rows, numbers): (Vec<i64>, Vec<i64>) = left.unzip();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let sql = format!(
+            "SELECT {MATERIAL} FROM material WHERE store = $1 \
+             AND (key_row, number) IN (SELECT * FROM unnest($2::bigint[], $3::bigint[]))"
+        );
+        let statement = self.owned(sql, vec![Value::Numbers(rows), Value::Numbers(numbers)]);
+        for row in self.ask(vec![statement])?.pop().unwrap_or_default() {
+            let material = read::material(&row)?;
+            self.known.materials.insert((material.key_row, material.number), Some(material));
+        }
+        Ok(())
+    }
+
     fn expect_alias(&mut self, name: &str, handle: &[u8; 16]) -> Result<()> {
         // The server's texts hold no NUL, so neither does any name.
         if name.contains('\0') {
@@ -452,6 +470,7 @@ impl Backend for Postgres {
                 let found = self.ask(vec![statement])?;
                 self.learn_shards(found.first().map_or(&[], Vec::as_slice))
             }
+            Wanted::Materials(wanted) => self.expect_materials(wanted),
             Wanted::Key(id) => self.expect_key(id),
             Wanted::Rows(rows) => self.expect_rows(rows),
             Wanted::Alias { name, handle } => self.expect_alias(name, handle),
@@ -666,17 +685,19 @@ impl Backend for Postgres {
     fn due(&mut self, shard: Shard, until: i64, after: Option<DueRow>, limit: usize) -> Result<Vec<DueRow>> {
         let after = after.unwrap_or(DueRow { next_look: i64::MIN, row: i64::MIN });
         let sql = "SELECT next_look, key_row FROM key WHERE store = $1 AND next_look <= $2 \
-                   AND (next_look, key_row) > ($3, $4) AND key_row BETWEEN $5 AND $6 \
-                   ORDER BY next_look, key_row LIMIT $7";
-        let values = vec![
-            until.into(),
-            after.next_look.into(),
-            after.row.into(),
-            shard.row(0).into(),
-            shard.row(u32::MAX).into(),
-            count(limit).into(),
-        ];
+                   AND (next_look, key_row) > ($3, $4) AND key_row >> 32 = $5 ORDER BY next_look, key_row LIMIT $6";
+        let values =
+            vec![until.into(), after.next_look.into(), after.row.into(), index(shard).into(), count(limit).into()];
         self.all(sql, values, |row| Ok(DueRow { next_look: number(row, 0)?, row: number(row, 1)? }))
+    }
+
+    fn claim_due(&mut self, until: i64, done: &[Shard]) -> Result<Option<Shard>> {
+        let sql = "SELECT s.shard FROM shard s WHERE s.store = $1 AND s.shard <> ALL($3) AND EXISTS(SELECT 1 FROM key k \
+                   WHERE k.store = $1 AND k.key_row >> 32 = s.shard AND k.next_look <= $2) \
+                   LIMIT 1 FOR UPDATE SKIP LOCKED";
+        let done = Value::Numbers(done.iter().map(|shard| index(*shard)).collect());
+        let claimed = self.all(sql, vec![until.into(), done], Self::first_number)?.pop();
+        Ok(claimed.and_then(|claimed| self.shards.all().find(|shard| index(*shard) == claimed)))
     }
 
     fn next_look_after(&mut self, now: i64) -> Result<Option<i64>> {

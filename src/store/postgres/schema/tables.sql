@@ -21,6 +21,7 @@ CREATE TABLE IF NOT EXISTS key(
   PRIMARY KEY(store, key_row), UNIQUE(store, id)
 );
 CREATE INDEX IF NOT EXISTS key_next_look ON key(store, next_look, key_row) WHERE next_look IS NOT NULL;
+CREATE INDEX IF NOT EXISTS key_due ON key(store, (key_row >> 32), next_look, key_row) WHERE next_look IS NOT NULL;
 CREATE INDEX IF NOT EXISTS key_generation ON key(store, generation) WHERE revision > 1;
 CREATE INDEX IF NOT EXISTS key_newest ON key(store, primary_created)
   WHERE state = 1 AND interval_s IS NOT NULL AND future_noticed IS NULL;
