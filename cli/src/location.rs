@@ -130,6 +130,21 @@ fn from_credentials() -> Option<Root> {
     existing("root.key").map(Root::KeyFile).or_else(|| existing("root.passphrase").map(Root::PassphraseFile))
 }
 
+/// A location as people may see it: without the password of a database.
+pub fn shown(location: &Path) -> String {
+    let text = location.display().to_string();
+    let Some((scheme, rest)) = text.split_once("://") else { return text };
+    let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, rest) = rest.split_at(authority);
+    match authority.rsplit_once('@') {
+        Some((user, host)) => {
+            let user = user.split_once(':').map_or(user, |(name, _)| name);
+            format!("{scheme}://{user}@{host}{rest}")
+        }
+        None => text,
+    }
+}
+
 /// A wait as kms.toml has it: `7d`.
 fn wait<'de, D: serde::Deserializer<'de>>(text: D) -> std::result::Result<Option<Duration>, D::Error> {
     let text = String::deserialize(text)?;
@@ -175,8 +190,10 @@ fn read(path: &Path) -> Result<Settings> {
         .map_err(|error| Failure::usage(format!("{}: {}", path.display(), error.message())).next("kms help config"))?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let placed = |path: Option<PathBuf>| path.map(|path| folder.join(path));
+    // A URL is no path.
+    let is_url = settings.keystore.as_ref().is_some_and(|keystore| keystore.to_string_lossy().contains("://"));
     Ok(Settings {
-        keystore: placed(settings.keystore),
+        keystore: if is_url { settings.keystore } else { placed(settings.keystore) },
         root_key_file: placed(settings.root_key_file),
         root_passphrase_file: placed(settings.root_passphrase_file),
         anchor_file: placed(settings.anchor_file),

@@ -5,6 +5,7 @@ mod backup;
 mod bulk;
 mod call;
 mod confirm;
+mod copy;
 mod crypt;
 mod data;
 mod exit;
@@ -71,6 +72,7 @@ fn run(cli: &Cli) -> exit::Result<()> {
         Command::Verify => keystore::verify(&open()?),
         Command::Tick => keystore::tick(&open()?),
         Command::Backup(args) => backup::run(&cli.global, args),
+        Command::Copy(args) => copy::run(&cli.global, args),
         Command::Restore(args) => restore::run(&cli.global, args),
         Command::Root(command) => root::run(&open()?, command),
         Command::Pkcs11(command) => pkcs11::run(&cli.global, command),

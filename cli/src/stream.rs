@@ -121,6 +121,10 @@ impl Watch {
         Self { unit: Unit::Items, ..Self::new(total, true) }
     }
 
+    pub fn of_items(self) -> Self {
+        Self { unit: Unit::Items, ..self }
+    }
+
     pub fn is_interrupted(&self) -> bool {
         self.interrupted.load(Ordering::Relaxed)
     }

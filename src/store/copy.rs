@@ -9,7 +9,7 @@
 //! Of a source in use, all keys are copied and then compared, while others change it. Then its shards are locked for a short
 //! time, and what was changed meanwhile is copied and compared. A destination that has some of the keys gets the others.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -45,6 +45,9 @@ use crate::sys::{fork, memory};
 
 /// Keys that are copied in one transaction.
 const KEYS: usize = 64;
+/// How often what changed meanwhile is copied before the source is locked, unless it was so little.
+const ROUNDS: usize = 8;
+const FEW: usize = 16;
 /// How often what changed under the lock of the source may still differ.
 const TRIES: usize = 3;
 
@@ -95,6 +98,13 @@ struct Mark {
     last_row: i64,
     destroyed: i64,
     renamed: i64,
+}
+
+impl Mark {
+    /// The row that the shard allotted last.
+    fn last(&self) -> Result<i64> {
+        u32::try_from(self.last_row).map(|last| self.shard.row(last)).map_err(|_| unlike())
+    }
 }
 
 fn marks(view: &mut View<'_>) -> Result<Vec<Mark>> {
@@ -160,14 +170,30 @@ impl<'a> Copying<'a> {
         Ok(missing.len())
     }
 
-    /// All keys of the source. `is_empty`: the destination has none.
-    fn all_keys(&mut self, source: &mut Source<'_, '_>, is_empty: bool) -> Result<()> {
-        let (mut after, mut done) = (None, 0);
+    /// All keys that the source has at `marks`: later ones might come faster than they are copied. `is_empty`: the destination
+    /// has none.
+    fn all_keys(&mut self, source: &mut Source<'_, '_>, marks: &[Mark], is_empty: bool) -> Result<()> {
+        let mut done = 0;
         self.known.clear();
+        for mark in marks {
+            done = self.rows(source, mark.shard.row(0), mark.last()?, is_empty, done)?;
+        }
+        Ok(())
+    }
+
+    /// The keys in the rows above `after`, up to `last`, of one shard.
+    fn rows(
+        &mut self,
+        source: &mut Source<'_, '_>,
+        mut after: i64,
+        last: i64,
+        is_empty: bool,
+        mut done: u64,
+    ) -> Result<u64> {
         loop {
-            let (rows, keys) = source.read(|view| whole_page(view, after))?;
-            let Some(last) = rows.last() else { return Ok(()) };
-            after = Some(*last);
+            let (rows, keys) = source.read(|view| whole_page(view, Some(after), last))?;
+            let Some(seen) = rows.last() else { return Ok(done) };
+            after = *seen;
             self.keys(&keys, is_empty)?;
             done += keys.len() as u64;
             (self.step)(if is_empty { CopyStep::Copied(done) } else { CopyStep::Compared(done) });
@@ -240,64 +266,48 @@ impl<'a> Copying<'a> {
         }
     }
 
-    /// What changed in the source since it stood at `marks`; returns how many keys differed.
-    fn news(&mut self, held: &mut Held<'_>, marks: &[Mark]) -> Result<usize> {
-        let (mut ids, mut is_pruned, mut is_renamed) = (HashSet::new(), false, false);
-        for mark in marks {
-            held.read(|view| {
-                let head = view.head(mark.shard)?;
-                if head.generation == mark.generation {
-                    return Ok(());
-                }
-                is_pruned |= head.destroyed != mark.destroyed;
-                is_renamed |= head.renamed != mark.renamed;
-                ids.extend(view.changed_since(mark.shard, mark.generation, usize::MAX)?);
-                Ok(())
-            })?;
-            let mut after = u32::try_from(mark.last_row).map_err(|_| unlike()).map(|last| mark.shard.row(last))?;
-            loop {
-                let rows = held.read(|view| {
-                    let rows = view.listed_rows(Some(after), PAGE)?;
-                    let ours = rows.iter().filter(|row| view.shards.of_row(**row).is_ok_and(|(s, _)| s == mark.shard));
-                    let ours: Vec<i64> = ours.copied().collect();
-                    for row in &ours {
-                        ids.extend(view.key_in_row(*row)?.map(|stored| stored.key.id));
+    /// What changed in the source between two of its states; returns how many keys differed.
+    fn news(&mut self, source: &mut Source<'_, '_>, from: &[Mark], to: &[Mark]) -> Result<usize> {
+        let (mut differed, mut is_pruned, mut is_renamed) = (0, false, false);
+        for (from, to) in from.iter().zip(to).filter(|(from, to)| from.generation != to.generation) {
+            is_pruned |= from.destroyed != to.destroyed;
+            is_renamed |= from.renamed != to.renamed;
+            let ids = source.read(|view| view.changed_since(from.shard, from.generation, usize::MAX))?;
+            for ids in ids.chunks(KEYS) {
+                let keys = source.read(|view| {
+                    let mut keys = memory::list(ids.len())?;
+                    for id in ids {
+                        // One that was changed may be destroyed by now.
+                        keys.extend(view.whole_key(id)?);
                     }
-                    Ok(ours)
+                    Ok(keys)
                 })?;
-                let Some(last) = rows.last() else { break };
-                after = *last;
+                differed += self.keys(&keys, false)?;
+            }
+            let (mut after, last) = (from.last()?, to.last()?);
+            while after < last {
+                let (rows, keys) = source.read(|view| whole_page(view, Some(after), last))?;
+                let Some(seen) = rows.last() else { break };
+                after = *seen;
+                differed += self.keys(&keys, false)?;
             }
         }
-        let mut differed = 0;
-        let ids: Vec<KeyId> = ids.into_iter().collect();
-        for ids in ids.chunks(KEYS) {
-            let keys = held.read(|view| {
-                let mut keys = memory::list(ids.len())?;
-                for id in ids {
-                    // One that was changed and then destroyed.
-                    keys.extend(view.whole_key(id)?);
-                }
-                Ok(keys)
-            })?;
-            differed += self.keys(&keys, false)?;
-        }
         if is_pruned {
-            self.keep_only_listed(held)?;
+            self.keep_only_listed(source)?;
             self.prune()?;
         }
         if is_pruned || is_renamed {
-            self.all_aliases(&mut Source::Held(held))?;
+            self.all_aliases(source)?;
         }
         Ok(differed)
     }
 
     /// Forgets the keys that the source has no more.
-    fn keep_only_listed(&mut self, held: &mut Held<'_>) -> Result<()> {
+    fn keep_only_listed(&mut self, source: &mut Source<'_, '_>) -> Result<()> {
         let (mut left, mut after) = (HashMap::new(), None);
         left.try_reserve(self.known.len()).map_err(|_| memory::out_of_memory())?;
         loop {
-            let names = held.read(|view| view.names_after(Tree::Ids, after.as_ref(), PAGE))?;
+            let names = source.read(|view| view.names_after(Tree::Ids, after.as_ref(), PAGE))?;
             let Some(last) = names.last().and_then(|(name, _)| name.first_chunk().copied()) else { break };
             after = Some(last);
             let ids = names.iter().filter_map(|(name, _)| name.first_chunk().copied()).map(KeyId::from_bytes);
@@ -320,17 +330,27 @@ impl<'a> Copying<'a> {
     /// Copies a source in use. `finish` runs while it is locked, when the destination has all of it.
     fn online(&mut self, source: &Store, is_empty: bool, finish: impl FnOnce() -> Result<()>) -> Result<CopyReport> {
         let live = &mut Source::Live(source);
+        let mut before = source.read(marks)?;
         if is_empty {
-            self.all_keys(live, true)?;
+            self.all_keys(live, &before, true)?;
         }
-        let marks = source.read(marks)?;
-        self.all_keys(live, false)?;
+        self.all_keys(live, &before, false)?;
         self.prune()?;
         self.all_aliases(live)?;
+        // What changed in a long time is copied in a shorter one.
+        for _ in 0..ROUNDS {
+            let now = source.read(marks)?;
+            let differed = self.news(live, &before, &now)?;
+            before = now;
+            if differed < FEW {
+                break;
+            }
+        }
         let mut held = Held::begin(source, Transaction::Write)?;
         (self.step)(CopyStep::Locked);
+        let now = held.read(marks)?;
         let mut tries = 0;
-        while self.news(&mut held, &marks)? > 0 {
+        while self.news(&mut Source::Held(&mut held), &before, &now)? > 0 {
             tries += 1;
             if tries > TRIES {
                 return Err(unlike());
@@ -385,7 +405,8 @@ impl Store {
         let destination = self.beside_in(new, &arena)?;
         let mut held = Held::begin(self, Transaction::Read)?;
         let mut copying = Copying::new(&destination, now, &|_| ());
-        copying.all_keys(&mut Source::Held(&mut held), true)?;
+        let marks = held.read(marks)?;
+        copying.all_keys(&mut Source::Held(&mut held), &marks, true)?;
         copying.all_aliases(&mut Source::Held(&mut held))?;
         copying.slots(&mut held)?;
         drop(held);
@@ -485,7 +506,7 @@ impl Store {
 fn read_all(store: &Store, step: &dyn Fn(CopyStep)) -> Result<CopyReport> {
     let (mut report, mut after) = (CopyReport::default(), None);
     loop {
-        let (rows, keys) = store.read(|view| whole_page(view, after))?;
+        let (rows, keys) = store.read(|view| whole_page(view, after, i64::MAX))?;
         let Some(last) = rows.last() else { break };
         after = Some(*last);
         report.keys += keys.len() as u64;
@@ -501,9 +522,10 @@ fn read_all(store: &Store, step: &dyn Fn(CopyStep)) -> Result<CopyReport> {
     }
 }
 
-/// The next rows and their keys.
-fn whole_page(view: &mut View<'_>, after: Option<i64>) -> Result<(Vec<i64>, Vec<WholeKey>)> {
-    let rows = view.listed_rows(after, KEYS)?;
+/// The next rows up to `last`, and their keys.
+fn whole_page(view: &mut View<'_>, after: Option<i64>, last: i64) -> Result<(Vec<i64>, Vec<WholeKey>)> {
+    let mut rows = view.listed_rows(after, KEYS)?;
+    rows.retain(|row| *row <= last);
     let keys = view.whole_keys(&rows)?;
     Ok((rows, keys))
 }

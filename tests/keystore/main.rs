@@ -14,6 +14,8 @@ mod edited;
 mod folder;
 mod fork;
 mod forks;
+#[cfg(kms_faults)]
+mod gallery;
 mod journals;
 #[cfg(kms_faults)]
 mod locks;

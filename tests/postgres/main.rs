@@ -1,6 +1,9 @@
 //! Keystores in PostgreSQL: several handles on one, a server that is slow or goes away, rows that a database user edits.
 //! `KMS_TEST_POSTGRES` names the server; `ci/stage postgres` starts one.
 
+mod copies;
+#[path = "../keystore/gallery.rs"]
+mod gallery;
 mod hanging;
 mod hosts;
 mod pooling;

@@ -69,6 +69,17 @@ pub struct Restore {
     pub reviewed: Reviewed,
 }
 
+/// Programs may use SRC meanwhile: at the end, changes wait for a moment. A command that was killed is run again.
+#[derive(Args, Debug)]
+pub struct Copy {
+    /// Keystore to copy; the usual options say what opens it
+    #[arg(value_name = "SRC")]
+    pub source: PathBuf,
+    /// Location of the copy, which must have no keystore; the same root keys open it
+    #[arg(value_name = "DST")]
+    pub target: PathBuf,
+}
+
 /// A root key that is to open the keystore from now on.
 #[derive(Args, Debug)]
 #[command(group = clap::ArgGroup::new("new_root"))]

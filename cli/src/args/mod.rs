@@ -14,7 +14,9 @@ use clap_complete::Shell;
 
 pub use crypt::{Columns, Datakey, Decrypt, Encrypt, Inspect, Reencrypt, Target};
 pub use key::{Alias, Create, Delete, Import, KeyCommand, KeyNames, List, Policy, Reviewed, Tag};
-pub use keystore::{Backup, Call, Init, NewRoot, Restore, RootAdd, RootCommand, RootRemove, StatusArgs, Timeline};
+pub use keystore::{
+    Backup, Call, Copy, Init, NewRoot, Restore, RootAdd, RootCommand, RootRemove, StatusArgs, Timeline,
+};
 pub use log::{LogCommand, LogCut, LogExport, LogShow, Watch};
 pub use pkcs11::{Pkcs11Command, Pkcs11Config};
 pub use version::{VersionCommand, VersionDelete, VersionNames, VersionsReviewed};
@@ -128,6 +130,8 @@ pub enum Command {
     Backup(Backup),
     /// Put a backup at the path of a keystore
     Restore(Restore),
+    /// Copy a keystore to where it is to be used from then on
+    Copy(Copy),
     /// What opens the keystore: key files and passphrases
     #[command(subcommand)]
     Root(RootCommand),

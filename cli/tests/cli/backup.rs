@@ -76,6 +76,21 @@ fn restore_refuses_a_keystore_in_use_and_a_changed_backup() {
 }
 
 #[test]
+fn a_copy_is_the_keystore_at_another_path() {
+    let place = Place::with_key();
+    place.write("note", "a note");
+    place.ok(["encrypt", "note"]);
+    let said = place.json(["copy", "keys.db", "copy.db"]);
+    assert_eq!((&said["KeyCount"], &said["ComparedKeyCount"], &said["AliasCount"]), (&1.into(), &1.into(), &1.into()));
+    assert_eq!(place.ok(["--keystore", "copy.db", "decrypt", "note.kms", "-o", "-"]), "a note");
+    let oldest = |shown: serde_json::Value| shown["Changes"]["Change"][0]["EventId"].clone();
+    assert_eq!(oldest(place.json(["--keystore", "copy.db", "log", "show"])), oldest(place.json(["log", "show"])));
+    place.fails(6, "choose another path", ["copy", "keys.db", "copy.db"]);
+    place.fails(6, "kms init", ["copy", "none.db", "other.db"]);
+    assert!(!place.path("other.db").exists());
+}
+
+#[test]
 fn a_restored_backup_is_accepted_by_the_anchor() {
     let place = Place::empty();
     place.ok(["init", "--root-key-file", "root.key", "--anchor-file", "anchor"]);

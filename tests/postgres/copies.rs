@@ -1,0 +1,195 @@
+//! Copies between files and databases: whole or not there, wherever the copying is killed, and while others change the source.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use kms::backup::CopyStep;
+use kms::{CreateKey, Keystore, ManualClock, Status};
+
+use super::gallery::{Gallery, same, sound};
+use super::{T0, name, options, server, sql, status};
+
+fn place(name: &str) -> String {
+    format!("{}#{name}", server())
+}
+
+fn open_at(location: &str, clock: &ManualClock) -> kms::Result<Keystore> {
+    Keystore::open(location, &options().create(false).clock(clock.clone()))
+}
+
+/// Waiting for the disk would take most of the time.
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+fn text(path: &Path) -> String {
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_copy_into_a_database_and_back_is_the_same_keystore() {
+    let (folder, clock) = (folder(), ManualClock::at(T0));
+    let path = |name: &str| text(&folder.path().join(name));
+    let kms = Keystore::open(&path("keys.db"), &options().clock(clock.clone())).unwrap();
+    let gallery = Gallery::fill(&kms, &clock);
+    let (first, second) = (place(&name("first")), place(&name("second")));
+    let report = kms.copy(&first, |_| ()).unwrap();
+    assert_eq!(report.keys, kms.keys().count() as u64);
+    assert_eq!(status(kms.copy(&first, |_| ())), Some(Status::KeystoreIo), "a keystore was replaced");
+    let mut from = kms;
+    for to in [&first, &second, &path("back.db")] {
+        if *to != first {
+            assert_eq!(from.copy(to, |_| ()).unwrap(), report);
+        }
+        let copy = open_at(to, &clock).unwrap();
+        sound(&copy);
+        same(&from, &copy);
+        assert_eq!(gallery.opened(&from), gallery.opened(&copy));
+        from = copy;
+    }
+    // The backup of a database is the file that a copy is.
+    let there = open_at(&second, &clock).unwrap();
+    there.backup(path("backup.db")).unwrap();
+    same(&there, &open_at(&path("backup.db"), &clock).unwrap());
+    from.rotate(gallery.blobs[0].0).unwrap();
+    there.rotate(gallery.blobs[0].0).unwrap();
+    sound(&there);
+}
+
+#[test]
+fn an_unfinished_copy_of_another_keystore_is_left_alone() {
+    let (folder, clock) = (folder(), ManualClock::at(T0));
+    let kms = Keystore::open(&text(&folder.path().join("keys.db")), &options().clock(clock.clone())).unwrap();
+    kms.create_key(&CreateKey::default()).unwrap();
+    let name = name("other");
+    drop(Keystore::open(&place(&format!("{name}.kms-new")), &options().clock(clock.clone())).unwrap());
+    assert_eq!(status(kms.copy(&place(&name), |_| ())), Some(Status::KeystoreIo));
+    assert_eq!(status(open_at(&place(&name), &clock)), Some(Status::KeystoreNotFound));
+    assert_eq!(status(kms.copy(&place("x.kms-new"), |_| ())), Some(Status::InvalidArgument));
+}
+
+/// In a child that is killed after this time; whether it came to its end before.
+fn copy_and_kill(from: &str, to: &str, after: Duration, clock: &ManualClock) -> bool {
+    // SAFETY: the child opens a handle of its own, and ends without running anything of its parent's.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let copied = open_at(from, clock).and_then(|kms| kms.copy(to, |_| ()));
+        // SAFETY: as above.
+        unsafe { libc::_exit(i32::from(copied.is_err())) };
+    }
+    std::thread::sleep(after);
+    let mut ended = 0;
+    // SAFETY: ends a child of this test, and waits for it.
+    unsafe {
+        libc::kill(child, libc::SIGKILL);
+        libc::waitpid(child, &mut ended, 0);
+    }
+    assert!(!libc::WIFEXITED(ended) || libc::WEXITSTATUS(ended) == 0, "the copy failed");
+    libc::WIFEXITED(ended)
+}
+
+#[test]
+fn a_copy_that_is_killed_at_any_moment_is_finished_by_the_next() {
+    let (folder, clock) = (folder(), ManualClock::at(T0));
+    let path = |name: &str| text(&folder.path().join(name));
+    let kms = Keystore::open(&path("keys.db"), &options().clock(clock.clone())).unwrap();
+    let gallery = Gallery::fill(&kms, &clock);
+    let there = place(&name("killed-source"));
+    kms.copy(&there, |_| ()).unwrap();
+    let begun = Instant::now();
+    kms.copy(&place(&name("killed-measured")), |_| ()).unwrap();
+    let whole = begun.elapsed();
+    let (mut kills, mut ends) = (0, 0);
+    for round in 0..4 {
+        let inward = round % 2 == 0;
+        let to = if inward { place(&name("killed")) } else { path(&format!("copy-{round}.db")) };
+        let from = if inward { path("keys.db") } else { there.clone() };
+        // Each kill comes later than the one before; the copy in the database has more at each.
+        for part in 1..=4 {
+            if copy_and_kill(&from, &to, whole * part / 4 + whole * round / 20, &clock) {
+                ends += 1;
+                break;
+            }
+            kills += 1;
+            match open_at(&to, &clock) {
+                Err(error) => assert_eq!(error.status(), Status::KeystoreNotFound, "{error}"),
+                // Killed after it had its name.
+                Ok(copy) => {
+                    same(&kms, &copy);
+                    break;
+                }
+            }
+        }
+        if open_at(&to, &clock).is_err() {
+            open_at(&from, &clock).unwrap().copy(&to, |_| ()).unwrap();
+        }
+        let copy = open_at(&to, &clock).unwrap();
+        same(&kms, &copy);
+        assert_eq!(gallery.opened(&kms), gallery.opened(&copy));
+        sound(&copy);
+    }
+    println!("{kills} kills, {ends} copies ended before theirs");
+    assert!(kills >= 6, "the copies were quicker than the kills");
+    assert_eq!(
+        sql("x", "SELECT count(*) FROM store WHERE name LIKE 'killed-%.kms-new'"),
+        "0",
+        "something was left behind"
+    );
+}
+
+#[test]
+fn a_copy_of_a_keystore_in_use_has_all_that_was_there_when_it_was_locked() {
+    let (folder, clock) = (folder(), ManualClock::at(T0));
+    let path = |name: &str| text(&folder.path().join(name));
+    let kms = Keystore::open(&path("keys.db"), &options().clock(clock.clone())).unwrap();
+    Gallery::fill(&kms, &clock);
+    let source = place(&name("busy-source"));
+    kms.copy(&source, |_| ()).unwrap();
+    for (from, to) in
+        [(path("keys.db"), place(&name("busy"))), (source, path("busy.db")), (path("keys.db"), path("pages.db"))]
+    {
+        let kms = open_at(&from, &clock).unwrap();
+        let ends = AtomicBool::new(false);
+        let (mut blobs, mut longest) = (Vec::new(), Duration::ZERO);
+        let mut before = Vec::new();
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                let writing =
+                    Keystore::open(&from, &options().busy_timeout(Duration::from_secs(20)).clock(clock.clone()))
+                        .unwrap();
+                while !ends.load(Ordering::Relaxed) {
+                    let begun = Instant::now();
+                    let key = writing.create_key(&CreateKey::default()).unwrap();
+                    writing.rotate(key).unwrap();
+                    writing.create_alias(key, &format!("alias/{key}")).unwrap();
+                    longest = longest.max(begun.elapsed());
+                    blobs.push((Instant::now(), writing.encrypt(key, b"in use", &[]).unwrap()));
+                    std::thread::sleep(Duration::from_millis(200));
+                }
+            });
+            let locked = std::cell::Cell::new(None);
+            let waiting =
+                Keystore::open(&from, &options().busy_timeout(Duration::from_secs(20)).clock(clock.clone())).unwrap();
+            let copied = waiting.copy(&to, |step| {
+                if step == CopyStep::Locked {
+                    locked.set(Some(Instant::now()));
+                }
+            });
+            ends.store(true, Ordering::Relaxed);
+            writer.join().unwrap();
+            copied.unwrap();
+            before.push(locked.get().unwrap());
+        });
+        let locked = before.pop().unwrap();
+        let copy = open_at(&to, &clock).unwrap();
+        sound(&copy);
+        let meanwhile = blobs.iter().filter(|(at, _)| *at < locked).count();
+        println!("{meanwhile} changes meanwhile, the longest took {longest:?}");
+        assert!(meanwhile > 0, "nothing was changed meanwhile");
+        for (_, blob) in blobs.iter().filter(|(at, _)| *at < locked) {
+            assert_eq!(&*copy.decrypt(blob, &[]).unwrap(), b"in use", "a version is missing in the copy");
+        }
+        drop(kms);
+    }
+}
