@@ -139,8 +139,14 @@ use_release_openssl() {
 # The build that tests share: its dependencies are compiled once, in target/ci, by the same flags. Faults are compiled in.
 use_test_build() {
     need_cargo
-    use_prebuilt_openssl "$@"
+    use_prebuilt_openssl
     export CARGO_TARGET_DIR=$ROOT/target/ci RUSTFLAGS="--cfg kms_faults"
+}
+
+# Likewise with what keystores in a database need.
+use_postgres_build() {
+    use_prebuilt_openssl tls
+    use_test_build
 }
 
 # LIBRARY is target/dev/libkms.so, the library of the test build. A copy: cargo gives the library of another feature set,

@@ -3,7 +3,7 @@
 . "$(dirname "$0")/../lib.sh"
 PATH=$PATH:/usr/sbin
 need pg_ctlcluster:postgresql python3:python3 openssl:openssl pgbouncer:pgbouncer
-use_test_build tls
+use_postgres_build
 
 programs=$(find /usr/lib/postgresql/*/bin -maxdepth 0 | sort -V | tail -1)
 folder=$(mktemp -d)
