@@ -1,8 +1,13 @@
 //! TLS with the server: who is accepted, and by which certificate.
 
+use std::sync::{Mutex, PoisonError};
+
 use kms::{CreateKey, Keystore, ManualClock, Status};
 
 use crate::{T0, name, options, server, sql, status};
+
+/// Held by who needs the server's certificate as it is, or changes it.
+static CERTIFICATE: Mutex<()> = Mutex::new(());
 
 fn folder() -> String {
     std::env::var("KMS_TEST_TLS").expect("KMS_TEST_TLS names no folder of certificates; run: ci/stage postgres")
@@ -25,6 +30,7 @@ fn refusal(location: &str) -> String {
 
 #[test]
 fn the_servers_certificate_must_be_known_current_and_of_its_name() {
+    let _unchanged = CERTIFICATE.lock().unwrap_or_else(PoisonError::into_inner);
     let (name, folder) = (name("tls"), folder());
     let trusting = |mode: &str, authority: &str| format!("sslmode={mode}&sslrootcert={folder}/{authority}.crt");
     let full = trusting("verify-full", "authority");
@@ -70,6 +76,7 @@ fn the_servers_certificate_must_be_known_current_and_of_its_name() {
 
 #[test]
 fn a_client_may_log_in_by_its_certificate() {
+    let _unchanged = CERTIFICATE.lock().unwrap_or_else(PoisonError::into_inner);
     let (name, folder) = (name("identity"), folder());
     sql(&name, "DO $$ BEGIN CREATE ROLE certified LOGIN SUPERUSER; EXCEPTION WHEN duplicate_object THEN NULL; END $$");
     let server = server();
@@ -89,6 +96,7 @@ fn a_client_may_log_in_by_its_certificate() {
 /// The host's configuration of OpenSSL would forbid the connection.
 #[test]
 fn the_hosts_openssl_configuration_has_no_part() {
+    let _unchanged = CERTIFICATE.lock().unwrap_or_else(PoisonError::into_inner);
     let (name, folder) = (name("configuration"), folder());
     if std::env::var_os("KMS_TEST_CHILD").is_some() {
         let full = format!("sslmode=verify-full&sslrootcert={folder}/authority.crt");
