@@ -286,7 +286,7 @@ fn what_a_database_user_edits_is_noticed() {
     other.rotate(fresh).unwrap();
     assert_eq!(sql(&name, "DELETE FROM shard WHERE store = {store}"), "DELETE 64");
     assert_eq!(sql(&name, "INSERT INTO shard SELECT * FROM shard_then WHERE store = {store}"), "INSERT 0 64");
-    assert_eq!(status(other.rotate(fresh)), Some(Status::KeystoreReplaced), "an older copy of a shard is believed");
+    assert_eq!(status(other.rotate(fresh)), Some(Status::KeystoreRolledBack), "an older copy of a shard is believed");
 }
 
 #[test]
@@ -353,6 +353,7 @@ fn a_deadlock_is_not_the_callers_matter() {
     let key = kms.create_key(&CreateKey::default()).unwrap();
     let deadlocks = || sql(&name, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()");
     let before: u64 = deadlocks().parse().unwrap();
+    let mut gave_way = 0;
     for round in 0..4 {
         let other = session(
             &name,
@@ -362,10 +363,12 @@ fn a_deadlock_is_not_the_callers_matter() {
         );
         std::thread::sleep(Duration::from_millis(500));
         kms.create_alias(key, &format!("alias/{round}")).unwrap();
-        assert!(other.wait_with_output().unwrap().status.success());
+        // The server ends either of the two.
+        gave_way += u64::from(other.wait_with_output().unwrap().status.success());
     }
     // The server's counters come a moment later.
     std::thread::sleep(Duration::from_secs(1));
     assert!(deadlocks().parse::<u64>().unwrap() > before, "there was no deadlock");
+    assert!(gave_way > 0, "the other session always gave way");
     assert!(is_sound(&kms));
 }

@@ -63,6 +63,8 @@ pub struct Postgres {
     is_begun: bool,
     /// Whether a statement of the transaction changes rows.
     is_changed: bool,
+    /// Whether the server has such a statement.
+    is_sent: bool,
     /// The shards that the next statements read first, and lock in a write transaction.
     locking: Vec<Shard>,
     known: Known,
@@ -150,6 +152,7 @@ impl Postgres {
             pending: Vec::new(),
             is_begun: false,
             is_changed: false,
+            is_sent: false,
             locking: Vec::new(),
             known: Known::default(),
             proof: None,
@@ -175,12 +178,14 @@ impl Postgres {
                 self.link = ServerLink::open(&self.target, self.patience + ANSWER)?;
                 self.link.run(&all)?
             }
-            Err(failed) if failed.gave_way && !self.is_changed => {
+            Err(failed) if failed.gave_way && !self.is_sent => {
                 self.lock_again(&locking, failed.error)?;
-                self.link.run(all.get(before..).unwrap_or_default())?
+                let begun = if is_first { self.beginning(self.kind, self.patience).len() } else { 0 };
+                self.link.run(all.get(begun..).unwrap_or_default())?
             }
             done => done?,
         };
+        self.is_sent = self.is_changed;
         Ok(rows.split_off(rows.len().saturating_sub(all.len() - before)))
     }
 
@@ -230,7 +235,7 @@ impl Postgres {
     /// Begins with the first statement that goes out.
     fn start(&mut self, kind: Transaction, patience: Duration) {
         (self.known, self.proof, self.kind) = (Known::default(), None, kind);
-        (self.is_begun, self.is_changed) = (false, false);
+        (self.is_begun, self.is_changed, self.is_sent) = (false, false, false);
         self.pending = self.beginning(kind, patience);
         if kind == Transaction::Write
             && let Some(name) = &self.making
