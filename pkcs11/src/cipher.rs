@@ -162,6 +162,10 @@ pub fn wrap(
     if !key.is(CKA_EXTRACTABLE) {
         return Err(Fail(CKR_KEY_UNEXTRACTABLE));
     }
+    // No key of the module is trusted.
+    if key.is(CKA_WRAP_WITH_TRUSTED) {
+        return Err(Fail(CKR_KEY_NOT_WRAPPABLE));
+    }
     let mut operation = Operation::new(wrapping, Direction::Encrypt, mechanism)?;
     let iv = if matches!(out, Output::Size) { None } else { operation.draw_iv()? };
     let done = operation.process(&key.value, out);

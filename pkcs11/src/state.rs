@@ -203,14 +203,19 @@ impl State {
         Ok(self.sessions.iter().filter(|(_, session)| session.slot == at).map(|(handle, _)| *handle).collect())
     }
 
-    /// Ends the login of a slot. A keystore that needs a PIN is closed, and the handles of its keys end.
+    /// Ends the login of a slot, and its private session keys. A keystore that needs a PIN is closed, and the handles of its keys
+    /// end.
     fn log_out(&mut self, slot: usize) -> Option<Arc<Keystore>> {
         let found = self.slots.get_mut(slot)?;
         found.logged_in = false;
-        if !found.config.needs_pin() {
+        let needs_pin = found.config.needs_pin();
+        self.objects.retain(
+            |_, object| !matches!(object, Object::Session { slot: of, key, .. } if *of == slot && key.is(CKA_PRIVATE)),
+        );
+        if !needs_pin {
             return None;
         }
-        found.handles.clear();
+        self.slots.get_mut(slot)?.handles.clear();
         self.objects.retain(|_, object| !matches!(object, Object::Token { slot: of, .. } if *of == slot));
         self.slots.get_mut(slot)?.keystore.take()
     }

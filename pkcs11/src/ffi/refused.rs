@@ -26,13 +26,11 @@ refuse! {
     C_InitPIN(CK_SESSION_HANDLE, *mut CK_UTF8CHAR, CK_ULONG);
     C_SetOperationState(CK_SESSION_HANDLE, *mut CK_BYTE, CK_ULONG, CK_OBJECT_HANDLE, CK_OBJECT_HANDLE);
     C_DigestKey(CK_SESSION_HANDLE, CK_OBJECT_HANDLE);
-    C_SignInit(CK_SESSION_HANDLE, *mut CK_MECHANISM, CK_OBJECT_HANDLE);
     C_Sign(CK_SESSION_HANDLE, *mut CK_BYTE, CK_ULONG, *mut CK_BYTE, *mut CK_ULONG);
     C_SignUpdate(CK_SESSION_HANDLE, *mut CK_BYTE, CK_ULONG);
     C_SignFinal(CK_SESSION_HANDLE, *mut CK_BYTE, *mut CK_ULONG);
     C_SignRecoverInit(CK_SESSION_HANDLE, *mut CK_MECHANISM, CK_OBJECT_HANDLE);
     C_SignRecover(CK_SESSION_HANDLE, *mut CK_BYTE, CK_ULONG, *mut CK_BYTE, *mut CK_ULONG);
-    C_VerifyInit(CK_SESSION_HANDLE, *mut CK_MECHANISM, CK_OBJECT_HANDLE);
     C_Verify(CK_SESSION_HANDLE, *mut CK_BYTE, CK_ULONG, *mut CK_BYTE, CK_ULONG);
     C_VerifyUpdate(CK_SESSION_HANDLE, *mut CK_BYTE, CK_ULONG);
     C_VerifyFinal(CK_SESSION_HANDLE, *mut CK_BYTE, CK_ULONG);
@@ -50,14 +48,6 @@ refuse! {
         *mut CK_ATTRIBUTE,
         CK_ULONG,
         *mut CK_OBJECT_HANDLE,
-        *mut CK_OBJECT_HANDLE
-    );
-    C_DeriveKey(
-        CK_SESSION_HANDLE,
-        *mut CK_MECHANISM,
-        CK_OBJECT_HANDLE,
-        *mut CK_ATTRIBUTE,
-        CK_ULONG,
         *mut CK_OBJECT_HANDLE
     );
     C_LoginUser(CK_SESSION_HANDLE, CK_USER_TYPE, *mut CK_UTF8CHAR, CK_ULONG, *mut CK_UTF8CHAR, CK_ULONG);
@@ -120,6 +110,35 @@ refuse! {
     C_VerifyMessageNext(CK_SESSION_HANDLE, *mut c_void, CK_ULONG, *mut CK_BYTE, CK_ULONG, *mut CK_BYTE, CK_ULONG);
     C_MessageVerifyFinal(CK_SESSION_HANDLE);
 }
+/// What comes first where there is no mechanism.
+fn refuse_mechanism(mechanism: *mut CK_MECHANISM) -> CK_RV {
+    let answer = if mechanism.is_null() { CKR_ARGUMENTS_BAD } else { CKR_FUNCTION_NOT_SUPPORTED };
+    guard(|| state::with(|_| Err(Fail(answer))))
+}
+
+pub unsafe extern "C" fn C_SignInit(_: CK_SESSION_HANDLE, mechanism: *mut CK_MECHANISM, _: CK_OBJECT_HANDLE) -> CK_RV {
+    refuse_mechanism(mechanism)
+}
+
+pub unsafe extern "C" fn C_VerifyInit(
+    _: CK_SESSION_HANDLE,
+    mechanism: *mut CK_MECHANISM,
+    _: CK_OBJECT_HANDLE,
+) -> CK_RV {
+    refuse_mechanism(mechanism)
+}
+
+pub unsafe extern "C" fn C_DeriveKey(
+    _: CK_SESSION_HANDLE,
+    mechanism: *mut CK_MECHANISM,
+    _: CK_OBJECT_HANDLE,
+    _: *mut CK_ATTRIBUTE,
+    _: CK_ULONG,
+    _: *mut CK_OBJECT_HANDLE,
+) -> CK_RV {
+    refuse_mechanism(mechanism)
+}
+
 refuse! {
     CKR_STATE_UNSAVEABLE;
     C_GetOperationState(CK_SESSION_HANDLE, *mut CK_BYTE, *mut CK_ULONG);

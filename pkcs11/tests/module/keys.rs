@@ -259,6 +259,12 @@ module_test! {
         let mut how = mechanism_with(CKM_AES_CBC, &mut iv);
         let sealed = session.encrypt(&mut how, original, &[3; 16]).unwrap();
         assert_eq!(session.decrypt(&mut how, made, &sealed).unwrap(), [3; 16]);
+        let guarded = session.generate(&mut [attribute(CKA_VALUE_LEN, &32u64), attribute(CKA_WRAP_WITH_TRUSTED, &CK_TRUE)]).unwrap();
+        let mut len = 0;
+        let mut wrap = mechanism(CKM_AES_KEY_WRAP);
+        let null = std::ptr::null_mut();
+        let answer = call!(module, C_WrapKey, session.handle, &mut wrap, session.key(key), guarded, null, &mut len);
+        assert_eq!(answer, CKR_KEY_NOT_WRAPPABLE, "no key is trusted");
         let last = copy(made, &mut [attribute(CKA_COPYABLE, &CK_FALSE)]).unwrap();
         assert_eq!(copy(last, &mut []), Err(CKR_ACTION_PROHIBITED));
         ok(call!(module, C_DestroyObject, session.handle, original));

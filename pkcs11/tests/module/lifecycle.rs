@@ -165,6 +165,7 @@ module_test! {
         ok(call!(module, C_Initialize, NO_ARGUMENT));
         let session = module.session().handle;
         assert_eq!(call!(module, C_SignInit, session, &mut mechanism(CKM_AES_CMAC), 1), CKR_FUNCTION_NOT_SUPPORTED);
+        assert_eq!(call!(module, C_SignInit, session, ptr::null_mut(), 1), CKR_ARGUMENTS_BAD);
         assert_eq!(call!(module, C_InitToken, 0, ptr::null_mut(), 0, ptr::null_mut()), CKR_FUNCTION_NOT_SUPPORTED);
         assert_eq!(call!(module, C_SeedRandom, session, ptr::null_mut(), 0), CKR_RANDOM_SEED_NOT_SUPPORTED);
         assert_eq!(call!(module, C_GetFunctionStatus, session), CKR_FUNCTION_NOT_PARALLEL);
@@ -223,7 +224,12 @@ module_test! {
         assert_eq!(info.state, CKS_RW_USER_FUNCTIONS);
         let (old, new) = (b"1234".as_ptr().cast_mut(), b"5678".as_ptr().cast_mut());
         assert_eq!(call!(module, C_SetPIN, session.handle, old, 4, new, 4), CKR_FUNCTION_NOT_SUPPORTED, "there is no PIN");
+        let open = session.create(&[7; 32]);
+        let mut template = [attribute(CKA_VALUE_LEN, &32u64), attribute(CKA_PRIVATE, &CK_TRUE)];
+        let private = session.generate(&mut template).unwrap();
         ok(call!(module, C_Logout, session.handle));
+        assert_eq!(session.read(private, CKA_CLASS), Err(CKR_OBJECT_HANDLE_INVALID), "a private key outlives its login");
+        assert_eq!(session.read(open, CKA_VALUE).unwrap(), [7; 32]);
         assert_eq!(session.read(handle, CKA_CLASS).unwrap(), CKO_SECRET_KEY.to_ne_bytes());
     }
 }
