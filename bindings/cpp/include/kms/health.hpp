@@ -59,10 +59,9 @@ public:
     [[nodiscard]] health_info health() const {
         kms_health_info c = KMS_HEALTH_INFO_INIT;
         check(kms_health(static_cast<const Keystore &>(*this).native_handle(), &c));
-        return {c.flags,       c.rotations,  c.rotation_failures, c.keys_destroyed,
-                c.keys_cached, c.generation, c.events_dropped,    c.versions_destroyed,
-                c.polls,       c.absences,   c.rollbacks,         c.age_ms,
-                c.clock_ahead_ms};
+        return {c.flags,      c.rotations,      c.rotation_failures,  c.keys_destroyed, c.keys_cached,
+                c.generation, c.events_dropped, c.versions_destroyed, c.polls,          c.absences,
+                c.rollbacks,  c.age_ms,         c.clock_ahead_ms};
     }
 };
 

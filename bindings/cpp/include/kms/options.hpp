@@ -36,8 +36,8 @@ enum class event_kind : std::int32_t {
     keystore_unavailable = KMS_EVENT_KEYSTORE_UNAVAILABLE,            ///< the database does not answer
     keystore_available = KMS_EVENT_KEYSTORE_AVAILABLE,                ///< the database answers again
     host_clock_wrong = KMS_EVENT_HOST_CLOCK_WRONG,                    ///< this host's clock is not the database's
-    keystore_rolled_back = KMS_EVENT_KEYSTORE_ROLLED_BACK,            ///< the database lost changes: see `options::accept_rollback`
-    version_lost = KMS_EVENT_VERSION_LOST,                            ///< the database lost this version, which was in memory
+    keystore_rolled_back = KMS_EVENT_KEYSTORE_ROLLED_BACK,  ///< the database lost changes: see `options::accept_rollback`
+    version_lost = KMS_EVENT_VERSION_LOST,                  ///< the database lost this version, which was in memory
 };
 
 /// The wait of `options::require_backup` that suits most: 7 days.
@@ -239,9 +239,7 @@ public:
     }
     /// How long keys in memory stay usable while the database does not answer; at most 30 days, 5 minutes by default. Zero
     /// refuses from the first poll without an answer.
-    options &offline_limit(std::chrono::seconds limit) & {
-        return set(kms_options_set_offline_limit_s(raw(), limit.count()));
-    }
+    options &offline_limit(std::chrono::seconds limit) & { return set(kms_options_set_offline_limit_s(raw(), limit.count())); }
     /// Accepts that the database lost changes: all processes continue with what is there. For an operator who can restore
     /// nothing newer.
     options &accept_rollback(bool accept) & { return set(kms_options_set_accept_rollback(raw(), accept ? 1 : 0)); }
