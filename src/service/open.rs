@@ -218,6 +218,8 @@ impl Options {
 
     /// Set how often a keystore in a database is asked for changes that other hosts made, 10 ms to 60 s. Such a change, as
     /// that a key was disabled, is obeyed at most so much later, with the time of one query. Default: 1 s.
+    ///
+    /// This version opens no keystore in a database, so the option has no effect yet.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         match (10..=60_000).contains(&interval.as_millis()) {
             true => self.poll = interval,
@@ -229,6 +231,8 @@ impl Options {
     /// Set how long keys in memory stay usable while the database that has the keystore doesn't answer, counted from the
     /// last answer. Then every call fails at once, until the database answers. Zero: from the first poll that fails. At most
     /// 30 days. Default: 5 minutes.
+    ///
+    /// This version opens no keystore in a database, so the option has no effect yet.
     pub fn offline_limit(mut self, limit: Duration) -> Self {
         match limit.as_secs() <= 30 * 86_400 {
             true => self.offline_limit = limit,
@@ -239,6 +243,8 @@ impl Options {
 
     /// Accept that the database of the keystore lost changes: continue with what is there, and have all other processes
     /// do so. For the operator who has found that nothing newer can be restored; nothing else needs it. Default: false.
+    ///
+    /// This version opens no keystore in a database, so the option has no effect yet.
     pub fn accept_rollback(mut self, accept: bool) -> Self {
         self.accept_rollback = accept;
         self

@@ -800,6 +800,7 @@ def open(
 
     A database can lose changes, as after a failover. Then changes raise `KeystoreRolledBack` in all processes. If nothing
     newer can be restored, open the keystore once with `accept_rollback=True`; all processes continue with what is there.
+    This version opens no keystore in a database, so these three options have no effect yet.
 
     `clock` is for tests (see `libkms.testing`): a function that returns the time as an aware datetime. The library calls it
     often, and from any thread. If `clock` raises, the exception ends the call, which has then changed nothing.
