@@ -114,7 +114,7 @@
 #define KMS_FILE_INFO_INIT \
     { (uint32_t)sizeof(kms_file_info), 0, { 0 }, { 0 }, { 0 }, 0, 0 }
 #define KMS_HEALTH_INFO_INIT \
-    { (uint32_t)sizeof(kms_health_info), 0, 0, 0, 0, 0, 0, 0, 0 }
+    { (uint32_t)sizeof(kms_health_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 // Size of a buffer for an id: a UUID of 36 characters and its NUL.
 #define KMS_ID_SIZE 37
