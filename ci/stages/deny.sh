@@ -6,6 +6,8 @@ need_cargo
 [ -x target/tools/bin/cargo-deny ] ||
     cargo install --quiet --debug --locked --root target/tools --target-dir target/tools/build cargo-deny@0.20.2
 for manifest in Cargo.toml bindings/python/Cargo.toml pkcs11/Cargo.toml fuzz/Cargo.toml; do
+    # cargo-deny reads the manifests of all dependencies, also those for other platforms, and stays offline itself.
+    cargo fetch --quiet --locked --manifest-path "$manifest"
     attempt "cargo deny: $manifest" target/tools/bin/cargo-deny --manifest-path "$manifest" --locked --offline --config "$ROOT/deny.toml" \
         check bans licenses sources
 done
