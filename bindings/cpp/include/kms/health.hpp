@@ -26,7 +26,7 @@ enum class health_flag : std::uint32_t {
     thread_stalled = KMS_HEALTH_THREAD_STALLED,  ///< a clock, a disk or another process holds up the rotation thread
     events_dropped = KMS_HEALTH_EVENTS_DROPPED,  ///< the function of `options::on_event` is too slow
     /// the database does not answer; keys in memory stay usable for `options::offline_limit`
-    keystore_unavailable = KMS_HEALTH_KEYSTORE_UNAVAILABLE,
+    database_unavailable = KMS_HEALTH_KEYSTORE_UNAVAILABLE,
     rolled_back = KMS_HEALTH_ROLLED_BACK,            ///< the database lost changes: see `options::accept_rollback`
     host_clock_wrong = KMS_HEALTH_HOST_CLOCK_WRONG,  ///< by more than 2 s from the database's: correct it
 };

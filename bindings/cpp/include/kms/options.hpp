@@ -33,11 +33,11 @@ enum class event_kind : std::int32_t {
     version_destroyed = KMS_EVENT_VERSION_DESTROYED,                  ///< a version's material is gone
     rotation_waits_for_backup = KMS_EVENT_ROTATION_WAITS_FOR_BACKUP,  ///< due, and no recorded backup has the newest version
     rotated_without_backup = KMS_EVENT_ROTATED_WITHOUT_BACKUP,        ///< it had waited for a backup as long as it may
-    keystore_unavailable = KMS_EVENT_KEYSTORE_UNAVAILABLE,            ///< the database does not answer
-    keystore_available = KMS_EVENT_KEYSTORE_AVAILABLE,                ///< the database answers again
+    database_unavailable = KMS_EVENT_KEYSTORE_UNAVAILABLE,            ///< the database does not answer
+    database_available = KMS_EVENT_KEYSTORE_AVAILABLE,                ///< the database answers again
     host_clock_wrong = KMS_EVENT_HOST_CLOCK_WRONG,                    ///< this host's clock is not the database's
-    keystore_rolled_back = KMS_EVENT_KEYSTORE_ROLLED_BACK,  ///< the database lost changes: see `options::accept_rollback`
-    version_lost = KMS_EVENT_VERSION_LOST,                  ///< the database lost this version, which was in memory
+    rolled_back = KMS_EVENT_KEYSTORE_ROLLED_BACK,  ///< the database lost changes: see `options::accept_rollback`
+    version_lost = KMS_EVENT_VERSION_LOST,         ///< the database lost this version, which was in memory
 };
 
 /// The wait of `options::require_backup` that suits most: 7 days.
