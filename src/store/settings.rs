@@ -63,6 +63,12 @@ impl Location {
         if text.starts_with("postgres:") || text.starts_with("postgresql://") {
             return Ok(Self::Server(ServerUrl(text.to_owned().into())));
         }
+        #[cfg(not(all(kms_faults, feature = "postgres")))]
+        if text.starts_with("postgres:") || text.starts_with("postgresql:") {
+            return Err(invalid(
+                "this build of libkms opens no keystore in PostgreSQL; pass a path, sqlite:PATH or memory:",
+            ));
+        }
         let path = text.strip_prefix("sqlite:");
         if path.is_none() && (text.starts_with("memory:") || text.contains("://")) {
             return Err(invalid("the location names an unknown kind of keystore; pass a path, sqlite:PATH or memory:"));
