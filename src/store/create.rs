@@ -41,10 +41,7 @@ pub fn create(path: &Path, new: &NewRoot<'_>, patience: Duration) -> Result<Opti
     }
     match new.root {
         Root::File(key_path) => create_with_key_file(path, key_path, new.created, patience).map(|()| None),
-        _ if sqlite::exists(path)? => {
-            leftover::remove_second_names(path);
-            Ok(None)
-        }
+        _ if sqlite::exists(path)? => Ok(None),
         _ => create_store(path, new),
     }
 }
@@ -53,11 +50,7 @@ fn create_with_key_file(path: &Path, key_path: &Path, created: i64, patience: Du
     let deadline = Instant::now() + patience;
     loop {
         match (sqlite::exists(path)?, sqlite::exists(key_path)?) {
-            (true, true) => {
-                leftover::remove_second_names(path);
-                leftover::remove_second_names(key_path);
-                return Ok(());
-            }
+            (true, true) => return Ok(()),
             (true, false) => return Err(key_without(key_path)),
             (false, true) => {
                 let locked = File::open(key_path).and_then(|file| file.try_lock().map(|locked| (locked, file)));
@@ -238,6 +231,12 @@ pub fn check_no_companion(path: &Path) -> Result<()> {
     let Some(name) = path.file_name().map(OsStrExt::as_bytes).filter(|name| !name.is_empty()) else {
         return Err(Status::InvalidArgument.error(format!("{} names no file; pass a path to one", shown_path(path))));
     };
+    if leftover::is_unfinished(name) {
+        return Err(Status::KeystoreIo.error(format!(
+            "{} has a name of unfinished files, which end in .kms-new or .kms-new-MARK; choose another path",
+            shown_path(path)
+        )));
+    }
     for suffix in ["-gen", "-journal", "-wal", "-shm", "-backups"] {
         let Some(stem) = name.strip_suffix(suffix.as_bytes()).filter(|stem| !stem.is_empty()) else { continue };
         let owner = path.with_file_name(OsStr::from_bytes(stem));

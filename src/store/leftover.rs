@@ -13,6 +13,15 @@ use crate::sys::file::{self, File, FileId};
 /// Nobody names a file of their own so, which would be taken for a leftover.
 const INFIX: &str = ".kms-new-";
 
+/// Whether a file of this name would be taken for an unfinished one: of a creation, a backup or a copy.
+pub fn is_unfinished(name: &[u8]) -> bool {
+    let ends_in_mark = |name: &[u8]| {
+        let mark = name.len().checked_sub(16).and_then(|at| name.split_at_checked(at));
+        mark.is_some_and(|(name, mark)| mark.iter().all(u8::is_ascii_hexdigit) && name.ends_with(INFIX.as_bytes()))
+    };
+    name.ends_with(b".kms-new") || ends_in_mark(name)
+}
+
 /// Return the temporary name of a file that will be `path`.
 pub fn name(path: &Path, mark: u64) -> PathBuf {
     file::beside(path, &format!("{INFIX}{mark:016x}"))
@@ -29,7 +38,7 @@ pub fn remove_all(path: &Path) {
     let Some(prefix) = path.file_name().map(|name| [name.as_bytes(), INFIX.as_bytes()].concat()) else { return };
     let is_temporary = |name: &OsStr| {
         let mark = name.as_bytes().strip_prefix(prefix.as_slice());
-        mark.is_some_and(|mark| mark.len() == 16 && mark.iter().all(u8::is_ascii_hexdigit))
+        mark.is_some_and(|mark| mark.len() == 16) && is_unfinished(name.as_bytes())
     };
     // What can't be read stays; the keystore needs none of it.
     let _ = file::each_name_beside(path, |name| {

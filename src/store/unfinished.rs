@@ -29,12 +29,6 @@ impl Unfinished {
     pub fn create(target: &Path) -> Result<Self> {
         sqlite::check_no_leftover(target)?;
         create::check_no_companion(target)?;
-        if target.as_os_str().as_encoded_bytes().ends_with(SUFFIX.as_bytes()) {
-            let target = shown_path(target);
-            return Err(Status::KeystoreIo.error(format!(
-                "{target} is a name of unfinished backups, which end in {SUFFIX}; choose another path"
-            )));
-        }
         let temporary = file::beside(target, SUFFIX);
         remove_stale(&temporary, target)?;
         if std::fs::symlink_metadata(target).is_ok() {
@@ -98,21 +92,36 @@ fn remove_stale(temporary: &Path, target: &Path) -> Result<()> {
     if !stale.try_lock().map_err(|e| failed(&e))? {
         return Err(busy(target));
     }
+    if !could_be_a_keystore(&stale).map_err(|e| failed(&e))? {
+        return Err(Status::KeystoreIo.error(format!(
+            "{} is no unfinished keystore, and is in the way of one; move it away",
+            shown_path(temporary)
+        )));
+    }
     match FileId::of(temporary).is_ok_and(|found| found == stale.id()) {
         true => std::fs::remove_file(temporary).map_err(|e| failed(&e)),
         false => Err(busy(target)),
     }
 }
 
+/// Whether the file is empty, or begins as SQLite's do, or with the zeros of a page that was not written yet.
+fn could_be_a_keystore(file: &File) -> std::io::Result<bool> {
+    let mut start = [0; 16];
+    let len = file.read_at(&mut start, 0)?;
+    let is_regular = file.facts()?.is_regular();
+    Ok(is_regular && (len == 0 || start == *b"SQLite format 3\0" || start == [0; 16]))
+}
+
 fn busy(target: &Path) -> Error {
-    Status::KeystoreBusy.error(format!("another call writes a backup to {}; choose another path", shown_path(target)))
+    Status::KeystoreBusy
+        .error(format!("another call writes to {}; wait for it, or choose another path", shown_path(target)))
 }
 
 fn taken(target: &Path) -> Error {
     Status::KeystoreIo
-        .error(format!("{} exists already, and a backup replaces no file; choose another path", shown_path(target)))
+        .error(format!("{} exists already and is never replaced; choose another path", shown_path(target)))
 }
 
 fn failed(path: &Path, error: &std::io::Error) -> Error {
-    Status::KeystoreIo.error(format!("the backup {} can't be made: {}", shown_path(path), sqlite::not_made(error)))
+    Status::KeystoreIo.error(format!("{} can't be made: {}", shown_path(path), sqlite::not_made(error)))
 }

@@ -60,12 +60,16 @@ fn a_backup_replaces_what_a_killed_one_left_and_waits_for_a_living_one() {
         .unwrap();
     new_key(&kms, None);
     let unfinished = folder.path("b.db.kms-new");
-    std::fs::write(&unfinished, b"half").unwrap();
+    std::fs::write(&unfinished, b"a text of the user").unwrap();
+    assert_eq!(status(kms.backup(folder.path("b.db"))), Some(Status::KeystoreIo), "this is no unfinished backup");
+    assert_eq!(std::fs::read(&unfinished).unwrap(), b"a text of the user");
+    let half = b"SQLite format 3\0, and half of a backup";
+    std::fs::write(&unfinished, half).unwrap();
     let writer = std::fs::File::open(&unfinished).unwrap();
     writer.lock().unwrap();
     let error = kms.backup(folder.path("b.db")).unwrap_err();
     assert_eq!(error.status(), Status::KeystoreBusy, "{error}");
-    assert_eq!(std::fs::read(&unfinished).unwrap(), b"half");
+    assert_eq!(std::fs::read(&unfinished).unwrap(), half);
     drop(writer);
     assert_eq!(status(kms.backup(&unfinished)), Some(Status::KeystoreIo), "the next backup to b.db would remove it");
 

@@ -13,7 +13,7 @@ use crate::store::create::{self, NewRoot};
 use crate::store::root::Root;
 use crate::store::settings::{Location, Settings};
 use crate::store::sqlite::{self, Sqlite};
-use crate::store::{announce, backup_record, place, roots};
+use crate::store::{announce, backup_record, leftover, place, roots};
 use crate::sys::fork;
 use crate::sys::word::Word;
 
@@ -43,6 +43,12 @@ pub fn find(path: PathBuf, settings: &mut Settings, root: &Root) -> Result<Found
             None
         }
     };
+    if !settings.read_only {
+        leftover::remove_second_names(&path);
+        if let Root::File(key) = root {
+            leftover::remove_second_names(key);
+        }
+    }
     let mut driver = KeystoreFile { path, given: None, read_only: settings.read_only };
     // One name for all: the file beside the store must be the same for those who come by a symbolic link,
     // and a program may change its folder. What isn't there is reported by the connection.
