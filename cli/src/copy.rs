@@ -1,28 +1,33 @@
 //! `kms copy`: the keystore at another location, from a file to a database or back, while programs use it.
 
-use std::cell::Cell;
+use std::path::Path;
 
 use kms::backup::CopyStep;
 use kms::{Keystore, Options};
 use serde_json::json;
 
 use crate::args::{Copy, Global};
-use crate::exit::Result;
+use crate::exit::{Failure, Result};
 use crate::location::{Location, shown};
 use crate::output::{self, Output};
 use crate::step::reached;
 use crate::stream::Watch;
 
 pub fn run(global: &Global, args: &Copy) -> Result<()> {
+    for (location, why) in [(&args.source, "has nothing to copy"), (&args.target, "ends with this command")] {
+        if matches!(location.to_str(), Some("memory:" | "-")) {
+            return Err(Failure::usage(format!("{} {why}; pass a path", location.display()))
+                .next("kms copy SOURCE TARGET; or kms backup -, to write to standard output"));
+        }
+    }
     let location = Location::find(global)?;
-    let source = args.source.display().to_string();
     let options = location.root.set(Options::new().actor(&global.actor).rotation_thread(false))?;
-    // The anchor is that of the keystore that is configured.
-    let is_configured = location.keystore.as_ref() == Some(&args.source);
-    let anchored = if is_configured { location.anchored(options.clone()) } else { options };
-    let keystore = Keystore::open(&source, &anchored)?;
+    // The configured anchor is of the configured keystore, under whatever path; one that this command names is of its source.
+    let is_configured = location.keystore.as_ref().is_none_or(|keystore| is_same(keystore, &args.source));
+    let is_anchored = location.anchor.is_some() && (is_configured || location.anchor_is_named);
+    let options = if is_anchored { location.anchored(options) } else { options };
+    let keystore = Keystore::open(&args.source.display().to_string(), &options)?;
     let watch = Watch::new(None, false).of_items();
-    let compared = Cell::new(0);
     let report = keystore.copy(&args.target.display().to_string(), |step| match step {
         CopyStep::Copied(keys) => {
             reached("copy: keys copied");
@@ -30,23 +35,23 @@ pub fn run(global: &Global, args: &Copy) -> Result<()> {
         }
         CopyStep::Compared(keys) => {
             reached("copy: keys compared");
-            compared.set(keys);
             watch.show(keys);
         }
         _ => reached("copy: locked"),
     });
     let report = watch.end(report)?;
     let (from, to) = (shown(&args.source), shown(&args.target));
+    let anchor = if is_anchored { " --anchor-file FILE, a new one: the anchor is of the source" } else { "" };
     Output { json: global.json }.print(
         || {
             json!({ "Keystore": from, "Copy": to, "KeyCount": report.keys, "KeyVersionCount": report.versions,
-                "AliasCount": report.aliases, "ComparedKeyCount": compared.get() })
+                "AliasCount": report.aliases })
         },
         || {
             format!(
-                "copied {from} to {to}: {}, {}, {}; all were compared\n\
-                 Changes of {from} from now on are not in the copy: start its programs with the copy, or stop them.\n\
-                 next: kms status --keystore {to}\n",
+                "copied {from} to {to}: {}, {}, {}; all were read back\n\
+                 Later changes of {from} are not in the copy. Stop its programs, or start them with {to}.\n\
+                 next: kms status --keystore {to}{anchor}\n",
                 output::count(report.keys, "key"),
                 output::count(report.versions, "version"),
                 match report.aliases {
@@ -56,4 +61,12 @@ pub fn run(global: &Global, args: &Copy) -> Result<()> {
             )
         },
     )
+}
+
+/// Whether two paths lead to one file.
+fn is_same(one: &Path, other: &Path) -> bool {
+    match (one.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => one == other,
+    }
 }

@@ -41,6 +41,8 @@ pub struct Location {
     /// Whether a root was named; otherwise the terminal is asked.
     pub root_is_named: bool,
     pub anchor: Option<PathBuf>,
+    /// Whether an option or the environment names the anchor, not kms.toml.
+    pub anchor_is_named: bool,
     /// The key that encrypts where none is named.
     pub key: Option<String>,
     /// How long a due rotation waits for a backup.
@@ -57,11 +59,13 @@ impl Location {
             .or_else(|| settings.root_key_file.map(Root::KeyFile))
             .or_else(|| settings.root_passphrase_file.map(Root::PassphraseFile))
             .or_else(from_credentials);
+        let anchor = global.anchor_file.clone().or_else(|| variable("KMS_ANCHOR_FILE"));
         Ok(Self {
             keystore: global.keystore.clone().or_else(|| variable("KMS_KEYSTORE")).or(settings.keystore),
             root_is_named: root.is_some(),
             root: root.unwrap_or(Root::Ask),
-            anchor: global.anchor_file.clone().or_else(|| variable("KMS_ANCHOR_FILE")).or(settings.anchor_file),
+            anchor_is_named: anchor.is_some(),
+            anchor: anchor.or(settings.anchor_file),
             require_backup: settings.require_backup,
             key: env::var("KMS_KEY").ok().filter(|key| !key.is_empty()).or(settings.key),
         })

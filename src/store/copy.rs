@@ -476,21 +476,23 @@ impl Store {
     }
 
     /// Copies the file of a keystore with one shard, pages and change log included. The description authenticates all
-    /// rows, and all of them were read, so the copy is complete while the source has the same description.
+    /// rows, and all of them were read, so the copy is complete while the source has the same description. A transaction
+    /// that reads a file holds up every commit, and a source on a read-only file system can have no other.
     fn copy_pages(&self, path: &Path, now: &dyn Fn() -> Now, step: &dyn Fn(CopyStep)) -> Result<CopyReport> {
         for tries in 0..=TRIES {
             // Where changes don't end, the last copy is made while they wait.
-            let held = (tries == TRIES).then(|| Held::begin(self, Transaction::Write)).transpose()?;
+            let held = (tries == TRIES).then(|| Held::begin(self, Transaction::Read)).transpose()?;
             let (new, _) = self.backup(path, now)?;
             let arena = Arena::new();
             let backend = Gated::new(fork::gate(|| Sqlite::open(new.temporary(), true))?);
-            let location = Location::File(new.temporary().to_owned());
+            // What is wrong with a page of the copy is wrong with the source's, which errors name.
+            let location = self.settings.location.clone();
             let copy = self.assemble_beside((driver::private(), backend), location, &arena)?;
             let report = read_all(&copy, step)?;
             let found = copy.close_beside()?;
             let mut held = match held {
                 Some(held) => held,
-                None => Held::begin(self, Transaction::Write)?,
+                None => Held::begin(self, Transaction::Read)?,
             };
             step(CopyStep::Locked);
             if held.read(|view| Ok(view.shard(Shard::FIRST)?.mac))? == found.mac {

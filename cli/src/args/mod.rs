@@ -130,7 +130,7 @@ pub enum Command {
     Backup(Backup),
     /// Put a backup at the path of a keystore
     Restore(Restore),
-    /// Copy a keystore to where it is to be used from then on
+    /// Copy a keystore to a new location, while programs use it
     Copy(Copy),
     /// What opens the keystore: key files and passphrases
     #[command(subcommand)]

@@ -81,13 +81,41 @@ fn a_copy_is_the_keystore_at_another_path() {
     place.write("note", "a note");
     place.ok(["encrypt", "note"]);
     let said = place.json(["copy", "keys.db", "copy.db"]);
-    assert_eq!((&said["KeyCount"], &said["ComparedKeyCount"], &said["AliasCount"]), (&1.into(), &1.into(), &1.into()));
+    assert_eq!((&said["KeyCount"], &said["KeyVersionCount"], &said["AliasCount"]), (&1.into(), &1.into(), &1.into()));
     assert_eq!(place.ok(["--keystore", "copy.db", "decrypt", "note.kms", "-o", "-"]), "a note");
     let oldest = |shown: serde_json::Value| shown["Changes"]["Change"][0]["EventId"].clone();
     assert_eq!(oldest(place.json(["--keystore", "copy.db", "log", "show"])), oldest(place.json(["log", "show"])));
     place.fails(6, "choose another path", ["copy", "keys.db", "copy.db"]);
     place.fails(6, "kms init", ["copy", "none.db", "other.db"]);
     assert!(!place.path("other.db").exists());
+    place.fails(2, "kms backup -", ["copy", "keys.db", "-"]);
+    place.fails(2, "pass a path", ["copy", "memory:", "other.db"]);
+    place.fails(2, "PostgreSQL", ["copy", "keys.db", "postgres:dbname=kms"]);
+    assert!(!place.path("postgres:dbname=kms").exists(), "a database became a file");
+    place.fails(6, "choose another path", ["--keystore", "new.kms-new", "init", "--root-key-file", "new.key"]);
+    place.write("other.db.kms-new", "a file of the user");
+    place.fails(6, "move it away", ["copy", "keys.db", "other.db"]);
+    assert!(place.path("other.db.kms-new").exists(), "a file that is no keystore was removed");
+}
+
+#[test]
+fn a_source_with_an_anchor_is_checked_under_each_of_its_paths() {
+    let place = Place::empty();
+    place.ok(["init", "--root-key-file", "root.key", "--anchor-file", "anchor"]);
+    place.ok(["key", "create", "cards"]);
+    assert!(place.ok(["copy", "keys.db", "copy.db"]).contains("--anchor-file FILE, a new one"));
+    std::fs::copy(place.path("keys.db"), place.path("older.db")).unwrap();
+    place.ok(["key", "rotate", "cards"]);
+    std::fs::copy(place.path("older.db"), place.path("keys.db")).unwrap();
+    for source in ["keys.db", "./keys.db", place.path("keys.db").to_str().unwrap()] {
+        place.fails(6, "kms help anchor", ["copy", source, "other.db"]);
+    }
+    std::fs::remove_file(place.path("kms.toml")).unwrap();
+    place.fails(
+        6,
+        "kms help anchor",
+        ["--root-key-file", "root.key", "--anchor-file", "anchor", "copy", "keys.db", "other.db"],
+    );
 }
 
 #[test]

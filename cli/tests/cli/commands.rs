@@ -41,7 +41,7 @@ const COMMANDS: &[(&str, &str, &str)] = &[
     ("tick", "rotated 0", "/Rotated"),
     ("backup c.db", "wrote c.db", "/SHA256"),
     ("backup b.db --verify", "is good", "/ProbesDecrypted"),
-    ("copy keys.db copied.db", "kms status --keystore copied.db", "/ComparedKeyCount"),
+    ("copy keys.db copied.db", "kms status --keystore copied.db", "/KeyCount"),
     ("restore b.db --yes", "restored keys.db", "/Generation"),
     ("root list", "key", "/RootSlots/RootSlot/0/RootSlotId"),
     ("root add --new-root-key-file second.key --label spare", "spare", "/RootSlots/RootSlot/1/Label"),
