@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::args::{Global, Pkcs11Command, Pkcs11Config};
 use crate::exit::{Exit, Failure, Result};
 use crate::keystore::toml_text;
-use crate::location::{Location, Root};
+use crate::location::{Location, Root, shown};
 use crate::output::Output;
 use crate::session::Session;
 
@@ -47,7 +47,16 @@ fn config(global: &Global, args: &Pkcs11Config) -> Result<()> {
         ))
         .next("--label TEXT"));
     }
-    let text = slot(&label, &keystore, root_key.as_deref(), args.read_only)?;
+    let mut text = slot(&label, &keystore, root_key.as_deref(), args.read_only)?;
+    // What guards the keystore must guard it behind the module too.
+    if let Some(anchor) = &location.anchor {
+        let anchor =
+            std::path::absolute(anchor).map_err(|error| Failure::file("looking for the anchor", anchor, &error))?;
+        text.push_str(&format!("anchor_file = {}\n", path_text(&anchor)?));
+    }
+    if let Some(wait) = location.require_backup {
+        text.push_str(&format!("require_backup = \"{}s\"\n", wait.as_secs()));
+    }
     write(&args.file, &text)?;
 
     let module = module();
@@ -71,23 +80,27 @@ fn config(global: &Global, args: &Pkcs11Config) -> Result<()> {
 /// An absolute path, which the module asks for; links stay, because they may be moved later.
 fn existing(path: &Path, what: &str) -> Result<PathBuf> {
     let found = std::fs::metadata(path).and_then(|_| std::path::absolute(path));
-    found.map_err(|error| Failure::file(&format!("looking for {what}"), path, &error).next("kms init, to make one"))
+    let shown = PathBuf::from(shown(path));
+    found.map_err(|error| Failure::file(&format!("looking for {what}"), &shown, &error).next("kms init, to make one"))
 }
 
 fn slot(label: &str, keystore: &Path, root_key: Option<&Path>, read_only: bool) -> Result<String> {
-    let text = |path: &Path| match path.to_str() {
-        Some(text) => Ok(toml_text(text)),
-        None => Err(Failure::usage(format!("the path {} is not UTF-8; move the file", path.display()))),
-    };
-    let mut slot = format!("[[slot]]\nlabel = {}\nkeystore = {}\n", toml_text(label), text(keystore)?);
+    let mut slot = format!("[[slot]]\nlabel = {}\nkeystore = {}\n", toml_text(label), path_text(keystore)?);
     match root_key {
-        Some(file) => slot.push_str(&format!("root_key_file = {}\n", text(file)?)),
+        Some(file) => slot.push_str(&format!("root_key_file = {}\n", path_text(file)?)),
         None => slot.push_str("# Without root_key_file, the PIN is the passphrase of a root slot.\n"),
     }
     if read_only {
         slot.push_str("read_only = true\n");
     }
     Ok(slot)
+}
+
+fn path_text(path: &Path) -> Result<String> {
+    match path.to_str() {
+        Some(text) => Ok(toml_text(text)),
+        None => Err(Failure::usage(format!("the path {} is not UTF-8; move the file", path.display()))),
+    }
 }
 
 /// Nothing in it is secret, so every user may read it. The module refuses it where others may write it.

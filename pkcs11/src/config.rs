@@ -4,6 +4,7 @@ use std::fs::OpenOptions;
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -29,6 +30,10 @@ pub struct SlotConfig {
     pub keystore: PathBuf,
     /// The root key file; without one, the PIN is the passphrase of a root slot.
     pub root_key_file: Option<PathBuf>,
+    /// The anchor of the keystore, which shows that it is no older copy.
+    pub anchor_file: Option<PathBuf>,
+    /// How long a due rotation waits for a backup, such as "7d".
+    pub require_backup: Option<String>,
     #[serde(default)]
     pub read_only: bool,
     /// How often a key that C_GenerateKey makes rotates, such as "90d".
@@ -101,9 +106,11 @@ impl SlotConfig {
         if self.label.is_empty() || self.label.len() > 32 || self.label.contains('\0') {
             return Err("label must have 1 to 32 bytes".into());
         }
-        if !self.keystore.is_absolute() || self.root_key_file.as_ref().is_some_and(|path| !path.is_absolute()) {
-            return Err("keystore and root_key_file must be absolute paths".into());
+        let paths = [Some(&self.keystore), self.root_key_file.as_ref(), self.anchor_file.as_ref()];
+        if paths.into_iter().flatten().any(|path| !path.is_absolute()) {
+            return Err("keystore, root_key_file and anchor_file must be absolute paths".into());
         }
+        self.backup_wait()?;
         if let Some(interval) = &self.rotate_every {
             kms::Interval::parse(interval).map_err(|error| format!("rotate_every: {error}"))?;
         }
@@ -116,6 +123,13 @@ impl SlotConfig {
         Ok(())
     }
 
+    fn backup_wait(&self) -> Result<Duration, String> {
+        let Some(text) = &self.require_backup else { return Ok(Duration::ZERO) };
+        let wait = kms::Interval::parse(text).map(|wait| Duration::from_secs(wait.seconds().unsigned_abs()));
+        let wait = wait.ok().filter(|wait| *wait <= kms::backup::BACKUP_WAIT_MAX);
+        wait.ok_or_else(|| "require_backup must be 1s to 30d, such as \"7d\"".into())
+    }
+
     /// Whether the PIN opens the keystore.
     pub fn needs_pin(&self) -> bool {
         self.root_key_file.is_none()
@@ -123,7 +137,12 @@ impl SlotConfig {
 
     /// How the keystore is opened; `pin` where it needs one.
     pub fn options(&self, pin: Option<&[u8]>, may_start_threads: bool) -> kms::Options {
-        let options = kms::Options::new().read_only(self.read_only).actor("PKCS#11");
+        let wait = self.backup_wait().unwrap_or_default();
+        let options = kms::Options::new().read_only(self.read_only).actor("PKCS#11").require_backup(wait);
+        let options = match &self.anchor_file {
+            Some(path) => options.anchor_file(path),
+            None => options,
+        };
         let options = if may_start_threads { options } else { options.rotation_thread(false) };
         match (&self.root_key_file, pin) {
             (Some(path), _) => options.root_key_file(path),

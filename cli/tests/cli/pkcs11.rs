@@ -33,6 +33,13 @@ fn a_configuration_is_complete_readable_and_never_overwritten() {
 
     place.ok(["pkcs11", "config", "q.toml", "--label", "a \"b\" \\", "--read-only"]);
     assert!(read("q.toml").contains("label = 'a \"b\" \\'\n") && read("q.toml").ends_with("read_only = true\n"));
+    place.write(
+        "guarded.toml",
+        "keystore = \"keys.db\"\nroot_key_file = \"root.key\"\nanchor_file = \"anchor\"\nrequire_backup = \"7d\"\n",
+    );
+    place.ok(["--config", "guarded.toml", "pkcs11", "config", "g.toml"]);
+    let guards = format!("anchor_file = \"{}\"\nrequire_backup = \"604800s\"\n", path("anchor"));
+    assert!(read("g.toml").ends_with(&guards), "what guards the keystore is missing: {}", read("g.toml"));
     for label in ["", "a label that has more than thirty-two bytes"] {
         place.fails(2, "--label TEXT", ["pkcs11", "config", "r.toml", "--label", label]);
     }
