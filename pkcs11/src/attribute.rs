@@ -211,7 +211,12 @@ impl SessionKey {
                 CKA_LABEL | CKA_ID | CKA_START_DATE | CKA_END_DATE if value.len() <= MOST_BYTES => {}
                 CKA_SENSITIVE if template.flag(kind)? == Some(true) => {}
                 CKA_EXTRACTABLE | CKA_COPYABLE | CKA_MODIFIABLE if template.flag(kind)? == Some(false) => {}
-                CKA_ENCRYPT | CKA_DECRYPT | CKA_WRAP | CKA_UNWRAP => drop(template.flag(kind)?),
+                // What a key that may not be changed must not do, its copy must not do either.
+                CKA_ENCRYPT | CKA_DECRYPT | CKA_WRAP | CKA_UNWRAP
+                    if self.is(CKA_MODIFIABLE) || template.flag(kind)? == Some(false) =>
+                {
+                    let _ = template.flag(kind)?;
+                }
                 kind if SET_BY_MODULE.contains(&kind) => return Err(Fail(CKR_ATTRIBUTE_READ_ONLY)),
                 _ if before.is_some_and(|before| before == value) => {}
                 CKA_VALUE => return Err(Fail(CKR_ATTRIBUTE_READ_ONLY)),

@@ -31,8 +31,8 @@ pub fn change(session: CK_SESSION_HANDLE, old: &[u8], new: &[u8]) -> Result<()> 
     change_passphrase(&config, old, new, may_start_threads)
 }
 
-/// Adds a slot for the new passphrase before it removes that of the old one: after a crash in between, both open. Other root
-/// slots, such as one for recovery, stay. Argon2id takes a fraction of a second for each.
+/// Adds a slot for the new passphrase before it removes that of the old one: after a crash in between, both open, and the same
+/// call again ends it. Other root slots, such as one for recovery, stay. Argon2id takes a fraction of a second for each.
 fn change_passphrase(config: &SlotConfig, old: &[u8], new: &[u8], may_start_threads: bool) -> Result<()> {
     let keystore = state::open(config, Some(old), may_start_threads)?;
     if old == new {
@@ -41,12 +41,13 @@ fn change_passphrase(config: &SlotConfig, old: &[u8], new: &[u8], may_start_thre
     let slots = keystore.list_root_slots()?;
     let opened = slots.iter().find(|slot| slot.opened_this_handle).ok_or(Fail(CKR_PIN_INCORRECT))?;
     let added = keystore.add_root_slot(&Options::new().root_passphrase(new), opened.label.as_deref());
-    added.map_err(|error| match error.status() {
-        // Another slot has this passphrase, or there are 8.
-        Status::RootSlotExists => Fail(CKR_PIN_INVALID),
-        Status::LimitExceeded => Fail(CKR_FUNCTION_FAILED),
-        _ => error.into(),
-    })?;
+    match added {
+        // The new passphrase opens a slot already.
+        Err(error) if error.status() == Status::RootSlotExists => {}
+        // There are 8.
+        Err(error) if error.status() == Status::LimitExceeded => return Err(Fail(CKR_FUNCTION_FAILED)),
+        added => drop(added?),
+    }
     keystore.remove_root_slot(&opened.id.to_string())?;
     Ok(())
 }

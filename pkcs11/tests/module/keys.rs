@@ -255,6 +255,8 @@ module_test! {
         assert_eq!(copy(made, &mut [attribute(CKA_TOKEN, &CK_TRUE)]), Err(CKR_TEMPLATE_INCONSISTENT));
         assert_eq!(copy(made, &mut [attribute(CKA_TOKEN, &[1u8, 1])]), Err(CKR_ATTRIBUTE_VALUE_INVALID));
         assert_eq!(copy(made, &mut [attribute(CKA_VALUE, &[8u8; 32])]), Err(CKR_ATTRIBUTE_READ_ONLY));
+        let fixed = copy(original, &mut [attribute(CKA_DECRYPT, &CK_FALSE), attribute(CKA_MODIFIABLE, &CK_FALSE)]).unwrap();
+        assert_eq!(copy(fixed, &mut [attribute(CKA_DECRYPT, &CK_TRUE)]), Err(CKR_ATTRIBUTE_READ_ONLY), "usage that was withheld");
         let mut iv = [1u8; 16];
         let mut how = mechanism_with(CKM_AES_CBC, &mut iv);
         let sealed = session.encrypt(&mut how, original, &[3; 16]).unwrap();

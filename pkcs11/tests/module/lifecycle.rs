@@ -411,6 +411,13 @@ module_test! {
         };
         assert_eq!(login(PASSPHRASE), CKR_PIN_INCORRECT);
         ok(login("another passphrase"));
+
+        // As a crash between its two steps leaves it: both open, and the same call ends it.
+        let third = Options::new().root_passphrase(b"third");
+        keystore.add_root_slot(&third, None).unwrap();
+        ok(change(session.handle, "another passphrase", "third"));
+        assert_eq!(open("another passphrase").map(drop), Err(kms::Status::WrongRootKey));
+        assert_eq!(open("third").unwrap().list_root_slots().unwrap().len(), 2);
     }
 }
 
