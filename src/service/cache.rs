@@ -291,13 +291,13 @@ impl Cache {
             // Built on another's change that was not seen here, and perhaps never announced: a look at the store must
             // come before the next use, whatever the word says. Where no call may wait for that look, as while a database
             // does not answer, at least nothing is used that this handle itself has changed.
-            for id in changed.iter().map(|stored| &stored.key.id).chain(gone) {
-                entries.keys.remove(id);
-            }
-            if commit.moved.iter().any(|moved| moved.before.renamed != moved.after.renamed) {
-                entries.aliases.clear();
-            }
             if !fault::wanted("KMS_FAULT_GAP_UNNOTICED") {
+                for id in changed.iter().map(|stored| &stored.key.id).chain(gone) {
+                    entries.keys.remove(id);
+                }
+                if commit.moved.iter().any(|moved| moved.before.renamed != moved.after.renamed) {
+                    entries.aliases.clear();
+                }
                 self.looked_at.store(NONE_COVERED, Ordering::Release);
             }
         }
