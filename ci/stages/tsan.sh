@@ -18,7 +18,8 @@ compile_racy() {
     shift 2
     gcc -std=c99 -Wall -Wextra -Wpedantic -Werror -g -O1 -pthread -fsanitize=thread -Iinclude -Itests/c \
         -Ddata_race -c -o "$output.o" "$source"
-    gcc -pthread -o "$output" "$output.o" "$@" -Wl,--whole-archive "$RUNTIME" -Wl,--no-whole-archive -ldl -lm -lrt
+    # openssl-sys has functions of libssl in the same object as those of libcrypto; without its sections nothing asks for them.
+    gcc -pthread -o "$output" "$output.o" "$@" -Wl,--gc-sections -Wl,--whole-archive "$RUNTIME" -Wl,--no-whole-archive -ldl -lm -lrt
 }
 
 # sees PROGRAM: it ends with the sanitizer's own status, and says why.
