@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::leftover;
 use crate::error::{Result, Status};
 use crate::sys::file::{self, File};
 use crate::sys::word::{FILE_LEN, WORD_AT, Word};
@@ -64,7 +65,7 @@ pub fn make(store: &Path, uuid: &[u8; 16], generation: u64) -> Result<()> {
     };
     let mode = std::fs::metadata(store).map_err(failed)?.mode() & 0o777;
     // Nobody else makes one under the lock, so a file of this name was left by a process that was killed.
-    let temporary = file::beside(&path_of(store), ".kms-new");
+    let temporary = file::beside(&path_of(store), leftover::SUFFIX);
     let _ = std::fs::remove_file(&temporary);
     let mut content = Vec::with_capacity(FILE_LEN);
     content.extend(MAGIC);

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::handle::Store;
+use super::leftover;
 use super::versions::{IdPrefix, start};
 use crate::domain::id::VersionId;
 use crate::domain::time::Time;
@@ -174,7 +175,7 @@ fn rewrite(path: &Path, edit: &mut impl FnMut(&mut Vec<BackupRecord>)) -> Result
     text.push('\n');
     records.iter().for_each(|record| record.encode(&mut text));
     // Of fixed name: what a crash left is replaced, and only the holder of the lock is here.
-    let temporary = file::beside(path, ".new");
+    let temporary = file::beside(path, leftover::SUFFIX);
     let _ = std::fs::remove_file(&temporary);
     let written = File::create_new(&temporary, mode & 0o666).and_then(|new| {
         new.write_all_at(text.as_bytes(), 0)?;

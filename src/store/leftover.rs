@@ -10,21 +10,23 @@ use std::path::{Path, PathBuf};
 
 use crate::sys::file::{self, File, FileId};
 
-/// Nobody names a file of their own so, which would be taken for a leftover.
-const INFIX: &str = ".kms-new-";
+/// What marks the names of unfinished files: of a creation, a backup, a copy, or a file beside the keystore. Nobody chooses it
+/// for a file of their own, which would be taken for a leftover.
+pub const SUFFIX: &str = ".kms-new";
+/// The digits after it that distinguish the creations of one path.
+const MARK: usize = 16;
 
-/// Whether a file of this name would be taken for an unfinished one: of a creation, a backup or a copy.
+/// Whether a file of this name would be taken for an unfinished one.
 pub fn is_unfinished(name: &[u8]) -> bool {
-    let ends_in_mark = |name: &[u8]| {
-        let mark = name.len().checked_sub(16).and_then(|at| name.split_at_checked(at));
-        mark.is_some_and(|(name, mark)| mark.iter().all(u8::is_ascii_hexdigit) && name.ends_with(INFIX.as_bytes()))
-    };
-    name.ends_with(b".kms-new") || ends_in_mark(name)
+    let marked = name.len().checked_sub(MARK).and_then(|at| name.split_at_checked(at));
+    let marked = marked.filter(|(_, mark)| mark.iter().all(u8::is_ascii_hexdigit));
+    let stem = marked.and_then(|(stem, _)| stem.strip_suffix(b"-")).unwrap_or(name);
+    stem.ends_with(SUFFIX.as_bytes())
 }
 
 /// Return the temporary name of a file that will be `path`.
 pub fn name(path: &Path, mark: u64) -> PathBuf {
-    file::beside(path, &format!("{INFIX}{mark:016x}"))
+    file::beside(path, &format!("{SUFFIX}-{mark:016x}"))
 }
 
 /// Remove a file with a temporary name, and first the journal that SQLite may have left beside it, which nothing else finds.
@@ -35,10 +37,10 @@ pub fn remove(temporary: &Path) {
 
 /// Remove what killed creations of `path` left. For a path that exists: only then does no creation need its files.
 pub fn remove_all(path: &Path) {
-    let Some(prefix) = path.file_name().map(|name| [name.as_bytes(), INFIX.as_bytes()].concat()) else { return };
+    let Some(prefix) = path.file_name().map(|name| [name.as_bytes(), SUFFIX.as_bytes(), b"-"].concat()) else { return };
     let is_temporary = |name: &OsStr| {
         let mark = name.as_bytes().strip_prefix(prefix.as_slice());
-        mark.is_some_and(|mark| mark.len() == 16) && is_unfinished(name.as_bytes())
+        mark.is_some_and(|mark| mark.len() == MARK && mark.iter().all(u8::is_ascii_hexdigit))
     };
     // What can't be read stays; the keystore needs none of it.
     let _ = file::each_name_beside(path, |name| {

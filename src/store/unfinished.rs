@@ -7,12 +7,11 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::create;
+use super::leftover;
 use super::sqlite;
 use crate::error::{Error, Result, Status, shown_path};
 use crate::sys::file::{self, File, FileId};
 use crate::sys::fork;
-
-const SUFFIX: &str = ".kms-new";
 
 /// Removed when dropped unpublished.
 #[derive(Debug)]
@@ -29,7 +28,7 @@ impl Unfinished {
     pub fn create(target: &Path) -> Result<Self> {
         sqlite::check_no_leftover(target)?;
         create::check_no_companion(target)?;
-        let temporary = file::beside(target, SUFFIX);
+        let temporary = file::beside(target, leftover::SUFFIX);
         remove_stale(&temporary, target)?;
         if std::fs::symlink_metadata(target).is_ok() {
             return Err(taken(target));

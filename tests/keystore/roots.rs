@@ -133,6 +133,25 @@ fn what_the_callback_says_is_what_the_caller_hears() {
     assert!(folder.snapshot() == before);
 }
 
+/// As a process leaves them that is killed once it has given both files their names.
+#[test]
+fn second_names_of_keystore_and_root_key_go_at_the_next_open() {
+    let folder = Folder::new();
+    let (key, store) = (folder.path("root.key"), folder.store());
+    let options = Options::new().rotation_thread(false).root_key_file(&key);
+    drop(Keystore::open(&store, &options.clone().create(true)).unwrap());
+    let second = |of: &str| folder.path(&format!("{of}.kms-new-0123456789abcdef"));
+    std::fs::hard_link(&store, second("keys.db")).unwrap();
+    std::fs::hard_link(&key, second("root.key")).unwrap();
+    let backup = folder.path("keys.db.kms-new-20261129");
+    std::fs::copy(&store, &backup).unwrap();
+    drop(Keystore::open(&store, &options.clone().read_only(true)).unwrap());
+    assert!(second("root.key").exists(), "a handle that only reads removed a file");
+    drop(Keystore::open(&store, &options).unwrap());
+    assert!(!second("keys.db").exists() && !second("root.key").exists(), "a second name of the root key stays");
+    assert!(backup.exists(), "a file without the mark of an unfinished one is gone");
+}
+
 #[test]
 fn a_creator_who_was_too_slow_leaves_no_key_file() {
     for _ in 0..10 {

@@ -7,6 +7,7 @@ use super::{Driver, FoundLocation, MustSpare, ServerCopy};
 use crate::error::{Error, Result, Status};
 use crate::store::connection::Gated;
 use crate::store::create::{self, NewRoot};
+use crate::store::leftover::SUFFIX;
 use crate::store::postgres::{self, Postgres, Target};
 use crate::store::root::Root;
 use crate::store::settings::Settings;
@@ -61,14 +62,11 @@ pub fn prepare(location: &str, role: Option<&str>) -> Result<()> {
     postgres::prepare(&Target::find(location)?, role, PREPARING)
 }
 
-/// What the name of an unfinished copy ends in.
-const UNFINISHED: &str = ".kms-new";
-
 /// Begins the copy of a keystore to a location, or finds the one that was begun there.
 pub fn begin_copy(location: &str, patience: Duration) -> Result<ServerCopy> {
     let target = Arc::new(Target::find(location)?);
     let name = target.keystore.clone();
-    let unfinished = Arc::new(Target { keystore: format!("{name}{UNFINISHED}"), ..(*target).clone() });
+    let unfinished = Arc::new(Target { keystore: format!("{name}{SUFFIX}"), ..(*target).clone() });
     let taken = {
         let name = name.clone();
         move || {
@@ -77,9 +75,9 @@ pub fn begin_copy(location: &str, patience: Duration) -> Result<ServerCopy> {
             ))
         }
     };
-    if name.ends_with(UNFINISHED) {
+    if name.ends_with(SUFFIX) {
         return Err(Status::InvalidArgument
-            .error(format!("{name} is a name of unfinished copies, which end in {UNFINISHED}; choose another name")));
+            .error(format!("{name} is a name of unfinished copies, which end in {SUFFIX}; choose another name")));
     }
     if Postgres::open(&target, patience, true)?.is_some() {
         return Err(taken());
