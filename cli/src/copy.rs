@@ -17,7 +17,7 @@ pub fn run(global: &Global, args: &Copy) -> Result<()> {
     for (location, why) in [(&args.source, "has nothing to copy"), (&args.target, "ends with this command")] {
         if matches!(location.to_str(), Some("memory:" | "-")) {
             return Err(Failure::usage(format!("{} {why}; pass a path", location.display()))
-                .next("kms copy SOURCE TARGET; or kms backup -, to write to standard output"));
+                .next("kms copy SRC DST; or kms backup -, to write to standard output"));
         }
     }
     let location = Location::find(global)?;

@@ -6,12 +6,12 @@ use crate::store::{CopyReport, CopyStep, Location};
 use crate::sys::stack;
 
 impl Keystore {
-    /// Copy the keystore to a `location` that has none, such as from a file to a database or back. The copy has the same
-    /// keys, versions, states, aliases, tags and dates, and the same root keys open it.
+    /// Copy the keystore to a `location` that has none. The copy has the same keys, versions, states, aliases, tags and dates, and the same root keys open it.
     ///
-    /// Other calls and processes continue: all keys are copied, then compared, with a probe of each version. At the end
-    /// the keystore is locked for a short time, in which changes wait, and what changed meanwhile is copied. A change
-    /// after that is in the keystore alone: stop the programs that use it, or start them with the copy.
+    /// Other calls and processes continue meanwhile. From file to file the pages are copied, and all keys of the copy are
+    /// read. Otherwise all keys are copied, then compared, with a probe of each version. At the end the keystore is locked
+    /// for a short time, in which changes wait, until the copy has what changed meanwhile. Later changes are in the keystore
+    /// alone: stop the programs that use it, or start them with the copy.
     ///
     /// The copy has its name when it is complete. After a crash, call this again: a copy in a database is continued, one
     /// in a file begun again.

@@ -1,8 +1,8 @@
 //! A checkpoint: a record of where all shards of a store stood at one moment, and of whether changes are stopped.
 //!
 //! A shard alone can be put back to an older state unseen by a process that never saw the newer one. A checkpoint lies in the
-//! store, is authentic, and is made again every 10 s by whoever finds it older; no shard may lie before it. The anchor holds
-//! the checkpoint, so that the store can't be put back with it.
+//! store and is authentic; a process that finds it older than 10 s makes the next one. No shard may lie before it. The
+//! anchor holds the checkpoint, so that the store can't be put back with it.
 //!
 //! Checkpoints are numbered. An operator who accepts a loss begins a new epoch, whose numbers lie above all that could be
 //! lost: every process then continues with what is there.
