@@ -155,9 +155,7 @@ fn a_copy_of_a_keystore_in_use_has_all_that_was_there_when_it_was_locked() {
         let mut before = Vec::new();
         std::thread::scope(|scope| {
             let writer = scope.spawn(|| {
-                let writing =
-                    Keystore::open(&from, &options().busy_timeout(Duration::from_secs(20)).clock(clock.clone()))
-                        .unwrap();
+                let writing = Keystore::open(&from, &options().clock(clock.clone())).unwrap();
                 while !ends.load(Ordering::Relaxed) {
                     let begun = Instant::now();
                     let key = writing.create_key(&CreateKey::default()).unwrap();
@@ -169,8 +167,7 @@ fn a_copy_of_a_keystore_in_use_has_all_that_was_there_when_it_was_locked() {
                 }
             });
             let locked = std::cell::Cell::new(None);
-            let waiting =
-                Keystore::open(&from, &options().busy_timeout(Duration::from_secs(20)).clock(clock.clone())).unwrap();
+            let waiting = Keystore::open(&from, &options().clock(clock.clone())).unwrap();
             let copied = waiting.copy(&to, |step| {
                 if step == CopyStep::Locked {
                     locked.set(Some(Instant::now()));

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use kms::{CreateKey, Keystore, ManualClock, Status};
 
 use crate::proxy::SILENT_AT_COMMIT;
-use crate::{T0, is_sound, name, numbers, open, options, server, status, through_proxy};
+use crate::{T0, impatient, is_sound, name, numbers, open, server, status, through_proxy};
 
 /// The timeout of `options`, the answer that is waited for, and as much again for finding out about a commit.
 const MOST: Duration = Duration::from_secs(14);
@@ -44,10 +44,10 @@ fn silent_server(agrees: bool) -> u16 {
 fn a_server_that_says_nothing_is_not_waited_for() {
     for (agrees, mode) in [(false, "disable"), (false, "require"), (true, "require")] {
         let location = format!("postgres://u:p@127.0.0.1:{}/d?sslmode={mode}", silent_server(agrees));
-        unavailable_in_time(&format!("agrees: {agrees}, {mode}"), || Keystore::open(&location, &options()));
+        unavailable_in_time(&format!("agrees: {agrees}, {mode}"), || Keystore::open(&location, &impatient()));
         let begun = Instant::now();
-        let impatient = format!("{location}&connect_timeout=1");
-        assert_eq!(status(Keystore::open(&impatient, &options()).map(drop)), Some(Status::KeystoreUnavailable));
+        let location = format!("{location}&connect_timeout=1");
+        assert_eq!(status(Keystore::open(&location, &impatient()).map(drop)), Some(Status::KeystoreUnavailable));
         assert!(begun.elapsed() < Duration::from_secs(3), "connect_timeout does not count");
     }
 }
@@ -82,7 +82,7 @@ fn the_next_server_takes_over() {
     let location = format!(
         "{head}@127.0.0.1:{silent},127.0.0.1:1,{address}?connect_timeout=1&target_session_attrs=read-write#{name}"
     );
-    let kms = Keystore::open(&location, &options().clock(clock)).unwrap();
+    let kms = Keystore::open(&location, &impatient().clock(clock)).unwrap();
     kms.create_key(&CreateKey::default()).unwrap();
 }
 

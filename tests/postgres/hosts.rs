@@ -104,8 +104,7 @@ fn a_long_pass_delays_no_news() {
     }
     let key = ours.create_key(&CreateKey::default()).unwrap();
     // Every second all of them are due.
-    let patient = options().busy_timeout(Duration::from_secs(10));
-    let theirs = Keystore::open(&format!("{}#{name}", server()), &patient).unwrap();
+    let theirs = Keystore::open(&format!("{}#{name}", server()), &options()).unwrap();
     assert!(uses(&theirs, key));
     for round in 0..10 {
         let change = || if round % 2 == 0 { ours.disable_key(key) } else { ours.enable_key(key) };
@@ -120,7 +119,7 @@ fn keys_in_memory_outlive_the_database_for_the_limit_and_no_longer() {
     let (name, log) = (name("away"), EventLog::default());
     let (location, proxy) = proxied(&name);
     let limit = Duration::from_secs(4);
-    let kms = Keystore::open(&location, &log.options().offline_limit(limit)).unwrap();
+    let kms = Keystore::open(&location, &log.options().busy_timeout(HASTE).offline_limit(limit)).unwrap();
     let (key, cold) = (kms.create_key(&CreateKey::default()).unwrap(), kms.create_key(&CreateKey::default()).unwrap());
     let blob = kms.encrypt(key, b"text", &[]).unwrap();
     for round in 1..=2 {
@@ -163,7 +162,7 @@ fn keys_in_memory_outlive_the_database_for_the_limit_and_no_longer() {
 fn without_an_offline_limit_the_first_poll_without_an_answer_refuses() {
     let (name, log) = (name("strict"), EventLog::default());
     let (location, proxy) = proxied(&name);
-    let kms = Keystore::open(&location, &log.options().offline_limit(Duration::ZERO)).unwrap();
+    let kms = Keystore::open(&location, &log.options().busy_timeout(HASTE).offline_limit(Duration::ZERO)).unwrap();
     let key = kms.create_key(&CreateKey::default()).unwrap();
     kms.encrypt(key, b"text", &[]).unwrap();
     proxy.traffic.is_down.store(true, Ordering::SeqCst);
@@ -177,7 +176,8 @@ fn without_an_offline_limit_the_first_poll_without_an_answer_refuses() {
 fn a_disable_is_obeyed_by_its_own_handle_although_the_database_goes_away() {
     let (name, log) = (name("own"), EventLog::default());
     let (location, proxy) = proxied(&name);
-    let kms = Keystore::open(&location, &log.options().poll_interval(Duration::from_secs(1))).unwrap();
+    let kms =
+        Keystore::open(&location, &log.options().busy_timeout(HASTE).poll_interval(Duration::from_secs(1))).unwrap();
     let other = open(&name, &ManualClock::at(T0));
     let key = kms.create_key(&CreateKey::default()).unwrap();
     for _ in 0..5 {

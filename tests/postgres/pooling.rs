@@ -9,8 +9,8 @@ fn each_transaction_may_run_on_another_connection() {
     let pooler =
         std::env::var("KMS_TEST_PGBOUNCER").expect("KMS_TEST_PGBOUNCER names no server; run: ci/stage postgres");
     let (name, clock) = (name("pooled"), ManualClock::at(T0));
-    let patient = options().busy_timeout(std::time::Duration::from_secs(20)).clock(clock.clone());
-    let through = || Keystore::open(&format!("{pooler}#{name}"), &patient).unwrap();
+    let options = options().clock(clock.clone());
+    let through = || Keystore::open(&format!("{pooler}#{name}"), &options).unwrap();
     let first = through();
     let key = first.create_key(&CreateKey::default()).unwrap();
     let workers: Vec<_> = (0..6)
