@@ -13,6 +13,7 @@ use super::file::pipeline::{SEALED_CHUNK, failed, fill};
 use crate::crypto::cobblestone::{self, CHUNK, ChunkCipher, ChunkOpener, TAG, cut_off};
 use crate::crypto::file_header::{HEADER, not_a_file};
 use crate::error::Result;
+use crate::sys::memory::FileBuffer;
 use crate::sys::sync::Lock;
 use crate::sys::{fork, memory, waiting};
 
@@ -36,7 +37,7 @@ pub struct FileReader<'s> {
 struct CurrentChunk {
     cipher: ChunkCipher,
     number: Option<u64>,
-    sealed: Vec<u8>,
+    sealed: FileBuffer,
     plaintext: Zeroizing<Vec<u8>>,
     filled: usize,
 }
@@ -46,7 +47,7 @@ impl CurrentChunk {
         Ok(Self {
             cipher: opener.cipher()?,
             number: None,
-            sealed: memory::zeroed(SEALED_CHUNK)?,
+            sealed: FileBuffer::new(SEALED_CHUNK)?,
             plaintext: Zeroizing::new(memory::zeroed(CHUNK)?),
             filled: 0,
         })

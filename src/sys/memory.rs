@@ -5,7 +5,10 @@
 
 use std::alloc::{Layout, alloc_zeroed};
 use std::hint::black_box;
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use zeroize::Zeroizing;
 
 use super::fault;
 use crate::error::{Error, Result};
@@ -89,6 +92,42 @@ pub fn zeroed(len: usize) -> Result<Vec<u8>> {
     let bytes = unsafe { Vec::from_raw_parts(start, len, len) };
     after(len)?;
     Ok(bytes)
+}
+
+/// The size of a cache line.
+const LINE: usize = 64;
+
+/// Bytes from the beginning of a cache line on, wiped when done: what files are read into and written from.
+///
+/// An allocation of this size begins 16 bytes after a page. AMD's Zen 3 copies a page of the kernel's to such an address at
+/// a quarter of the speed.
+pub struct FileBuffer {
+    bytes: Zeroizing<Vec<u8>>,
+    start: usize,
+}
+
+impl FileBuffer {
+    /// Zeros.
+    pub fn new(len: usize) -> Result<Self> {
+        let mut bytes = Zeroizing::new(zeroed(len.checked_add(LINE).ok_or_else(out_of_memory)?)?);
+        let start = bytes.as_ptr().addr().wrapping_neg() % LINE;
+        bytes.truncate(start + len);
+        Ok(Self { bytes, start })
+    }
+}
+
+impl Deref for FileBuffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.bytes.get(self.start..).unwrap_or_default()
+    }
+}
+
+impl DerefMut for FileBuffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(self.start..).unwrap_or_default()
+    }
 }
 
 /// Room for `more` elements.

@@ -6,16 +6,15 @@
 use std::io::{Read, Write};
 use std::path::Path;
 
-use zeroize::Zeroizing;
-
 use crate::crypto::cobblestone::{
     CHUNK, ChunkCipher, ChunkNumber, ChunkNumbers, ChunkOpener, ChunkRun, ChunkSealer, SEALED, TAG, cut_off,
 };
 use crate::error::{Error, Result, Status, shown_path};
 use crate::sys::file::{self, File};
+use crate::sys::memory::FileBuffer;
 use crate::sys::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sys::sync::{Lock, Turns};
-use crate::sys::{memory, thread};
+use crate::sys::thread;
 
 /// Chunks of a piece: 256 KiB, so that input and output of a thread stay in the CPU's cache.
 const CHUNKS: usize = 16;
@@ -141,8 +140,8 @@ impl PipelineState<'_> {
     fn pieces(&self, progress: Option<Progress<'_>>) -> Result<()> {
         let (input_len, output_len) = self.work.lengths();
         let mut cipher = self.work.cipher()?;
-        let mut input = Zeroizing::new(memory::zeroed(CHUNKS * input_len)?);
-        let mut output = Zeroizing::new(memory::zeroed(CHUNKS * output_len)?);
+        let mut input = FileBuffer::new(CHUNKS * input_len)?;
+        let mut output = FileBuffer::new(CHUNKS * output_len)?;
         while !self.stopped.load(Ordering::Relaxed) {
             let Some((run, len)) = self.input.next(&self.numbers, &mut input)? else { break };
             let first = run.first();

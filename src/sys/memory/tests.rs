@@ -22,3 +22,15 @@ fn what_is_given_is_what_was_asked_for() {
     assert_eq!(text("a text").unwrap(), "a text");
     assert!(list::<u32>(9).unwrap().capacity() >= 9);
 }
+
+#[test]
+fn a_buffer_for_files_begins_at_a_cache_line() {
+    for len in [0, 1, 63, 64, 65, 16_400, 262_144, 262_400] {
+        let mut buffer = FileBuffer::new(len).unwrap();
+        assert_eq!(buffer.len(), len);
+        assert_eq!(buffer.as_ptr().addr() % LINE, 0);
+        buffer.fill(7);
+        assert!(buffer.iter().all(|byte| *byte == 7));
+    }
+    assert_eq!(FileBuffer::new(usize::MAX).map(drop).unwrap_err().status(), Status::OutOfMemory);
+}
