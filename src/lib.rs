@@ -71,6 +71,7 @@ pub mod internal {
     };
     pub use crate::domain::time::Now;
     pub use crate::service::{Candidates, ContextSink, SurveyProcess, waiting_again, without_waiting};
+    pub use crate::store::shown_location;
     pub use crate::sys::random::fill as fill_random;
 }
 

@@ -49,6 +49,7 @@ mod place;
 #[cfg(all(kms_faults, feature = "postgres"))]
 mod postgres;
 mod records;
+mod redaction;
 mod rollback;
 mod root;
 mod roots;
@@ -87,6 +88,7 @@ pub use driver::Standing;
 pub use driver::prepare_database;
 pub use entry::Refusal;
 pub use handle::Store;
+pub use redaction::shown_location;
 pub use root::{ALL_ZEROS, Root, RootKind, RootWrapper};
 pub use roots::{NewSlot, RootSlot};
 pub use sealing::Stored;

@@ -60,7 +60,7 @@ impl Location {
             return Ok(Self::Memory);
         }
         #[cfg(all(kms_faults, feature = "postgres"))]
-        if text.starts_with("postgres:") || text.starts_with("postgresql://") {
+        if text.starts_with("postgres:") || text.starts_with("postgresql:") {
             return Ok(Self::Server(ServerUrl(text.to_owned().into())));
         }
         #[cfg(not(all(kms_faults, feature = "postgres")))]

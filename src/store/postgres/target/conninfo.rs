@@ -14,8 +14,9 @@ fn malformed(text: &'static str) -> Error {
 impl Conninfo {
     pub fn parse(location: &str) -> Result<Self> {
         let mut settings = Self(Vec::new());
-        let url = location.strip_prefix("postgres://").or_else(|| location.strip_prefix("postgresql://"));
-        match (url, location.strip_prefix("postgres:")) {
+        let settings_of =
+            |first: &str, second: &str| location.strip_prefix(first).or_else(|| location.strip_prefix(second));
+        match (settings_of("postgres://", "postgresql://"), settings_of("postgres:", "postgresql:")) {
             (Some(url), _) => settings.add_url(url)?,
             (None, Some(keywords)) => settings.add_keywords(keywords)?,
             (None, None) => return Err(malformed("the location is no PostgreSQL location; correct it")),
@@ -43,6 +44,10 @@ impl Conninfo {
         let (url, keystore) = split(url, '#');
         let (url, parameters) = split(url, '?');
         let (authority, database) = split(url, '/');
+        // It would belong to a password whose / ? or # ends what comes before, and the rest would be taken for a name.
+        if [keystore, parameters, database].iter().flatten().any(|text| text.contains('@')) {
+            return Err(malformed("the location has @ after its server; percent-encode @ / ? # of user and password"));
+        }
         let (login, hosts) = match authority.rsplit_once('@') {
             Some((login, hosts)) => (Some(login), hosts),
             None => (None, authority),

@@ -22,6 +22,7 @@ fn a_url_and_keywords_name_the_same_server() {
     )
     .unwrap();
     assert_eq!(url, keywords);
+    assert_eq!(parsed("postgresql:user=u host=db").unwrap(), parsed("postgres:user=u host=db").unwrap());
     assert_eq!(url.password_for(0), Some("se@cret"));
     assert_eq!(url.connect_timeout, Duration::from_secs(3));
     assert_eq!(url.encryption, Encryption::Full, "TLS is not verified by default");
@@ -79,6 +80,9 @@ fn a_malformed_location_is_refused_without_its_password() {
         "postgres://u:secret@db/d?channel_binding=perhaps",
         "postgres://u:secret@db/d?connect_timeout=soon",
         "postgres://u:secret@db/d#",
+        "postgres://u:1/secret@db/d",
+        "postgres://u:1?secret=x@db/d",
+        "postgres://u:1#secret@db/d",
     ] {
         refused(location);
     }
