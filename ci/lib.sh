@@ -172,7 +172,7 @@ package_version() { sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -1; }
 build_release() {
     need_cargo
     LIBRARY=target/release/libkms.so
-    cargo build --release --locked --package libkms --package kms-cli
+    cargo build --release --locked --package libkms --package kms-cli --features libkms/postgres,kms-cli/postgres
 }
 
 # MODULE is the release build of the PKCS#11 module, in a folder of its own: another feature set of libkms would take the place

@@ -879,7 +879,6 @@ kms_status kms_options_set_busy_timeout_ms(struct kms_options_t *options,
 // kms_options_set_poll_interval_ms sets how often a keystore in a database is asked for changes that other hosts made;
 // milliseconds, 10 to 60000, 1000 by default. The handle obeys such a change, as that a key was disabled, at most this
 // much later, plus the time of a query. The handle has a thread that polls, even without a rotation thread.
-// This version opens no keystore in a database, so the option has no effect yet.
 //
 //     status = kms_options_set_poll_interval_ms(options, 250);
 KMS_MUST_USE
@@ -890,7 +889,6 @@ kms_status kms_options_set_poll_interval_ms(struct kms_options_t *options,
 // answer; seconds since its last answer, 0 to 2592000, 300 by default. Then every call fails at once, until the
 // database answers. 0 makes calls fail from the first poll without an answer. KMS_EVENT_KEYSTORE_UNAVAILABLE and
 // KMS_EVENT_KEYSTORE_AVAILABLE report the beginning and the end. No call that uses a key in memory waits meanwhile.
-// This version opens no keystore in a database, so the option has no effect yet.
 //
 //     status = kms_options_set_offline_limit_s(options, 60);
 KMS_MUST_USE
@@ -901,7 +899,6 @@ kms_status kms_options_set_offline_limit_s(struct kms_options_t *options,
 // by default. After such a loss, which KMS_EVENT_KEYSTORE_ROLLED_BACK reports, every change fails with
 // KMS_KEYSTORE_ROLLED_BACK, in all processes. An operator who can restore nothing newer opens the keystore once with
 // this option: then all processes continue with what is there. Without a loss it does nothing.
-// This version opens no keystore in a database, so the option has no effect yet.
 //
 //     status = kms_options_set_accept_rollback(options, 1);
 KMS_MUST_USE
@@ -977,12 +974,15 @@ kms_status kms_options_set_event_callback(struct kms_options_t *options,
 KMS_MUST_USE const char *kms_version(void);
 
 // kms_open opens the keystore at `location` and stores its handle in `out`, or NULL on failure. `location` is a path,
-// "sqlite:PATH", or "memory:". A "memory:" keystore is new at each open and lives as long as its handle.
+// "sqlite:PATH", "memory:", or a database: "postgres://[USER@]HOST[:PORT]/DATABASE[?SETTING=VALUE][#KEYSTORE]", with
+// libpq's settings, PG* variables and password file. A "memory:" keystore is new at each open and lives as long as its
+// handle. No error text and no event has the password of a location.
 //
 // Fails with KMS_KEYSTORE_NOT_FOUND, KMS_NOT_A_KEYSTORE, KMS_KEYSTORE_TOO_NEW, KMS_KEYSTORE_CORRUPT,
-// KMS_WRONG_ROOT_KEY, KMS_ROOT_KEY_UNAVAILABLE, KMS_KEYSTORE_IO or KMS_KEYSTORE_BUSY, and then has changed nothing.
+// KMS_WRONG_ROOT_KEY, KMS_ROOT_KEY_UNAVAILABLE, KMS_KEYSTORE_IO, KMS_KEYSTORE_UNAVAILABLE or KMS_KEYSTORE_BUSY, and
+// then has changed nothing.
 // Fails with KMS_MISSING_PARAMETER if no root was set, and with KMS_INVALID_ARGUMENT if two were set or `location` is
-// no path.
+// malformed, or a database in a build without the feature `postgres`.
 KMS_MUST_USE
 kms_status kms_open(const char *location,
                     const struct kms_options_t *options,

@@ -110,10 +110,9 @@ pub mod survey {
     pub use crate::service::{Survey, SurveyCount, Unreadable};
 }
 
-/// Keystores in a PostgreSQL database.
-#[cfg(all(kms_faults, feature = "postgres"))]
+/// Keystores in a PostgreSQL database: its tables, roles and server. Without the feature `postgres` each call fails.
 pub mod database {
-    pub use crate::store::prepare_database as prepare;
+    pub use crate::store::database::{DatabaseInfo, PreparedDatabase, describe, prepare, script};
 }
 
 pub use clock::{Clock, ManualClock};

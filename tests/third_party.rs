@@ -12,7 +12,7 @@ use serde_json::Value;
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// The licences that the project accepts in a binary. Where there is a choice, it takes MIT.
-const ACCEPTED: [&str; 8] = [
+const ACCEPTED: [&str; 11] = [
     "MIT OR Apache-2.0",
     "Apache-2.0 OR MIT",
     "MIT/Apache-2.0",
@@ -21,6 +21,9 @@ const ACCEPTED: [&str; 8] = [
     "Zlib",
     "Apache-2.0",
     "ISC",
+    "Zlib OR Apache-2.0 OR MIT",
+    "Apache-2.0 OR BSL-1.0 OR MIT",
+    "(MIT OR Apache-2.0) AND Unicode-3.0",
 ];
 
 struct Crate {
@@ -38,10 +41,11 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
 }
 
 /// Adds the crates that are linked into what `manifest` builds: its normal dependencies, without macros, which run in the compiler.
-fn add_linked(crates: &mut BTreeMap<(String, String), Crate>, manifest: &str, library: &'static str) {
+fn add_linked(crates: &mut BTreeMap<(String, String), Crate>, manifest: &str, library: &'static str, features: &str) {
     let made = Command::new(env!("CARGO"))
         .args(["metadata", "--locked", "--format-version", "1", "--filter-platform", TARGET, "--manifest-path"])
         .arg(root().join(manifest))
+        .args(["--features", features])
         .output()
         .unwrap();
     assert!(made.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&made.stderr));
@@ -118,9 +122,9 @@ fn locked(name: &str) -> String {
 
 fn page() -> String {
     let mut crates = BTreeMap::new();
-    add_linked(&mut crates, "Cargo.toml", "C");
-    add_linked(&mut crates, "bindings/python/Cargo.toml", "Python");
-    add_linked(&mut crates, "pkcs11/Cargo.toml", "PKCS#11");
+    add_linked(&mut crates, "Cargo.toml", "C", "postgres");
+    add_linked(&mut crates, "bindings/python/Cargo.toml", "Python", "postgres");
+    add_linked(&mut crates, "pkcs11/Cargo.toml", "PKCS#11", "");
     let openssl = locked("openssl-src");
     let openssl = openssl.split('+').nth(1).unwrap();
     let mut page = format!(
@@ -129,7 +133,7 @@ fn page() -> String {
          A crate that only features of the tests, or of the command `kms`, switch on is listed too.\n\
          `KMS_UPDATE_NOTICES=1 cargo test --test third_party` writes this page from the lock files; without the variable, the test compares it.\n\n\
          | work | version | licence | in |\n|---|---|---|---|\n\
-         | [OpenSSL](https://www.openssl.org/) (libcrypto; not in builds with the system's OpenSSL) | {openssl} | Apache-2.0 | C, PKCS#11, Python |\n\
+         | [OpenSSL](https://www.openssl.org/) (libcrypto, and libssl in C and Python; not in builds with the system's OpenSSL) | {openssl} | Apache-2.0 | C, PKCS#11, Python |\n\
          | [SQLite](https://sqlite.org/) | as in libsqlite3-sys {} | public domain | C, PKCS#11, Python |\n\
          | [Rust's standard library](https://www.rust-lang.org/) | of the compiler | MIT OR Apache-2.0 | C, PKCS#11, Python |\n",
         locked("libsqlite3-sys"),
@@ -152,6 +156,9 @@ fn page() -> String {
     let zlib = zlib.map(|folder| std::fs::read_to_string(folder.join("LICENSE")).unwrap()).unwrap_or_default();
     let isc = crates.keys().find(|(name, _)| name == "libloading").map(|key| &crates[key].folder);
     let isc = isc.map(|folder| std::fs::read_to_string(folder.join("LICENSE")).unwrap()).unwrap_or_default();
+    let unicode = crates.keys().find(|(name, _)| name == "unicode-properties").map(|key| &crates[key].folder);
+    let unicode = unicode.map(|folder| std::fs::read_to_string(folder.join("LICENSE-UNICODE")).unwrap());
+    let unicode = unicode.unwrap_or_default();
     let mit = std::fs::read_to_string(root().join("LICENSE-MIT")).unwrap();
     let (_, mit) = mit.split_once("Permission is hereby granted").unwrap();
     write!(
@@ -165,10 +172,12 @@ fn page() -> String {
          ## Apache-2.0\n\nThe text is in [LICENSE-APACHE](LICENSE-APACHE).\n\n\
          ## MIT\n\n```text\nPermission is hereby granted{}\n```\n\n\
          ## Zlib (foldhash)\n\n```text\n{}\n```\n\n\
-         ## ISC (libloading)\n\n```text\n{}\n```\n",
+         ## ISC (libloading)\n\n```text\n{}\n```\n\n\
+         ## Unicode-3.0 (tables of unicode-normalization and unicode-properties)\n\n```text\n{}\n```\n",
         mit.trim_end(),
         zlib.trim(),
         isc.trim(),
+        unicode.trim(),
     )
     .unwrap();
     page

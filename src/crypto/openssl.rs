@@ -32,7 +32,7 @@ mod modes;
 mod miri;
 #[allow(dead_code, reason = "the import of key material and the export of data keys are its users to come")]
 pub mod rsa;
-#[cfg(all(kms_faults, feature = "postgres"))]
+#[cfg(feature = "postgres")]
 pub mod tls;
 
 #[cfg(miri)]

@@ -56,12 +56,15 @@ pub extern "C" fn kms_version() -> *const c_char {
 }
 
 /// kms_open opens the keystore at `location` and stores its handle in `out`, or NULL on failure. `location` is a path,
-/// "sqlite:PATH", or "memory:". A "memory:" keystore is new at each open and lives as long as its handle.
+/// "sqlite:PATH", "memory:", or a database: "postgres://[USER@]HOST[:PORT]/DATABASE[?SETTING=VALUE][#KEYSTORE]", with
+/// libpq's settings, PG* variables and password file. A "memory:" keystore is new at each open and lives as long as its
+/// handle. No error text and no event has the password of a location.
 ///
 /// Fails with KMS_KEYSTORE_NOT_FOUND, KMS_NOT_A_KEYSTORE, KMS_KEYSTORE_TOO_NEW, KMS_KEYSTORE_CORRUPT,
-/// KMS_WRONG_ROOT_KEY, KMS_ROOT_KEY_UNAVAILABLE, KMS_KEYSTORE_IO or KMS_KEYSTORE_BUSY, and then has changed nothing.
+/// KMS_WRONG_ROOT_KEY, KMS_ROOT_KEY_UNAVAILABLE, KMS_KEYSTORE_IO, KMS_KEYSTORE_UNAVAILABLE or KMS_KEYSTORE_BUSY, and
+/// then has changed nothing.
 /// Fails with KMS_MISSING_PARAMETER if no root was set, and with KMS_INVALID_ARGUMENT if two were set or `location` is
-/// no path.
+/// malformed, or a database in a build without the feature `postgres`.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kms_open(

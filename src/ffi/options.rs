@@ -229,7 +229,6 @@ pub unsafe extern "C" fn kms_options_set_busy_timeout_ms(options: *mut kms_optio
 /// kms_options_set_poll_interval_ms sets how often a keystore in a database is asked for changes that other hosts made;
 /// milliseconds, 10 to 60000, 1000 by default. The handle obeys such a change, as that a key was disabled, at most this
 /// much later, plus the time of a query. The handle has a thread that polls, even without a rotation thread.
-/// This version opens no keystore in a database, so the option has no effect yet.
 ///
 ///     status = kms_options_set_poll_interval_ms(options, 250);
 #[unsafe(no_mangle)]
@@ -249,7 +248,6 @@ pub unsafe extern "C" fn kms_options_set_poll_interval_ms(options: *mut kms_opti
 /// answer; seconds since its last answer, 0 to 2592000, 300 by default. Then every call fails at once, until the
 /// database answers. 0 makes calls fail from the first poll without an answer. KMS_EVENT_KEYSTORE_UNAVAILABLE and
 /// KMS_EVENT_KEYSTORE_AVAILABLE report the beginning and the end. No call that uses a key in memory waits meanwhile.
-/// This version opens no keystore in a database, so the option has no effect yet.
 ///
 ///     status = kms_options_set_offline_limit_s(options, 60);
 #[unsafe(no_mangle)]
@@ -269,7 +267,6 @@ pub unsafe extern "C" fn kms_options_set_offline_limit_s(options: *mut kms_optio
 /// by default. After such a loss, which KMS_EVENT_KEYSTORE_ROLLED_BACK reports, every change fails with
 /// KMS_KEYSTORE_ROLLED_BACK, in all processes. An operator who can restore nothing newer opens the keystore once with
 /// this option: then all processes continue with what is there. Without a loss it does nothing.
-/// This version opens no keystore in a database, so the option has no effect yet.
 ///
 ///     status = kms_options_set_accept_rollback(options, 1);
 #[unsafe(no_mangle)]

@@ -218,8 +218,6 @@ impl Options {
 
     /// Set how often a keystore in a database is asked for changes that other hosts made, 10 ms to 60 s. Such a change, as
     /// that a key was disabled, is obeyed at most so much later, with the time of one query. Default: 1 s.
-    ///
-    /// This version opens no keystore in a database, so the option has no effect yet.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         match (10..=60_000).contains(&interval.as_millis()) {
             true => self.poll = interval,
@@ -231,8 +229,6 @@ impl Options {
     /// Set how long keys in memory stay usable while the database that has the keystore doesn't answer, counted from the
     /// last answer. Then every call fails at once, until the database answers. Zero: from the first poll that fails. At most
     /// 30 days. Default: 5 minutes.
-    ///
-    /// This version opens no keystore in a database, so the option has no effect yet.
     pub fn offline_limit(mut self, limit: Duration) -> Self {
         match limit.as_secs() <= 30 * 86_400 {
             true => self.offline_limit = limit,
@@ -243,8 +239,6 @@ impl Options {
 
     /// Accept that the database of the keystore lost changes: continue with what is there, and have all other processes
     /// do so. For the operator who has found that nothing newer can be restored; nothing else needs it. Default: false.
-    ///
-    /// This version opens no keystore in a database, so the option has no effect yet.
     pub fn accept_rollback(mut self, accept: bool) -> Self {
         self.accept_rollback = accept;
         self
@@ -302,8 +296,9 @@ impl Options {
 }
 
 impl Keystore {
-    /// Open the keystore at `location`: a path, `sqlite:PATH` or `memory:`. Other threads and processes may have it
-    /// open.
+    /// Open the keystore at `location`: a path, `sqlite:PATH`, `memory:`, or with the feature `postgres` a database,
+    /// `postgres://[USER@]HOST[:PORT]/DATABASE[?SETTING=VALUE][#KEYSTORE]` (docs/many-machines.md). Other threads, processes
+    /// and hosts may have it open.
     ///
     /// # Errors
     /// * `MissingParameter` without a root key; `InvalidArgument` for more than one, or for a malformed location.

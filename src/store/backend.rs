@@ -277,7 +277,10 @@ pub trait VersionRows {
 
 /// What a transaction is about to read. A backend behind a network reads all of it at once, and the calls that follow find it.
 #[derive(Debug, Clone, Copy)]
-#[cfg_attr(not(kms_faults), expect(dead_code, reason = "SQLite is beside its callers and needs no announcement"))]
+#[cfg_attr(
+    not(any(kms_faults, feature = "postgres")),
+    expect(dead_code, reason = "SQLite is beside its callers and needs no announcement")
+)]
 pub enum Wanted<'a> {
     /// The descriptions of these shards.
     Shards(&'a [Shard]),
@@ -293,7 +296,10 @@ pub enum Wanted<'a> {
 }
 
 /// What a poll of another machine finds.
-#[cfg_attr(not(kms_faults), allow(dead_code, reason = "SQLite is beside its callers and is not polled"))]
+#[cfg_attr(
+    not(any(kms_faults, feature = "postgres")),
+    allow(dead_code, reason = "SQLite is beside its callers and is not polled")
+)]
 pub struct News {
     pub states: Vec<State>,
     pub clock: Option<ClockReading>,

@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 use super::backend::{MetaRow, SlotRow, Transaction};
 use super::backup::{Copied, read_back};
 use super::change::{Change, Commit};
-#[cfg(all(kms_faults, feature = "postgres"))]
+#[cfg(feature = "postgres")]
 use super::connection::read_waiting;
 use super::connection::{Gated, gated};
 use super::create;
@@ -27,7 +27,7 @@ use super::driver;
 use super::handle::Store;
 use super::held::Held;
 use super::sealing::Sealing;
-#[cfg(all(kms_faults, feature = "postgres"))]
+#[cfg(feature = "postgres")]
 use super::settings::ServerUrl;
 use super::settings::{Location, Settings};
 use super::shard::{Shard, Shards};
@@ -436,7 +436,7 @@ impl Store {
                 self.copy_pages(path, now, step)
             }
             Location::File(path) => self.copy_to_file(path, now, step),
-            #[cfg(all(kms_faults, feature = "postgres"))]
+            #[cfg(feature = "postgres")]
             Location::Server(url) => self.copy_to_server(url, now, step),
         }
     }
@@ -453,7 +453,7 @@ impl Store {
         })
     }
 
-    #[cfg(all(kms_faults, feature = "postgres"))]
+    #[cfg(feature = "postgres")]
     fn copy_to_server(&self, url: &ServerUrl, now: &dyn Fn() -> Now, step: &dyn Fn(CopyStep)) -> Result<CopyReport> {
         let driver::ServerCopy { driver, mut backend, publish, is_new } =
             driver::begin_server_copy(&url.0, self.settings.patience)?;

@@ -5,8 +5,8 @@
 
 mod file;
 mod memory;
-#[cfg(all(kms_faults, feature = "postgres"))]
-mod server;
+#[cfg(feature = "postgres")]
+pub(super) mod server;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -104,13 +104,13 @@ pub fn find(settings: &mut Settings, root: &Root) -> Result<FoundLocation> {
     match settings.location.clone() {
         Location::Memory => memory::make(settings, root),
         Location::File(path) => file::find(path, settings, root),
-        #[cfg(all(kms_faults, feature = "postgres"))]
+        #[cfg(feature = "postgres")]
         Location::Server(url) => server::find(&url.0, settings, root),
     }
 }
 
 /// The rows of a copy in a database, which have their name when the copy is complete.
-#[cfg(all(kms_faults, feature = "postgres"))]
+#[cfg(feature = "postgres")]
 pub struct ServerCopy {
     pub driver: Arc<dyn Driver>,
     pub backend: Gated,
@@ -120,16 +120,13 @@ pub struct ServerCopy {
     pub is_new: bool,
 }
 
-#[cfg(all(kms_faults, feature = "postgres"))]
+#[cfg(feature = "postgres")]
 pub use server::begin_copy as begin_server_copy;
 
 /// For rows with one connection, which nobody else can have.
 pub fn private() -> Arc<dyn Driver> {
     Arc::new(memory::MemoryDriver)
 }
-
-#[cfg(all(kms_faults, feature = "postgres"))]
-pub use server::prepare as prepare_database;
 
 /// As [`Driver::explain_damage`], of a keystore that could not be opened.
 pub fn explain_damage(location: &Location) -> Result<()> {

@@ -6,7 +6,7 @@
 //! * `sealing`: rows to domain types and back, with their secrets. `view`: what a transaction reads. `change`: what it changes.
 //! * `records`: the records of versions, and their destruction. `verify`: checks every row.
 //! * `shard`: the parts of a store that change independently.
-//! * `postgres`: the rows in a database server; unfinished, and reached by tests only.
+//! * `postgres`: the rows in a database server, with the feature of that name.
 //! * `sharded`: a store of several shards, for tests.
 //! * `digest`: how the trees name their rows and nodes.
 //! * `tree`: which rows are there, and which copy of each is the newest.
@@ -34,6 +34,8 @@ mod checkpoint;
 mod connection;
 mod copy;
 mod create;
+pub mod database;
+mod database_info;
 mod digest;
 mod driver;
 mod entry;
@@ -46,7 +48,7 @@ mod leftover;
 mod log;
 mod open;
 mod place;
-#[cfg(all(kms_faults, feature = "postgres"))]
+#[cfg(feature = "postgres")]
 mod postgres;
 mod records;
 mod redaction;
@@ -84,8 +86,6 @@ pub use change::Moved;
 pub use change::{Change, Commit};
 pub use copy::{CopyReport, CopyStep};
 pub use driver::Standing;
-#[cfg(all(kms_faults, feature = "postgres"))]
-pub use driver::prepare_database;
 pub use entry::Refusal;
 pub use handle::Store;
 pub use redaction::shown_location;

@@ -14,16 +14,16 @@ pub enum Location {
     Memory,
     File(PathBuf),
     /// A database: the server's URL, and the keystore's name as its fragment.
-    #[cfg(all(kms_faults, feature = "postgres"))]
+    #[cfg(feature = "postgres")]
     Server(ServerUrl),
 }
 
 /// A location that may hold a password, which is not printed.
-#[cfg(all(kms_faults, feature = "postgres"))]
+#[cfg(feature = "postgres")]
 #[derive(Clone, PartialEq, Eq)]
 pub struct ServerUrl(pub zeroize::Zeroizing<String>);
 
-#[cfg(all(kms_faults, feature = "postgres"))]
+#[cfg(feature = "postgres")]
 impl std::fmt::Debug for ServerUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("ServerUrl(..)")
@@ -35,7 +35,7 @@ impl std::fmt::Display for Location {
         match self {
             Self::Memory => f.write_str("the keystore in memory"),
             Self::File(path) => write!(f, "the keystore {}", shown_path(path)),
-            #[cfg(all(kms_faults, feature = "postgres"))]
+            #[cfg(feature = "postgres")]
             Self::Server(_) => f.write_str("the keystore in the database"),
         }
     }
@@ -48,7 +48,7 @@ impl Location {
         match self {
             Self::File(path) => error.of_keystore(path),
             Self::Memory => error,
-            #[cfg(all(kms_faults, feature = "postgres"))]
+            #[cfg(feature = "postgres")]
             Self::Server(_) => error,
         }
     }
@@ -59,15 +59,13 @@ impl Location {
         if text == "memory:" {
             return Ok(Self::Memory);
         }
-        #[cfg(all(kms_faults, feature = "postgres"))]
+        #[cfg(feature = "postgres")]
         if text.starts_with("postgres:") || text.starts_with("postgresql:") {
             return Ok(Self::Server(ServerUrl(text.to_owned().into())));
         }
-        #[cfg(not(all(kms_faults, feature = "postgres")))]
+        #[cfg(not(feature = "postgres"))]
         if text.starts_with("postgres:") || text.starts_with("postgresql:") {
-            return Err(invalid(
-                "this build of libkms opens no keystore in PostgreSQL; pass a path, sqlite:PATH or memory:",
-            ));
+            return Err(no_database());
         }
         let path = text.strip_prefix("sqlite:");
         if path.is_none() && (text.starts_with("memory:") || text.contains("://")) {
@@ -79,6 +77,13 @@ impl Location {
             path => Ok(Self::File(PathBuf::from(path))),
         }
     }
+}
+
+/// What a build without the feature `postgres` says of a database.
+#[cfg(not(feature = "postgres"))]
+pub fn no_database() -> Error {
+    Status::InvalidArgument
+        .error("this build of libkms opens no keystore in PostgreSQL; pass a path, sqlite:PATH or memory:")
 }
 
 /// How a store is to be opened.

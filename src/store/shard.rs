@@ -48,7 +48,7 @@ impl Shards {
     pub const ONE: Self = Self { bits: 0 };
 
     /// `None` unless a store can have this many.
-    #[cfg(any(test, kms_faults))]
+    #[cfg(any(test, kms_faults, feature = "postgres"))]
     pub fn new(count: usize) -> Option<Self> {
         let bits = count.checked_ilog2().filter(|bits| *bits <= MOST_BITS && count.is_power_of_two())?;
         Some(Self { bits })
@@ -102,7 +102,7 @@ impl Shards {
     }
 
     /// The first and the last generation that a shard can have.
-    #[cfg(all(kms_faults, feature = "postgres"))]
+    #[cfg(feature = "postgres")]
     pub fn generations(self, shard: Shard) -> (i64, i64) {
         match self.bits {
             0 => (i64::MIN, i64::MAX),

@@ -69,7 +69,7 @@ pub struct Identity {
 
 impl Identity {
     /// Of what is open under this number and has no mark.
-    #[cfg(all(kms_faults, feature = "postgres"))]
+    #[cfg(feature = "postgres")]
     pub fn unmarked(descriptor: c_int) -> Result<Self> {
         Ok(Self { id: facts(descriptor)?.id, mark: None })
     }

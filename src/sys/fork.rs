@@ -310,7 +310,7 @@ impl ClosedInChild {
     }
 
     /// Likewise a socket: a child that kept it would keep its dead parent's connection, with the locks of a transaction.
-    #[cfg(all(kms_faults, feature = "postgres"))]
+    #[cfg(feature = "postgres")]
     pub fn register_socket(socket: &std::net::TcpStream) -> Result<Self> {
         let number = super::socket::number(socket);
         let identity = Identity::unmarked(number)

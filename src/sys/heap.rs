@@ -202,7 +202,7 @@ pub fn while_starting<R>(start: impl FnOnce() -> R) -> R {
 }
 
 /// Runs calls of libssl, whose memory holds no key of a keystore.
-#[cfg(all(kms_faults, feature = "postgres"))]
+#[cfg(feature = "postgres")]
 pub fn unlocked<R>(body: impl FnOnce() -> R) -> R {
     while_starting(body)
 }

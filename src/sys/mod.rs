@@ -47,7 +47,7 @@ pub mod per_thread;
 pub mod process;
 pub mod random;
 pub mod secret;
-#[cfg(all(kms_faults, feature = "postgres"))]
+#[cfg(feature = "postgres")]
 pub mod socket;
 pub mod shield;
 mod signal;

@@ -15,7 +15,7 @@ pub fn user() -> u32 {
 }
 
 /// The name of the user whose rights the process has.
-#[cfg(all(kms_faults, feature = "postgres"))]
+#[cfg(feature = "postgres")]
 pub fn user_name() -> Option<String> {
     let mut room = vec![0; 4096];
     let mut found = std::mem::MaybeUninit::<libc::passwd>::uninit();

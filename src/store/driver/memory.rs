@@ -14,6 +14,7 @@ use crate::sys::fork;
 pub(super) struct MemoryDriver;
 
 pub fn make(settings: &Settings, root: &Root) -> Result<FoundLocation> {
+    // Only in builds of the tests: no environment moves keys out of memory.
     #[cfg(all(kms_faults, feature = "postgres"))]
     if let Some(server) = std::env::var_os("KMS_TEST_POSTGRES") {
         // A keystore that nobody else finds.

@@ -7,6 +7,7 @@ use super::{Driver, FoundLocation, MustSpare, ServerCopy};
 use crate::error::{Error, Result, Status};
 use crate::store::connection::Gated;
 use crate::store::create::{self, NewRoot};
+use crate::store::database_info::{DatabaseInfo, PreparedDatabase};
 use crate::store::leftover::SUFFIX;
 use crate::store::postgres::{self, Postgres, Target};
 use crate::store::root::Root;
@@ -49,17 +50,16 @@ pub fn find(location: &str, settings: &Settings, root: &Root) -> Result<FoundLoc
     }
 }
 
-/// Make the tables of keystores in a database, or bring them to this library's version.
-///
-/// The user of `location` becomes their owner. It needs no root key, and makes no keystore: it may be another user than the
-/// programs have. `role`, if any, is the user or group of the programs: afterwards it may use the tables, but neither
-/// change or drop them nor rewrite the change log.
-///
-/// # Errors
-/// * `InvalidArgument` for a malformed location; `KeystoreTooNew` for tables of a newer library.
-/// * `KeystoreUnavailable`; `KeystoreIo` where the user lacks a privilege, which the text names.
-pub fn prepare(location: &str, role: Option<&str>) -> Result<()> {
+pub fn prepare(location: &str, role: Option<&str>) -> Result<PreparedDatabase> {
     postgres::prepare(&Target::find(location)?, role, PREPARING)
+}
+
+pub fn script(location: &str, role: Option<&str>) -> Result<String> {
+    postgres::script(&Target::find(location)?, role)
+}
+
+pub fn describe(location: &str) -> Result<DatabaseInfo> {
+    postgres::describe(&Target::find(location)?)
 }
 
 /// Begins the copy of a keystore to a location, or finds the one that was begun there.

@@ -135,6 +135,9 @@ pub struct ServerLink {
     timeout: Duration,
     /// Whether a wait ended without its answer, so that what comes belongs to no statement. Nothing is sent any more.
     is_broken: bool,
+    /// Its name and port.
+    server: String,
+    is_encrypted: bool,
     _socket: ClosedInChild,
 }
 
@@ -183,12 +186,22 @@ impl ServerLink {
             is_full,
             timeout,
             is_broken: false,
+            server: server.to_string(),
+            is_encrypted: encryption != Encryption::None,
             _socket: registered,
         };
         if target.must_write {
             link.check_takes_writes(server)?;
         }
         Ok(link)
+    }
+
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    pub fn is_encrypted(&self) -> bool {
+        self.is_encrypted
     }
 
     fn check_takes_writes(&mut self, server: &ServerAddress) -> Result<()> {
@@ -393,6 +406,9 @@ fn explain_code(code: &str, message: &str) -> Error {
         "3D000" => Status::KeystoreNotFound
             .error("the server has no database of this name; create it, or correct the location"),
         "28P01" | "28000" => lost("the database refused the user; check user, password and the server's pg_hba.conf"),
+        "42704" => {
+            Status::KeystoreIo.error("the database has no role of this name; create it there: CREATE ROLE name LOGIN")
+        }
         // "permission denied for table key": names of tables, never values.
         "42501" => {
             Status::KeystoreIo.error(format!("the database user lacks a privilege: {}; grant it", shown(message)))

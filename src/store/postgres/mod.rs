@@ -7,6 +7,7 @@
 //! Only row locks, unique keys and plain statements are used: no sequences, triggers, advisory locks or session state.
 
 mod connection;
+mod describe;
 mod read;
 mod rows;
 mod schema;
@@ -20,7 +21,8 @@ use std::time::{Duration, Instant};
 use tokio_postgres::Row;
 
 use self::connection::{ServerLink, Statement, Value};
-pub use self::schema::prepare;
+pub use self::describe::describe;
+pub use self::schema::{prepare, script};
 pub use self::target::Target;
 use super::backend::{AliasRow, KeyRow, MaterialRow, MetaRow, Transaction, VersionRow};
 use super::shard::{Shard, Shards};

@@ -52,7 +52,8 @@ class keystore : public detail::key_calls<keystore>,
                  public detail::backup_calls<keystore>,
                  public detail::root_calls<keystore> {
 public:
-    /// `location` is a path, "sqlite:PATH", or "memory:" for a keystore that lives as long as this object.
+    /// `location` is a path, "sqlite:PATH", "memory:" for a keystore that lives as long as this object, or a database:
+    /// "postgres://[USER@]HOST[:PORT]/DATABASE[?SETTING=VALUE][#KEYSTORE]" (docs/many-machines.md).
     [[nodiscard]] static keystore open(std::string_view location, const options &how) {
         kms_t *opened = nullptr;
         with_root(how, [&] { return kms_open(detail::c_text(location), how.native_handle(), &opened); });

@@ -234,7 +234,6 @@ public:
         return set(kms_options_set_busy_timeout_ms(raw(), timeout.count()));
     }
     /// How often a keystore in a database is asked for changes of other hosts; 10 ms to 60 s, 1 s by default.
-    /// This version opens no keystore in a database, so this, `offline_limit` and `accept_rollback` have no effect yet.
     options &poll_interval(std::chrono::milliseconds interval) & {
         return set(kms_options_set_poll_interval_ms(raw(), interval.count()));
     }
