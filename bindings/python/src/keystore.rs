@@ -15,6 +15,12 @@ use crate::error::raise;
 use crate::guard::{detached, in_callback, let_go};
 use crate::raw::{End, Lent, Loan};
 
+/// The location without the password of a database.
+#[pyfunction]
+pub fn shown_location(location: &str) -> String {
+    kms::internal::shown_location(location)
+}
+
 /// An open keystore; `libkms.open` makes it.
 #[pyclass(subclass, frozen, module = "libkms._libkms")]
 pub struct Keystore {

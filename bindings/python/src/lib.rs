@@ -54,7 +54,7 @@ mod _libkms {
     #[pymodule_export]
     use crate::guard::{await_calls, forget_other_threads, release_gil_from};
     #[pymodule_export]
-    use crate::keystore::Keystore;
+    use crate::keystore::{Keystore, shown_location};
     #[pymodule_export]
     use crate::survey::SurveyProcess;
 

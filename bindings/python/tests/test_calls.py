@@ -368,6 +368,15 @@ def test_a_closed_keystore_says_so(kms):
             call()
 
 
+def test_a_repr_shows_no_password_of_a_database() -> None:
+    with libkms.open("memory:", root_key=bytes(range(32))) as kms:
+        kms._location = "postgres://ann:secret@db.example/keys#ring"
+        assert repr(kms) == "<libkms.Keystore 'postgres://ann@db.example/keys#ring'>"
+    with pytest.raises(libkms.Error) as raised:
+        libkms.open("postgres://ann:secret@127.0.0.1:1/keys?sslmode=disable", root_key=bytes(range(32)))
+    assert "secret" not in str(raised.value) + repr(raised.value)
+
+
 def test_a_keystore_cannot_be_pickled(kms):
     with pytest.raises(TypeError, match="pickled"):
         pickle.dumps(kms)

@@ -111,7 +111,7 @@ class Keystore(_libkms.Keystore):
         self.close()
 
     def __repr__(self) -> str:
-        return f"<libkms.Keystore {self._location!r}{' closed' if self.closed else ''}>"
+        return f"<libkms.Keystore {_libkms.shown_location(self._location)!r}{' closed' if self.closed else ''}>"
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         raise TypeError("a Keystore can't be pickled or copied; open it in the process that needs it, or fork")
@@ -773,7 +773,8 @@ def open(
 ) -> Keystore:
     """Open the keystore at `location` and return its handle.
 
-    `location` is a path, "sqlite:PATH", or "memory:" for a keystore in memory that exists until its handle is closed.
+    `location` is a path, "sqlite:PATH", "memory:" for a keystore in memory that exists until its handle is closed, or a
+    database: "postgres://[USER@]HOST[:PORT]/DATABASE[?SETTING=VALUE][#KEYSTORE]" (docs/many-machines.md).
     `create` creates a missing keystore, together with its root key file.
 
     Pass exactly one root key:
@@ -800,7 +801,6 @@ def open(
 
     A database can lose changes, as after a failover. Then changes raise `KeystoreRolledBack` in all processes. If nothing
     newer can be restored, open the keystore once with `accept_rollback=True`; all processes continue with what is there.
-    This version opens no keystore in a database, so these three options have no effect yet.
 
     `clock` is for tests (see `libkms.testing`): a function that returns the time as an aware datetime. The library calls it
     often, and from any thread. If `clock` raises, the exception ends the call, which has then changed nothing.
@@ -814,7 +814,8 @@ def open(
     most 255 bytes of printable text, stored in plaintext.
 
     Raises `KeystoreNotFound`, `WrongRootKey`, `RootKeyUnavailable`, `NotAKeystore`, `KeystoreTooNew`, `MissingParameter`
-    without a root key, `InvalidArgument` with two, `AnchorUnavailable`.
+    without a root key, `InvalidArgument` with two, `AnchorUnavailable`,
+    `KeystoreUnavailable` where a database does not answer.
 
     >>> with libkms.open("memory:", root_key=bytes(range(32))) as kms:
     ...     key = kms.create_key(description="orders", rotate_every=timedelta(days=90))
