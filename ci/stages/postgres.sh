@@ -84,7 +84,9 @@ export KMS_TEST_PGBOUNCER KMS_TEST_TLS
 chmod 755 "$folder"
 KMS_TEST_POSTGRES="postgres://kms:$(cat "$folder/password")@127.0.0.1:$port/postgres"
 export KMS_TEST_POSTGRES
+cargo clippy --locked --all-targets --features postgres -- -D warnings
 count_cargo cargo test --locked --no-fail-fast --features postgres --lib -- postgres::
 count_cargo cargo test --locked --no-fail-fast --features postgres --test postgres
+count_cargo cargo test --locked --no-fail-fast --features postgres --package kms-cli --test cli -- database::
 count_cargo cargo test --locked --no-fail-fast --features postgres --test contract -- \
     aliases:: deletion:: import:: lists:: matrix:: policy:: rotation_rules:: states:: tags:: version_states::

@@ -106,7 +106,7 @@ fn manifest(copy: &Keystore) -> Result<Vec<Value>> {
 fn verify(global: &Global, path: &Path) -> Result<()> {
     let location = Location::find(global)?;
     let options = location.root.set(Options::new().actor(&global.actor).rotation_thread(false))?;
-    let live = match Keystore::open(&location.path()?.display().to_string(), &location.anchored(options.clone())) {
+    let live = match Keystore::open(&location.keystore()?.unredacted(), &location.anchored(options.clone())) {
         // The day on which a backup is all that is left.
         Err(error) if error.status() == Status::KeystoreNotFound => None,
         live => Some(live?),

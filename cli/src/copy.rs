@@ -1,22 +1,21 @@
 //! `kms copy`: the keystore at another location, from a file to a database or back, while programs use it.
 
-use std::path::Path;
-
 use kms::backup::CopyStep;
 use kms::{Keystore, Options};
 use serde_json::json;
 
 use crate::args::{Copy, Global};
 use crate::exit::{Failure, Result};
-use crate::location::{Location, shown};
+use crate::keystore_location::KeystoreLocation;
+use crate::location::Location;
 use crate::output::{self, Output};
 use crate::step::reached;
 use crate::stream::Watch;
 
 pub fn run(global: &Global, args: &Copy) -> Result<()> {
     for (location, why) in [(&args.source, "has nothing to copy"), (&args.target, "ends with this command")] {
-        if matches!(location.to_str(), Some("memory:" | "-")) {
-            return Err(Failure::usage(format!("{} {why}; pass a path", location.display()))
+        if matches!(location.unredacted().as_str(), "memory:" | "-") {
+            return Err(Failure::usage(format!("{location} {why}; pass a path"))
                 .next("kms copy SRC DST; or kms backup -, to write to standard output"));
         }
     }
@@ -26,9 +25,9 @@ pub fn run(global: &Global, args: &Copy) -> Result<()> {
     let is_configured = location.keystore.as_ref().is_none_or(|keystore| is_same(keystore, &args.source));
     let is_anchored = location.anchor.is_some() && (is_configured || location.anchor_is_named);
     let options = if is_anchored { location.anchored(options) } else { options };
-    let keystore = Keystore::open(&args.source.display().to_string(), &options)?;
+    let keystore = Keystore::open(&args.source.unredacted(), &options)?;
     let watch = Watch::new(None, false).of_items();
-    let report = keystore.copy(&args.target.display().to_string(), |step| match step {
+    let report = keystore.copy(&args.target.unredacted(), |step| match step {
         CopyStep::Copied(keys) => {
             reached("copy: keys copied");
             watch.show(keys);
@@ -40,7 +39,7 @@ pub fn run(global: &Global, args: &Copy) -> Result<()> {
         _ => reached("copy: locked"),
     });
     let report = watch.end(report)?;
-    let (from, to) = (shown(&args.source), shown(&args.target));
+    let (from, to) = (args.source.to_string(), args.target.to_string());
     let anchor = if is_anchored { " --anchor-file FILE, a new one: the anchor is of the source" } else { "" };
     Output { json: global.json }.print(
         || {
@@ -63,10 +62,11 @@ pub fn run(global: &Global, args: &Copy) -> Result<()> {
     )
 }
 
-/// Whether two paths lead to one file.
-fn is_same(one: &Path, other: &Path) -> bool {
-    match (one.canonicalize(), other.canonicalize()) {
-        (Ok(one), Ok(other)) => one == other,
+/// Whether two locations lead to one keystore.
+fn is_same(one: &KeystoreLocation, other: &KeystoreLocation) -> bool {
+    let canonical = |location: &KeystoreLocation| location.file().ok().and_then(|path| path.canonicalize().ok());
+    match (canonical(one), canonical(other)) {
+        (Some(one), Some(other)) => one == other,
         _ => one == other,
     }
 }

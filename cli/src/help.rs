@@ -11,7 +11,7 @@ use crate::args::Cli;
 use crate::exit::{Failure, Result};
 use crate::output;
 
-const TOPICS: [(&str, &str, &str); 8] = [
+const TOPICS: [(&str, &str, &str); 9] = [
     ("config", "where the keystore is and what opens it", include_str!("topics/config.txt")),
     ("root", "key files, passphrases, recovery", include_str!("topics/root.txt")),
     ("context", "encryption contexts", include_str!("topics/context.txt")),
@@ -22,6 +22,7 @@ const TOPICS: [(&str, &str, &str); 8] = [
         include_str!("topics/moving.txt"),
     ),
     ("log", "who changed what, and when", include_str!("topics/log.txt")),
+    ("database", "a keystore in PostgreSQL", include_str!("topics/database.txt")),
     ("anchor", "noticing an older copy of the keystore", include_str!("topics/anchor.txt")),
     ("exit-codes", "how commands end, for scripts", include_str!("topics/exit-codes.txt")),
 ];

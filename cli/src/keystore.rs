@@ -8,24 +8,32 @@ use kms::Keystore;
 use serde_json::json;
 
 use crate::args::{Global, Init};
+use crate::database;
 use crate::exit::{Exit, Failure, Result};
+use crate::keystore_location::KeystoreLocation;
 use crate::location::{Location, Root};
 use crate::output::{self, Output};
 use crate::session::Session;
 
 const SETTINGS: &str = "kms.toml";
+const PASSWORD: &str = "The password is in no file of kms. Put it into ~/.pgpass, or a file that PGPASSFILE names, with mode 600: \
+     host:port:database:user:password";
 
 pub fn init(global: &Global, args: &Init) -> Result<()> {
-    let location = Location::find(global)?;
-    let path = location.keystore.clone().unwrap_or_else(|| PathBuf::from("keys.db"));
-    if path.exists() {
-        return Err(Failure::new(
-            Exit::Keystore,
-            "Keystore.Exists",
-            format!("there is a keystore at {} already", path.display()),
-        )
-        .next("kms status, to look into it; or --keystore PATH, to make another"));
+    let mut location = Location::find(global)?;
+    if let Some(named) = &args.location {
+        location.keystore = Some(named.clone());
     }
+    let location = location;
+    let keystore = location.keystore.clone().unwrap_or_else(|| PathBuf::from("keys.db").into());
+    let prepared = match keystore.is_database() {
+        true if args.print_sql => return database::script(&keystore, args),
+        true => match database::prepare(&keystore, args, global.json)? {
+            Some(done) => done,
+            None => return Ok(()),
+        },
+        false => check_file(&keystore, args)?,
+    };
     if !location.root_is_named {
         output::note("Choose what opens the keystore. Without it, everything that is encrypted is lost.");
         output::note("For programs that start alone, cancel and pass --root-key-file FILE instead.");
@@ -35,19 +43,19 @@ pub fn init(global: &Global, args: &Init) -> Result<()> {
     if let Some(anchor) = &location.anchor {
         options = options.anchor_file(anchor);
     }
-    Keystore::open(&path.display().to_string(), &options)?;
+    Keystore::open(&keystore.unredacted(), &options)?;
     let settings = match args.no_config || Path::new(SETTINGS).exists() || global.config.is_some() {
         true => None,
-        false => write_settings(&path, &location)?,
+        false => write_settings(&keystore, &location)?,
     };
     let root = match &location.root {
         Root::KeyFile(file) => Some(file.display().to_string()),
         _ => None,
     };
     Output { json: global.json }.print(
-        || json!({ "Keystore": path.display().to_string(), "RootKeyFile": root, "Settings": settings }),
+        || json!({ "Keystore": keystore.to_string(), "RootKeyFile": root, "Settings": settings }),
         || {
-            let mut text = format!("made the keystore {}\n", path.display());
+            let mut text = format!("{prepared}made the keystore {keystore}\n");
             if let Some(root) = &root {
                 text.push_str(&format!(
                     "root key: {root}. Keep a copy on another medium; without it everything is lost.\n"
@@ -56,19 +64,38 @@ pub fn init(global: &Global, args: &Init) -> Result<()> {
             if let Some(settings) = &settings {
                 text.push_str(&format!("wrote {settings}: commands in this folder find the keystore by it\n"));
             }
+            if keystore.has_password() {
+                text.push_str(&format!("{PASSWORD}\n"));
+            }
             text.push_str("next: kms key create NAME --rotate-every 90d\n");
             text
         },
     )
 }
 
-/// A passphrase is in no settings; the file of one may be.
-fn write_settings(path: &Path, location: &Location) -> Result<Option<String>> {
+/// Refuses a file that exists, and what only databases have.
+fn check_file(keystore: &KeystoreLocation, args: &Init) -> Result<String> {
+    if args.print_sql || args.grant.is_some() {
+        return Err(
+            Failure::usage("--grant and --print-sql are for databases").next("kms init postgres://HOST/DATABASE")
+        );
+    }
+    match keystore.file()?.exists() {
+        false => Ok(String::new()),
+        true => {
+            Err(Failure::new(Exit::Keystore, "Keystore.Exists", format!("there is a keystore at {keystore} already"))
+                .next("kms status, to look into it; or --keystore PATH, to make another"))
+        }
+    }
+}
+
+/// A passphrase is in no settings; the file of one may be. A password is in neither.
+fn write_settings(keystore: &KeystoreLocation, location: &Location) -> Result<Option<String>> {
     let line = |name: &str, path: &Path| match path.to_str() {
         Some(text) => format!("{name} = {}\n", toml_text(text)),
         None => String::new(),
     };
-    let mut text = line("keystore", path);
+    let mut text = line("keystore", &keystore.without_password());
     match &location.root {
         Root::KeyFile(file) => text.push_str(&line("root_key_file", file)),
         Root::PassphraseFile(file) if !file.starts_with("/proc") && !file.starts_with("/dev") => {
@@ -88,7 +115,7 @@ fn write_settings(path: &Path, location: &Location) -> Result<Option<String>> {
     match written {
         Ok(()) => Ok(Some(SETTINGS.to_owned())),
         Err(error) => Err(Failure::file("the keystore is made, but not", Path::new(SETTINGS), &error)
-            .next(format!("--keystore {} on each command", path.display()))),
+            .next(format!("--keystore {keystore} on each command"))),
     }
 }
 

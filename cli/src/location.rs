@@ -10,13 +10,15 @@ use serde::Deserialize;
 
 use crate::args::{Global, NewRoot};
 use crate::exit::{Exit, Failure, Result};
+use crate::keystore_location::KeystoreLocation;
 use crate::secret;
 
 /// What kms.toml may hold. Relative paths are relative to its folder.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Settings {
-    keystore: Option<PathBuf>,
+    #[serde(default, deserialize_with = "keystore_location")]
+    keystore: Option<KeystoreLocation>,
     root_key_file: Option<PathBuf>,
     root_passphrase_file: Option<PathBuf>,
     anchor_file: Option<PathBuf>,
@@ -36,7 +38,7 @@ pub enum Root {
 /// Where everything is.
 #[derive(Debug)]
 pub struct Location {
-    pub keystore: Option<PathBuf>,
+    pub keystore: Option<KeystoreLocation>,
     pub root: Root,
     /// Whether a root was named; otherwise the terminal is asked.
     pub root_is_named: bool,
@@ -61,7 +63,11 @@ impl Location {
             .or_else(from_credentials);
         let anchor = global.anchor_file.clone().or_else(|| variable("KMS_ANCHOR_FILE"));
         Ok(Self {
-            keystore: global.keystore.clone().or_else(|| variable("KMS_KEYSTORE")).or(settings.keystore),
+            keystore: global
+                .keystore
+                .clone()
+                .or_else(|| variable("KMS_KEYSTORE").map(KeystoreLocation::from))
+                .or(settings.keystore),
             root_is_named: root.is_some(),
             root: root.unwrap_or(Root::Ask),
             anchor_is_named: anchor.is_some(),
@@ -71,12 +77,16 @@ impl Location {
         })
     }
 
-    /// The path of the keystore as the library takes it.
-    pub fn path(&self) -> Result<&Path> {
-        self.keystore.as_deref().ok_or_else(|| {
+    /// Where the keystore is.
+    pub fn keystore(&self) -> Result<&KeystoreLocation> {
+        self.keystore.as_ref().ok_or_else(|| {
             Failure::usage("no keystore is named, and there is no kms.toml")
                 .next("kms init, to make one; or --keystore PATH; or KMS_KEYSTORE=PATH")
         })
+    }
+
+    pub fn is_database(&self) -> bool {
+        self.keystore.as_ref().is_some_and(KeystoreLocation::is_database)
     }
 
     /// The options of the keystore itself, which its backups do not share.
@@ -134,27 +144,18 @@ fn from_credentials() -> Option<Root> {
     existing("root.key").map(Root::KeyFile).or_else(|| existing("root.passphrase").map(Root::PassphraseFile))
 }
 
-/// A location as people may see it: without the password of a database.
-pub fn shown(location: &Path) -> String {
-    let text = location.display().to_string();
-    let Some((scheme, rest)) = text.split_once("://") else { return text };
-    let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, rest) = rest.split_at(authority);
-    match authority.rsplit_once('@') {
-        Some((user, host)) => {
-            let user = user.split_once(':').map_or(user, |(name, _)| name);
-            format!("{scheme}://{user}@{host}{rest}")
-        }
-        None => text,
-    }
-}
-
 /// A wait as kms.toml has it: `7d`.
 fn wait<'de, D: serde::Deserializer<'de>>(text: D) -> std::result::Result<Option<Duration>, D::Error> {
     let text = String::deserialize(text)?;
     let wait = Interval::parse(&text).ok().map(|wait| Duration::from_secs(wait.seconds().unsigned_abs()));
     let wait = wait.filter(|wait| *wait <= BACKUP_WAIT_MAX);
     wait.map(Some).ok_or_else(|| serde::de::Error::custom("require_backup must be 1s to 30d, such as \"7d\""))
+}
+
+fn keystore_location<'de, D: serde::Deserializer<'de>>(
+    text: D,
+) -> std::result::Result<Option<KeystoreLocation>, D::Error> {
+    PathBuf::deserialize(text).map(|path| Some(path.into()))
 }
 
 fn settings(global: &Global) -> Result<Settings> {
@@ -194,10 +195,17 @@ fn read(path: &Path) -> Result<Settings> {
         .map_err(|error| Failure::usage(format!("{}: {}", path.display(), error.message())).next("kms help config"))?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let placed = |path: Option<PathBuf>| path.map(|path| folder.join(path));
-    // A URL is no path.
-    let is_url = settings.keystore.as_ref().is_some_and(|keystore| keystore.to_string_lossy().contains("://"));
+    if settings.keystore.as_ref().is_some_and(KeystoreLocation::has_password) && found.mode() & 0o077 != 0 {
+        let path = path.display();
+        return Err(Failure::new(
+            Exit::Keystore,
+            "Cli.Settings",
+            format!("{path} has a password that others may read"),
+        )
+        .next(format!("move the password to ~/.pgpass; or chmod 600 {path}")));
+    }
     Ok(Settings {
-        keystore: if is_url { settings.keystore } else { placed(settings.keystore) },
+        keystore: settings.keystore.map(|keystore| keystore.below(folder)),
         root_key_file: placed(settings.root_key_file),
         root_passphrase_file: placed(settings.root_passphrase_file),
         anchor_file: placed(settings.anchor_file),

@@ -48,7 +48,7 @@ fn show(session: &Session, args: &LogShow) -> Result<()> {
     // Of a part of the log, counting the others would be reading all of it.
     let omitted = match (is_all, shown.front()) {
         (true, _) | (_, None) => Some(0),
-        (false, Some(first)) if (key, from, to) == (None, None, None) => {
+        (false, Some(first)) if (key, from, to) == (None, None, None) && !session.location.is_database() => {
             let oldest = session.keystore.changes(ListChanges::default()).next().transpose()?;
             oldest.map(|oldest| first.generation.saturating_sub(oldest.generation))
         }
@@ -88,6 +88,9 @@ pub fn newest(
     is_meant: impl Fn(&LoggedChange) -> bool,
     is_first: impl Fn(&LoggedChange) -> bool,
 ) -> Result<Newest> {
+    if session.location.is_database() {
+        return newest_of_shards(session, limit, is_meant, is_first);
+    }
     let (mut changes, mut older, mut end) = (VecDeque::new(), 0, session.keystore.health()?.generation);
     // One more shows whether there are more.
     let mut len = u64::try_from(limit.saturating_add(1)).unwrap_or(WINDOW).min(WINDOW);
@@ -119,6 +122,22 @@ pub fn newest(
         }
         (end, len) = (after, WINDOW);
     }
+}
+
+/// In a database each shard has a log of its own, so all of them are read and put in the order of time.
+fn newest_of_shards(
+    session: &Session,
+    limit: usize,
+    is_meant: impl Fn(&LoggedChange) -> bool,
+    is_first: impl Fn(&LoggedChange) -> bool,
+) -> Result<Newest> {
+    let mut all = session.keystore.changes(ListChanges::default()).collect::<kms::Result<Vec<_>>>()?;
+    all.sort_by_key(|change| change.time);
+    let begin = all.iter().rposition(is_first).unwrap_or(0);
+    let mut changes: VecDeque<_> = all.drain(begin..).filter(is_meant).collect();
+    let others = changes.len().saturating_sub(limit);
+    changes.drain(..others);
+    Ok(Newest { changes, is_all: others == 0 })
 }
 
 /// What keys are called, each read once.

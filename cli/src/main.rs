@@ -8,10 +8,12 @@ mod confirm;
 mod copy;
 mod crypt;
 mod data;
+mod database;
 mod exit;
 mod help;
 mod key;
 mod keystore;
+mod keystore_location;
 mod location;
 mod log;
 mod output;
@@ -37,14 +39,25 @@ use args::{Cli, Command};
 use session::Session;
 
 fn main() -> ExitCode {
+    let passwords = keystore_location::with_passwords(std::env::args_os());
     let cli = Cli::read().unwrap_or_else(|error| {
         let next = help::command_for(&error);
-        let _ = error.print();
+        match error.use_stderr() {
+            true => {
+                let quoted = error.render().ansi().to_string();
+                let shown = passwords.iter().fold(quoted, |text, (hidden, shown)| text.replace(hidden, shown));
+                anstream::eprint!("{shown}");
+            }
+            false => drop(error.print()),
+        }
         if let Some(next) = next {
             output::note(&format!(" next: {next}"));
         }
         std::process::exit(error.exit_code())
     });
+    if !passwords.is_empty() {
+        output::note("Every user of this machine sees the password in the arguments; put it into ~/.pgpass instead.");
+    }
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -74,6 +87,7 @@ fn run(cli: &Cli) -> exit::Result<()> {
         Command::Backup(args) => backup::run(&cli.global, args),
         Command::Copy(args) => copy::run(&cli.global, args),
         Command::Restore(args) => restore::run(&cli.global, args),
+        Command::AcceptRollback(args) => database::accept_rollback(&cli.global, args),
         Command::Root(command) => root::run(&open()?, command),
         Command::Pkcs11(command) => pkcs11::run(&cli.global, command),
         Command::Call(args) => call::run(&open()?, args),

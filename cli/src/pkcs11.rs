@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::args::{Global, Pkcs11Command, Pkcs11Config};
 use crate::exit::{Exit, Failure, Result};
 use crate::keystore::toml_text;
-use crate::location::{Location, Root, shown};
+use crate::location::{Location, Root};
 use crate::output::Output;
 use crate::session::Session;
 
@@ -31,7 +31,7 @@ pub fn run(global: &Global, command: &Pkcs11Command) -> Result<()> {
 
 fn config(global: &Global, args: &Pkcs11Config) -> Result<()> {
     let location = Location::find(global)?;
-    let keystore = existing(location.path()?, "the keystore")?;
+    let keystore = existing(location.keystore()?.file()?, "the keystore")?;
     let root_key = match &location.root {
         Root::KeyFile(file) => Some(existing(file, "the root key file")?),
         _ => None,
@@ -80,8 +80,7 @@ fn config(global: &Global, args: &Pkcs11Config) -> Result<()> {
 /// An absolute path, which the module asks for; links stay, because they may be moved later.
 fn existing(path: &Path, what: &str) -> Result<PathBuf> {
     let found = std::fs::metadata(path).and_then(|_| std::path::absolute(path));
-    let shown = PathBuf::from(shown(path));
-    found.map_err(|error| Failure::file(&format!("looking for {what}"), &shown, &error).next("kms init, to make one"))
+    found.map_err(|error| Failure::file(&format!("looking for {what}"), path, &error).next("kms init, to make one"))
 }
 
 fn slot(label: &str, keystore: &Path, root_key: Option<&Path>, read_only: bool) -> Result<String> {

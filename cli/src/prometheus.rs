@@ -52,6 +52,17 @@ pub fn text(report: &Report) -> String {
     let newest = report.backups.last().map(kms::backup::Backup::created);
     metric("kms_last_backup_timestamp_seconds", "The newest recorded backup; 0 without one.", &seconds(newest));
     metric("kms_generation", "Changes of the keystore, from a random start.", &plain(report.generation));
+    if let Some(database) = &report.database {
+        let synchronous = u64::from(database.is_synchronous);
+        metric("kms_database_standby", "1 if changes wait for a standby.", &plain(synchronous));
+        metric(
+            "kms_database_durable",
+            "1 if changes wait for the server's disk.",
+            &plain(u64::from(database.is_durable)),
+        );
+        let checkpoint = database.checkpoint.unwrap_or_default().try_into().unwrap_or_default();
+        metric("kms_database_checkpoint", "Number of the newest checkpoint of all shards.", &plain(checkpoint));
+    }
     metric("kms_warnings", "Warnings of kms status.", &plain(report.warnings.len() as u64));
     metric("kms_status_timestamp_seconds", "When this was written.", &seconds(Some(now())));
     out

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kms::{Key, KeyState, Status, Time, VersionState, backup::Backup, change_log::ListChanges};
+use kms::{Key, KeyState, Status, Time, VersionState, backup::Backup, change_log::ListChanges, database::DatabaseInfo};
 use serde_json::{Value, json};
 
 use crate::exit::Result;
@@ -41,6 +41,8 @@ pub struct Report {
     pub uncovered: u64,
     /// Programs that changed the keystore through the PKCS#11 module, with their users.
     pub module_users: BTreeMap<(String, u32), LastChange>,
+    /// The database, if the keystore is in one.
+    pub database: Option<DatabaseInfo>,
     pub warnings: Vec<String>,
 }
 
@@ -55,14 +57,22 @@ pub fn gather(session: &Session) -> Result<Report> {
     let health = session.call("Health", &json!({}))?;
     let slots = session.call("ListRootSlots", &json!({}))?;
     let generation = health["Generation"].as_u64().unwrap_or_default();
+    let location = session.location.keystore()?;
+    let database = match location.is_database() {
+        true => Some(kms::database::describe(&location.unredacted())?),
+        false => None,
+    };
     let mut report = Report {
-        keystore: session.location.path()?.display().to_string(),
+        keystore: location.to_string(),
         states: STATES.iter().map(|(_, name)| (*name, 0)).collect(),
         keys: 0,
         versions: 0,
         disabled_versions: 0,
         version_deletions: Vec::new(),
-        log_entries: log_entries(session)?,
+        log_entries: match &database {
+            Some(database) => database.log_entries,
+            None => log_entries(session)?,
+        },
         rotating: 0,
         next: Vec::new(),
         overdue: 0,
@@ -72,10 +82,12 @@ pub fn gather(session: &Session) -> Result<Report> {
         damaged: 0,
         generation,
         slots: slots["RootSlots"]["RootSlot"].as_array().cloned().unwrap_or_default(),
-        health: relevant(&health),
+        health: relevant(&health, database.is_some()),
         backups: session.keystore.backups()?,
         uncovered: 0,
-        module_users: pkcs11::users(session, generation)?,
+        // The module opens files.
+        module_users: if database.is_some() { BTreeMap::new() } else { pkcs11::users(session, generation)? },
+        database,
         warnings: Vec::new(),
     };
     let waits = session.location.require_backup.is_some();
@@ -153,10 +165,13 @@ fn log_entries(session: &Session) -> Result<u64> {
 }
 
 /// Of the health flags, those that say something about the keystore and the machine: this command has no rotation thread.
-fn relevant(health: &Value) -> Value {
+fn relevant(health: &Value, is_database: bool) -> Value {
     const FLAGS: [&str; 6] =
         ["MemoryNotLocked", "CipherMemoryUnprotected", "SlowCpu", "KeystoreReplaced", "PathUnverified", "Polling"];
-    FLAGS.iter().map(|name| ((*name).to_owned(), health[*name].clone())).collect::<serde_json::Map<_, _>>().into()
+    const OF_DATABASES: [&str; 3] = ["KeystoreUnavailable", "HostClockWrong", "RolledBack"];
+    let more = if is_database { OF_DATABASES.as_slice() } else { &[] };
+    let flags = FLAGS.iter().chain(more).map(|name| ((*name).to_owned(), health[*name].clone()));
+    flags.collect::<serde_json::Map<_, _>>().into()
 }
 
 fn warn(report: &mut Report, now: Time) {
@@ -180,6 +195,15 @@ fn warn(report: &mut Report, now: Time) {
     }
     if is_set("PathUnverified") {
         warnings.push("the keystore may have a second path; mount its folder, not the file".to_owned());
+    }
+    if is_set("RolledBack") {
+        warnings.push("the database lost changes, and no change is made until somebody accepts that; next: restore it, or kms accept-rollback".to_owned());
+    }
+    if is_set("HostClockWrong") {
+        warnings.push("the clocks of this machine and of the database differ by more than 2 s".to_owned());
+    }
+    if report.database.as_ref().is_some_and(|database| !database.is_durable) {
+        warnings.push("a crash of the database loses changes: its fsync or synchronous_commit is off".to_owned());
     }
     if let Some((due, key)) = report.deletions.first()
         && due.millis_since(now) < 3 * 86_400_000

@@ -13,6 +13,7 @@ use crate::backup::{check_sum, open_copy, suffixed};
 use crate::confirm::confirm;
 use crate::data::is_stdin;
 use crate::exit::{Exit, Failure, Result};
+use crate::keystore_location::KeystoreLocation;
 use crate::location::Location;
 use crate::output::{self, Output};
 use crate::step::reached;
@@ -20,11 +21,15 @@ use crate::work::WorkFolder;
 
 pub fn run(global: &Global, args: &Restore) -> Result<()> {
     let location = Location::find(global)?;
-    let named = location.path().map_err(|failure| {
+    let named = location.keystore().map_err(|failure| {
         // Not a new keystore, which would be in the way.
         failure.next(format!("kms restore {} --keystore keys.db, or another path", output::shown(Some(&args.backup))))
     });
-    let target = named?.to_owned();
+    let named = named?;
+    if named.is_database() {
+        return into_database(global, args, &location, named);
+    }
+    let target = named.file()?.to_owned();
     let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let failed = |doing: &'static str, path: &Path| {
         let path = path.to_owned();
@@ -124,12 +129,39 @@ pub fn run(global: &Global, args: &Restore) -> Result<()> {
             let kept = if exists { format!("; the former one is {}", aside.display()) } else { String::new() };
             let keys = output::count(keys as u64, "key");
             let option = match &global.keystore {
-                Some(named) => format!(" --keystore {}", named.display()),
+                Some(named) => format!(" --keystore {named}"),
                 None => String::new(),
             };
             let path = target.display();
             format!("restored {path} ({keys}, generation {generation}){kept}\nnext: kms status{option}\n")
         },
+    )
+}
+
+/// Copies the backup to a new name in the database; no keystore is replaced, since programs on other hosts may have it open.
+fn into_database(global: &Global, args: &Restore, location: &Location, target: &KeystoreLocation) -> Result<()> {
+    let work = WorkFolder::new(&std::env::temp_dir(), ".kms-restore-")?;
+    let copy = work.path().join("keys.db");
+    if !is_stdin(Some(&args.backup)) {
+        check_sum(&args.backup)?;
+    }
+    copy_to(&args.backup, &copy)?;
+    let options = location.root.set(Options::new().actor(&global.actor).rotation_thread(false))?;
+    let opened = Keystore::open(&copy.display().to_string(), &options)?;
+    opened.verify(|_| true).map_err(|error| Failure::from(error).of_file(&args.backup))?;
+    let keys = output::count(opened.keys().count() as u64, "key");
+    let plan = [format!("put {} ({keys}) at {target}, which must have no keystore", output::shown(Some(&args.backup)))];
+    if !confirm(args.reviewed, &plan)? {
+        return Ok(());
+    }
+    reached("restore: copied");
+    let report = opened.copy(&target.unredacted(), |_| ()).map_err(|error| {
+        Failure::from(error).next("name a new keystore after the # of the location, and start the programs with it")
+    })?;
+    reached("restore: placed");
+    Output { json: global.json }.print(
+        || json!({ "Keystore": target.to_string(), "KeyCount": report.keys, "KeyVersionCount": report.versions }),
+        || format!("restored {target} ({keys})\nnext: kms status --keystore '{target}'\n"),
     )
 }
 

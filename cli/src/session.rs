@@ -20,7 +20,7 @@ pub struct Session {
 impl Session {
     pub fn open(global: &Global) -> Result<Self> {
         let location = Location::find(global)?;
-        let path = location.path()?.display().to_string();
+        let path = location.keystore()?.unredacted();
         // The anchor is that of this path; a backup has none.
         let options = location.root.set(Options::new().actor(&global.actor).rotation_thread(false))?;
         let keystore = Keystore::open(&path, &location.anchored(options.clone()))?;

@@ -63,6 +63,18 @@ fn as_json(report: &Report) -> Value {
             "ProcessId": last.process_id,
             "LastChangeDate": iso(last.time),
         })).collect::<Vec<_>>(),
+        "Database": report.database.as_ref().map(|database| json!({
+            "Server": database.server,
+            "ServerVersion": database.server_version,
+            "Database": database.database,
+            "Schema": database.schema,
+            "Role": database.role,
+            "TableVersion": database.tables,
+            "Encrypted": database.is_encrypted,
+            "Durable": database.is_durable,
+            "SynchronousStandby": database.is_synchronous,
+            "Checkpoint": database.checkpoint,
+        })),
         "Time": iso(now()),
         "Warnings": report.warnings,
     })
@@ -112,6 +124,18 @@ fn as_text(session: &Session, report: &Report) -> String {
             ),
         ),
     ];
+    if let Some(database) = &report.database {
+        let encrypted = if database.is_encrypted { "TLS" } else { "not encrypted" };
+        let schema = &database.schema;
+        let line = format!(
+            "PostgreSQL {} at {}, {encrypted}; schema {schema}, tables of version {}, role {}",
+            database.server_version, database.server, database.tables, database.role
+        );
+        rows.insert(1, ("Database", output::clean(&line)));
+        let standby = if database.is_synchronous { "has each change" } else { "none that changes wait for" };
+        let checkpoint = database.checkpoint.map_or_else(|| "none".to_owned(), |number| format!("number {number}"));
+        rows.insert(2, ("Standby", format!("{standby}; checkpoint: {checkpoint}")));
+    }
     for (number, (time, key)) in report.next.iter().enumerate() {
         rows.push((if number == 0 { "Next rotations" } else { "" }, format!("{}  {}", shown(*time), named(key))));
     }

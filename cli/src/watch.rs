@@ -1,10 +1,14 @@
 //! `kms watch`: the changes of all processes, as they are committed.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use kms::{Status, change_log::ListChanges};
+use kms::{
+    Status,
+    change_log::{ListChanges, LoggedChange},
+};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::args::Watch;
@@ -12,6 +16,10 @@ use crate::exit::{Exit, Failure, Result};
 use crate::log::{Names, entry, row};
 use crate::output::{self, clean};
 use crate::session::Session;
+
+/// A database has 64 shards, and their generations begin with the shard's number (src/store/shard.rs).
+const SHARDS: u64 = 64;
+const SHARD_BITS: u32 = 56;
 
 /// How soon a signal ends the command.
 const STEP: Duration = Duration::from_millis(50);
@@ -26,22 +34,18 @@ pub fn run(session: &Session, args: &Watch) -> Result<()> {
         signal_hook::flag::register(signal, Arc::clone(&ended))
             .map_err(|error| Failure::new(Exit::Internal, "InternalFailure", format!("no signals: {error}")))?;
     }
-    let mut after = session.keystore.health()?.generation;
+    let mut news = News::of(session)?;
     if !session.out.json {
         output::note(&format!(
-            "watching {} from generation {after}; Ctrl-C ends it",
-            clean(&session.location.path()?.display().to_string())
+            "watching {} from generation {}; Ctrl-C ends it",
+            clean(&session.location.keystore()?.to_string()),
+            session.keystore.health()?.generation
         ));
     }
     while !ended.load(Ordering::Relaxed) {
         // Aliases may have changed since the last read.
         let mut names = Names::of(session);
-        for change in session.keystore.changes(ListChanges { after: Some(after), ..ListChanges::default() }) {
-            let change = match change {
-                Err(error) if error.status() == Status::KeystoreBusy => break,
-                change => change?,
-            };
-            after = change.generation;
+        for change in news.next(session)? {
             let line = match session.out.json {
                 true => entry(&change).to_string(),
                 false => {
@@ -57,4 +61,53 @@ pub fn run(session: &Session, args: &Watch) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What was shown already: the newest entry, of each shard if the keystore is in a database.
+struct News {
+    seen: BTreeMap<u64, u64>,
+    shards: u64,
+}
+
+impl News {
+    fn of(session: &Session) -> Result<Self> {
+        let mut news = Self { seen: BTreeMap::new(), shards: if session.location.is_database() { SHARDS } else { 1 } };
+        match news.shards {
+            1 => drop(news.seen.insert(0, session.keystore.health()?.generation)),
+            _ => drop(news.next(session)?),
+        }
+        Ok(news)
+    }
+
+    fn shard_of(&self, generation: u64) -> u64 {
+        if self.shards == 1 { 0 } else { generation >> SHARD_BITS }
+    }
+
+    /// The entries since the last time, oldest first.
+    fn next(&mut self, session: &Session) -> Result<Vec<LoggedChange>> {
+        let mut found = Vec::new();
+        let mut cursors: Vec<_> = self.seen.iter().map(|(shard, seen)| (*shard, Some(*seen))).collect();
+        // Shards before the first known one, which had no entry until now.
+        if self.seen.keys().next().is_none_or(|first| *first > 0) {
+            cursors.push((u64::MAX, None));
+        }
+        let known: BTreeSet<u64> = self.seen.keys().copied().collect();
+        for (shard, after) in cursors {
+            for change in session.keystore.changes(ListChanges { after, ..ListChanges::default() }) {
+                let change = match change {
+                    Err(error) if error.status() == Status::KeystoreBusy => break,
+                    change => change?,
+                };
+                let its = self.shard_of(change.generation);
+                // That shard is read from where it was left.
+                if its != shard && known.contains(&its) {
+                    break;
+                }
+                self.seen.insert(its, change.generation);
+                found.push(change);
+            }
+        }
+        found.sort_by_key(|change| change.time);
+        Ok(found)
+    }
 }

@@ -2,12 +2,22 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueHint};
 
 use super::Reviewed;
+use crate::keystore_location::KeystoreLocation;
 
 #[derive(Args, Debug)]
 pub struct Init {
+    /// Location of the keystore: a path, or postgres://[USER@]HOST[:PORT]/DATABASE[?SETTING=VALUE][#KEYSTORE]; default: keys.db
+    #[arg(value_name = "LOCATION", value_hint = ValueHint::AnyPath)]
+    pub location: Option<KeystoreLocation>,
+    /// Let this role of the database use the keystore: programs log in as it, and can't change the tables or rewrite the log
+    #[arg(long, value_name = "ROLE")]
+    pub grant: Option<String>,
+    /// Print the SQL that prepares the database, and change nothing
+    #[arg(long)]
+    pub print_sql: bool,
     /// Do not write ./kms.toml
     #[arg(long)]
     pub no_config: bool,
@@ -73,11 +83,17 @@ pub struct Restore {
 #[derive(Args, Debug)]
 pub struct Copy {
     /// Keystore to copy; the usual options say what opens it
-    #[arg(value_name = "SRC")]
-    pub source: PathBuf,
+    #[arg(value_name = "SRC", value_hint = ValueHint::AnyPath)]
+    pub source: KeystoreLocation,
     /// Location of the copy, which must have no keystore; the same root keys open it
-    #[arg(value_name = "DST")]
-    pub target: PathBuf,
+    #[arg(value_name = "DST", value_hint = ValueHint::AnyPath)]
+    pub target: KeystoreLocation,
+}
+
+#[derive(Args, Debug)]
+pub struct AcceptRollback {
+    #[command(flatten)]
+    pub reviewed: Reviewed,
 }
 
 /// A root key that is to open the keystore from now on.

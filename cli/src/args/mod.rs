@@ -9,13 +9,15 @@ mod version;
 
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
+
+use crate::keystore_location::KeystoreLocation;
 
 pub use crypt::{Columns, Datakey, Decrypt, Encrypt, Inspect, Reencrypt, Target};
 pub use key::{Alias, Create, Delete, Import, KeyCommand, KeyNames, List, Policy, Reviewed, Tag};
 pub use keystore::{
-    Backup, Call, Copy, Init, NewRoot, Restore, RootAdd, RootCommand, RootRemove, StatusArgs, Timeline,
+    AcceptRollback, Backup, Call, Copy, Init, NewRoot, Restore, RootAdd, RootCommand, RootRemove, StatusArgs, Timeline,
 };
 pub use log::{LogCommand, LogCut, LogExport, LogShow, Watch};
 pub use pkcs11::{Pkcs11Command, Pkcs11Config};
@@ -49,8 +51,8 @@ pub struct Cli {
 #[derive(Args, Debug)]
 pub struct Global {
     /// Path of the keystore [env: KMS_KEYSTORE]
-    #[arg(short = 'k', long, global = true, value_name = "PATH", help_heading = "Keystore")]
-    pub keystore: Option<PathBuf>,
+    #[arg(short = 'k', long, global = true, value_name = "PATH", value_hint = ValueHint::AnyPath, help_heading = "Keystore")]
+    pub keystore: Option<KeystoreLocation>,
     /// File with the root key, 32 bytes [env: KMS_ROOT_KEY_FILE]
     #[arg(long, global = true, value_name = "FILE", help_heading = "Keystore", group = "root")]
     pub root_key_file: Option<PathBuf>,
@@ -132,6 +134,8 @@ pub enum Command {
     Restore(Restore),
     /// Copy a keystore to a new location, while programs use it
     Copy(Copy),
+    /// Continue with a database that lost changes
+    AcceptRollback(AcceptRollback),
     /// What opens the keystore: key files and passphrases
     #[command(subcommand)]
     Root(RootCommand),

@@ -50,7 +50,9 @@ impl<'a> Source<'a> {
                 Self::Lines(lines::Kind::Csv { delimiter: *delimiter }, column)
             }
             Columns { jsonl: Some(field), .. } => Self::Lines(lines::Kind::Jsonl, field),
-            Columns { sqlite: Some(column), .. } => Self::Sqlite(column, session.location.path()?.to_owned()),
+            Columns { sqlite: Some(column), .. } => {
+                Self::Sqlite(column, session.location.keystore()?.without_password())
+            }
             _ => Self::Files,
         })
     }

@@ -88,3 +88,67 @@ fn a_restore_without_a_place_names_one() {
     let err = place.fails(6, "kms init", ["--keystore", "keys.db", "--root-key-file", "root.key", "status"]);
     assert!(!err.contains("pass create"), "{err}");
 }
+
+/// Whatever the command, whether it works or fails, and wherever the location comes from.
+#[test]
+fn no_output_has_the_password_of_a_database() {
+    const URL: &str = "postgres://ann:hunter2@127.0.0.1:1/keys?sslmode=disable#ring";
+    const KEYWORDS: &str = "postgres:host=127.0.0.1 port=1 user=ann password='hunter2' sslmode=disable";
+    let place = Place::with_key();
+    place.write("note", "text");
+    place.ok(["backup", "b.db"]);
+    let shows_none = |command: &mut Command| {
+        let run = ended(command.stdin(Stdio::null()).output().unwrap());
+        let text = String::from_utf8_lossy(&run.out).into_owned() + &run.err;
+        assert!(!text.contains("hunter2"), "{command:?} shows the password: {text}");
+        assert_ne!(run.code, Some(0), "{command:?} works without a server");
+        text
+    };
+    for location in [URL, KEYWORDS] {
+        for arguments in [
+            &["init"] as &[&str],
+            &["status"],
+            &["verify"],
+            &["tick"],
+            &["key", "list"],
+            &["encrypt", "note"],
+            &["backup", "new.db"],
+            &["backup", "--verify", "b.db"],
+            &["restore", "b.db", "--yes"],
+            &["log", "show"],
+            &["watch"],
+            &["root", "list"],
+            &["pkcs11", "config", "p11.toml"],
+            &["call", "Health"],
+        ] {
+            let mut named = place.kms(["--keystore", location, "--root-key-file", "root.key"]);
+            shows_none(named.args(arguments));
+            let mut by_environment = place.kms(["--root-key-file", "root.key", "--json"]);
+            shows_none(by_environment.env("KMS_KEYSTORE", location).args(arguments));
+        }
+        shows_none(&mut place.kms(["copy", "keys.db", location]));
+        shows_none(&mut place.kms(["copy", location, "copy.db"]));
+        // Errors of the command line quote arguments.
+        let said = shows_none(&mut place.kms(["key", location]));
+        assert!(said.contains("postgres:"), "the argument is not named: {said}");
+        shows_none(&mut place.kms(["copy", "a", "b", location]));
+        let option = format!("--keystroe={location}");
+        shows_none(place.kms([]).arg(&option));
+    }
+    assert!(!place.names().iter().any(|name| name.starts_with("postgres")), "a database became a file");
+    let said = shows_none(&mut place.kms(["--keystore", URL, "status"]));
+    assert!(said.contains(".pgpass"), "{said}");
+}
+
+#[test]
+fn settings_with_a_password_that_others_may_read_are_refused() {
+    let place = Place::with_key();
+    place.write("kms.toml", "keystore = \"postgres://ann:hunter2@127.0.0.1:1/keys\"\nroot_key_file = \"root.key\"\n");
+    let open = |mode| {
+        std::fs::set_permissions(place.path("kms.toml"), std::fs::Permissions::from_mode(mode)).unwrap();
+        place.run(["status"]).err
+    };
+    assert!(open(0o644).contains(".pgpass"));
+    let said = open(0o600);
+    assert!(!said.contains("chmod") && !said.contains("hunter2"), "{said}");
+}

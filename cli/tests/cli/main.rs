@@ -6,6 +6,8 @@ mod changes;
 mod columns;
 mod commands;
 mod crypt;
+#[cfg(feature = "postgres")]
+mod database;
 mod folders;
 mod keys;
 mod killed;

@@ -1,4 +1,4 @@
-//! `docs/operating.md` is true: every command in it runs, in order, and prints what stands there.
+//! Guides are true: every command in them runs, in order, and prints what stands there.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -31,18 +31,21 @@ fn commands(document: &str) -> Vec<(usize, String, String)> {
 }
 
 /// One shell runs them all, on a machine of its own as far as they see.
-fn outputs(place: &Place, commands: &[(usize, String, String)]) -> Vec<String> {
+fn outputs(guide: &Guide<'_>, commands: &[(usize, String, String)]) -> Vec<String> {
+    let place = guide.place;
     let programs = kms().parent().unwrap().display().to_string();
     let mut shell = place.command("bash");
     shell.args(["--norc", "-s"]).env("PATH", format!("{programs}:/usr/bin:/bin")).env("LC_ALL", "C.UTF-8");
-    shell.stderr(Stdio::null());
+    shell.envs(guide.environment.iter().copied()).stderr(Stdio::null());
     let mut script = "exec 2>&1\n".to_owned();
     for (_, command, _) in commands {
+        let command = guide.names.iter().fold(command.clone(), |text, (name, real)| text.replace(name, real));
         script.push_str(&format!("echo '{MARK}'\n{command}\n"));
     }
     let run = with_input(shell, script.as_bytes());
     let folder = place.path(".").canonicalize().unwrap().display().to_string();
     let text = String::from_utf8(run.out).unwrap().replace(&folder, "/srv/kms");
+    let text = guide.names.iter().fold(text, |text, (name, real)| text.replace(real, name));
     text.split(&format!("{MARK}\n")).skip(1).map(str::to_owned).collect()
 }
 
@@ -103,29 +106,49 @@ fn rewritten(document: &str, outputs: &[String]) -> String {
     out
 }
 
+/// A document, and where its commands run.
+pub struct Guide<'a> {
+    /// Below docs/.
+    pub document: &'a str,
+    /// At least so many commands.
+    pub least: usize,
+    pub place: &'a Place,
+    pub environment: &'a [(&'a str, &'a str)],
+    /// What the document calls things, and what they are here.
+    pub names: &'a [(&'a str, &'a str)],
+}
+
+impl Guide<'_> {
+    pub fn check(&self) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(self.document);
+        let document = std::fs::read_to_string(&path).unwrap();
+        let commands = commands(&document);
+        assert!(commands.len() > self.least, "only {} commands were found", commands.len());
+        let outputs = outputs(self, &commands);
+        assert_eq!(outputs.len(), commands.len(), "the shell ended early: {:?}", outputs.last());
+        if std::env::var_os("KMS_UPDATE_OPERATING").is_some() {
+            std::fs::write(&path, rewritten(&document, &outputs)).unwrap();
+            return;
+        }
+        for ((number, command, expected), found) in commands.iter().zip(&outputs) {
+            // Keys are listed in the order of their ids, which are random.
+            let comparable = |text: &str| match command.ends_with("key list") {
+                true => comparable(text).lines().map(str::to_owned).collect::<BTreeSet<_>>().into_iter().collect(),
+                false => comparable(text),
+            };
+            assert_eq!(
+                comparable(found),
+                comparable(expected),
+                "docs/{}, line {}: `{command}` printed:\n{found}\nKMS_UPDATE_OPERATING=1 writes what it prints now",
+                self.document,
+                number + 1
+            );
+        }
+    }
+}
+
 #[test]
 fn every_command_of_the_guide_prints_what_stands_there() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operating.md");
-    let document = std::fs::read_to_string(&path).unwrap();
-    let commands = commands(&document);
-    assert!(commands.len() > 30, "only {} commands were found", commands.len());
-    let outputs = outputs(&Place::empty(), &commands);
-    assert_eq!(outputs.len(), commands.len(), "the shell ended early: {:?}", outputs.last());
-    if std::env::var_os("KMS_UPDATE_OPERATING").is_some() {
-        std::fs::write(&path, rewritten(&document, &outputs)).unwrap();
-        return;
-    }
-    for ((number, command, expected), found) in commands.iter().zip(&outputs) {
-        // Keys are listed in the order of their ids, which are random.
-        let comparable = |text: &str| match command.ends_with("key list") {
-            true => comparable(text).lines().map(str::to_owned).collect::<BTreeSet<_>>().into_iter().collect(),
-            false => comparable(text),
-        };
-        assert_eq!(
-            comparable(found),
-            comparable(expected),
-            "docs/operating.md, line {}: `{command}` printed:\n{found}\nKMS_UPDATE_OPERATING=1 writes what it prints now",
-            number + 1
-        );
-    }
+    let place = Place::empty();
+    Guide { document: "operating.md", least: 30, place: &place, environment: &[], names: &[] }.check();
 }
