@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The rules of keys on a PostgreSQL server: Debian's, on a free port with a folder of its own, stopped at the end.
+# The rules of keys on a PostgreSQL server, Debian's, which is stopped at the end; with KMS_LONG, the campaigns.
 . "$(dirname "$0")/../lib.sh"
 PATH=$PATH:/usr/sbin
 need pg_ctlcluster:postgresql python3:python3 openssl:openssl pgbouncer:pgbouncer
@@ -84,6 +84,15 @@ export KMS_TEST_PGBOUNCER KMS_TEST_TLS
 chmod 755 "$folder"
 KMS_TEST_POSTGRES="postgres://kms:$(cat "$folder/password")@127.0.0.1:$port/postgres"
 export KMS_TEST_POSTGRES
+# make test-long: the counts of a campaign alone, the server restarted in the middle.
+if [ -n "${KMS_LONG:-}" ]; then
+    export KMS_TEST_CAMPAIGN=1
+    KMS_TEST_POSTGRES_RESTART="cd / && ${as_user[*]} $programs/pg_ctl -D $folder/data -m immediate -w -s -l $folder/server.log restart"
+    export KMS_TEST_POSTGRES_RESTART
+    count_cargo timeout 7200 cargo test --locked --no-fail-fast --features postgres --test postgres -- --nocapture --test-threads=1 \
+        processes_that_are_killed a_connection_that_is_cut
+    exit
+fi
 cargo clippy --locked --all-targets --features postgres -- -D warnings
 count_cargo cargo test --locked --no-fail-fast --features postgres --lib -- postgres::
 count_cargo cargo test --locked --no-fail-fast --features postgres --test postgres

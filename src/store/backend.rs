@@ -341,8 +341,8 @@ pub trait Backend: ChangeRows + VersionRows + Send {
         let _ = (number, record);
         Ok(())
     }
-    /// Makes the transaction durable. On KEYSTORE_BUSY it is still open and may be tried again. After any other error it may
-    /// stand all the same; a backend that can find out does.
+    /// Makes the transaction durable. On KEYSTORE_BUSY a local backend's is still open and may be tried again; a remote one's has
+    /// ended without a change. After any other error it may stand all the same; a backend that can find out does.
     fn commit(&mut self) -> Result<()>;
     fn rollback(&mut self);
     /// Writes all rows, as they are in this transaction, into a new keystore file at `path`. Called outside of the fork gate,

@@ -1,15 +1,18 @@
 //! Keystores in PostgreSQL: several handles on one, a server that is slow or goes away, rows that a database user edits.
 //! `KMS_TEST_POSTGRES` names the server; `ci/stage postgres` starts one.
 
+mod commits;
 mod copies;
 #[path = "../keystore/gallery.rs"]
 mod gallery;
 mod hanging;
 mod hosts;
 mod pooling;
+mod protections;
 mod proxy;
 mod roles;
 mod rollback;
+mod standby;
 mod tls;
 
 use std::sync::Arc;
@@ -17,7 +20,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use kms::{CreateKey, Interval, KeyId, Keystore, ManualClock, Options, Status};
-use proxy::{CUT_THE_ANSWER, CUT_THE_COMMIT, Proxy};
+use proxy::Proxy;
 
 const T0: i64 = 1_700_000_000_000;
 
@@ -56,24 +59,40 @@ fn through_proxy(name: &str, clock: &ManualClock) -> (Keystore, Proxy) {
 
 fn proxied(name: &str) -> (String, Proxy) {
     let server = server();
-    let (head, address) = server.rsplit_once('@').unwrap();
-    let (address, database) = address.split_once('/').unwrap();
+    let (_, address) = server.rsplit_once('@').unwrap();
+    let (address, _) = address.split_once('/').unwrap();
     let proxy = Proxy::to(address.to_owned());
-    (format!("{head}@127.0.0.1:{}/{database}#{name}", proxy.port), proxy)
+    (format!("{}#{name}", server_at(proxy.port)), proxy)
+}
+
+/// The location of the database on another server of this machine.
+fn server_at(port: u16) -> String {
+    let server = server();
+    let (head, address) = server.rsplit_once('@').unwrap();
+    let (_, database) = address.split_once('/').unwrap();
+    format!("{head}@127.0.0.1:{port}/{database}")
 }
 
 /// Runs SQL as the database's user; `{store}` stands for the keystore of this name. Returns what psql says.
 fn sql(name: &str, statement: &str) -> String {
-    let done = session(name, statement).wait_with_output().unwrap();
+    sql_at(&server(), name, statement)
+}
+
+fn sql_at(server: &str, name: &str, statement: &str) -> String {
+    let done = session_at(server, name, statement).wait_with_output().unwrap();
     assert!(done.status.success(), "{statement}: {}", String::from_utf8_lossy(&done.stderr));
     String::from_utf8(done.stdout).unwrap().trim().to_owned()
 }
 
 /// A session of its own.
 fn session(name: &str, statement: &str) -> std::process::Child {
+    session_at(&server(), name, statement)
+}
+
+fn session_at(server: &str, name: &str, statement: &str) -> std::process::Child {
     let statement = statement.replace("{store}", &format!("(SELECT store FROM store WHERE name = '{name}')"));
     let mut psql = std::process::Command::new("psql");
-    psql.args(["-X", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", &statement, &server()]);
+    psql.args(["-X", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", &statement, server]);
     psql.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap()
 }
 
@@ -209,26 +228,6 @@ fn processes_that_are_killed_at_any_moment_rotate_each_due_key_once() {
     let kms = open(&name, &clock);
     assert!(keys.iter().step_by(100).all(|key| numbers(&kms, *key) == [2, 1]), "a key was rotated twice");
     assert!(is_campaign || is_sound(&kms));
-}
-
-#[test]
-fn a_commit_whose_answer_is_lost_counts_once() {
-    let (name, clock) = (name("commit"), ManualClock::at(T0));
-    let (kms, proxy) = through_proxy(&name, &clock);
-    let key = kms.create_key(&CreateKey::default()).unwrap();
-    let mut versions = 1;
-    for round in 0..200 {
-        let (cut, stands) = if round % 2 == 0 { (CUT_THE_ANSWER, true) } else { (CUT_THE_COMMIT, false) };
-        proxy.traffic.next_commit.store(cut, Ordering::SeqCst);
-        let rotated = kms.rotate(key);
-        if let Err(error) = &rotated {
-            println!("round {round}: {error}");
-        }
-        assert_eq!(status(rotated), if stands { None } else { Some(Status::KeystoreUnavailable) }, "round {round}");
-        versions += u64::from(stands);
-        assert_eq!(numbers(&kms, key).first(), Some(&versions), "round {round}: a change is lost, or was made twice");
-    }
-    assert!(is_sound(&kms));
 }
 
 #[test]

@@ -9,11 +9,15 @@ const TABLES: [&str; 9] = ["shard", "key", "material", "version", "alias", "tag"
 /// Keeps a copy of the rows of these tables, which [`put_back`] puts in their place.
 fn keep(name: &str, tables: &[&str]) -> String {
     let copy = name.replace('-', "_");
+    keep_as(name, &copy, tables);
+    copy
+}
+
+fn keep_as(name: &str, copy: &str, tables: &[&str]) {
     let keep = tables
         .iter()
         .map(|table| format!("CREATE TABLE {table}_{copy} AS SELECT * FROM {table} WHERE store = {{store}};"));
     sql(name, &keep.collect::<String>());
-    copy
 }
 
 fn put_back(name: &str, copy: &str, tables: &[&str], which: &str) {
@@ -26,7 +30,7 @@ fn put_back(name: &str, copy: &str, tables: &[&str], which: &str) {
     sql(name, &put.collect::<String>());
 }
 
-fn with(log: &EventLog) -> Options {
+pub fn with(log: &EventLog) -> Options {
     log.options().poll_interval(Duration::from_millis(100))
 }
 
@@ -37,18 +41,26 @@ fn await_checkpoint(name: &str) {
     within(Duration::from_secs(40), "no checkpoint is made", || number() > before);
 }
 
+/// The first shard is read also where a connection is made again.
+pub fn key_in_first_shard(kms: &Keystore) -> KeyId {
+    let mut ids = std::iter::repeat_with(|| kms.create_key(&CreateKey::default()).unwrap());
+    ids.find(|id| id.to_string().as_str() < "04").unwrap()
+}
+
 #[test]
 fn after_a_failover_that_lost_changes_nothing_is_written_until_an_operator_accepts() {
     let (name, log) = (name("failover"), EventLog::default());
-    let location = format!("{}#{name}", server());
+    let location = format!("{}?application_name={name}#{name}", server());
     let ours = Keystore::open(&location, &with(&log)).unwrap();
-    let key = ours.create_key(&CreateKey::default()).unwrap();
+    let key = key_in_first_shard(&ours);
     let kept = ours.encrypt(key, b"kept", &[]).unwrap();
     let copy = keep(&name, &TABLES);
     let lost = ours.rotate(key).unwrap();
     let gone = ours.encrypt(key, b"gone", &[]).unwrap();
     assert_eq!(ours.inspect(&gone).unwrap().version, lost);
     put_back(&name, &copy, &TABLES, "true");
+    // As after a failover.
+    sql(&name, &format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{name}'"));
     within(TOLERANCE, "nobody noticed", || ours.health().unwrap().rolled_back);
     within(TOLERANCE, "no event", || log.of(EventKind::VersionLost).len() == 1);
     let named = &log.of(EventKind::VersionLost)[0];
@@ -146,7 +158,7 @@ fn a_forked_child_refuses_what_its_parent_would() {
     let kms =
         Keystore::open(&format!("{}#{name}", server()), &options().clock(clock).poll_interval(Duration::from_secs(60)));
     let kms = kms.unwrap();
-    let key = kms.create_key(&CreateKey::default()).unwrap();
+    let key = key_in_first_shard(&kms);
     let copy = keep(&name, &TABLES);
     kms.disable_key(key).unwrap();
     put_back(&name, &copy, &TABLES, "true");

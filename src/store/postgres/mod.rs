@@ -27,7 +27,7 @@ pub use self::target::Target;
 use super::backend::{AliasRow, KeyRow, MaterialRow, MetaRow, Transaction, VersionRow};
 use super::shard::{Shard, Shards};
 use crate::error::{Error, Result, Status};
-use crate::sys::{random, sync};
+use crate::sys::{fault, random, sync};
 
 const FORMAT: i64 = 1;
 /// Fixed when a store is made.
@@ -293,6 +293,20 @@ impl Postgres {
     /// never will be.
     fn find_out(&mut self, error: Error) -> Result<()> {
         let Some((shard, proof)) = self.proof else { return Err(error) };
+        if fault::wanted("KMS_FAULT_COMMIT_UNASKED") {
+            return Err(error);
+        }
+        match self.has_entry(shard, proof) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(error),
+            Err(reason) => Err(Status::KeystoreUnavailable.error(format!(
+                "it is unknown whether the change was made: the connection ended during its commit, and the database \
+                 could not be asked ({reason}); read the keystore before trying again"
+            ))),
+        }
+    }
+
+    fn has_entry(&mut self, shard: Shard, proof: [u8; 16]) -> Result<bool> {
         self.link = ServerLink::open(&self.target, self.patience + ANSWER)?;
         self.start(Transaction::Write, self.patience);
         let lock = self.statement(
@@ -302,9 +316,6 @@ impl Postgres {
         let look = self.statement("SELECT 1 FROM change WHERE store = $1 AND change_id = $2", vec![proof.into()]);
         let found = self.ask(vec![lock, look]);
         self.end();
-        match found?.pop().is_some_and(|rows| !rows.is_empty()) {
-            true => Ok(()),
-            false => Err(error),
-        }
+        Ok(found?.pop().is_some_and(|rows| !rows.is_empty()))
     }
 }
