@@ -939,6 +939,17 @@ kms_status kms_options_set_anchor_callback(struct kms_options_t *options,
                                            kms_anchor_put_fn put,
                                            void *user);
 
+// kms_options_set_anchor_strict sets whether the anchor of a keystore in a database holds each change of this handle
+// before its call returns, 0 or 1; off by default. Without it the anchor holds a checkpoint that is at most 10 s old.
+// Set it in all programs that change the keystore. Their changes then follow one another, each with one more round trip
+// to the server. The anchor of a keystore in a file holds each change in any case.
+// kms_open fails with KMS_INVALID_ARGUMENT when it is on and no anchor is set.
+//
+//     status = kms_options_set_anchor_strict(options, 1);
+KMS_MUST_USE
+kms_status kms_options_set_anchor_strict(struct kms_options_t *options,
+                                         int32_t strict);
+
 // kms_options_set_require_backup makes a due rotation wait until a recorded backup has the key's newest version, for
 // at most `longest_wait_s` seconds. 0, the default, means no wait; KMS_BACKUP_WAIT_DEFAULT_S suits most programs;
 // KMS_BACKUP_WAIT_MAX_S is the maximum. A lost disk then costs at most what was encrypted under one version of each

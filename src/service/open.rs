@@ -44,6 +44,7 @@ pub struct Options {
     clock: Arc<dyn Clock>,
     events: Option<EventHandler>,
     anchor: Option<Anchor>,
+    anchor_strict: bool,
     actor: Option<String>,
     backup_wait: Duration,
     poll: Duration,
@@ -61,6 +62,7 @@ impl fmt::Debug for Options {
             .field("busy_timeout", &self.busy_timeout)
             .field("cache_keys", &self.cache_keys)
             .field("anchor", &self.anchor)
+            .field("anchor_strict", &self.anchor_strict)
             .field("actor", &self.actor)
             .field("backup_wait", &self.backup_wait)
             .field("poll", &self.poll)
@@ -83,6 +85,7 @@ impl Default for Options {
             clock: Arc::new(SystemClock),
             events: None,
             anchor: None,
+            anchor_strict: false,
             actor: None,
             backup_wait: Duration::ZERO,
             poll: Duration::from_secs(1),
@@ -216,6 +219,14 @@ impl Options {
         self
     }
 
+    /// Set whether the anchor of a keystore in a database holds each change of this handle before its call returns. Otherwise it
+    /// holds a checkpoint that is at most 10 s old. Changes of all strict handles then follow one another, with one more round
+    /// trip each. The anchor of a file holds each change in any case. Default: false.
+    pub fn anchor_strict(mut self, strict: bool) -> Self {
+        self.anchor_strict = strict;
+        self
+    }
+
     /// Set how often a keystore in a database is asked for changes that other hosts made, 10 ms to 60 s. Such a change, as
     /// that a key was disabled, is obeyed at most so much later, with the time of one query. Default: 1 s.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
@@ -330,6 +341,10 @@ impl Keystore {
             return Err(Status::InvalidArgument
                 .error("a memory: keystore takes no anchor, as it has no older copies; leave the anchor out"));
         }
+        if options.anchor_strict && options.anchor.is_none() {
+            return Err(Status::InvalidArgument
+                .error("anchor_strict needs an anchor; set an anchor file or callback, or leave anchor_strict out"));
+        }
         if !options.backup_wait.is_zero() && location == Location::Memory {
             return Err(Status::InvalidArgument
                 .error("a memory: keystore records no backups to wait for; leave require_backup out"));
@@ -343,6 +358,7 @@ impl Keystore {
             poll: options.poll,
             accepts_rollback: options.accept_rollback,
             anchor: options.anchor.clone(),
+            is_anchor_strict: options.anchor_strict,
             opened_ms: options.clock.wall().millis(),
             actor: ActorName { program: process::program(log::ACTOR_BYTES), label: options.actor.clone() },
         };

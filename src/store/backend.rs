@@ -336,6 +336,10 @@ pub trait Backend: ChangeRows + VersionRows + Send {
     fn news(&mut self) -> Result<Option<News>> {
         Ok(None)
     }
+    /// The record of the checkpoint, which nobody else replaces before this transaction ends. The last thing that it locks.
+    fn lock_checkpoint(&mut self) -> Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
     /// Replaces the record of the checkpoint, unless one with a greater number is there.
     fn put_checkpoint(&mut self, number: i64, record: &[u8]) -> Result<()> {
         let _ = (number, record);

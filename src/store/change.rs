@@ -9,7 +9,7 @@ use super::entry::LogEntry;
 use super::history;
 use super::sealing::{Meta, NO_VERSIONS, Stored, signed};
 use super::shard::Shard;
-use super::state::Head;
+use super::state::{Head, State};
 use super::tree::Tree;
 use super::unchecked::unchecked;
 use super::view::{OpenShard, PAGE, View, row_digest, unreadable, versions_altered};
@@ -39,6 +39,8 @@ pub(super) struct SealedChange {
     pub commit: Commit,
     /// The new descriptions of the shards that it changes.
     pub metas: Vec<(Shard, MetaRow)>,
+    /// The checkpoint that it makes, where the anchor holds each change.
+    pub certified: Option<State>,
 }
 
 /// That another root slot may be added to `slots`.
@@ -102,7 +104,17 @@ impl<'a> Change<'a> {
             moved.push(Moved { before: *before, after: Head { shard, generation, destroyed, renamed } });
             sealed.push((shard, row));
         }
-        Ok(Some(SealedChange { commit: Commit { history: *breaks, moved }, metas: sealed }))
+        Ok(Some(SealedChange { commit: Commit { history: *breaks, moved }, metas: sealed, certified: None }))
+    }
+
+    /// The states of the shards that a change moves, before it and after it.
+    pub(super) fn moves(&self, sealed: &SealedChange) -> Vec<(Shard, State, State)> {
+        let open = |shard: Shard| self.view.open.get(shard.index()).and_then(Option::as_ref);
+        let moved = sealed.metas.iter().filter_map(|(shard, after)| {
+            let before = open(*shard)?;
+            Some((*shard, State::new(before.head.generation, before.mac), State::of(after)))
+        });
+        moved.collect()
     }
 
     /// Sets what the tree of ids or of aliases has for a name.

@@ -78,6 +78,18 @@ impl Checkpoint {
         })
     }
 
+    /// The next checkpoint, of a store that moved on in these shards only: the number and the record.
+    ///
+    /// It keeps the time, as the other shards were not looked at.
+    pub fn after(&self, sealing: &mut Sealing, moved: impl Iterator<Item = (usize, State)>) -> Result<(i64, Vec<u8>)> {
+        let mut states = self.states.clone();
+        for (at, state) in moved {
+            *states.get_mut(at).ok_or_else(damaged)? = state;
+        }
+        let number = self.number.saturating_add(1);
+        Ok((number, Self::encode(sealing, number, self.at_ms, false, &states)?))
+    }
+
     /// As the state of a store, for its anchor.
     pub fn state(&self) -> State {
         State::new(self.number, self.mac)
@@ -85,10 +97,12 @@ impl Checkpoint {
 
     /// Whether a store whose shards stand here has all that the checkpoint has.
     pub fn is_covered(&self, found: &[State]) -> bool {
-        let is_behind = |(known, found): (&State, &State)| {
-            found.generation() < known.generation() || (found.generation() == known.generation() && found != known)
-        };
-        self.states.len() == found.len() && !self.states.iter().zip(found).any(is_behind)
+        self.states.len() == found.len() && !self.states.iter().zip(found).any(|(known, found)| found.is_behind(known))
+    }
+
+    /// Whether the shard with this number, which stands here, has all that the checkpoint has of it.
+    pub fn is_covered_at(&self, at: usize, found: &State) -> bool {
+        self.states.get(at).is_some_and(|known| !found.is_behind(known))
     }
 }
 

@@ -8,12 +8,15 @@ use std::sync::atomic::Ordering;
 
 use super::backend::{News, Transaction};
 use super::checkpoint::{self, Checkpoint};
-use super::connection::{Connection, Unwinding, drop_broken, gated};
+use super::connection::{Connection, Unwinding, busy, drop_broken, gated};
 use super::handle::Store;
 use super::kept::Remembered;
 use super::sealing::Sealing;
+use super::shard::Shard;
 use super::state::State;
+use super::tree::Rows;
 use crate::error::{Result, Status};
+use crate::sys::fault;
 
 /// How often an operator's acceptance is tried beside changes of others.
 const TRIES: usize = 100;
@@ -84,6 +87,53 @@ impl Store {
         self.check_writable()?;
         let next = checkpoint::next_epoch(self.freshness.number.load(Ordering::Relaxed));
         self.make_checkpoint(next, false)
+    }
+
+    /// Whether each change makes a checkpoint, which the anchor holds.
+    pub(super) fn is_strict(&self) -> bool {
+        self.is_remote
+            && self.settings.is_anchor_strict
+            && self.settings.anchor.is_some()
+            && !fault::wanted("KMS_FAULT_ANCHOR_NOT_STRICT")
+    }
+
+    /// Makes the checkpoint of a change in its own transaction: the one that is there, with the shards that move to their new
+    /// states. Strict changes follow one another, as each holds the checkpoint's lock until it is committed.
+    pub(super) fn certify(
+        &self,
+        rows: &mut Rows<'_>,
+        moved: &[(Shard, State, State)],
+        anchored: Option<State>,
+    ) -> Result<State> {
+        let freshness = &self.freshness;
+        let newest = freshness.number.load(Ordering::Relaxed);
+        let Some(record) = rows.backend.lock_checkpoint()? else {
+            if newest != 0 {
+                freshness.note_rollback();
+            }
+            self.check_fresh()?;
+            // The next poll makes the first one.
+            return Err(busy());
+        };
+        let there = Checkpoint::decode(rows.sealing, &record)?;
+        there.state().check(anchored)?;
+        let is_covered = moved.iter().all(|(shard, before, _)| there.is_covered_at(shard.index(), before));
+        if there.number < newest || there.is_stopped || !is_covered {
+            freshness.note_rollback();
+        }
+        self.check_fresh()?;
+        let moved = moved.iter().map(|(shard, _, after)| (shard.index(), *after));
+        let (number, record) = there.after(rows.sealing, moved)?;
+        rows.backend.put_checkpoint(number, &record)?;
+        let mac = record.first_chunk().copied().unwrap_or_default();
+        Ok(State::new(number, mac))
+    }
+
+    /// Takes note of the checkpoint that a change has committed.
+    pub(super) fn note_certified(&self, made: State) -> Result<()> {
+        self.freshness.number.fetch_max(made.generation(), Ordering::Relaxed);
+        *self.freshness.there.lock()? = Some(made);
+        Ok(())
     }
 
     /// Makes a checkpoint of what this process knows, if the store still stands there, and anchors it.

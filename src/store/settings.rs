@@ -98,6 +98,8 @@ pub struct Settings {
     /// How often a store on another machine is asked for changes.
     pub poll: Duration,
     pub anchor: Option<Anchor>,
+    /// Whether the anchor of a store on another machine holds each change.
+    pub is_anchor_strict: bool,
     /// The wall time of the open, for a keystore that is made.
     pub opened_ms: i64,
     /// What the actor of each change is called.

@@ -12,7 +12,6 @@ pub struct State {
 }
 
 impl State {
-    #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "SQLite reads whole descriptions"))]
     pub fn new(generation: i64, mac: [u8; 32]) -> Self {
         Self { generation, mac }
     }
@@ -23,6 +22,11 @@ impl State {
 
     pub fn mac(&self) -> &[u8; 32] {
         &self.mac
+    }
+
+    /// Whether a shard in this state lacks something of one in the state `known`.
+    pub fn is_behind(&self, known: &Self) -> bool {
+        self.generation < known.generation || (self.generation == known.generation && self != known)
     }
 
     /// That a keystore in this state has everything that was anchored.

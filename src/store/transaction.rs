@@ -82,7 +82,7 @@ impl Store {
         waiting::allowed()?;
         self.check_fresh()?;
         let is_whole = self.shards == Shards::ONE;
-        let anchored = if is_whole { self.anchored()? } else { None };
+        let anchored = if is_whole || self.is_strict() { self.anchored()? } else { None };
         let begun = self.begin_within(Transaction::Write, patience);
         let (mut lent, deadline) = begun.map_err(|error| self.named(error))?;
         let guard = Unwinding(lent.get()?);
@@ -90,12 +90,12 @@ impl Store {
         let omitted = self.refusals.omitted();
         let entry = || LogEntry::new(action, now(), self.settings.actor.now(), omitted);
         let result = self.change(connection, anchored, entry, body).and_then(|(value, sealed)| {
-            let Some(SealedChange { commit, metas }) = sealed else { return Ok((value, None)) };
+            let Some(SealedChange { commit, metas, certified }) = sealed else { return Ok((value, None)) };
             announce::tell_early(&self.word);
             let committed = self.commit(connection, deadline);
             drop_broken(connection, &committed);
             // What is anchored is the only shard; of several, the checkpoint.
-            let state = metas.first().filter(|_| is_whole).map(|(_, meta)| State::of(meta));
+            let state = metas.first().filter(|_| is_whole).map(|(_, meta)| State::of(meta)).or(certified);
             // A database that went away was asked already, or cannot be.
             let is_away = committed.as_ref().is_err_and(|e| e.status() == Status::KeystoreUnavailable);
             if committed.is_ok() || !is_away && self.stands(connection, &metas) {
@@ -107,6 +107,7 @@ impl Store {
                 for (moved, (_, meta)) in commit.moved.iter().zip(&metas) {
                     connection.kept.keep(State::of(meta), moved.after);
                 }
+                certified.map_or(Ok(()), |made| self.note_certified(made))?;
                 if !announce::tell(&self.word, || publish(&value, commit), announced) && self.map_word_again() {
                     self.word.count();
                 }
@@ -121,6 +122,7 @@ impl Store {
             self.raise_anchor(&state).map_err(|e| {
                 Status::AnchorUnavailable.error(format!("the change was made, but could not be anchored: {e}"))
             })?;
+            self.freshness.anchored.fetch_max(state.generation(), Ordering::Relaxed);
         }
         Ok(value)
     }
@@ -134,7 +136,9 @@ impl Store {
     ) -> Result<(R, Option<SealedChange>)> {
         let Connection { backend, sealing, kept, history } = connection;
         let mut see = |found: &MetaRow, shard: Shard, meta: Meta| {
-            State::of(found).check(anchored)?;
+            if self.shards == Shards::ONE {
+                State::of(found).check(anchored)?;
+            }
             self.see(history, shard, found)?;
             self.check_fresh()?;
             self.keep_word_linked(meta.generation, true);
@@ -146,7 +150,12 @@ impl Store {
                 let mut change = Change::new(view, entry());
                 let now = change.now();
                 let value = body(&mut change, &now)?;
-                Ok((value, change.seal_meta()?))
+                let mut sealed = change.seal_meta()?;
+                if let Some(sealed) = sealed.as_mut().filter(|_| self.is_strict()) {
+                    let moved = change.moves(sealed);
+                    sealed.certified = Some(self.certify(&mut change.view.rows, &moved, anchored)?);
+                }
+                Ok((value, sealed))
             });
             if !matches!(result, Ok((_, Some(_)))) {
                 backend.rollback();

@@ -35,6 +35,7 @@ static void null_options_are_refused_everywhere(void) {
     CHECK_STATUS(kms_options_set_poll_interval_ms(NULL, 100), KMS_INVALID_ARGUMENT);
     CHECK_STATUS(kms_options_set_offline_limit_s(NULL, 1), KMS_INVALID_ARGUMENT);
     CHECK_STATUS(kms_options_set_accept_rollback(NULL, 1), KMS_INVALID_ARGUMENT);
+    CHECK_STATUS(kms_options_set_anchor_strict(NULL, 1), KMS_INVALID_ARGUMENT);
     CHECK_STATUS(kms_options_set_cache_keys(NULL, 1), KMS_INVALID_ARGUMENT);
     CHECK_STATUS(kms_options_set_require_backup(NULL, 1), KMS_INVALID_ARGUMENT);
     CHECK_STATUS(kms_options_set_clock(NULL, manual_clock_now, &clock), KMS_INVALID_ARGUMENT);

@@ -470,6 +470,9 @@ static void limits_of_options_are_checked(void) {
     CHECK_STATUS(kms_options_set_accept_rollback(options, 2), KMS_INVALID_ARGUMENT);
     CHECK_OK(kms_options_set_accept_rollback(options, 1));
     CHECK_OK(kms_options_set_accept_rollback(options, 0));
+    CHECK_STATUS(kms_options_set_anchor_strict(options, 2), KMS_INVALID_ARGUMENT);
+    CHECK_OK(kms_options_set_anchor_strict(options, 1));
+    CHECK_OK(kms_options_set_anchor_strict(options, 0));
     CHECK_STATUS(kms_options_set_offline_limit_s(options, -1), KMS_INVALID_ARGUMENT);
     CHECK_STATUS(kms_options_set_offline_limit_s(options, 2592001), KMS_INVALID_ARGUMENT);
     CHECK_OK(kms_options_set_offline_limit_s(options, 0));

@@ -174,3 +174,69 @@ fn a_forked_child_refuses_what_its_parent_would() {
     assert_eq!(unsafe { libc::waitpid(child, &raw mut ended, 0) }, child);
     assert_eq!(ended, 0, "a child writes to what its parent knows to be old");
 }
+
+/// Rounds begin long before a poll makes the next checkpoint.
+#[test]
+fn with_a_strict_anchor_a_new_process_notices_the_loss_of_the_last_change() {
+    let name = name("strict");
+    let folder = tempfile::tempdir().unwrap();
+    let (location, anchor) = (format!("{}#{name}", server()), folder.path().join("anchor"));
+    std::fs::write(&anchor, b"").unwrap();
+    let anchored = || with(&EventLog::default()).anchor_file(&anchor).anchor_strict(true);
+    let mut ours = Keystore::open(&location, &anchored()).unwrap();
+    let key = ours.create_key(&CreateKey::default()).unwrap();
+    let change = |kms: &Keystore, what: &str| match what {
+        "a new key" => kms.create_key(&CreateKey::default()).map(|_| ()),
+        "a rotation" => kms.rotate(key).map(|_| ()),
+        "an alias, in two shards" => kms.create_alias(key, "alias/lost"),
+        _ => kms.disable_key(key),
+    };
+    let changes = ["a new key", "a rotation", "an alias, in two shards", "a disable"];
+    for (at, what) in changes.into_iter().enumerate() {
+        let copy = format!("{name}-{at}").replace('-', "_");
+        keep_as(&name, &copy, &TABLES);
+        change(&ours, what).unwrap();
+        drop(ours);
+        put_back(&name, &copy, &TABLES, "true");
+        let refused = Keystore::open(&location, &anchored());
+        assert_eq!(status(refused), Some(Status::KeystoreRolledBack), "the loss of {what} is not noticed");
+        ours = Keystore::open(&location, &anchored().accept_rollback(true)).unwrap();
+    }
+    assert!(is_sound(&ours));
+}
+
+#[test]
+fn strict_changes_of_several_handles_follow_one_another() {
+    const CHANGES: u32 = 40;
+    let folder = tempfile::tempdir().unwrap();
+    let rate = |handles: u32, kind: &str| {
+        let (name, anchor) = (name(kind), folder.path().join(format!("{kind}-{handles}")));
+        std::fs::write(&anchor, b"").unwrap();
+        let location = format!("{}#{name}", server());
+        let options = || match kind {
+            "plain" => with(&EventLog::default()),
+            kind => with(&EventLog::default()).anchor_file(&anchor).anchor_strict(kind == "strict"),
+        };
+        let all: Vec<Keystore> = (0..handles).map(|_| Keystore::open(&location, &options()).unwrap()).collect();
+        let keys: Vec<KeyId> = all.iter().map(|kms| kms.create_key(&CreateKey::default()).unwrap()).collect();
+        let begun = Instant::now();
+        std::thread::scope(|scope| {
+            for (kms, key) in all.iter().zip(&keys) {
+                scope.spawn(move || (0..CHANGES).for_each(|_| assert!(kms.rotate(*key).is_ok())));
+            }
+        });
+        let took = begun.elapsed();
+        let fresh = Keystore::open(&location, &options()).unwrap();
+        assert!(!fresh.health().unwrap().rolled_back);
+        for (kms, key) in all.iter().zip(&keys) {
+            assert_eq!(numbers(&fresh, *key).len(), 1 + CHANGES as usize);
+            assert!(!kms.health().unwrap().rolled_back, "a change of another handle is taken for a rollback");
+            kms.rotate(*key).unwrap();
+        }
+        f64::from(CHANGES * handles) / took.as_secs_f64()
+    };
+    for handles in [1, 2, 4] {
+        let [plain, anchored, strict] = ["plain", "anchored", "strict"].map(|kind| rate(handles, kind));
+        println!("{handles} handles: {plain:.0} changes a second, {anchored:.0} anchored, {strict:.0} strict");
+    }
+}

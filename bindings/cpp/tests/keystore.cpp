@@ -56,6 +56,7 @@ TEST(options_serve_more_than_one_keystore) {
                        .poll_interval(250ms)
                        .offline_limit(60s)
                        .accept_rollback(false)
+                       .anchor_strict(false)
                        .rotation_thread(false);
     options.create(true).read_only(false);
     const auto moved = std::move(options);

@@ -50,7 +50,7 @@ impl Keystore {
     /// Use `libkms.open`.
     #[new]
     #[pyo3(signature = (location, *, root_key=None, root_key_file=None, root_passphrase=None, root_callback=None,
-        anchor_file=None, anchor_callback=None, require_backup_s=0, create=false, read_only=false, rotation_thread=None, busy_timeout_ms=5000,
+        anchor_file=None, anchor_callback=None, anchor_strict=false, require_backup_s=0, create=false, read_only=false, rotation_thread=None, busy_timeout_ms=5000,
         poll_interval_ms=1000, offline_limit_s=300, accept_rollback=false, cache_keys=32_768, clock=None, on_event=None, actor=None))]
     #[allow(clippy::too_many_arguments, reason = "they are keywords")]
     fn new(
@@ -62,6 +62,7 @@ impl Keystore {
         root_callback: Option<Py<PyAny>>,
         anchor_file: Option<PathBuf>,
         anchor_callback: Option<Py<PyAny>>,
+        anchor_strict: bool,
         require_backup_s: u64,
         create: bool,
         read_only: bool,
@@ -84,6 +85,7 @@ impl Keystore {
             .poll_interval(Duration::from_millis(poll_interval_ms))
             .offline_limit(Duration::from_secs(offline_limit_s))
             .accept_rollback(accept_rollback)
+            .anchor_strict(anchor_strict)
             .cache_keys(cache_keys)
             .require_backup(Duration::from_secs(require_backup_s));
         options = with_root(options, root_key, root_key_file, root_passphrase, root_callback)?;

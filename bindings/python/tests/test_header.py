@@ -19,6 +19,7 @@ ELSEWHERE = {
     "kms_options_set_busy_timeout_ms": "libkms.open(busy_timeout)",
     "kms_options_set_poll_interval_ms": "libkms.open(poll_interval)",
     "kms_options_set_offline_limit_s": "libkms.open(offline_limit)",
+    "kms_options_set_anchor_strict": "libkms.open(anchor_strict)",
     "kms_options_set_accept_rollback": "libkms.open(accept_rollback)",
     "kms_options_set_require_backup": "libkms.open(require_backup)",
     "kms_options_set_event_callback": "libkms.open(on_event)",

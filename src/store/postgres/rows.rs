@@ -507,6 +507,11 @@ impl Backend for Postgres {
         Ok(Some(News { states, clock, checkpoint }))
     }
 
+    fn lock_checkpoint(&mut self) -> Result<Option<Vec<u8>>> {
+        let rows = self.rows("SELECT record FROM checkpoint WHERE store = $1 FOR UPDATE", Vec::new())?;
+        rows.first().map(|row| read::blob(row, 0)).transpose()
+    }
+
     fn put_checkpoint(&mut self, number: i64, record: &[u8]) -> Result<()> {
         let sql = "INSERT INTO checkpoint(store, number, record) VALUES($1, $2, $3) ON CONFLICT(store) DO UPDATE SET \
                    number = excluded.number, record = excluded.record WHERE checkpoint.number < excluded.number";

@@ -218,6 +218,9 @@ public:
         return set(kms_options_set_anchor_callback(raw(), detail::anchor_callback::run_get, detail::anchor_callback::run_put,
                                                    made.get()));
     }
+    /// Have the anchor of a keystore in a database hold each change of this handle before its call returns, instead of a
+    /// checkpoint that is at most 10 s old. Needs an anchor.
+    options &anchor_strict(bool strict) & { return set(kms_options_set_anchor_strict(raw(), strict ? 1 : 0)); }
     /// Let a due rotation wait until a recorded backup has the newest version of the key, but no longer than this; zero: no
     /// wait. Set it in each process that opens the keystore.
     options &require_backup(std::chrono::seconds longest) & {
@@ -279,6 +282,7 @@ public:
     options &&anchor_callback(std::function<bytes()> get, std::function<void(bytes_view)> put) && {
         return std::move(anchor_callback(std::move(get), std::move(put)));
     }
+    options &&anchor_strict(bool strict) && { return std::move(anchor_strict(strict)); }
     options &&require_backup(std::chrono::seconds longest) && { return std::move(require_backup(longest)); }
     options &&create(bool if_missing) && { return std::move(create(if_missing)); }
     options &&read_only(bool on) && { return std::move(read_only(on)); }

@@ -758,6 +758,7 @@ def open(
     root_callback: RootCallback | None = None,
     anchor_file: str | os.PathLike[str] | None = None,
     anchor_callback: AnchorCallback | None = None,
+    anchor_strict: bool = False,
     require_backup: timedelta | bool = False,
     create: bool = False,
     read_only: bool = False,
@@ -786,7 +787,9 @@ def open(
 
     An anchor is a record outside of the keystore of its newest generation. With it, the library refuses an older copy of
     the whole keystore with `KeystoreRolledBack`. Pass `anchor_file`, a path on another volume, or `anchor_callback`. To add
-    an anchor to an existing keystore, create an empty file. To accept a restored backup, empty the file.
+    an anchor to an existing keystore, create an empty file. To accept a restored backup, empty the file. The anchor of a
+    keystore in a database holds a checkpoint that is at most 10 s old; with `anchor_strict` it holds each change of this
+    handle before its call returns. Set `anchor_strict` in all programs that change the keystore.
 
     `require_backup` lets a due rotation wait until a recorded backup has the newest version of the key. It waits for at
     most 7 days (`True`) or the timedelta that you pass, of at most 30 days in whole seconds. Then the key rotates without a
@@ -859,6 +862,7 @@ def open(
         root_callback=root_callback,
         anchor_file=anchor_file,
         anchor_callback=anchor_callback,
+        anchor_strict=anchor_strict,
         require_backup_s=longest // timedelta(seconds=1),
         create=create,
         read_only=read_only,

@@ -76,6 +76,7 @@ class Keystore:
         root_callback: object | None = None,
         anchor_file: str | os.PathLike[str] | None = None,
         anchor_callback: object | None = None,
+        anchor_strict: bool = False,
         require_backup_s: int = 0,
         create: bool = False,
         read_only: bool = False,
