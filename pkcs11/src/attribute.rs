@@ -1,4 +1,4 @@
-//! Templates that callers pass, and the attributes of token objects and session keys.
+//! Templates that callers pass, and the attributes of token objects and session objects.
 
 use std::collections::BTreeMap;
 
@@ -89,12 +89,15 @@ const SET_BY_MODULE: &[CK_ATTRIBUTE_TYPE] =
     &[CKA_LOCAL, CKA_KEY_GEN_MECHANISM, CKA_ALWAYS_SENSITIVE, CKA_NEVER_EXTRACTABLE, CKA_CHECK_VALUE, CKA_UNIQUE_ID];
 /// Attributes that some programs set on every key. Whatever restricts a key is refused instead of ignored.
 const IGNORED: &[CK_ATTRIBUTE_TYPE] = &[CKA_SIGN_RECOVER, CKA_VERIFY_RECOVER];
-/// The longest label or id of a session key.
+/// Attributes that a data object has besides, and a caller may pass.
+const DATA_BOOLEANS: &[CK_ATTRIBUTE_TYPE] = &[CKA_PRIVATE, CKA_MODIFIABLE, CKA_COPYABLE, CKA_DESTROYABLE];
+const DATA_BYTES: &[CK_ATTRIBUTE_TYPE] = &[CKA_LABEL, CKA_APPLICATION, CKA_OBJECT_ID];
+/// The longest label or id of a session object.
 const MOST_BYTES: usize = 4096;
 
-/// A key that lives in a session: its value and its attributes.
+/// A secret key or a data object that lives in a session: its value and its attributes.
 #[derive(Clone)]
-pub struct SessionKey {
+pub struct SessionObject {
     pub value: Zeroizing<Vec<u8>>,
     attributes: BTreeMap<CK_ATTRIBUTE_TYPE, Vec<u8>>,
 }
@@ -132,7 +135,7 @@ pub fn check_new(template: &Template) -> Result<()> {
     Ok(())
 }
 
-impl SessionKey {
+impl SessionObject {
     /// `template` was checked by [`check_new`].
     pub fn new(value: Zeroizing<Vec<u8>>, template: &Template, made: Made) -> Result<Self> {
         let kind = template.number(CKA_KEY_TYPE)?.unwrap_or(CKK_AES);
@@ -166,6 +169,37 @@ impl SessionKey {
         Ok(Self { value, attributes })
     }
 
+    /// A data object, which no function of the module uses.
+    pub fn data(template: &Template) -> Result<Self> {
+        let mut attributes = BTreeMap::from([(CKA_CLASS, number(CKO_DATA)), (CKA_TOKEN, flag(false))]);
+        for (kind, default) in BOOLEANS.iter().filter(|(kind, _)| DATA_BOOLEANS.contains(kind)) {
+            attributes.insert(*kind, flag(template.flag(*kind)?.unwrap_or(*default)));
+        }
+        for kind in DATA_BYTES {
+            attributes.insert(*kind, template.get(*kind).unwrap_or_default().to_vec());
+        }
+        for (kind, value) in template.all() {
+            match kind {
+                CKA_VALUE => {}
+                CKA_UNIQUE_ID => return Err(Fail(CKR_ATTRIBUTE_READ_ONLY)),
+                kind if !attributes.contains_key(&kind) => return Err(Fail(CKR_ATTRIBUTE_TYPE_INVALID)),
+                kind if DATA_BYTES.contains(&kind) && value.len() > MOST_BYTES => {
+                    return Err(Fail(CKR_ATTRIBUTE_VALUE_INVALID));
+                }
+                _ => {}
+            }
+        }
+        // A keystore stores keys alone.
+        if template.flag(CKA_TOKEN)? == Some(true) {
+            return Err(Fail(CKR_TEMPLATE_INCONSISTENT));
+        }
+        Ok(Self { value: Zeroizing::new(template.get(CKA_VALUE).unwrap_or_default().to_vec()), attributes })
+    }
+
+    pub fn is_key(&self) -> bool {
+        self.attributes.contains_key(&CKA_KEY_TYPE)
+    }
+
     pub fn is(&self, kind: CK_ATTRIBUTE_TYPE) -> bool {
         self.attributes.get(&kind).is_some_and(|value| value == &[CK_TRUE])
     }
@@ -177,13 +211,15 @@ impl SessionKey {
 
     pub fn attribute(&self, kind: CK_ATTRIBUTE_TYPE) -> Result<Vec<u8>> {
         match kind {
-            CKA_VALUE if self.is(CKA_SENSITIVE) || !self.is(CKA_EXTRACTABLE) => Err(Fail(CKR_ATTRIBUTE_SENSITIVE)),
+            CKA_VALUE if self.is_key() && (self.is(CKA_SENSITIVE) || !self.is(CKA_EXTRACTABLE)) => {
+                Err(Fail(CKR_ATTRIBUTE_SENSITIVE))
+            }
             CKA_VALUE => Ok(self.value.to_vec()),
             kind => self.attributes.get(&kind).cloned().ok_or(Fail(CKR_ATTRIBUTE_TYPE_INVALID)),
         }
     }
 
-    /// The key with changed attributes: a label, an id, or more protection.
+    /// The object with changed attributes: a label, an id, or more protection; the value of data.
     pub fn changed(&self, template: &Template) -> Result<Self> {
         match self.is(CKA_MODIFIABLE) {
             true => self.with(template),
@@ -208,12 +244,19 @@ impl SessionKey {
         for (kind, value) in template.all() {
             let before = self.attributes.get(&kind);
             match kind {
-                CKA_LABEL | CKA_ID | CKA_START_DATE | CKA_END_DATE if value.len() <= MOST_BYTES => {}
-                CKA_SENSITIVE if template.flag(kind)? == Some(true) => {}
-                CKA_EXTRACTABLE | CKA_COPYABLE | CKA_MODIFIABLE if template.flag(kind)? == Some(false) => {}
+                CKA_LABEL => check_len(value)?,
+                CKA_ID | CKA_START_DATE | CKA_END_DATE if self.is_key() => check_len(value)?,
+                CKA_APPLICATION | CKA_OBJECT_ID if !self.is_key() => check_len(value)?,
+                CKA_VALUE if !self.is_key() => {
+                    changed.value = Zeroizing::new(value.to_vec());
+                    continue;
+                }
+                CKA_SENSITIVE if self.is_key() && template.flag(kind)? == Some(true) => {}
+                CKA_EXTRACTABLE if self.is_key() && template.flag(kind)? == Some(false) => {}
+                CKA_COPYABLE | CKA_MODIFIABLE if template.flag(kind)? == Some(false) => {}
                 // What a key that may not be changed must not do, its copy must not do either.
                 CKA_ENCRYPT | CKA_DECRYPT | CKA_WRAP | CKA_UNWRAP
-                    if self.is(CKA_MODIFIABLE) || template.flag(kind)? == Some(false) =>
+                    if self.is_key() && (self.is(CKA_MODIFIABLE) || template.flag(kind)? == Some(false)) =>
                 {
                     let _ = template.flag(kind)?;
                 }
@@ -227,6 +270,10 @@ impl SessionKey {
         }
         Ok(changed)
     }
+}
+
+fn check_len(value: &[u8]) -> Result<()> {
+    if value.len() > MOST_BYTES { Err(Fail(CKR_ATTRIBUTE_VALUE_INVALID)) } else { Ok(()) }
 }
 
 /// A CK_DATE, such as `20261129`, of a time in UTC; empty for one that has no four digits of a year.
@@ -312,7 +359,7 @@ impl TokenKey {
     }
 }
 
-impl SessionKey {
+impl SessionObject {
     pub fn matches(&self, template: &Template) -> bool {
         // A value that may not be read may not be guessed either.
         template.all().all(|(kind, value)| self.attribute(kind).is_ok_and(|own| own == value))

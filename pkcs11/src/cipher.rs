@@ -40,7 +40,8 @@ fn key_of(
             let newest = Candidates::Newest(slot.config.trial_versions);
             Ok(CipherKey::Token { keystore, key, candidates: version.map_or(newest, Candidates::Only) })
         }
-        Object::Session { key, .. } => Ok(CipherKey::Session(Arc::clone(key))),
+        Object::Session { key, .. } if key.is_key() => Ok(CipherKey::Session(Arc::clone(key))),
+        Object::Session { .. } => Err(Fail(invalid)),
     }
 }
 
@@ -156,7 +157,8 @@ pub fn wrap(
         let slot = state.session(session)?.slot;
         match state.object(slot, key).ok_or(Fail(CKR_KEY_HANDLE_INVALID))? {
             Object::Token { .. } => Err(Fail(CKR_KEY_UNEXTRACTABLE)),
-            Object::Session { key, .. } => Ok(Arc::clone(key)),
+            Object::Session { key, .. } if key.is_key() => Ok(Arc::clone(key)),
+            Object::Session { .. } => Err(Fail(CKR_KEY_HANDLE_INVALID)),
         }
     })?;
     if !key.is(CKA_EXTRACTABLE) {

@@ -11,7 +11,7 @@ use kms::internal::fill_random;
 use kms::{CreateKey, Interval, Key, KeyId, KeyState, KeyVersion, Keystore, Status, VersionId, VersionState};
 use zeroize::Zeroizing;
 
-use crate::attribute::{Made, SessionKey, Template, TokenKey, check_new};
+use crate::attribute::{Made, SessionObject, Template, TokenKey, check_new};
 use crate::fail::{Fail, Result};
 use crate::search::{Search, Unread};
 use crate::state::{self, Access, Object, TokenId};
@@ -96,7 +96,7 @@ pub fn find_init(session: CK_SESSION_HANDLE, template: Template) -> Result<()> {
         if state.session(session)?.search.is_some() {
             return Err(Fail(CKR_OPERATION_ACTIVE));
         }
-        Ok((access.clone(), state.session_keys(access.slot)))
+        Ok((access.clone(), state.session_objects(access.slot)))
     })?;
     let template = Arc::new(template);
     let mut found: VecDeque<_> =
@@ -204,7 +204,7 @@ pub fn find_final(session: CK_SESSION_HANDLE) -> Result<()> {
 /// An object whose attributes can be read.
 pub enum Shown {
     Token(Box<TokenKey>),
-    Session(Arc<SessionKey>),
+    Session(Arc<SessionObject>),
 }
 
 impl Shown {
@@ -256,7 +256,7 @@ pub fn change(session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE, template: &T
         Object::Session { key, .. } => {
             let changed = key.changed(template)?;
             state::with(|state| {
-                state.put_session_key(object, changed);
+                state.put_session_object(object, changed);
                 Ok(())
             })
         }
@@ -270,7 +270,7 @@ pub fn copy(session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE, template: &Tem
         Object::Token { .. } => Err(Fail(CKR_ACTION_PROHIBITED)),
         Object::Session { key, .. } => {
             let copied = key.copied(template)?;
-            state::with(|state| state.add_session_key(session, copied))
+            state::with(|state| state.add_session_object(session, copied))
         }
     }
 }
@@ -312,8 +312,8 @@ pub fn generate(session: CK_SESSION_HANDLE, kind: CK_MECHANISM_TYPE, template: &
         template_with_type.push(kind, value.to_vec())?;
     }
     template_with_type.push(CKA_KEY_TYPE, made.to_ne_bytes().to_vec())?;
-    let key = SessionKey::new(value, &template_with_type, Made::Generated)?;
-    state::with(|state| state.add_session_key(session, key))
+    let key = SessionObject::new(value, &template_with_type, Made::Generated)?;
+    state::with(|state| state.add_session_object(session, key))
 }
 
 fn create_master_key(access: &Access, template: &Template) -> Result<CK_OBJECT_HANDLE> {
@@ -364,12 +364,23 @@ fn create_master_key(access: &Access, template: &Template) -> Result<CK_OBJECT_H
     state::with(|state| state.token_handle(access.slot, TokenId { key: id, version: None }))
 }
 
-/// C_CreateObject: a session key from a value that the caller has.
+/// C_CreateObject: a session key or session data, from a value that the caller has.
 pub fn create(session: CK_SESSION_HANDLE, template: &Template) -> Result<CK_OBJECT_HANDLE> {
     state::with(|state| state.access(session))?;
     let incomplete = Fail(CKR_TEMPLATE_INCOMPLETE);
-    if template.number(CKA_CLASS)?.ok_or(incomplete)? != CKO_SECRET_KEY {
-        return Err(Fail(CKR_ATTRIBUTE_VALUE_INVALID));
+    match template.number(CKA_CLASS)?.ok_or(incomplete)? {
+        CKO_SECRET_KEY => {}
+        CKO_DATA => {
+            let data = SessionObject::data(template)?;
+            return state::with(|state| {
+                // Data is private from those who are not logged in, even where the keys need no login.
+                if data.is(CKA_PRIVATE) && !state.slot_of(session)?.logged_in {
+                    return Err(Fail(CKR_USER_NOT_LOGGED_IN));
+                }
+                state.add_session_object(session, data)
+            });
+        }
+        _ => return Err(Fail(CKR_ATTRIBUTE_VALUE_INVALID)),
     }
     if !matches!(template.number(CKA_KEY_TYPE)?.ok_or(incomplete)?, CKK_AES | CKK_GENERIC_SECRET) {
         return Err(Fail(CKR_ATTRIBUTE_VALUE_INVALID));
@@ -392,14 +403,15 @@ pub fn keep(
     if template.number(CKA_VALUE_LEN)?.is_some_and(|len| len != value.len() as CK_ULONG) {
         return Err(Fail(CKR_TEMPLATE_INCONSISTENT));
     }
-    let key = SessionKey::new(value, template, made)?;
-    state::with(|state| state.add_session_key(session, key))
+    let key = SessionObject::new(value, template, made)?;
+    state::with(|state| state.add_session_object(session, key))
 }
 
 /// C_DestroyObject: a session key is gone; a customer master key is destroyed after its waiting period.
 pub fn destroy(session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE) -> Result<()> {
     let (access, found) = look_up(session, object)?;
-    if let Object::Token { token: TokenId { key, version }, .. } = found {
+    if let Object::Token { token: TokenId { key, version }, .. } = &found {
+        let key = *key;
         if version.is_some() {
             return Err(Fail(CKR_ACTION_PROHIBITED));
         }
@@ -409,6 +421,11 @@ pub fn destroy(session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE) -> Result<(
         let keystore = access.keystore.ok_or(Fail(CKR_OBJECT_HANDLE_INVALID))?;
         let days = state::with(|state| Ok(state.slot_of(session)?.config.deletion_days))?;
         keystore.schedule_key_deletion(key, days).map_err(of_object)?;
+    }
+    if let Object::Session { key, .. } = &found
+        && !key.is(CKA_DESTROYABLE)
+    {
+        return Err(Fail(CKR_ACTION_PROHIBITED));
     }
     state::with(|state| {
         state.remove_object(object);

@@ -11,7 +11,7 @@ use kms::internal::{
 use kms::{KeyId, Keystore, Status};
 use zeroize::Zeroizing;
 
-use crate::attribute::SessionKey;
+use crate::attribute::SessionObject;
 use crate::fail::{Fail, Result};
 use crate::mechanism::Mechanism;
 
@@ -72,7 +72,7 @@ impl Output<'_> {
 #[derive(Clone)]
 pub enum CipherKey {
     Token { keystore: Arc<Keystore>, key: KeyId, candidates: Candidates },
-    Session(Arc<SessionKey>),
+    Session(Arc<SessionObject>),
 }
 
 /// An operation in progress.
@@ -89,6 +89,8 @@ enum Progress {
     Collected(Zeroizing<Vec<u8>>),
     /// A mode of AES, and how many bytes it holds back.
     Streaming(AesStream, usize),
+    /// The last bytes, for which the caller had no room yet.
+    Ended(Zeroizing<[u8; AES_BLOCK]>, usize),
 }
 
 impl Operation {
@@ -293,6 +295,8 @@ impl Operation {
                 }
                 Ok(out.put(&passed))
             }
+            // The padding is checked and gone: only the rest of the result is left to fetch.
+            Progress::Ended(..) => Err(Fail(CKR_OPERATION_ACTIVE)),
             Progress::Started => Err(Fail(CKR_GENERAL_ERROR)),
         }
     }
@@ -313,32 +317,40 @@ impl Operation {
             }
             Progress::Streaming(stream, held) => {
                 let padded = matches!(self.mechanism, Mechanism::Stream { mode: AesMode::CbcPadded, .. });
-                let most = match (padded, encrypts) {
-                    (true, _) if !encrypts && held != AES_BLOCK => return (None, Err(range)),
-                    (true, _) => AES_BLOCK,
-                    (false, _) => 0,
+                let complete = match (padded, encrypts) {
+                    (true, true) => true,
+                    (true, false) => held == AES_BLOCK,
+                    (false, _) => held == 0 || !self.mechanism.is_of_blocks(),
                 };
-                if !padded && self.mechanism.is_of_blocks() && held > 0 {
+                if !complete {
                     return (None, Err(range));
                 }
-                let needed = if encrypts { most } else { 0 };
-                let answer = match &out {
-                    Output::Size => Some(Written::Size(most)),
-                    // The padding takes at least a byte of the last block.
-                    Output::Buffer(buffer) if buffer.len() < needed.max(most.saturating_sub(1)) => {
-                        Some(Written::TooSmall(most))
-                    }
-                    Output::Buffer(_) => None,
+                // How long unpadded plaintext is, only its last block shows.
+                let known = match (padded, encrypts) {
+                    (true, true) => Some(AES_BLOCK),
+                    (true, false) => None,
+                    (false, _) => Some(0),
                 };
-                if let Some(answer) = answer {
-                    let progress = Progress::Streaming(stream, held);
-                    return (Some(Self { progress, ..self }), Ok(answer));
+                if let Some(answer) = known.and_then(|len| out.lacks(len)) {
+                    return (Some(Self { progress: Progress::Streaming(stream, held), ..self }), Ok(answer));
                 }
                 let mut last = Zeroizing::new([0; AES_BLOCK]);
-                let done = stream.finish(&mut last).map_err(Fail::from);
-                (None, done.and_then(|len| Ok(out.put(last.get(..len).ok_or(Fail(CKR_GENERAL_ERROR))?))))
+                match stream.finish(&mut last) {
+                    Ok(len) => Self { progress: Progress::Ended(last, len), ..self }.hand_out(out),
+                    Err(error) => (None, Err(error.into())),
+                }
             }
+            Progress::Ended(..) => self.hand_out(out),
         }
+    }
+
+    /// Passes the last bytes on; the operation remains active until the caller has room for them.
+    fn hand_out(self, out: Output<'_>) -> (Option<Self>, Result<Written>) {
+        let done = match &self.progress {
+            Progress::Ended(last, len) => last.get(..*len).ok_or(Fail(CKR_GENERAL_ERROR)).map(|rest| out.put(rest)),
+            _ => Err(Fail(CKR_GENERAL_ERROR)),
+        };
+        keep_unless_done(self, done)
     }
 
     fn mode(&self) -> Option<AesMode> {

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use cryptoki_sys::*;
 use kms::{KeyId, Keystore, VersionId};
 
-use crate::attribute::SessionKey;
+use crate::attribute::SessionObject;
 use crate::config::{Config, SlotConfig};
 use crate::fail::{Fail, Result};
 use crate::hash::Digest;
@@ -65,7 +65,7 @@ pub enum Object {
     Session {
         session: CK_SESSION_HANDLE,
         slot: usize,
-        key: Arc<SessionKey>,
+        key: Arc<SessionObject>,
     },
 }
 
@@ -233,7 +233,7 @@ impl State {
         Ok(next)
     }
 
-    pub fn add_session_key(&mut self, session: CK_SESSION_HANDLE, key: SessionKey) -> Result<CK_OBJECT_HANDLE> {
+    pub fn add_session_object(&mut self, session: CK_SESSION_HANDLE, key: SessionObject) -> Result<CK_OBJECT_HANDLE> {
         let slot = self.session(session)?.slot;
         let handle = self.next_handle();
         self.objects.insert(handle, Object::Session { session, slot, key: Arc::new(key) });
@@ -241,7 +241,7 @@ impl State {
     }
 
     /// The session keys that a session of `slot` sees.
-    pub fn session_keys(&self, slot: usize) -> Vec<(CK_OBJECT_HANDLE, Arc<SessionKey>)> {
+    pub fn session_objects(&self, slot: usize) -> Vec<(CK_OBJECT_HANDLE, Arc<SessionObject>)> {
         let visible = self.objects.iter().filter_map(|(handle, object)| match object {
             Object::Session { slot: of, key, .. } if *of == slot => Some((*handle, Arc::clone(key))),
             _ => None,
@@ -258,7 +258,7 @@ impl State {
         })
     }
 
-    pub fn put_session_key(&mut self, handle: CK_OBJECT_HANDLE, changed: SessionKey) {
+    pub fn put_session_object(&mut self, handle: CK_OBJECT_HANDLE, changed: SessionObject) {
         if let Some(Object::Session { key, .. }) = self.objects.get_mut(&handle) {
             *key = Arc::new(changed);
         }

@@ -191,6 +191,37 @@ module_test! {
 }
 
 module_test! {
+    fn the_size_of_unpadded_plaintext_is_exact_and_its_rest_waits_for_room(folder) {
+        drop(keystore(folder));
+        let module = Module::initialized();
+        let session = module.session();
+        let (own, handle) = (session.create(&[3; 24]), session.handle);
+        let mut iv = [5u8; 16];
+        let mut how = mechanism_with(CKM_AES_CBC_PAD, &mut iv);
+        for size in [16, 17, 31] {
+            let text = vec![7u8; size];
+            let mut sealed = session.encrypt(&mut how, own, &text).unwrap();
+            let (mut out, mut len) = ([0xAAu8; 32], 32);
+            ok(call!(module, C_DecryptInit, handle, &mut how, own));
+            let sealed_len = sealed.len() as CK_ULONG;
+            ok(call!(module, C_DecryptUpdate, handle, sealed.as_mut_ptr(), sealed_len, out.as_mut_ptr(), &mut len));
+            assert_eq!(len, 16);
+            let rest = size - 16;
+            ok(call!(module, C_DecryptFinal, handle, std::ptr::null_mut(), &mut len));
+            assert_eq!(len as usize, rest, "the size for {size} bytes");
+            if rest > 0 {
+                len = rest as CK_ULONG - 1;
+                assert_eq!(call!(module, C_DecryptFinal, handle, out[16..].as_mut_ptr(), &mut len), CKR_BUFFER_TOO_SMALL);
+                assert_eq!((len as usize, out[16]), (rest, 0xAA), "nothing is written without room");
+            }
+            ok(call!(module, C_DecryptFinal, handle, out[16..].as_mut_ptr(), &mut len));
+            assert_eq!(out[..size], text);
+            assert_eq!(call!(module, C_DecryptFinal, handle, out.as_mut_ptr(), &mut len), CKR_OPERATION_NOT_INITIALIZED);
+        }
+    }
+}
+
+module_test! {
     fn operations_end_as_pkcs_11_says(folder) {
         let keystore = keystore(folder);
         let key = keystore.create_key(&CreateKey::default()).unwrap();

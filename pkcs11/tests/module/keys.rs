@@ -277,3 +277,49 @@ module_test! {
         assert_eq!(call!(module, C_GetObjectSize, session.handle, original, &mut size), CKR_OBJECT_HANDLE_INVALID);
     }
 }
+
+module_test! {
+    fn session_data_is_kept_found_changed_and_never_a_key(folder) {
+        let key = keystore(folder).create_key(&CreateKey::default()).unwrap();
+        let module = Module::initialized();
+        let session = module.session();
+        let create = |template: &mut [CK_ATTRIBUTE]| {
+            let mut made = 0;
+            let count = template.len() as CK_ULONG;
+            match call!(module, C_CreateObject, session.handle, template.as_mut_ptr(), count, &mut made) {
+                CKR_OK => Ok(made),
+                answer => Err(answer),
+            }
+        };
+        let class = attribute(CKA_CLASS, &CKO_DATA);
+        let (label, value) = (attribute(CKA_LABEL, "note"), attribute(CKA_VALUE, b"text".as_slice()));
+        let made = create(&mut [class, label, value, attribute(CKA_APPLICATION, "app")]).unwrap();
+        assert_eq!(session.find(&mut [class]), [made]);
+        assert_eq!(session.find(&mut [label, value]), [made]);
+        assert_eq!(session.read(made, CKA_VALUE).unwrap(), b"text");
+        assert_eq!(session.read(made, CKA_APPLICATION).unwrap(), b"app");
+        assert_eq!(session.read(made, CKA_OBJECT_ID).unwrap(), b"");
+        assert_eq!(session.read(made, CKA_KEY_TYPE), Err(CKR_ATTRIBUTE_TYPE_INVALID));
+        let change = |mut attribute: CK_ATTRIBUTE| call!(module, C_SetAttributeValue, session.handle, made, &mut attribute, 1);
+        ok(change(attribute(CKA_VALUE, b"other".as_slice())));
+        assert_eq!(session.read(made, CKA_VALUE).unwrap(), b"other");
+        assert_eq!(change(attribute(CKA_CLASS, &CKO_SECRET_KEY)), CKR_ATTRIBUTE_READ_ONLY);
+        assert_eq!(change(attribute(CKA_ENCRYPT, &CK_TRUE)), CKR_ATTRIBUTE_TYPE_INVALID);
+        assert_eq!(change(attribute(CKA_SENSITIVE, &CK_TRUE)), CKR_ATTRIBUTE_TYPE_INVALID);
+        assert_eq!(create(&mut [class, attribute(CKA_TOKEN, &CK_TRUE)]), Err(CKR_TEMPLATE_INCONSISTENT), "a keystore stores keys");
+        assert_eq!(create(&mut [class, attribute(CKA_KEY_TYPE, &CKK_AES)]), Err(CKR_ATTRIBUTE_TYPE_INVALID));
+        assert_eq!(create(&mut [class, attribute(CKA_PRIVATE, &CK_TRUE)]), Err(CKR_USER_NOT_LOGGED_IN));
+        assert_eq!(create(&mut [class, attribute(CKA_PRIVATE, &[1u8, 1])]), Err(CKR_ATTRIBUTE_VALUE_INVALID));
+
+        let mut how = mechanism(CKM_AES_KEY_WRAP);
+        assert_eq!(session.encrypt(&mut how, made, &[0; 16]), Err(CKR_KEY_HANDLE_INVALID));
+        let (mut len, null) = (0, std::ptr::null_mut());
+        let answer = call!(module, C_WrapKey, session.handle, &mut how, session.key(key), made, null, &mut len);
+        assert_eq!(answer, CKR_KEY_HANDLE_INVALID);
+
+        let kept = create(&mut [class, attribute(CKA_DESTROYABLE, &CK_FALSE)]).unwrap();
+        assert_eq!(call!(module, C_DestroyObject, session.handle, kept), CKR_ACTION_PROHIBITED);
+        ok(call!(module, C_DestroyObject, session.handle, made));
+        assert_eq!(session.find(&mut [class]), [kept]);
+    }
+}
