@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Unit tests once more: the unsafe code that needs no foreign function by Miri, all under AddressSanitizer (first, that it would
-# notice), and the locks, the alarm and the cache of keys in every order of their threads by loom.
+# Unit tests once more: the unsafe code that needs no foreign function by Miri, all of them and the PKCS#11 module under
+# AddressSanitizer (first, that it would notice), and the locks, the alarm and the cache of keys in every order of their threads by loom.
 . "$(dirname "$0")/../lib.sh"
 need_cargo
 need_toolchain nightly miri rust-src
@@ -10,6 +10,9 @@ export CARGO_TARGET_DIR=target/miri
 for module in ffi::ptr crypto::openssl; do
     count_cargo cargo +nightly miri test --config "$SQLITE_QUICKLY" --locked --lib "$module"
 done
+
+# The PKCS#11 module reads and writes its callers' memory in one file.
+count_cargo cargo +nightly miri test --config "$SQLITE_QUICKLY" --locked --manifest-path pkcs11/Cargo.toml --lib
 
 export CARGO_TARGET_DIR=target/loom
 RUSTFLAGS="--cfg kms_model" count_cargo timeout 900 cargo test --config "$SQLITE_QUICKLY" --locked --lib model::
@@ -31,3 +34,8 @@ export CFLAGS_x86_64_unknown_linux_gnu=-fno-sanitize=address
 ASAN_OPTIONS=allocator_may_return_null=1 RUSTFLAGS=-Zsanitizer=address count_cargo cargo +nightly test --config "$SQLITE_QUICKLY" --locked --lib --target "$HOST_TARGET" -- \
     --skip service::thread::tests::an_entry_that_found_no_memory_is_not_found_either \
     --skip service::call::tests::memory::no_secret_of_a_request_is_left_in_memory
+
+# The PKCS#11 module as programs load it.
+ASAN_OPTIONS=allocator_may_return_null=1 RUSTFLAGS="--cfg kms_faults -Zsanitizer=address" count_cargo cargo +nightly test --config "$SQLITE_QUICKLY" --locked --manifest-path pkcs11/Cargo.toml --target "$HOST_TARGET"
+nm -D "$CARGO_TARGET_DIR/$HOST_TARGET/debug/deps/libkms_pkcs11.so" | grep ' U __asan_report' >/dev/null || die "libkms_pkcs11.so is not instrumented"
+count 1 0

@@ -320,3 +320,7 @@ pub unsafe fn initialize_args(args: *const c_void) -> Result<CK_FLAGS> {
         _ => Err(BAD),
     }
 }
+
+/// Run by Miri, too (ci/stages/unit.sh).
+#[cfg(test)]
+mod tests;
