@@ -6,12 +6,12 @@ build_release
 build_pkcs11
 COMPRESSION='-Zgzip -z1' packaging/deb
 
-packages=(libkms0 libkms-dev libkms-tools libkms-pkcs11)
+packages=(libkms0 libkms0-dbgsym libkms-dev libkms-tools libkms-pkcs11)
 version=$(package_version)
 work=$(mktemp -d)
 known() { [ "$(dpkg-query "${DATABASE[@]}" -W -f '${db:Status-Status}' "$1" 2>/dev/null || true)" = installed ]; }
 DATABASE=() root=''
-if [ "$(id -u)" != 0 ] || known libkms0 || known libkms-dev || known libkms-tools || known libkms-pkcs11; then
+if [ "$(id -u)" != 0 ] || known libkms0 || known libkms0-dbgsym || known libkms-dev || known libkms-tools || known libkms-pkcs11; then
     root=$work/root
     DATABASE=(--admindir="$root/var/lib/dpkg")
     mkdir -p "$root/var/lib/dpkg/updates" "$root/var/lib/dpkg/info"
@@ -21,7 +21,7 @@ else
     dpkg_here() { dpkg "$@"; }
 fi
 clean_up() {
-    if known libkms-dev || known libkms0 || known libkms-tools || known libkms-pkcs11; then dpkg_here --purge "${packages[@]}" >/dev/null; fi
+    if known libkms-dev || known libkms0 || known libkms0-dbgsym || known libkms-tools || known libkms-pkcs11; then dpkg_here --purge "${packages[@]}" >/dev/null; fi
     rm -rf "$work"
 }
 trap clean_up EXIT
@@ -53,10 +53,19 @@ readme() {
 }
 attempt "the README's program makes an encrypted record" readme
 attempt "kms of libkms-tools makes a keystore, encrypts and decrypts" kms_works "$root/usr/bin/kms"
+# addr2line finds the line tables as a debugger does, by the build id.
+lines() {
+    local at symbols library
+    library=$(find "$root/usr/lib" -name "libkms.so.$version") symbols=$(find "$root/usr/lib/debug" -name '*.debug')
+    at=$(nm -D --defined-only "$library" | awk '$3 == "kms_version" { print $1 }')
+    [ "$(readelf -n "$library" | sed -n 's/.*Build ID: //p')" = "$(readelf -n "$symbols" | sed -n 's/.*Build ID: //p')" ] &&
+        ! readelf -S "$library" | grep '\.debug_line' && addr2line -e "$symbols" "0x$at" | grep '\.rs:[0-9]'
+}
+attempt "the library is stripped, and its line tables are in libkms0-dbgsym" lines
 # Without the -dev package, what was compiled goes on running.
 runtime_alone() { dpkg_here --purge libkms-dev && [ "$("$work/client")" = "libkms $version" ] && [ ! -e "$root/usr/include/kms.h" ]; }
 attempt "libkms0 alone runs it" runtime_alone
-tools_alone() { dpkg_here --purge libkms0 && kms_works "$root/usr/bin/kms"; }
+tools_alone() { dpkg_here --purge libkms0-dbgsym libkms0 && kms_works "$root/usr/bin/kms"; }
 attempt "libkms-tools needs no other package" tools_alone
 # One slot, of a keystore that the command made; python3 is what every build has to load a module with.
 module_works() (
