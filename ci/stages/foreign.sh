@@ -20,7 +20,7 @@ foreign() {
     local name=$1 target=$2 compiler=$3 folder=target/foreign/$2/debug program
     shift 3
     need_target "$target"
-    attempt "$name: cargo build" cargo build --locked --target "$target" --target-dir target/foreign
+    attempt "$name: cargo build" cargo build --locked --target "$target" --target-dir target/foreign --features postgres
     [ -f "$folder/libkms.so" ] || return 0
     mkdir -p "target/foreign/$name"
     for program in $PROGRAMS; do
@@ -39,8 +39,8 @@ foreign musl x86_64-unknown-linux-musl musl-gcc env LD_LIBRARY_PATH="$ROOT/targe
 
 need_toolchain "$MSRV"
 (
-    use_prebuilt_openssl
-    CARGO_TARGET_DIR=target/msrv cargo "+$MSRV" check --locked --config "$SQLITE_QUICKLY"
+    use_prebuilt_openssl tls
+    CARGO_TARGET_DIR=target/msrv cargo "+$MSRV" check --locked --features postgres --config "$SQLITE_QUICKLY"
 )
 count 1 0
 all_passed

@@ -461,7 +461,7 @@ impl Nodes {
 
 /// The numbers of the nodes on the path of a name, from the top, without the root. They follow from the name alone, so a
 /// backend can read a whole path at once.
-#[cfg(kms_faults)]
+#[cfg(any(kms_faults, feature = "postgres"))]
 pub fn path(shard: Shard, tree: Tree, name: &[u8]) -> impl Iterator<Item = i64> {
     let mut place = Some(NodePath::root(shard, tree));
     std::iter::from_fn(move || {

@@ -58,7 +58,7 @@ pub fn connect_local(path: &Path, deadline: Instant) -> Result<TcpStream> {
         return Err(ErrorKind::InvalidFilename.into());
     };
     for (place, byte) in room.iter_mut().zip(name) {
-        *place = byte.cast_signed();
+        *place = libc::c_char::from_ne_bytes([*byte]);
     }
     let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     // SAFETY: makes a socket; the result is checked.
