@@ -291,6 +291,12 @@ pub enum Wanted<'a> {
     Materials(&'a [(i64, i64)]),
     /// The keys in these rows, with what leads from there.
     Rows(&'a [i64]),
+    /// The keys with these ids, with all of their material and tags. A write transaction may insert those that are missing.
+    WholeKeys(&'a [[u8; 16]]),
+    /// The keys in these rows, with all of their material and tags.
+    WholeRows(&'a [i64]),
+    /// The aliases with these names and handles. A read transaction may also read the keys that they name.
+    Aliases(&'a [(String, Digest)]),
     /// The alias with this name and handle, with the node path of its tree, and the key that it names.
     Alias { name: &'a str, handle: &'a Digest },
 }

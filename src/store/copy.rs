@@ -41,6 +41,8 @@ use crate::domain::log::ChangeAction;
 use crate::domain::time::Now;
 use crate::error::{Error, Result, Status};
 use crate::sys::secret::Arena;
+#[cfg(feature = "postgres")]
+use crate::sys::sync::Lock;
 use crate::sys::{fork, memory};
 
 /// Keys that are copied in one transaction.
@@ -122,6 +124,8 @@ pub(super) struct Copying<'a> {
     now: &'a dyn Fn() -> Now,
     /// Called with no lock of the destination held.
     step: &'a dyn Fn(CopyStep),
+    /// That nobody else writes the destination. Called before each change of it.
+    check: &'a dyn Fn() -> Result<()>,
     /// The keys that the destination has by now, and how many versions of each.
     known: HashMap<KeyId, u64>,
     aliases: u64,
@@ -129,7 +133,7 @@ pub(super) struct Copying<'a> {
 
 impl<'a> Copying<'a> {
     fn new(destination: &'a Store, now: &'a dyn Fn() -> Now, step: &'a dyn Fn(CopyStep)) -> Self {
-        Self { destination, now, step, known: HashMap::new(), aliases: 0 }
+        Self { destination, now, step, check: &|| Ok(()), known: HashMap::new(), aliases: 0 }
     }
 
     fn report(&self) -> CopyReport {
@@ -138,6 +142,7 @@ impl<'a> Copying<'a> {
     }
 
     fn change(&self, body: impl FnOnce(&mut Change<'_>) -> Result<()>) -> Result<()> {
+        (self.check)()?;
         let publish = |(): &(), _: Commit| false;
         self.destination.write(ChangeAction::CopyKeystore, || (self.now)(), |change, _| body(change), publish, |_| {})
     }
@@ -152,6 +157,7 @@ impl<'a> Copying<'a> {
         match is_empty {
             true => missing.extend(keys),
             false => self.destination.read(|view| {
+                view.expect_whole(keys.iter().map(|key| &key.key.id))?;
                 for key in keys {
                     let is_there = match view.whole_key(&key.key.id)? {
                         Some(found) => found.is(key)?,
@@ -165,7 +171,10 @@ impl<'a> Copying<'a> {
             })?,
         }
         if !missing.is_empty() {
-            self.change(|change| missing.iter().try_for_each(|key| change.put_whole(key)))?;
+            self.change(|change| {
+                change.expect_whole(missing.iter().map(|key| &key.key.id))?;
+                missing.iter().try_for_each(|key| change.put_whole(key))
+            })?;
         }
         Ok(missing.len())
     }
@@ -228,6 +237,7 @@ impl<'a> Copying<'a> {
             self.aliases += page.len() as u64;
             let mut missing = memory::list(page.len())?;
             self.destination.read(|view| {
+                view.expect_aliases(page.iter().map(|(name, _)| name))?;
                 for (name, id) in page.iter().filter(|(_, id)| self.known.contains_key(id)) {
                     if view.alias(name)?.is_none_or(|stored| stored.key.id != *id) {
                         missing.push((name, id));
@@ -239,6 +249,8 @@ impl<'a> Copying<'a> {
                 continue;
             }
             self.change(|change| {
+                change.expect_whole(missing.iter().map(|(_, id)| *id))?;
+                change.expect_aliases(missing.iter().map(|(name, _)| *name))?;
                 for (name, id) in missing {
                     let stored = change.key(id)?.ok_or_else(unlike)?;
                     change.put_alias(name, &stored)?;
@@ -253,6 +265,7 @@ impl<'a> Copying<'a> {
             after = Some(last.clone());
             let surplus = source.read(|view| {
                 let mut surplus = memory::list(page.len())?;
+                view.expect_aliases(page.iter().map(|(name, _)| name))?;
                 for (name, _) in page {
                     if view.alias(&name)?.is_none() {
                         surplus.push(name);
@@ -276,6 +289,7 @@ impl<'a> Copying<'a> {
             for ids in ids.chunks(KEYS) {
                 let keys = source.read(|view| {
                     let mut keys = memory::list(ids.len())?;
+                    view.expect_whole(ids.iter())?;
                     for id in ids {
                         // One that was changed may be destroyed by now.
                         keys.extend(view.whole_key(id)?);
@@ -455,12 +469,16 @@ impl Store {
 
     #[cfg(feature = "postgres")]
     fn copy_to_server(&self, url: &ServerUrl, now: &dyn Fn() -> Now, step: &dyn Fn(CopyStep)) -> Result<CopyReport> {
-        let driver::ServerCopy { driver, mut backend, publish, is_new } =
+        let driver::ServerCopy { driver, mut backend, claim, is_new } =
             driver::begin_server_copy(&url.0, self.settings.patience)?;
         let slots = slots_of(|body| self.read(body))?;
         let mut sealing = fork::gate(|| Sealing::new(self.root.expose(), self.uuid))?;
-        match is_new {
-            true => create::fill_empty(backend.get()?, &mut sealing, &slots, None)?,
+        let claim = match is_new {
+            true => match create::fill_empty(backend.get()?, &mut sealing, &slots, None) {
+                Ok(()) => claim()?,
+                // Another copier may have been faster, which the claim then says.
+                Err(error) => return Err(claim().err().unwrap_or(error)),
+            },
             false => {
                 let found = read_waiting(backend.get()?, self.settings.patience, |b| b.meta(Shard::FIRST))?;
                 if found.uuid != self.uuid || sealing.check_meta(&found).is_err() {
@@ -468,11 +486,16 @@ impl Store {
                         "the location has an unfinished copy of another keystore; choose another name, or drop that copy",
                     ));
                 }
+                claim()?
             }
-        }
+        };
+        let claim = Lock::new(claim);
         let (location, arena) = (Location::Server(url.clone()), Arena::new());
         let destination = self.assemble_beside((driver, backend), location, &arena)?;
-        Copying::new(&destination, now, step).online(self, is_new, publish)
+        let is_empty = destination.read(marks)?.iter().all(|mark| mark.last_row == 0);
+        let check = || claim.lock()?.check();
+        let copying = Copying::new(&destination, now, step);
+        Copying { check: &check, ..copying }.online(self, is_empty, || claim.lock()?.publish())
     }
 
     /// Copies the file of a keystore with one shard, pages and change log included. The description authenticates all

@@ -109,13 +109,22 @@ pub fn find(settings: &mut Settings, root: &Root) -> Result<FoundLocation> {
     }
 }
 
+/// The right to write a copy, which one copier has at a time.
+#[cfg(feature = "postgres")]
+pub trait CopyClaim: Send {
+    /// That it still holds.
+    fn check(&mut self) -> Result<()>;
+    /// Gives the copy its name. Never replaces a keystore.
+    fn publish(&mut self) -> Result<()>;
+}
+
 /// The rows of a copy in a database, which have their name when the copy is complete.
 #[cfg(feature = "postgres")]
 pub struct ServerCopy {
     pub driver: Arc<dyn Driver>,
     pub backend: Gated,
-    /// Gives them their name. Never replaces a keystore.
-    pub publish: Box<dyn FnOnce() -> Result<()>>,
+    /// Claims them, once they are there. KEYSTORE_BUSY while another copier has them.
+    pub claim: Box<dyn FnOnce() -> Result<Box<dyn CopyClaim>>>,
     /// Whether nothing is there yet.
     pub is_new: bool,
 }

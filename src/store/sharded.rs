@@ -171,7 +171,11 @@ impl Backend for Sharded {
                     }
                 }
             }
-            Wanted::Rows(rows) => rows.iter().for_each(|row| self.announce_row(*row)),
+            Wanted::WholeKeys(ids) => ids.iter().try_for_each(|id| self.prefetch(Wanted::Key(id)))?,
+            Wanted::Aliases(wanted) => {
+                wanted.iter().try_for_each(|(name, handle)| self.prefetch(Wanted::Alias { name, handle }))?;
+            }
+            Wanted::Rows(rows) | Wanted::WholeRows(rows) => rows.iter().for_each(|row| self.announce_row(*row)),
             Wanted::Alias { name, handle } => {
                 let shard = self.shards.of_name(handle);
                 self.announced.shards.insert(shard.index());

@@ -367,6 +367,18 @@ impl<'a> View<'a> {
         Ok(Some((row, key)))
     }
 
+    /// Announces that these aliases are read next.
+    pub(super) fn expect_aliases<'k>(&mut self, names: impl Iterator<Item = &'k String>) -> Result<()> {
+        if self.shards == Shards::ONE {
+            return Ok(());
+        }
+        let mut wanted = Vec::new();
+        for name in names {
+            wanted.push((name.clone(), self.rows.sealing.alias_handle(name)?));
+        }
+        self.rows.backend.prefetch(Wanted::Aliases(&wanted))
+    }
+
     /// An authenticated alias, which must also be the newest copy of its row.
     pub(super) fn newest_alias(&mut self, row: AliasRow) -> Result<AliasRow> {
         let row = self.rows.sealing.check_alias(row)?;
@@ -397,7 +409,9 @@ impl<'a> View<'a> {
     ) -> Result<Vec<(String, KeyId)>> {
         let mut found = Vec::new();
         let mut before = name.unwrap_or_default().to_owned();
-        for row in self.rows.backend.aliases_after(key.map(|key| key.row), name, limit)? {
+        let page = self.rows.backend.aliases_after(key.map(|key| key.row), name, limit)?;
+        self.expect_aliases(page.iter().map(|row| &row.name))?;
+        for row in page {
             let row = self.newest_alias(row)?;
             // A list that goes back might never end.
             if row.name <= before || key.is_some_and(|key| row.key_row != key.row) {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::backend::Wanted;
 use super::change::Change;
 use super::sealing::{NO_VERSIONS, Stored};
 use super::shard::Shard;
@@ -83,7 +84,7 @@ impl View<'_> {
     /// The keys in these rows, each of which must be there.
     pub(super) fn whole_keys(&mut self, rows: &[i64]) -> Result<Vec<WholeKey>> {
         let mut keys = memory::list(rows.len())?;
-        self.expect_rows(rows)?;
+        self.rows.backend.prefetch(Wanted::WholeRows(rows))?;
         for row in rows {
             let stored = self.key_in_row(*row)?.ok_or_else(|| {
                 Status::KeystoreCorrupt.error("a key is gone from the keystore; restore it from a backup")
@@ -91,6 +92,12 @@ impl View<'_> {
             keys.push(self.whole(stored)?);
         }
         Ok(keys)
+    }
+
+    /// Announces that these keys are read next, with all that belongs to them.
+    pub(super) fn expect_whole<'k>(&mut self, ids: impl Iterator<Item = &'k KeyId>) -> Result<()> {
+        let ids: Vec<[u8; 16]> = ids.map(|id| *id.as_bytes()).collect();
+        self.rows.backend.prefetch(Wanted::WholeKeys(&ids))
     }
 
     /// The key with this id.

@@ -8,7 +8,7 @@ use kms::backup::CopyStep;
 use kms::{CreateKey, Keystore, ManualClock, Status};
 
 use super::gallery::{Gallery, same, sound};
-use super::{T0, name, options, server, sql, status};
+use super::{T0, impatient, name, options, proxied, server, sql, status};
 
 fn place(name: &str) -> String {
     format!("{}#{name}", server())
@@ -189,4 +189,73 @@ fn a_copy_of_a_keystore_in_use_has_all_that_was_there_when_it_was_locked() {
         }
         drop(kms);
     }
+}
+
+#[test]
+fn of_two_copiers_to_one_location_one_is_refused() {
+    let (folder, clock) = (folder(), ManualClock::at(T0));
+    let kms = Keystore::open(&text(&folder.path().join("keys.db")), &options().clock(clock.clone())).unwrap();
+    kms.create_keys(&CreateKey::default(), 200).unwrap();
+    let to = place(&name("two"));
+    let other = impatient().create(false).clock(clock.clone());
+    let other = Keystore::open(&text(&folder.path().join("keys.db")), &other).unwrap();
+    let refusals = std::cell::Cell::new(0);
+    let report = kms.copy(&to, |step| {
+        // From the first keys to the last moment.
+        if matches!(step, CopyStep::Copied(_) | CopyStep::Locked) && refusals.get() < 2 {
+            let refused = other.copy(&to, |_| ());
+            assert_eq!(status(refused), Some(Status::KeystoreBusy), "two copiers write one copy");
+            refusals.set(refusals.get() + 1);
+        }
+    });
+    assert_eq!(report.unwrap().keys, 200);
+    assert!(refusals.get() > 0, "the other was never there");
+    let copy = open_at(&to, &clock).unwrap();
+    sound(&copy);
+    same(&kms, &copy);
+}
+
+/// The shards of a database cost the same for any number of keys.
+#[test]
+fn a_copy_makes_no_round_trip_for_a_single_key() {
+    let (folder, clock) = (folder(), ManualClock::at(T0));
+    let path = |name: &str| text(&folder.path().join(name));
+    let turns = |count: usize| {
+        let kms = Keystore::open(&path(&format!("{count}.db")), &options().clock(clock.clone())).unwrap();
+        let ids: Vec<_> = (0..count / 50).flat_map(|_| kms.create_keys(&CreateKey::default(), 50).unwrap()).collect();
+        for id in ids.iter().step_by(4) {
+            kms.tag_resource(*id, &[("tag", "value")]).unwrap();
+            kms.create_alias(*id, &format!("alias/{id}")).unwrap();
+            kms.rotate(*id).unwrap();
+        }
+        let (location, proxy) = proxied(&name("trips"));
+        let trips = || proxy.traffic.turns.load(Ordering::SeqCst);
+        kms.copy(&location, |_| ()).unwrap();
+        let inward = trips();
+        let there = Keystore::open(&location, &options().clock(clock.clone())).unwrap();
+        let before = trips();
+        there.copy(&path(&format!("{count}-back.db")), |_| ()).unwrap();
+        let outward = trips() - before;
+        println!("{count} keys: {inward} round trips into the database, {outward} out of it");
+        (inward, outward)
+    };
+    let ((few_in, few_out), (many_in, many_out)) = (turns(200), turns(1_000));
+    assert!(many_in - few_in < 400 && many_out - few_out < 400, "800 more keys take as many more round trips");
+}
+
+/// `KMS_TEST_CAMPAIGN`: how long it takes.
+#[test]
+fn many_keys_are_copied() {
+    let count = if std::env::var_os("KMS_TEST_CAMPAIGN").is_some() { 20_000 } else { 500 };
+    let (folder, clock) = (folder(), ManualClock::at(T0));
+    let path = |name: &str| text(&folder.path().join(name));
+    let kms = Keystore::open(&path("keys.db"), &options().clock(clock.clone())).unwrap();
+    (0..count / 500).for_each(|_| assert!(kms.create_keys(&CreateKey::default(), 500).is_ok()));
+    let there = place(&name("many"));
+    let begun = Instant::now();
+    assert_eq!(kms.copy(&there, |_| ()).unwrap().keys, count);
+    let inward = begun.elapsed();
+    let begun = Instant::now();
+    assert_eq!(open_at(&there, &clock).unwrap().copy(&path("back.db"), |_| ()).unwrap().keys, count);
+    println!("{count} keys: {inward:?} into the database, {:?} out of it", begun.elapsed());
 }

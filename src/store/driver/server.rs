@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Driver, FoundLocation, MustSpare, ServerCopy};
+use super::{CopyClaim, Driver, FoundLocation, MustSpare, ServerCopy};
 use crate::error::{Error, Result, Status};
 use crate::store::connection::Gated;
 use crate::store::create::{self, NewRoot};
 use crate::store::database_info::{DatabaseInfo, PreparedDatabase};
 use crate::store::leftover::SUFFIX;
-use crate::store::postgres::{self, Postgres, Target};
+use crate::store::postgres::{self, Claim, Postgres, Target};
 use crate::store::root::Root;
 use crate::store::settings::Settings;
 
@@ -67,20 +67,12 @@ pub fn begin_copy(location: &str, patience: Duration) -> Result<ServerCopy> {
     let target = Arc::new(Target::find(location)?);
     let name = target.keystore.clone();
     let unfinished = Arc::new(Target { keystore: format!("{name}{SUFFIX}"), ..(*target).clone() });
-    let taken = {
-        let name = name.clone();
-        move || {
-            Status::KeystoreIo.error(format!(
-                "the keystore {name} exists already in the database, and a copy replaces none; choose another name"
-            ))
-        }
-    };
     if name.ends_with(SUFFIX) {
         return Err(Status::InvalidArgument
             .error(format!("{name} is a name of unfinished copies, which end in {SUFFIX}; choose another name")));
     }
     if Postgres::open(&target, patience, true)?.is_some() {
-        return Err(taken());
+        return Err(taken(&name));
     }
     let found = Postgres::open(&unfinished, patience, false)?;
     let is_new = found.is_none();
@@ -89,11 +81,36 @@ pub fn begin_copy(location: &str, patience: Duration) -> Result<ServerCopy> {
         None => Postgres::create(&unfinished, patience)?,
     };
     let driver = Arc::new(Database { target: Arc::clone(&unfinished), patience });
-    let publish = Box::new(move || match Postgres::rename(&unfinished, &name, patience)? {
-        true => Ok(()),
-        false => Err(taken()),
+    let claim = Box::new(move || -> Result<Box<dyn CopyClaim>> {
+        let claim = Postgres::claim(&unfinished, patience)?;
+        Ok(Box::new(NamedClaim { claim, name }))
     });
-    Ok(ServerCopy { driver, backend: Gated::new(backend), publish, is_new })
+    Ok(ServerCopy { driver, backend: Gated::new(backend), claim, is_new })
+}
+
+/// The claim of a copy that is to have this name.
+struct NamedClaim {
+    claim: Claim,
+    name: String,
+}
+
+fn taken(name: &str) -> Error {
+    Status::KeystoreIo.error(format!(
+        "the keystore {name} exists already in the database, and a copy replaces none; choose another name"
+    ))
+}
+
+impl CopyClaim for NamedClaim {
+    fn check(&mut self) -> Result<()> {
+        self.claim.check()
+    }
+
+    fn publish(&mut self) -> Result<()> {
+        match self.claim.rename(&self.name)? {
+            true => Ok(()),
+            false => Err(taken(&self.name)),
+        }
+    }
 }
 
 impl Driver for Database {

@@ -25,7 +25,9 @@ pub enum Value {
     Number(Option<i64>),
     Numbers(Vec<i64>),
     Bytes(Option<Vec<u8>>),
+    ByteStrings(Vec<Vec<u8>>),
     Text(Option<String>),
+    Texts(Vec<String>),
 }
 
 impl Value {
@@ -34,7 +36,9 @@ impl Value {
             Self::Number(value) => (value, Type::INT8),
             Self::Numbers(value) => (value, Type::INT8_ARRAY),
             Self::Bytes(value) => (value, Type::BYTEA),
+            Self::ByteStrings(value) => (value, Type::BYTEA_ARRAY),
             Self::Text(value) => (value, Type::TEXT),
+            Self::Texts(value) => (value, Type::TEXT_ARRAY),
         }
     }
 }

@@ -14,7 +14,7 @@ mod schema;
 mod stream;
 mod target;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ use self::connection::{ServerLink, Statement, Value};
 pub use self::describe::describe;
 pub use self::schema::{prepare, script};
 pub use self::target::Target;
-use super::backend::{AliasRow, KeyRow, MaterialRow, MetaRow, Transaction, VersionRow};
+use super::backend::{AliasRow, KeyRow, MaterialRow, MetaRow, TagRow, Transaction, VersionRow};
 use super::shard::{Shard, Shards};
 use crate::error::{Error, Result, Status};
 use crate::sys::{fault, random, sync};
@@ -44,6 +44,11 @@ struct Known {
     materials: HashMap<(i64, i64), Option<MaterialRow>>,
     versions: HashMap<i64, Vec<VersionRow>>,
     aliases: HashMap<String, Option<AliasRow>>,
+    /// Ids that no key has.
+    absent: HashSet<[u8; 16]>,
+    /// By key: all of its material, and all of its tags.
+    all_materials: HashMap<i64, Vec<MaterialRow>>,
+    tags: HashMap<i64, Vec<TagRow>>,
 }
 
 /// Until the tables that another process makes are looked for again.
@@ -72,6 +77,34 @@ pub struct Postgres {
     known: Known,
     /// An entry of the change log that the transaction writes, which proves its commit.
     proof: Option<(Shard, [u8; 16])>,
+}
+
+fn lock_timeout(patience: Duration) -> String {
+    format!("SET LOCAL lock_timeout = {}", patience.as_millis().clamp(1, 1 << 30))
+}
+
+/// The lock of an unfinished copy's row. Its transaction gives the copy its name, so that nobody else can.
+pub struct Claim {
+    link: ServerLink,
+    target: Arc<Target>,
+}
+
+impl Claim {
+    /// That nobody else can have claimed the copy since.
+    pub fn check(&mut self) -> Result<()> {
+        Ok(self.link.run(&[Statement::new("SELECT 1", Vec::new())]).map(drop)?)
+    }
+
+    /// Gives the copy its name; false if the database has a keystore of that name.
+    pub fn rename(&mut self, to: &str) -> Result<bool> {
+        let sql = "UPDATE store SET name = $1 WHERE name = $2 AND NOT EXISTS(SELECT FROM store WHERE name = $1) \
+                   RETURNING 1";
+        let renamed = self.link.run(&[
+            Statement::new(sql, vec![to.into(), self.target.keystore.as_str().into()]),
+            Statement::new("COMMIT", Vec::new()),
+        ])?;
+        Ok(renamed.iter().any(|rows| !rows.is_empty()))
+    }
 }
 
 impl Postgres {
@@ -128,18 +161,31 @@ impl Postgres {
         Ok(Self { making: Some(target.keystore.clone()), ..made })
     }
 
-    /// Gives the target's store another name; false if the database has a store of that name, or none of the former one.
-    pub fn rename(target: &Target, to: &str, patience: Duration) -> Result<bool> {
+    /// Claims the target's store for one copier, by the lock of its row. A copier that ends releases it, however it ends.
+    pub fn claim(target: &Arc<Target>, patience: Duration) -> Result<Claim> {
         let mut link = ServerLink::open(target, patience + ANSWER)?;
-        let sql = "UPDATE store SET name = $1 WHERE name = $2 AND NOT EXISTS(SELECT FROM store WHERE name = $1) \
-                   RETURNING 1";
-        let renamed = link.run(&[
+        if fault::wanted("KMS_FAULT_COPY_UNCLAIMED") {
+            return Ok(Claim { link, target: Arc::clone(target) });
+        }
+        let locked = link.run(&[
             Statement::new("BEGIN", Vec::new()),
             Statement::new(schema::search_path(target), Vec::new()),
-            Statement::new(sql, vec![to.into(), target.keystore.as_str().into()]),
-            Statement::new("COMMIT", Vec::new()),
-        ])?;
-        Ok(renamed.iter().any(|rows| !rows.is_empty()))
+            Statement::new(lock_timeout(patience), Vec::new()),
+            Statement::new("SELECT 1 FROM store WHERE name = $1 FOR UPDATE", vec![target.keystore.as_str().into()]),
+        ]);
+        let is_there = match locked {
+            Ok(locked) => locked.last().is_some_and(|rows| !rows.is_empty()),
+            Err(failed) if failed.error.status() == Status::KeystoreBusy => {
+                return Err(Status::KeystoreBusy
+                    .error(format!("another process is copying to {target}; wait for it, or choose another name")));
+            }
+            Err(failed) => return Err(failed.error),
+        };
+        match is_there {
+            true => Ok(Claim { link, target: Arc::clone(target) }),
+            // Another copier has just finished it.
+            false => Err(Status::KeystoreBusy.error(format!("another process copied to {target}; try again"))),
+        }
     }
 
     fn new(link: ServerLink, target: &Arc<Target>, patience: Duration, store: [u8; 16], shards: Shards) -> Self {
@@ -262,8 +308,7 @@ impl Postgres {
         let mut all = vec![Statement::new(begin, Vec::new())];
         all.push(Statement::new(schema::search_path(&self.target), Vec::new()));
         if kind == Transaction::Write {
-            let lock = format!("SET LOCAL lock_timeout = {}", patience.as_millis().clamp(1, 1 << 30));
-            all.push(Statement::new(lock, Vec::new()));
+            all.push(Statement::new(lock_timeout(patience), Vec::new()));
         }
         all
     }

@@ -1,5 +1,6 @@
 //! The rows as SQL. What was announced is read together; what is written goes out together.
 
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use tokio_postgres::Row;
@@ -12,6 +13,7 @@ use crate::store::backend::{
     AliasRow, Backend, ChangeRow, ChangeRows, DueRow, KeyIndex, KeyRow, MaterialRow, MetaRow, News, Owned, SLOTS,
     SlotRow, TagRow, Transaction, VersionEntry, VersionRow, VersionRows, Wanted,
 };
+use crate::store::digest::Digest;
 use crate::store::server_clock::ClockReading;
 use crate::store::shard::{Shard, Shards};
 use crate::store::state::State;
@@ -54,6 +56,7 @@ const INSERT_CHANGE: &str = "INSERT INTO change(store, generation, change_id, at
 const CHANGES: &str = "SELECT generation, change_id, at_ms, boot_ms, pid, uid, program, label, action, key, version, count, status, omitted, waited_ms, mac FROM change \
      WHERE store = $1 AND generation BETWEEN $2 AND $3 ORDER BY generation LIMIT $4";
 const MATERIAL: &str = "key_row, number, version, algorithm, created, sealed";
+const TAG: &str = "key_row, name, value, revision, generation, mac";
 const VERSION: &str = "key_row, number, state, version, created, delete_date, sighted_wall, sighted_boot, sighted_uptime, counted_wall, waiting, last_encrypt, last_decrypt, gcm_messages";
 const NODES: &str = "SELECT number, content FROM node WHERE store = $1 AND number = ANY($2)";
 
@@ -111,14 +114,21 @@ impl Postgres {
         shards.retain(|shard| !self.known.shards.contains_key(shard));
         shards.sort_unstable();
         shards.dedup();
+        self.locking.clone_from(&shards);
+        // All reads of a read transaction are of one moment.
+        if self.kind == Transaction::Read {
+            return shards;
+        }
         let (all, unknown) = (self.shards, &shards);
         let is_old = |row: i64| all.of_row(row).is_ok_and(|(shard, _)| unknown.contains(&shard));
-        let Known { keys, nodes, materials, versions, .. } = &mut self.known;
+        let Known { keys, nodes, materials, versions, absent, all_materials, tags, .. } = &mut self.known;
         keys.retain(|row, _| !is_old(*row));
         nodes.retain(|number, _| !all.of_node(*number).is_some_and(|(shard, _)| unknown.contains(&shard)));
         materials.retain(|(row, _), _| !is_old(*row));
         versions.retain(|row, _| !is_old(*row));
-        self.locking.clone_from(&shards);
+        absent.retain(|id| !unknown.contains(&all.of_name(id)));
+        all_materials.retain(|row, _| !is_old(*row));
+        tags.retain(|row, _| !is_old(*row));
         shards
     }
 
@@ -179,7 +189,7 @@ impl Postgres {
         let shard = self.shards.of_name(id);
         let path: Vec<i64> = tree::path(shard, Tree::Ids, id).collect();
         let is_known = |this: &Self| {
-            this.known.keys.values().flatten().any(|key| key.id == *id)
+            (this.known.absent.contains(id) || this.known.keys.values().flatten().any(|key| key.id == *id))
                 && path.iter().all(|node| this.known.nodes.contains_key(node))
         };
         if self.known.shards.contains_key(&shard) && is_known(self) {
@@ -215,6 +225,148 @@ impl Postgres {
             self.known.keys.entry(row).or_insert(None);
         }
         Ok(())
+    }
+
+    /// What belongs to keys besides what [`Self::learn_keys`] takes, by a condition on them.
+    fn reading_owned(&self, condition: &str, value: impl Fn() -> Value) -> [Statement; 2] {
+        let columns = |table: &str, columns: &str| -> String {
+            columns.split(", ").map(|column| format!("{table}.{column}")).collect::<Vec<_>>().join(", ")
+        };
+        let of = |table: &str, all: &str, order: &str| {
+            let sql = format!(
+                "SELECT {} FROM {table} o JOIN key k ON o.store = k.store AND o.key_row = k.key_row \
+                 WHERE k.store = $1 AND {condition} ORDER BY o.key_row, o.{order}",
+                columns("o", all)
+            );
+            self.owned(sql, vec![value()])
+        };
+        [of("material", MATERIAL, "number"), of("tag", TAG, "name")]
+    }
+
+    fn learn_owned(&mut self, keys: &[i64], found: &[Vec<Row>]) -> Result<()> {
+        let [materials, tags] = found else { return Err(read::damaged()) };
+        for row in keys {
+            self.known.all_materials.insert(*row, Vec::new());
+            self.known.tags.insert(*row, Vec::new());
+        }
+        for row in materials {
+            let material = read::material(row)?;
+            self.known.all_materials.entry(material.key_row).or_default().push(material);
+        }
+        for row in tags {
+            let tag = read::tag(row)?;
+            self.known.tags.entry(tag.key_row).or_default().push(tag);
+        }
+        Ok(())
+    }
+
+    fn expect_whole_keys(&mut self, ids: &[[u8; 16]]) -> Result<()> {
+        let shards: Vec<Shard> = ids.iter().map(|id| self.shards.of_name(id)).collect();
+        let paths: Vec<i64> =
+            ids.iter().zip(&shards).flat_map(|(id, shard)| tree::path(*shard, Tree::Ids, id)).collect();
+        let unknown = self.unknown(shards.clone());
+        let condition = "k.id = ANY($2)";
+        let all_ids = || Value::ByteStrings(ids.iter().map(|id| id.to_vec()).collect());
+        let mut all = vec![self.reading(&unknown), self.statement(NODES, vec![Value::Numbers(paths.clone())])];
+        all.extend(self.reading_keys(condition, all_ids));
+        all.extend(self.reading_owned(condition, all_ids));
+        let mut found = self.ask(all)?;
+        let owned = found.split_off(found.len().saturating_sub(2));
+        let [shard_rows, nodes, keys @ ..] = found.as_slice() else { return Err(read::damaged()) };
+        self.learn_shards(shard_rows)?;
+        for node in paths {
+            self.known.nodes.entry(node).or_insert(None);
+        }
+        self.learn_nodes(nodes)?;
+        let learned = self.learn_keys(keys)?;
+        self.learn_owned(&learned, &owned)?;
+        let present: HashSet<[u8; 16]> =
+            learned.iter().filter_map(|row| self.known.keys.get(row)?.as_ref().map(|key| key.id)).collect();
+        self.known.absent.extend(ids.iter().filter(|id| !present.contains(*id)));
+        match self.kind {
+            Transaction::Write => self.expect_new_rows(ids, &shards),
+            Transaction::Read => Ok(()),
+        }
+    }
+
+    /// The nodes that lead to the rows of keys that are missing, once they are inserted.
+    fn expect_new_rows(&mut self, ids: &[[u8; 16]], shards: &[Shard]) -> Result<()> {
+        let mut last: HashMap<Shard, u32> = HashMap::new();
+        let mut paths = Vec::new();
+        for (_, shard) in ids.iter().zip(shards).filter(|(id, _)| self.known.absent.contains(*id)) {
+            let before = self.known.shards.get(shard).and_then(|meta| u32::try_from(meta.last_row).ok());
+            let row = last.entry(*shard).or_insert(before.unwrap_or(0));
+            *row = row.saturating_add(1);
+            paths.extend(tree::path(*shard, Tree::Keys, &row.to_be_bytes()));
+        }
+        paths.sort_unstable();
+        paths.dedup();
+        paths.retain(|node| !self.known.nodes.contains_key(node));
+        if paths.is_empty() {
+            return Ok(());
+        }
+        let statement = self.statement(NODES, vec![Value::Numbers(paths.clone())]);
+        let found = self.ask(vec![statement])?;
+        for node in paths {
+            self.known.nodes.insert(node, None);
+        }
+        self.learn_nodes(found.first().map_or(&[], Vec::as_slice))
+    }
+
+    fn expect_whole_rows(&mut self, rows: &[i64]) -> Result<()> {
+        self.expect_rows(rows)?;
+        let condition = "k.key_row = ANY($2)";
+        let owned = self.reading_owned(condition, || Value::Numbers(rows.to_vec()));
+        let found = self.ask(owned.into())?;
+        self.learn_owned(rows, &found)
+    }
+
+    fn expect_aliases(&mut self, wanted: &[(String, Digest)]) -> Result<()> {
+        let left: Vec<&(String, Digest)> =
+            wanted.iter().filter(|(name, _)| !self.known.aliases.contains_key(name) && !name.contains('\0')).collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        let names = || Value::Texts(left.iter().map(|(name, _)| name.clone()).collect());
+        let shard = |handle: &Digest| self.shards.of_name(handle);
+        let paths: Vec<i64> =
+            left.iter().flat_map(|(_, handle)| tree::path(shard(handle), Tree::Aliases, handle)).collect();
+        let shards = match self.kind {
+            // Of the keys, too.
+            Transaction::Read => self.shards.all().collect(),
+            Transaction::Write => left.iter().map(|(_, handle)| shard(handle)).collect(),
+        };
+        let unknown = self.unknown(shards);
+        let mut all = vec![
+            self.reading(&unknown),
+            self.statement(NODES, vec![Value::Numbers(paths.clone())]),
+            self.statement(
+                "SELECT name, key_row, revision, generation, mac FROM alias WHERE store = $1 AND name = ANY($2)",
+                vec![names()],
+            ),
+        ];
+        if self.kind == Transaction::Read {
+            let condition = "k.key_row IN (SELECT a.key_row FROM alias a WHERE a.store = $1 AND a.name = ANY($2))";
+            all.extend(self.reading_keys(condition, names));
+        }
+        let found = self.ask(all)?;
+        let [shards, nodes, aliases, keys @ ..] = found.as_slice() else { return Err(read::damaged()) };
+        self.learn_shards(shards)?;
+        for node in paths {
+            self.known.nodes.entry(node).or_insert(None);
+        }
+        self.learn_nodes(nodes)?;
+        for (name, _) in left {
+            self.known.aliases.insert(name.clone(), None);
+        }
+        for row in aliases {
+            let alias = read::alias(row)?;
+            self.known.aliases.insert(alias.name.clone(), Some(alias));
+        }
+        match keys.is_empty() {
+            true => Ok(()),
+            false => self.learn_keys(keys).map(drop),
+        }
     }
 
     fn expect_materials(&mut self, wanted: &[(i64, i64)]) -> Result<()> {
@@ -439,6 +591,7 @@ impl VersionRows for Postgres {
 
     fn delete_material(&mut self, key_row: i64, number: i64) -> Result<()> {
         self.known.materials.insert((key_row, number), None);
+        self.known.all_materials.remove(&key_row);
         let sql = "DELETE FROM material WHERE store = $1 AND key_row = $2 AND number = $3";
         self.change_one(sql, vec![key_row.into(), number.into()]);
         Ok(())
@@ -473,6 +626,9 @@ impl Backend for Postgres {
             Wanted::Materials(wanted) => self.expect_materials(wanted),
             Wanted::Key(id) => self.expect_key(id),
             Wanted::Rows(rows) => self.expect_rows(rows),
+            Wanted::WholeKeys(ids) => self.expect_whole_keys(ids),
+            Wanted::WholeRows(rows) => self.expect_whole_rows(rows),
+            Wanted::Aliases(wanted) => self.expect_aliases(wanted),
             Wanted::Alias { name, handle } => self.expect_alias(name, handle),
         }
     }
@@ -669,8 +825,8 @@ impl Backend for Postgres {
     }
 
     fn insert_key(&mut self, key: &KeyRow) -> Result<()> {
+        self.known.absent.remove(&key.id);
         self.known.keys.insert(key.row, Some(key.clone()));
-        self.known.versions.insert(key.row, Vec::new());
         self.change_one(INSERT_KEY, Self::key_values(key));
         Ok(())
     }
@@ -738,6 +894,7 @@ impl Backend for Postgres {
     fn insert_material(&mut self, m: &MaterialRow) -> Result<()> {
         // What is promoted is read back from the server.
         self.known.materials.remove(&(m.key_row, m.number));
+        self.known.all_materials.remove(&m.key_row);
         let sql = "INSERT INTO material(store, key_row, number, version, algorithm, created, sealed) \
                    VALUES($1, $2, $3, $4, $5, $6, $7)";
         let values = vec![
@@ -772,6 +929,9 @@ impl Backend for Postgres {
     }
 
     fn materials_after(&mut self, key_row: i64, number: i64, limit: usize) -> Result<Vec<MaterialRow>> {
+        if let Some(known) = self.known.all_materials.get(&key_row) {
+            return Ok(known.iter().filter(|row| row.number > number).take(limit).cloned().collect());
+        }
         let sql = "SELECT key_row, number, version, algorithm, created, sealed FROM material \
                    WHERE store = $1 AND key_row = $2 AND number > $3 ORDER BY number LIMIT $4";
         self.all(sql, vec![key_row.into(), number.into(), count(limit).into()], read::material)
@@ -786,6 +946,7 @@ impl Backend for Postgres {
 
     fn delete_materials(&mut self, key_row: i64) -> Result<Vec<i64>> {
         self.known.materials.retain(|(row, _), _| *row != key_row);
+        self.known.all_materials.remove(&key_row);
         let sql = "DELETE FROM material WHERE store = $1 AND key_row = $2 RETURNING number";
         self.all(sql, vec![key_row.into()], Self::first_number)
     }
@@ -846,12 +1007,16 @@ impl Backend for Postgres {
     }
 
     fn tags(&mut self, key_row: i64) -> Result<Vec<TagRow>> {
+        if let Some(known) = self.known.tags.get(&key_row) {
+            return Ok(known.clone());
+        }
         let sql = "SELECT key_row, name, value, revision, generation, mac FROM tag \
                    WHERE store = $1 AND key_row = $2 ORDER BY name";
         self.all(sql, vec![key_row.into()], read::tag)
     }
 
     fn put_tag(&mut self, t: &TagRow) -> Result<()> {
+        self.known.tags.remove(&t.key_row);
         let sql = "INSERT INTO tag(store, key_row, name, value, revision, generation, mac) \
                    VALUES($1, $2, $3, $4, $5, $6, $7) ON CONFLICT(store, key_row, name) DO UPDATE SET \
                    value = excluded.value, revision = excluded.revision, generation = excluded.generation, \
@@ -869,12 +1034,14 @@ impl Backend for Postgres {
     }
 
     fn delete_tag(&mut self, key_row: i64, name: &str) -> Result<()> {
+        self.known.tags.remove(&key_row);
         let sql = "DELETE FROM tag WHERE store = $1 AND key_row = $2 AND name = $3";
         self.change_one(sql, vec![key_row.into(), name.into()]);
         Ok(())
     }
 
     fn delete_tags_of(&mut self, key_row: i64) -> Result<()> {
+        self.known.tags.remove(&key_row);
         self.change("DELETE FROM tag WHERE store = $1 AND key_row = $2", vec![key_row.into()]);
         Ok(())
     }
