@@ -10,6 +10,8 @@ use std::time::Duration;
 use super::leftover;
 use crate::error::{Result, Status};
 use crate::sys::file::{self, File};
+#[cfg(feature = "postgres")]
+use crate::sys::process;
 use crate::sys::word::{FILE_LEN, WORD_AT, Word};
 use crate::sys::{fault, filesystem, sync};
 
@@ -37,18 +39,40 @@ pub fn is_mapped(word: &Word, store: &Path) -> bool {
     word.is_at(&path_of(store))
 }
 
-/// Maps the file of the store with this uuid into `word`; false if it isn't there or isn't right.
-pub fn map(word: &Word, store: &Path, uuid: &[u8; 16], writable: bool) -> bool {
-    try_map(word, store, uuid, writable).is_some()
+/// The file of the keystore with this uuid in a database, for the processes of this host and user: in `$XDG_RUNTIME_DIR`, or in
+/// a folder of the user's in /dev/shm. None where neither is safe; changes are then seen by the next poll.
+///
+/// Copies of a keystore have its uuid, and share the file. Each costs the others a read.
+#[cfg(feature = "postgres")]
+pub fn runtime_path(uuid: &[u8; 16]) -> Option<PathBuf> {
+    let folder = match std::env::var_os("XDG_RUNTIME_DIR") {
+        Some(folder) => PathBuf::from(folder),
+        None => {
+            let folder = PathBuf::from(format!("/dev/shm/libkms-{}", process::user()));
+            file::make_private_folder(&folder);
+            folder
+        }
+    };
+    let name = format!("libkms-{:032x}-gen", u128::from_be_bytes(*uuid));
+    file::is_private_folder(&folder).then(|| folder.join(name))
 }
 
-fn try_map(word: &Word, store: &Path, uuid: &[u8; 16], writable: bool) -> Option<()> {
-    let path = path_of(store);
-    if !writable && filesystem::is_overlay(&path) {
+/// Maps the file of the store with this uuid into `word`; false if it isn't there or isn't right.
+pub fn map(word: &Word, store: &Path, uuid: &[u8; 16], writable: bool) -> bool {
+    map_at(word, &path_of(store), uuid, writable)
+}
+
+/// As [`map`], of the file itself.
+pub fn map_at(word: &Word, path: &Path, uuid: &[u8; 16], writable: bool) -> bool {
+    try_map(word, path, uuid, writable).is_some()
+}
+
+fn try_map(word: &Word, path: &Path, uuid: &[u8; 16], writable: bool) -> Option<()> {
+    if !writable && filesystem::is_overlay(path) {
         // A mapping stays on the lower layer's file after a writer's change has copied it up, so nobody would be heard.
         return None;
     }
-    let file = if writable { File::open_writable(&path) } else { File::open(&path) }.ok()?;
+    let file = if writable { File::open_writable(path) } else { File::open(path) }.ok()?;
     let mut head = [0; 32];
     file.read_at(&mut head, 0).ok()?;
     let (magic, found) = head.split_first_chunk::<16>()?;
@@ -67,15 +91,9 @@ pub fn make(store: &Path, uuid: &[u8; 16], generation: u64) -> Result<()> {
     // Nobody else makes one under the lock, so a file of this name was left by a process that was killed.
     let temporary = file::beside(&path_of(store), leftover::SUFFIX);
     let _ = std::fs::remove_file(&temporary);
-    let mut content = Vec::with_capacity(FILE_LEN);
-    content.extend(MAGIC);
-    content.extend(uuid);
-    content.resize(WORD_AT, 0);
-    content.extend(generation.to_le_bytes());
-    content.resize(FILE_LEN, 0);
     let made = (|| {
         let file = File::create_new(&temporary, mode)?;
-        file.write_all_at(&content, 0)?;
+        file.write_all_at(&content(uuid, generation), 0)?;
         // The umask may have narrowed the mode, and then another user's process could not map the file.
         // A file system without modes refuses, and needs none.
         let _ = file.set_mode(mode);
@@ -85,6 +103,34 @@ pub fn make(store: &Path, uuid: &[u8; 16], generation: u64) -> Result<()> {
         let _ = std::fs::remove_file(&temporary);
     }
     made.map_err(failed)
+}
+
+fn content(uuid: &[u8; 16], generation: u64) -> Vec<u8> {
+    let mut content = Vec::with_capacity(FILE_LEN);
+    content.extend(MAGIC);
+    content.extend(uuid);
+    content.resize(WORD_AT, 0);
+    content.extend(generation.to_le_bytes());
+    content.resize(FILE_LEN, 0);
+    content
+}
+
+/// As [`make`], where nobody holds a lock: the file of the process that comes first is everybody's.
+#[cfg(feature = "postgres")]
+pub fn make_at(path: &Path, uuid: &[u8; 16], generation: u64) -> Result<()> {
+    let temporary = file::beside(path, &format!(".{}{}", process::id(), leftover::SUFFIX));
+    let _ = std::fs::remove_file(&temporary);
+    let made = (|| {
+        File::create_new(&temporary, 0o600)?.write_all_at(&content(uuid, generation), 0)?;
+        std::fs::hard_link(&temporary, path)
+    })();
+    let _ = std::fs::remove_file(&temporary);
+    match made {
+        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(Status::KeystoreIo.error(format!("the generation file can't be made: {}", file::explain(&e))))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Announces a commit: first, by `publish`, to this handle's own caches, then to all processes. Where the caches say that they hold all

@@ -359,6 +359,20 @@ pub fn is_trusted_owner(owner: u32) -> bool {
     owner == 0 || owner == unsafe { libc::geteuid() }
 }
 
+/// Makes a folder that only this process's user can use, unless something is there.
+#[cfg(feature = "postgres")]
+pub fn make_private_folder(path: &Path) {
+    use std::os::unix::fs::DirBuilderExt;
+    let _ = std::fs::DirBuilder::new().mode(0o700).create(path);
+}
+
+/// Whether this is a folder that only this process's user or root can use. A link is none: another user could have made it.
+#[cfg(feature = "postgres")]
+pub fn is_private_folder(path: &Path) -> bool {
+    let Ok(facts) = std::fs::symlink_metadata(path) else { return false };
+    facts.is_dir() && is_trusted_owner(facts.uid()) && facts.mode() & 0o077 == 0
+}
+
 /// What the system said, and the next step where there is one.
 pub fn explain(error: &Error) -> String {
     let step = match error.raw_os_error().unwrap_or(0) {

@@ -206,6 +206,60 @@ fn the_clock_of_the_database_decides() {
     assert!((made - now).abs() < 2000, "a date is of another clock: {made}, {now}");
 }
 
+/// Processes of one host announce changes to one another, as those of a keystore in a file do.
+#[test]
+fn a_neighbour_on_the_host_sees_a_change_at_its_next_call() {
+    const FOLDER: &str = "XDG_RUNTIME_DIR";
+    const CHILD: &str = "KMS_TEST_CHILD";
+    if std::env::var_os(CHILD).is_none() {
+        // The other tests are about polling, and have no such folder.
+        for mode in [0o700, 0o755] {
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+            let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+            again.args(["--exact", "hosts::a_neighbour_on_the_host_sees_a_change_at_its_next_call"]);
+            let done = again.env(FOLDER, folder.path()).env(CHILD, mode.to_string()).output().unwrap();
+            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
+            let files = std::fs::read_dir(folder.path()).unwrap().count();
+            assert_eq!(
+                files,
+                usize::from(mode == 0o700),
+                "a folder that others may use is trusted, or a file was left"
+            );
+        }
+        return;
+    }
+    let is_safe = std::env::var(CHILD).unwrap() == 0o700.to_string();
+    let (name, clock) = (name("neighbour"), ManualClock::at(T0));
+    let rarely = options().clock(clock).poll_interval(Duration::from_secs(60));
+    let open = || Keystore::open(&format!("{}#{name}", server()), &rarely).unwrap();
+    let (ours, theirs) = (open(), open());
+    let key = ours.create_key(&CreateKey::default()).unwrap();
+    assert!(uses(&theirs, key));
+    for round in 0..10 {
+        if round % 2 == 0 {
+            ours.disable_key(key).unwrap()
+        } else {
+            ours.enable_key(key).unwrap()
+        }
+        match is_safe {
+            true => assert_eq!(uses(&theirs, key), round % 2 != 0, "round {round}: a neighbour's change is not seen"),
+            false => assert!(uses(&theirs, key), "round {round}: who told?"),
+        }
+    }
+    // A file that is gone is made again.
+    if is_safe {
+        let folder = std::env::var_os(FOLDER).unwrap();
+        let word = std::fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
+        std::fs::remove_file(&word).unwrap();
+        ours.disable_key(key).unwrap();
+        assert!(word.exists());
+        theirs.describe_key(key).unwrap();
+        ours.enable_key(key).unwrap();
+        assert!(uses(&theirs, key));
+    }
+}
+
 const WRONG_CLOCK: &str = "KMS_FAULT_HOST_CLOCK_AHEAD";
 
 #[test]

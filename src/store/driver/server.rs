@@ -1,10 +1,12 @@
 //! Keystores in a PostgreSQL database.
 
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::{CopyClaim, Driver, FoundLocation, MustSpare, ServerCopy};
 use crate::error::{Error, Result, Status};
+use crate::store::announce;
 use crate::store::connection::Gated;
 use crate::store::create::{self, NewRoot};
 use crate::store::database_info::{DatabaseInfo, PreparedDatabase};
@@ -12,6 +14,7 @@ use crate::store::leftover::SUFFIX;
 use crate::store::postgres::{self, Claim, Postgres, Target};
 use crate::store::root::Root;
 use crate::store::settings::Settings;
+use crate::sys::word::Word;
 
 /// How long preparing a database may wait for those who use its tables.
 const PREPARING: Duration = Duration::from_secs(10);
@@ -19,6 +22,8 @@ const PREPARING: Duration = Duration::from_secs(10);
 struct Database {
     target: Arc<Target>,
     patience: Duration,
+    /// The file of the word that announces changes to the host's other processes, once it was looked for.
+    word_path: OnceLock<Option<PathBuf>>,
 }
 
 fn missing(target: &Target) -> Error {
@@ -29,7 +34,7 @@ pub fn find(location: &str, settings: &Settings, root: &Root) -> Result<FoundLoc
     let target = Arc::new(Target::find(location)?);
     let patience = settings.patience;
     let is_made = settings.create && !settings.read_only;
-    let driver = Arc::new(Database { target, patience });
+    let driver = Arc::new(Database { target, patience, word_path: OnceLock::new() });
     if let Some(found) = Postgres::open(&driver.target, patience, is_made)? {
         return Ok(FoundLocation { driver, backend: Gated::new(found), root_key: None });
     }
@@ -80,7 +85,7 @@ pub fn begin_copy(location: &str, patience: Duration) -> Result<ServerCopy> {
         Some(found) => found,
         None => Postgres::create(&unfinished, patience)?,
     };
-    let driver = Arc::new(Database { target: Arc::clone(&unfinished), patience });
+    let driver = Arc::new(Database { target: Arc::clone(&unfinished), patience, word_path: OnceLock::new() });
     let claim = Box::new(move || -> Result<Box<dyn CopyClaim>> {
         let claim = Postgres::claim(&unfinished, patience)?;
         Ok(Box::new(NamedClaim { claim, name }))
@@ -117,5 +122,19 @@ impl Driver for Database {
     fn connect(&self, _: &mut MustSpare<'_>) -> Result<Gated> {
         let found = Postgres::open(&self.target, self.patience, false)?;
         found.map(Gated::new).ok_or_else(|| missing(&self.target))
+    }
+
+    fn is_mapped(&self, word: &Word) -> bool {
+        self.word_path.get().and_then(Option::as_ref).is_none_or(|path| word.is_at(path))
+    }
+
+    fn map(&self, word: &Word, uuid: &[u8; 16], writable: bool) -> bool {
+        let path = self.word_path.get_or_init(|| announce::runtime_path(uuid));
+        path.as_ref().is_some_and(|path| announce::map_at(word, path, uuid, writable))
+    }
+
+    fn make_word(&self, uuid: &[u8; 16], generation: u64) -> Result<()> {
+        let path = self.word_path.get_or_init(|| announce::runtime_path(uuid));
+        path.as_ref().map_or(Ok(()), |path| announce::make_at(path, uuid, generation))
     }
 }
