@@ -24,6 +24,7 @@ __all__ = [
     "is_encrypted_file",
     "know_exceptions",
     "release_gil_from",
+    "shown_location",
     "statuses",
 ]
 
