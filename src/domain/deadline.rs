@@ -45,6 +45,11 @@ impl Deadline {
         }
     }
 
+    /// Whether the date was confirmed in another boot, on this machine or another.
+    pub fn is_of_another_boot(&self, now: &Now) -> bool {
+        self.confirmation.is_some_and(|first| first.boot != now.boot)
+    }
+
     /// When a look can next find something new, by wall time.
     pub fn next_look(&self) -> Time {
         match &self.confirmation {

@@ -57,6 +57,11 @@ impl Deletion {
         Deadline { date: self.date, confirmation: self.confirmation }
     }
 
+    /// Whether what was counted or confirmed was found in another boot, on this machine or another.
+    pub fn is_of_another_boot(&self, now: &Now) -> bool {
+        self.waiting.is_some_and(|waiting| waiting.seen.boot != now.boot) || self.deadline().is_of_another_boot(now)
+    }
+
     /// The date is confirmed, twice, only once the waiting period is over.
     pub fn status(&self, now: &Now) -> DeadlineStatus {
         match self.deadline().status(now) {

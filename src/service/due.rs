@@ -6,6 +6,7 @@ use super::Core;
 use super::backup::BackupStatus;
 use super::event::{Event, EventKind};
 use crate::domain::deadline::DeadlineStatus;
+use crate::domain::deletion::Deletion;
 use crate::domain::id::{KeyId, VersionId};
 use crate::domain::log::ChangeAction;
 use crate::domain::rotation::RotationStatus;
@@ -26,12 +27,18 @@ pub(super) enum KeyOutcome {
 }
 
 /// Whether [`process_due_key`] would destroy the key or one of its versions, or erase its material.
-pub(super) fn is_irreversible(stored: &Stored, now: &Now) -> bool {
+pub(super) fn is_irreversible(core: &Core, stored: &Stored, now: &Now) -> bool {
     let expiry = stored.key.imported.and_then(|imported| imported.expiry);
     let mut versions = stored.records.all().iter().filter_map(|record| record.deletion);
-    stored.key.deletion.is_some_and(|deletion| deletion.status(now) == DeadlineStatus::Act)
-        || expiry.is_some_and(|expiry| expiry.status(now) == DeadlineStatus::Act)
-        || versions.any(|deletion| deletion.status(now) == DeadlineStatus::Act)
+    let agrees = core.agrees_with_database();
+    let acts = |deletion: Deletion| {
+        deletion.status(now) == DeadlineStatus::Act && (agrees || !deletion.is_of_another_boot(now))
+    };
+    stored.key.deletion.is_some_and(acts)
+        || expiry.is_some_and(|expiry| {
+            expiry.status(now) == DeadlineStatus::Act && (agrees || !expiry.is_of_another_boot(now))
+        })
+        || versions.any(acts)
 }
 
 /// Processes one key inside the write transaction, if it still is due. The change log's entry is about this key.
@@ -46,7 +53,10 @@ pub(super) fn process_due_key(
     let id = stored.key.id;
     let event = |kind| Event::new(kind, now.wall).of_key(id);
     let (mut events, mut changed) = (Vec::new(), false);
-    if let Some(deletion) = &mut stored.key.deletion {
+    // A host whose clock is wrong counts what it has seen itself, by its boot clock.
+    let agrees = core.agrees_with_database();
+    if let Some(deletion) = stored.key.deletion.as_mut().filter(|deletion| agrees || !deletion.is_of_another_boot(now))
+    {
         match deletion.status(now) {
             DeadlineStatus::Act => {
                 let waited = deletion.counted_ms(now);
@@ -69,6 +79,7 @@ pub(super) fn process_due_key(
     }
     // A key can have both dates.
     let expiry = stored.key.imported.as_mut().and_then(|imported| imported.expiry.as_mut());
+    let expiry = expiry.filter(|expiry| agrees || !expiry.is_of_another_boot(now));
     match expiry.map(|expiry| (expiry.status(now), expiry)) {
         Some((DeadlineStatus::Act, _)) => {
             change.log_as(ChangeAction::DeleteExpiredKeyMaterial, Some(id), 1);
@@ -81,7 +92,7 @@ pub(super) fn process_due_key(
         Some((DeadlineStatus::Refuted, expiry)) => (expiry.confirmation, changed) = (None, true),
         Some((DeadlineStatus::Wait, _)) | None => {}
     }
-    if let Some(destroyed) = process_due_versions(change, &mut stored, now, &mut events)? {
+    if let Some(destroyed) = process_due_versions(change, &mut stored, (now, agrees), &mut events)? {
         changed = true;
         if destroyed {
             return Ok(KeyOutcome::Updated(change.update(stored)?, events));
@@ -117,7 +128,7 @@ const DESTROYED_AT_ONCE: usize = 128;
 fn process_due_versions(
     change: &mut Change<'_>,
     stored: &mut Stored,
-    now: &Now,
+    (now, agrees): (&Now, bool),
     events: &mut Vec<Event>,
 ) -> Result<Option<bool>> {
     let id = stored.key.id;
@@ -125,7 +136,8 @@ fn process_due_versions(
     let (mut updated, mut due) = (Vec::new(), Vec::new());
     for record in stored.records.all() {
         let (mut record, before) = (*record, *record);
-        let Some(deletion) = &mut record.deletion else { continue };
+        let deletion = record.deletion.as_mut().filter(|deletion| agrees || !deletion.is_of_another_boot(now));
+        let Some(deletion) = deletion else { continue };
         match deletion.status(now) {
             DeadlineStatus::Act => {
                 if due.len() < DESTROYED_AT_ONCE {

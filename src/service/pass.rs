@@ -218,7 +218,7 @@ impl Core {
             };
             let id = stored.key.id;
             let event = |kind| Event::new(kind, now.wall).of_key(id);
-            let irreversible = is_irreversible(&stored, now);
+            let irreversible = is_irreversible(self, &stored, now);
             // In a transaction of its own, so that the change log names the key.
             if irreversible && !is_alone {
                 changed.value.postponed.push(*row);

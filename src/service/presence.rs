@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::Core;
 use super::event::{Event, EventKind};
 use crate::error::{Error, Result, Status};
-use crate::sys::clocks;
+use crate::sys::{clocks, fault};
 
 /// How far a host's clock may be from the database's.
 const CLOCK_DIFFERENCE_MS: i64 = 2000;
@@ -105,6 +105,13 @@ impl Core {
         looked
     }
 
+    /// Whether time may be counted on from what another host found: by the database's clock, with which this host's own agrees.
+    pub(super) fn agrees_with_database(&self) -> bool {
+        !self.store.is_remote()
+            || self.store.server_clock().ahead_ms().saturating_abs() <= CLOCK_DIFFERENCE_MS
+            || fault::wanted("KMS_FAULT_CLOCKS_UNCOMPARED")
+    }
+
     fn answered(&self, begun: i64) {
         let presence = &self.presence;
         presence.polls.fetch_add(1, Ordering::Relaxed);
@@ -113,8 +120,7 @@ impl Core {
         if presence.is_away.swap(false, Ordering::Relaxed) {
             self.emit(&Event::new(EventKind::KeystoreAvailable, self.clock.wall()));
         }
-        let ahead = self.store.server_clock().ahead_ms();
-        let is_wrong = ahead.saturating_abs() > CLOCK_DIFFERENCE_MS;
+        let is_wrong = self.store.server_clock().ahead_ms().saturating_abs() > CLOCK_DIFFERENCE_MS;
         if presence.is_clock_wrong.swap(is_wrong, Ordering::Relaxed) != is_wrong && is_wrong {
             self.emit(&Event::new(EventKind::HostClockWrong, self.clock.wall()));
         }

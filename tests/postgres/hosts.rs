@@ -5,6 +5,8 @@ use std::sync::atomic::AtomicBool;
 
 use super::*;
 use kms::health::{Event, EventKind};
+use kms::internal::Now;
+use kms::{Clock, Time};
 
 /// The interval of the polls, and how much later a change may be obeyed on a busy machine.
 const POLL: Duration = Duration::from_millis(100);
@@ -278,4 +280,68 @@ fn a_host_whose_clock_is_wrong_is_named() {
     let health = kms.health().unwrap();
     assert!(health.host_clock_wrong && (9_000..11_000).contains(&health.clock_ahead_ms), "{health:?}");
     assert_eq!(log.of(EventKind::HostClockWrong).len(), 1, "an event for each poll, or none");
+}
+
+/// A host, by its clocks.
+#[derive(Clone)]
+struct Host(Arc<Mutex<Now>>);
+
+const HOUR_MS: i64 = 3_600_000;
+
+impl Host {
+    fn new(boot: u8) -> Self {
+        Self(Arc::new(Mutex::new(Now { wall: Time::from_millis(T0), boot: [boot; 16], since_boot_ms: 2 * HOUR_MS })))
+    }
+
+    fn pass(&self, ms: i64) {
+        let mut now = self.0.lock().unwrap();
+        *now = Now { wall: Time::from_millis(now.wall.millis() + ms), since_boot_ms: now.since_boot_ms + ms, ..*now };
+    }
+}
+
+impl Clock for Host {
+    fn wall(&self) -> Time {
+        self.0.lock().unwrap().wall
+    }
+
+    fn now(&self) -> Now {
+        *self.0.lock().unwrap()
+    }
+
+    fn is_manual(&self) -> bool {
+        true
+    }
+}
+
+/// What another host confirmed is acted on by the database's clock, so a host has to agree with that.
+#[test]
+fn a_host_whose_clock_is_wrong_destroys_nothing_that_another_confirmed() {
+    let is_wrong = std::env::var_os(WRONG_CLOCK).is_some();
+    if !is_wrong {
+        let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+        again.args(["--exact", "hosts::a_host_whose_clock_is_wrong_destroys_nothing_that_another_confirmed"]);
+        let done = again.env(WRONG_CLOCK, "1").output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
+    }
+    let (name, hosts) = (name("deletion"), [Host::new(1), Host::new(2)]);
+    let handles = hosts.clone().map(|host| {
+        let options = options().clock(host).rotation_thread(false);
+        Keystore::open(&format!("{}#{name}", server()), &options).unwrap()
+    });
+    for kms in &handles {
+        within(TOLERANCE, "the clock was not compared", || kms.health().unwrap().host_clock_wrong == is_wrong);
+    }
+    let key = handles[0].create_key(&CreateKey::default()).unwrap();
+    handles[0].schedule_key_deletion(key, 7).unwrap();
+    for _ in 0..7 {
+        hosts.iter().for_each(|host| host.pass(24 * HOUR_MS));
+        handles[0].tick().unwrap();
+    }
+    // The first has counted the whole period, and confirmed the date once.
+    hosts.iter().for_each(|host| host.pass(2 * HOUR_MS));
+    handles[1].tick().unwrap();
+    let is_there = || handles[0].keys().count() == 1;
+    assert_eq!(is_there(), is_wrong, "a key was destroyed by a host that is not sure, or kept by one that is");
+    handles[0].tick().unwrap();
+    assert!(!is_there(), "the host that confirmed the date does not act on it");
 }

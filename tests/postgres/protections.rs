@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-const SWITCHED_OFF: [(&str, &str); 11] = [
+const SWITCHED_OFF: [(&str, &str); 12] = [
     (
         "KMS_FAULT_COMMIT_UNASKED",
         "commits::a_connection_that_is_cut_during_commit_loses_no_change_and_makes_none_twice",
@@ -25,6 +25,7 @@ const SWITCHED_OFF: [(&str, &str); 11] = [
     ("KMS_FAULT_ANCHOR_NOT_STRICT", "rollback::with_a_strict_anchor_a_new_process_notices_the_loss_of_the_last_change"),
     ("KMS_FAULT_COPY_UNCLAIMED", "copies::of_two_copiers_to_one_location_one_is_refused"),
     ("KMS_FAULT_UNANNOUNCED", "hosts::a_neighbour_on_the_host_sees_a_change_at_its_next_call"),
+    ("KMS_FAULT_CLOCKS_UNCOMPARED", "hosts::a_host_whose_clock_is_wrong_destroys_nothing_that_another_confirmed"),
     ("KMS_FAULT_UNCHECKED", "what_a_database_user_edits_is_noticed"),
 ];
 
