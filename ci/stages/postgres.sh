@@ -3,6 +3,7 @@
 . "$(dirname "$0")/../lib.sh"
 PATH=$PATH:/usr/sbin
 need pg_ctlcluster:postgresql python3:python3 openssl:openssl pgbouncer:pgbouncer
+build_release # Programs in C and C++ use what is released.
 use_postgres_build
 
 programs=$(find /usr/lib/postgresql/*/bin -maxdepth 0 | sort -V | tail -1)
@@ -101,3 +102,28 @@ count_cargo cargo test --locked --no-fail-fast --features postgres --test postgr
 count_cargo cargo test --locked --no-fail-fast --features postgres --package kms-cli --test cli -- database::
 count_cargo cargo test --locked --no-fail-fast --features postgres --test contract -- \
     aliases:: deletion:: import:: lists:: matrix:: policy:: rotation_rules:: states:: tags:: version_states::
+
+# Programs in C, C++ and Python, with TLS and a small RLIMIT_MEMLOCK, which root would not have to keep.
+cat /etc/ssl/certs/ca-certificates.crt "$folder/tls/authority.crt" >"$folder/authorities" 2>/dev/null || true
+clients=$ROOT/target/postgres
+mkdir -p "$clients"
+of_server="${KMS_TEST_POSTGRES/127.0.0.1/localhost}?hostaddr=127.0.0.1&sslmode=verify-full&sslrootcert=$folder/authorities"
+absent="postgres://ann:hunter2@127.0.0.1:1/keys?sslmode=disable"
+limited=(prlimit --memlock=65536)
+[ "$(id -u)" != 0 ] || limited=(setpriv --bounding-set=-ipc_lock "${limited[@]}")
+cpp_client() {
+    g++ -std=c++17 -Wall -Wextra -Werror -Iinclude -Ibindings/cpp/include -o "$clients/cpp" tests/postgres/clients/client.cpp \
+        -L"$(dirname "$LIBRARY")" -Wl,-rpath,"$ROOT/$(dirname "$LIBRARY")" -lkms &&
+        "$clients/cpp" "$of_server#cpp" "$absent"
+}
+python_client() (
+    cargo build --quiet --locked --manifest-path bindings/python/Cargo.toml --features postgres &&
+        rm -rf "$clients/python" && mkdir "$clients/python" && cp -r bindings/python/python/libkms "$clients/python/" &&
+        cp target/ci/debug/lib_libkms.so "$clients/python/libkms/_libkms.abi3.so" &&
+        PYTHONPATH=$clients/python python3 tests/postgres/clients/client.py "$of_server#python" "$absent"
+)
+attempt "C: compile" compile_c tests/postgres/clients/client.c "$clients/c" "$LIBRARY"
+attempt "C: a database" in_empty_folder "${limited[@]}" "$clients/c" "$of_server#c" "$absent"
+attempt "C++: a database" cpp_client
+attempt "Python: a database" python_client
+all_passed
