@@ -2,14 +2,14 @@
 
 # Every change must pass TEST; the slow rest is ALL, and what needs nightly Rust NIGHTLY. One alone: make test STAGE=lint
 TEST = lint header rust c exports cpp python demo
-ALL = deny release pkcs11 abi instructions misuse valgrind clang examples install deb system postgres campaigns wheel foreign
+ALL = deny release pkcs11 abi instructions misuse valgrind clang examples install deb dist system postgres campaigns wheel foreign
 NIGHTLY = unit tsan fuzz
 
 # Where `make install` puts things; each may be given.
 PREFIX = /usr/local
 PLACES = PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' $(foreach name,LIBDIR INCLUDEDIR MANDIR BINDIR ZSHDIR STRIP,$(if $(filter-out undefined default,$(origin $(name))),$(name)='$($(name))'))
 
-.PHONY: help deps demo build install uninstall deb test test-all test-nightly test-long coverage fuzz header actions abi bench clean
+.PHONY: help deps demo build install uninstall deb dist test test-all test-nightly test-long coverage fuzz header actions abi bench clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -33,6 +33,9 @@ uninstall: ## take it away again
 deb: ## target/deb/libkms0_*.deb, libkms-dev_*.deb, libkms-tools_*.deb and libkms-pkcs11_*.deb
 	@packaging/deb
 
+dist: ## target/dist: all that a release publishes, with checksums; PARTS="sdist wheel" makes some (packaging/dist lists them)
+	@packaging/dist
+
 test: ## what every change must pass; STAGE=name runs one stage (ci/stage lists them)
 	@KMS_INSTALL=1 KMS_TABLE=1 ci/stage $(or $(STAGE),$(TEST))
 
@@ -43,7 +46,7 @@ test-nightly: ## Miri, the sanitizers, loom and short fuzzing, on nightly Rust w
 	@KMS_INSTALL=1 KMS_TABLE=1 ci/stage $(or $(STAGE),$(NIGHTLY))
 
 test-long: ## the campaigns with large counts; KMS_LONG=10 makes them ten times larger
-	@KMS_LONG='$(or $(KMS_LONG),1)' KMS_TABLE=1 ci/stage campaigns postgres pkcs11-check
+	@KMS_LONG='$(or $(KMS_LONG),1)' KMS_TABLE=1 ci/stage campaigns postgres pkcs11-check cryptoki
 
 coverage: ## which lines of src/ the unit, contract and keystore tests reach; docs/test-results.md explains the rest
 	@ci/stage coverage

@@ -4,13 +4,10 @@
 . "$(dirname "$0")/../lib.sh"
 need nm:binutils
 use_python
-use_release_openssl
-python -m pip install --quiet --disable-pip-version-check --no-input -r bindings/python/requirements-wheel.txt </dev/null
-
 wheels=$ROOT/target/python-wheels
 rm -rf "$wheels"
-(cd bindings/python && CARGO_TARGET_DIR=$ROOT/target/python-wheel maturin build --release --locked --zig \
-    --compatibility manylinux_2_28 --interpreter python3 --out "$wheels" </dev/null)
+packaging/wheel "$wheels" "$HOST_TARGET" manylinux_2_28
+python -m pip install --quiet --disable-pip-version-check --no-input -r bindings/python/requirements-wheel.txt </dev/null
 wheel=$(echo "$wheels"/libkms-*.whl)
 [ -f "$wheel" ] || die "no wheel was built"
 site=$ROOT/target/python-wheel/site

@@ -152,7 +152,8 @@ refuse! {
     C_GetFunctionStatus(CK_SESSION_HANDLE);
     C_CancelFunction(CK_SESSION_HANDLE);
 }
-refuse! {
-    CKR_NO_EVENT;
-    C_WaitForSlotEvent(CK_FLAGS, *mut CK_SLOT_ID, *mut c_void);
+/// Slots do not change, so that a call that waits for an event would never return.
+pub unsafe extern "C" fn C_WaitForSlotEvent(flags: CK_FLAGS, _: *mut CK_SLOT_ID, _: *mut c_void) -> CK_RV {
+    let answer = if flags & CKF_DONT_BLOCK != 0 { CKR_NO_EVENT } else { CKR_FUNCTION_NOT_SUPPORTED };
+    guard(|| state::with(|_| Err(Fail(answer))))
 }

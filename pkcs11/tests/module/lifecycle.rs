@@ -170,6 +170,7 @@ module_test! {
         assert_eq!(call!(module, C_SeedRandom, session, ptr::null_mut(), 0), CKR_RANDOM_SEED_NOT_SUPPORTED);
         assert_eq!(call!(module, C_GetFunctionStatus, session), CKR_FUNCTION_NOT_PARALLEL);
         assert_eq!(call!(module, C_WaitForSlotEvent, CKF_DONT_BLOCK, ptr::null_mut(), ptr::null_mut()), CKR_NO_EVENT);
+        assert_eq!(call!(module, C_WaitForSlotEvent, 0, ptr::null_mut(), ptr::null_mut()), CKR_FUNCTION_NOT_SUPPORTED);
         assert_eq!(call!(module, C_MessageEncryptFinal, session), CKR_FUNCTION_NOT_SUPPORTED);
     }
 }
