@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# `make dist` in two clones: the same bytes. The sdist builds without a registry, the crate is complete, the bill of materials is
+# valid. With KMS_FULL=1 (make test-long) the Debian packages and the wheel are compared, too.
+. "$(dirname "$0")/../lib.sh"
+need git:git
+use_test_build
+use_python
+python -m pip install --quiet --disable-pip-version-check --no-input "$(grep '^maturin==' bindings/python/requirements-wheel.txt)" </dev/null
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+version=$(package_version)
+made="notes sbom source crate sdist"
+[ -z "${KMS_FULL:-}" ] || made+=" deb wheel"
+
+for name in first second; do
+    git clone --quiet --no-hardlinks . "$work/$name"
+    mkdir "$work/$name/target"
+    ln -s "$ROOT/target/python-venv" "$work/$name/target/"
+    # The builds of a release take their flags from the checkout alone.
+    attempt "make dist, the $name" env -u RUSTFLAGS -u CARGO_TARGET_DIR -u OPENSSL_NO_VENDOR -u OPENSSL_STATIC -u OPENSSL_LIBS -u OPENSSL_DIR \
+        PARTS="$made" FOLDER="$work/$name-dist" make -C "$work/$name" dist
+done
+all_passed
+same() { diff "$work/first-dist/SHA256SUMS" "$work/second-dist/SHA256SUMS" && diff -r "$work/first-dist" "$work/second-dist"; }
+attempt "two builds, the same bytes" same
+sums() { (cd "$work/first-dist" && sha256sum --check --strict SHA256SUMS) && [ "$(wc -l <"$work/first-dist/SHA256SUMS")" -ge 5 ]; }
+attempt "SHA256SUMS names every file" sums
+
+# With an empty home cargo has no crate but the vendored ones. OpenSSL is the one that the tests have.
+offline() (
+    cd "$work" && CARGO_HOME=$work/home CARGO_NET_OFFLINE=true CARGO_TARGET_DIR=$work/sdist-build MATURIN_PEP517_ARGS='--profile dev' \
+        python -m pip wheel --disable-pip-version-check --no-index --no-build-isolation --no-deps --wheel-dir "$work/wheels" \
+        "$work/first-dist/libkms-$version.tar.gz" &&
+        python -m pip install --disable-pip-version-check --no-index --no-deps --target "$work/site" "$work"/wheels/*.whl &&
+        PYTHONPATH=$work/site python -c 'import libkms; print(libkms.__version__, libkms.__file__)' | grep "^$version $work/site"
+)
+attempt "the sdist builds without a registry" offline
+# What cargo leaves out of a crate shows only when it is compiled.
+complete() (
+    tar -C "$work" -xzf "$work/first-dist/libkms-$version.crate" && cd "$work/libkms-$version" && cargo check --locked --quiet
+)
+attempt "the crate is complete" complete
+valid() { python ci/check_sbom.py "$work/first-dist/libkms-$version.cdx.json" Cargo.lock; }
+attempt "the bill of materials is valid" valid
+notes() { grep -q "^# libkms $version$" "$work/first-dist/RELEASE-NOTES.md" && grep -q '^### Added$' "$work/first-dist/RELEASE-NOTES.md"; }
+attempt "the release notes have the changes" notes
+all_passed
