@@ -132,7 +132,7 @@ fn next(status: Status) -> Option<&'static str> {
         Status::KeystoreCorrupt => "kms verify",
         Status::KeystoreBusy => "try again; another process holds the keystore",
         Status::KeystoreUnavailable => "try again once the database answers",
-        Status::KeystoreRolledBack => "kms help anchor",
+        Status::KeystoreRolledBack => "kms help anchor; in a database, restore the newest state or kms accept-rollback",
         Status::FileExists => "--force to replace it, or -o FILE",
         Status::UnknownAction => "kms call ListActions",
         _ => return None,

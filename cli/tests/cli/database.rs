@@ -154,6 +154,34 @@ fn every_command_works_on_a_database() {
 }
 
 #[test]
+fn after_lost_changes_nothing_changes_until_accept_rollback() {
+    const TABLES: [&str; 6] = ["shard", "key", "material", "version", "node", "change"];
+    let database = Database::made("rollback");
+    let (place, schema) = (&database.place, &database.schema);
+    place.ok(["key", "create", "cards"]);
+    let each = |statement: &str| -> String { TABLES.iter().map(|table| statement.replace("{}", table)).collect() };
+    database.sql(&format!("SET search_path = {schema}; {}", each("CREATE TABLE old_{} AS SELECT * FROM {};")));
+    place.ok(["key", "rotate", "cards"]);
+    // A new process can know of the loss by the checkpoint alone, which is at most 10 s old.
+    let number = || place.json(["status"])["Database"]["Checkpoint"].as_i64().unwrap_or_default();
+    let (before, deadline) = (number(), std::time::Instant::now() + std::time::Duration::from_secs(120));
+    while number() <= before {
+        assert!(std::time::Instant::now() < deadline, "no checkpoint is made");
+        std::thread::sleep(std::time::Duration::from_millis(500));
+    }
+    let put_back = each("DELETE FROM {}; INSERT INTO {} SELECT * FROM old_{};");
+    database.sql(&format!("SET search_path = {schema}; BEGIN; {put_back} COMMIT"));
+
+    assert_eq!(place.json(["status"])["Health"]["RolledBack"], true);
+    assert!(place.ok(["status"]).contains("kms accept-rollback"));
+    place.fails(6, "kms accept-rollback", ["key", "create", "refused"]);
+    place.fails(8, "--yes", ["accept-rollback"]);
+    place.ok(["accept-rollback", "--yes"]);
+    place.ok(["key", "create", "accepted"]);
+    assert_eq!(place.json(["status"])["Health"]["RolledBack"], false);
+}
+
+#[test]
 fn watch_shows_the_changes_of_all_shards() {
     let database = Database::made("watch");
     let place = &database.place;
