@@ -174,7 +174,7 @@ impl Keystore {
     }
 
     /// List the recorded backups, oldest first: the last 16. Backups of all processes are recorded beside the keystore,
-    /// in `PATH-backups`; a `memory:` keystore has no record.
+    /// in `PATH-backups`, or in its database; a `memory:` keystore has no record.
     ///
     /// # Errors
     /// `KeystoreIo` where the record cannot be read; and the [errors of every call](Keystore#errors).
@@ -217,6 +217,17 @@ impl Core {
             true => BackupStatus::Wait,
             false => BackupStatus::Missing,
         }
+    }
+
+    /// Before a pass, in which no other transaction may run.
+    pub(super) fn read_backed_up(&self) -> Result<()> {
+        let Some(wait) = &self.backup_wait else { return Ok(()) };
+        // Not while it is locked: a transaction of another thread may ask for it.
+        let known = wait.known.lock()?.clone();
+        if let Some(newer) = self.store.read_backed_up(&known)? {
+            *wait.known.lock()? = newer;
+        }
+        Ok(())
     }
 
     fn is_backed_up(&self, wait: &BackupWait, version: &VersionId) -> bool {

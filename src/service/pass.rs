@@ -77,6 +77,7 @@ impl Core {
         let mut size = SMALLEST_BATCH;
         self.note_contradictions(stop)?;
         if self.store.is_remote() {
+            self.read_backed_up()?;
             return self.run_due_beside_others(stop);
         }
         loop {

@@ -351,6 +351,17 @@ pub trait Backend: ChangeRows + VersionRows + Send {
         let _ = (number, record);
         Ok(())
     }
+    /// The record of the keystore's backups and its number, unless that is `known`. Of a store on another machine, which has no
+    /// file for it.
+    fn backup_record(&mut self, known: i64) -> Result<Option<(i64, Vec<u8>)>> {
+        let _ = known;
+        Ok(None)
+    }
+    /// Replaces that record. The first shard is locked.
+    fn put_backup_record(&mut self, number: i64, record: &[u8]) -> Result<()> {
+        let _ = (number, record);
+        Ok(())
+    }
     /// Makes the transaction durable. On KEYSTORE_BUSY a local backend's is still open and may be tried again; a remote one's has
     /// ended without a change. After any other error it may stand all the same; a backend that can find out does.
     fn commit(&mut self) -> Result<()>;

@@ -1,4 +1,4 @@
-//! Which backups were made: `KEYSTORE-backups`, a text file beside the keystore.
+//! Which backups were made: `KEYSTORE-backups`, a text file beside the keystore. A database has the text in a row.
 //!
 //! A line each, oldest first: when it was made and verified in Unix milliseconds, its generation, the beginnings of the ids
 //! of each key's newest version, its path. Ids are random, so the list also holds after an older backup was restored. The
@@ -10,8 +10,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use super::backend::{Backend, Transaction};
+use super::connection::{Unwinding, drop_broken, gated};
 use super::handle::Store;
 use super::leftover;
+use super::shard::Shard;
 use super::versions::{IdPrefix, start};
 use crate::domain::id::VersionId;
 use crate::domain::time::Time;
@@ -19,6 +22,8 @@ use crate::error::{Result, Status, shown_path};
 use crate::sys::file::{self, File, FileId};
 use crate::sys::{fault, fork, memory};
 
+/// The number of no record.
+const NONE: i64 = i64::MIN;
 const HEADER: &str = "libkms backups 1";
 /// How many backups are recorded.
 const MOST: usize = 16;
@@ -76,9 +81,9 @@ impl BackupRecord {
 }
 
 /// The newest versions that recorded backups have, as of the last read of the file.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct BackedUp {
-    /// Device, number, change time and length of the file.
+    /// Device, number, change time and length of the file; or the number of the row.
     stamp: Option<[i64; 4]>,
     /// Sorted.
     versions: Vec<IdPrefix>,
@@ -87,6 +92,10 @@ pub struct BackedUp {
 impl Store {
     /// The recorded backups, oldest first; none where the file is damaged or missing.
     pub fn backup_records(&self) -> Result<Vec<BackupRecord>> {
+        if self.is_remote {
+            let found = self.on_server(Transaction::Read, |backend| backend.backup_record(NONE))?;
+            return Ok(found.map_or_else(Vec::new, |(_, record)| decode_text(&record)));
+        }
         let Some(path) = self.driver.backup_records() else { return Ok(Vec::new()) };
         match fork::gate(|| File::open(&path)) {
             Ok(file) => fork::gate(|| decode(&path, &file)),
@@ -97,12 +106,58 @@ impl Store {
 
     /// Changes the record as a whole, while no other thread or process does.
     pub fn edit_backup_records(&self, mut edit: impl FnMut(&mut Vec<BackupRecord>)) -> Result<()> {
+        if self.is_remote {
+            self.check_writable()?;
+            return self.on_server(Transaction::Write, |backend| {
+                // Locks it against others who record a backup.
+                backend.meta(Shard::FIRST)?;
+                let (number, record) = backend.backup_record(NONE)?.unwrap_or_default();
+                let mut records = decode_text(&record);
+                edit(&mut records);
+                backend.put_backup_record(number.saturating_add(1), encode_text(&mut records)?.as_bytes())
+            });
+        }
         let Some(path) = self.driver.backup_records() else { return Ok(()) };
         self.wait(Instant::now() + self.settings.patience, || fork::gate(|| rewrite(&path, &mut edit)))
     }
 
+    /// Runs `body` in a transaction of its own, on a machine that has the records beside the rows.
+    fn on_server<R>(&self, kind: Transaction, body: impl FnOnce(&mut dyn Backend) -> Result<R>) -> Result<R> {
+        let (mut lent, deadline) = self.begin(kind)?;
+        let guard = Unwinding(lent.get()?);
+        let connection = &mut *guard.0;
+        let done = connection.backend.get().and_then(|backend| gated(backend, body));
+        let done = match done {
+            Ok(value) if kind == Transaction::Write => self.commit(connection, deadline).map(|()| value),
+            done => {
+                if let Ok(backend) = connection.backend.get() {
+                    gated(backend, |backend| backend.rollback());
+                }
+                done
+            }
+        };
+        drop_broken(connection, &done);
+        done
+    }
+
+    /// What the records of a store on another machine say now, if there are others than `known`. No transaction may be open.
+    pub fn read_backed_up(&self, known: &BackedUp) -> Result<Option<BackedUp>> {
+        if !self.is_remote {
+            return Ok(None);
+        }
+        let before = known.stamp.map_or(NONE, |[number, ..]| number);
+        let found = self.on_server(Transaction::Read, |backend| backend.backup_record(before))?;
+        let Some((number, record)) = found else { return Ok(None) };
+        let mut versions: Vec<IdPrefix> = decode_text(&record).into_iter().flat_map(|record| record.versions).collect();
+        versions.sort_unstable();
+        Ok(Some(BackedUp { stamp: Some([number, 0, 0, 0]), versions }))
+    }
+
     /// Whether a recorded backup has this version. A record that cannot be read has none.
     pub fn is_backed_up(&self, version: &VersionId, known: &mut BackedUp) -> bool {
+        if self.is_remote {
+            return known.versions.binary_search(&start(version.as_bytes())).is_ok();
+        }
         let Some(path) = self.driver.backup_records() else { return false };
         let stamp = std::fs::metadata(&path).ok().and_then(|found| {
             let changed = found.ctime().checked_mul(1_000_000_000)?.checked_add(found.ctime_nsec())?;
@@ -139,10 +194,30 @@ fn decode(path: &Path, file: &File) -> Result<Vec<BackupRecord>> {
             more => read += more,
         }
     }
-    let text = std::str::from_utf8(bytes.get(..read).unwrap_or_default()).unwrap_or_default();
-    let Some(lines) = text.strip_prefix(HEADER) else { return Ok(Vec::new()) };
+    Ok(decode_text(bytes.get(..read).unwrap_or_default()))
+}
+
+fn decode_text(text: &[u8]) -> Vec<BackupRecord> {
+    let text = std::str::from_utf8(text).unwrap_or_default();
+    let lines = text.strip_prefix(HEADER).unwrap_or_default();
     // The library writes no more lines than that.
-    Ok(lines.lines().filter_map(BackupRecord::decode).take(MOST).collect())
+    lines.lines().filter_map(BackupRecord::decode).take(MOST).collect()
+}
+
+/// The text of the records, of which the oldest are left out where there are too many.
+fn encode_text(records: &mut Vec<BackupRecord>) -> Result<String> {
+    let surplus = records.len().saturating_sub(MOST);
+    records.drain(..surplus);
+    if records.iter().map(|record| record.versions.len()).sum::<usize>() > MOST_VERSIONS {
+        records.iter_mut().rev().skip(2).for_each(|record| record.versions.clear());
+    }
+    let room = records.iter().map(|record| 16 * record.versions.len() + record.path.len() + NUMBERS).sum::<usize>();
+    let mut text = String::new();
+    text.try_reserve_exact(HEADER.len() + 1 + room).map_err(|_| memory::out_of_memory())?;
+    text.push_str(HEADER);
+    text.push('\n');
+    records.iter().for_each(|record| record.encode(&mut text));
+    Ok(text)
 }
 
 /// KEYSTORE_BUSY while another does; the caller waits. Inside the fork gate, so that no child is born with the lock.
@@ -163,17 +238,7 @@ fn rewrite(path: &Path, edit: &mut impl FnMut(&mut Vec<BackupRecord>)) -> Result
     }
     let mut records = decode(path, &file)?;
     edit(&mut records);
-    let surplus = records.len().saturating_sub(MOST);
-    records.drain(..surplus);
-    if records.iter().map(|record| record.versions.len()).sum::<usize>() > MOST_VERSIONS {
-        records.iter_mut().rev().skip(2).for_each(|record| record.versions.clear());
-    }
-    let room = records.iter().map(|record| 16 * record.versions.len() + record.path.len() + NUMBERS).sum::<usize>();
-    let mut text = String::new();
-    text.try_reserve_exact(HEADER.len() + 1 + room).map_err(|_| memory::out_of_memory())?;
-    text.push_str(HEADER);
-    text.push('\n');
-    records.iter().for_each(|record| record.encode(&mut text));
+    let text = encode_text(&mut records)?;
     // Of fixed name: what a crash left is replaced, and only the holder of the lock is here.
     let temporary = file::beside(path, leftover::SUFFIX);
     let _ = std::fs::remove_file(&temporary);

@@ -345,3 +345,29 @@ fn a_host_whose_clock_is_wrong_destroys_nothing_that_another_confirmed() {
     handles[0].tick().unwrap();
     assert!(!is_there(), "the host that confirmed the date does not act on it");
 }
+
+/// The database has the record of backups, so a backup that any host makes counts for all.
+#[test]
+fn a_due_rotation_waits_for_the_backup_of_another_host() {
+    let (name, clock, folder) = (name("backup"), ManualClock::at(T0), tempfile::tempdir().unwrap());
+    let week = Duration::from_secs(7 * 86_400);
+    let open = |wait: Duration| {
+        let options = options().clock(clock.clone()).rotation_thread(false).require_backup(wait);
+        Keystore::open(&format!("{}#{name}", server()), &options).unwrap()
+    };
+    let (ours, theirs) = (open(week), open(Duration::ZERO));
+    let daily = CreateKey { rotate_every: Some(Interval::from_seconds(86_400).unwrap()), ..CreateKey::default() };
+    let key = ours.create_key(&daily).unwrap();
+    clock.advance_seconds(86_400);
+    assert_eq!(ours.tick().unwrap().rotated, 0, "a version that no backup has was replaced");
+    theirs.backup(folder.path().join("first.db")).unwrap();
+    assert_eq!(ours.backups().unwrap().len(), 1);
+    assert_eq!(ours.tick().unwrap().rotated, 1, "the backup of another host does not count");
+    clock.advance_seconds(86_400);
+    assert_eq!(ours.tick().unwrap().rotated, 0, "the backup before has the new version?");
+    ours.backup(folder.path().join("second.db")).unwrap();
+    assert_eq!(theirs.backups().unwrap().len(), 2);
+    assert_eq!(ours.tick().unwrap().rotated, 1);
+    assert_eq!(numbers(&ours, key), [3, 2, 1]);
+    assert!(is_sound(&ours));
+}

@@ -663,6 +663,19 @@ impl Backend for Postgres {
         Ok(Some(News { states, clock, checkpoint }))
     }
 
+    fn backup_record(&mut self, known: i64) -> Result<Option<(i64, Vec<u8>)>> {
+        let sql = "SELECT number, record FROM backup WHERE store = $1 AND number <> $2";
+        let rows = self.rows(sql, vec![known.into()])?;
+        rows.first().map(|row| Ok((number(row, 0)?, read::blob(row, 1)?))).transpose()
+    }
+
+    fn put_backup_record(&mut self, number: i64, record: &[u8]) -> Result<()> {
+        let sql = "INSERT INTO backup(store, number, record) VALUES($1, $2, $3) ON CONFLICT(store) DO UPDATE SET \
+                   number = excluded.number, record = excluded.record";
+        self.change_one(sql, vec![number.into(), record.into()]);
+        Ok(())
+    }
+
     fn lock_checkpoint(&mut self) -> Result<Option<Vec<u8>>> {
         let rows = self.rows("SELECT record FROM checkpoint WHERE store = $1 FOR UPDATE", Vec::new())?;
         rows.first().map(|row| read::blob(row, 0)).transpose()

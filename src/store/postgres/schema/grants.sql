@@ -5,4 +5,4 @@ GRANT SELECT, INSERT, UPDATE ON shard TO {role};
 GRANT SELECT, INSERT, UPDATE, DELETE ON key, version, alias, tag, node TO {role};
 GRANT SELECT, INSERT, DELETE ON material TO {role};
 GRANT SELECT, INSERT ON change TO {role};
-GRANT SELECT, INSERT, UPDATE ON checkpoint TO {role};
+GRANT SELECT, INSERT, UPDATE ON checkpoint, backup TO {role};

@@ -58,3 +58,4 @@ CREATE TABLE IF NOT EXISTS change(
   PRIMARY KEY(store, generation), UNIQUE(store, change_id)
 );
 CREATE TABLE IF NOT EXISTS checkpoint(store bytea PRIMARY KEY, number bigint NOT NULL, record bytea NOT NULL);
+CREATE TABLE IF NOT EXISTS backup(store bytea PRIMARY KEY, number bigint NOT NULL, record bytea NOT NULL);
