@@ -8,7 +8,7 @@ need_cargo
 for manifest in Cargo.toml bindings/python/Cargo.toml pkcs11/Cargo.toml fuzz/Cargo.toml; do
     # cargo-deny reads the manifests of all dependencies, also those for other platforms, and stays offline itself.
     cargo fetch --quiet --locked --manifest-path "$manifest"
-    attempt "cargo deny: $manifest" target/tools/bin/cargo-deny --manifest-path "$manifest" --locked --offline --config "$ROOT/deny.toml" \
+    attempt "cargo deny: $manifest" target/tools/bin/cargo-deny --all-features --manifest-path "$manifest" --locked --offline --config "$ROOT/deny.toml" \
         check bans licenses sources
 done
 all_passed
