@@ -3,7 +3,7 @@
 # valid. With KMS_FULL=1 (make test-long) the Debian packages and the wheel are compared, too.
 . "$(dirname "$0")/../lib.sh"
 need git:git
-use_test_build
+use_postgres_build
 use_python
 python -m pip install --quiet --disable-pip-version-check --no-input "$(grep '^maturin==' bindings/python/requirements-wheel.txt)" </dev/null
 work=$(mktemp -d)
