@@ -93,12 +93,15 @@ if [ -n "${KMS_LONG:-}" ]; then
     KMS_TEST_POSTGRES_RESTART="cd / && ${as_user[*]} $programs/pg_ctl -D $folder/data -m immediate -w -s -l $folder/server.log restart"
     export KMS_TEST_POSTGRES_RESTART
     count_cargo timeout 7200 cargo test --locked --no-fail-fast --features postgres --test postgres -- --nocapture --test-threads=1 \
-        processes_that_are_killed a_connection_that_is_cut
+        processes_that_are_killed a_connection_that_is_cut many_keys_are_copied
+    KMS_MODEL_SEQUENCES=$((2000 * KMS_LONG)) count_cargo timeout $((7200 * KMS_LONG)) cargo test --locked --features postgres --test model -- \
+        random_sequences --nocapture
     exit
 fi
 cargo clippy --locked --all-targets --features postgres -- -D warnings
 count_cargo cargo test --locked --no-fail-fast --features postgres --lib -- postgres::
 count_cargo cargo test --locked --no-fail-fast --features postgres --test postgres
+KMS_MODEL_SEQUENCES=10 count_cargo cargo test --locked --features postgres --test model -- random_sequences
 count_cargo cargo test --locked --no-fail-fast --features postgres --package kms-cli --test cli -- database::
 count_cargo cargo test --locked --no-fail-fast --features postgres --test contract -- \
     aliases:: deletion:: import:: lists:: matrix:: policy:: rotation_rules:: states:: tags:: version_states::

@@ -72,7 +72,13 @@ fn play_step(
     compare(keystore, all)?;
     if matches!(both, Some((Err(_), _))) {
         same("every row but the log's, of which none was to change", &after.rows, &before.rows)?;
-        only_refusals_since(keystore, before.generation)?;
+        match (before.log, after.log) {
+            (Some(before), Some(after)) => {
+                same("entries of changes in the log, after a refused call", after.changes, before.changes)?;
+                same("at most one refusal is logged", after.refusals <= before.refusals + 1, true)?;
+            }
+            _ => only_refusals_since(keystore, before.generation)?,
+        }
     } else if operation.only_looks() && !matches!(operation, Operation::Reopen) {
         // A handle that is closed stores the dates of uses.
         same("everything in the keystore, of which nothing was to change", &after, &before)?;
@@ -110,12 +116,35 @@ struct Seen {
     generation: u64,
     /// Without the log and the description, which has the log's end.
     rows: Option<Vec<String>>,
+    /// Of several shards, whose log is listed shard by shard, so that what is new is not at its end.
+    log: Option<LogCount>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct LogCount {
+    changes: usize,
+    refusals: usize,
+}
+
+impl LogCount {
+    fn of(keystore: &TestKeystore) -> Result<Self, String> {
+        let mut count = Self { changes: 0, refusals: 0 };
+        for entry in keystore.kms().changes(ListChanges::default()) {
+            match entry.map_err(|error| format!("the change log: {error}"))?.status {
+                0 => count.changes += 1,
+                _ => count.refusals += 1,
+            }
+        }
+        Ok(count)
+    }
 }
 
 impl Seen {
     fn of(keystore: &TestKeystore) -> Result<Self, String> {
         let health = keystore.kms().health().map_err(|error| format!("health: {error}"))?;
-        Ok(Self { generation: health.generation, rows: keystore.rows.as_ref().map(|rows| rows.all()) })
+        let is_sharded = keystore.rows.is_none() && std::env::var_os("KMS_TEST_POSTGRES").is_some();
+        let log = is_sharded.then(|| LogCount::of(keystore)).transpose()?;
+        Ok(Self { generation: health.generation, rows: keystore.rows.as_ref().map(|rows| rows.all()), log })
     }
 }
 
