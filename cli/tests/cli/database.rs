@@ -93,6 +93,25 @@ fn init_makes_tables_grants_and_a_keystore_and_says_what_is_there() {
 }
 
 #[test]
+fn several_inits_at_once_make_one_keystore() {
+    let database = Database::new("together");
+    let (place, role) = (&database.place, database.schema.as_str());
+    let owner = database.of("kms", "ring");
+    place.write("root.key", [7; 32]);
+    std::fs::set_permissions(place.path("root.key"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    let arguments = ["init", &owner, "--grant", role, "--root-key-file", "root.key", "--no-config"];
+    std::thread::scope(|scope| {
+        let all: Vec<_> = (0..4).map(|_| scope.spawn(|| place.run(arguments))).collect();
+        for one in all {
+            let run = one.join().unwrap();
+            assert_eq!(run.code, Some(0), "{}", run.err);
+        }
+    });
+    assert_eq!(database.sql(&format!("SELECT count(*) FROM {role}.store")).trim(), "1");
+    place.ok(["--keystore", &database.of(role, "ring"), "--root-key-file", "root.key", "verify"]);
+}
+
+#[test]
 fn the_printed_sql_prepares_a_database() {
     let database = Database::new("sql");
     let (place, role) = (&database.place, database.schema.as_str());

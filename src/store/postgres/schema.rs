@@ -2,14 +2,15 @@
 //!
 //! A keystore's tables have a version, not a text that is compared: further indexes of an administrator do no harm.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::connection::{ServerLink, Statement};
 use super::read;
 use super::target::Target;
-use super::{ANSWER, Postgres};
+use super::{ANSWER, Postgres, RETRY};
 use crate::error::{Error, Result, Status};
 use crate::store::database_info::PreparedDatabase;
+use crate::sys::sync;
 
 /// What makes each version out of the one before. What was released is not changed any more.
 const MIGRATIONS: &[&str] = &[include_str!("schema/tables.sql")];
@@ -54,9 +55,20 @@ pub fn check(found: i64) -> Result<()> {
 /// them nor rewrite the change log. Tables of this version need no privilege to make any.
 pub fn prepare(target: &Target, role: Option<&str>, patience: Duration) -> Result<PreparedDatabase> {
     let mut link = ServerLink::open(target, patience + ANSWER)?;
-    let former_version = prepare_by(&mut link, target, role)?;
+    let deadline = Instant::now() + patience;
+    let former_version = loop {
+        match prepare_by(&mut link, target, role) {
+            Err(error) if is_conflict(&error) && Instant::now() < deadline => sync::sleep(RETRY),
+            done => break done?,
+        }
+    };
     let has_keystore = Postgres::look_up(&mut link, target)?.is_some();
     Ok(PreparedDatabase { former_version, version: version(), has_keystore })
+}
+
+/// Whether another process was making the same tables or grants: both add to the server's catalogue at once.
+fn is_conflict(error: &Error) -> bool {
+    matches!(error.status(), Status::KeystoreCorrupt | Status::KeystoreBusy) || error.text().contains("SQLSTATE XX000")
 }
 
 /// Returns the version before.
