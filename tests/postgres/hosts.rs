@@ -371,3 +371,36 @@ fn a_due_rotation_waits_for_the_backup_of_another_host() {
     assert_eq!(numbers(&ours, key), [3, 2, 1]);
     assert!(is_sound(&ours));
 }
+
+/// How much later than its call a disable of another host is obeyed; `KMS_TEST_CAMPAIGN`: with more of them.
+#[test]
+fn a_disable_of_another_host_is_obeyed_within_the_interval_of_the_polls() {
+    let rounds = if std::env::var_os("KMS_TEST_CAMPAIGN").is_some() { 200 } else { 10 };
+    let pooler =
+        std::env::var("KMS_TEST_PGBOUNCER").expect("KMS_TEST_PGBOUNCER names no pooler; run: ci/stage postgres");
+    let name = name("staleness");
+    let ours = open(&name, &ManualClock::at(T0));
+    let key = ours.create_key(&CreateKey::default()).unwrap();
+    for (way, server) in [("direct", server()), ("through pgbouncer", pooler)] {
+        for interval in [Duration::from_millis(100), Duration::from_secs(1)] {
+            let options = options().clock(ManualClock::at(T0)).poll_interval(interval);
+            let theirs = Keystore::open(&format!("{server}#{name}"), &options).unwrap();
+            let mut delays = Vec::new();
+            let rounds = if interval < Duration::from_secs(1) { rounds } else { rounds / 3 };
+            for round in 0..rounds {
+                assert!(uses(&theirs, key));
+                // At any moment between two polls.
+                std::thread::sleep(interval * (round * 7 % 10) / 10);
+                ours.disable_key(key).unwrap();
+                delays.push(within(interval + TOLERANCE, "a disable is not obeyed within the bound", || {
+                    !uses(&theirs, key)
+                }));
+                ours.enable_key(key).unwrap();
+                within(interval + TOLERANCE, "an enable is not seen", || uses(&theirs, key));
+            }
+            delays.sort_unstable();
+            let part = |percent: usize| delays[(delays.len() - 1) * percent / 100];
+            println!("{way}, polls each {interval:?}: p50 {:?}, p99 {:?}, worst {:?}", part(50), part(99), part(100));
+        }
+    }
+}
