@@ -2,7 +2,7 @@
 
 # Every change must pass TEST; the slow rest is ALL, and what needs nightly Rust NIGHTLY. One alone: make test STAGE=lint
 TEST = lint header rust c exports cpp python demo
-ALL = deny release pkcs11 abi instructions misuse valgrind clang examples install deb system postgres campaigns wheel foreign
+ALL = deny release pkcs11 abi instructions misuse valgrind clang examples install deb dist system postgres campaigns wheel foreign
 NIGHTLY = unit tsan fuzz
 
 # Where `make install` puts things; each may be given.
