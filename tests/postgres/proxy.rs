@@ -113,12 +113,17 @@ impl Traffic {
                 std::thread::sleep(delay);
                 Passage::Pass
             }
-            DELAY_AND_CUT => Passage::CutFirst { delay, arrives: true },
+            DELAY_AND_CUT => {
+                is_cut.store(true, Ordering::SeqCst);
+                Passage::CutFirst { delay, arrives: true }
+            }
             LOSE_AND_CUT_LATER => Passage::CutFirst { delay, arrives: false },
             HALF_CLOSE_THE_SERVER => Passage::HalfClose { the_server: true },
             HALF_CLOSE_THE_CLIENT => Passage::HalfClose { the_server: false },
             HOLD_AND_CUT => {
                 self.is_held.store(true, Ordering::SeqCst);
+                // A server that cannot send its first answers ends the session before it reads the commit.
+                is_cut.store(true, Ordering::SeqCst);
                 Passage::CutFirst { delay: Duration::MAX, arrives: true }
             }
             _ => Passage::Pass,
