@@ -9,7 +9,7 @@ use crate::keystore_location::KeystoreLocation;
 
 #[derive(Args, Debug)]
 pub struct Init {
-    /// Location of the keystore: a path, or postgres://[USER@]HOST[:PORT]/DATABASE[?SETTING=VALUE][#KEYSTORE]; default: keys.db
+    /// Location of the keystore: a path, or a database, as postgres://USER@HOST/DATABASE#KEYSTORE; default: keys.db
     #[arg(value_name = "LOCATION", value_hint = ValueHint::AnyPath)]
     pub location: Option<KeystoreLocation>,
     /// Let this role of the database use the keystore: programs log in as it, and can't change the tables or rewrite the log
