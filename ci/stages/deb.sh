@@ -55,11 +55,12 @@ attempt "the README's program makes an encrypted record" readme
 attempt "kms of libkms-tools makes a keystore, encrypts and decrypts" kms_works "$root/usr/bin/kms"
 # addr2line finds the line tables as a debugger does, by the build id.
 lines() {
-    local at symbols library
-    library=$(find "$root/usr/lib" -name "libkms.so.$version") symbols=$(find "$root/usr/lib/debug" -name '*.debug')
+    local at id library symbols
+    library=$(find "$root/usr/lib" -name "libkms.so.$version")
+    id=$(readelf -n "$library" | sed -n 's/.*Build ID: //p')
+    symbols=$root/usr/lib/debug/.build-id/${id:0:2}/${id:2}.debug
     at=$(nm -D --defined-only "$library" | awk '$3 == "kms_version" { print $1 }')
-    [ "$(readelf -n "$library" | sed -n 's/.*Build ID: //p')" = "$(readelf -n "$symbols" | sed -n 's/.*Build ID: //p')" ] &&
-        ! readelf -S "$library" | grep '\.debug_line' && addr2line -e "$symbols" "0x$at" | grep '\.rs:[0-9]'
+    [ -f "$symbols" ] && ! readelf -S "$library" | grep '\.debug_line' && addr2line -e "$symbols" "0x$at" | grep '\.rs:[0-9]'
 }
 attempt "the library is stripped, and its line tables are in libkms0-dbgsym" lines
 # Without the -dev package, what was compiled goes on running.
