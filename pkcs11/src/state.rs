@@ -5,7 +5,7 @@
 //! A child continues with what the parent had, until it calls C_Initialize.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cryptoki_sys::*;
@@ -21,13 +21,18 @@ use crate::search::Search;
 static STATE: Mutex<Option<State>> = Mutex::new(None);
 /// Whether this process inherited the state from its parent: C_Initialize then starts over.
 static INHERITED: AtomicBool = AtomicBool::new(false);
+/// Sessions and objects are numbered together, and the process uses no number twice: after C_Finalize and C_Initialize, a session
+/// that one thread still has must not be the new one of another.
+static LAST_HANDLE: AtomicUsize = AtomicUsize::new(0);
+
+fn next_handle() -> CK_ULONG {
+    LAST_HANDLE.fetch_add(1, Ordering::Relaxed) as CK_ULONG + 1
+}
 
 pub struct State {
     pub slots: Vec<Slot>,
     sessions: BTreeMap<CK_SESSION_HANDLE, Session>,
     objects: BTreeMap<CK_OBJECT_HANDLE, Object>,
-    /// Sessions and objects are numbered together, and no number is used twice.
-    last_handle: CK_ULONG,
     may_start_threads: bool,
 }
 
@@ -117,7 +122,7 @@ pub fn initialize(config: Config, may_start_threads: bool) -> std::result::Resul
         slots.push(Slot { config, keystore, logged_in: false, handles: HashMap::new() });
     }
     let (sessions, objects) = (BTreeMap::new(), BTreeMap::new());
-    let made = State { slots, sessions, objects, last_handle: 0, may_start_threads };
+    let made = State { slots, sessions, objects, may_start_threads };
     let mut state = lock();
     if state.is_some() && !INHERITED.swap(false, Ordering::Relaxed) {
         drop(state);
@@ -166,11 +171,6 @@ impl State {
         self.may_start_threads
     }
 
-    fn next_handle(&mut self) -> CK_ULONG {
-        self.last_handle += 1;
-        self.last_handle
-    }
-
     /// Sessions of a slot, and how many of them may write.
     pub fn count_sessions(&self, slot: usize) -> (CK_ULONG, CK_ULONG) {
         let of_slot = || self.sessions.values().filter(|session| session.slot == slot);
@@ -181,7 +181,7 @@ impl State {
         if self.slot(slot)?.config.read_only && writable {
             return Err(Fail(CKR_TOKEN_WRITE_PROTECTED));
         }
-        let handle = self.next_handle();
+        let handle = next_handle();
         let slot = slot as usize;
         let session = Session { slot, writable, search: None, encrypt: None, decrypt: None, digest: None };
         self.sessions.insert(handle, session);
@@ -222,20 +222,19 @@ impl State {
 
     /// The handle of a token object, made on first sight.
     pub fn token_handle(&mut self, slot: usize, token: TokenId) -> Result<CK_OBJECT_HANDLE> {
-        let next = self.last_handle + 1;
         let found = self.slots.get_mut(slot).ok_or(Fail(CKR_SLOT_ID_INVALID))?;
         if let Some(known) = found.handles.get(&token) {
             return Ok(*known);
         }
+        let next = next_handle();
         found.handles.insert(token, next);
-        self.last_handle = next;
         self.objects.insert(next, Object::Token { slot, token });
         Ok(next)
     }
 
     pub fn add_session_object(&mut self, session: CK_SESSION_HANDLE, key: SessionObject) -> Result<CK_OBJECT_HANDLE> {
         let slot = self.session(session)?.slot;
-        let handle = self.next_handle();
+        let handle = next_handle();
         self.objects.insert(handle, Object::Session { session, slot, key: Arc::new(key) });
         Ok(handle)
     }

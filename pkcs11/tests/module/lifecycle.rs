@@ -357,6 +357,21 @@ module_test! {
     }
 }
 
+module_test! {
+    fn a_session_of_before_finalize_is_not_taken_for_a_new_one(folder) {
+        keystore(folder);
+        let module = Module::initialized();
+        let mut old = 0;
+        ok(call!(module, C_OpenSession, 0, CKF_SERIAL_SESSION, ptr::null_mut(), None, &mut old));
+        ok(call!(module, C_Finalize, NO_ARGUMENT));
+        ok(call!(module, C_Initialize, NO_ARGUMENT));
+        let mut new = 0;
+        ok(call!(module, C_OpenSession, 0, CKF_SERIAL_SESSION, ptr::null_mut(), None, &mut new));
+        assert_eq!(call!(module, C_CloseSession, old), CKR_SESSION_HANDLE_INVALID);
+        ok(call!(module, C_CloseSession, new));
+    }
+}
+
 /// Opens a session, finds the key and encrypts; the first answer that is not CKR_OK ends it.
 fn encrypt_once(module: Module, key: kms::KeyId) -> CK_RV {
     let (mut session, mut object, mut count) = (0, 0, 0);
