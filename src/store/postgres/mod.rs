@@ -6,6 +6,7 @@
 //!
 //! Only row locks, unique keys and plain statements are used: no sequences, triggers, advisory locks or session state.
 
+mod ahead;
 mod connection;
 mod describe;
 mod read;
@@ -83,7 +84,7 @@ fn lock_timeout(patience: Duration) -> String {
     format!("SET LOCAL lock_timeout = {}", patience.as_millis().clamp(1, 1 << 30))
 }
 
-/// The lock of an unfinished copy's row. Its transaction gives the copy its name, so that nobody else can.
+/// The lock of an unfinished copy's row. Its transaction names the copy, so that nobody else can.
 pub struct Claim {
     link: ServerLink,
     target: Arc<Target>,
@@ -95,7 +96,7 @@ impl Claim {
         Ok(self.link.run(&[Statement::new("SELECT 1", Vec::new())]).map(drop)?)
     }
 
-    /// Gives the copy its name; false if the database has a keystore of that name.
+    /// Names the copy; false if the database has a keystore of that name.
     pub fn rename(&mut self, to: &str) -> Result<bool> {
         let sql = "UPDATE store SET name = $1 WHERE name = $2 AND NOT EXISTS(SELECT FROM store WHERE name = $1) \
                    RETURNING 1";
