@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::backend::{Backend, Transaction};
-use super::connection::{Unwinding, drop_broken, gated};
+use super::connection::gated;
 use super::handle::Store;
 use super::leftover;
 use super::shard::Shard;
@@ -123,21 +123,10 @@ impl Store {
 
     /// Runs `body` in a transaction of its own, on a machine that has the records beside the rows.
     fn on_server<R>(&self, kind: Transaction, body: impl FnOnce(&mut dyn Backend) -> Result<R>) -> Result<R> {
-        let (mut lent, deadline) = self.begin(kind)?;
-        let guard = Unwinding(lent.get()?);
-        let connection = &mut *guard.0;
-        let done = connection.backend.get().and_then(|backend| gated(backend, body));
-        let done = match done {
-            Ok(value) if kind == Transaction::Write => self.commit(connection, deadline).map(|()| value),
-            done => {
-                if let Ok(backend) = connection.backend.get() {
-                    gated(backend, |backend| backend.rollback());
-                }
-                done
-            }
-        };
-        drop_broken(connection, &done);
-        done
+        self.transact(kind, |connection| {
+            let value = gated(connection.backend.get()?, body)?;
+            Ok((value, kind == Transaction::Write))
+        })
     }
 
     /// What the records of a store on another machine say now, if there are others than `known`. No transaction may be open.

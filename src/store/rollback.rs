@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use super::backend::{News, Transaction};
 use super::checkpoint::{self, Checkpoint};
-use super::connection::{Connection, Unwinding, busy, drop_broken, gated};
+use super::connection::{Connection, busy, gated};
 use super::handle::Store;
 use super::kept::Remembered;
 use super::sealing::Sealing;
@@ -138,23 +138,9 @@ impl Store {
 
     /// Makes a checkpoint of what this process knows, if the store still stands there, and anchors it.
     fn make_checkpoint(&self, number: i64, is_stopped: bool) -> Result<()> {
-        let (mut lent, deadline) = self.begin(Transaction::Write)?;
-        let guard = Unwinding(lent.get()?);
-        let connection = &mut *guard.0;
-        let made = Self::put_checkpoint(connection, number, is_stopped);
-        let made = match made {
-            Ok(true) => self.commit(connection, deadline).map(|()| true),
-            done => {
-                if let Ok(backend) = connection.backend.get() {
-                    gated(backend, |backend| backend.rollback());
-                }
-                done
-            }
-        };
-        drop_broken(connection, &made);
-        drop(guard);
-        drop(lent);
-        made.map(drop)
+        self.transact(Transaction::Write, |connection| {
+            Self::put_checkpoint(connection, number, is_stopped).map(|is_made| ((), is_made))
+        })
     }
 
     fn put_checkpoint(connection: &mut Connection, number: i64, is_stopped: bool) -> Result<bool> {

@@ -107,10 +107,10 @@ impl Store {
                 for (moved, (_, meta)) in commit.moved.iter().zip(&metas) {
                     connection.kept.keep(State::of(meta), moved.after);
                 }
-                certified.map_or(Ok(()), |made| self.note_certified(made))?;
                 if !announce::tell(&self.word, || publish(&value, commit), announced) && self.map_word_again() {
                     self.word.count();
                 }
+                certified.map_or(Ok(()), |made| self.note_certified(made))?;
             }
             committed.map(|()| (value, state))
         });
@@ -197,6 +197,28 @@ impl Store {
         if done.is_err() {
             gated(backend, |backend| backend.rollback());
         }
+        done
+    }
+
+    /// Runs `body` in a transaction of its own, for what is no change of the keystore: it says whether that is to be committed.
+    pub(super) fn transact<R>(
+        &self,
+        kind: Transaction,
+        body: impl FnOnce(&mut Connection) -> Result<(R, bool)>,
+    ) -> Result<R> {
+        let (mut lent, deadline) = self.begin(kind)?;
+        let guard = Unwinding(lent.get()?);
+        let connection = &mut *guard.0;
+        let done = match body(connection) {
+            Ok((value, true)) => self.commit(connection, deadline).map(|()| value),
+            done => {
+                if let Ok(backend) = connection.backend.get() {
+                    gated(backend, |backend| backend.rollback());
+                }
+                done.map(|(value, _)| value)
+            }
+        };
+        drop_broken(connection, &done);
         done
     }
 
