@@ -6,7 +6,8 @@ use crate::store::{CopyReport, CopyStep, Location};
 use crate::sys::stack;
 
 impl Keystore {
-    /// Copy the keystore to a `location` that has none. The copy has the same keys, versions, states, aliases, tags and dates, and the same root keys open it.
+    /// Copy the keystore to a `location` that has none. The copy has the same keys, versions, states, aliases, tags and
+    /// dates, and the same root keys open it.
     ///
     /// Other calls and processes continue meanwhile. From file to file the pages are copied, and all keys of the copy are
     /// read. Otherwise all keys are copied, then compared, with a probe of each version. At the end the keystore is locked

@@ -30,13 +30,12 @@ pub(super) enum KeyOutcome {
 pub(super) fn is_irreversible(core: &Core, stored: &Stored, now: &Now) -> bool {
     let expiry = stored.key.imported.and_then(|imported| imported.expiry);
     let mut versions = stored.records.all().iter().filter_map(|record| record.deletion);
-    let agrees = core.agrees_with_database();
     let acts = |deletion: Deletion| {
-        deletion.status(now) == DeadlineStatus::Act && (agrees || !deletion.is_of_another_boot(now))
+        deletion.status(now) == DeadlineStatus::Act && core.may_continue(deletion.is_of_another_boot(now))
     };
     stored.key.deletion.is_some_and(acts)
         || expiry.is_some_and(|expiry| {
-            expiry.status(now) == DeadlineStatus::Act && (agrees || !expiry.is_of_another_boot(now))
+            expiry.status(now) == DeadlineStatus::Act && core.may_continue(expiry.is_of_another_boot(now))
         })
         || versions.any(acts)
 }
@@ -53,10 +52,8 @@ pub(super) fn process_due_key(
     let id = stored.key.id;
     let event = |kind| Event::new(kind, now.wall).of_key(id);
     let (mut events, mut changed) = (Vec::new(), false);
-    // A host whose clock is wrong counts what it has seen itself, by its boot clock.
-    let agrees = core.agrees_with_database();
-    if let Some(deletion) = stored.key.deletion.as_mut().filter(|deletion| agrees || !deletion.is_of_another_boot(now))
-    {
+    let deletion = stored.key.deletion.as_mut();
+    if let Some(deletion) = deletion.filter(|deletion| core.may_continue(deletion.is_of_another_boot(now))) {
         match deletion.status(now) {
             DeadlineStatus::Act => {
                 let waited = deletion.counted_ms(now);
@@ -79,7 +76,7 @@ pub(super) fn process_due_key(
     }
     // A key can have both dates.
     let expiry = stored.key.imported.as_mut().and_then(|imported| imported.expiry.as_mut());
-    let expiry = expiry.filter(|expiry| agrees || !expiry.is_of_another_boot(now));
+    let expiry = expiry.filter(|expiry| core.may_continue(expiry.is_of_another_boot(now)));
     match expiry.map(|expiry| (expiry.status(now), expiry)) {
         Some((DeadlineStatus::Act, _)) => {
             change.log_as(ChangeAction::DeleteExpiredKeyMaterial, Some(id), 1);
@@ -92,7 +89,7 @@ pub(super) fn process_due_key(
         Some((DeadlineStatus::Refuted, expiry)) => (expiry.confirmation, changed) = (None, true),
         Some((DeadlineStatus::Wait, _)) | None => {}
     }
-    if let Some(destroyed) = process_due_versions(change, &mut stored, (now, agrees), &mut events)? {
+    if let Some(destroyed) = process_due_versions(core, change, &mut stored, now, &mut events)? {
         changed = true;
         if destroyed {
             return Ok(KeyOutcome::Updated(change.update(stored)?, events));
@@ -126,9 +123,10 @@ const DESTROYED_AT_ONCE: usize = 128;
 /// change log. Returns whether one was destroyed; `None` if nothing changed. [`Change::update`] must follow
 /// a change.
 fn process_due_versions(
+    core: &Core,
     change: &mut Change<'_>,
     stored: &mut Stored,
-    (now, agrees): (&Now, bool),
+    now: &Now,
     events: &mut Vec<Event>,
 ) -> Result<Option<bool>> {
     let id = stored.key.id;
@@ -136,8 +134,10 @@ fn process_due_versions(
     let (mut updated, mut due) = (Vec::new(), Vec::new());
     for record in stored.records.all() {
         let (mut record, before) = (*record, *record);
-        let deletion = record.deletion.as_mut().filter(|deletion| agrees || !deletion.is_of_another_boot(now));
-        let Some(deletion) = deletion else { continue };
+        let deletion = record.deletion.as_mut();
+        let Some(deletion) = deletion.filter(|deletion| core.may_continue(deletion.is_of_another_boot(now))) else {
+            continue;
+        };
         match deletion.status(now) {
             DeadlineStatus::Act => {
                 if due.len() < DESTROYED_AT_ONCE {

@@ -105,11 +105,18 @@ impl Core {
         looked
     }
 
-    /// Whether time may be counted on from what another host found: by the database's clock, with which this host's own agrees.
-    pub(super) fn agrees_with_database(&self) -> bool {
-        !self.store.is_remote()
-            || self.store.server_clock().ahead_ms().saturating_abs() <= CLOCK_DIFFERENCE_MS
+    /// Whether this host may count time on top of what was found, perhaps in another boot. Another host may have found that in a
+    /// database, so its clock and this host's have to agree. A host whose clock is wrong counts what it has found itself, by
+    /// its boot clock.
+    pub(super) fn may_continue(&self, is_of_another_boot: bool) -> bool {
+        !is_of_another_boot
+            || !self.store.is_remote()
+            || !self.is_clock_wrong()
             || fault::wanted("KMS_FAULT_CLOCKS_UNCOMPARED")
+    }
+
+    fn is_clock_wrong(&self) -> bool {
+        self.store.server_clock().ahead_ms().saturating_abs() > CLOCK_DIFFERENCE_MS
     }
 
     fn answered(&self, begun: i64) {
@@ -120,7 +127,7 @@ impl Core {
         if presence.is_away.swap(false, Ordering::Relaxed) {
             self.emit(&Event::new(EventKind::KeystoreAvailable, self.clock.wall()));
         }
-        let is_wrong = self.store.server_clock().ahead_ms().saturating_abs() > CLOCK_DIFFERENCE_MS;
+        let is_wrong = self.is_clock_wrong();
         if presence.is_clock_wrong.swap(is_wrong, Ordering::Relaxed) != is_wrong && is_wrong {
             self.emit(&Event::new(EventKind::HostClockWrong, self.clock.wall()));
         }
