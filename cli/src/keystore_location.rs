@@ -5,11 +5,13 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use kms::internal::shown_location;
+use serde::Deserialize;
 
 use crate::exit::{Failure, Result};
 
 /// A location as the library takes it. What prints it leaves a password out.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "PathBuf")]
 pub struct KeystoreLocation(PathBuf);
 
 impl From<OsString> for KeystoreLocation {

@@ -17,7 +17,6 @@ use crate::secret;
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Settings {
-    #[serde(default, deserialize_with = "keystore_location")]
     keystore: Option<KeystoreLocation>,
     root_key_file: Option<PathBuf>,
     root_passphrase_file: Option<PathBuf>,
@@ -150,12 +149,6 @@ fn wait<'de, D: serde::Deserializer<'de>>(text: D) -> std::result::Result<Option
     let wait = Interval::parse(&text).ok().map(|wait| Duration::from_secs(wait.seconds().unsigned_abs()));
     let wait = wait.filter(|wait| *wait <= BACKUP_WAIT_MAX);
     wait.map(Some).ok_or_else(|| serde::de::Error::custom("require_backup must be 1s to 30d, such as \"7d\""))
-}
-
-fn keystore_location<'de, D: serde::Deserializer<'de>>(
-    text: D,
-) -> std::result::Result<Option<KeystoreLocation>, D::Error> {
-    PathBuf::deserialize(text).map(|path| Some(path.into()))
 }
 
 fn settings(global: &Global) -> Result<Settings> {

@@ -17,8 +17,7 @@ use crate::log::{Names, entry, row};
 use crate::output::{self, clean};
 use crate::session::Session;
 
-/// A database has 64 shards, and their generations begin with the shard's number (src/store/shard.rs).
-const SHARDS: u64 = 64;
+/// In a database a generation begins with the number of its shard, above these bits (src/store/shard.rs).
 const SHARD_BITS: u32 = 56;
 
 /// How soon a signal ends the command.
@@ -66,21 +65,21 @@ pub fn run(session: &Session, args: &Watch) -> Result<()> {
 /// What was shown already: the newest entry, of each shard if the keystore is in a database.
 struct News {
     seen: BTreeMap<u64, u64>,
-    shards: u64,
+    has_shards: bool,
 }
 
 impl News {
     fn of(session: &Session) -> Result<Self> {
-        let mut news = Self { seen: BTreeMap::new(), shards: if session.location.is_database() { SHARDS } else { 1 } };
-        match news.shards {
-            1 => drop(news.seen.insert(0, session.keystore.health()?.generation)),
-            _ => drop(news.next(session)?),
+        let mut news = Self { seen: BTreeMap::new(), has_shards: session.location.is_database() };
+        match news.has_shards {
+            true => drop(news.next(session)?),
+            false => drop(news.seen.insert(0, session.keystore.health()?.generation)),
         }
         Ok(news)
     }
 
     fn shard_of(&self, generation: u64) -> u64 {
-        if self.shards == 1 { 0 } else { generation >> SHARD_BITS }
+        if self.has_shards { generation >> SHARD_BITS } else { 0 }
     }
 
     /// The entries since the last time, oldest first.
