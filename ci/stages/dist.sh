@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # `make dist` in two clones: the same bytes. The sdist builds without a registry, the crate is complete, the bill of materials is
-# valid. With KMS_FULL=1 (make test-long) the Debian packages and the wheel are compared, too.
+# valid. With KMS_FULL=1 the Debian packages and the wheel are compared, too.
 . "$(dirname "$0")/../lib.sh"
 need git:git
 use_postgres_build
