@@ -246,7 +246,7 @@ fn a_neighbour_on_the_host_sees_a_change_at_its_next_call() {
         }
         match is_safe {
             true => assert_eq!(uses(&theirs, key), round % 2 != 0, "round {round}: a neighbour's change is not seen"),
-            false => assert!(uses(&theirs, key), "round {round}: who told?"),
+            false => assert!(uses(&theirs, key), "round {round}: a change was seen that nothing announced"),
         }
     }
     // A file that is gone is made again.

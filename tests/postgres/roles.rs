@@ -47,6 +47,28 @@ impl Prepared {
 }
 
 #[test]
+fn several_creators_in_a_new_schema_make_one_keystore() {
+    for round in 0..5 {
+        let schema = name(&format!("creators{round}")).replace('-', "_");
+        let location = format!("{}?schema={schema}", server());
+        let creators: Vec<_> = (0..6)
+            .map(|_| {
+                let location = location.clone();
+                std::thread::spawn(move || {
+                    let kms = Keystore::open(&location, &options().create(true).clock(ManualClock::at(T0))).unwrap();
+                    kms.create_key(&CreateKey::default()).unwrap()
+                })
+            })
+            .collect();
+        let keys: Vec<_> = creators.into_iter().map(|creator| creator.join().unwrap()).collect();
+        let kms = Keystore::open(&location, &options().clock(ManualClock::at(T0))).unwrap();
+        for key in keys {
+            kms.describe_key(key).unwrap();
+        }
+    }
+}
+
+#[test]
 fn the_applications_role_uses_the_tables_and_changes_neither_them_nor_the_log() {
     let prepared = Prepared::new("role");
     let kms = prepared.open().unwrap();

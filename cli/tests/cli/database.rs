@@ -67,7 +67,7 @@ fn init_makes_tables_grants_and_a_keystore_and_says_what_is_there() {
     let database = Database::new("init");
     let (place, role) = (&database.place, database.schema.as_str());
     let owner = database.of("kms", "ring");
-    // An application's role can't make the tables, and is told what it lacks.
+    // An application's role can't make the tables; the error names what it lacks.
     let application = database.of(role, "ring");
     let said = place.fails(6, "kms init", ["init", &application, "--root-key-file", "root.key"]);
     assert!(said.contains("privilege"), "{said}");

@@ -385,6 +385,11 @@ fn explain_code(code: &str, message: &str) -> Error {
         "55P03" | "57014" | "40001" | "40P01" => {
             Status::KeystoreBusy.error("another process is using the keystore; try again")
         }
+        // Several processes that make the same schema or tables: only one of them does.
+        "42P06" | "42P07" | "42710" => Status::KeystoreBusy.error(
+            "another process is making the same tables, or the schema has others of their names; try again, or choose \
+             another schema",
+        ),
         // The server stops, was restarted or starts; nobody can connect; the connection broke; the standby was promoted.
         "57P01" | "57P02" | "57P03" | "57P05" => {
             lost(&format!("the database is stopping, starting or ended the connection (SQLSTATE {code}); try again"))

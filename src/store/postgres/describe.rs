@@ -20,7 +20,7 @@ pub fn describe(target: &Target) -> Result<DatabaseInfo> {
         Statement::new("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", Vec::new()),
         Statement::new(schema::search_path(target), Vec::new()),
         Statement::new(SERVER, Vec::new()),
-        Statement::new("SELECT coalesce(max(version), 0) FROM schema", Vec::new()),
+        Statement::new(schema::NEWEST, Vec::new()),
         Statement::new(checkpoint, name()),
         Statement::new(entries, name()),
     ]);

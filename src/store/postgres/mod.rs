@@ -112,19 +112,12 @@ impl Postgres {
     /// The store of this name; `None` if the database has none. `create`: makes the tables where they are missing.
     pub fn open(target: &Arc<Target>, patience: Duration, create: bool) -> Result<Option<Self>> {
         let mut link = ServerLink::open(target, patience + ANSWER)?;
-        let deadline = Instant::now() + patience + ANSWER;
-        let found = loop {
-            match Self::look_up(&mut link, target) {
-                Err(error) if error.status() == Status::NotAKeystore && create => {
-                    // Another process may be making them, too: one of them fails, and finds what the other made.
-                    let Err(error) = schema::prepare_by(&mut link, target, None) else { continue };
-                    if Instant::now() >= deadline || error.status() == Status::KeystoreIo {
-                        return Err(error);
-                    }
-                    sync::sleep(RETRY);
-                }
-                found => break found?,
+        let found = match Self::look_up(&mut link, target) {
+            Err(error) if error.status() == Status::NotAKeystore && create => {
+                schema::prepare_by(&mut link, target, None, Instant::now() + patience + ANSWER)?;
+                Self::look_up(&mut link, target)?
             }
+            found => found?,
         };
         let Some(row) = found else { return Ok(None) };
         let (format, count) = (read::number(&row, 1)?, read::number(&row, 2)?);
@@ -143,7 +136,7 @@ impl Postgres {
         let found = link.run(&[
             Statement::new("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", Vec::new()),
             Statement::new(schema::search_path(target), Vec::new()),
-            Statement::new("SELECT coalesce(max(version), 0) FROM schema", Vec::new()),
+            Statement::new(schema::NEWEST, Vec::new()),
             Statement::new(sql, vec![target.keystore.as_str().into()]),
         ]);
         let ended = link.run(&[Statement::new("ROLLBACK", Vec::new())]);

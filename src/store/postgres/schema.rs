@@ -16,7 +16,8 @@ use crate::sys::sync;
 const MIGRATIONS: &[&str] = &[include_str!("schema/tables.sql")];
 const GRANTS: &str = include_str!("schema/grants.sql");
 const VERSIONS: &str = "CREATE TABLE IF NOT EXISTS schema(version bigint PRIMARY KEY)";
-const NEWEST: &str = "SELECT coalesce(max(version), 0) FROM schema";
+/// The version of the tables; 0 without any.
+pub const NEWEST: &str = "SELECT coalesce(max(version), 0) FROM schema";
 /// Where the location names no schema.
 const SCHEMA: &str = "public";
 
@@ -55,15 +56,19 @@ pub fn check(found: i64) -> Result<()> {
 /// them nor rewrite the change log. Tables of this version need no privilege to make any.
 pub fn prepare(target: &Target, role: Option<&str>, patience: Duration) -> Result<PreparedDatabase> {
     let mut link = ServerLink::open(target, patience + ANSWER)?;
-    let deadline = Instant::now() + patience;
-    let former_version = loop {
-        match prepare_by(&mut link, target, role) {
-            Err(error) if is_conflict(&error) && Instant::now() < deadline => sync::sleep(RETRY),
-            done => break done?,
-        }
-    };
+    let former_version = prepare_by(&mut link, target, role, Instant::now() + patience)?;
     let has_keystore = Postgres::look_up(&mut link, target)?.is_some();
     Ok(PreparedDatabase { former_version, version: version(), has_keystore })
+}
+
+/// Tries until the deadline while other processes make the same tables. Returns the version before.
+pub fn prepare_by(link: &mut ServerLink, target: &Target, role: Option<&str>, deadline: Instant) -> Result<i64> {
+    loop {
+        match try_prepare(link, target, role) {
+            Err(error) if is_conflict(&error) && Instant::now() < deadline => sync::sleep(RETRY),
+            done => return done,
+        }
+    }
 }
 
 /// Whether another process was making the same tables or grants: both add to the server's catalogue at once.
@@ -71,8 +76,7 @@ fn is_conflict(error: &Error) -> bool {
     matches!(error.status(), Status::KeystoreCorrupt | Status::KeystoreBusy) || error.text().contains("SQLSTATE XX000")
 }
 
-/// Returns the version before.
-pub fn prepare_by(link: &mut ServerLink, target: &Target, role: Option<&str>) -> Result<i64> {
+fn try_prepare(link: &mut ServerLink, target: &Target, role: Option<&str>) -> Result<i64> {
     link.script(&format!("BEGIN; {}", search_path(target)))?;
     let done = make(link, target).and_then(|former| match role {
         Some(role) => link.script(&grants(target, role)?).map(|()| former),

@@ -3,7 +3,7 @@ use super::*;
 #[test]
 fn each_state_of_the_server_has_the_status_that_says_what_to_do() {
     for (codes, status) in [
-        (&["40001", "40P01", "55P03", "57014"] as &[&str], Status::KeystoreBusy),
+        (&["40001", "40P01", "55P03", "57014", "42P06", "42P07", "42710"] as &[&str], Status::KeystoreBusy),
         (
             &["57P01", "57P02", "57P03", "08000", "08006", "08P01", "53300", "53100", "28P01"],
             Status::KeystoreUnavailable,
