@@ -22,7 +22,7 @@ campaign() {
     shift
     count_cargo timeout $((7200 * ${KMS_LONG:-1})) cargo test --locked --no-fail-fast --test "$target" -- "$@" --nocapture
 }
-campaign crash
+campaign crash --include-ignored
 campaign corruption
 campaign model
 campaign contract deletion_counts::

@@ -262,9 +262,9 @@ pub fn faults(kms: &Keystore) -> (Vec<(Option<String>, String)>, Option<Status>)
     (found, done.err().map(|error| error.status()))
 }
 
-/// The step through the cases of a test: each one is tried with `KMS_FULL=1`, otherwise one of six.
+/// The step through the cases of a test: each one is tried with `KMS_FULL=1`, otherwise one of 18.
 pub fn step() -> usize {
-    if long() || std::env::var_os("KMS_FULL").is_some_and(|value| value != "0") { 1 } else { 6 }
+    if long() || std::env::var_os("KMS_FULL").is_some_and(|value| value != "0") { 1 } else { 18 }
 }
 
 /// Whether the run is to try everything.

@@ -89,6 +89,7 @@ fn fail(prepared: &Prepared, plan: Plan, tally: &mut Tally) -> bool {
 }
 
 #[test]
+#[ignore = "a campaign of minutes, of make test-all"]
 fn whatever_call_fails_nothing_is_half_done_and_encryption_goes_on() {
     let tallies = each(operations(), |operation| {
         let prepared = Prepared::new(operation);
@@ -174,6 +175,7 @@ fn rotate_twice(prepared: &Prepared, plan: Plan) -> (bool, Option<Status>, Vec<E
 }
 
 #[test]
+#[ignore = "a campaign of minutes, of make test-all"]
 fn after_a_failed_sync_the_store_is_opened_anew_before_the_next_write() {
     let prepared = Prepared::new(operation("rotate"));
     let mut syncs = 0;
@@ -221,6 +223,7 @@ fn count(told: &Told, kind: EventKind) -> usize {
 }
 
 #[test]
+#[ignore = "a campaign of minutes, of make test-all"]
 fn the_clock_goes_on_after_the_disk_failed_and_tells_of_it() {
     let prepared = Prepared::new(Operation { at: T0, ..operation("description") });
     let mut faults = Vec::new();
@@ -268,6 +271,7 @@ fn the_clock_goes_on_after_the_disk_failed_and_tells_of_it() {
 
 #[cfg(kms_faults)]
 #[test]
+#[ignore = "a campaign of minutes, of make test-all"]
 fn a_connection_kept_after_a_failed_sync_would_be_noticed() {
     let told = std::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "errors::after_a_failed_sync_the_store_is_opened_anew_before_the_next_write"])

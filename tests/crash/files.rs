@@ -180,12 +180,14 @@ fn killed_at(job: &Job, folder: &Path, plan: Plan) -> bool {
 }
 
 #[test]
+#[ignore = "a campaign of minutes, of make test-all"]
 fn killed_at_any_write_point_an_output_is_whole_or_not_there() {
     kill_each(&["backup", "encrypt", "decrypt", "reencrypt"], &[]);
 }
 
 #[cfg(kms_faults)]
 #[test]
+#[ignore = "a campaign of minutes, of make test-all"]
 fn the_same_holds_where_every_file_has_a_name() {
     kill_each(&["encrypt", "decrypt"], &[("KMS_FAULT_NAMED_OUTPUTS", "1")]);
 }

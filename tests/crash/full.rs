@@ -72,6 +72,7 @@ fn open(folder: &Path) -> kms::Result<Keystore> {
 }
 
 #[test]
+#[ignore = "a campaign of minutes, of make test-all"]
 fn a_full_disk_costs_no_data_and_stops_no_encryption() {
     let Some(mount) = Mount::of(512 << 10) else { return };
     let (mut tried, mut refused, mut done) = (0, 0, 0);
@@ -119,6 +120,7 @@ fn a_full_disk_costs_no_data_and_stops_no_encryption() {
 }
 
 #[test]
+#[ignore = "a campaign of minutes, of make test-all"]
 fn a_disk_that_turns_read_only_costs_no_data_and_stops_no_encryption() {
     let Some(mount) = Mount::of(512 << 10) else { return };
     let prepared = Prepared::new(operation("rotate"));

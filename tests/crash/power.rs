@@ -95,6 +95,7 @@ fn lose_power(recorded: &Recorded, rounds: usize, ignored: Ignored, stop_at_firs
 }
 
 #[test]
+#[ignore = "a campaign of minutes, of make test-all"]
 fn power_lost_at_any_moment_leaves_each_operation_done_or_not_begun() {
     let (images, steps) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let found = each(operations(), |operation| {
@@ -122,6 +123,7 @@ fn caught(ignored: Ignored) -> (usize, usize) {
 }
 
 #[test]
+#[ignore = "a campaign of minutes, of make test-all"]
 fn without_its_syncs_the_journal_does_not_protect() {
     let (broken, of) = caught(|name| name.ends_with("-journal"));
     println!("the journal's syncs ignored: a violation in {broken} of {of} operations");
@@ -129,6 +131,7 @@ fn without_its_syncs_the_journal_does_not_protect() {
 }
 
 #[test]
+#[ignore = "a campaign of minutes, of make test-all"]
 fn without_the_stores_syncs_acknowledged_changes_are_lost() {
     let (broken, of) = caught(|name| name.ends_with("keys.db"));
     println!("the store's syncs ignored: a violation in {broken} of {of} operations");
@@ -136,6 +139,7 @@ fn without_the_stores_syncs_acknowledged_changes_are_lost() {
 }
 
 #[test]
+#[ignore = "a campaign of minutes, of make test-all"]
 fn without_any_sync_nothing_is_safe() {
     let (broken, of) = caught(|_| true);
     println!("all syncs ignored, as with synchronous=OFF: a violation in {broken} of {of} operations");
