@@ -426,6 +426,7 @@ impl Core {
         Self {
             uses: super::uses::Uses::new(today),
             cache: super::cache::Cache::new(options.cache_keys),
+            news: Arc::new(super::news::NewsThread::of(store.announcements())),
             store,
             arena,
             threads: crate::sys::per_thread::PerThread::new(),

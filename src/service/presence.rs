@@ -21,6 +21,8 @@ pub(super) struct Presence {
     answered_at: AtomicI64,
     /// Coarse time at which the last poll began.
     asked_at: AtomicI64,
+    /// Whether a change was announced since then.
+    pub is_hinted: AtomicBool,
     is_away: AtomicBool,
     refuses: AtomicBool,
     is_clock_wrong: AtomicBool,
@@ -36,6 +38,7 @@ impl Presence {
             limit_ms: i64::try_from(limit.as_millis()).unwrap_or(i64::MAX),
             answered_at: AtomicI64::new(clocks::coarse_ms()),
             asked_at: AtomicI64::new(clocks::coarse_ms()),
+            is_hinted: AtomicBool::new(false),
             is_away: AtomicBool::new(false),
             refuses: AtomicBool::new(false),
             is_clock_wrong: AtomicBool::new(false),
@@ -89,6 +92,8 @@ impl Core {
             return self.catch_up();
         }
         let begun = clocks::coarse_ms();
+        // Before it is asked: what is announced from here on may be missing in the answer.
+        self.presence.is_hinted.store(false, Ordering::Relaxed);
         self.presence.asked_at.store(begun, Ordering::Relaxed);
         self.refuse_if_late();
         let looked = self.look();

@@ -10,6 +10,7 @@ use super::delivery::Delivery;
 use super::event::{Event, EventKind};
 use super::health;
 use super::name::{missing_version, not_found, of_version, version_not_found};
+use super::news::NewsThread;
 use super::presence::Presence;
 use super::seen::SeenUses;
 use super::thread::ThreadState;
@@ -52,6 +53,7 @@ pub(super) struct Core {
     pub(super) counters: health::Counters,
     /// Whether the machine that has the keystore answers.
     pub(super) presence: Presence,
+    pub(super) news: Arc<NewsThread>,
     /// Uses of versions whose days are not stored yet.
     pub(super) uses: Uses,
     /// Rows that an event reported as damaged.

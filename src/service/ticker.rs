@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Core;
 use super::event::{Event, EventKind};
+use super::news::{GAP_MS, is_flooded};
 use crate::domain::time::Time;
 use crate::error::{Result, Status};
 use crate::sys::clocks;
@@ -130,17 +131,22 @@ impl Core {
     /// Stops the rotation thread, and waits for it.
     pub(super) fn stop_ticker(&self) {
         self.alarm.stop();
+        self.news.stop();
         self.store.cancel_waits();
         let thread = self.ticker.thread.lock().ok().and_then(|mut thread| thread.take());
         if let Some(thread) = thread {
             thread.join();
         }
+        // Only the thread before starts it.
+        self.news.join();
     }
 
     fn tick_until_stopped(&self) {
         let mut backoff = Backoff::default();
+        let begun = Instant::now();
         loop {
             self.ticker.looks();
+            let unheard = self.start_news(begun.elapsed());
             // Other processes' changes are looked for also while rotations wait for the disk to recover.
             let looked = if self.is_poll_due() { self.poll() } else { Ok(()) };
             let is_away = looked.is_err() && self.presence.is_away();
@@ -166,7 +172,7 @@ impl Core {
                     self.until(None)
                 }
             };
-            if self.alarm.sleep(pause) == Wake::Stop {
+            if self.alarm.sleep(pause.min(unheard)) == Wake::Stop {
                 return;
             }
         }
@@ -197,9 +203,20 @@ impl Core {
         Ok(next)
     }
 
-    /// Whether it is time to ask for changes: on another machine at the set interval, whatever else wakes this thread.
+    /// Whether it is time to ask for changes: on another machine at the set interval, or once one was announced, whatever else wakes
+    /// this thread.
     fn is_poll_due(&self) -> bool {
-        !self.store.is_remote() || self.presence.asked_ms_ago() + COARSE_MS >= self.store.poll_interval_ms()
+        !self.store.is_remote() || self.presence.asked_ms_ago() + COARSE_MS >= self.poll_pause_ms()
+    }
+
+    /// How long after a poll the next one is due.
+    fn poll_pause_ms(&self) -> i64 {
+        let interval = self.store.poll_interval_ms();
+        match self.presence.is_hinted.load(Ordering::Relaxed) {
+            true if is_flooded() => 0,
+            true => interval.min(GAP_MS),
+            false => interval,
+        }
     }
 
     fn until(&self, next: Option<Time>) -> Duration {
@@ -209,7 +226,7 @@ impl Core {
             false => STEP_MS.min(self.store.poll_interval_ms()),
         };
         let step = match self.store.is_remote() {
-            true => step.min(self.store.poll_interval_ms().saturating_sub(self.presence.asked_ms_ago())).max(0),
+            true => step.min(self.poll_pause_ms().saturating_sub(self.presence.asked_ms_ago())).max(0),
             false => step,
         };
         let left = next.map_or(step, |next| next.millis_since(self.clock.wall()));

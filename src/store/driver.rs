@@ -11,6 +11,7 @@ pub(super) mod server;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::announcements::Announcements;
 use super::backend::{MetaRow, SlotRow};
 use super::connection::Gated;
 use super::root::{Root, RootKey};
@@ -69,6 +70,11 @@ pub trait Driver: Send + Sync {
     fn make_word(&self, uuid: &[u8; 16], generation: u64) -> Result<()> {
         let _ = (uuid, generation);
         Ok(())
+    }
+
+    /// Where other hosts announce their changes. None where only polls find them.
+    fn announcements(&self) -> Option<Arc<dyn Announcements>> {
+        None
     }
 
     /// The file that records the keystore's backups.

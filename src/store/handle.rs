@@ -7,6 +7,7 @@ use std::time::Instant;
 use zeroize::Zeroizing;
 
 use super::announce::poll_interval_ms;
+use super::announcements::Announcements;
 use super::backend::DueRow;
 use super::connection::Connection;
 use super::driver::Driver;
@@ -106,6 +107,11 @@ impl Store {
     /// The clock of that machine, as it was found by the last poll.
     pub fn server_clock(&self) -> &Arc<ServerClock> {
         &self.server_clock
+    }
+
+    /// Where other hosts announce their changes.
+    pub fn announcements(&self) -> Option<Arc<dyn Announcements>> {
+        self.driver.announcements()
     }
 
     /// How often the store must be asked for changes that were not announced.

@@ -22,10 +22,11 @@
 //! * `backend`: the rows themselves; `sqlite` holds them. `connection`: the one connection to them.
 //! * `backup`: copies of a keystore in use. `unfinished`: one that has no name yet. `backup_record`: which of them were made.
 //! * `copy`: copies a keystore key by key, each of them a `whole_key`; from a transaction that is `held`, where it must be.
-//! * `announce`: the generation that other processes watch.
+//! * `announce`: the generation that other processes watch. `announcements`: what other hosts say.
 
 mod anchor;
 mod announce;
+mod announcements;
 mod backend;
 mod backup;
 mod backup_record;
@@ -77,6 +78,7 @@ mod whole_key;
 pub use anchor::{Anchor, AnchorStore};
 #[cfg(all(test, kms_model))]
 pub use announce::tell;
+pub use announcements::Announcements;
 pub use backend::DueRow;
 #[cfg(feature = "capi")]
 pub use backend::WRAPPED_MAX;

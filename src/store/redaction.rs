@@ -1,7 +1,7 @@
 //! What may be shown of a location: no password, whatever the build and however malformed the text.
 
 /// Settings of a location whose values may be shown.
-const HARMLESS: [&str; 19] = [
+const HARMLESS: [&str; 20] = [
     "application_name",
     "channel_binding",
     "connect_timeout",
@@ -9,6 +9,7 @@ const HARMLESS: [&str; 19] = [
     "host",
     "hostaddr",
     "keystore",
+    "notify",
     "options",
     "passfile",
     "port",

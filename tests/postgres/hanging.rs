@@ -23,7 +23,7 @@ fn unavailable_in_time<R>(what: &str, call: impl FnOnce() -> kms::Result<R>) {
 }
 
 /// A server that takes connections, answers the request for TLS where it is to, and then says nothing.
-fn silent_server(agrees: bool) -> u16 {
+pub fn silent_server(agrees: bool) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {

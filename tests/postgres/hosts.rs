@@ -9,7 +9,7 @@ use kms::internal::Now;
 use kms::{Clock, Time};
 
 /// The interval of the polls, and how much later a change may be obeyed on a busy machine.
-const POLL: Duration = Duration::from_millis(100);
+pub const POLL: Duration = Duration::from_millis(100);
 pub const TOLERANCE: Duration = Duration::from_secs(3);
 
 /// Events of one handle.
@@ -19,6 +19,10 @@ pub struct EventLog(Arc<Mutex<Vec<Event>>>);
 impl EventLog {
     pub fn of(&self, kind: EventKind) -> Vec<Event> {
         self.0.lock().unwrap().iter().filter(|event| event.kind == kind).cloned().collect()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.lock().unwrap().is_empty()
     }
 
     pub fn options(&self) -> Options {
@@ -36,7 +40,7 @@ pub fn within(limit: Duration, what: &str, mut is_so: impl FnMut() -> bool) -> D
     begun.elapsed()
 }
 
-fn uses(kms: &Keystore, key: KeyId) -> bool {
+pub fn uses(kms: &Keystore, key: KeyId) -> bool {
     match kms.encrypt(key, b"text", &[]) {
         Ok(_) => true,
         Err(error) if error.status() == Status::RejectedDisabled => false,
@@ -379,12 +383,21 @@ fn a_disable_of_another_host_is_obeyed_within_the_interval_of_the_polls() {
     let pooler =
         std::env::var("KMS_TEST_PGBOUNCER").expect("KMS_TEST_PGBOUNCER names no pooler; run: ci/stage postgres");
     let name = name("staleness");
-    let ours = open(&name, &ManualClock::at(T0));
+    let listening = Keystore::open(&format!("{}?notify=on#{name}", server()), &options().clock(ManualClock::at(T0)));
+    let ours = listening.unwrap();
     let key = ours.create_key(&CreateKey::default()).unwrap();
-    for (way, server) in [("direct", server()), ("through pgbouncer", pooler)] {
+    let (direct, address) = (server(), news::address());
+    for (way, server) in [
+        ("direct", direct.clone()),
+        ("through pgbouncer", pooler.clone()),
+        ("direct, LISTEN", format!("{direct}?notify=on")),
+        ("through pgbouncer, LISTEN at the server", format!("{pooler}?notify={address}")),
+    ] {
         for interval in [Duration::from_millis(100), Duration::from_secs(1)] {
             let options = options().clock(ManualClock::at(T0)).poll_interval(interval);
             let theirs = Keystore::open(&format!("{server}#{name}"), &options).unwrap();
+            // Whoever listens does so by now.
+            std::thread::sleep(Duration::from_secs(1));
             let mut delays = Vec::new();
             let rounds = if interval < Duration::from_secs(1) { rounds } else { rounds / 3 };
             for round in 0..rounds {

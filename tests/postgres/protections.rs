@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-const SWITCHED_OFF: [(&str, &str); 12] = [
+const SWITCHED_OFF: [(&str, &str); 14] = [
     (
         "KMS_FAULT_COMMIT_UNASKED",
         "commits::a_connection_that_is_cut_during_commit_loses_no_change_and_makes_none_twice",
@@ -26,6 +26,8 @@ const SWITCHED_OFF: [(&str, &str); 12] = [
     ("KMS_FAULT_COPY_UNCLAIMED", "copies::of_two_copiers_to_one_location_one_is_refused"),
     ("KMS_FAULT_UNANNOUNCED", "hosts::a_neighbour_on_the_host_sees_a_change_at_its_next_call"),
     ("KMS_FAULT_CLOCKS_UNCOMPARED", "hosts::a_host_whose_clock_is_wrong_destroys_nothing_that_another_confirmed"),
+    ("KMS_FAULT_UNHEARD", "news::an_announced_change_is_seen_long_before_the_next_poll"),
+    ("KMS_FAULT_NEWS_UNBOUNDED", "news::a_flood_of_notifications_makes_few_polls"),
     ("KMS_FAULT_UNCHECKED", "what_a_database_user_edits_is_noticed"),
 ];
 

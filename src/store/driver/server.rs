@@ -7,11 +7,12 @@ use std::time::Duration;
 use super::{CopyClaim, Driver, FoundLocation, MustSpare, ServerCopy};
 use crate::error::{Error, Result, Status};
 use crate::store::announce;
+use crate::store::announcements::Announcements;
 use crate::store::connection::Gated;
 use crate::store::create::{self, NewRoot};
 use crate::store::database_info::{DatabaseInfo, PreparedDatabase};
 use crate::store::leftover::SUFFIX;
-use crate::store::postgres::{self, Claim, Postgres, Target};
+use crate::store::postgres::{self, Claim, Listener, Postgres, Target};
 use crate::store::root::Root;
 use crate::store::settings::Settings;
 use crate::sys::word::Word;
@@ -136,5 +137,10 @@ impl Driver for Database {
     fn make_word(&self, uuid: &[u8; 16], generation: u64) -> Result<()> {
         let path = self.word_path.get_or_init(|| announce::runtime_path(uuid));
         path.as_ref().map_or(Ok(()), |path| announce::make_at(path, uuid, generation))
+    }
+
+    fn announcements(&self) -> Option<Arc<dyn Announcements>> {
+        let target = self.target.notify.as_deref()?;
+        Some(Arc::new(Listener::new(target)))
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::config::{ChannelBinding, SslMode};
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Config, Connection, Row};
+use tokio_postgres::{AsyncMessage, Client, Config, Connection, Row};
 
 use super::stream::{self, Socket, TlsSocket};
 use super::target::{Binding, Encryption, ServerAddress, Target};
@@ -126,7 +126,13 @@ impl Wake for Woken {
     }
 }
 
-type Results = Vec<std::result::Result<Vec<Row>, Failed>>;
+/// Learns of a socket, which it may shut down later to end the waits for it.
+pub type Dialled<'a> = &'a dyn Fn(&Arc<TcpStream>) -> Result<()>;
+
+/// Notifications that are taken together, at most.
+const NOTIFICATIONS: usize = 1024;
+
+pub type Results = Vec<std::result::Result<Vec<Row>, Failed>>;
 
 /// A connection, driven by the thread that waits for an answer: there is no runtime, which could not run inside of a host
 /// program's own, and no thread.
@@ -148,13 +154,18 @@ pub struct ServerLink {
 impl ServerLink {
     /// A connection to the first server of the target that takes one, in time for `timeout` altogether.
     pub fn open(target: &Target, timeout: Duration) -> Result<Self> {
+        Self::open_watched(target, timeout, &|_| Ok(()))
+    }
+
+    /// As [`Self::open`]. `dialled` learns of each socket before anybody waits for it; its error ends the attempt.
+    pub fn open_watched(target: &Target, timeout: Duration, dialled: Dialled<'_>) -> Result<Self> {
         let end = Instant::now() + timeout;
         let mut failure = lost("the location names no server; add its name and port");
         for (at, server) in target.servers.iter().enumerate() {
             let left = end.saturating_duration_since(Instant::now());
             let others = u32::try_from(target.servers.len() - at).unwrap_or(1);
             let deadline = Instant::now() + target.connect_timeout.min(left / others);
-            match Self::log_in(target, (at, server), deadline, timeout) {
+            match Self::log_in(target, (at, server), deadline, timeout, dialled) {
                 Ok(link) => return Ok(link),
                 Err(error) => failure = error,
             }
@@ -167,9 +178,11 @@ impl ServerLink {
         (at, server): (usize, &ServerAddress),
         deadline: Instant,
         timeout: Duration,
+        dialled: Dialled<'_>,
     ) -> Result<Self> {
         let stream = Arc::new(dial(server, deadline)?);
         let registered = ClosedInChild::register_socket(&stream)?;
+        dialled(&stream)?;
         let is_full = Arc::new(AtomicBool::new(false));
         let socket = Socket::new(&stream, &is_full);
         let encryption = match server.socket() {
@@ -220,8 +233,43 @@ impl ServerLink {
         }
     }
 
+    /// Waits for a notification; false if none came in this time. Takes those that have come together.
+    pub fn notified(&mut self, time: Duration) -> Result<bool> {
+        let deadline = Instant::now() + time;
+        let Self { connection, stream, is_full, .. } = self;
+        let Some(alive) = connection else { return Err(lost("the connection to the database was lost; try again")) };
+        let mut is_notified = false;
+        let waited = drive(stream, is_full, time, |context| {
+            for _ in 0..NOTIFICATIONS {
+                match alive.poll_message(context) {
+                    Poll::Ready(Some(Ok(AsyncMessage::Notification(_)))) => is_notified = true,
+                    Poll::Ready(Some(Ok(_))) => {}
+                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(explain(&error))),
+                    Poll::Ready(None) => {
+                        return Poll::Ready(Err(lost("the connection to the database was closed; try again")));
+                    }
+                    Poll::Pending => break,
+                }
+            }
+            if is_notified { Poll::Ready(Ok(true)) } else { Poll::Pending }
+        });
+        match waited {
+            Ok(done) => {
+                self.is_broken |= done.is_err();
+                done
+            }
+            Err(_) if Instant::now() >= deadline => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Sends all statements at once, and returns the rows of each.
     pub fn run(&mut self, statements: &[Statement]) -> std::result::Result<Vec<Vec<Row>>, Failed> {
+        self.run_each(statements)?.into_iter().collect()
+    }
+
+    /// As [`Self::run`], where one may fail without the others.
+    pub fn run_each(&mut self, statements: &[Statement]) -> std::result::Result<Results, Failed> {
         if self.is_broken {
             let error = lost("the connection to the database was lost; try again");
             return Err(Failed { error, is_unknown: true, gave_way: false });
@@ -249,7 +297,7 @@ impl ServerLink {
         drop(pending);
         self.is_broken = finished.is_err() || self.connection.is_none();
         match finished {
-            Ok(()) => done.into_iter().collect(),
+            Ok(()) => Ok(done),
             Err(error) => Err(Failed { error, is_unknown: true, gave_way: false }),
         }
     }

@@ -9,6 +9,7 @@
 mod ahead;
 mod connection;
 mod describe;
+mod listener;
 mod read;
 mod rows;
 mod schema;
@@ -23,12 +24,13 @@ use tokio_postgres::Row;
 
 use self::connection::{ServerLink, Statement, Value};
 pub use self::describe::describe;
+pub use self::listener::Listener;
 pub use self::schema::{prepare, script};
 pub use self::target::Target;
 use super::backend::{AliasRow, KeyRow, MaterialRow, MetaRow, TagRow, Transaction, VersionRow};
 use super::shard::{Shard, Shards};
 use crate::error::{Error, Result, Status};
-use crate::sys::{fault, random, sync};
+use crate::sys::{fault, random};
 
 const FORMAT: i64 = 1;
 /// Fixed when a store is made.
@@ -318,14 +320,26 @@ impl Postgres {
     fn finish(&mut self) -> Result<()> {
         let mut all = std::mem::take(&mut self.pending);
         all.push(Statement::new("COMMIT", Vec::new()));
-        match self.link.run(&all) {
-            Ok(_) => {
+        let (count, hint) = (all.len(), self.hint());
+        all.extend(hint);
+        // A hint that fails is no matter of the change.
+        let done =
+            self.link.run_each(&all).and_then(|results| results.into_iter().take(count).try_for_each(|r| r.map(drop)));
+        match done {
+            Ok(()) => {
                 (self.making, self.is_begun) = (None, false);
                 Ok(())
             }
             Err(failed) if failed.is_unknown => self.find_out(failed.error),
             Err(failed) => Err(failed.error),
         }
+    }
+
+    /// Announces the change to those who listen. A statement of its own, in the same round trip: the server gives out notifications
+    /// under a lock that all its databases share, and within the transaction that would be held until the commit is on its disk.
+    fn hint(&self) -> Option<Statement> {
+        let is_wanted = self.target.notify.is_some() && self.proof.is_some();
+        is_wanted.then(|| Statement::new(format!("NOTIFY {}", listener::channel(&self.store)), Vec::new()))
     }
 
     /// Whether a commit without an answer stands: once the shard's lock is free, its entry of the change log is there, or

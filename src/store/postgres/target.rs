@@ -47,6 +47,7 @@ const SETTINGS: &[(&str, Option<&str>)] = &[
     ("channel_binding", Some("PGCHANNELBINDING")),
     ("target_session_attrs", Some("PGTARGETSESSIONATTRS")),
     ("keystore", None),
+    ("notify", None),
     ("schema", None),
 ];
 
@@ -99,6 +100,8 @@ pub struct Target {
     pub keystore: String,
     /// The schema of the tables, where one is named.
     pub schema: Option<String>,
+    /// The servers where changes are announced and listened for; none where only polls find them.
+    pub notify: Option<Box<Self>>,
 }
 
 impl fmt::Debug for Target {
@@ -178,7 +181,7 @@ impl Target {
         if schema.as_ref().is_some_and(|schema| !is_plain(schema)) {
             return Err(invalid("the schema in the location may have only a-z, 0-9 and _; correct it"));
         }
-        Ok(Self {
+        let found = Self {
             servers,
             database,
             user,
@@ -194,7 +197,27 @@ impl Target {
             must_write,
             keystore,
             schema,
-        })
+            notify: None,
+        };
+        let notify = found.listening(settings)?;
+        Ok(Self { notify, ..found })
+    }
+
+    /// Where to listen: at the location's own servers, or at those that stand behind a pooler. Only a server that takes writes has
+    /// LISTEN.
+    fn listening(&self, settings: &Conninfo) -> Result<Option<Box<Self>>> {
+        let servers = match settings.get("notify") {
+            None | Some("off") => return Ok(None),
+            Some("on") => self.servers.clone(),
+            Some(named) => servers(&Conninfo::of_servers(named)?)
+                .map_err(|_| invalid("notify is neither on, off nor HOST[:PORT][,HOST...]; correct it"))?,
+        };
+        let passwords = match &self.password {
+            Some(_) => Vec::new(),
+            None => files::passwords(settings.get("passfile"), &servers, &self.database, &self.user)?,
+        };
+        let (encryption, authorities) = encryption(settings, &servers)?;
+        Ok(Some(Box::new(Self { servers, passwords, encryption, authorities, must_write: true, ..self.clone() })))
     }
 
     /// The password for one of the servers.

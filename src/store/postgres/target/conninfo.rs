@@ -24,6 +24,13 @@ impl Conninfo {
         Ok(settings)
     }
 
+    /// Of servers alone: `host[:port],...`
+    pub fn of_servers(text: &str) -> Result<Self> {
+        let mut settings = Self(Vec::new());
+        settings.add_hosts(text)?;
+        Ok(settings)
+    }
+
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }

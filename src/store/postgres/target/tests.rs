@@ -33,6 +33,22 @@ fn a_url_and_keywords_name_the_same_server() {
 }
 
 #[test]
+fn who_listens_does_so_at_a_server_that_takes_writes() {
+    let of = |location| parsed(location).unwrap().notify;
+    assert_eq!(of("postgres://u@pooler/d"), None);
+    assert_eq!(of("postgres://u@pooler/d?notify=off"), None);
+    let same = of("postgres://u:p@pooler:6/d?notify=on#ring").unwrap();
+    assert_eq!((same.to_string().as_str(), same.must_write), ("postgres://pooler:6/d#ring", true));
+    let other = of("postgres://u:p@localhost:6432/d?notify=a,b:6,%5B::1%5D:7#ring").unwrap();
+    assert_eq!(other.to_string(), "postgres://a:5432,b:6,::1:7/d#ring");
+    assert_eq!(other.password_for(1), Some("p"));
+    assert_eq!(other.encryption, Encryption::Full, "the way to the other server is not encrypted");
+    assert_eq!(parsed("postgres:user=u host=/tmp notify=/run").unwrap().notify.unwrap().encryption, Encryption::None);
+    refused("postgres://u@db/d?notify=");
+    refused("postgres://u@db/d?notify=a:secret");
+}
+
+#[test]
 fn several_servers_have_their_ports_and_addresses() {
     let of = |location| parsed(location).unwrap().servers;
     let both = of("postgres://u@a:1,[::1]:2/d");
