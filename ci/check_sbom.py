@@ -1,6 +1,6 @@
 """Check a CycloneDX bill of materials: python ci/check_sbom.py BOM CARGO-LOCK
 
-Every reference leads to a component, every crate has the checksum of the lock file, and OpenSSL and SQLite are there.
+Every reference leads to a component, every crate has the checksum of the lock file, and OpenSSL and SQLite are listed.
 """
 
 import json

@@ -1,8 +1,8 @@
-/* One hot call in a loop, for callgrind to count (ci/stages/instructions.sh): encrypt or decrypt, of so many bytes, with so
- * many entries of context (0 or 1).
+/* Runs one hot call in a loop, for callgrind to count (ci/stages/instructions.sh): encrypt or decrypt. The arguments are the
+ * number of bytes and of context entries (0 or 1).
  *
- * It brings its own clock_gettime, which the library then uses too: time goes by the number of looks alone, so that nothing
- * depends on how fast the machine is. By that clock the CPU's random generator is quick, as it is on most machines. */
+ * The program defines clock_gettime, and the library uses that one too. Its time depends only on the number of calls, so that
+ * the speed of the machine has no effect. By that clock the CPU's random generator is quick, as on most machines. */
 #define _POSIX_C_SOURCE 200809L
 #include <kms.h>
 #include <stdio.h>
@@ -10,7 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-/* Whole turns of the 64 messages that one prefix serves. */
+/* A multiple of the 64 messages that one nonce prefix serves. */
 enum { CALLS = 64 * 16 };
 
 static long looks;

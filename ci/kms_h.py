@@ -1,4 +1,4 @@
-"""Reads include/kms.h: what it declares, in order, each with its comment. For whatever is derived from the header."""
+"""Parse the declarations of include/kms.h, in order and with their comments, for the scripts that derive from them."""
 
 import re
 from dataclasses import dataclass

@@ -57,7 +57,7 @@ has() {
     esac
 }
 
-# GnuCOBOL's package has its version in its name; `gnucobol` is whatever the release prefers.
+# GnuCOBOL's package has a version in its name; `gnucobol` is the default of the Debian release.
 cobol_package() { apt-cache show gnucobol3 >/dev/null 2>&1 && echo gnucobol3 || echo gnucobol; }
 
 need_cargo() {
@@ -143,14 +143,14 @@ use_test_build() {
     export CARGO_TARGET_DIR=$ROOT/target/ci RUSTFLAGS="--cfg kms_faults"
 }
 
-# Likewise with what keystores in a database need.
+# Does the same for the requirements of keystores in a database.
 use_postgres_build() {
     use_prebuilt_openssl tls
     use_test_build
 }
 
-# LIBRARY is target/dev/libkms.so, the library of the test build. A copy: cargo gives the library of another feature set,
-# which bindings/python asks for, the same place in target/ci.
+# LIBRARY is target/dev/libkms.so, the library of the test build. It is a copy: bindings/python needs another feature set, and
+# cargo writes that library to the same path in target/ci.
 build_dev() {
     use_test_build
     cargo build --quiet --locked
@@ -175,8 +175,8 @@ build_release() {
     cargo build --release --locked --package libkms --package kms-cli --features libkms/postgres,kms-cli/postgres
 }
 
-# MODULE is the release build of the PKCS#11 module, in a folder of its own: another feature set of libkms would take the place
-# of libkms.so. It links the OpenSSL of the release build.
+# MODULE is the release build of the PKCS#11 module. It has a separate folder, because its feature set of libkms would overwrite
+# libkms.so. It links the OpenSSL of the release build.
 MODULE=target/pkcs11/release/libkms_pkcs11.so
 build_pkcs11() {
     (use_release_openssl && cargo build --release --locked --manifest-path pkcs11/Cargo.toml --target-dir target/pkcs11)

@@ -4,7 +4,7 @@
 use_test_build
 export KMS_FULL=1
 if [ -n "${KMS_LONG:-}" ]; then
-    # The keystore's long counts, and the model's, have variables of their own.
+    # Separate variables set the long counts of the keystore and of the model.
     export KMS_TEST_SCALE=${KMS_TEST_SCALE:-$KMS_LONG} KMS_MODEL_SEQUENCES=${KMS_MODEL_SEQUENCES:-$((100000 * KMS_LONG))}
 fi
 

@@ -49,7 +49,7 @@ token_of_softhsm() {
     export SOFTHSM2_CONF=$1/softhsm2.conf TEST_PKCS11_MODULE=$softhsm
     softhsm2-util --init-token --free --label check --pin fedcba123456 --so-pin abcdef654321 >/dev/null
 }
-# run NAME: each test in a process and with a token of its own. Writes NAME/passed and NAME/failed, in the order of names.
+# run NAME: runs each test in a separate process with a separate token. Writes NAME/passed and NAME/failed, in the order of names.
 run() (
     mkdir "$work/$1"
     : >"$work/$1/passed"

@@ -63,7 +63,7 @@ lines() {
     [ -f "$symbols" ] && ! readelf -S "$library" | grep '\.debug_line' && addr2line -e "$symbols" "0x$at" | grep '\.rs:[0-9]'
 }
 attempt "the library is stripped, and its line tables are in libkms0-dbgsym" lines
-# Without the -dev package, what was compiled goes on running.
+# Compiled programs keep running without the -dev package.
 runtime_alone() { dpkg_here --purge libkms-dev && [ "$("$work/client")" = "libkms $version" ] && [ ! -e "$root/usr/include/kms.h" ]; }
 attempt "libkms0 alone runs it" runtime_alone
 tools_alone() { dpkg_here --purge libkms0-dbgsym libkms0 && kms_works "$root/usr/bin/kms"; }

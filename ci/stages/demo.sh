@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# examples/quickstart.c runs from an empty folder; FILE=path gives it a file to encrypt.
+# examples/quickstart.c runs from an empty folder; FILE=path names a file to encrypt.
 . "$(dirname "$0")/../lib.sh"
 need gcc:gcc
 build_dev

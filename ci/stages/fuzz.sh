@@ -23,7 +23,7 @@ RUSTFLAGS=${flags[*]} cargo +nightly build --release --locked --manifest-path fu
 memory=$(mktemp -d -p "$([ -w /dev/shm ] && echo /dev/shm || echo /tmp)")
 trap 'rm -rf "$memory"' EXIT
 
-# The engine must find a fault that is there; only then do quiet targets mean anything.
+# The engine must first find a planted fault: otherwise targets without findings prove nothing.
 if "target/fuzz/$HOST_TARGET/release/proof" -max_total_time=30 -artifact_prefix="$memory/" >"$memory/proof.log" 2>&1 </dev/null ||
     ! grep -q "panicked.*proof/main.rs" "$memory/proof.log"; then
     tail -20 "$memory/proof.log" >&2

@@ -9,8 +9,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 compile_c ci/instructions.c "$work/program" "$LIBRARY" -O2
 
-# What would make another CPU take other code: glibc's string functions. libcrypto takes its code for the CPU that valgrind
-# shows, which has AVX2 wherever the machine does.
+# Only glibc's string functions would use different code on another CPU. libcrypto chooses its code for the CPU that valgrind
+# emulates, which has AVX2 if the machine does.
 export GLIBC_TUNABLES=glibc.cpu.hwcaps=-AVX2,-AVX2_Usable,-AVX512VL,-AVX512BW,-ERMS,-FSRM,-BMI2,-RTM,-MOVBE
 
 # instructions WHAT SIZE ENTRIES: of one call, then those of them that are the library's own: of the exported function

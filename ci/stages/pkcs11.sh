@@ -4,8 +4,8 @@
 need nm:binutils gcc:gcc
 need_cargo
 use_test_build
-# cargo gives libkms without its C functions the same place in target/ci as with them, and sees no difference: each is built
-# again, here and by the next stage.
+# cargo writes libkms with and without its C functions to the same path in target/ci, and sees no difference. So this stage and
+# the next one each build it again.
 touch build.rs
 work=$(mktemp -d)
 trap 'rm -rf "$work"; touch build.rs' EXIT
@@ -27,7 +27,7 @@ attempt "it exports three functions" three_exports
 attempt "it is never unloaded" stays_loaded
 all_passed
 
-# Clients of the module, each in a process of its own, while the key rotates every second.
+# Clients of the module, each in a separate process, while the key rotates every second.
 need pkcs11-tool:opensc p11tool:gnutls-bin javac:default-jdk-headless python3:python3 venv:python3-venv
 need pkg-config:pkg-config p11-kit-1.pc:libp11-kit-dev
 cargo build --quiet --locked --package kms-cli
@@ -48,7 +48,7 @@ if ! cmp -s "$clients/requirements.txt" "$venv/requirements.txt"; then
     cp "$clients/requirements.txt" "$venv/requirements.txt"
 fi
 
-# token NAME: an empty keystore with its configuration, in a folder of its own.
+# token NAME: creates an empty keystore with its configuration, in a separate folder.
 token() {
     mkdir "$work/$1"
     (cd "$work/$1" && "$kms" --root-key-file root.key init && "$kms" pkcs11 config pkcs11.toml --label cards) >/dev/null

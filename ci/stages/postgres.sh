@@ -85,7 +85,7 @@ export KMS_TEST_PGBOUNCER KMS_TEST_TLS
 chmod 755 "$folder"
 KMS_TEST_POSTGRES="postgres://kms:$(cat "$folder/password")@127.0.0.1:$port/postgres"
 export KMS_TEST_POSTGRES
-# Changes are seen by polls: neighbours on a host, which announce them, have tests of their own.
+# Changes are seen by polling: separate tests cover neighbours on a host, which announce them.
 export XDG_RUNTIME_DIR=/nonexistent
 # make test-long: the counts of a campaign alone, the server restarted in the middle.
 if [ -n "${KMS_LONG:-}" ]; then

@@ -6,7 +6,7 @@ need pkg-config:pkg-config openssl.pc:libssl-dev
 export CARGO_TARGET_DIR=target/ci RUSTFLAGS="--cfg kms_faults"
 cargo clippy --locked --all-targets --no-default-features --features capi -- -D warnings
 count_cargo cargo test --locked --lib --no-default-features --features capi
-# Cargo gives the libraries of all feature sets one place in target/ci.
+# Cargo writes the libraries of all feature sets to one path in target/ci.
 touch build.rs
 cargo build --locked --no-default-features --features capi
 mkdir -p target/system

@@ -28,9 +28,9 @@ count 1 0
 
 # SQLite's C code stays as it is: instrumented, it takes six minutes to compile.
 export CFLAGS_x86_64_unknown_linux_gnu=-fno-sanitize=address
-# AddressSanitizer maps memory itself, and so can't run the test that takes mmap away from its thread, nor the one that reads
-# all of the process's memory, its shadow included. It ends a process that asks for more than there is, unless told not to.
-# With --target, build scripts and procedural macros are left alone.
+# AddressSanitizer maps memory itself. So it can't run the test that forbids mmap to its thread, nor the one that reads all of
+# the process's memory, including the shadow. By default it ends a process that requests more memory than exists.
+# With --target, build scripts and procedural macros are not instrumented.
 ASAN_OPTIONS=allocator_may_return_null=1 RUSTFLAGS=-Zsanitizer=address count_cargo cargo +nightly test --config "$SQLITE_QUICKLY" --locked --lib --target "$HOST_TARGET" -- \
     --skip service::thread::tests::an_entry_that_found_no_memory_is_not_found_either \
     --skip service::call::tests::memory::no_secret_of_a_request_is_left_in_memory
