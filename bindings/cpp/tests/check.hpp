@@ -55,7 +55,7 @@ bool throws(const std::function<void()> &act) {
     return false;
 }
 
-/// A plaintext as a text of its own, which a test may compare.
+/// A copy of a plaintext as a string, so that a test can compare it.
 inline std::string text_of(const kms::secret_bytes &plaintext) { return std::string(kms::as_text(plaintext)); }
 
 using namespace std::chrono_literals;

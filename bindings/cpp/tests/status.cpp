@@ -1,4 +1,4 @@
-/// Each status of kms.h is a value of `kms::status` and an exception type of its own.
+/// Each status of kms.h has a value of `kms::status` and a distinct exception type.
 #include "check.hpp"
 
 #include <set>

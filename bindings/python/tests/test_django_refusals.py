@@ -1,4 +1,4 @@
-"""What must not reach an encrypted field of Django, or be asked about it; renames; and what must go on working."""
+"""Expressions that Django must refuse for an encrypted field, renames, and what must keep working."""
 
 import pytest
 

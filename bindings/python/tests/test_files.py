@@ -1,4 +1,4 @@
-"""Files: what goes in comes back, what is not whole is refused, and a file that was not completed is not there."""
+"""Files round-trip, incomplete ones are refused, and an unfinished output does not exist."""
 
 import gc
 import io

@@ -1,4 +1,4 @@
-"""Everything that include/kms.h gives to C, Python has: a function or a constant without its equivalent fails here."""
+"""Python has everything that include/kms.h declares: a function or a constant without an equivalent fails here."""
 
 import inspect
 import re
@@ -40,7 +40,7 @@ ELSEWHERE = {
     "kms_file_size": "libkms.Keystore.open_file",
     "kms_file_read": "libkms.Keystore.open_file",
     "kms_file_close": "libkms.Keystore.open_file",
-    # A survey is an object of its own.
+    # Python has a separate class for a survey.
     "kms_begin_survey": "libkms.Survey",
     "kms_survey_add": "libkms.Survey.add",
     "kms_survey_add_batch": "libkms.Survey.update",

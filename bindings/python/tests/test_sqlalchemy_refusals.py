@@ -1,4 +1,4 @@
-"""What must not reach an encrypted column of SQLAlchemy, or be asked about it; and what must go on working."""
+"""Expressions that SQLAlchemy must refuse for an encrypted column, and what must keep working."""
 
 import pytest
 from sqlalchemy import (

@@ -1,4 +1,4 @@
-"""Time travel: what `libkms.testing` gives to applications."""
+"""Time travel for applications, by `libkms.testing`."""
 
 from datetime import datetime, timedelta, timezone
 

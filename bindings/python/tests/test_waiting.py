@@ -1,4 +1,4 @@
-"""Nothing that waits for another process holds the GIL: the other threads of the program go on."""
+"""A call that waits for another process releases the GIL, so the other threads keep running."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ HOLD = 1.5
 HOLDER = """
 import sqlite3, sys, time, libkms
 path, root, hold = sys.argv[1:]
-# Announces a change, so that every handle looks at the keystore on its next call.
+# Announces a change, so that every handle reads the keystore on its next call.
 with libkms.open(path, root_key_file=root, rotation_thread=False) as kms:
     kms.create_key()
 held = sqlite3.connect(path, isolation_level=None)
@@ -43,7 +43,7 @@ def held(place, hold=HOLD):
 
 
 class Ticks:
-    """The longest time for which this process's other threads stood still."""
+    """The longest time for which this process's other threads were blocked."""
 
     def __enter__(self):
         self.longest, self.last, self.stop = 0.0, time.monotonic(), threading.Event()

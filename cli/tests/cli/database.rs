@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::operating::Guide;
 use crate::support::{Place, ended};
 
-/// A folder with a schema of its own in the database, and two roles: who owns its tables, and who may use them.
+/// A folder with a separate schema in the database and two roles: the owner of its tables, and a user of them.
 struct Database {
     place: Place,
     schema: String,
@@ -88,7 +88,7 @@ fn init_makes_tables_grants_and_a_keystore_and_says_what_is_there() {
     place.fails(6, "kms status", ["init", &owner, "--root-key-file", "root.key"]);
     assert!(place.ok(["init", &owner, "--grant", role, "--root-key-file", "root.key"]).contains("already"));
     assert_eq!(place.json(["init", &owner, "--grant", role, "--root-key-file", "root.key"])["Exists"], true);
-    // Once the tables are there, an application's role makes a keystore in them.
+    // Once the tables exist, an application's role creates a keystore in them.
     place.ok(["init", &database.of(role, "second"), "--root-key-file", "second.key", "--no-config"]);
 }
 
@@ -142,7 +142,7 @@ fn every_command_works_on_a_database() {
     place.ok(["tick"]);
     place.ok(["root", "add", "--new-root-key-file", "second.key", "--label", "recovery"]);
 
-    // Shards have logs of their own; people read one.
+    // Each shard has a separate log; people read one.
     let log = place.json(["log", "show", "--limit", "0"]);
     let times: Vec<_> =
         log["Changes"]["Change"].as_array().unwrap().iter().map(|e| e["EventTime"].to_string()).collect();

@@ -1,4 +1,4 @@
-//! A backup or a restore that is killed at any step leaves nothing that looks complete and is not, loses nothing, and the same
+//! A backup or a restore killed at any step loses nothing and leaves no partial output that looks complete. The same
 //! command succeeds when it runs again.
 
 use std::process::{Command, Stdio};

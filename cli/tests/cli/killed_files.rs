@@ -1,4 +1,4 @@
-//! SIGKILL at every step: no output that looks complete and is not, nothing lost, and a second run succeeds.
+//! SIGKILL at every step loses nothing and leaves no partial output that looks complete. A second run succeeds.
 
 use std::process::Stdio;
 

@@ -89,7 +89,7 @@ fn a_restore_without_a_place_names_one() {
     assert!(!err.contains("pass create"), "{err}");
 }
 
-/// Whatever the command, whether it works or fails, and wherever the location comes from.
+/// Holds for every command, whether it succeeds or fails, and for every source of the location.
 #[test]
 fn no_output_has_the_password_of_a_database() {
     const URL: &str = "postgres://ann:hunter2@127.0.0.1:1/keys?sslmode=disable#ring";

@@ -1,4 +1,4 @@
-//! Guides are true: every command in them runs, in order, and prints what stands there.
+//! The guides are correct: every command in them runs, in order, and prints the documented output.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::support::{Place, kms, with_input};
 /// What marks the beginning of a command's output.
 const MARK: &str = "\u{1}command";
 
-/// The commands of the document, each with its line number and the output that stands below it.
+/// The commands of the document, each with its line number and the output documented below it.
 fn commands(document: &str) -> Vec<(usize, String, String)> {
     let (mut found, mut inside) = (Vec::new(), false);
     for (number, line) in document.lines().enumerate() {
@@ -30,7 +30,7 @@ fn commands(document: &str) -> Vec<(usize, String, String)> {
     found
 }
 
-/// One shell runs them all, on a machine of its own as far as they see.
+/// One shell runs them all, in an environment that looks like a separate machine.
 fn outputs(guide: &Guide<'_>, commands: &[(usize, String, String)]) -> Vec<String> {
     let place = guide.place;
     let programs = kms().parent().unwrap().display().to_string();
@@ -110,7 +110,7 @@ fn rewritten(document: &str, outputs: &[String]) -> String {
 pub struct Guide<'a> {
     /// Below docs/.
     pub document: &'a str,
-    /// At least so many commands.
+    /// The minimum number of commands.
     pub least: usize,
     pub place: &'a Place,
     pub environment: &'a [(&'a str, &'a str)],

@@ -1,4 +1,4 @@
-//! A folder of its own for each test, and the command in it.
+//! A separate folder for each test, and the command in it.
 
 use std::ffi::OsStr;
 use std::io::Write;

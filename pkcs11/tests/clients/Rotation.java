@@ -32,7 +32,7 @@ public class Rotation {
             if (kept.size() % 2 == 0) {
                 cipher.init(Cipher.ENCRYPT_MODE, key, new GCMParameterSpec(128, iv));
             } else {
-                // The provider draws an IV of its own.
+                // The provider generates the IV.
                 cipher.init(Cipher.ENCRYPT_MODE, key);
                 iv = cipher.getIV();
             }

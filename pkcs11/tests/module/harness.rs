@@ -14,7 +14,7 @@ pub const CKM_KMS_BLOB: CK_MECHANISM_TYPE = 0xCB4D_5301;
 /// The folder of a test, in the process that runs it.
 const FOLDER: &str = "KMS_PKCS11_TEST";
 
-/// Runs `body` in a process of its own: the module's state belongs to the process.
+/// Runs `body` in a separate process, because the module's state belongs to the process.
 pub fn isolated(test: &str, environment: &[(&str, &str)], body: impl FnOnce(&Path)) {
     if let Some(folder) = std::env::var_os(FOLDER) {
         return body(Path::new(&folder));
@@ -32,7 +32,7 @@ pub fn isolated(test: &str, environment: &[(&str, &str)], body: impl FnOnce(&Pat
     assert!(output.status.success() && text.contains("1 passed"), "{}\n{text}", output.status);
 }
 
-/// A test in a process of its own, with its folder.
+/// A test in a separate process and folder.
 macro_rules! module_test {
     ($(#[$meta:meta])* fn $name:ident($folder:ident $(, $variable:literal = $value:literal)*) $body:block) => {
         $(#[$meta])*
@@ -80,7 +80,7 @@ pub fn module_path() -> PathBuf {
 #[derive(Clone, Copy)]
 pub struct Module(pub &'static CK_FUNCTION_LIST_3_0);
 
-// SAFETY: a table of functions that nobody writes.
+// SAFETY: an immutable table of functions.
 unsafe impl Send for Module {}
 // SAFETY: as above.
 unsafe impl Sync for Module {}
