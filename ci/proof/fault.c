@@ -1,4 +1,4 @@
-/* One fault, which -Dheap_overflow, -Dleak, -Dundefined or -Ddata_race chooses: the stages c, valgrind and tsan must notice. */
+/* One fault, which -Dheap_overflow, -Dleak, -Dundefined or -Ddata_race chooses: the stages c, valgrind and tsan must detect it. */
 #include <limits.h>
 #include <pthread.h>
 #include <stddef.h>

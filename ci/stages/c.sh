@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Each program of tests/c passes plain, the most important ones under AddressSanitizer with UBSan; first, that it would notice.
+# Each program of tests/c passes plain, the most important ones under AddressSanitizer with UBSan.
+# A first step proves that the sanitizers detect faults.
 . "$(dirname "$0")/../lib.sh"
 need gcc:gcc
 build_dev

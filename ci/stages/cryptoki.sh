@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The own tests of cryptoki, a PKCS#11 client in Rust, over the module and over SoftHSM2: only the listed ones fail.
+# The tests of cryptoki, a PKCS#11 client in Rust, over the module and over SoftHSM2: only the listed ones fail.
 . "$(dirname "$0")/../lib.sh"
 need gcc:gcc softhsm2-util:softhsm2
 need_cargo

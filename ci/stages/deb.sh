@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The Debian packages install, serve a client, and leave nothing when purged: here if root, else in a folder of dpkg's own.
+# The Debian packages install, serve a client, and leave nothing when purged: here if root, else in a separate dpkg folder.
 . "$(dirname "$0")/../lib.sh"
 need gcc:gcc dpkg-deb:dpkg pkg-config:pkg-config
 build_release

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The programs of examples/ compile without a warning and do what they say: C, C++, COBOL, Fortran.
+# The programs of examples/ compile without a warning and work as documented: C, C++, COBOL, Fortran.
 . "$(dirname "$0")/../lib.sh"
 need gcc:gcc g++:g++ gfortran:gfortran pkg-config:pkg-config libcrypto.pc:libssl-dev
 need cobc:"$(cobol_package)"

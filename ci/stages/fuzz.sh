@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Fuzzes each target of fuzz/ for FUZZ_SECONDS (15), or TARGET alone, from the committed seeds; first, that a finding would be seen.
+# Fuzzes each target of fuzz/ for FUZZ_SECONDS (15), or TARGET alone, from the committed seeds.
+# A first step proves that a fault is found.
 . "$(dirname "$0")/../lib.sh"
 need_cargo
 need g++:g++

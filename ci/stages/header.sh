@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# include/kms.h is what src/ffi says; it compiles alone and twice, without a warning, as C99, C11, C++11 and C++17.
+# include/kms.h matches src/ffi; it compiles alone and twice, without a warning, as C99, C11, C++11 and C++17.
 . "$(dirname "$0")/../lib.sh"
 need gcc:gcc g++:g++
 use_test_build

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `make install` serves clients outside of the tree: plain cc with pkg-config, statically, CMake; the manual; `make uninstall`.
+# `make install` serves clients outside the tree: plain cc with pkg-config, statically, CMake; the manual; `make uninstall`.
 . "$(dirname "$0")/../lib.sh"
 need gcc:gcc g++:g++ make:make pkg-config:pkg-config cmake:cmake mandoc:mandoc man:man-db python3:python3
 build_release

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# pkcs11-check over the PKCS#11 module, with SoftHSM2 beside it: only the listed tests fail. Then a thousand forks, and the C client
-# under valgrind.
+# pkcs11-check over the PKCS#11 module, and over SoftHSM2: only the listed tests fail.
+# Then a thousand forks, and the C client under valgrind.
 . "$(dirname "$0")/../lib.sh"
 need gcc:gcc valgrind:valgrind softhsm2-util:softhsm2 pkg-config:pkg-config p11-kit-1.pc:libp11-kit-dev
 need_cargo

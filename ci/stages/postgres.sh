@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The rules of keys on a PostgreSQL server, Debian's, which is stopped at the end; with KMS_LONG, the campaigns.
+# The rules of keys on Debian's PostgreSQL server, which the stage starts and stops; with KMS_LONG, the campaigns.
 . "$(dirname "$0")/../lib.sh"
 PATH=$PATH:/usr/sbin
 need pg_ctlcluster:postgresql python3:python3 openssl:openssl pgbouncer:pgbouncer

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The Python module: clippy, its types and its stub, and all its tests, on the test build; an independent decoder opens the
-# recorded ciphertexts.
+# The Python module: clippy, its types and its stub, and all its tests, on the test build.
+# An independent decoder opens the recorded ciphertexts.
 . "$(dirname "$0")/../lib.sh"
 need nm:binutils
 use_python

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# `make build` makes the library and the command, OpenSSL from source included; the library exports what it must, the command
-# nothing; neither holds a fault switch or names a path of this machine.
+# `make build` builds the library and the command, including OpenSSL from source.
+# The library exports what it must, the command nothing. Neither contains a fault switch or a path of this machine.
 . "$(dirname "$0")/../lib.sh"
 build_release
 [ -f "$LIBRARY" ] || die "$LIBRARY is missing"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The build against the system's OpenSSL: clippy, unit tests, and the C programs plain; two of them are proved to notice.
+# The build against the system's OpenSSL: clippy, unit tests, and the C programs plain; two of them are proved to detect faults.
 . "$(dirname "$0")/../lib.sh"
 need_cargo
 need pkg-config:pkg-config openssl.pc:libssl-dev

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Programs of tests/c under ThreadSanitizer, with the library, Rust's std and SQLite instrumented; first, that it would
-# notice. OpenSSL's code isn't instrumented: what it does to its own memory is not seen. Nothing is suppressed.
+# Programs of tests/c under ThreadSanitizer, with the library, Rust's std and SQLite instrumented.
+# A first step proves that races are found. OpenSSL's code isn't instrumented, so accesses to its memory are not seen.
+# Nothing is suppressed.
 . "$(dirname "$0")/../lib.sh"
 need_cargo
 need_toolchain nightly rust-src

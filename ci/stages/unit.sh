@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Unit tests once more: the unsafe code that needs no foreign function by Miri, all of them and the PKCS#11 module under
-# AddressSanitizer (first, that it would notice), and the locks, the alarm and the cache of keys in every order of their threads by loom.
+# Unit tests under Miri, AddressSanitizer and loom.
+# Miri runs the unsafe code that needs no foreign function. All unit tests and the PKCS#11 module run under AddressSanitizer, which
+# is first proved to detect faults. loom runs the locks, the alarm and the cache of keys in every order of their threads.
 . "$(dirname "$0")/../lib.sh"
 need_cargo
 need_toolchain nightly miri rust-src

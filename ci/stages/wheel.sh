@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# One manylinux_2_28 wheel of bindings/python: auditwheel, no path of this machine, no fault switch; in a fresh environment it
-# passes the tests of calls, processes and packaging.
+# One manylinux_2_28 wheel of bindings/python: auditwheel, no path of this machine, no fault switch.
+# In a fresh environment it passes the tests of calls, processes and packaging.
 . "$(dirname "$0")/../lib.sh"
 need nm:binutils
 use_python
