@@ -2,7 +2,7 @@
 //!
 //! `parking_lot` keeps waiting threads in one process-wide table. A child inherits the table, but not the threads. Its
 //! unlock hands the lock to a thread that does not exist there, so its next lock waits without end. std's lock keeps
-//! no table: waiters sleep on the lock's own word. `docs/decisions/0009-std-locks.md` has the decision.
+//! no table: waiters sleep on the word of the lock itself. `docs/decisions/0009-std-locks.md` has the decision.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -55,7 +55,7 @@ fn ended(pid: libc::pid_t) -> bool {
     let begun = Instant::now();
     let mut status = 0;
     loop {
-        // SAFETY: `pid` is a child of this process that nobody else waits for; `status` is a valid place.
+        // SAFETY: `pid` is a child of this process, and nothing else waits for it; `status` is a valid pointer.
         if unsafe { libc::waitpid(pid, &mut status, libc::WNOHANG) } == pid {
             assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "the child died: {status:#x}");
             return true;

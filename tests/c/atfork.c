@@ -1,5 +1,5 @@
-/* A program's own fork handlers use the library, in all three places, whether they were registered before the library's or
- * after, while other threads work. */
+/* A program's fork handlers use the library in all three phases while other threads work. They are registered before the
+ * library's handlers and after. */
 #define _GNU_SOURCE
 #include "check.h"
 #include <pthread.h>

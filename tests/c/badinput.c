@@ -1,4 +1,4 @@
-/* Whatever a caller gets wrong is answered with the right status, and loses nothing. */
+/* Every error of a caller returns the right status, and loses nothing. */
 #include "check.h"
 
 enum { OVERHEAD = 80, CANARY = 0xC5 };

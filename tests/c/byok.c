@@ -1,4 +1,4 @@
-/* Imported key material from C: it may be taken away, expire, and only the very same may come back. */
+/* Imported key material from C: it may be deleted or expire, and only identical material may be imported again. */
 #include "check.h"
 
 static const uint8_t material[32] = "material from somewhere else !!!", other[32] = "another material, which is wrong";
@@ -92,7 +92,7 @@ static void a_data_key_goes_out_wrapped_only(void) {
     size_t public_key_len, token_len, blob_len, exported_len, again_len;
     REQUIRE_OK(kms_create_key(kms, NULL, key));
     make_external(kms, external);
-    /* Any RSA-2048 public key will do; this one is at hand. */
+    /* Any RSA-2048 public key will do; this one is available. */
     REQUIRE_OK(kms_get_parameters_for_import(kms, external, KMS_WRAPPING_OAEP_SHA_1, public_key, sizeof public_key,
                                              &public_key_len, token, sizeof token, &token_len, NULL));
     CHECK_OK(kms_generate_and_export_data_key(kms, key, 32, NULL, 0, public_key, public_key_len, KMS_WRAPPING_OAEP_SHA_256,

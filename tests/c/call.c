@@ -1,4 +1,4 @@
-/* Everything by action name and JSON, as a program does that can only pass strings. */
+/* Every operation by action name and JSON, for a program that can only pass strings. */
 #include "check.h"
 
 /* Calls; the response is the caller's to free. */

@@ -1,4 +1,4 @@
-/* A thread that is cancelled during a call ends after it, and the keystore goes on. */
+/* A thread that is cancelled during a call ends after it, and the keystore keeps working. */
 #define _GNU_SOURCE
 #include "check.h"
 #include <pthread.h>

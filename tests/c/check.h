@@ -1,4 +1,4 @@
-/* What the test programs here share: checks that name the broken promise, and keystores to try it on. */
+/* What the test programs here share: checks that name the broken promise, and keystores to test it on. */
 #ifndef KMS_TESTS_CHECK_H
 #define KMS_TESTS_CHECK_H
 
@@ -36,7 +36,7 @@ static inline int check_number(const char *file, int line, const char *call, lon
     return 0;
 }
 
-/* The test goes on after a broken CHECK; REQUIRE_OK ends the program, where nothing after it makes sense. */
+/* The test continues after a failed CHECK. REQUIRE_OK ends the program where the rest depends on the call. */
 #define CHECK(condition) ((condition) ? (void)0 : check_report(__FILE__, __LINE__, #condition))
 #define CHECK_STATUS(call, wanted) check_status(__FILE__, __LINE__, #call, (call), (wanted))
 #define CHECK_OK(call) CHECK_STATUS(call, KMS_OK)
@@ -164,7 +164,7 @@ typedef struct small_blob {
 
 static inline small_blob encrypt_text(const kms_t *kms, const char *key, const char *text) {
     small_blob blob;
-    memset(&blob, 0, sizeof blob); /* it may be sent through a pipe as a whole */
+    memset(&blob, 0, sizeof blob); /* all of it may be sent through a pipe */
     REQUIRE_OK(kms_encrypt(kms, key, bytes(text), strlen(text), NULL, 0, blob.data, sizeof blob.data, &blob.len));
     return blob;
 }

@@ -8,7 +8,7 @@
 /* What CLOCK_REALTIME and CLOCK_BOOTTIME show, in seconds; 0: the real ones. Elapsed time is left alone. */
 static int64_t wall_s, boot_s;
 
-/* Stands in for the C library's, for the library too: a program comes first in the search for a symbol. */
+/* Replaces the C library's function, for the library too: symbol lookup begins with the program. */
 int clock_gettime(clockid_t clock, struct timespec *now) {
     if (wall_s == 0 || (clock != CLOCK_REALTIME && clock != CLOCK_BOOTTIME)) {
         return (int)syscall(SYS_clock_gettime, clock, now);

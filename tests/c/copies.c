@@ -10,7 +10,7 @@
 
 enum { PROCESSES = 3 };
 
-/* Six threads contend for the file all the while; under valgrind each holds it for long. */
+/* Six threads contend for the file constantly; under valgrind each holds it for long. */
 enum { PATIENCE_MS = 120000 };
 
 static int changes(void) { return SLOW ? 20 : 300; }
@@ -58,7 +58,7 @@ static copy second;
 static kms_options_t *second_options;
 static int stop;
 
-/* Opens and closes the file through the second copy all the while, which would take POSIX locks away from the first. */
+/* Constantly opens and closes the file through the second copy, which would drop POSIX locks of the first. */
 static void *meddle(void *unused) {
     while (!__atomic_load_n(&stop, __ATOMIC_SEQ_CST)) {
         kms_t *other;
@@ -77,7 +77,7 @@ static kms_t *open_first(void) {
     return kms;
 }
 
-/* Changes through one copy, each seen by the other, which opens and closes the file all the while. */
+/* Changes through one copy, each seen by the other, which opens and closes the file constantly. */
 static int change(int number) {
     kms_t *kms = open_first(), *other;
     pthread_t meddler;

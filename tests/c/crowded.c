@@ -1,4 +1,4 @@
-/* A program that may have no more threads, or whose environment asks for tiny stacks, goes on. */
+/* The library works in a program that can start no more threads, or whose environment sets tiny stacks. */
 #define _GNU_SOURCE
 #include "check.h"
 #include <sys/resource.h>
@@ -59,7 +59,7 @@ static int rotates_beyond(kms_t *kms, const char *id, uint64_t count, long limit
     return 0;
 }
 
-/* `test` in a process of its own, whose limits end with it. */
+/* Runs `test` in a separate process, whose limits end with it. */
 static void in_child(void (*test)(void)) {
     int status = 0;
     pid_t child = fork();

@@ -1,4 +1,4 @@
-/* What is encrypted decrypts to the same bytes, under the key, version and context that it was encrypted with. */
+/* A ciphertext decrypts to the original bytes, under the key, version and context of its encryption. */
 #define _DEFAULT_SOURCE
 #include "check.h"
 #include <sys/mman.h>

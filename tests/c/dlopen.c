@@ -12,7 +12,7 @@ enum { ROUNDS = 1000, WARM = 50 };
 
 static char library[1024];
 
-/* The few functions that the host looks up; the program's own link is never used but to know where the library is. */
+/* The few functions that the host looks up. The program's link to the library only shows where the library is. */
 typedef struct api {
     void *handle;
     kms_options_t *(*options_new)(void);
@@ -92,7 +92,7 @@ static void one_round(int closes) {
     REQUIRE(dlclose(a.handle) == 0);
     REQUIRE(sem_post(&u.unloaded) == 0 && pthread_join(thread, NULL) == 0);
     if (!closes) {
-        /* The rotation thread has run in the unloaded library all the while. */
+        /* The rotation thread has kept running in the unloaded library. */
         again = load();
         REQUIRE(again.close == a.close);
         again.close(u.kms);

@@ -1,4 +1,4 @@
-/* What happens unasked is told to the event callback, in order, with no lock held. */
+/* The event callback reports every change that no caller requested, in order, with no lock held. */
 #include "check.h"
 
 enum { MAX = 64 };

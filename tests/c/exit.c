@@ -1,4 +1,4 @@
-/* A host with an OpenSSL of its own, configured to allow nothing, may call `exit` while the library's threads work. */
+/* A host whose own OpenSSL is configured to allow nothing may call `exit` while library threads work. */
 #define _POSIX_C_SOURCE 200809L
 #include "check.h"
 #include "slow.h"
@@ -31,8 +31,8 @@ static pthread_t exiting;
 static int openssl_is_gone;
 static int (*real_mac_init)(void *, const unsigned char *, size_t, const void *);
 
-/* Stands in for the function of a shared libcrypto, which the library calls for every row: once libcrypto has taken
- * itself down, a call from a thread other than the one that exits is the use of freed memory sooner or later. */
+/* Replaces a function of a shared libcrypto, which the library calls for every row. After libcrypto has cleaned up, a call
+ * from a thread other than the exiting one would eventually use freed memory. */
 int EVP_MAC_init(void *context, const unsigned char *key, size_t key_len, const void *parameters) {
     if (__atomic_load_n(&openssl_is_gone, __ATOMIC_SEQ_CST) && !pthread_equal(pthread_self(), exiting)) {
         static const char text[] = "a thread of the library calls libcrypto after its end\n";
@@ -49,7 +49,7 @@ static void linger(void) {
     nanosleep(&time, NULL);
 }
 
-/* Each look at it is an hour later, so that the rotation threads never run out of work. */
+/* Each call returns an hour later, so that the rotation threads never run out of work. */
 static int64_t running_clock(void *now) { return __atomic_add_fetch((int64_t *)now, HOUR, __ATOMIC_SEQ_CST); }
 
 static int64_t now_ms = NEW_YEAR_2025;

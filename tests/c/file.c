@@ -1,4 +1,4 @@
-/* Files of any size by their paths, and encrypted files that are read at any place, also through callbacks that lie. */
+/* Files of any size by their paths, and random access to encrypted files, also through misbehaving callbacks. */
 #define _GNU_SOURCE
 #include "check.h"
 #include <pthread.h>

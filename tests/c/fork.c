@@ -1,4 +1,4 @@
-/* A child goes on with its parent's handle, and never with its parent's randomness. */
+/* A child keeps using its parent's handle, but never its parent's randomness. */
 #define _POSIX_C_SOURCE 200809L
 #include "check.h"
 #include <signal.h>
@@ -39,8 +39,8 @@ typedef struct child_report {
     small_blob blobs[BLOBS];
 } child_report;
 
-/* Runs `task` in a child, whose failures and memory errors are ours. The child kills itself at its end, because it leaks
- * what it inherited by design (it may not touch the parent's locks), and an exit status would be valgrind's about that. */
+/* Runs `task` in a child, whose failures and memory errors count as this program's. By design the child leaks what it
+ * inherited (it may not touch the parent's locks). It kills itself at its end, or valgrind would set the exit status. */
 static void in_a_child(void (*task)(const family *, child_report *), const family *f, child_report *report) {
     const int inherited = check_failures;
     int ends[2], status = -1;
@@ -178,7 +178,7 @@ static void be_refused(const family *f, child_report *report) {
     CHECK_STATUS(kms_tick(f->kms, NULL), KMS_FORKED);
     CHECK(kms_last_error(NULL, 0) > 0);
     kms_close(f->kms);
-    kms_close(open_memory(NULL)); /* one of its own works */
+    kms_close(open_memory(NULL)); /* a new keystore works */
 }
 
 static void a_memory_keystore_does_not_survive_a_fork(void) {

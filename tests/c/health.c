@@ -1,4 +1,4 @@
-/* The health of a handle counts what happened on it and flags what weakens a promise. */
+/* The health of a handle counts its operations and flags each weakened promise. */
 #define _GNU_SOURCE
 #include "check.h"
 #include <dlfcn.h>
@@ -65,7 +65,7 @@ static void the_rotation_thread_asked_for_first_stays_with_a_clock_set_later(voi
     kms_options_free(options);
 }
 
-/* Where libcrypto's functions can be found it is the system's, whose memory isn't ours to choose. */
+/* If libcrypto's functions can be found, it is the system's, and the library does not choose its memory. */
 static void ciphers_in_ordinary_memory_are_flagged_where_libcrypto_is_the_systems(void) {
     const int is_the_systems = dlsym(RTLD_DEFAULT, "OPENSSL_init_crypto") != NULL;
     kms_options_t *options = new_options(NULL);
@@ -99,7 +99,7 @@ static uint32_t slow_cpu_flag_under(const char *capabilities) {
     return KMS_HEALTH_SLOW_CPU;
 }
 
-/* A variable for other programs takes AES-NI from the system's libcrypto, which the flag shows; ours ignores it. */
+/* A variable for other programs disables AES-NI in the system's libcrypto: the flag shows it. The built-in one ignores it. */
 static void the_environment_takes_no_instruction_from_the_cipher_or_is_flagged(void) {
     const int is_the_systems = dlsym(RTLD_DEFAULT, "OPENSSL_init_crypto") != NULL;
     const uint32_t usual = slow_cpu_flag_under(NULL);
@@ -199,7 +199,7 @@ int main(int argc, char **argv) {
     RUN(a_missing_rotation_thread_is_flagged);
     RUN(the_rotation_thread_asked_for_first_stays_with_a_clock_set_later);
     RUN(ciphers_in_ordinary_memory_are_flagged_where_libcrypto_is_the_systems);
-    /* valgrind gives its own CPU, and its program for /proc/self/exe. */
+    /* valgrind emulates another CPU, and /proc/self/exe names valgrind. */
     if (getenv("LD_PRELOAD") == NULL || strstr(getenv("LD_PRELOAD"), "vgpreload") == NULL) {
         RUN(the_environment_takes_no_instruction_from_the_cipher_or_is_flagged);
     }

@@ -266,7 +266,7 @@ static kms_status call(const row *r, const subject *s) {
 
 /* --- what the rows are tried on --- */
 
-/* Imports material that nobody has seen: a data key that the import's own public key wrapped. */
+/* Imports material that no one has seen: a data key wrapped by the public key of the import. */
 static void import_wrapped(subject *s) {
     uint8_t public_key[512];
     size_t public_key_len;
@@ -344,7 +344,7 @@ static int same(const kms_key_metadata *a, const kms_key_metadata *b) {
            a->service_managed == b->service_managed;
 }
 
-/* One cell. A refused operation leaves the key, and the whole keystore, as it was. */
+/* One cell. A refused operation leaves the key and the rest of the keystore unchanged. */
 static void check_cell(const row *r, const subject *s, int by_json, kms_status wanted) {
     kms_key_metadata before = describe(s->kms, s->id), now;
     uint64_t changes = changes_made(s->kms);
@@ -388,7 +388,7 @@ static void every_action_in_json_is_allowed_in_exactly_the_states_of_its_row(voi
     each_row_holds(external_matrix, ROWS(external_matrix), 1, 1);
 }
 
-/* A key that the library made the material of is never imported into, whatever its state. */
+/* A key with generated material accepts no import, in any state. */
 static void the_origin_is_told_before_the_state(void) {
     kms_t *kms = open_memory(NULL);
     size_t i, column;

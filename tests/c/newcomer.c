@@ -1,4 +1,4 @@
-/* Uses a keystore as somebody does who has read nothing but kms.h. */
+/* Uses a keystore like a developer who has read only kms.h. */
 #include <kms.h>
 #include <stdio.h>
 #include <string.h>

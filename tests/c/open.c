@@ -1,4 +1,4 @@
-/* A keystore opens with its own root key, however that is given, and with no other. */
+/* A keystore opens with its root key in any form, and with no other. */
 #define _POSIX_C_SOURCE 200809L
 #include "check.h"
 #include <sys/stat.h>

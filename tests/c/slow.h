@@ -1,4 +1,4 @@
-/* Whether valgrind runs the program (SLOW), or the address sanitizer is compiled in (SANITIZED): fewer turns are tried then. */
+/* Whether valgrind runs the program (SLOW), or the address sanitizer is compiled in (SANITIZED): both reduce the number of rounds. */
 #ifndef SLOW_H
 #define SLOW_H
 

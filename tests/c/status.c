@@ -5,7 +5,7 @@
 
 static const struct {
     kms_status status;
-    const char *name, *code; /* code NULL: one of our own */
+    const char *name, *code; /* code NULL: a status without a code of the service */
 } statuses[] = {
 #define STATUS(name, code)                                                                                                     \
     { name, #name, code }

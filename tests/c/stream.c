@@ -1,4 +1,4 @@
-/* Files that are encrypted and decrypted in pieces: no plaintext before its tag, nothing lost, nothing in a forked child. */
+/* Files encrypted and decrypted in pieces: no plaintext before its tag, nothing lost, nothing in a forked child. */
 #define _GNU_SOURCE
 #include "check.h"
 #include <sys/wait.h>

@@ -1,4 +1,4 @@
-/* Surveys: counts by key and version, what cannot be counted, fork and kms_close. */
+/* Surveys: counts by key and version, uncountable input, fork and kms_close. */
 #define _GNU_SOURCE
 #include "check.h"
 #include <sys/wait.h>

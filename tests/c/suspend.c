@@ -1,7 +1,7 @@
-/* A machine that sleeps: wall clock and boot clock go on, the monotonic clock stands still. Keys that came due meanwhile rotate
- * once, soon after waking; nothing is destroyed before its date was seen twice, an hour apart.
+/* A machine that sleeps: wall clock and boot clock advance, the monotonic clock stops. Keys that came due during the sleep
+ * rotate once, soon after waking. No key is destroyed before two confirmations of its date, an hour apart.
  *
- * The program's own clock_gettime is the one that the library calls, so the sleep is real to it. */
+ * The library calls the clock_gettime that this program defines, so the sleep is real to it. */
 #define _GNU_SOURCE
 #include "check.h"
 #include <sys/syscall.h>
@@ -44,7 +44,7 @@ static kms_t *open_with_thread(const char *name) {
     return kms;
 }
 
-/* The thread looks at its clock once a second; a machine under load may take longer. */
+/* The thread reads its clock once a second; a machine under load may take longer. */
 static int within_a_minute(int (*happened)(const kms_t *, const key_id *), const kms_t *kms, const key_id *key) {
     int64_t end = awake_ms() + 60000;
     while (!happened(kms, key)) {
@@ -74,7 +74,7 @@ static void what_came_due_asleep_rotates_once_after_waking(void) {
     sleep_for(10 * 3600); /* ten periods */
     CHECK(opens_as(kms, &before, "before the machine slept"));
     CHECK(within_a_minute(all_rotated, kms, NULL));
-    pause_ms(1500); /* two more looks at the clock */
+    pause_ms(1500); /* two more readings of the clock */
     for (i = 0; i < KEYS; i++) {
         twice += describe(kms, keys[i].text).version_count != 2;
     }

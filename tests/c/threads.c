@@ -1,4 +1,4 @@
-/* Eight threads share one handle without locks of their own, and nothing that they encrypted is lost. */
+/* Eight threads share one handle without locking, and nothing that they encrypted is lost. */
 #include "check.h"
 #include <pthread.h>
 

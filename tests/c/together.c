@@ -1,4 +1,4 @@
-/* Sixteen threads, each in another kind of call, share keystores beside a rotation thread, and nothing is lost. */
+/* Sixteen threads, each in a different kind of call, share keystores beside a rotation thread, and nothing is lost. */
 #include "check.h"
 #include <pthread.h>
 

@@ -1,4 +1,4 @@
-/* A keystore that was altered is found out: kms_verify names the key, an anchor refuses an older copy of the whole. */
+/* An altered keystore is detected: kms_verify names the key, and an anchor refuses an older copy of the whole file. */
 #include "check.h"
 
 typedef struct told {

@@ -111,7 +111,7 @@ impl Keystore {
         len
     }
 
-    /// The ciphertext in memory of its own.
+    /// The ciphertext in separate memory.
     pub fn sealed(&self, key: &CStr, text: &[u8], context: &[Entry]) -> Vec<u8> {
         let mut blob = vec![0; text.len() + OVERHEAD];
         let len = self.encrypt(key, text, context, &mut blob);

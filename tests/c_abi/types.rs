@@ -1,4 +1,4 @@
-//! Structs of `kms.h`, as a program has them that calls the C functions from Rust.
+//! Structs of `kms.h`, for calls of the C functions from Rust.
 
 use std::ffi::c_char;
 
@@ -12,10 +12,10 @@ pub struct Entry {
     value: *const c_char,
 }
 
-// SAFETY: its texts live for ever and are never written.
+// SAFETY: its texts are static and never written.
 unsafe impl Sync for Entry {}
 
-/// One short entry, as most programs give.
+/// One short entry, as in most programs.
 pub static CONTEXT: [Entry; 1] = [Entry { key: c"tenant".as_ptr(), value: c"42".as_ptr() }];
 
 /// kms_batch_record

@@ -1,4 +1,4 @@
-//! Arguments: what an id, a name or a size may be, and that parameters come before existence, origin and state.
+//! Arguments: the valid ids, names and sizes. Parameters are checked before existence, origin and state.
 
 use kms::{CreateKey, KeyId, Keystore, Result, Status, Wrapping};
 
@@ -194,7 +194,7 @@ fn arguments_of_an_export_are_checked_before_its_key() {
     let id = kms.plain_key();
     let (fits, too_long) = (kms.encrypt(&id, &[1; 190], &[]).unwrap(), kms.encrypt(&id, &[1; 191], &[]).unwrap());
     kms.disable_key(&id).unwrap();
-    // Any RSA-2048 public key will do; this one is at hand.
+    // Any RSA-2048 public key will do; this one is available.
     let receiver = kms.get_parameters_for_import(&kms.external_key(), Wrapping::OaepSha256).unwrap();
     let export = |blob: &[u8], context: &[(&str, &str)]| {
         refused(kms.export_data_key(blob, context, &receiver.public_key, Wrapping::OaepSha256))

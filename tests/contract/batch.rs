@@ -1,4 +1,4 @@
-//! Batches: every record for itself, one version for all, nothing left of what failed.
+//! Batches: records succeed or fail independently, all under one version, and a failed one leaves nothing.
 
 use kms::{Record, ReencryptItem, Status};
 

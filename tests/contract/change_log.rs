@@ -1,4 +1,4 @@
-//! The change log: which calls leave an entry, and what it says.
+//! The change log: which calls leave an entry, and its contents.
 
 use std::collections::HashSet;
 

@@ -1,4 +1,5 @@
-//! Which actions of docs/actions.md leave an entry in the change log: one for a change, one for a refusal, none for a read.
+//! Which actions of docs/actions.md leave an entry in the change log: one for a change, one for a refusal, none for a
+//! read.
 
 use kms::{
     KeyId, Keystore, ManualClock, Options, Status, VersionId,
@@ -101,11 +102,12 @@ enum Leaves {
     NewVersion(Value),
     /// One entry about the key that the call made.
     NewKey,
-    /// One entry about so many keys or entries.
+    /// One entry about this number of keys or entries.
     Count(u64),
 }
 
-/// An action with a request that succeeds and what that leaves; for a change also a request that is refused, and its status.
+/// An action with a request that succeeds and what that leaves; for a change also a request that is refused, and its
+/// status.
 type Case = (&'static str, Value, Leaves, Option<(Value, Status)>);
 
 #[allow(clippy::too_many_lines, reason = "a table")]

@@ -1,4 +1,4 @@
-//! The ciphertext blob: its bytes, which version opens it, and that no damage to it goes unnoticed.
+//! The ciphertext blob: its bytes, which version opens it, and the detection of any damage.
 
 use kms::{Result, Status};
 

@@ -1,4 +1,4 @@
-//! A clock that is wrong: back, forward, for a while or absurdly, it must not burst, rot or hang a schedule.
+//! A wrong clock, back or forward, briefly or absurdly, must not make a schedule burst, lapse or hang.
 
 use std::sync::mpsc;
 use std::time::Duration;
@@ -286,7 +286,7 @@ fn two_clocks_an_hour_apart_shorten_a_period_by_an_hour_at_most() {
         rotated += first.tick().unwrap().rotated + second.tick().unwrap().rotated;
         assert_eq!(first.sealed_under(&id), second.sealed_under(&id), "hour {hour}");
     }
-    // Whoever is behind sees a Last in the future and notes it; whoever is ahead is bound by that note.
+    // The handle that is behind sees a last rotation in the future and records it. That record binds the other handle.
     assert!((9..=10).contains(&rotated), "{rotated} rotations in ten days");
     let dates: Vec<i64> = first.versions(&id).iter().map(|version| version.created.millis()).collect();
     assert!(

@@ -1,4 +1,4 @@
-//! Many keys made at once: all or none, each like one made alone.
+//! Many keys created at once: all or none, each like a key created alone.
 
 use kms::{CreateKey, Status};
 

@@ -1,4 +1,4 @@
-//! Data keys: fresh bytes of the asked length, whose ciphertext is an ordinary blob.
+//! Data keys: fresh bytes of the requested length, whose ciphertext is an ordinary blob.
 
 use kms::Status;
 

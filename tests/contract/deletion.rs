@@ -1,4 +1,4 @@
-//! A key is destroyed only after its date, only after two confirmations an hour apart, and only if nobody cancelled.
+//! A key is destroyed only after its date, only after two confirmations an hour apart, and only if no one cancelled.
 
 use kms::{KeyState, Status, health::EventKind};
 

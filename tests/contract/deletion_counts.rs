@@ -34,7 +34,7 @@ impl Machine {
         now.since_boot_ms += ms;
     }
 
-    /// Off for so long; the wall clock goes on.
+    /// Switched off for this time; the wall clock keeps running.
     fn off(&self, ms: i64) {
         let mut now = self.0.lock().unwrap();
         now.wall = Time::from_millis(now.wall.millis() + ms);
@@ -86,7 +86,7 @@ fn swinging_hours() -> i64 {
     if std::env::var_os("KMS_FULL").is_some_and(|value| value != "0") { 6 } else { 1 }
 }
 
-/// How long the key lives while the clock looks each `step`, after `wrong` is set in the place of the right time.
+/// How long the key lives with a pass every `step`, after `wrong` replaced the right time.
 fn lives_hours(machine: &Machine, kms: &Keystore, id: &str, step: i64, limit: i64) -> i64 {
     let mut hours = 0;
     while is_there(kms, id) {
@@ -222,7 +222,7 @@ fn a_reboot_adds_a_day_at_most() {
     let machine = Machine::showing(T0);
     let kms = opened(&machine);
     let id = doomed(&kms, 7);
-    // Off for a year, or a wall clock that is a year ahead: nobody can tell.
+    // Switched off for a year, or a wall clock a year ahead: the library cannot distinguish them.
     machine.off(365 * DAY_MS);
     kms.tick().unwrap();
     let hours = lives_hours(&machine, &kms, &id, HOUR_MS, 1000);

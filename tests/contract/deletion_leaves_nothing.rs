@@ -1,4 +1,4 @@
-//! What is destroyed is gone from the disk: no sealed byte is left in the file, its free pages or its journal.
+//! Destruction also clears the disk: no sealed byte remains in the file, its free pages or its journal.
 
 use kms::{KeyId, Status};
 use rusqlite::{Connection, OpenFlags};
@@ -6,7 +6,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::imported::*;
 use super::support::*;
 
-/// The sealed material of all of a key's versions, as it stands in the file.
+/// The sealed material of all of a key's versions, as stored in the file.
 fn sealed(path: &str, id: &str) -> Vec<Vec<u8>> {
     let sqlite = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
     let id = KeyId::parse(id).unwrap();

@@ -1,4 +1,4 @@
-//! What a keystore tells its user, and the counters that say the same.
+//! The events of a keystore, and the counters that agree with them.
 
 use std::sync::{Arc, Mutex, OnceLock};
 

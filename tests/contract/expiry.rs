@@ -1,4 +1,4 @@
-//! Imported material that expires: refused from that instant on, erased when the date was seen twice.
+//! Imported material that expires: refused from that instant on, erased after two confirmations of the date.
 
 use kms::{KeyState, ManualClock, Result, Status, Time, health::EventKind};
 
@@ -12,7 +12,7 @@ fn at(ms: i64) -> Option<Time> {
 /// Each use of a key that expires, named first; then a ciphertext of its, another key, and one of that.
 type Use = (&'static str, fn(&TestKeystore, &str, &[u8], &str, &[u8]) -> Result<()>);
 
-// None of them changes the keystore: a change would make every thread look again.
+// None of them changes the keystore: a change would make every thread read the keystore again.
 const USES: [Use; 6] = [
     ("Encrypt", |kms, id, _, _, _| kms.encrypt(id, b"x", &[]).map(drop)),
     ("Decrypt", |kms, _, blob, _, _| kms.decrypt(blob, &[]).map(drop)),

@@ -1,4 +1,4 @@
-//! Streams, writers and readers: pieces of any length are one file, and nothing leaves before it is authentic.
+//! Streams, writers and readers: pieces of any length form one file, and no unauthenticated plaintext is released.
 
 use kms::{Keystore, Status};
 

@@ -1,4 +1,4 @@
-//! What stands at the target of a file operation, and what is said of one that fails or stops.
+//! Existing files at the target of a file operation, and the report about one that fails or stops.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,4 +1,4 @@
-//! What the tests of encrypted files share: a keystore, a folder, and an opening of files that checks every way.
+//! What the tests of encrypted files share: a keystore, a folder, and a function that opens a file in every way.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! Files of any size: what comes back is what went in, or an error, wherever the file was damaged.
+//! Files of any size: decryption returns the original or an error, wherever the file was damaged.
 
 use kms::{CreateKey, Keystore, Origin, Status, file::FileOptions};
 
@@ -241,8 +241,9 @@ fn a_file_is_recognised_also_after_its_re_encryption() {
     assert!(!Keystore::is_encrypted_file(&[0; HEADER]));
 }
 
-/// `tests/decoder/open_file.py` opens these files with another implementation. They are written with KMS_UPDATE_VECTORS=1;
-/// without it, the fixed fields and lengths of what the library writes today must be those of the recorded files.
+/// `tests/decoder/open_file.py` opens these files with another implementation. They are written with
+/// KMS_UPDATE_VECTORS=1; without it, the fixed fields and lengths of what the library writes today must be those of the
+/// recorded files.
 #[test]
 fn the_recorded_files_are_of_todays_format() {
     const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/files.json");

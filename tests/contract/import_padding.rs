@@ -1,5 +1,5 @@
-//! Nothing but a whole import tells whether a wrapped text had the right padding of PKCS#1 v1.5: not the status where the
-//! keystore can't be written, locked, anchored or full, and not what the keystore holds afterwards.
+//! Only a complete import reveals whether a wrapped text had the right padding of PKCS#1 v1.5. The status does not, if
+//! the keystore can't be written, locked or anchored, or is full; nor do the contents of the keystore afterwards.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -69,7 +69,7 @@ fn a_keystore_that_cannot_be_written_tells_nothing_of_the_padding() {
     waiting.verify(|fault| panic!("{fault:?}")).unwrap();
 }
 
-/// Keeps the record in memory, unless it is told to be away.
+/// Keeps the record in memory, unless the test makes it unavailable.
 #[derive(Default)]
 struct Anchor {
     record: std::sync::Mutex<Vec<u8>>,

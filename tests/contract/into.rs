@@ -1,4 +1,4 @@
-//! Results in memory of the caller's: when it is asked for, and what it holds after a failure.
+//! Results in the caller's memory: when the library requests it, and its contents after a failure.
 
 use std::cell::Cell;
 

@@ -1,4 +1,4 @@
-//! The limits that bind when something is made: the last size that is accepted, the first that isn't.
+//! The limits at creation: the last size that is accepted, the first that isn't.
 
 use kms::{CreateKey, Interval, Status};
 

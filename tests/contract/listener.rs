@@ -1,4 +1,4 @@
-//! A listener to events that blocks, panics or uses the keystore holds up neither rotation nor calls, nor closing for ever.
+//! A listener that blocks, panics or uses the keystore delays neither rotation nor calls, and does not hang close.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -59,7 +59,7 @@ fn what_does_not_fit_in_the_queue_is_dropped_and_counted() {
     for _ in 0..1100 {
         kms.rotate(&id).unwrap();
     }
-    // One is being told, 1024 wait.
+    // One is being delivered, 1024 wait.
     assert_eq!(kms.health().unwrap().events_dropped, 1100 - 1025);
     drop(let_go);
     assert!(eventually(Duration::from_secs(20), || told.load(Ordering::SeqCst) == 1025));

@@ -1,6 +1,6 @@
 //! The contract of keys, versions, rotation and ciphertexts, through the public API alone.
 //!
-//! Each test's name is a promise. Time is a manual clock's, except where the rotation thread itself is on trial.
+//! Each test's name is a promise. Time is a manual clock's, except where the test is about the rotation thread.
 
 mod aliases;
 mod arguments;

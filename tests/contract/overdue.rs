@@ -1,4 +1,4 @@
-//! Where no thread rotates, whatever encrypts under an overdue key rotates it first.
+//! Without a rotation thread, every call that encrypts under an overdue key rotates it first.
 
 use kms::health::EventKind;
 

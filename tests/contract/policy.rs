@@ -1,4 +1,4 @@
-//! The rotation policy: its limits, what it reports, when it may be changed, and what a change sets off.
+//! The rotation policy: its limits, what it reports, when it may be changed, and the effects of a change.
 
 use kms::{CreateKey, Interval, KeyState, Rotation, Status};
 

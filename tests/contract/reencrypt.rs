@@ -1,4 +1,4 @@
-//! Re-encryption: to the destination's primary, with its own context, and nothing opened for a destination that refuses.
+//! Re-encryption: to the destination's primary version and context. A destination that refuses causes no decryption.
 
 use kms::Status;
 

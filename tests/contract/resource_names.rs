@@ -1,4 +1,4 @@
-//! Resource names (ARNs): what the library prints is accepted wherever an id or an alias is.
+//! Resource names (ARNs): the library accepts those that it prints in place of an id or an alias.
 
 use kms::{Keystore, ReencryptItem, Result, Status};
 

@@ -1,4 +1,4 @@
-//! What a rotation does to a key: one new version, promoted, which moves the schedule.
+//! The effects of a rotation on a key: one new version, its promotion, and a later next rotation.
 
 use kms::{Rotation, Status};
 

@@ -1,7 +1,7 @@
 //! The page on automatic rotation, sentence by sentence: versions and what rotation does to data.
 //!
-//! Each test is named after a sentence; the comment says where it stands. Time is the manual clock's.
-//! `sentences_schedule.rs` goes on.
+//! Each test is named after a sentence; the comment names its section. Time is the manual clock's.
+//! `sentences_schedule.rs` has the rest.
 
 use std::collections::HashSet;
 
@@ -74,7 +74,7 @@ fn a_key_has_exactly_one_primary_version_at_any_time() {
     }
 }
 
-/// Versions, table: GenerateDataKey and Encrypt use the primary version, which DescribeKey tells.
+/// Versions, table: GenerateDataKey and Encrypt use the primary version, which DescribeKey reports.
 #[test]
 fn encrypt_and_generate_data_key_use_the_primary_version() {
     let kms = memory();
@@ -127,7 +127,7 @@ fn all_non_primary_versions_are_retained() {
     assert_eq!(kms.decrypt(&first, &[]).unwrap().as_slice(), b"from the first");
 }
 
-/// Versions: decryption selects whichever version was used for encryption.
+/// Versions: decryption selects the version that was used for encryption.
 #[test]
 fn decryption_selects_the_version_that_encrypted() {
     let kms = memory();

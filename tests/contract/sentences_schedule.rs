@@ -1,6 +1,6 @@
 //! The page on automatic rotation, sentence by sentence: configuration, states and limitations.
 //!
-//! Goes on where `sentences.rs` ends.
+//! The part before it is in `sentences.rs`.
 
 use kms::{CreateKey, KeyState, Origin, Rotation, Status};
 
@@ -35,7 +35,7 @@ fn the_schedule_can_be_updated_at_any_time() {
     }
 }
 
-/// Configuration, table: DescribeKey tells the status, the interval, the last and the next date of rotation.
+/// Configuration, table: DescribeKey reports the status, the interval, the last and the next date of rotation.
 #[test]
 fn describe_key_tells_the_rotation_configuration() {
     let kms = memory();

@@ -1,4 +1,4 @@
-//! Keys of named subsystems: made on first use, one version for life, not in the user's hands.
+//! Keys of named subsystems: created on first use, one version for life, not under the user's control.
 
 use kms::{KeyState, Rotation, Status};
 

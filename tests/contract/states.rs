@@ -31,7 +31,8 @@ impl Subject<'_> {
     }
 }
 
-/// Columns: Enabled, Disabled, PendingDeletion, PendingImport (an EXTERNAL key, so origin is told before state).
+/// Columns: Enabled, Disabled, PendingDeletion, PendingImport (an EXTERNAL key, so the origin is checked before the
+/// state).
 const MATRIX: &[Row] = &[
     ("DescribeKey", |s| s.kms.describe_key(s.id).map(drop), [None, None, None, None]),
     ("ListKeyVersions", |s| s.kms.list_key_versions(s.id, None, 9, |_, _| true), [None, None, None, None]),

@@ -50,7 +50,7 @@ pub fn try_open(location: &str, clock: &ManualClock, more: impl FnOnce(Options) 
     Ok(TestKeystore { kms, clock: clock.clone(), told })
 }
 
-/// A folder of its own for a keystore file, and that file's path.
+/// A separate folder for a keystore file, and that file's path.
 pub fn place() -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys.db").to_str().unwrap().to_owned();

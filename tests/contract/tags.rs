@@ -1,4 +1,4 @@
-//! Tags: names and values that users hang on keys.
+//! Tags: names and values that users attach to keys.
 
 use kms::{KeyId, Status};
 

@@ -1,4 +1,5 @@
-//! A rotation that can't be stored: encryption goes on under the old primary, it is told, and it succeeds later.
+//! A rotation that can't be stored: encryption continues under the old primary version, and an event reports the
+//! failure. The rotation succeeds later.
 
 use std::fs::{File, OpenOptions};
 use std::os::fd::AsRawFd;

@@ -1,4 +1,4 @@
-//! A keystore of a few keys with aliases, and what each alias may say after somebody's damage.
+//! A keystore of a few keys with aliases, and what each alias may name after damage to the file.
 
 use kms::{CreateKey, Keystore, ManualClock, Status};
 
@@ -45,7 +45,7 @@ pub fn destroy(kms: &Keystore, clock: &ManualClock, id: &str) -> Result<(), Stat
     scheduled.and(confirmed.map(drop)).and(done.map(drop)).map_err(|error| error.status())
 }
 
-/// What an alias names, for those who look at it and for those who use it.
+/// What an alias names, when it is listed and when it is used.
 fn named(kms: &Keystore, alias: &str) -> [Result<String, Status>; 2] {
     let described = kms.describe_key(alias).map(|key| key.id.to_string());
     let used = kms.encrypt(alias, b"text", &[]).and_then(|blob| kms.inspect(&blob)).map(|blob| blob.key.to_string());

@@ -1,4 +1,4 @@
-//! An anchor outside of the keystore: an older copy of the whole is refused, a crash never locks anybody out.
+//! An anchor outside the keystore: an older copy of the whole file is refused, and a crash never locks the owner out.
 
 use std::sync::{Arc, Mutex};
 
@@ -39,7 +39,7 @@ fn an_older_copy_of_the_whole_keystore_is_refused() {
     }
     place.put(&newest);
     drop(Keystore::open(&place.store(), &anchored(&place)).unwrap());
-    // A lost keystore is not made anew.
+    // A lost keystore is not created again.
     std::fs::remove_file(place.store()).unwrap();
     assert_eq!(said(Keystore::open(&place.store(), &anchored(&place))), Some(Status::KeystoreRolledBack));
     assert!(!place.path("keys.db").exists(), "a keystore was made in the place of a lost one");
@@ -139,7 +139,7 @@ fn a_missing_damaged_or_foreign_anchor_is_not_passed_over() {
     drop(Keystore::open(&other.store(), &anchored(&other)).unwrap());
     std::fs::copy(other.path("anchor"), place.path("anchor")).unwrap();
     assert_eq!(said(Keystore::open(&place.store(), &anchored(&place))), Some(Status::AnchorUnavailable));
-    // Emptied on purpose, it takes over what is there.
+    // Emptied on purpose, the anchor accepts the present keystore.
     std::fs::write(place.path("anchor"), b"").unwrap();
     new_key(&Keystore::open(&place.store(), &anchored(&place)).unwrap());
 }

@@ -65,7 +65,7 @@ pub fn judge(sample: &Sample, place: &Place, bytes: &[u8], owner: Option<usize>,
         0 => Outcome::Latent,
         n if n == sample.keys.len() => Outcome::All,
         _ => {
-            // Whoever is unharmed can also be written.
+            // A key that is unharmed can also be changed.
             if let Some(number) = (0..4).find(|number| !harmed.contains(number))
                 && owner.is_some()
             {
@@ -76,7 +76,7 @@ pub fn judge(sample: &Sample, place: &Place, bytes: &[u8], owner: Option<usize>,
     }
 }
 
-/// The bytes of rows that belong to one key alone: what stands from `first` to the end of `last` in the file.
+/// The bytes of rows that belong to one key alone: from `first` to the end of `last` in the file.
 fn owned(sample: &Sample) -> BTreeMap<usize, usize> {
     let place = Place::new();
     place.put(&sample.bytes);
@@ -136,7 +136,7 @@ pub fn in_parallel(cases: usize, run: impl Fn(&Place, usize) -> Outcome + Sync) 
 fn a_flipped_byte_is_noticed_or_harmless() {
     let sample = sample();
     let owned = owned(sample);
-    // Zeros in a row of their own are mostly pages' unused middles; all are tried in a long run.
+    // Runs of zeros are mostly the unused middles of pages; a long run of the test tries all.
     let dull = |at: usize| sample.bytes[at.saturating_sub(8)..(at + 8).min(sample.bytes.len())].iter().all(|b| *b == 0);
     let stride = |at: usize| if owned.contains_key(&at) { 11 } else { 19 };
     let tried: Vec<usize> =

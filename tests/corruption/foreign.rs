@@ -1,4 +1,4 @@
-//! What other programs leave in a keystore: it never runs, and never passes for the keystore's own.
+//! Additions of other programs to a keystore never run, and are never taken for the keystore's.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ fn trigger(name: &str, body: &str) -> String {
     format!("CREATE TRIGGER {name} {body}")
 }
 
-/// Triggers that undo what a caller is told was done.
+/// Triggers that undo a change after it was acknowledged.
 fn triggers(name: &str) -> [String; 3] {
     [
         trigger(name, "AFTER INSERT ON material BEGIN DELETE FROM material WHERE number = new.number; END"),
@@ -111,7 +111,7 @@ fn a_schema_that_changes_under_an_open_handle_is_refused() {
     }
 }
 
-/// Without a word to SQLite, as by somebody who writes the file's bytes.
+/// Behind SQLite's back, like an attacker who writes the file's bytes.
 #[test]
 fn a_trigger_that_no_count_shows_never_runs_and_is_found() {
     let sample = sample();
@@ -159,7 +159,7 @@ fn statistics_open_and_are_reported() {
     );
 }
 
-/// Each is added to a whole keystore, through no index.
+/// Each is added to an intact keystore, through no index.
 #[test]
 fn verify_finds_whatever_was_added() {
     let sample = sample();

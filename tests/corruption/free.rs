@@ -1,4 +1,4 @@
-//! The list of free pages, damaged: SQLite overwrites what it names at the next growth.
+//! A damaged list of free pages: SQLite would overwrite the listed pages when the file next grows.
 
 use kms::{CreateKey, Keystore, Options, Status};
 

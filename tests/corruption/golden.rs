@@ -1,4 +1,4 @@
-//! Keystores and ciphertexts of every format there ever was open for ever; those of a format to come are left alone.
+//! Keystores and ciphertexts of every past format still open; those of a future format stay untouched.
 
 use std::path::{Path, PathBuf};
 
@@ -263,8 +263,8 @@ fn check(kms: &Keystore, key: &Value, what: &str) {
     }
 }
 
-/// Records the golden keystores of the newest format, with `KMS_RECORD_GOLDEN=1`: until a release has that format, and never
-/// after. Prints their digests.
+/// Records the golden keystores of the newest format, with `KMS_RECORD_GOLDEN=1`: until a release has that format, and
+/// never after. Prints their digests.
 #[test]
 fn golden_keystores_of_an_unreleased_format_can_be_recorded() {
     if std::env::var_os("KMS_RECORD_GOLDEN").is_none() {
@@ -292,8 +292,8 @@ fn golden_keystores_of_an_unreleased_format_can_be_recorded() {
     }
 }
 
-/// Six keys of one to six versions: key 3 is Disabled, version 1 of key 4 is Disabled, version 1 of key 5 is destroyed and its
-/// version 2 has a pending deletion.
+/// Six keys of one to six versions: key 3 is Disabled, version 1 of key 4 is Disabled, version 1 of key 5 is destroyed
+/// and its version 2 has a pending deletion.
 fn record(kms: &Keystore, clock: &ManualClock) -> Value {
     let mut keys: Vec<Value> = (0..6).map(|number| record_key(kms, number)).collect();
     let old = |number: usize, version: usize| {
@@ -368,7 +368,7 @@ fn a_newer_format_is_refused_and_left_alone() {
     }
 }
 
-/// Fields, tables or triggers that this format doesn't have are somebody's who did not say so.
+/// Fields, tables or triggers outside this format belong to a program that did not raise the format number.
 #[test]
 fn a_schema_that_is_not_this_formats_is_refused_and_left_alone() {
     let sample = sample();

@@ -1,4 +1,4 @@
-//! An alias that is out of sight while its key is destroyed, and comes back: it never names a key that is made later.
+//! An alias that is hidden while its key is destroyed, and reappears: it never names a later key.
 
 use kms::{CreateKey, Status};
 

@@ -1,4 +1,4 @@
-//! The change log and the records of versions, altered by somebody who can write the file.
+//! The change log and the records of versions, altered by an attacker who can write the file.
 
 use kms::{CreateKey, Keystore, ManualClock, Options, Result, Status, Time, change_log::ListChanges};
 use rusqlite::types::Value;
@@ -149,7 +149,7 @@ fn entries_removed_moved_added_or_cut_off_are_noticed() {
     }
 }
 
-/// The end of an older log fits no newer description, and the whole older file is what an anchor is for.
+/// The end of an older log fits no newer description row. An older copy of the whole file is the anchor's task.
 #[test]
 fn an_older_log_is_noticed() {
     let place = Place::new();
@@ -170,7 +170,7 @@ fn an_older_log_is_noticed() {
     let end = "UPDATE main.meta SET log = (SELECT log FROM older.meta)";
     place.sqlite().execute_batch(&format!("{attach}; {log}; {end}")).unwrap();
     let opened = Keystore::open(&place.store(), &options()).map(drop).map_err(|error| error.status());
-    // Opening cannot tell a description of another root key from an altered one.
+    // The open cannot distinguish a description row under another root key from an altered one.
     assert_eq!(opened, Err(Status::WrongRootKey), "the description is authentic with the end of an older log");
     place.put(&older);
     let opened = Keystore::open(&place.store(), &anchored).map(drop).map_err(|error| error.status());

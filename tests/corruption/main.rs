@@ -1,8 +1,8 @@
-//! Keystores that were damaged or altered: each change is noticed or harmless, no plaintext is ever a wrong one, keys
-//! that it isn't about go on working, and `verify` names the key.
+//! Keystores that were damaged or altered: each change is detected or harmless, and no plaintext is ever wrong. Keys
+//! that are not affected keep working, and `verify` names the key.
 //!
-//! `KMS_LONG=1` tries every byte and every length, `KMS_FULL=1` a part of them; otherwise an eighteenth of that part, the
-//! same in each run.
+//! `KMS_LONG=1` tries every byte and every length, `KMS_FULL=1` a part of them; otherwise an eighteenth of that part,
+//! the same in each run.
 
 mod aliased;
 mod anchor;

@@ -1,5 +1,5 @@
-//! Cells whose order on their page was changed, by somebody who can write the file: SQLite's search then goes wrong, and
-//! gives another row than was asked for, or none.
+//! Cells whose order on their page an attacker changed who can write the file: SQLite's search then fails, and finds
+//! another row than the requested one, or none.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -239,7 +239,7 @@ fn make() -> Sample {
     Sample { bytes: place.bytes(), older: Vec::new(), keys }.whole(&place)
 }
 
-/// Changes a damaged keystore and destroys a key of it; nobody else may suffer more than an error.
+/// Changes a damaged keystore and destroys a key of it; no other key may suffer more than an error.
 fn judge_changes(sample: &Sample, place: &Place, (page, order): &(&Page, Vec<usize>), doomed: usize, what: &str) {
     place.put(&page.ordered(&sample.bytes, order));
     let clock = ManualClock::at(T0 + 50_000);
@@ -294,8 +294,8 @@ fn left_over(sample: &Sample, place: &Place, number: usize) -> bool {
 /// Far longer than any call takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Runs `run`, and tells what it panics with. What doesn't end is stopped by taking the file away, so that its next look
-/// fails; inside of a transaction nothing stops it but the end of the program.
+/// Runs `run`, and returns its panic. A call that doesn't end is stopped by removing the file, so that its next access
+/// fails; inside a transaction only the end of the program stops it.
 fn ended(place: &Place, what: &str, run: &dyn Fn()) -> Result<(), String> {
     let (done, waiting) = mpsc::channel::<()>();
     std::thread::scope(|scope| {

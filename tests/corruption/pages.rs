@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::bytes::page_size;
 use crate::sample::Place;
 
-/// A page, and where its cell pointers stand in the file.
+/// A page, and the offset of its cell pointers in the file.
 pub struct Page {
     /// The table or index.
     pub of: String,
@@ -20,7 +20,7 @@ impl Page {
         self.pointers.len() / 2
     }
 
-    /// The file, with the cell that stood at `order[n]` in place `n` of this page.
+    /// The file, with the former cell `order[n]` in place `n` of this page.
     pub fn ordered(&self, bytes: &[u8], order: &[usize]) -> Vec<u8> {
         let mut changed = bytes.to_vec();
         for (pointer, from) in changed[self.pointers.clone()].chunks_exact_mut(2).zip(order) {
@@ -90,7 +90,7 @@ pub fn only_page(bytes: &[u8], of: &str) -> Page {
     found.remove(0)
 }
 
-/// All orders of so many cells.
+/// All orders of this number of cells.
 pub fn orders(cells: usize) -> Vec<Vec<usize>> {
     let Some(last) = cells.checked_sub(1) else { return vec![Vec::new()] };
     let shorter = orders(last);

@@ -1,4 +1,4 @@
-//! That the tests fail once the protection is switched off.
+//! The tests fail once the protection is switched off.
 
 use std::process::Command;
 

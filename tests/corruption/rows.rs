@@ -1,4 +1,4 @@
-//! Rows deleted, put back, swapped, doubled and replaced by older copies, by somebody who can write the file.
+//! Rows deleted, restored, swapped, duplicated and replaced by older copies, by an attacker who can write the file.
 
 use kms::Status;
 use rusqlite::types::Value;
@@ -38,7 +38,7 @@ fn condition(key: &str) -> String {
     key.split(", ").map(|column| format!("{column} = ?")).collect::<Vec<_>>().join(" AND ")
 }
 
-/// The names of a row: where they stand among its columns.
+/// The names of a row: their positions among its columns.
 fn name_of(sqlite: &rusqlite::Connection, table: &str, key: &str, row: &[Value]) -> Vec<Value> {
     let columns = columns(sqlite, table);
     key.split(", ").map(|name| row[columns.iter().position(|c| c == name).unwrap()].clone()).collect()
@@ -180,7 +180,7 @@ fn an_older_copy_of_a_row_is_noticed() {
     assert!(replaced > 50 && returned > 5, "{replaced} replaced, {returned} put back");
 }
 
-/// An older copy of some tables together, as somebody would who knows how they belong together.
+/// An older copy of some tables together, by an attacker who knows how they depend on each other.
 #[test]
 fn an_older_copy_of_a_part_is_noticed() {
     let sample = sample();
@@ -282,7 +282,7 @@ fn swapped_and_doubled_rows_are_noticed() {
     assert!(swaps > 20 && doubles > 10, "{swaps} swapped, {doubles} doubled");
 }
 
-/// What nothing inside the file can tell; the anchor does.
+/// Nothing inside the file can show this; the anchor does.
 #[test]
 fn an_older_copy_of_the_whole_file_is_whole() {
     let sample = sample();

@@ -1,4 +1,4 @@
-//! A small keystore with a little of everything, and what each use of it must say.
+//! A small keystore with a little of everything, and the required result of each use.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -46,7 +46,7 @@ impl Place {
     }
 }
 
-/// A key, and what it must go on saying.
+/// A key, and the answers that it must keep.
 #[derive(Clone)]
 pub struct Kept {
     pub id: String,
@@ -57,7 +57,7 @@ pub struct Kept {
     versions: Vec<String>,
     tags: Vec<(String, String)>,
     blobs: Vec<(Vec<u8>, String)>,
-    /// What it answers to whoever wants to encrypt or decrypt, if its state refuses that.
+    /// The status of an encryption or decryption, if the key's state refuses it.
     refusal: Option<Status>,
 }
 
@@ -238,8 +238,8 @@ impl Sample {
     }
 }
 
-/// What is wrong with a list of aliases. SQLite alone knows which there are, so one may be left out or stand elsewhere,
-/// which is as good as an error: `verify` must find it. None is ever shown that isn't there, or as another key's.
+/// What is wrong with a list of aliases. SQLite alone knows which exist, so one may be missing or at another position.
+/// That equals an error: `verify` must find it. No alias is ever shown that doesn't exist, or as another key's.
 fn unlisted(listed: Result<Vec<(String, String)>>, expected: &[(String, String)]) -> Option<Status> {
     match listed {
         Ok(listed) if listed == expected => None,
@@ -252,7 +252,7 @@ fn unlisted(listed: Result<Vec<(String, String)>>, expected: &[(String, String)]
     }
 }
 
-/// What `verify` tells: each fault's key and text, and its own status.
+/// The report of `verify`: each fault's key and text, and the status of the call.
 pub fn faults(kms: &Keystore) -> (Vec<(Option<String>, String)>, Option<Status>) {
     let mut found = Vec::new();
     let done = kms.verify(|fault: &Fault| {

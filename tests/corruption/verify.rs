@@ -1,4 +1,4 @@
-//! `verify` beside everything else.
+//! `verify` finds each kind of damage, and runs beside changes.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -77,7 +77,7 @@ fn the_visitor_ends_the_walk() {
 fn material_that_is_taken_away_and_brought_back_is_whole() {
     let kms = Keystore::open("memory:", &quiet()).unwrap();
     let many = kms.create_key(&CreateKey::default()).unwrap().to_string();
-    // With the next key's version, as many rows as one step of the walk looks at.
+    // Together with the next key's version, exactly the rows of one step of the walk.
     for _ in 0..510 {
         kms.rotate(&many).unwrap();
     }
@@ -214,7 +214,7 @@ fn a_column_of_a_wrong_type_is_a_fault_that_hides_no_other() {
                     continue;
                 };
                 for (number, use_, status) in [0, 2].into_iter().flat_map(|number| sample.failures_of(&kms, number)) {
-                    // A node stands for many.
+                    // A node covers many rows.
                     if *table != "node" && !(*table == "alias" && use_.starts_with("alias")) {
                         broken.push(format!("{what}: {use_} of key {number} says {status:?}"));
                     }

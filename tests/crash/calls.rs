@@ -1,7 +1,7 @@
-//! Every system call that touches a watched folder, whoever makes it: SQLite, the library's own file operations.
+//! Every system call that touches a watched folder, from SQLite or from the library's file operations.
 //!
 //! This program defines the C functions themselves, so the linker binds all of its code to them, and the library under
-//! test is the one that everybody uses. A call may be recorded, fail, or be the moment at which the process dies.
+//! test is the ordinary one. A call may be recorded, fail, or be the moment at which the process dies.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -69,7 +69,7 @@ pub enum Entry {
     Failed {
         name: String,
     },
-    /// The operation returned and told its caller so.
+    /// The operation returned, so its caller knows.
     Acknowledged,
 }
 
@@ -109,7 +109,7 @@ struct State {
     log: Vec<Entry>,
 }
 
-/// A folder whose calls are looked at, until it is dropped.
+/// A folder whose calls are watched, until it is dropped.
 #[derive(Debug)]
 pub struct Watch {
     folder: String,
@@ -152,7 +152,7 @@ impl Drop for Watching {
 }
 
 impl Watch {
-    /// Looks at `folder` from now on; files must be opened afterwards to be seen.
+    /// Watches `folder` from now on; files must be opened afterwards to be seen.
     pub fn over(folder: &Path) -> Watching {
         let folder = folder.canonicalize().unwrap().to_str().unwrap().to_owned();
         let state =
@@ -163,7 +163,7 @@ impl Watch {
         Watching(watch)
     }
 
-    /// Starts counting anew, with this plan.
+    /// Restarts the count, with this plan.
     pub fn plan(&self, plan: Plan) {
         let mut state = lock(&self.state);
         (state.plan, state.points, state.fired, state.fired_at) = (plan, 0, 0, None);

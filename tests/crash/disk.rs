@@ -1,4 +1,4 @@
-//! What a disk may hold after power was lost: of what was written since a file was last synced, any part.
+//! The possible contents of a disk after a power loss: any part of the writes since a file's last sync.
 //!
 //! A sync makes a file's bytes and length durable, and only a sync of the folder makes names durable. All else is lost,
 //! kept, or torn into sectors of which some are kept, in any order. A part of a file that was never written and lies
@@ -18,7 +18,7 @@ pub enum Loss {
     /// All data, no name; all names, no data.
     Names,
     Data,
-    /// Each change of each file as a whole, by chance; names too.
+    /// Each change of each file survives completely or not at all, at random; names too.
     Changes,
     /// Each sector of this many bytes by chance; names too.
     Sectors(u64),

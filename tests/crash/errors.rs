@@ -1,4 +1,4 @@
-//! Calls of the operating system that fail: each one of each operation, once and for good.
+//! Failing system calls: each one of each operation, once and permanently.
 
 use std::collections::BTreeMap;
 use std::ffi::c_int;
@@ -26,7 +26,7 @@ const EXPECTED: &[Status] =
 struct Tally {
     faults: usize,
     harmless: usize,
-    /// The caller was told an error, and the change is there all the same: its last sync failed.
+    /// The call returned an error although the change is stored: its last sync failed.
     stands: usize,
     statuses: BTreeMap<String, usize>,
 }
@@ -62,7 +62,7 @@ fn fail(prepared: &Prepared, plan: Plan, tally: &mut Tally) -> bool {
     match &result {
         Ok(()) => tally.harmless += fired.min(1),
         Err(error) => {
-            // SQLite takes EIO while reading for damage, and who could tell them apart?
+            // SQLite takes EIO while reading for damage, and no caller can distinguish them.
             let unreadable = matches!(fired_at, Some((Kind::Read, _))) && error.status() == Status::KeystoreCorrupt;
             assert!(unreadable || EXPECTED.contains(&error.status()), "{context}: {error}");
             *tally.statuses.entry(format!("{:?}", error.status())).or_default() += 1;
@@ -145,7 +145,7 @@ fn whatever_call_fails_nothing_is_half_done_and_encryption_goes_on() {
     assert!(all.faults > 30 * tallies.len() && all.faults > 2 * all.harmless, "the faults hardly had an effect");
 }
 
-/// Whether the store was opened anew before anything was written again.
+/// Whether the store was reopened before the next write.
 fn reopened_before_writing(log: &[Entry]) -> bool {
     let after = log.iter().skip_while(|entry| !matches!(entry, Entry::Acknowledged));
     for entry in after {
@@ -158,7 +158,7 @@ fn reopened_before_writing(log: &[Entry]) -> bool {
     panic!("nothing was written")
 }
 
-/// Rotates twice, the first time with a fault; what the first told, and what was called.
+/// Rotates twice, the first time with a fault. Returns the result of the first rotation, and the calls.
 fn rotate_twice(prepared: &Prepared, plan: Plan) -> (bool, Option<Status>, Vec<Entry>) {
     let folder = prepared.copy();
     let watch = Watch::over(folder.path());
@@ -189,7 +189,7 @@ fn after_a_failed_sync_the_store_is_opened_anew_before_the_next_write() {
             syncs += 1;
             let folder_only = |entry: &Entry| matches!(entry, Entry::Failed { name, .. } if name.is_empty());
             if log.iter().filter(|entry| matches!(entry, Entry::Failed { .. })).all(folder_only) {
-                // SQLite doesn't look at the result: the journal's name has been there since the first change.
+                // SQLite ignores the result: the journal's name has existed since the first change.
                 continue;
             }
             assert_eq!(told, Some(Status::KeystoreIo), "sync {at} failed, for good: {for_good}");

@@ -1,5 +1,5 @@
-//! A backup, and the encryption, decryption and re-encryption of a file, killed at each call that writes: an output that is
-//! there is whole, nothing is lost, and a second run succeeds.
+//! A backup, and the encryption, decryption and re-encryption of a file, killed at each call that writes. An existing
+//! output is complete, nothing is lost, and a second run succeeds.
 
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -19,7 +19,7 @@ const LEN: usize = 70_000;
 struct Job {
     name: &'static str,
     run: fn(&Keystore, &Path) -> kms::Result<()>,
-    /// Whether the output is there. It must be whole then.
+    /// Whether the output exists. It must then be complete.
     check: fn(&Keystore, &Path) -> bool,
 }
 
@@ -86,7 +86,7 @@ fn content() -> Vec<u8> {
     (0..LEN).map(|at| (at % 251) as u8).collect()
 }
 
-/// Whether the encrypted file is there; its content is the right one then.
+/// Whether the encrypted file exists; its content must then be right.
 fn opens(kms: &Keystore, path: &Path) -> bool {
     if !path.exists() {
         return false;

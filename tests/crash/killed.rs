@@ -19,7 +19,7 @@ const WHENS: &[(&str, When, Option<Kind>)] = &[
 /// What was done before the next call began is what was done after the last one ended, but for memory.
 const LONG: &[(&str, When, Option<Kind>)] = &[("after", When::After, None)];
 
-/// Role. Argument: the operation. Forks a child for each write point, which dies there, and looks at what it left.
+/// Role. Argument: the operation. Forks a child for each write point, which dies there, and checks what it left.
 pub fn kill_each(arguments: &[String]) {
     let prepared = Prepared::new(operation(&arguments[0]));
     let name = prepared.operation.name;
@@ -88,7 +88,7 @@ pub fn in_child(work: impl FnOnce()) -> bool {
         }
         child => {
             let mut status = 0;
-            // SAFETY: waits for a child of ours.
+            // SAFETY: waits for a child of this process.
             assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
             let killed = libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGKILL;
             assert!(killed || status == 0, "the child failed by itself: {status:#x}");
@@ -138,7 +138,7 @@ fn what_a_process_committed_and_never_announced_is_seen_all_the_same() {
     let mut unannounced = 0;
     for point in 1.. {
         let folder = prepared.copy();
-        // Another process's view: open all the while.
+        // Another process's view: it stays open.
         let observer = prepared.operation.open(folder.path()).unwrap();
         let key = Keys::of(&observer)["plain"].to_owned();
         observer.encrypt(&key, b"x", &[]).unwrap();

@@ -1,4 +1,4 @@
-//! The journal that a crash leaves, and a keystore that is moved: whichever of the two was moved away, nothing is destroyed.
+//! The journal that a crash leaves, and a keystore that is moved: moving either of the two away destroys nothing.
 
 use std::path::{Path, PathBuf};
 

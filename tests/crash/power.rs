@@ -41,7 +41,7 @@ struct Found {
     /// Moments at which power was lost.
     steps: usize,
     violations: Vec<String>,
-    /// How many images held the whole change, and how many nothing of it.
+    /// How many images held the complete change, and how many nothing of it.
     whole: usize,
     none: usize,
 }

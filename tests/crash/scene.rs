@@ -1,4 +1,4 @@
-//! A keystore with a key in every condition, each operation that changes it, and what can be seen of it afterwards.
+//! A keystore with a key in every condition, each operation that changes it, and its visible state afterwards.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -11,7 +11,7 @@ pub const ROOT: [u8; 32] = [7; 32];
 /// A keystore of format 1, and its root key.
 pub const FORMAT_1: &[u8] = include_bytes!("../fixtures/format-1/key.db");
 pub const FORMAT_1_ROOT: &[u8; 32] = b"libkms TEST root key, not secret";
-/// Where the clocks stand: 2023-11-14, in Unix milliseconds.
+/// The time of the clocks: 2023-11-14, in Unix milliseconds.
 pub const T0: i64 = 1_700_000_000_000;
 pub const HOUR_MS: i64 = 3_600_000;
 pub const DAY_MS: i64 = 24 * HOUR_MS;
@@ -38,14 +38,14 @@ pub enum Root {
 pub struct Operation {
     pub name: &'static str,
     pub atomic: Atomic,
-    /// Where the clock stands during `act`.
+    /// The time of the clock during `act`.
     pub at: i64,
     pub prepare: fn(&Keystore, &ManualClock, &Keys) -> Result<()>,
     pub act: fn(&Keystore, &Keys) -> Result<()>,
     pub start: Start,
     /// Whether the keystore has format 1, so that the first change also upgrades it.
     pub older: bool,
-    /// Whether its success means that the change was made: the clock may put it off, and tell an event.
+    /// Whether its success means that the change was made: a pass may postpone it and send an event.
     pub promises: bool,
 }
 
@@ -59,7 +59,7 @@ pub enum Start {
     Nothing(Root),
 }
 
-/// Key ids by the description that the scene gave them.
+/// Key ids by their description in the scene.
 pub struct Keys(BTreeMap<String, String>);
 
 impl std::ops::Index<&str> for Keys {
@@ -235,7 +235,7 @@ pub fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// What was encrypted before, and must be readable for ever.
+/// Earlier ciphertexts, which must stay readable.
 #[derive(Clone)]
 struct Blob {
     text: String,
@@ -324,7 +324,7 @@ impl Prepared {
         this
     }
 
-    /// A keystore of its own for one trial.
+    /// A separate keystore for one trial.
     pub fn copy(&self) -> tempfile::TempDir {
         let copied = folder();
         copy(self.folder.path(), copied.path());
@@ -335,7 +335,7 @@ impl Prepared {
         copy(self.folder.path(), folder);
     }
 
-    /// Opens what is in `folder` and looks at all of it; then sees to it that it can be changed.
+    /// Opens the keystore in `folder` and reads all of it; then checks that it can be changed.
     pub fn look_at(&self, folder: &tempfile::TempDir) -> Result<Seen> {
         let kms = self.operation.open(folder.path())?;
         let seen = self.look(&kms)?;
@@ -368,7 +368,7 @@ impl Prepared {
             let mut primaries = 0;
             kms.list_key_versions(&id, None, usize::MAX, |version, primary| {
                 primaries += usize::from(primary);
-                // Uses have dates, whatever becomes of a change.
+                // Uses have dates, even if a change fails.
                 let mut version = *version;
                 (version.last_encrypt_date, version.last_decrypt_date) = (None, None);
                 lines.push(format!("{version:?} primary: {primary}"));
@@ -459,7 +459,7 @@ fn ids(kms: &Keystore) -> Vec<String> {
     all
 }
 
-/// What looks like a UUID in `line`.
+/// The parts of `line` in the form of a UUID.
 fn uuids(line: &str) -> Vec<&str> {
     let bytes = line.as_bytes();
     let starts = |at: usize| [8, 13, 18, 23].iter().all(|dash| bytes.get(at + dash) == Some(&b'-'));

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 try:
     from cryptography.cobblestone import Cobblestone256Decryptor
-except ImportError:  # before 50; the decoder below stands alone
+except ImportError:  # before 50; the decoder below does not need it
     Cobblestone256Decryptor = None
 from open_blobs import Failed, Malformed, encode, open_blob, require, run
 
@@ -24,7 +24,7 @@ HEADER, BLOCK, PREFIX, CHUNK = 8192, 4096, 56, 16384 + 16
 
 
 def slot(block: bytes) -> tuple[int, bytes, bytes] | None:
-    """The sequence number, the file id and the whole of a valid slot."""
+    """The sequence number, the file id and all bytes of a valid slot."""
     length = 34 + struct.unpack(">H", block[32:34])[0]
     checksum = hmac.digest(bytes(32), block[:length], hashlib.sha256)
     if block[length : length + 32] != checksum or any(block[length + 32 :]):

@@ -1,7 +1,7 @@
-//! What the hot path leaves undone: it allocates nothing, asks the kernel for nothing but randomness, and what a thread
-//! kept for it is wiped with the thread or the handle.
+//! What the hot path avoids: it allocates nothing, and asks the kernel only for randomness. Memory that a thread keeps
+//! for it is wiped with the thread or the handle.
 //!
-//! The allocator of this program counts, and so do the memory functions that it gives to libcrypto.
+//! The allocator of this program counts, and so do the memory functions that it installs in libcrypto.
 
 #[path = "../c_abi/keystore.rs"]
 #[allow(dead_code, reason = "each program uses a part of it")]
@@ -28,9 +28,9 @@ fn both_kinds_of_call(keystore: &Keystore, key: &CStr, out: &mut [u8], blob: &mu
     }
 }
 
-/// What `calls` allocate in this thread: the least of three attempts. The rotation thread may change the keystore during
-/// one of them, as when it stores dates of last use, and then a call takes note of the change. A call that allocates by
-/// itself does so in each attempt.
+/// What `calls` allocate in this thread: the least of three attempts. The rotation thread may change the keystore
+/// during one of them, as when it stores dates of last use, and then a call takes note of the change. A call that
+/// allocates by itself does so in each attempt.
 fn allocated(mut calls: impl FnMut()) -> (u64, u64) {
     let attempts = std::array::from_fn::<_, 3, _>(|_| {
         let before = memory::allocations();
@@ -106,7 +106,7 @@ fn a_threads_contexts_are_freed_and_wiped_at_its_end() {
         thread.join().unwrap()
     });
     assert!(kept.len() > 100, "the thread kept no contexts, so the test proves nothing");
-    // The thread's values end a moment after its result is there.
+    // The thread's values are dropped a moment after its result arrives.
     for _ in 0..2000 {
         if memory::all_freed(&kept) {
             break;

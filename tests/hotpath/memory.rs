@@ -1,5 +1,5 @@
-//! Counts what is allocated, by this thread, through Rust's allocator and through libcrypto's memory functions; keeps an
-//! account of libcrypto's larger blocks.
+//! Counts this thread's allocations, through Rust's allocator and through libcrypto's memory functions. Tracks
+//! libcrypto's larger blocks.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -11,7 +11,7 @@ use std::sync::{Mutex, Once};
 static THREADS: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
-    /// Tells threads apart: tests run at the same time.
+    /// Identifies the thread, since tests run at the same time.
     static THREAD: u64 = THREADS.fetch_add(1, Ordering::Relaxed);
     static OURS: Cell<u64> = const { Cell::new(0) };
     static LIBCRYPTOS: Cell<u64> = const { Cell::new(0) };
@@ -49,7 +49,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// This thread's allocations so far: ours, libcrypto's.
+/// This thread's allocations so far: Rust's, libcrypto's.
 pub fn allocations() -> (u64, u64) {
     (OURS.get(), LIBCRYPTOS.get())
 }
@@ -82,7 +82,7 @@ fn account<R>(body: impl FnOnce(&mut Account) -> R) -> R {
     result
 }
 
-/// Zero is no thread's: at a thread's end it may not be told any more.
+/// Zero is no thread's: at a thread's end its number may no longer be available.
 fn this_thread() -> u64 {
     THREAD.try_with(|thread| *thread + 1).unwrap_or(0)
 }
@@ -143,8 +143,8 @@ unsafe extern "C" {
     fn CRYPTO_set_mem_functions(malloc: Malloc, realloc: Realloc, free: Free) -> c_int;
 }
 
-/// Gives libcrypto our memory functions, which the library then leaves it; it takes them only before its first
-/// allocation.
+/// Installs this program's memory functions in libcrypto, and the library does not replace them. libcrypto accepts them
+/// only before its first allocation.
 pub fn watch_libcrypto() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

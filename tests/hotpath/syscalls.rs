@@ -1,4 +1,4 @@
-//! A forked child, and a filter after which the kernel kills it for any system call but a few.
+//! A forked child, and a filter after which the kernel kills it for all but a few system calls.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -12,7 +12,7 @@ pub struct Pipe(i32);
 
 impl Pipe {
     pub fn send(&self, bytes: &[u8]) {
-        // SAFETY: writes a slice to a descriptor of ours.
+        // SAFETY: writes a slice to a descriptor of this process.
         unsafe { libc::write(self.0, bytes.as_ptr().cast(), bytes.len()) };
     }
 }

@@ -1,4 +1,4 @@
-/* A program outside of the source tree: encrypts and decrypts with an installed libkms of the version it was compiled for. */
+/* A program outside the source tree: encrypts and decrypts with an installed libkms of the version it was compiled for. */
 #include <kms.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-//! Backups of a keystore in use: whole, never in another file's place, and as good as the original.
+//! Backups of a keystore in use are complete, never replace another file, and equal the original.
 
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -212,7 +212,7 @@ fn an_old_slot_that_is_put_back_is_refused() {
     }
 }
 
-/// Wraps, and gives back something else.
+/// Wraps, and returns something else when it unwraps.
 struct Forgetful;
 
 impl kms::root::RootWrapper for Forgetful {

@@ -19,7 +19,7 @@ pub fn fork(body: impl FnOnce() -> bool) -> libc::pid_t {
 /// Waits for a forked child; its raw status.
 pub fn wait_for(child: libc::pid_t) -> i32 {
     let mut status = 0;
-    // SAFETY: waits for a child of ours.
+    // SAFETY: waits for a child of this process.
     assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
     status
 }

@@ -1,6 +1,6 @@
 //! Backups and copies key by key: of a keystore whose rows are in several shards, to a file and back.
 //!
-//! `KMS_TEST_SHARDS` has a keystore in memory be of four shards, `KMS_TEST_POSTGRES` be one of a database.
+//! With `KMS_TEST_SHARDS` a keystore in memory has four shards; with `KMS_TEST_POSTGRES` it is in a database.
 
 use kms::backup::CopyStep;
 use kms::{CreateKey, KeyId, Keystore, ManualClock, Options, Status};

@@ -9,7 +9,7 @@ use crate::other_sqlite::with_other_sqlite;
 use crate::worker::{Worker, heard};
 
 /// Role. Arguments: the store, how many changes, a key to rotate or `-` (then it makes its own), and `meddle` to open
-/// and close the file behind the library's back all the while. Tells each change once it is acknowledged.
+/// and close the file constantly behind the library's back. Prints each change once it is acknowledged.
 pub fn change(arguments: &[String]) {
     let (store, count) = (arguments[0].clone(), arguments[1].parse::<usize>().unwrap());
     let kms = Keystore::open(&store, &quiet()).unwrap();
@@ -54,7 +54,7 @@ pub fn unhex(text: &str) -> Vec<u8> {
     (0..text.len() / 2).map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap()).collect()
 }
 
-/// Checks what [`change`] told of; how many changes were acknowledged, kept and failed.
+/// Checks the changes that [`change`] printed. Returns how many were acknowledged, kept and failed.
 pub fn check_acknowledged(kms: &Keystore, lines: &[String]) -> (usize, usize, usize) {
     let (mut acknowledged, mut kept, mut failed) = (0, 0, 0);
     for line in lines {

@@ -1,4 +1,4 @@
-//! Descriptors: none of ours has a number of the host's, and none is used after the host took its number away.
+//! The library's descriptors never take a number of the host's, and none is used after the host took its number away.
 
 use std::collections::BTreeSet;
 use std::fs::OpenOptions;
@@ -76,7 +76,7 @@ pub fn low(arguments: &[String]) {
     }
 }
 
-/// Whether everything in the folder is whole after two runs of [`low`].
+/// Whether all files in the folder are intact after two runs of [`low`].
 fn whole_after(closed: &str, fault: Option<&str>) -> bool {
     let folder = Folder::without_a_disk();
     let path = folder.path("");
@@ -117,7 +117,7 @@ fn without_the_rule_a_log_line_destroys_the_keystore() {
     assert!(!whole_after("2", Some("KMS_FAULT_LOW_DESCRIPTORS")), "the test above notices nothing");
 }
 
-/// Files of the host's, which take the numbers that ours had.
+/// Files of the host, which take the former numbers of the library's descriptors.
 struct Hosts(Vec<(std::fs::File, PathBuf, Vec<u8>, u64)>);
 
 impl Hosts {
@@ -159,8 +159,8 @@ unsafe fn close_from_three() {
     unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
 }
 
-/// Makes keys; closes every descriptor that it didn't open, as a daemon does, and opens files of its own, each time it is
-/// told so. Says which keys were acknowledged, and what was refused.
+/// Creates keys. On each command it closes every descriptor that it didn't open, as a daemon does, and opens other
+/// files. Prints which keys were acknowledged, and what was refused.
 pub fn become_daemon(arguments: &[String]) {
     let [folder, same, read_only] = arguments else { panic!("three arguments") };
     let (folder, same) = (Path::new(folder), same == "same");
@@ -182,8 +182,8 @@ pub fn become_daemon(arguments: &[String]) {
     }
 }
 
-/// Opens a keystore with a rotation thread, then becomes a daemon in the usual way: forks twice and closes all descriptors
-/// before it uses the handle, in the process that closes them and in a child of it.
+/// Opens a keystore with a rotation thread, then becomes a daemon in the usual way: forks twice and closes all
+/// descriptors before it uses the handle, in the process that closes them and in a child of it.
 pub fn fork_then_close(arguments: &[String]) {
     let [folder] = arguments else { panic!("one argument") };
     let folder = Path::new(folder);
@@ -289,7 +289,7 @@ pub fn close_beside(arguments: &[String]) {
         scope.spawn(|| {
             while Instant::now() < until {
                 std::thread::sleep(Duration::from_micros(700));
-                // SAFETY: nobody of this process opens a file but the library.
+                // SAFETY: only the library opens files in this process.
                 unsafe { close_from_three() };
             }
         });
@@ -321,7 +321,7 @@ fn no_acknowledged_change_is_lost_where_descriptors_are_closed_within_a_call() {
     assert_eq!(acknowledged.difference(&kept).count(), 0);
 }
 
-/// Encrypts all the time, whatever becomes of the keystore, for a second.
+/// Encrypts constantly for a second, even if the keystore fails.
 pub fn encrypt_always(arguments: &[String]) {
     let [store, key] = arguments else { panic!("two arguments") };
     let kms = Keystore::open(store, &quiet()).unwrap();
@@ -375,7 +375,7 @@ fn a_generation_file_that_is_deleted_again_and_again_leaks_nothing() {
     for round in 0..300 {
         std::fs::remove_file(folder.path("keys.db-gen")).unwrap();
         writer.disable_key(&key).unwrap();
-        // Without the file nobody hears of the change that makes it again; of the next one everybody does.
+        // Without the file, no process hears of the change that creates it again; all hear of the next one.
         let deadline = Instant::now() + Duration::from_secs(3);
         while round % 50 == 0 && status(reader.encrypt(&key, b"x", &[])) != Some(Status::RejectedDisabled) {
             assert!(Instant::now() < deadline, "a disable was not seen");

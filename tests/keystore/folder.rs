@@ -1,4 +1,4 @@
-//! A folder for each test's keystore, with what the tests do to it most.
+//! A folder for each test's keystore, with the most common actions of the tests.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;

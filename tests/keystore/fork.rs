@@ -1,4 +1,4 @@
-//! Forking at any moment: parent and child both go on, and neither hangs, repeats a nonce or keeps the other's lock.
+//! Forking at any moment: parent and child both continue, and neither hangs, repeats a nonce or keeps the other's lock.
 
 use std::collections::HashSet;
 use std::io::{Read, Write};
@@ -27,7 +27,7 @@ fn nonce(blob: &[u8]) -> [u8; 24] {
     blob[40..64].try_into().unwrap()
 }
 
-/// Role. Arguments: the store, how many forks. A rotation thread and four busy threads run all the while.
+/// Role. Arguments: the store, how many forks. A rotation thread and four busy threads run throughout.
 pub fn fork_often(arguments: &[String]) {
     let wrapper: Arc<Counting> = Arc::default();
     let options = Options::new().root_callback(Arc::clone(&wrapper) as _).create(true);

@@ -57,11 +57,12 @@ fn fork() -> i64 {
 
 /// Past the C library, whose handlers don't run; `flags` as for clone(2).
 fn raw_clone(flags: i32) -> i64 {
-    // SAFETY: without a stack of its own the child goes on with a copy of this one, as after fork.
+    // SAFETY: without a separate stack the child continues on a copy of this one, as after fork.
     unsafe { libc::syscall(libc::SYS_clone, i64::from(flags | libc::SIGCHLD), 0, 0, 0, 0) }
 }
 
-/// What each child does: opens its parent's blob, encrypts, rotates if so told, and encrypts again. Returns its blobs.
+/// What each child does: opens its parent's blob, encrypts, rotates if requested, and encrypts again. Returns its
+/// blobs.
 fn use_all(kms: &Keystore, key: &str, before: &[u8], rotates: bool) -> Vec<u8> {
     assert_eq!(&*kms.decrypt(before, &[]).unwrap(), b"older");
     let mut blobs = Vec::new();
@@ -217,7 +218,7 @@ fn children_forked_from_the_midst_of_every_call_work_and_repeat_no_nonce() {
     assert!(told.starts_with("failed 0 repeated 0 "), "{told}");
 }
 
-/// The test above can fail: without the gate a child finds locks taken for ever.
+/// The test above can fail: without the gate a child finds locks that are never released.
 #[cfg(kms_faults)]
 #[test]
 fn without_the_fork_gate_children_hang() {

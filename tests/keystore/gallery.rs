@@ -1,4 +1,4 @@
-//! A keystore with keys of each kind and state, and all that calls show of it: for tests of copies.
+//! A keystore with keys of each kind and state, and everything that calls return about it: for tests of copies.
 
 use std::fmt::Write;
 

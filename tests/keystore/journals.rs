@@ -1,4 +1,4 @@
-//! A journal belongs to the file it was written for: another file that is moved to the path meanwhile is not harmed by it.
+//! A journal belongs to the file it was written for: it does not harm another file that is moved to the path later.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -85,7 +85,7 @@ fn an_unlocked_journal_would_destroy_the_file() {
     assert_ne!(told.get(3).map(String::as_str), Some("None, 0 faults"));
 }
 
-/// Role. Arguments: the store. Creates keys until its input ends, whatever is at the path; tells the first.
+/// Role. Arguments: the store. Creates keys until its input ends, regardless of the file at the path; prints the first.
 pub fn create_always(arguments: &[String]) {
     std::thread::spawn(|| {
         while crate::worker::heard().is_some() {}

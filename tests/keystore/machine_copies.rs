@@ -1,7 +1,7 @@
-//! Two copies of a machine, whose kernels give the same random bytes, share no key, id or nonce prefix where the CPU draws
-//! words of its own, however slowly; and no nonce where it draws them quickly.
+//! Two copies of a machine, whose kernels return the same random bytes, share no key, id or nonce prefix if the CPU has
+//! a random generator, however slow. They share no nonce if it is quick.
 //!
-//! A copy is simulated: two processes do the same, and a fault makes the kernel's bytes those of a fixed stream.
+//! A copy is simulated: two processes make the same calls, and a fault replaces the kernel's random bytes with a fixed stream.
 
 use std::collections::BTreeMap;
 
@@ -98,7 +98,7 @@ fn copies_of_a_machine_share_keys_where_the_cpu_draws_nothing() {
     for absent in ["KMS_FAULT_CPU_RANDOM_NONE", "KMS_FAULT_CPU_RANDOM_CONSTANT"] {
         let copies = copies(&[REPEATS, (absent, "1")]);
         let shared = shared(&copies);
-        // Suffixes carry the time, where they carry no word.
+        // Suffixes contain the time if they contain no random word of the CPU.
         let all = copies[0].keys().filter(|name| !FROM_OPENSSL.contains(&name.as_str()) && !name.starts_with("nonce"));
         let missing: Vec<&String> = all.filter(|name| !shared.contains(&name.as_str())).collect();
         assert_eq!(missing, Vec::<&String>::new(), "{absent}");

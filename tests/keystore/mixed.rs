@@ -1,5 +1,5 @@
-//! Eight processes do everything at once on one keystore, one of them killed every second: all that was acknowledged
-//! is there.
+//! Eight processes do everything at once on one keystore, one of them killed every second: every acknowledged
+//! change survives.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -18,7 +18,7 @@ struct Log(std::fs::File);
 
 impl Log {
     fn line(&mut self, line: &str) {
-        // One write of an appending file: a line is there as a whole.
+        // One write to an appending file: a line is complete or missing.
         self.0.write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 
@@ -32,7 +32,7 @@ impl Log {
     }
 }
 
-/// Role. Arguments: the store, the log, a name, the shared keys. Goes on until it is killed or its input ends.
+/// Role. Arguments: the store, the log, a name, the shared keys. Runs until it is killed or its input ends.
 pub fn mix(arguments: &[String]) {
     let [store, log, name, shared @ ..] = arguments else { panic!("arguments") };
     let mut log = Log(std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap());

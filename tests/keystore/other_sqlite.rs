@@ -13,7 +13,7 @@ pub fn with_other_sqlite(path: &str) -> bool {
         *const libc::c_void,
     ) -> i32;
     type Close = unsafe extern "C" fn(*mut libc::c_void) -> i32;
-    // SAFETY: the three functions have had these signatures for ever; the handle is used by this thread alone.
+    // SAFETY: the signatures of the three functions are stable; the handle is used by this thread alone.
     unsafe {
         let library = libc::dlopen(c"libsqlite3.so.0".as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL);
         if library.is_null() {

@@ -1,4 +1,4 @@
-//! Whose files a keystore is opened with: the process's user's and root's, and nobody else's.
+//! Only files of the process's user and of root are opened as a keystore.
 
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;

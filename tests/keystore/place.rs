@@ -1,4 +1,4 @@
-//! Files moved, removed or damaged under an open handle: nothing is written elsewhere, and nothing is missed for long.
+//! Files moved, removed or damaged under an open handle: nothing is written elsewhere, and the handle notices soon.
 
 use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
@@ -131,7 +131,7 @@ fn a_symbolic_link_leads_to_the_same_keystore() {
 struct Case {
     what: &'static str,
     damage: fn(&Path),
-    /// Without root's right to write what nobody may write.
+    /// Without root's right to write read-only files.
     unprivileged: bool,
     /// What `polling` says of a handle opened afterwards.
     polling: bool,

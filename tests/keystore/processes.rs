@@ -162,7 +162,8 @@ fn opening_waits_for_a_writer_that_is_committing() {
     }
 }
 
-/// Of so many changes of another process, how many the calls of a third did not see that began after the answer.
+/// Another process makes this number of changes. Returns how many were unseen by calls of a third that began after the
+/// acknowledgement.
 #[cfg(kms_faults)]
 fn unseen(rounds: usize, environment: &[(&str, &str)]) -> usize {
     let folder = Folder::new();
@@ -180,7 +181,7 @@ fn unseen(rounds: usize, environment: &[(&str, &str)]) -> usize {
                 assert_eq!(writer.ask(&format!("disable {key}")), "ok");
                 answered.store(true, std::sync::atomic::Ordering::SeqCst);
             });
-            // Calls from the midst of the change too.
+            // Includes calls made during the change.
             while !answered.load(std::sync::atomic::Ordering::SeqCst) {
                 reader.ask(&encrypt);
             }

@@ -1,4 +1,4 @@
-//! What the operating system refuses: there is another way, or the text says what the system said and what to do.
+//! Refusals by the operating system: the library takes another way, or names the system's error and the next step.
 
 use kms::{CreateKey, Keystore, Options};
 

@@ -1,5 +1,5 @@
-//! The keystore's file replaced, removed or overwritten under a handle that only encrypts: within a second it stops, says
-//! so, and believes nothing of what it knew that the file at its path doesn't say.
+//! The keystore's file replaced, removed or overwritten under a handle that only encrypts: within a second it stops,
+//! reports it, and trusts no cached state that the file at its path does not confirm.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -9,7 +9,7 @@ use kms::{KeyVersion, Keystore, Options, Status, health::EventKind};
 
 use crate::folder::{Folder, ROOT, new_key, quiet, status, versions};
 
-/// A handle that only encrypts and decrypts, and what it was told.
+/// A handle that only encrypts and decrypts, and its events.
 struct User {
     kms: Keystore,
     told: Arc<Mutex<Vec<Option<Status>>>>,
@@ -39,8 +39,8 @@ impl User {
         Self { kms: Keystore::open(path, &options).unwrap(), told }
     }
 
-    /// Waits until the rotation thread has stored the dates of the uses of these keys. It writes them within a second, and a
-    /// file that another program overwrites in the midst of a change holds a part of each.
+    /// Waits until the rotation thread has stored the last uses of these keys, which takes up to a second. A file that
+    /// another program overwrites during a change would hold a part of each.
     #[track_caller]
     fn settle(&self, kind: &str, keys: &[&str], is_stored: impl Fn(&KeyVersion) -> bool) {
         if kind != "thread" {
@@ -55,7 +55,7 @@ impl User {
         }
     }
 
-    /// Events come from a thread of their own.
+    /// A separate thread delivers events.
     #[track_caller]
     fn is_told(&self, times: usize, what: &str) {
         let started = Instant::now();
@@ -189,8 +189,8 @@ fn what_is_no_newer_keystore_stops_everything_until_the_keystore_is_back() {
     });
 }
 
-/// Two histories of one keystore with the same keys: `ours` rotated one, `theirs` disabled it, rotated the other, and made
-/// `more` changes besides.
+/// Two histories of one keystore with the same keys: `ours` rotated one, `theirs` disabled it, rotated the other, and
+/// made `more` changes besides.
 #[test]
 fn another_history_is_taken_for_what_it_says_whatever_its_generation() {
     std::thread::scope(|scope| {
@@ -232,8 +232,8 @@ fn other_history(kind: &str, by_rename: bool, more: u64) {
     let newest = versions(&elsewhere, &other)[0].clone();
     assert_ne!(under_ours, newest);
     assert_eq!(user.primary(&other), newest, "{what}: encrypted under a version that the file lacks");
-    // With so many changes nothing shows whether they follow on ours: then nothing that was known is used, and only another
-    // file at the path is a reason to say so.
+    // After that number of changes, nothing shows whether they follow this handle's last one. Then the handle discards
+    // its caches, and reports it only if the path has another file.
     user.is_told(usize::from(more < 30 || by_rename), &what);
     assert!(!user.kms.health().unwrap().keystore_replaced, "{what}");
     if kind != "read-only" {
@@ -242,8 +242,8 @@ fn other_history(kind: &str, by_rename: bool, more: u64) {
     }
 }
 
-/// SQLite keeps its pages while a count of changes and two sizes in the file's header stand still, and a copy that was
-/// changed as often has the same.
+/// SQLite keeps its pages while a count of changes and two sizes in the file's header are unchanged. A copy that was
+/// changed as often has the same values.
 #[test]
 fn a_copy_that_was_changed_as_often_is_not_taken_for_the_open_file() {
     for kind in KINDS {
@@ -348,7 +348,7 @@ fn the_hot_journal_of_the_file_in_its_place_is_left_alone() {
         let key = new_key(&folder.create(), None);
         let user = User::new(&folder, kind);
         user.kms.encrypt(&key, b"x", &[]).unwrap();
-        // Another keystore, cut off in the midst of a change.
+        // Another keystore, cut off during a change.
         let other = Folder::new();
         let their_key = new_key(&other.create(), None);
         let host = other.sqlite();

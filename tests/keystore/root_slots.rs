@@ -132,7 +132,7 @@ fn a_root_that_opens_the_keystore_is_not_taken_again() {
         assert_eq!(status(kms.add_root_slot(root, Some("again"))), Some(Status::RootSlotExists));
     }
     assert!(kms.list_root_slots().unwrap() == before, "a refused root changed something");
-    // The key of a callback may have changed outside, so it may wrap the root key anew; but not twice.
+    // The key of a callback may have changed outside, so it may wrap the root key again; but not twice.
     let wrapper = Options::new().rotation_thread(false).root_callback(Arc::new(Counting::default()));
     kms.change_root(&wrapper).unwrap();
     kms.change_root(&wrapper).unwrap();
@@ -270,7 +270,7 @@ fn a_slot_of_another_keystore_or_form_opens_nothing() {
     assert_eq!(opens(&one, &options), None);
 }
 
-/// A forked process's handle, and one whose slot was removed by another process, go on with what they have.
+/// The handle of a forked process keeps working, and so does one whose slot another process removed.
 #[test]
 fn a_handle_whose_slot_is_gone_keeps_working() {
     let folder = Folder::new();

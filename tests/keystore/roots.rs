@@ -1,4 +1,4 @@
-//! The root key's slots: each kind of root opens again what it made, and asks outside no more than it must.
+//! The root key's slots: each kind of root reopens its keystores, and calls its callbacks no more than necessary.
 
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
@@ -98,7 +98,7 @@ fn the_callback_is_asked_once_per_open() {
     }
 }
 
-/// Answers what it is told to, if anything.
+/// Returns the configured answer, if any.
 struct Gives(Option<Result<Vec<u8>, Status>>);
 
 impl RootWrapper for Gives {

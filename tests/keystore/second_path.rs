@@ -1,4 +1,5 @@
-//! One keystore is used through one path: another name of its file, or a mount of the file alone, is refused or flagged.
+//! One keystore is used through one path: another name of its file, or a mount of the file alone, is refused or
+//! flagged.
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
@@ -54,7 +55,7 @@ fn a_keystore_can_be_moved() {
     drop(kms);
     std::fs::remove_file(other.store()).unwrap();
     assert!(!flagged(&third.open()));
-    // ReencryptItem, while a backup tool's link is elsewhere: nothing tells which of both is in use, until one is.
+    // Moved, while a backup tool's link is elsewhere: until one path is used, nothing shows which of the two is in use.
     let link = folder.path("backup.db");
     std::fs::hard_link(third.store(), &link).unwrap();
     std::fs::rename(third.store(), third.path("moved.db")).unwrap();

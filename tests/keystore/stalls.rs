@@ -1,4 +1,4 @@
-//! A slow disk holds up who uses it, and nobody else: not the other keystores of the process while one of its threads forks.
+//! A slow disk delays only its users: not the other keystores of the process, even while one of its threads forks.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -8,7 +8,8 @@ use kms::Keystore;
 use crate::folder::{Folder, new_key, quiet};
 use crate::worker::Worker;
 
-/// Role. Arguments: two keystores, and what stalls. Says how long that took, the slowest fork, and the slowest other call.
+/// Role. Arguments: two keystores, and what stalls. Says how long that took, the slowest fork, and the slowest other
+/// call.
 pub fn stall(arguments: &[String]) {
     let (slow, quick) =
         (Keystore::open(&arguments[0], &quiet()).unwrap(), Keystore::open(&arguments[1], &quiet()).unwrap());
@@ -45,7 +46,7 @@ pub fn stall(arguments: &[String]) {
                         // SAFETY: ends this process.
                         unsafe { libc::_exit(0) };
                     }
-                    // SAFETY: a child of ours.
+                    // SAFETY: a child of this process.
                     unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
                 });
                 std::thread::sleep(Duration::from_millis(20));

@@ -132,7 +132,7 @@ fn a_storm_of_rotations_goes_through_in_batches() {
     assert_eq!(versions(&kms, &key).len(), 2);
 }
 
-/// A clock that panics on the rotation thread once it is told to.
+/// A clock that panics on the rotation thread once the test arms it.
 struct Panicking(ManualClock, Arc<AtomicBool>);
 
 impl kms::Clock for Panicking {

@@ -24,8 +24,8 @@ fn truncate(path: &Path) {
     OpenOptions::new().write(true).open(path).unwrap().set_len(0).unwrap();
 }
 
-/// Encrypts and decrypts on three threads, each with a handle of another kind, until the test says otherwise; answers beside that
-/// whether the key can be used.
+/// Encrypts and decrypts on three threads, each with a handle of another kind, until the test says otherwise; answers
+/// beside that whether the key can be used.
 pub fn use_always(arguments: &[String]) {
     let [store, key] = arguments else { panic!("two arguments") };
     let handles = [
@@ -120,7 +120,7 @@ fn a_copy_over_the_files_of_an_open_keystore_ends_no_process() {
         workers.iter_mut().for_each(|worker| assert_eq!(worker.hear(), "begun"));
         for _ in 0..choose(40, 400) {
             run(copy);
-            // Also the writer may find an older copy, or a half one, and goes on.
+            // The writer too may find an older or incomplete copy, and continues.
             let _ = kms.rotate(&key);
         }
         for worker in workers {
@@ -138,12 +138,12 @@ extern "C" fn mend(_: c_int) {
     CALLS.fetch_add(1, Ordering::Relaxed);
     let at = std::ptr::with_exposed_provenance_mut(HOSTS.load(Ordering::Relaxed));
     let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
-    // SAFETY: over the host's own page, which nobody refers to.
+    // SAFETY: over the host's page, to which no reference exists.
     unsafe { libc::mmap(at, PAGE, libc::PROT_READ, kind, -1, 0) };
 }
 
 extern "C" fn mend_with_info(signal: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
-    // SAFETY: the kernel, or whoever chains, passes a complete siginfo_t.
+    // SAFETY: the kernel, or the handler that chains, passes a complete siginfo_t.
     assert_eq!(unsafe { (*info).si_addr() }.expose_provenance(), HOSTS.load(Ordering::Relaxed));
     mend(signal);
 }
@@ -173,7 +173,7 @@ fn fault_of_the_hosts(folder: &Path) -> u8 {
     }
 }
 
-/// Truncates the generation file under an open handle, in a process with an earlier action of its own, then meets that one.
+/// Truncates the generation file under an open handle, in a process with an earlier action, then triggers that one.
 pub fn chain(arguments: &[String]) {
     let [folder, action, then] = arguments else { panic!("three arguments") };
     let folder = Path::new(folder);

@@ -1,4 +1,4 @@
-//! Waiting for other processes is bounded: until the timeout, and hardly longer.
+//! The wait for other processes is bounded by the timeout, and hardly exceeds it.
 
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ fn a_busy_keystore_is_waited_for_as_long_as_asked() {
     let mut holder = Worker::start("hold", &[&folder.store(), "BEGIN IMMEDIATE"]);
     assert_eq!(holder.hear(), "held");
     is_near_the_timeout(took(|| status(kms.rotate(&key))));
-    // Reading goes on beside a writer, also what is not cached, also while a call of this handle waits to write.
+    // Reads continue beside a writer, even uncached ones, and even while a call of this handle waits to write.
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| took(|| status(kms.rotate(&key))));
         std::thread::sleep(TIMEOUT / 4);

@@ -1,6 +1,6 @@
-//! No files import each other in a circle: whoever reads one of them would have to read all.
+//! No files import each other in a circle: a reader of one of them would have to read all.
 //!
-//! A `mod.rs` is a map. It stands for the files whose items it re-exports, and is no file of its own here.
+//! A `mod.rs` is a map. It represents the files whose items it re-exports, and does not count as a file here.
 
 use std::collections::{BTreeMap, BTreeSet};
 

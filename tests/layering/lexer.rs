@@ -1,4 +1,4 @@
-//! Rust source as words and marks, without comments, literals and lifetimes.
+//! Rust source as tokens, without comments, literals and lifetimes.
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Token {

@@ -1,7 +1,7 @@
-//! The boundaries inside `src/` hold: who imports whom, where `unsafe`, OpenSSL and locks may be named. Its
-//! error texts have one form, and no two types one name.
+//! The boundaries inside `src/` hold: which files import which, and where `unsafe`, OpenSSL and locks may occur. Error
+//! texts have one form, and no two types share a name.
 //!
-//! Unit tests (`tests.rs`) are free. `lib.rs` is the map and imports everything.
+//! Unit tests (`tests.rs`) are exempt. `lib.rs` is the map and imports everything.
 
 mod cycles;
 mod lexer;

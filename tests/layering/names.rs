@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::lexer::{Placed, Token, tokens};
 
-/// Names that stand twice, and why.
+/// Names that occur twice, and why.
 const ALLOWED: &[(&str, &str)] =
     &[("EVP_RAND_CTX", "Miri cannot call libcrypto, so crypto/openssl/miri.rs models its functions and types by name")];
 
@@ -23,7 +23,7 @@ impl Names {
         self.0.len()
     }
 
-    /// The names that stand twice, a line each, and the exceptions that are none.
+    /// The names that occur twice, a line each, and the exceptions that no longer apply.
     pub fn broken(&self) -> Vec<String> {
         let is_allowed = |name: &str| ALLOWED.iter().any(|(allowed, _)| *allowed == name);
         let twice = self.0.iter().filter(|(name, places)| places.len() > 1 && !is_allowed(name));

@@ -1,4 +1,4 @@
-//! Every path that a file names, groups written out: `use a::{b, c::d};` names `a::b` and `a::c::d`.
+//! Every path that a file names, with groups expanded: `use a::{b, c::d};` names `a::b` and `a::c::d`.
 
 use crate::lexer::{Placed, Token};
 
@@ -8,8 +8,8 @@ pub struct Named {
     pub line: usize,
 }
 
-/// `module` is where the file stands, `["store", "sqlite"]` for `store/sqlite/locks.rs` is `["store", "sqlite", "locks"]`.
-/// Paths by `crate`, `super` and `self` are given as `crate::...`.
+/// `module` is the location of the file: `store/sqlite/locks.rs` is `["store", "sqlite", "locks"]`.
+/// Paths by `crate`, `super` and `self` become `crate::...`.
 pub fn named(tokens: &[Placed], module: &[String]) -> Vec<Named> {
     let mut walk = Walk { tokens, at: 0, module: module.to_vec(), depth: 0, inner: Vec::new(), out: Vec::new() };
     walk.run();

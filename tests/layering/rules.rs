@@ -15,7 +15,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("sys", &["domain", "error"]),
 ];
 
-/// The files, or folders ending in `/`, where `unsafe` may stand; likewise OpenSSL and locks below.
+/// The files, or folders ending in `/`, where `unsafe` may occur; the lists below do the same for OpenSSL and locks.
 const UNSAFE: &[&str] = &["ffi/", "sys/", "crypto/openssl/", "store/sqlite/locks.rs"];
 const OPENSSL: &[&str] = &["crypto/openssl/"];
 const LOCKS: &[&str] = &["sys/sync.rs"];
@@ -25,7 +25,7 @@ const THREADS: &[&str] = &["sys/sync.rs", "sys/thread.rs"];
 const DESCRIPTORS: &[&str] =
     &["sys/file.rs", "sys/file/descriptor.rs", "sys/socket.rs", "crypto/vectors.rs", "sys/denied.rs"];
 
-/// Of `std::fs`, what opens no file: a descriptor of ours is opened, verified and closed in one place.
+/// The part of `std::fs` that opens no file: the library opens, verifies and closes its descriptors in one place.
 const NOT_OPENING: &[&str] = &["metadata", "symlink_metadata", "hard_link", "rename", "remove_file", "Metadata"];
 
 /// Of `libc`, and in `std::os`, what opens, hands out or takes over a descriptor.

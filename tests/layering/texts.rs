@@ -1,12 +1,12 @@
-//! What an error text looks like: it names the thing, and then the next step.
+//! The form of an error text: it names the thing, and then the next step.
 
 use std::fmt::Write;
 
-/// Longer than that is for the documentation.
+/// Longer texts belong in the documentation.
 const LONGEST: usize = 200;
 
-/// Statuses whose text has a next step, after a semicolon or a colon. What is about an argument says what it must be; what
-/// is about the library itself has no next step.
+/// Statuses whose text has a next step, after a semicolon or a colon. A text about an argument says what
+/// the argument must be. A text about the library itself has no next step.
 const WITH_STEP: &[&str] = &[
     "KeyNotFound",
     "KeyVersionNotFound",
@@ -60,7 +60,7 @@ fn texts(source: &str) -> Vec<(usize, &str, String)> {
     found
 }
 
-/// What is wrong with the texts of a file.
+/// The faults of a file's texts.
 pub fn check(name: &str, source: &str) -> Vec<String> {
     let mut broken = Vec::new();
     for (line, status, text) in texts(source) {

@@ -1,5 +1,5 @@
-//! The keys that the library worked with, learnt without asking it: chosen here, derived by another implementation of
-//! XAES-256-GCM, or tried on its ciphertexts.
+//! The keys that the library used, obtained without its help. The test chose them, derived them with another
+//! implementation of XAES-256-GCM, or found them by trial on the ciphertexts.
 
 use xaes_256_gcm::Xaes256Gcm;
 use xaes_256_gcm::aead::{Aead, KeyInit, Payload};
@@ -33,7 +33,7 @@ impl Known {
         self.add(&format!("message key of {name}"), message_key(key, blob));
     }
 
-    /// A ciphertext under a key that nobody was told.
+    /// A ciphertext under a key that never left the library.
     pub fn add_own_blob(&mut self, blob: Vec<u8>) {
         self.own.push(blob);
     }
@@ -65,7 +65,7 @@ impl Known {
         self.keys.iter().flat_map(halves).collect()
     }
 
-    /// Those that an open handle has at hand.
+    /// Those that an open handle holds.
     pub fn in_use(&self) -> Vec<&str> {
         let names = self.keys.iter().map(|(name, _)| name.as_str());
         names.filter(|name| name.contains("imported")).collect()

@@ -12,7 +12,7 @@ const THREADS: usize = 4;
 
 fn hard_limit() -> u64 {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: writes a struct of ours.
+    // SAFETY: writes a local struct.
     assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit) }, 0);
     limit.rlim_max
 }
@@ -31,7 +31,7 @@ pub fn measure(arguments: &[String]) {
     let limit: u64 = arguments[1].parse().unwrap();
     give_up_privilege();
     let limit = libc::rlimit { rlim_cur: limit, rlim_max: limit };
-    // SAFETY: reads a struct of ours.
+    // SAFETY: reads a local struct.
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) }, 0);
 
     let location = format!("{}/keys.db", arguments[0]);
@@ -66,7 +66,7 @@ fn locked_kib() -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// The limit doesn't bind whoever has CAP_IPC_LOCK.
+/// The limit doesn't bind a process with CAP_IPC_LOCK.
 fn give_up_privilege() {
     const VERSION_3: u32 = 0x2008_0522;
     const IPC_LOCK: u32 = 14;

@@ -1,9 +1,9 @@
-//! No key is left in the process's memory once a handle is closed, nor is one in a core dump while it is open: looked for
-//! from outside, in the memory of another process in which the library works (`roles.rs`).
+//! No key remains in the process's memory once a handle is closed, and no core dump of an open handle contains one. The
+//! search is external, in the memory of another process in which the library works (`roles.rs`).
 //!
-//! What is looked for is never in that process but by the library's own doing: it is told keys masked, and wipes them
-//! once they are handed over. In debug builds, as here, more copies are made than in a release. With the system's OpenSSL
-//! there is nothing to try: its memory is ordinary, and `kms_health` says so.
+//! Only the library itself can put the searched bytes into that process. The process receives keys masked, and wipes
+//! them once it has passed them on. In debug builds, as here, more copies are made than in a release. With the system's
+//! OpenSSL there is nothing to try: its memory is ordinary, and `kms_health` says so.
 
 #![cfg(feature = "vendored")]
 
@@ -84,7 +84,8 @@ fn while_a_handle_is_open_its_keys_are_in_locked_memory_that_no_dump_holds() {
     }
 }
 
-/// libcrypto's expanded keys begin with the key, so each key is there at least twice: in ours and in its memory.
+/// libcrypto's expanded keys begin with the key, so each key exists at least twice: in the library's and in libcrypto's
+/// memory.
 #[test]
 fn libcryptos_contexts_are_in_that_memory_too() {
     let folder = tempfile::tempdir().unwrap();
@@ -95,7 +96,7 @@ fn libcryptos_contexts_are_in_that_memory_too() {
     assert!(places >= 2, "the message key is only in {places} places; where is the cipher context keyed with it?");
 }
 
-/// Whatever it is: the store's own root key, keys derived from it, round keys and hash tables too.
+/// Covers every secret: also the store root key, keys derived from it, round keys and hash tables.
 #[test]
 fn nothing_that_was_in_memory_for_secrets_is_left() {
     let folder = tempfile::tempdir().unwrap();

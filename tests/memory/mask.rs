@@ -1,4 +1,4 @@
-//! Keys as they are told to another process: masked, so that it holds them only once it has asked for them.
+//! Keys on their way to another process: masked, so that it holds them only once it unmasks them.
 
 use zeroize::Zeroizing;
 

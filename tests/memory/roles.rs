@@ -1,4 +1,4 @@
-//! The roles in which this program starts itself: what the library does with keys there.
+//! The roles in which this program starts itself: the library's use of keys there.
 
 use std::sync::Arc;
 
@@ -86,7 +86,7 @@ fn work(arguments: &[String]) {
     if let Ok(place) = std::env::var("KMS_TEST_DUMPS") {
         std::env::set_current_dir(place).unwrap();
         let all = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
-        // SAFETY: reads a struct of ours.
+        // SAFETY: reads a local struct.
         assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_CORE, &all) }, 0);
     }
     let kms = Arc::new(open(folder, kind, root));

@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-/// What is looked for: half a key, so that half a copy is found too.
+/// The searched pattern: half a key, so that half a copy is found too.
 pub type Pattern = (String, [u8; 16]);
 
 /// One range of addresses that its process can write.
@@ -57,7 +57,7 @@ impl Memory {
                 if writable {
                     let name = words.nth(3).unwrap_or("anonymous").to_owned();
                     let mut bytes = vec![0; end - start];
-                    // Pages that can't be read, such as a device's, hold nothing of ours.
+                    // Pages that can't be read, such as a device's, hold nothing of the library's.
                     let read = memory.read_exact_at(&mut bytes, start as u64);
                     assert!(read.is_ok() || name != "[stack]", "the memory can't be read: {read:?}");
                     ranges.push(Range { start, name, dumped: true, locked: false, bytes });

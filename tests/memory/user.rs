@@ -1,4 +1,4 @@
-//! Processes in which the library has worked with keys, and what a test knows of these keys.
+//! Processes in which the library has worked with keys, and the test's knowledge of these keys.
 
 use std::io::Write;
 use std::path::Path;
@@ -56,7 +56,7 @@ pub fn work(folder: &Path, root: Root, environment: &[(&str, &str)]) -> (Worker,
     (user, known)
 }
 
-/// A process that has used keys, none of them told, and still has its handle open.
+/// A process that has used keys, none of them known outside, and still has its handle open.
 pub fn plain(folder: &Path, environment: &[(&str, &str)]) -> Worker {
     let mut user = Worker::start_with("plain", &[folder.to_str().unwrap(), &mask(&random())], environment);
     assert_eq!(user.hear(), "open");

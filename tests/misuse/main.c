@@ -1,5 +1,5 @@
 /* Misuses every function of kms.h in every way that the header's types allow: a status, no crash, no hang, no write
- * outside of the buffers given, and the handle works afterwards. The table of functions is generated: see tests/misuse/generate. */
+ * outside the buffers, and the handle works afterwards. The table of functions is generated: see tests/misuse/generate. */
 #define _GNU_SOURCE
 #include "misuse.h"
 #include <sys/mman.h>
@@ -41,7 +41,7 @@ static void misuse(void) {
     if (progress->misused > 0 && callbacks_run == 0 && go_on_at == 0 && !quick) {
         broken("no callback ran");
     }
-    exit(0); /* with a look for leaks */
+    exit(0); /* with a check for leaks */
 }
 
 int main(int argc, char **argv) {

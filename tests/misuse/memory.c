@@ -1,4 +1,4 @@
-/* Memory for arguments: each ends at a page that can't be touched, and lies in a pattern. */
+/* Memory for arguments: each ends at an inaccessible page, surrounded by a pattern. */
 #define _GNU_SOURCE
 #include "misuse.h"
 #include <sys/mman.h>

@@ -1,4 +1,4 @@
-/* What the generated table of functions and the trials of each are made of. */
+/* The types of the generated table of functions and of the trials of each function. */
 #ifndef KMS_TESTS_MISUSE_H
 #define KMS_TESTS_MISUSE_H
 
@@ -136,7 +136,7 @@ void (*visitor_of(const char *type))(void); /* the callback for a callback type 
 /* trial.c */
 typedef enum expected { ANY, NOT_OK, INVALID, TOO_SMALL, OK } expected;
 
-/* Shared with the parent, who goes on after a trial that crashed. */
+/* Shared with the parent, which continues after a trial that crashed. */
 extern struct progress {
     int number, broken, misused;
     char name[256];

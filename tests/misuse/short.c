@@ -42,7 +42,7 @@ static int verdict(kms_status status) {
     return 0;
 }
 
-/* How a child begins: with its handle as its parent left it, with one of its own in use, or on a thread that is new. */
+/* How a child begins: with its parent's handle unchanged, with its own handle in use, or on a new thread. */
 typedef enum start { COLD, WARM, NEW_THREAD } start;
 static const char *const start_names[] = {"cold", "warm", "in a new thread"};
 
@@ -334,7 +334,7 @@ static void what_is_large(void) {
     }
 }
 
-/* A program that opens its first keystore: libcrypto and SQLite start too. The program begins anew for it. */
+/* A program that opens its first keystore: libcrypto and SQLite start too. So the program restarts for it. */
 static void the_first_open(const char *program) {
     size_t l;
     for (l = 0; l < sizeof limits / sizeof *limits; l++) {

@@ -1,5 +1,5 @@
-/* How deep each function goes into the stack: on a thread whose stack is filled with a pattern and no larger than kms.h says
- * that calls need, with a page below it that can't be touched. */
+/* The stack depth of each function, on a thread whose stack is filled with a pattern. The stack has only the size that kms.h
+ * documents, with an inaccessible page below it. */
 #define _GNU_SOURCE
 #include "misuse.h"
 #include <limits.h>
@@ -34,7 +34,7 @@ static void *on_small_stack(void *user) {
     return NULL;
 }
 
-/* In a child, whose handle makes its state anew in the call: that goes deepest. */
+/* In a child, whose handle rebuilds its state in the call: that goes deepest. */
 static void measure(const char *name, kms_status (*call)(void *), void *argument) {
     int ends[2], status = 0;
     size_t depth = 0;

@@ -1,4 +1,4 @@
-/* A trial: valid arguments, one of them changed, the call, what must hold afterwards. */
+/* A trial: valid arguments, one of them changed, the call, and the conditions that must hold afterwards. */
 #define _GNU_SOURCE
 #include "misuse.h"
 #include <unistd.h>

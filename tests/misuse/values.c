@@ -1,4 +1,4 @@
-/* Lengths, numbers and texts that no sensible caller gives. */
+/* Lengths, numbers and texts that no sensible caller passes. */
 #include "misuse.h"
 
 void numbers(const function *f) {
@@ -42,7 +42,7 @@ void numbers(const function *f) {
             }
         }
         for (n = 0; p->kind == COUNT && n < sizeof any / sizeof *any; n++) {
-            /* A count of records that are not there can't be told from one of records that are. */
+            /* A wrong count of records can't be distinguished from a right one. */
             if (any[n] < 2 || any[n] > UINT32_MAX) {
                 if (begin(f, p->name, "another count")) {
                     given[i].number = any[n];

@@ -85,7 +85,7 @@ void free_made(const function *f, void *made) {
     }
 }
 
-/* The files stand once for all worlds; what is sealed is under the key of this one. */
+/* All worlds share the files; their content is sealed under the key of this one. */
 static void make_files(world *w, const kms_context_entry *context) {
     FILE *file;
     kms_file_options options = KMS_FILE_OPTIONS_INIT;

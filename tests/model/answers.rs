@@ -1,4 +1,4 @@
-//! What an operation answers, said once for the model, the Rust calls and the JSON.
+//! The answer of an operation, in one form for the model, the Rust calls and the JSON.
 
 use serde_json::{Value, json};
 
@@ -46,7 +46,7 @@ pub enum Answer {
         to_version: Named,
         length: usize,
     },
-    /// A data key wrapped for somebody else.
+    /// A data key wrapped for another recipient.
     Exported {
         key: String,
         version: Named,

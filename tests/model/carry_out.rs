@@ -164,7 +164,7 @@ impl TestKeystore {
         }
     }
 
-    /// A key that was made gets the id that the keystore gave it.
+    /// A new key gets the id that the keystore generated.
     pub fn made(
         &mut self,
         given: Result<String, i32>,
@@ -189,7 +189,7 @@ impl TestKeystore {
         Some((expected, done(given(self.kms(), &name))))
     }
 
-    /// The operations that look at one key or change it.
+    /// The operations that read one key or change it.
     fn key_by_rust(&mut self, operation: &Operation) -> Both {
         match operation {
             Operation::DescribeKey { key } => {

@@ -1,4 +1,4 @@
-//! Holds a keystore against its model: every field of every key, every alias, and with `all` every version and tag.
+//! Compares a keystore with its model: every field of every key, every alias, and with `all` every version and tag.
 
 use super::keystore::TestKeystore;
 use super::reference::Rotation;

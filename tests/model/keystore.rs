@@ -1,4 +1,4 @@
-//! The keystore beside its model, and what a sequence has made in it so far.
+//! The keystore with its model, and the objects that a sequence has created in it so far.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -17,7 +17,7 @@ const LATEST: Millis = 7_000_000_000_000;
 const ARN: &str = "acs:kms:local:libkms:";
 const UNKNOWN: &str = "00000000-0000-4000-8000-000000000000";
 
-/// What GetParametersForImport gave.
+/// The result of GetParametersForImport.
 pub struct Parameters {
     pub token: Vec<u8>,
     pub public_key: Vec<u8>,

@@ -1,7 +1,7 @@
 //! Random sequences of all operations, compared at every step with an independent model written from the documentation.
 //!
-//! `rules` has the tables, `reference` the model, `operations` and `sequences` what is tried; the rest holds a
-//! keystore against it. KMS_MODEL_SEQUENCES says how many sequences are tried, KMS_MODEL_SEED which.
+//! `rules` has the tables, `reference` the model, `operations` and `sequences` the random input; the rest
+//! compares a keystore with the model. KMS_MODEL_SEQUENCES sets the number of sequences, KMS_MODEL_SEED selects them.
 
 mod answers;
 mod carry_out;
@@ -38,7 +38,7 @@ fn default_sequences() -> u64 {
     if is_full() { 10_000 } else { 500 }
 }
 
-/// So many sequences come from one seed.
+/// The number of sequences from one seed.
 const BATCH: u64 = 100;
 
 fn asked(name: &str, default: u64) -> u64 {
@@ -138,7 +138,7 @@ fn broken_cells() -> Vec<Broken> {
     all
 }
 
-/// Complains about each broken model that passes all of so many sequences.
+/// Reports each broken model that passes all of this number of sequences.
 fn all_are_noticed(broken: Vec<Broken>) {
     const ENOUGH: usize = 3000;
     let mut runner = runner(1, 0);

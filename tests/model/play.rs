@@ -1,4 +1,4 @@
-//! Plays a sequence: after each operation the keystore and the model must have answered the same and be the same.
+//! Plays a sequence: after each operation the keystore and the model must agree in answer and state.
 
 use super::answers::Answer;
 use super::carry_out::{Expected, Given};
@@ -109,7 +109,7 @@ fn only_refusals_since(keystore: &TestKeystore, generation: u64) -> Result<(), S
     same("at most one refusal is logged", entries <= 1, true)
 }
 
-/// Everything that a call that only reads must leave as it was, beside what `compare` looks at.
+/// Everything that a read-only call must leave unchanged, beyond what `compare` checks.
 #[derive(Debug, PartialEq)]
 struct Seen {
     /// Grows with every change.

@@ -1,7 +1,7 @@
-//! The keystore as its documentation describes it, in plain maps: what each operation answers, and what it changes.
+//! The keystore as its documentation describes it, in plain maps: the answer and the changes of each operation.
 //!
-//! Every operation checks its arguments, then what they name, then the kind of key, then its state. An operation that is
-//! refused may leave this model changed; who calls it keeps a copy and goes back to it.
+//! Every operation checks its arguments, then what they name, then the kind of key, then its state. A refused
+//! operation may leave this model changed, so its caller restores a copy.
 
 mod arguments;
 mod clock;
@@ -200,7 +200,7 @@ impl Deadline {
         Self { date, confirmed: None }
     }
 
-    /// One look; true when the date was seen twice, an hour apart.
+    /// One observation; true when the date has two confirmations, an hour apart.
     fn look(&mut self, now: Millis, rules: &Rules) -> bool {
         if now < self.date {
             self.confirmed = None;

@@ -1,4 +1,4 @@
-//! Everything that a keystore file holds, read by a second connection that is none of the library's.
+//! All rows of a keystore file, read through a second connection outside the library.
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};

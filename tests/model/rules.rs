@@ -113,7 +113,7 @@ const FAILED: Option<Refusal> = Some(Refusal::StateModifiedFailed);
 
 pub type Matrix = [(Row, [Option<Refusal>; 4]); 13];
 
-/// What stands in no row is allowed in every state: the Describe and List operations, DeleteAlias,
+/// Operations without a row are allowed in every state: the Describe and List operations, DeleteAlias,
 /// GetParametersForImport, DeleteKeyMaterial.
 #[rustfmt::skip]
 pub const MATRIX: Matrix = [

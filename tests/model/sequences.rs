@@ -1,4 +1,4 @@
-//! The random sequences: operations with arguments that are right, wrong or at a limit, and how often each comes.
+//! The random sequences: operations with arguments that are right, wrong or at a limit, and the frequency of each.
 
 use proptest::collection::vec;
 use proptest::option;

@@ -1,5 +1,5 @@
-//! Connections that are delayed, half-closed and cut during COMMIT: a change that was acknowledged is there once, one that was
-//! not is there at most once, and where the library could find out, not at all.
+//! Connections that are delayed, half-closed and cut during COMMIT. An acknowledged change is stored exactly once. Any
+//! other change is stored at most once, and never if the library could find out.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -14,8 +14,8 @@ use crate::proxy::{
 };
 use crate::{T0, is_sound, name, numbers, open, options, proxied, session, sql, status, through_proxy};
 
-/// What happens to a commit, and whether the change stands afterwards: none where the server may also find its client gone
-/// before it comes to the commit. The library has to find out which it was.
+/// What happens to a commit, and whether the change is stored afterwards. None means that the server may also find its
+/// client gone before it reaches the commit; then the library has to find out.
 const FATES: [(u8, Option<bool>); 9] = [
     (PASS, Some(true)),
     (CUT_THE_ANSWER, Some(true)),
@@ -133,7 +133,7 @@ fn within_a_poll(kms: &Keystore, key: KeyId, expected: &Held) -> Held {
     found
 }
 
-/// The lock is not free before the server has the commit, so nobody can know.
+/// The lock is not free before the server has the commit, so no one can know.
 #[test]
 fn a_commit_that_arrives_too_late_to_find_out_is_named_unknown_and_made_once() {
     let (name, clock) = (name("held"), ManualClock::at(T0));

@@ -1,4 +1,4 @@
-//! Copies between files and databases: whole or not there, wherever the copying is killed, and while others change the source.
+//! Copies between files and databases are complete or absent, even if the copy is killed or others change the source.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -71,7 +71,7 @@ fn an_unfinished_copy_of_another_keystore_is_left_alone() {
 
 /// In a child that is killed after this time; whether it came to its end before.
 fn copy_and_kill(from: &str, to: &str, after: Duration, clock: &ManualClock) -> bool {
-    // SAFETY: the child opens a handle of its own, and ends without running anything of its parent's.
+    // SAFETY: the child opens a new handle, and ends without running any code of its parent's.
     let child = unsafe { libc::fork() };
     if child == 0 {
         let copied = open_at(from, clock).and_then(|kms| kms.copy(to, |_| ()));

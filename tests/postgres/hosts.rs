@@ -1,4 +1,4 @@
-//! What many hosts need: news in time, keys while the database is away, one clock for all.
+//! The needs of many hosts: changes seen in time, keys while the database is unavailable, one clock for all.
 
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
@@ -177,7 +177,7 @@ fn without_an_offline_limit_the_first_poll_without_an_answer_refuses() {
     within(TOLERANCE * 2, "the database is back, and nobody noticed", || kms.encrypt(key, b"text", &[]).is_ok());
 }
 
-/// What this handle itself has changed holds, also where nobody can be asked.
+/// A handle's own changes hold, even if no server can be asked.
 #[test]
 fn a_disable_is_obeyed_by_its_own_handle_although_the_database_goes_away() {
     let (name, log) = (name("own"), EventLog::default());
@@ -271,7 +271,7 @@ const WRONG_CLOCK: &str = "KMS_FAULT_HOST_CLOCK_AHEAD";
 #[test]
 fn a_host_whose_clock_is_wrong_is_named() {
     if std::env::var_os(WRONG_CLOCK).is_none() {
-        // In a process of its own, since all tests of one share the variable.
+        // In a separate process, since all tests of one process share the variable.
         let mut again = std::process::Command::new(std::env::current_exe().unwrap());
         again.args(["--exact", "hosts::a_host_whose_clock_is_wrong_is_named"]).env(WRONG_CLOCK, "1");
         let done = again.output().unwrap();
@@ -341,7 +341,7 @@ fn a_host_whose_clock_is_wrong_destroys_nothing_that_another_confirmed() {
         hosts.iter().for_each(|host| host.pass(24 * HOUR_MS));
         handles[0].tick().unwrap();
     }
-    // The first has counted the whole period, and confirmed the date once.
+    // The first has counted the full period, and confirmed the date once.
     hosts.iter().for_each(|host| host.pass(2 * HOUR_MS));
     handles[1].tick().unwrap();
     let is_there = || handles[0].keys().count() == 1;
@@ -396,7 +396,7 @@ fn a_disable_of_another_host_is_obeyed_within_the_interval_of_the_polls() {
         for interval in [Duration::from_millis(100), Duration::from_secs(1)] {
             let options = options().clock(ManualClock::at(T0)).poll_interval(interval);
             let theirs = Keystore::open(&format!("{server}#{name}"), &options).unwrap();
-            // Whoever listens does so by now.
+            // By now a handle that listens has subscribed.
             std::thread::sleep(Duration::from_secs(1));
             let mut delays = Vec::new();
             let rounds = if interval < Duration::from_secs(1) { rounds } else { rounds / 3 };

@@ -1,5 +1,5 @@
-//! Keystores in PostgreSQL: several handles on one, a server that is slow or goes away, rows that a database user edits.
-//! `KMS_TEST_POSTGRES` names the server; `ci/stage postgres` starts one.
+//! Keystores in PostgreSQL: several handles on one, a server that is slow or goes away, rows that a database user
+//! edits. `KMS_TEST_POSTGRES` names the server; `ci/stage postgres` starts one.
 
 mod commits;
 mod copies;
@@ -85,7 +85,7 @@ fn sql_at(server: &str, name: &str, statement: &str) -> String {
     String::from_utf8(done.stdout).unwrap().trim().to_owned()
 }
 
-/// A session of its own.
+/// A separate session.
 fn session(name: &str, statement: &str) -> std::process::Child {
     session_at(&server(), name, statement)
 }
@@ -179,7 +179,7 @@ fn processes_that_are_killed_at_any_moment_rotate_each_due_key_once() {
     }
     clock.set(T0 + 61_000);
     let worker = || {
-        // SAFETY: the child opens a handle of its own, and ends without running anything of its parent's.
+        // SAFETY: the child opens a new handle, and ends without running any code of its parent's.
         let child = unsafe { libc::fork() };
         if child == 0 {
             let location = format!("{}#{name}", server());
@@ -261,7 +261,7 @@ fn a_lock_of_another_session_is_waited_for_and_then_named() {
     kms.describe_key(key).unwrap();
     other.kill().unwrap();
     other.wait().unwrap();
-    // The server notices at the end of its own wait.
+    // The server notices when its wait ends.
     std::thread::sleep(Duration::from_secs(4));
     kms.rotate(key).unwrap();
 }

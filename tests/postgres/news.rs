@@ -1,4 +1,4 @@
-//! Changes that are announced: a hint that makes news sooner, and that may fail without harm.
+//! Announced changes: the announcement is a hint that speeds up polling, and may fail without harm.
 
 use std::io::Write;
 use std::process::{Command, Stdio};

@@ -1,4 +1,4 @@
-//! Tests fail where what they test is switched off.
+//! Tests fail if the protection that they test is switched off.
 
 use std::process::{Command, Stdio};
 

@@ -1,4 +1,4 @@
-//! Stands between the library and the server, and delays, counts or cuts what passes.
+//! A proxy between the library and the server: it delays, counts or cuts the traffic.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -34,7 +34,7 @@ pub struct Traffic {
     pub next_commit: AtomicU8,
     /// Nothing passes any more.
     pub is_silent: AtomicBool,
-    /// Nobody is connected, and what was is cut at the next word.
+    /// New connections fail, and existing ones are cut at the next message.
     pub is_down: AtomicBool,
     /// Whether a commit is held back.
     pub is_held: AtomicBool,

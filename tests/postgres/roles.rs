@@ -1,4 +1,4 @@
-//! What the roles of the database may do, and what it does to the keystore if one of them does more.
+//! The rights of the database's roles, and the effect on the keystore if a role exceeds them.
 
 use std::process::{Command, Stdio};
 

@@ -1,4 +1,4 @@
-//! A database that goes back: a standby that lacks the last second, a restored backup, rows that somebody put back.
+//! A database that goes back: a standby that lacks the last second, a restored backup, rows that an attacker restored.
 
 use super::hosts::{EventLog, TOLERANCE, within};
 use super::*;
@@ -66,7 +66,7 @@ fn after_a_failover_that_lost_changes_nothing_is_written_until_an_operator_accep
     let named = &log.of(EventKind::VersionLost)[0];
     assert_eq!((named.key, named.version), (Some(key), Some(lost)), "what is lost is not named");
     assert_eq!(log.of(EventKind::KeystoreRolledBack).len(), 1);
-    // Reads continue with what is there.
+    // Reads continue with the available state.
     assert_eq!(&*ours.decrypt(&kept, &[]).unwrap(), b"kept");
     assert_eq!(status(ours.decrypt(&gone, &[])), Some(Status::KeyVersionNotFound));
     assert_ne!(

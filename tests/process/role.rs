@@ -1,4 +1,4 @@
-//! Roles: a test program, started once more as another process, does what its role says in place of its tests.
+//! Roles: a test program, started again as another process, plays a role instead of running its tests.
 
 use std::process::Command;
 
@@ -14,12 +14,12 @@ pub fn command(role: &str) -> Command {
     command
 }
 
-/// Where this process was started in a role: plays it, for at most so many seconds, and ends. To be called from
+/// If this process was started in a role, plays it and ends, after at most this number of seconds. Called from
 /// `.init_array`, before `main`, so that a role has no thread of the test harness beside it.
 pub fn play(roles: &[(&str, Role)], seconds: u32) {
     let Ok(name) = std::env::var(NAME) else { return };
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    // Nobody outlives its test by much.
+    // No role outlives its test by much.
     // SAFETY: alarm takes any number.
     unsafe { libc::alarm(seconds) };
     let done = std::panic::catch_unwind(|| {

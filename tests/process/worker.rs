@@ -1,4 +1,4 @@
-//! A test's talk with a process in a role, line by line.
+//! The dialogue of a test with a process in a role, line by line.
 
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
@@ -51,7 +51,7 @@ impl Worker {
         self.hear()
     }
 
-    /// SIGKILL, without listening: a child of its own may keep the pipe open.
+    /// SIGKILL, without listening: a child of the worker may keep the pipe open.
     pub fn kill_only(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -64,7 +64,7 @@ impl Worker {
         self.output.by_ref().map_while(std::io::Result::ok).collect()
     }
 
-    /// Tells it that there is no more to do, then as [`finish`](Self::finish).
+    /// Closes the worker's input, then waits as [`finish`](Self::finish).
     pub fn end(mut self) -> Vec<String> {
         drop(self.input.take());
         self.finish()

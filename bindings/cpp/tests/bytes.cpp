@@ -1,4 +1,4 @@
-/// What goes in as bytes, and that secrets are wiped.
+/// The types accepted as bytes, and the wiping of secrets.
 #include "check.hpp"
 
 #include <array>

@@ -1,4 +1,4 @@
-/// What the C++ tests share: tests that register themselves under the promise they keep, and keystores to try it on.
+/// What the C++ tests share: tests that register themselves under the promise they keep, and keystores to test it on.
 #pragma once
 
 #include <kms/kms.hpp>

@@ -1,4 +1,4 @@
-/// Files, streams and their iostreams: what goes in comes back, and what was changed or cut off is thrown.
+/// Files, streams and their iostreams: data round-trips, and changed or truncated data throws.
 #include "check.hpp"
 
 #include <cstdio>

@@ -1,4 +1,4 @@
-/// Every operation through C++: what goes in, what comes out, what is thrown.
+/// Every operation through C++: arguments, results, exceptions.
 #include "check.hpp"
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-/// Surveys: counts by version, what cannot be counted, and a keystore that was closed.
+/// Surveys: counts by version, uncountable input, and a keystore that was closed.
 #include "check.hpp"
 
 #include <type_traits>

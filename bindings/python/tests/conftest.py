@@ -1,4 +1,4 @@
-"""What the tests share. They run against the installed package, never against the folder beside them."""
+"""What the tests share. They run against the installed package, never against the source folder."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""How `encrypt` and `decrypt` take their arguments, which they read without the help of the binding's library."""
+"""How `encrypt` and `decrypt` take their arguments, which they parse without PyO3."""
 
 import gc
 import inspect

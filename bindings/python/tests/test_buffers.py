@@ -1,4 +1,4 @@
-"""Callers' memory: what is read, what is filled, and what stays untouched."""
+"""Callers' memory: buffers that are read, filled, or left untouched."""
 
 import array
 import mmap

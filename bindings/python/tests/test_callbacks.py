@@ -1,4 +1,4 @@
-"""Functions of the user's that the library calls, and what becomes of their exceptions."""
+"""The user's functions that the library calls, and the handling of their exceptions."""
 
 import gc
 import os

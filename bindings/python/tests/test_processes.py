@@ -1,4 +1,4 @@
-"""The world that Python programs live in: forks, spawned processes, threads, servers, the end of the interpreter."""
+"""The environment of Python programs: forks, spawned processes, threads, servers, the end of the interpreter."""
 
 import multiprocessing
 import os

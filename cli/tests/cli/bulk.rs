@@ -1,4 +1,5 @@
-//! Many ciphertexts: counted and moved in files and folders; what fails is named and left, and a second run finishes.
+//! Many ciphertexts: counted and re-encrypted in files and folders. Failures are named and left
+//! unchanged, and a second run completes.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 

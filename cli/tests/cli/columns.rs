@@ -1,4 +1,4 @@
-//! Columns: of CSV and JSON-lines files, which otherwise stay byte by byte, and of SQLite tables that others use.
+//! Columns of CSV and JSON-lines files, whose other bytes stay unchanged, and of SQLite tables that other programs use.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -1,4 +1,4 @@
-//! Encryption: what `kms` writes, `kms` reads without flags; files are complete or not there.
+//! Encryption: `kms` reads its own output without flags, and output files are complete or absent.
 
 use std::process::Stdio;
 

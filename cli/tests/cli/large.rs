@@ -1,4 +1,4 @@
-//! Inputs above a blob's size become encrypted files: through names and pipes, cut off, interrupted, killed.
+//! Inputs above a blob's size become encrypted files: through paths and pipes, truncated, interrupted, killed.
 
 use std::fs::File;
 use std::process::{Command, Stdio};

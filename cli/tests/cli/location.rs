@@ -1,4 +1,4 @@
-//! Where the keystore is and what opens it.
+//! The location of the keystore and the root key that opens it.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};

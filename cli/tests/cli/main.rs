@@ -1,4 +1,4 @@
-//! The `kms` command as a process: its output, its JSON, its exit codes, and what it does without a terminal.
+//! The `kms` command as a process: its output, its JSON, its exit codes, and its behaviour without a terminal.
 
 mod backup;
 mod bulk;

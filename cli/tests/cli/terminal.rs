@@ -1,4 +1,4 @@
-//! On a terminal, which `script` of util-linux makes: prompts, colour, and no binary.
+//! On a terminal, created by `script` of util-linux: prompts, colour, and no binary.
 
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};

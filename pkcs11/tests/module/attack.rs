@@ -1,5 +1,5 @@
-//! An encrypt-only caller of CKM_AES_GCM tries to open a blob of the same key. It works where the mechanism uses the version's own
-//! key, as a build with the fault shows, and fails against the module.
+//! An encrypt-only caller of CKM_AES_GCM tries to open a blob of the same key. It succeeds if the mechanism uses the
+//! version's key directly, as a build with the fault shows, and fails against the module.
 //!
 //! Two messages under one IV reveal H = AES(0). With H, an IV of 16 bytes makes GCM encrypt any block, and AES of two
 //! blocks is all that XAES derives a message key from.

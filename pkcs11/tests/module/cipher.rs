@@ -1,4 +1,4 @@
-//! Each mechanism: what it makes, what it refuses, in one part and in several.
+//! Each mechanism: its output and its refusals, in one part and in several.
 
 use kms::CreateKey;
 

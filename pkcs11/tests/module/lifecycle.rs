@@ -1,4 +1,4 @@
-//! Initialization, sessions, login, fork, dlclose: what several components of one process do to a module.
+//! Initialization, sessions, login, fork, dlclose: the actions of several components of one process.
 
 use std::ptr;
 

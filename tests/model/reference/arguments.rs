@@ -1,11 +1,11 @@
-//! What a single argument may be, whatever it names.
+//! The valid values of a single argument, regardless of what it names.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Answer, Blob, Context};
 use crate::rules::{Millis, Refusal, Rules};
 
-/// All arguments are looked at before anything else.
+/// All arguments are checked before anything else.
 pub fn arguments<const N: usize>(checks: [Answer; N]) -> Answer {
     let mut wrong: Vec<Refusal> = checks.into_iter().filter_map(Result::err).collect();
     if wrong.len() < 2 { wrong.pop().map_or(Ok(()), Err) } else { Err(Refusal::OneOf(wrong)) }

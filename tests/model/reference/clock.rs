@@ -1,4 +1,4 @@
-//! What time alone changes.
+//! The changes that time alone makes.
 
 use super::{Model, TickReport};
 use crate::rules::Millis;

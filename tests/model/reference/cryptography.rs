@@ -1,4 +1,4 @@
-//! What encrypting and decrypting answers, and under which version.
+//! The answers of encryption and decryption, and the version that they use.
 
 use std::collections::BTreeMap;
 
@@ -115,7 +115,7 @@ impl Model {
         self.encrypt(name, &[], context, now)
     }
 
-    /// `length` is the plaintext's, as the size of the ciphertext tells it.
+    /// `length` is the plaintext's, derived from the size of the ciphertext.
     pub fn export_data_key(
         &self,
         blob: &Blob,

@@ -1,4 +1,4 @@
-//! What CreateKey, DescribeKey, ListKeys and the changes of one key answer and do.
+//! CreateKey, DescribeKey, ListKeys and the changes of one key: their answers and effects.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use super::{Answer, Deadline, Key, Model, Version};
 use crate::rules::{DAY, Millis, Refusal, Row, State};
 
 impl Model {
-    /// `fresh` is the random id that the keystore gave it.
+    /// `fresh` is the random id that the keystore generated.
     pub fn create_key(
         &mut self,
         fresh: &str,
@@ -119,7 +119,7 @@ impl Model {
         let id = self.by_id(id)?;
         self.check(Row::CancelKeyDeletion, &id, now)?;
         let key = self.key(&id);
-        // Whether material is there is for `state_at` to say, also of a key whose material has expired meanwhile.
+        // `state_at` decides whether material exists, also for a key whose material has expired by now.
         key.state = State::Enabled;
         key.deletion = None;
         if self.rules.overdue_rotates_at_once {

@@ -1,4 +1,4 @@
-//! What the operations on imported material answer and do.
+//! The operations on imported material: their answers and effects.
 
 use super::arguments::*;
 use super::{Answer, Deadline, Imported, Model, Token, Version};

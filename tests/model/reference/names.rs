@@ -1,4 +1,4 @@
-//! What the operations on aliases and tags answer and do.
+//! The operations on aliases and tags: their answers and effects.
 
 use super::arguments::*;
 use super::{Answer, Model};

@@ -1,4 +1,4 @@
-//! What the operations on versions and their schedule answer and do.
+//! The operations on versions and their schedule: their answers and effects.
 
 use super::arguments::*;
 use super::{Answer, Model};
