@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# The user's own settings must not change what is built or measured here.
+# The user's settings must not affect the build or the measurements.
 unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES CARGO_TARGET_DIR CARGO_BUILD_TARGET RUSTFLAGS CARGO_ENCODED_RUSTFLAGS \
     RUSTC_WRAPPER RUSTC_WORKSPACE_WRAPPER CFLAGS CXXFLAGS CPPFLAGS LDFLAGS LD_LIBRARY_PATH LD_PRELOAD \
     OPENSSL_NO_VENDOR OPENSSL_DIR OPENSSL_STATIC OPENSSL_LIBS OPENSSL_CONF OPENSSL_ia32cap
@@ -88,7 +88,7 @@ need_target() {
 }
 
 # Test builds link a libcrypto that is built once, into target/openssl, from the sources that Cargo.lock has in the crate
-# `openssl-src`: only what the library calls, and -O1, take half the time. What is shipped or measured has all of it.
+# `openssl-src`: only the functions that the library calls, with -O1, take half the time. Released and measured builds have all of it.
 OPENSSL_PARTS=(no-{apps,docs,tests,shared,module,dso,engine,legacy,async,ui-console,multiblock}
     no-{ssl,tls,dtls,quic,sock,http,ocsp,ts,cms,cmp,ct,srp,srtp,psk,nextprotoneg,rfc3779,comp,zlib}
     no-{aria,bf,camellia,cast,chacha,des,idea,rc2,rc4,seed,siv,sm4,ocb,poly1305,siphash}
@@ -127,7 +127,7 @@ use_prebuilt_openssl() {
 }
 openssl_version() { awk '$1 == "name" { found = $3 == "\"openssl-src\"" } found && $1 == "version" { gsub("\"", "", $3); print $3 }' Cargo.lock; }
 
-# For what is shipped or measured: the OpenSSL of the release build, which `build_release` made from source.
+# For released and measured builds: the OpenSSL of the release build, which `build_release` made from source.
 use_release_openssl() {
     local archive
     build_release
@@ -216,7 +216,7 @@ python_tests() {
     [ "$status" = 0 ] || die "tests of bindings/python failed"
 }
 
-# no_path_of_this_machine STRINGS, no_fault_switch STRINGS: of what is shipped. Tests switch protections off in builds with
+# no_path_of_this_machine STRINGS, no_fault_switch STRINGS: of released files. Tests switch protections off in builds with
 # --cfg kms_faults.
 no_path_of_this_machine() {
     local path
@@ -227,7 +227,7 @@ no_path_of_this_machine() {
 }
 no_fault_switch() { ! grep KMS_FAULT "$1"; }
 
-# kms_works KMS: the command as installed says its version, makes a keystore, encrypts and decrypts.
+# kms_works KMS: the installed command prints its version, creates a keystore, encrypts and decrypts.
 kms_works() (
     kms=$1
     cd "$(mktemp -d)" && [ "$("$kms" --version)" = "kms $(sed -n 's/^version = "\(.*\)"$/\1/p' "$ROOT/cli/Cargo.toml" | head -1)" ] &&
@@ -235,7 +235,7 @@ kms_works() (
         "$kms" encrypt note && mv note before && "$kms" decrypt note.kms && cmp note before && ! cmp -s note note.kms
 )
 
-# count PASSED FAILED: what a stage tried; the totals of the run are the sum. A stage that counts nothing counts as one.
+# count PASSED FAILED: adds the results of a stage; the totals of the run are the sum. A stage that counts nothing counts as one.
 count() { [ -z "${KMS_COUNTS:-}" ] || echo "$1 $2" >>"$KMS_COUNTS"; }
 
 # attempt NAME COMMAND...: runs one check of many, counts it, prints its output only when it fails.

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #if defined(heap_overflow)
-/* Writes one byte past a heap block: AddressSanitizer and valgrind must say so. */
+/* Writes one byte past a heap block: AddressSanitizer and valgrind must report it. */
 int main(void) {
     volatile size_t size = 24;
     volatile char *block = malloc(size);
@@ -17,7 +17,7 @@ int main(void) {
     return 0;
 }
 #elif defined(leak)
-/* Loses a heap block: LeakSanitizer and valgrind must say so. */
+/* Loses a heap block: LeakSanitizer and valgrind must report it. */
 static void lose(void) {
     volatile char *block = malloc(1000);
     if (block != NULL) {
@@ -40,14 +40,14 @@ int main(void) {
     return wipe();
 }
 #elif defined(undefined)
-/* Overflows a signed integer: UBSan must say so. */
+/* Overflows a signed integer: UBSan must report it. */
 int main(void) {
     volatile int number = INT_MAX;
     number = number + 1;
     return number == 0;
 }
 #elif defined(data_race)
-/* Two threads count without a lock: ThreadSanitizer must say so. */
+/* Two threads count without a lock: ThreadSanitizer must report it. */
 static int counter;
 
 static void *count(void *user) {

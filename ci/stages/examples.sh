@@ -32,7 +32,7 @@ for program in prefork no_threads quickstart_cpp root_callback batch readings; d
     attempt "run $program, and again beside what it left" in_empty_folder sh -c '"$0" "$1" && "$0" "$1"' "$out/$program"
 done
 
-# envelope_keeps SIZE: a file of that size comes back, also after its key has rotated and its data key has moved.
+# envelope_keeps SIZE: a file of that size round-trips, also after its key has rotated and its data key is re-encrypted.
 same() { cmp "$1/in" "$1/out" && rm "$1/out"; }
 envelope_keeps() {
     local at=$work/$1
@@ -44,7 +44,7 @@ envelope_keeps() {
 refused() { ! "$out/envelope" open "$work/131072" "$1" "$work/never" && [ ! -e "$work/never" ] && [ ! -e "$work/never.tmp" ]; }
 flipped() { cp "$work/131072/sealed" "$work/bad" && printf '\125\252' | dd of="$work/bad" bs=1 seek="$1" conv=notrunc && refused "$work/bad"; }
 cut_to() { head -c "$1" "$work/131072/sealed" >"$work/bad" && refused "$work/bad"; }
-# files_keep SIZE: a file and a pipe of that size come back, and the end is read by itself; what was cut off fails.
+# files_keep SIZE: a file and a pipe of that size round-trip, and the end is readable alone. A truncated file fails.
 files_keep() (
     mkdir "$work/files-$1" && cd "$work/files-$1" && head -c "$1" /dev/urandom >in &&
         "$out/files" encrypt in sealed && "$out/files" decrypt sealed again && cmp in again &&

@@ -32,7 +32,7 @@ if "target/fuzz/$HOST_TARGET/release/proof" -max_total_time=30 -artifact_prefix=
 fi
 count 1 0
 
-# fuzz_one TARGET: prints its executions and what it reached, or what it found.
+# fuzz_one TARGET: prints its executions and its coverage, or its finding.
 fuzz_one() {
     local target=$1 corpus=target/fuzz/corpus/$1 findings=target/fuzz/findings/$1/ log=$memory/$1.log status=0
     local options=()

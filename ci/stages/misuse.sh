@@ -4,11 +4,11 @@
 need gcc:gcc valgrind:valgrind python3:python3
 build_release
 mkdir -p target/misuse
-# What is tried here is not the disk.
+# These tests are not about the disk.
 [ ! -w /dev/shm ] || export TMPDIR=/dev/shm
 
 tests/misuse/generate target/misuse/table.c
-# A function that the table does not know must not go untried: the generator has to notice.
+# No function may be left untested: the generator must fail for one that the table lacks.
 must_refuse() { ! tests/misuse/generate target/misuse/unknown.c "$1"; }
 sed 's/^size_t kms_last_error(/KMS_MUST_USE kms_status kms_newcomer(const struct kms_t *kms, const char *novelty);\n&/' \
     include/kms.h >target/misuse/newcomer.h

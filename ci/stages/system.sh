@@ -32,7 +32,7 @@ is_refused() {
 attempt "the system's shared libcrypto as the vendored one is refused" is_refused OPENSSL_NO_VENDOR=1
 attempt "a shared libcrypto asked for with the vendored one is refused" is_refused OPENSSL_NO_VENDOR=1 OPENSSL_STATIC=0
 attempt "proof: tests/c/copies.c fails with SQLite's own locks" fails_with_posix_locks
-# fails_without PROGRAM FAULT: what hangs is ended after 20 s.
+# fails_without PROGRAM FAULT: a program that hangs is ended after 20 s.
 fails_without() {
     local status=0
     env "$2=1" timeout 20 "$ROOT/target/c/system/$1" "$(mktemp -d)" >/dev/null 2>&1 || status=$?

@@ -23,7 +23,7 @@ compile_racy() {
     gcc -pthread -o "$output" "$output.o" "$@" -Wl,--gc-sections -Wl,--whole-archive "$RUNTIME" -Wl,--no-whole-archive -ldl -lm -lrt
 }
 
-# sees PROGRAM: it ends with the sanitizer's own status, and says why.
+# sees PROGRAM: it ends with the sanitizer's exit status and a report.
 sees() {
     local status=0
     "$1" 2>"$1.log" || status=$?

@@ -13,8 +13,8 @@ all_passed
 
 for source in tests/c/*.c; do
     together run_c_program sanitized "$source" -- "${SANITIZE[@]}"
-    # The children of these programs leave what other threads held at the fork, or what a handle, stream or survey of their
-    # parent holds, and valgrind takes that for leaks of the child. So accesses are checked there; leaks are by c's sanitizers.
+    # The children of these programs don't free memory of other threads at the fork, nor of their parent's handles, streams or
+    # surveys. valgrind takes that for leaks of the child. So it checks accesses only; the stage c checks leaks.
     more=()
     case $source in
     tests/c/crowded.c | tests/c/file.c | tests/c/stream.c | tests/c/survey.c) more=(--leak-check=no) ;;
