@@ -63,7 +63,7 @@ static void fork_handlers_use_the_library(void) {
         REQUIRE(pid >= 0);
         if (pid == 0) {
             alarm(60);
-            /* Both handlers of the child have run, and what they made serves the child itself. */
+            /* Both handlers of the child have run, and the child can use their results. */
             CHECK_NUMBER(calls - before, 4);
             use("after the fork, in the child");
             /* Not by its exit status: valgrind takes what the parent's threads hold for leaks of the child. */

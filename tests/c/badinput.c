@@ -439,7 +439,7 @@ static void flags_and_enumerations_take_known_values_only(void) {
     intact();
 }
 
-/* What a blob of which one byte is wrong must answer. */
+/* The required status for a blob with one wrong byte. */
 static kms_status wanted_for(size_t at) {
     return at < 8    ? KMS_MALFORMED_CIPHERTEXT
            : at < 24 ? KMS_KEY_NOT_FOUND

@@ -148,7 +148,7 @@ static void nothing_grows_in_a_thousand_loads(void) {
     }
 }
 
-/* The code of a thread that outlives dlclose must stay: the library says so itself (-z nodelete). */
+/* The code of a thread that outlives dlclose must stay: the library itself is linked for that (-z nodelete). */
 static void it_is_never_unloaded(void) {
     void *handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);
     const char *(*version)(void);

@@ -42,7 +42,7 @@ int EVP_MAC_init(void *context, const unsigned char *key, size_t key_len, const 
     return real_mac_init(context, key, key_len, parameters);
 }
 
-/* What a host's own end may take, after OpenSSL's. */
+/* The time that a host's cleanup may take, after OpenSSL's. */
 static void linger(void) {
     const struct timespec time = {0, 30000000};
     __atomic_store_n(&openssl_is_gone, 1, __ATOMIC_SEQ_CST);

@@ -24,7 +24,7 @@ typedef struct family {
     small_blob before;
 } family;
 
-/* A keystore that is open, with a key and what it encrypted. */
+/* An open keystore, with a key and its ciphertexts. */
 static family family_of(kms_t *kms) {
     family f;
     f.kms = kms;

@@ -16,7 +16,7 @@
 
 static const int32_t columns[] = {KMS_STATE_ENABLED, KMS_STATE_DISABLED, KMS_STATE_PENDING_DELETION, KMS_STATE_PENDING_IMPORT};
 
-/* One key in the state of a column, with what operations need of it; all of it was made while it was Enabled. */
+/* One key in the state of a column, with the objects that operations need; all were created while it was Enabled. */
 typedef struct subject {
     const kms_t *kms;
     char id[KMS_ID_SIZE], version[KMS_ID_SIZE], other[KMS_ID_SIZE];
@@ -122,7 +122,7 @@ typedef struct row {
     /* The service's name, which is also the action of kms_call. */
     const char *action;
     kms_status (*call)(const subject *);
-    /* Parameters in JSON; @id@ and the like stand for what the subject has. */
+    /* Parameters in JSON; @id@ and the like stand for values of the subject. */
     const char *request;
     /* Enabled, Disabled, PendingDeletion, PendingImport. */
     kms_status cells[4];
@@ -264,7 +264,7 @@ static kms_status call(const row *r, const subject *s) {
     return status;
 }
 
-/* --- what the rows are tried on --- */
+/* --- the subjects of the rows --- */
 
 /* Imports material that no one has seen: a data key wrapped by the public key of the import. */
 static void import_wrapped(subject *s) {

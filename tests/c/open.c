@@ -24,7 +24,7 @@ static kms_options_t *bare(void) {
     return options;
 }
 
-/* Opening fails, and says so in `out` too. */
+/* Opening fails, and sets `out` to NULL. */
 static void refused(const char *location, const kms_options_t *options, kms_status wanted) {
     int something;
     kms_t *kms = (kms_t *)(void *)&something;
@@ -239,7 +239,7 @@ typedef struct hsm {
     int wraps, unwraps, fail_wrap, fail_unwrap, lie, binds_nothing;
 } hsm;
 
-/* A toy: what is bound comes before the key, and all is turned. */
+/* A toy: the bound data precedes the key, and all bytes are masked. */
 static kms_status wrap(void *user, const uint8_t *input, size_t input_len, const uint8_t *aad, size_t aad_len, uint8_t *out,
                        size_t out_cap, size_t *out_len) {
     hsm *h = user;

@@ -22,7 +22,7 @@ static kms_t *open_in_folder(int32_t rotation_thread) {
     return kms;
 }
 
-/* What a child says through a pipe before it kills itself: it leaks what it inherited, by design. */
+/* The report of a child through a pipe before it kills itself: it leaks what it inherited, by design. */
 static void say_and_end(int pipe_end, int fine) {
     char word = fine ? 'y' : 'n';
     (void)!write(pipe_end, &word, 1);

@@ -106,7 +106,7 @@ enum Leaves {
     Count(u64),
 }
 
-/// An action with a request that succeeds and what that leaves; for a change also a request that is refused, and its
+/// An action with a request that succeeds and the entries that it leaves. A change also has a refused request and its
 /// status.
 type Case = (&'static str, Value, Leaves, Option<(Value, Status)>);
 

@@ -114,7 +114,7 @@ fn a_version_of_another_key_is_an_error() {
     assert_eq!(refused(kms.decrypt(&both_swapped, &[])), Status::AuthenticationFailed);
 }
 
-/// What decrypt, re-encrypt and inspect say to a blob that none of them may accept.
+/// The answers of decrypt, re-encrypt and inspect to a blob that none of them may accept.
 fn all_readers(kms: &TestKeystore, destination: &str, blob: &[u8], context: &[(&str, &str)]) -> [Status; 3] {
     let moved = kms.reencrypt(blob, context, Some(destination.into()), &[]);
     [refused(kms.decrypt(blob, context)), refused(moved), refused(kms.inspect(blob))]

@@ -90,7 +90,7 @@ fn the_next_rotation_date_is_when_the_key_will_really_rotate() {
     assert_eq!(next(), 21 * DAY_MS);
 }
 
-/// A key that a clock a hundred days behind took a note of; by the right clock it is overdue.
+/// A key that a clock a hundred days behind has recorded; by the right clock it is overdue.
 fn overdue_with_a_void_note(kms: &TestKeystore) -> String {
     let id = kms.rotating_key(10 * DAY);
     kms.at(-100 * DAY_MS);

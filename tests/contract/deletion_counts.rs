@@ -81,7 +81,7 @@ fn is_there(kms: &Keystore, id: &str) -> bool {
     }
 }
 
-/// How long a campaign makes the clock swing, and how long `make test` does.
+/// The hours of an oscillating clock in a campaign, and in `make test`.
 fn swinging_hours() -> i64 {
     if std::env::var_os("KMS_FULL").is_some_and(|value| value != "0") { 6 } else { 1 }
 }

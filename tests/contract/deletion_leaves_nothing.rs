@@ -15,7 +15,7 @@ fn sealed(path: &str, id: &str) -> Vec<Vec<u8>> {
     rows.query_map([id.as_bytes().as_slice()], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
 }
 
-/// How many of `sought` are found in any file beside the keystore, it included; any 16 bytes of one count.
+/// How many of `sought` are found in the keystore or any file next to it; any 16 bytes of one count.
 fn found(folder: &tempfile::TempDir, sought: &[Vec<u8>]) -> usize {
     let files: Vec<Vec<u8>> =
         std::fs::read_dir(folder.path()).unwrap().map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect();

@@ -19,7 +19,7 @@ fn an_existing_target_is_kept_unless_asked() {
     world.kms.encrypt_file(&world.key, &source, &target, &[], &replace).unwrap();
     let refused = world.kms.decrypt_file(&target, &source, &[], &keep).unwrap_err();
     assert_eq!(refused.status(), Status::FileExists);
-    // A file may be replaced by what it becomes.
+    // A file may be replaced by its own result.
     world.kms.decrypt_file(&target, &target, &[], &replace).unwrap();
     assert_eq!(std::fs::read(&target).unwrap(), b"new");
     let folder = world.path("folder");

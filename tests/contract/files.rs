@@ -49,7 +49,7 @@ fn an_edited_byte_never_yields_a_wrong_plaintext() {
         let mut edited = sealed.clone();
         edited[at] ^= 1 << (at % 8);
         match world.open(&edited, &plaintext) {
-            // The second slot is empty: damage there is what an interrupted re-encryption leaves.
+            // The second slot is empty: damage there looks like an interrupted re-encryption.
             Ok(opened) => {
                 assert!((4096..HEADER).contains(&at) && opened == plaintext, "byte {at} is not authenticated")
             }
@@ -242,8 +242,8 @@ fn a_file_is_recognised_also_after_its_re_encryption() {
 }
 
 /// `tests/decoder/open_file.py` opens these files with another implementation. They are written with
-/// KMS_UPDATE_VECTORS=1; without it, the fixed fields and lengths of what the library writes today must be those of the
-/// recorded files.
+/// KMS_UPDATE_VECTORS=1; without it, the fixed fields and lengths of current output must equal those of the recorded
+/// files.
 #[test]
 fn the_recorded_files_are_of_todays_format() {
     const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/files.json");

@@ -18,7 +18,7 @@ fn texts(public_key: &[u8]) -> [Vec<u8>; 3] {
     [good, damaged, wrap(public_key, WRAPPINGS[0], &MATERIAL[..31])]
 }
 
-/// What the keystore says of each text.
+/// The keystore's answer to each text.
 fn answers(kms: &kms::Keystore, id: &str, texts: &[Vec<u8>; 3], token: &[u8]) -> Vec<(Status, String)> {
     let answer = |text: &Vec<u8>| {
         let error = kms.import_key_material(id, text, token, None).expect_err("imported");

@@ -141,7 +141,7 @@ fn without_the_rotation_thread_an_event_is_told_before_its_call_returns() {
     assert_eq!(told.load(Ordering::SeqCst), 1);
 }
 
-/// A clock that doesn't answer holds up the thread that asks it, and that shows.
+/// A clock that doesn't return blocks the thread that reads it, and health shows that.
 #[test]
 fn a_rotation_thread_that_is_held_up_shows_in_health() {
     struct Clock(ManualClock, Arc<AtomicBool>);

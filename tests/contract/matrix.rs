@@ -56,7 +56,7 @@ pub trait Driver {
     fn perform(&self, kms: &Keystore, operation: Operation, subject: &Subject) -> Result<(), Status>;
 }
 
-/// One key in the state of a column, with what operations need of it; all of it was made while it was Enabled.
+/// One key in the state of a column, with the objects that operations need; all were created while it was Enabled.
 pub struct Subject {
     pub id: String,
     pub version: VersionId,

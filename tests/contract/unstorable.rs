@@ -9,7 +9,7 @@ use kms::{ManualClock, Status, health::EventKind};
 
 use super::support::*;
 
-/// SQLite's RESERVED byte: who holds it keeps all others from writing, not from reading.
+/// SQLite's RESERVED byte: its holder blocks all other writers, but no readers.
 const RESERVED: i64 = 0x4000_0001;
 
 /// The write lock of a keystore file, held as another process would until dropped.

@@ -120,7 +120,7 @@ fn a_version_is_destroyed_after_its_period_and_two_confirmations() {
 fn a_destroyed_version_keeps_its_number_and_its_id() {
     let kms = memory();
     let id = kms.plain_key();
-    // Some beyond those that lie beside each other.
+    // More than the adjacent ones.
     for _ in 1..20 {
         kms.rotate(&id).unwrap();
     }

@@ -204,7 +204,7 @@ fn several_handles_share_one_anchor() {
     assert_eq!(said(Keystore::open(&place.store(), &anchored(&place))), Some(Status::KeystoreRolledBack));
 }
 
-/// Kept by the caller, who does something else first when asked.
+/// An anchor of the caller, whose read first does something else.
 struct Meddling {
     kept: Arc<Kept>,
     meddle: Box<dyn Fn() + Send + Sync>,

@@ -8,15 +8,15 @@ use kms::Status;
 
 use crate::sample::{Place, Sample, faults, long, sample, step};
 
-/// What a damaged file may say when it is opened.
+/// The statuses that an open of a damaged file may return.
 fn may_refuse(status: Status) -> bool {
     matches!(status, Status::KeystoreCorrupt | Status::NotAKeystore | Status::KeystoreTooNew | Status::WrongRootKey)
 }
 
-/// What came of one damage.
+/// The outcome of one damage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
-    /// Nothing reads what was damaged.
+    /// Nothing reads the damaged bytes.
     Harmless,
     /// Each use works, and `verify` finds it.
     Latent,
@@ -27,7 +27,7 @@ pub enum Outcome {
     NotOpened,
 }
 
-/// Opens a damaged keystore, uses all of it, and holds it to the promises. `owner`: whose bytes were damaged.
+/// Opens a damaged keystore, uses all of it, and checks the promises. `owner`: the key whose bytes were damaged.
 pub fn judge(sample: &Sample, place: &Place, bytes: &[u8], owner: Option<usize>, what: &str) -> Outcome {
     place.put(bytes);
     let kms = match place.open() {
@@ -110,7 +110,7 @@ fn owned(sample: &Sample) -> BTreeMap<usize, usize> {
     owned
 }
 
-/// Runs the cases that `step` leaves, and counts what became of them.
+/// Runs the cases that `step` selects, and counts their outcomes.
 pub fn in_parallel(cases: usize, run: impl Fn(&Place, usize) -> Outcome + Sync) -> BTreeMap<Outcome, usize> {
     let next = AtomicUsize::new(0);
     let counts = Mutex::new(BTreeMap::new());

@@ -349,7 +349,7 @@ fn record_key(kms: &Keystore, number: usize) -> Value {
     json!({ "id": id, "alias": alias, "versions": number + 1, "blobs": blobs, "gcm": gcm, "wrapped": wrapped })
 }
 
-/// An older library refuses what it doesn't know, instead of dropping it.
+/// An older library refuses unknown content, instead of dropping it.
 #[test]
 fn a_newer_format_is_refused_and_left_alone() {
     let sample = sample();

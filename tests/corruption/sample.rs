@@ -12,7 +12,7 @@ pub fn quiet() -> Options {
     Options::new().root_key(&ROOT).rotation_thread(false).clock(ManualClock::at(T0 + 50_000))
 }
 
-/// A folder in memory: what is tried here is not the disk.
+/// A folder in memory: these tests are not about the disk.
 pub struct Place(tempfile::TempDir);
 
 impl Place {
@@ -170,11 +170,11 @@ fn versions(kms: &Keystore, key: &str) -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// A use that failed: the key's number, what was tried, and what it said.
+/// A use that failed: the key's number, the call, and its error.
 pub type Failure = (usize, &'static str, Status);
 
 impl Sample {
-    /// The sample, once it was seen to say what it must.
+    /// The sample, after a check that all its answers are right.
     pub fn whole(self, place: &Place) -> Self {
         place.put(&self.bytes);
         let kms = place.open().unwrap();
@@ -183,7 +183,7 @@ impl Sample {
         self
     }
 
-    /// Everything that can be asked of key `number`; a wrong answer is a broken promise, a refusal is returned.
+    /// Makes every query about key `number`. A wrong answer is a broken promise; a refusal is returned.
     pub fn failures_of(&self, kms: &Keystore, number: usize) -> Vec<Failure> {
         let kept = &self.keys[number];
         let mut failures = Vec::new();

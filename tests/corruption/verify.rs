@@ -154,7 +154,7 @@ fn what_cannot_be_looked_up_is_not_said_to_be_of_no_key() {
     }
 }
 
-/// Writes a value of any type into a column, which SQLite itself would refuse, as anybody can who writes the file.
+/// Writes a value of any type into a column, which SQLite itself would refuse, like an attacker who writes the file.
 /// Whether it could be done.
 fn mistype(place: &Place, table: &str, column: &str, value: &str, condition: &str) -> bool {
     let schema: String =

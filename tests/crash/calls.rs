@@ -26,13 +26,13 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Whether it can change what other processes, or a later one, find.
+    /// Whether it can change the files that other or later processes see.
     pub fn is_write_point(self) -> bool {
         !matches!(self, Self::Read | Self::Close)
     }
 }
 
-/// What happened in the folder, in order: what a disk would have to remember.
+/// The events in the folder, in order: those that a disk would have to remember.
 #[derive(Debug, Clone)]
 pub enum Entry {
     Create {
@@ -196,7 +196,7 @@ impl Watch {
         if rest.is_empty() { Some(String::new()) } else { rest.strip_prefix('/').map(str::to_owned) }
     }
 
-    /// Makes one call: counted, as the plan wants it, then noted. `half` is the call cut in two, for writes.
+    /// Makes one call: counts it, follows the plan, then records it. `half` is the call cut in two, for writes.
     fn make(
         &self,
         kind: Kind,

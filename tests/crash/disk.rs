@@ -75,7 +75,7 @@ struct File {
     pending: Vec<Change>,
 }
 
-/// The state of a disk: what is durable, and what was written since.
+/// The state of a disk: its durable part, and the writes since.
 #[derive(Debug, Clone, Default)]
 pub struct Disk {
     files: BTreeMap<u64, File>,
@@ -84,7 +84,7 @@ pub struct Disk {
     pending: Vec<NameChange>,
 }
 
-/// Which syncs the disk only pretends to make.
+/// The syncs that the disk ignores but acknowledges.
 pub type Ignored = fn(name: &str) -> bool;
 
 pub fn none_ignored(_: &str) -> bool {
@@ -237,7 +237,7 @@ impl Change {
         }
     }
 
-    /// Puts the bytes into `content` whose place `kept` says yes to.
+    /// Copies those bytes into `content` whose position `kept` accepts.
     fn keep(&self, content: &mut Vec<u8>, fill: u8, kept: &mut dyn FnMut(u64) -> bool) {
         match self {
             Self::Length(len) => content.resize(*len as usize, 0),

@@ -18,7 +18,7 @@ use crate::together::each;
 
 const ERRNOS: [c_int; 4] = [libc::EIO, libc::ENOSPC, libc::EROFS, libc::EACCES];
 
-/// What a caller may hear when the file system fails.
+/// The statuses that a caller may see when the file system fails.
 const EXPECTED: &[Status] =
     &[Status::KeystoreIo, Status::KeystoreReadOnly, Status::KeystoreBusy, Status::RootKeyUnavailable];
 

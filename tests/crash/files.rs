@@ -119,7 +119,7 @@ fn scene() -> tempfile::TempDir {
     folder
 }
 
-/// All but the journal, which comes and goes with the dates of use.
+/// All but the journal, which appears and disappears with the dates of use.
 fn names(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());

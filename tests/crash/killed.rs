@@ -16,7 +16,7 @@ const WHENS: &[(&str, When, Option<Kind>)] = &[
     // The last one lets the lock go: the change is committed and not announced.
     ("after locking", When::After, Some(Kind::Lock)),
 ];
-/// What was done before the next call began is what was done after the last one ended, but for memory.
+/// The state before the next call equals the state after the last one, except for memory.
 const LONG: &[(&str, When, Option<Kind>)] = &[("after", When::After, None)];
 
 /// Role. Argument: the operation. Forks a child for each write point, which dies there, and checks what it left.

@@ -110,7 +110,7 @@ fn power_lost_at_any_moment_leaves_each_operation_done_or_not_begun() {
     assert!(steps > 15 * found.len() && images > steps, "hardly anything was tried");
 }
 
-/// How many operations show a violation on a disk that only pretends to make some syncs; a few are enough to see it.
+/// How many operations show a violation on a disk that ignores some syncs; a few are enough to see it.
 fn caught(ignored: Ignored) -> (usize, usize) {
     let some = operations()
         .into_iter()

@@ -55,7 +55,7 @@ pub enum Start {
     Open,
     /// Opening belongs to the operation, and the generation file is missing.
     Opening,
-    /// There is nothing yet: opening makes the keystore.
+    /// Nothing exists yet: the open creates the keystore.
     Nothing(Root),
 }
 
@@ -282,7 +282,7 @@ fn scene() -> &'static Scene {
     })
 }
 
-/// An operation with a keystore to try it on, and what is seen before and after it.
+/// An operation with a keystore for it, and the keystore's visible state before and after.
 pub struct Prepared {
     pub operation: Operation,
     folder: tempfile::TempDir,
@@ -339,7 +339,7 @@ impl Prepared {
     pub fn look_at(&self, folder: &tempfile::TempDir) -> Result<Seen> {
         let kms = self.operation.open(folder.path())?;
         let seen = self.look(&kms)?;
-        // This may rotate what is overdue, so it comes last.
+        // This may rotate overdue keys, so it is last.
         let mut enabled = Vec::new();
         kms.list_keys(None, usize::MAX, |key| {
             enabled.extend((key.state == KeyState::Enabled).then(|| key.id.to_string()));
@@ -412,7 +412,7 @@ impl Prepared {
         text
     }
 
-    /// What is wrong with what was seen after the operation was cut off, or acknowledged.
+    /// The faults of the state after the operation was cut off, or acknowledged.
     pub fn violation(&self, seen: &Result<Seen>, acknowledged: bool) -> Option<String> {
         let seen = match seen {
             Ok(seen) => seen,
@@ -470,7 +470,7 @@ pub fn status<T>(result: &Result<T>) -> Option<Status> {
     result.as_ref().err().map(kms::Error::status)
 }
 
-/// `short`, or `long` where a long run is asked for: `KMS_LONG=1`, or a greater number for that many times `long`.
+/// `short`, or `long` in a long run: `KMS_LONG=1`, or a greater number for that many times `long`.
 pub fn scaled(short: usize, long: usize) -> usize {
     match std::env::var("KMS_LONG").ok().and_then(|text| text.parse::<usize>().ok()).unwrap_or(0) {
         0 => short,

@@ -68,7 +68,7 @@ struct Account {
 
 static ACCOUNT: Mutex<Account> = Mutex::new(Account { next: 0, live: None, freed: Vec::new() });
 
-/// Set in a forked child, where the account's lock may be held by a thread that isn't there.
+/// Set in a forked child, where a thread that does not exist there may hold the account's lock.
 static OFF: AtomicBool = AtomicBool::new(false);
 
 pub fn keep_no_account() {

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// How a child ended, and what it sent.
+/// A child's exit and its output.
 pub struct Ended {
     pub status: i32,
     pub bytes: Vec<u8>,

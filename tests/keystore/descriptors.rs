@@ -155,7 +155,7 @@ impl Hosts {
 
 /// SAFETY: nothing of this process but the library has descriptors above 2 that it still uses.
 unsafe fn close_from_three() {
-    // SAFETY: as the caller says.
+    // SAFETY: the caller guarantees it.
     unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
 }
 
@@ -234,7 +234,7 @@ fn use_it(kms: &Keystore, reads: bool, seen: &mut usize) -> String {
     }
 }
 
-/// Both processes make keys while one loses its descriptors; what was lost, and how many calls were refused.
+/// Both processes make keys while one loses its descriptors; returns the lost keys, and the number of refused calls.
 fn lost_beside(same: &str, reads: &str, fault: Option<&str>) -> (usize, Vec<String>) {
     let folder = Folder::without_a_disk();
     let path = folder.path("");
@@ -280,7 +280,7 @@ fn without_the_check_a_host_that_closes_all_descriptors_is_harmed() {
     assert!(harmed.is_err(), "the test above notices nothing");
 }
 
-/// Closes all descriptors again and again beside calls that are just running.
+/// Closes all descriptors repeatedly during calls.
 pub fn close_beside(arguments: &[String]) {
     let [folder] = arguments else { panic!("one argument") };
     let kms = Keystore::open(&format!("{folder}/keys.db"), &quiet()).unwrap();

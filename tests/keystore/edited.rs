@@ -31,7 +31,7 @@ fn row_of(sqlite: &rusqlite::Connection, key: &str) -> i64 {
 }
 
 impl Victims {
-    /// What using key `number` says, each way; a plaintext must be the right one.
+    /// The result of each use of key `number`; a plaintext must be the right one.
     fn uses(&self, kms: &Keystore, number: usize) -> Vec<Option<Status>> {
         let (key, blobs) = &self.keys[number];
         let mut found = vec![status(kms.encrypt(key, b"x", &[])), status(kms.describe_key(key))];
@@ -102,7 +102,7 @@ fn alter_each(victims: &Victims, table: &str, filter: &str, mut check: impl FnMu
             let update = format!("UPDATE {table} SET \"{column}\" = ? WHERE {filter}");
             if let Ok(1) = sqlite.execute(&update, [&value]) {
                 check(&format!("{table}.{column} = {value:?}"), victims.check(&column));
-                // The third key was rotated: only this row goes back, found by what is the same in both.
+                // The third key was rotated: only this row is restored, found by the columns that are equal in both.
                 let others = "NOT IN (SELECT 0)";
                 let remove = match table {
                     "material" => format!(
@@ -160,7 +160,7 @@ fn an_altered_column_of_material_is_refused() {
     assert!(tried > 12, "only {tried} alterations were possible");
 }
 
-/// What both keys say after `sql`, where ?1 and ?2 are their rows.
+/// The results of both keys after `sql`, where ?1 and ?2 are their rows.
 fn after(sql: &str) -> Vec<Option<Status>> {
     let victims = victims();
     let sqlite = victims.folder.sqlite();

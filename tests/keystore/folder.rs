@@ -16,7 +16,7 @@ impl Folder {
         Self(tempfile::tempdir().unwrap())
     }
 
-    /// Where waiting for the disk would take most of the test's time, and is not what it is about.
+    /// For tests that would spend most of their time on the disk, but are not about it.
     pub fn without_a_disk() -> Self {
         Self(tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap())
     }

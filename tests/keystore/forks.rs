@@ -26,8 +26,8 @@ fn pipe() -> (std::fs::File, std::fs::File) {
     }
 }
 
-/// Makes a process by `make`, which is like fork(2); the child runs `body` for at most `patience` seconds and its last
-/// words come back, or none where it hung or failed.
+/// Makes a process by `make`, which is like fork(2); the child runs `body` for at most `patience` seconds. Returns its
+/// output, or none if it hung or failed.
 fn child(make: impl FnOnce() -> i64, patience: u32, body: impl FnOnce() -> Vec<u8>) -> Option<Vec<u8>> {
     let (mut from, mut to) = pipe();
     match make() {
@@ -79,7 +79,7 @@ fn use_all(kms: &Keystore, key: &str, before: &[u8], rotates: bool) -> Vec<u8> {
     blobs
 }
 
-/// Nonces that were seen, and the blobs they came with.
+/// The nonces seen, and their blobs.
 #[derive(Default)]
 struct Seen {
     nonces: HashSet<Vec<u8>>,
@@ -197,7 +197,7 @@ pub fn storm(arguments: &[String]) {
     );
 }
 
-/// Runs [`storm`] once; what it said, and whether the keystore is intact.
+/// Runs [`storm`] once. Returns its output, and whether the keystore is intact.
 fn forks(count: usize, patience: u32, environment: &[(&str, &str)]) -> String {
     let folder = Folder::new();
     let arguments = [&folder.store(), &*count.to_string(), &*patience.to_string()];
@@ -272,7 +272,7 @@ fn clones(kind: &str, count: usize, environment: &[(&str, &str)]) -> String {
     told
 }
 
-/// SAFETY of the call: it only asks.
+/// SAFETY of the call: it only queries.
 fn is_root() -> bool {
     unsafe { libc::geteuid() == 0 }
 }
@@ -293,7 +293,7 @@ fn process_one_of_a_namespace_and_its_child_of_the_same_number_repeat_no_nonce()
     assert!(told.starts_with("failed 0 repeated 0 ") && told.ends_with("process 1"), "{told}");
 }
 
-/// The tests above can fail: where a fork goes unnoticed, nonces repeat.
+/// The tests above can fail: without fork detection, nonces repeat.
 #[cfg(kms_faults)]
 #[test]
 fn nonces_repeat_where_a_fork_goes_unnoticed() {

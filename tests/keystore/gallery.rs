@@ -6,7 +6,7 @@ use kms::{CreateKey, Interval, KeyId, KeyState, Keystore, ManualClock, Options, 
 
 pub const DAY: i64 = 86_400;
 
-/// Keys of each kind and state, and what each of their versions encrypted.
+/// Keys of each kind and state, and a ciphertext of each of their versions.
 pub struct Gallery {
     pub blobs: Vec<(KeyId, Vec<u8>)>,
 }
@@ -97,7 +97,7 @@ impl Gallery {
     }
 }
 
-/// All that the calls show of a keystore.
+/// Everything that the calls return about a keystore.
 pub fn shown(kms: &Keystore) -> String {
     let mut text = String::new();
     let mut keys: Vec<_> = kms.keys().map(Result::unwrap).collect();

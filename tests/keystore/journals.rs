@@ -26,7 +26,7 @@ fn with_newer_copy() -> (Folder, std::path::PathBuf) {
     (folder, copy)
 }
 
-/// Opens what is at the path and verifies it; what was found.
+/// Opens and verifies the file at the path. Returns the findings.
 fn verified(store: &str) -> String {
     let mut faults = 0;
     let kms = match Keystore::open(store, &quiet()) {

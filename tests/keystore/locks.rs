@@ -35,7 +35,7 @@ fn acknowledged_changes_survive_a_host_that_opens_and_closes_the_file() {
     assert_eq!(sum, (3 * count, 3 * count, 0, 0));
 }
 
-/// The test above can fail: with the locks that SQLite takes by itself it does.
+/// The test above can fail: with SQLite's default locks it does.
 #[test]
 fn posix_locks_would_lose_changes() {
     for attempt in 0..5 {

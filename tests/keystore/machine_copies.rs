@@ -1,7 +1,8 @@
 //! Two copies of a machine, whose kernels return the same random bytes, share no key, id or nonce prefix if the CPU has
 //! a random generator, however slow. They share no nonce if it is quick.
 //!
-//! A copy is simulated: two processes make the same calls, and a fault replaces the kernel's random bytes with a fixed stream.
+//! A copy is simulated: two processes make the same calls, and a fault replaces the kernel's random bytes with a fixed
+//! stream.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +17,7 @@ const PREFIX: std::ops::Range<usize> = 40..52;
 /// OpenSSL seeds its own generator first, with bytes that this test doesn't repeat.
 const FROM_OPENSSL: &[&str] = &["wrapping key"];
 
-/// Names and values of what a machine makes at random.
+/// Names and values of a machine's random output.
 type Made = BTreeMap<String, String>;
 
 fn say(name: &str, value: &[u8]) {
@@ -24,7 +25,7 @@ fn say(name: &str, value: &[u8]) {
     println!("{name}={hex}");
 }
 
-/// Makes one of everything, in the folder given, and says what came of it.
+/// Creates one of everything in the folder, and prints the results.
 pub fn make_everything(arguments: &[String]) {
     let [folder] = arguments else { panic!("a folder") };
     let (store, key_file) = (format!("{folder}/keys.db"), format!("{folder}/root.key"));

@@ -13,7 +13,7 @@ use crate::worker::Worker;
 
 const PROCESSES: usize = 8;
 
-/// What a worker has promised or was about to do, one line each; what is in the file survives its death.
+/// The acknowledged and pending actions of a worker, one line each; the file survives the worker's death.
 struct Log(std::fs::File);
 
 impl Log {
@@ -22,7 +22,7 @@ impl Log {
         self.0.write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 
-    /// Says what comes, does it, says that it is done.
+    /// Logs the action, performs it, and logs its completion.
     fn step(&mut self, what: &str, change: impl FnOnce() -> kms::Result<()>) {
         self.line(&format!("will {what}"));
         match change() {
@@ -85,7 +85,7 @@ pub fn mix(arguments: &[String]) {
     }
 }
 
-/// What is stored, as a log line would say it.
+/// The stored state, in the form of a log line.
 fn stored(kms: &Keystore, what: &str, of: &str) -> String {
     match what {
         "state" => match kms.describe_key(of).unwrap().state {
@@ -202,7 +202,7 @@ fn eight_processes_lose_nothing_while_one_of_them_is_killed_every_second() {
     assert_eq!(sound, "ok");
 }
 
-/// Processes take turns, also in time.
+/// The versions of a key, made by different processes, have increasing dates.
 fn dates_run_forwards(kms: &Keystore, key: &str) {
     let mut dates = Vec::new();
     kms.list_key_versions(key, None, usize::MAX, |version, _| {

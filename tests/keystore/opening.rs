@@ -7,7 +7,7 @@ use kms::{Keystore, Options, Status, root::RootWrapper};
 use crate::folder::{Folder, ROOT, new_key, quiet, status};
 use crate::roots::{toy_unwrap, toy_wrap};
 
-/// Opens what `prepare` left behind, and checks that this changed nothing.
+/// Opens the result of `prepare`, and checks that the open changed nothing.
 fn refused(prepare: impl FnOnce(&Folder), options: &Options) -> Option<Status> {
     let folder = Folder::new();
     new_key(&folder.create(), None);

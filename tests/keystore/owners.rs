@@ -11,7 +11,7 @@ use crate::worker::Worker;
 
 const STRANGER: u32 = 12_345;
 
-/// Opens and changes a keystore, and says how it went.
+/// Opens and changes a keystore, and prints the result.
 pub fn open_as(arguments: &[String]) {
     let [folder] = arguments else { panic!("one argument") };
     let path = |name: &str| format!("{folder}/{name}");
@@ -22,7 +22,7 @@ pub fn open_as(arguments: &[String]) {
     }
 }
 
-/// What a process that is not root hears after `prepare`.
+/// The result for a process that is not root, after `prepare`.
 fn heard(prepare: impl Fn(&dyn Fn(&str, u32, u32))) -> String {
     let folder = Folder::new();
     let path = folder.path("");

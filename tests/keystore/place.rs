@@ -126,14 +126,14 @@ fn a_symbolic_link_leads_to_the_same_keystore() {
     assert!(!folder.path("link.db-gen").exists(), "whoever comes by the link looks at another generation file");
 }
 
-/// What becomes of a generation file, and who the other processes are then.
+/// The damage to a generation file, and the user of the other processes.
 #[derive(Clone, Copy)]
 struct Case {
     what: &'static str,
     damage: fn(&Path),
     /// Without root's right to write read-only files.
     unprivileged: bool,
-    /// What `polling` says of a handle opened afterwards.
+    /// The value of `polling` for a handle opened afterwards.
     polling: bool,
 }
 

@@ -9,7 +9,7 @@ use crate::worker::{Worker, heard};
 
 const START_MS: i64 = 1_900_000_000_000;
 
-/// Role. Arguments: the store. Rotates with its thread what is due, until every key has `wanted` versions.
+/// Role. Arguments: the store. Rotates due keys with its thread, until every key has `wanted` versions.
 pub fn rotate_due(arguments: &[String]) {
     let clock = ManualClock::at(START_MS);
     let options = Options::new().root_key(&ROOT).clock(clock.clone()).rotation_thread(true);
@@ -31,7 +31,7 @@ pub fn rotate_due(arguments: &[String]) {
         }
         println!("done");
     }
-    // Joins the thread, so that what it did is counted.
+    // Joins the thread, so that its rotations are counted.
     let before = kms.health().unwrap().rotations;
     println!("{before}");
 }

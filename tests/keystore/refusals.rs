@@ -50,7 +50,7 @@ fn refuse_by_name(what: &str) {
     }
 }
 
-/// Opens or creates a keystore under refusals, one list before the open and one after it, and says how it went.
+/// Opens or creates a keystore under refusals, one list before the open and one after it, and prints the result.
 pub fn under_refusals(arguments: &[String]) {
     let [folder, before, after] = arguments else { panic!("three arguments") };
     assert_eq!(heard().as_deref(), Some("go"));

@@ -340,7 +340,7 @@ fn a_newer_copy_is_taken_without_a_word_and_without_forgetting() {
     }
 }
 
-/// The journal of the new file says how to put that one right; played back into the old one it is lost.
+/// The journal of the new file repairs that file; playing it back into the old file would lose it.
 #[test]
 fn the_hot_journal_of_the_file_in_its_place_is_left_alone() {
     for kind in KINDS {
@@ -365,7 +365,7 @@ fn the_hot_journal_of_the_file_in_its_place_is_left_alone() {
         host.execute_batch("ROLLBACK").unwrap();
         let before = std::fs::read(folder.store()).unwrap();
         if kind == "read-only" {
-            // Only who may write can put the file right.
+            // Only a handle that may write can repair the file.
             user.waits_until(kind, |said| !matches!(said, None | Some(Status::KeystoreBusy)), &key);
             assert!(user.kms.health().unwrap().keystore_replaced, "{kind}");
         } else {

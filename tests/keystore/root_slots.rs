@@ -83,7 +83,7 @@ fn a_removed_root_opens_nothing_and_the_last_stays() {
     drop(kms);
     assert_eq!(opens(&folder, &quiet()), Some(Status::WrongRootKey));
     assert_eq!(opens(&folder, &passphrase("recovery")), None);
-    // A copy made before is opened by what opened it then.
+    // An earlier copy still opens with the roots of that time.
     drop(Keystore::open(folder.path("old.db").to_str().unwrap(), &quiet()).unwrap());
     // The slot that was removed, put back from that copy.
     let sqlite = folder.sqlite();
@@ -257,7 +257,7 @@ fn a_slot_of_another_keystore_or_form_opens_nothing() {
     sqlite.execute("ATTACH ? AS other", [other.store()]).unwrap();
     for (craft, expected) in [
         ("UPDATE slot SET wrapped = (SELECT wrapped FROM other.slot)", Status::RootKeyUnavailable),
-        // As if nothing were bound, as in format 1: what comes out is no key.
+        // As if no data were bound, as in format 1: the result is no key.
         ("UPDATE slot SET kind = 3", Status::RootKeyUnavailable),
         ("UPDATE slot SET kind = 4", Status::WrongRootKey),
         ("UPDATE slot SET label = 'another'", Status::KeystoreCorrupt),

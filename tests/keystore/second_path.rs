@@ -21,7 +21,7 @@ fn refused(path: &Path, names: &[&Path]) {
     }
 }
 
-/// Whether health says that there may be another path.
+/// Whether health flags a possible second path.
 fn flagged(kms: &Keystore) -> bool {
     kms.health().unwrap().path_unverified
 }
@@ -182,7 +182,7 @@ fn a_journal_of_a_former_file_is_refused_by_name() {
             assert!(error.to_string().contains(leftover.to_str().unwrap()), "{error}");
         }
         assert!(folder.snapshot() == before, "a refused creation left something");
-        // An empty one says nothing; SQLite leaves it after each change.
+        // An empty journal proves nothing; SQLite leaves it after each change.
         std::fs::write(&leftover, b"").unwrap();
         let key = new_key(&folder.create(), None);
         folder.open().encrypt(&key, b"x", &[]).unwrap();

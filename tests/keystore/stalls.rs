@@ -8,8 +8,8 @@ use kms::Keystore;
 use crate::folder::{Folder, new_key, quiet};
 use crate::worker::Worker;
 
-/// Role. Arguments: two keystores, and what stalls. Says how long that took, the slowest fork, and the slowest other
-/// call.
+/// Role. Arguments: two keystores, and the stalling operation. Prints its duration, the slowest fork, and the slowest
+/// other call.
 pub fn stall(arguments: &[String]) {
     let (slow, quick) =
         (Keystore::open(&arguments[0], &quiet()).unwrap(), Keystore::open(&arguments[1], &quiet()).unwrap());

@@ -24,8 +24,8 @@ fn truncate(path: &Path) {
     OpenOptions::new().write(true).open(path).unwrap().set_len(0).unwrap();
 }
 
-/// Encrypts and decrypts on three threads, each with a handle of another kind, until the test says otherwise; answers
-/// beside that whether the key can be used.
+/// Encrypts and decrypts on three threads, each with a handle of another kind, until the test stops it. Also answers
+/// whether the key can be used.
 pub fn use_always(arguments: &[String]) {
     let [store, key] = arguments else { panic!("two arguments") };
     let handles = [
@@ -54,7 +54,7 @@ pub fn use_always(arguments: &[String]) {
     });
 }
 
-/// How long it takes until all handles of the worker refuse the key, or none does.
+/// The time until all handles of the worker refuse the key, or none does.
 fn seen_after(worker: &mut Worker, refused: &str) -> Duration {
     let started = Instant::now();
     while worker.ask("look") != refused {
@@ -230,7 +230,7 @@ fn every_other_sigbus_does_what_it_did_without_the_library() {
         ("ignore", "sent", false),
         ("default", "fault", true),
         ("default", "sent", true),
-        // The kernel asks no handler where the thread blocks the signal: kms.h says so.
+        // The kernel calls no handler if the thread blocks the signal, as kms.h documents.
         ("plain", "blocked", true),
     ] {
         let folder = Folder::without_a_disk();
@@ -245,7 +245,7 @@ fn every_other_sigbus_does_what_it_did_without_the_library() {
 
 static LATER: OnceLock<libc::sigaction> = OnceLock::new();
 
-/// A host's handler that was installed after the library's, and passes on what it doesn't know.
+/// A host's handler that was installed after the library's, and chains for faults that it doesn't know.
 extern "C" fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     CALLS.fetch_add(1, Ordering::Relaxed);
     type Handler = extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
@@ -287,7 +287,7 @@ fn a_later_handler_that_chains_keeps_the_protection() {
     Worker::start("chain-sigbus-later", &[folder.path("").to_str().unwrap()]).finish();
 }
 
-/// A child takes a truncated file as its parent does, also one that has not used the handle before.
+/// A child handles a truncated file like its parent, even a child that has not used the handle before.
 pub fn truncate_in_children(arguments: &[String]) {
     let [folder] = arguments else { panic!("one argument") };
     let generation = Path::new(folder).join("keys.db-gen");

@@ -8,7 +8,7 @@ use crate::lexer::tokens;
 use crate::paths::named;
 use crate::rules::module_of;
 
-/// The files of one crate, by module: what each names.
+/// The files of one crate, by module, with the names that each uses.
 #[derive(Default)]
 pub struct Imports(BTreeMap<Vec<String>, File>);
 
@@ -36,7 +36,7 @@ impl Imports {
         self.0.len()
     }
 
-    /// The circles, a line each: the files, and what ties each to the next.
+    /// The circles, a line each: the files, and the import that leads to the next.
     pub fn circles(&self) -> Vec<String> {
         let edges: BTreeMap<&str, BTreeMap<&str, String>> = self
             .0

@@ -3,7 +3,7 @@
 use crate::lexer::{Token, tokens};
 use crate::paths::named;
 
-/// What each layer may import besides itself.
+/// The other layers that each layer may import.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("ffi", &["service", "store", "crypto", "domain", "error", "clock", "sys"]),
     ("service", &["store", "crypto", "domain", "error", "clock", "sys"]),
@@ -28,13 +28,13 @@ const DESCRIPTORS: &[&str] =
 /// The part of `std::fs` that opens no file: the library opens, verifies and closes its descriptors in one place.
 const NOT_OPENING: &[&str] = &["metadata", "symlink_metadata", "hard_link", "rename", "remove_file", "Metadata"];
 
-/// Of `libc`, and in `std::os`, what opens, hands out or takes over a descriptor.
+/// The functions of `libc` and `std::os` that open, hand out or take over a descriptor.
 const OPENING: &[&str] = &["open", "open64", "openat", "openat2", "creat", "dup", "dup2", "dup3", "memfd_create"];
 
-/// Of `std::sync`, what is no lock: everything else may wait, and waiting is for `sys/sync.rs` to know about.
+/// The part of `std::sync` that is no lock. Everything else may wait, and only `sys/sync.rs` may know about waiting.
 const NOT_LOCKS: &[&str] = &["Arc", "Weak", "OnceLock", "atomic"];
 
-/// What a pure rule may not know.
+/// Names that a pure rule may not use.
 const IMPURE: &[&str] = &[
     "std::time",
     "std::fs",

@@ -11,7 +11,7 @@ use crate::scan::{Memory, Pattern};
 const HEADER: usize = 40;
 const NONCE: usize = 24;
 
-/// Keys with what they are called here.
+/// Keys with their names in this test.
 #[derive(Default)]
 pub struct Known {
     keys: Vec<(String, [u8; 32])>,
@@ -20,7 +20,7 @@ pub struct Known {
 }
 
 impl Known {
-    /// How many ciphertexts of `own` come from a user.
+    /// The number of ciphertexts of `own` from a user.
     pub const OWN_BLOBS: usize = 6;
 
     pub fn add(&mut self, name: &str, key: [u8; 32]) {

@@ -17,7 +17,7 @@ fn hard_limit() -> u64 {
     limit.rlim_max
 }
 
-/// Whether this machine lets a process lock what a test needs.
+/// Whether a process of this machine may lock the memory that a test needs.
 pub fn is_generous() -> bool {
     let enough = hard_limit() >= ENOUGH;
     if !enough {
@@ -26,7 +26,7 @@ pub fn is_generous() -> bool {
     enough
 }
 
-/// The user of the limit: opens, works in several threads, and says what `kms_health` says.
+/// The user of the limit: opens, works in several threads, and prints the result of `kms_health`.
 pub fn measure(arguments: &[String]) {
     let limit: u64 = arguments[1].parse().unwrap();
     give_up_privilege();

@@ -8,7 +8,7 @@ use crate::mask::{bytes, hex, unmask};
 use crate::role::{self, Role};
 use crate::worker::heard;
 
-/// In ordinary memory: what a search through a dump must find.
+/// A marker in ordinary memory, which a search through a dump must find.
 pub const MARKER: [u8; 32] = *b"ordinary memory, found in a dump";
 
 const ROLES: &[(&str, Role)] =

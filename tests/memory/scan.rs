@@ -122,7 +122,7 @@ impl<'a> Search<'a> {
 }
 
 impl Memory {
-    /// All that looks random in memory for secrets: keys, their expansions, what is derived from them.
+    /// All random-looking bytes in memory for secrets: keys, their expansions, values derived from them.
     pub fn random(&self) -> Vec<Pattern> {
         let mut all = Vec::new();
         for range in self.0.iter().filter(|range| range.is_secret()) {
@@ -140,7 +140,7 @@ impl Memory {
 }
 
 impl Range {
-    /// Whether no dump holds it: that is what memory for secrets looks like where it can't be locked.
+    /// Whether no dump holds it: this marks memory for secrets where it can't be locked.
     pub fn is_secret(&self) -> bool {
         !self.dumped
     }

@@ -16,7 +16,7 @@ pub enum Root {
     Passphrase,
 }
 
-/// A process that has used keys of each kind and still has its handle open; what is known of them.
+/// A process that has used keys of each kind and still has its handle open; the known part of these keys.
 pub fn work(folder: &Path, root: Root, environment: &[(&str, &str)]) -> (Worker, Known) {
     let mut known = Known::default();
     let chosen: Vec<[u8; 32]> = (0..5).map(|_| random()).collect();

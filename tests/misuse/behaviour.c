@@ -17,7 +17,7 @@ void callbacks(const function *f) {
             }
             how = (behaviour)k;
             callback_world = &here;
-            /* What lists a visitor ends; what reads a callback fails. */
+            /* A failing visitor ends a list with success; a failing callback fails a read. */
             finish(f, k == REENTER ? ANY : k == FAIL && strcmp(f->params[i].name, "read_at") == 0 ? NOT_OK : OK, 1);
             how = WELL;
         }

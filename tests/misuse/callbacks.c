@@ -17,7 +17,7 @@ static void call_everything(void) {
         const function *f = &functions[i];
         slot slots[PARAMS];
         memset(slots, 0, sizeof slots);
-        /* Making and reading RSA keys once more in each callback shows nothing new. */
+        /* Generating and reading RSA keys again in each callback would test nothing new. */
         if (strcmp(f->name, "kms_close") == 0 || strstr(f->name, "import") != NULL || f->result != STATUS) {
             continue;
         }
@@ -48,7 +48,7 @@ static int behaves(void) {
     return how != FAIL;
 }
 
-/* Wraps and unwraps: what is bound comes first, and a second call of the same takes it off. */
+/* Wraps and unwraps: prepends the bound data, and a second call removes it. */
 static kms_status wrap(void *user, const uint8_t *in, size_t len, const uint8_t *aad, size_t aad_len, uint8_t *out, size_t cap,
                        size_t *out_len) {
     (void)user;
@@ -158,7 +158,7 @@ static int32_t on_fault(void *user, const char *key, kms_status status, const ch
     return !behaves();
 }
 
-/* Of the sealed file; lies about how much it read where it fails. */
+/* Reads the sealed file; when it fails, it reports a wrong length. */
 static kms_status read_at(void *user, uint64_t offset, uint8_t *out, size_t cap, size_t *out_len) {
     const world *w = user;
     size_t left = offset < w->sealed_len ? w->sealed_len - (size_t)offset : 0, len = left < cap ? left : cap;

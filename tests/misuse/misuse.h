@@ -146,7 +146,7 @@ extern int go_on_at, quick; /* quick: the trials that are worth their time under
 extern slot given[PARAMS];  /* the arguments of the call */
 void broken(const char *text);
 int begin(const function *, const char *name, const char *change);
-/* `shared`: arguments lie in each other's memory, so what they hold afterwards says nothing. */
+/* `shared`: arguments overlap, so their contents afterwards prove nothing. */
 void finish(const function *, expected wanted, int shared);
 
 /* pointers.c, values.c, structs.c, behaviour.c, child.c, short.c, stack.c: the kinds of misuse. */

@@ -10,12 +10,12 @@
 
 enum { KIB = 1024, MIB = 1024 * 1024, LARGE = 64 * MIB, MANY = 4 * MIB };
 
-/* What a child may take above what it has. */
+/* The memory that a child may allocate above its present use. */
 static const size_t limits[] = {0,           32 * KIB,           64 * KIB, 100 * KIB,          160 * KIB, 256 * KIB, 768 * KIB,
                                 3 * MIB / 2, 2 * MIB + 64 * KIB, 3 * MIB,  4 * MIB + 64 * KIB, 8 * MIB,   80 * MIB};
 static const size_t large_limits[] = {MIB, 4 * MIB, 32 * MIB, 66 * MIB, 90 * MIB, 134 * MIB, 220 * MIB, 450 * MIB};
 
-static int short_of_memory; /* children that were refused for want of it */
+static int short_of_memory; /* children that were refused for lack of it */
 
 static void limit_memory(size_t more) {
     char text[64] = {0};
@@ -28,7 +28,7 @@ static void limit_memory(size_t more) {
     REQUIRE(setrlimit(RLIMIT_AS, &limit) == 0);
 }
 
-/* 0: any status that is no bug, or success; 1: refused for want of memory; 2: a status that must not be. */
+/* 0: any status that is no bug, or success; 1: refused for lack of memory; 2: a status that must not be. */
 static int verdict(kms_status status) {
     char text[256];
     size_t len = kms_last_error(text, sizeof text);

@@ -110,7 +110,7 @@ void finish(const function *f, expected wanted, int shared) {
             }
         }
     }
-    /* Options that a setter took must also open. */
+    /* Options that a setter accepted must also open. */
     if (f->params[0].kind == OPTIONS && f->count > 1 && status == KMS_OK && f->result == STATUS && !quick) {
         kms_t *kms = NULL;
         kms_status opened = kms_open("memory:", here.options, &kms);

@@ -138,7 +138,7 @@ void make_world(world *w, const char *location) {
                                      &w->data_key.len));
     make_files(w, &context);
     REQUIRE_OK(kms_schedule_key_deletion(w->kms, w->disabled.text, 7));
-    /* RSA keys take long to make: one is enough for all that only wraps with it. */
+    /* RSA keys are slow to generate: one is enough for all calls that only wrap with it. */
     w->token_len = 0;
     if (public_key_len == 0) {
         int64_t expires;

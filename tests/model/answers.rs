@@ -27,7 +27,7 @@ pub enum Answer {
         key: String,
         versions: Vec<Named>,
     },
-    /// Encrypted, and under which version.
+    /// Encrypted, with the version.
     Sealed {
         key: String,
         version: Named,
@@ -72,7 +72,7 @@ pub struct Page {
 }
 
 impl Answer {
-    /// The same with the ids of versions, now that all have been learnt.
+    /// The same with the ids of versions, now that all are known.
     pub fn with_ids(self, model: &Model) -> Self {
         let id = |key: &str, version: Named| match version {
             Named::Number(number) => Named::Id(model.version_id(key, number)),
@@ -93,7 +93,7 @@ impl Answer {
         }
     }
 
-    /// The response of `kms_call` without its RequestId and what is random in it.
+    /// The response of `kms_call` without its RequestId and random values.
     pub fn in_json(&self, model: &Model, page: Option<Page>, now: Millis) -> Value {
         let id = |version: &Named| match version {
             Named::Id(id) => id.clone(),

@@ -44,19 +44,19 @@ pub fn fits(public_key: u8, padding: u8) -> Option<usize> {
     (public_key < 2).then_some(wrapping::PADDINGS[usize::from(padding)].1)
 }
 
-/// What encrypting answers.
+/// The answer of an encryption.
 pub fn sealed_answer(sealed: &Sealed) -> Answer {
     let length = sealed.plaintext.len() + 80;
     Answer::Sealed { key: sealed.key.clone(), version: Named::Number(sealed.version), length }
 }
 
-/// What a new ciphertext says about itself.
+/// The header of a new ciphertext.
 pub fn sealed_given(blob: &[u8]) -> Answer {
     let (key, version) = header(blob);
     Answer::Sealed { key, version: Named::Id(version), length: blob.len() }
 }
 
-/// The material as the operation wraps it, and what the token's key makes of that.
+/// The material as the operation wraps it, and the result of unwrapping it with the token's key.
 pub fn wrapped(
     keystore: &TestKeystore,
     parameters: &Parameters,

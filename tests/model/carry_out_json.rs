@@ -22,7 +22,7 @@ fn context_text(context: &Context) -> String {
     format!("{{{}}}", entries.join(","))
 }
 
-/// PageNumber and PageSize: what is asked for, and what that means if it is allowed.
+/// PageNumber and PageSize: the requested values, and their meaning if they are allowed.
 fn page(number: u8, size: u8) -> (Map<String, Value>, Result<Page, Refusal>) {
     let number = [None, Some(1), Some(2), Some(0)][usize::from(number)];
     let size = [None, Some(2), Some(100), Some(1), Some(0), Some(101), Some(-1), Some(i64::MAX)][usize::from(size)];
@@ -34,7 +34,7 @@ fn page(number: u8, size: u8) -> (Map<String, Value>, Result<Page, Refusal>) {
     (asked, if good { Ok(page) } else { Err(Refusal::InvalidArgument) })
 }
 
-/// An answer without arguments that are wrong in the page, which are as bad as any other.
+/// An answer if no page argument is wrong; a wrong one fails like any other argument.
 fn with_page(expected: Expected, page: &Result<Page, Refusal>) -> Expected {
     match (expected, page) {
         (Err(Refusal::KeyNotFound | Refusal::AliasNotFound) | Ok(_), Err(wrong)) => Err(wrong.clone()),
@@ -334,7 +334,7 @@ impl TestKeystore {
 
 type Keeps = fn(super::rules::State, bool) -> bool;
 
-/// Filters of ListKeys, and what they keep of a state and of service-managed keys.
+/// Filters of ListKeys, and the states and service-managed keys that they keep.
 fn filtered(number: u8) -> (Option<Value>, Keeps) {
     use super::rules::State;
     let of = |key: &str, values: &[&str]| json!({"Key": key, "Values": values});

@@ -4,7 +4,7 @@ use super::keystore::TestKeystore;
 use super::reference::Rotation;
 use super::rules::State;
 
-/// Complains about the first thing that differs.
+/// Reports the first difference.
 pub fn same<T: PartialEq + std::fmt::Debug>(what: &str, keystore: T, model: T) -> Result<(), String> {
     if keystore == model {
         return Ok(());
@@ -29,7 +29,7 @@ fn rotation(rotation: kms::Rotation) -> Rotation {
     }
 }
 
-/// Compares, and learns the ids of versions that are new.
+/// Compares, and records the ids of new versions.
 pub fn compare(keystore: &mut TestKeystore, all: bool) -> Result<(), String> {
     let ids: Vec<String> = keystore.model.keys.keys().cloned().collect();
     for id in &ids {

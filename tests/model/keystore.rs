@@ -146,7 +146,7 @@ impl TestKeystore {
         }
     }
 
-    /// The bytes of a ciphertext after what is done to it, what they are, and the context to open them with.
+    /// The bytes of an altered ciphertext, their kind, and the context to open them with.
     pub fn ciphertext(&self, wanted: Ciphertext) -> (Vec<u8>, Blob, Context) {
         let other = |context: Given, same: Context| match context {
             Given::Same => same,

@@ -143,7 +143,7 @@ fn all_are_noticed(broken: Vec<Broken>) {
     const ENOUGH: usize = 3000;
     let mut runner = runner(1, 0);
     let mut sequence = || sequences::sequence().new_tree(&mut runner).unwrap().current();
-    // RSA and disks take long and have nothing to do with these rules.
+    // RSA and disks are slow and unrelated to these rules.
     let sequences: Vec<Sequence> = (0..ENOUGH).map(|_| Sequence { rsa_keys: 0, file: false, ..sequence() }).collect();
     let next = AtomicUsize::new(0);
     let work = || {

@@ -1,6 +1,7 @@
 //! What a sequence consists of: operations of the service and their arguments.
 //!
-//! Arguments name things by numbers ("the 3rd key ever made"), so that a sequence still means something when it is shrunk.
+//! Arguments name things by numbers ("the 3rd key ever made"), so that a sequence still means something when it is
+//! shrunk.
 
 /// One keystore's life.
 #[derive(Debug, Clone)]
@@ -66,7 +67,7 @@ pub enum Damage {
     Empty,
 }
 
-/// A ciphertext made earlier, and what was done to it.
+/// An earlier ciphertext, and its alteration.
 #[derive(Debug, Clone, Copy)]
 pub struct Ciphertext {
     pub blob: u8,
@@ -87,7 +88,7 @@ pub enum Given {
 pub enum Move {
     Forward(i64),
     Back(i64),
-    /// To one of the dates that mean something just now, and some milliseconds beside it.
+    /// To one of the dates that matter at present, or some milliseconds before or after.
     To(u8, i64),
 }
 

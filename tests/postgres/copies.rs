@@ -69,7 +69,7 @@ fn an_unfinished_copy_of_another_keystore_is_left_alone() {
     assert_eq!(status(kms.copy(&place("x.kms-new"), |_| ())), Some(Status::InvalidArgument));
 }
 
-/// In a child that is killed after this time; whether it came to its end before.
+/// Runs in a child that is killed after this time. Returns whether it finished before.
 fn copy_and_kill(from: &str, to: &str, after: Duration, clock: &ManualClock) -> bool {
     // SAFETY: the child opens a new handle, and ends without running any code of its parent's.
     let child = unsafe { libc::fork() };

@@ -22,7 +22,7 @@ fn unavailable_in_time<R>(what: &str, call: impl FnOnce() -> kms::Result<R>) {
     assert!(took < MOST, "{what}: waited {took:?}");
 }
 
-/// A server that takes connections, answers the request for TLS where it is to, and then says nothing.
+/// A server that accepts connections, answers the TLS request if configured, and then stays silent.
 pub fn silent_server(agrees: bool) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -96,7 +96,7 @@ fn a_thousand_forks_do_no_harm() {
         let child = unsafe { libc::fork() };
         if child == 0 {
             if round % 3 == 0 {
-                // Closes what it inherited.
+                // Closes the inherited handle.
                 drop(kms);
             }
             // SAFETY: as above.

@@ -40,7 +40,7 @@ fn options() -> Options {
     options.poll_interval(Duration::from_millis(100))
 }
 
-/// For tests of a server that says nothing, or of a lock that stays.
+/// For tests of a silent server, or of a lock that stays.
 const HASTE: Duration = Duration::from_millis(500);
 
 fn impatient() -> Options {
@@ -74,7 +74,7 @@ fn server_at(port: u16) -> String {
     format!("{head}@127.0.0.1:{port}/{database}")
 }
 
-/// Runs SQL as the database's user; `{store}` stands for the keystore of this name. Returns what psql says.
+/// Runs SQL as the database's user; `{store}` stands for the keystore of this name. Returns psql's output.
 fn sql(name: &str, statement: &str) -> String {
     sql_at(&server(), name, statement)
 }

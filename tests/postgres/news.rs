@@ -147,7 +147,7 @@ fn who_loses_its_ear_polls_and_listens_again() {
     assert!(!health.keystore_unavailable && health.absences == 0, "a lost hint counts as an absence: {health:?}");
     proxy.traffic.is_down.store(false, Ordering::SeqCst);
     within(SOON, "nobody listens again", || listeners(&name) == 2);
-    // A server that says nothing.
+    // A silent server.
     proxy.traffic.is_silent.store(true, Ordering::SeqCst);
     follows(&ours, &theirs, key, POLL + TOLERANCE);
     let begun = Instant::now();
@@ -155,7 +155,7 @@ fn who_loses_its_ear_polls_and_listens_again() {
     assert!(begun.elapsed() < Duration::from_secs(2), "closing waits for a session that hears nothing");
 }
 
-/// Nobody who listens can connect: not refused, not answered, another database's, no keystore there.
+/// The listener cannot connect: refused, unanswered, another database, no keystore there.
 #[test]
 fn who_cannot_listen_polls_without_a_word() {
     let name = name("unheard");

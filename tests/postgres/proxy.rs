@@ -83,7 +83,7 @@ impl Proxy {
 }
 
 impl Traffic {
-    /// What happens to what the library says.
+    /// The treatment of the library's messages.
     fn asks(&self, bytes: &[u8], is_cut: &AtomicBool) -> Passage {
         if !self.is_asking.swap(true, Ordering::SeqCst) {
             self.turns.fetch_add(1, Ordering::SeqCst);

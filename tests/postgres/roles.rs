@@ -29,7 +29,7 @@ impl Prepared {
         Keystore::open(&self.application, &options().clock(ManualClock::at(T0)))
     }
 
-    /// What psql says to the application's role, or to the owner.
+    /// psql's output for the application's role, or for the owner.
     fn sql(&self, as_owner: bool, statement: &str) -> Result<String, String> {
         let location = if as_owner { &self.owner } else { &self.application };
         let url = location.split('?').next().unwrap();

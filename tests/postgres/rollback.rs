@@ -139,7 +139,7 @@ fn a_whole_database_of_before_is_noticed_by_the_anchor_and_without_one_by_who_sa
     std::thread::sleep(Duration::from_secs(1));
     drop(ours);
     put_back(&name, &copy, &TABLES, "true");
-    // As documented: who has neither seen more nor has an anchor can't know.
+    // As documented: a process that has neither seen more nor has an anchor can't detect it.
     let unaware = Keystore::open(&location, &with(&log)).unwrap();
     assert!(!unaware.health().unwrap().rolled_back);
     let refused = Keystore::open(&location, &anchored());
@@ -151,7 +151,7 @@ fn a_whole_database_of_before_is_noticed_by_the_anchor_and_without_one_by_who_sa
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
-/// A child knows what its parent has seen.
+/// A child inherits its parent's knowledge of the generation.
 #[test]
 fn a_forked_child_refuses_what_its_parent_would() {
     let (name, clock) = (name("child"), ManualClock::at(T0));

@@ -32,7 +32,7 @@ fn run(program: &Path, arguments: &[&str]) {
     if is_root {
         command.args(["--reuid=postgres", "--regid=postgres", "--init-groups"]).arg(program);
     }
-    // A server keeps what it inherits.
+    // The server keeps an inherited standard output open.
     let done = command.args(arguments).current_dir("/").stdout(std::process::Stdio::null()).status().unwrap();
     assert!(done.success(), "{} {arguments:?}", program.display());
 }
@@ -76,7 +76,7 @@ impl Standby {
         sql_at(&server_at(self.port), "", statement)
     }
 
-    /// Waits until it has what the primary has.
+    /// Waits until it has caught up with the primary.
     fn catch_up(&self) {
         let there = sql("", "SELECT pg_current_wal_lsn()");
         let has = format!("SELECT pg_last_wal_replay_lsn() >= '{there}'");

@@ -6,7 +6,7 @@ use kms::{CreateKey, Keystore, ManualClock, Status};
 
 use crate::{T0, name, options, server, sql, status};
 
-/// Held by who needs the server's certificate as it is, or changes it.
+/// Held by a test that needs the server's certificate unchanged, or changes it.
 static CERTIFICATE: Mutex<()> = Mutex::new(());
 
 fn folder() -> String {

@@ -57,7 +57,7 @@ impl Worker {
         self.child.wait().unwrap();
     }
 
-    /// SIGKILL, then what it still said.
+    /// SIGKILL; returns the rest of its output.
     pub fn kill(mut self) -> Vec<String> {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -70,7 +70,7 @@ impl Worker {
         self.finish()
     }
 
-    /// What it still says until its end, good or bad.
+    /// The rest of its output until its end, good or bad.
     pub fn drain(mut self) -> Vec<String> {
         self.output.by_ref().map_while(std::io::Result::ok).collect()
     }
@@ -80,7 +80,7 @@ impl Worker {
         self.child.wait().unwrap();
     }
 
-    /// Waits for its end, which must be a good one; returns what it still said.
+    /// Waits for its end, which must be successful; returns the rest of its output.
     pub fn finish(mut self) -> Vec<String> {
         let rest = self.output.by_ref().map(|line| line.unwrap()).collect();
         let ended = self.child.wait().unwrap();

@@ -11,7 +11,7 @@ import libkms.errors
 
 HEADER = (Path(__file__).parents[3] / "include" / "kms.h").read_text()
 
-# What has another name in Python, or is another kind of thing there; all others are methods of the same name.
+# Functions with another name or form in Python; all others are methods of the same name.
 ELSEWHERE = {
     "kms_open": "libkms.open",
     "kms_options_new": "libkms.open",

@@ -67,7 +67,7 @@ fn init_makes_tables_grants_and_a_keystore_and_says_what_is_there() {
     let database = Database::new("init");
     let (place, role) = (&database.place, database.schema.as_str());
     let owner = database.of("kms", "ring");
-    // An application's role can't make the tables; the error names what it lacks.
+    // An application's role can't make the tables; the error names the missing right.
     let application = database.of(role, "ring");
     let said = place.fails(6, "kms init", ["init", &application, "--root-key-file", "root.key"]);
     assert!(said.contains("privilege"), "{said}");
@@ -181,7 +181,7 @@ fn after_lost_changes_nothing_changes_until_accept_rollback() {
     let each = |statement: &str| -> String { TABLES.iter().map(|table| statement.replace("{}", table)).collect() };
     database.sql(&format!("SET search_path = {schema}; {}", each("CREATE TABLE old_{} AS SELECT * FROM {};")));
     place.ok(["key", "rotate", "cards"]);
-    // A new process can know of the loss by the checkpoint alone, which is at most 10 s old.
+    // A new process can detect the loss only by the checkpoint, which is at most 10 s old.
     let number = || place.json(["status"])["Database"]["Checkpoint"].as_i64().unwrap_or_default();
     let (before, deadline) = (number(), std::time::Instant::now() + std::time::Duration::from_secs(120));
     while number() <= before {

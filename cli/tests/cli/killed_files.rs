@@ -41,7 +41,8 @@ fn with_killer() -> Place {
     place
 }
 
-/// Runs a command again and again, killed one step later each time, until it ends by itself. `check` sees what each left.
+/// Runs a command again and again, killed one step later each time, until it ends by itself. `check` inspects the
+/// result of each.
 fn at_every_step<const N: usize>(place: &Place, arguments: [&str; N], prepare: impl Fn(), check: impl Fn(usize)) {
     for step in 1..400 {
         prepare();

@@ -114,7 +114,7 @@ pub struct Guide<'a> {
     pub least: usize,
     pub place: &'a Place,
     pub environment: &'a [(&'a str, &'a str)],
-    /// What the document calls things, and what they are here.
+    /// Names in the document, and their values in this test.
     pub names: &'a [(&'a str, &'a str)],
 }
 

@@ -1,4 +1,5 @@
-//! `kms pkcs11`, and what `kms status` shows of the module's users. The stage `pkcs11` opens the module with such a configuration.
+//! `kms pkcs11`, and what `kms status` shows of the module's users. The stage `pkcs11` opens the module with such a
+//! configuration.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -49,7 +50,7 @@ fn a_configuration_is_complete_readable_and_never_overwritten() {
     assert!(!place.path("r.toml").exists());
 }
 
-/// Nothing is asked, and no secret gets into the file.
+/// The command asks no question, and writes no secret into the file.
 #[test]
 fn a_passphrase_becomes_the_pin() {
     let place = Place::empty();

@@ -13,7 +13,7 @@ fn terminal(place: &Place, line: &str) -> Command {
     command
 }
 
-/// The same with what the user types.
+/// The same with input from the user.
 fn on_terminal(place: &Place, line: &str, typed: &str) -> Run {
     with_input(terminal(place, line), typed.as_bytes())
 }
@@ -70,7 +70,7 @@ fn an_interrupt_at_the_prompt_ends_the_command() {
     let mut child = terminal(&place, "$KMS init").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let (mut typed, mut out) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
     let (mut shown, mut byte) = (Vec::new(), [0]);
-    // What is typed before the command asks may be lost.
+    // Input before the prompt may be lost.
     while !shown.ends_with(b"assphrase of the keystore: ") && out.read(&mut byte).unwrap() == 1 {
         shown.push(byte[0]);
     }

@@ -1,4 +1,4 @@
-// Does what OpenBao's PKCS#11 seal does, while the key rotates: random IV, key by label, GCM, the IV read back, HMAC-free.
+// Makes the calls of OpenBao's PKCS#11 seal while the key rotates: random IV, key by label, GCM, the IV read back, HMAC-free.
 // Arguments: module, label of the key, seconds.
 
 #include <dlfcn.h>

@@ -87,7 +87,7 @@ unsafe impl Sync for Module {}
 
 macro_rules! call {
     ($module:expr, $name:ident $(, $argument:expr)*) => {
-        // SAFETY: each test passes what PKCS#11 asks for, or what it says is refused.
+        // SAFETY: each test passes the arguments that PKCS#11 requires, or invalid ones that it must refuse.
         unsafe { ($module.0.$name.unwrap())($($argument),*) }
     };
 }

@@ -13,7 +13,7 @@ impl Model {
         Ok((Token::Of(id, now), now + self.rules.token_life))
     }
 
-    /// `wrapped` is what the token's private key makes of the wrapped material, if anything.
+    /// `wrapped` is the wrapped material, decrypted with the token's private key, if that succeeds.
     pub fn import_key_material(
         &mut self,
         id: &str,
