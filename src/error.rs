@@ -26,7 +26,8 @@ struct Content {
     text: Cow<'static, str>,
 }
 
-const _: () = assert!(size_of::<Result<()>>() == 16 && size_of::<Result<&u8>>() == 16);
+const _: () =
+    assert!(size_of::<Result<()>>() == 2 * size_of::<usize>() && size_of::<Result<&u8>>() == 2 * size_of::<usize>());
 
 /// What an error says for which there is no memory.
 pub(crate) const OUT_OF_MEMORY: &str = "not enough memory for this call; free some, or raise the process's limit";

@@ -12,8 +12,8 @@ use super::types::{kms_batch_record, kms_context_entry};
 use crate::error::{Error, Result, Status};
 use crate::service::KeptContext;
 
-/// The size of the first release's record.
-const FIRST_SIZE: usize = 80;
+/// The size of the first release's record, which was for 64 bits alone.
+const FIRST_SIZE: usize = if cfg!(target_pointer_width = "64") { 80 } else { size_of::<kms_batch_record>() };
 const _: () = assert!(size_of::<kms_batch_record>() == FIRST_SIZE);
 
 /// A caller's array of records, whose elements may be longer or no longer than ours.

@@ -580,9 +580,10 @@ macro_rules! sized {
     ($($name:ident: $first:literal),* $(,)?) => {$(
         // SAFETY: repr(C), the size first, integers, raw pointers and optional functions only.
         unsafe impl Sized32 for $name {
-            const FIRST_SIZE: usize = $first;
+            // The first release was for 64 bits alone.
+            const FIRST_SIZE: usize = if cfg!(target_pointer_width = "64") { $first } else { size_of::<$name>() };
         }
-        const _: () = assert!(size_of::<$name>() >= $first);
+        const _: () = assert!(size_of::<$name>() >= <$name>::FIRST_SIZE);
     )*};
 }
 

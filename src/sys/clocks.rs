@@ -1,5 +1,7 @@
 //! The operating system's clocks.
 
+use super::large::wide;
+
 #[inline]
 fn read(clock: libc::clockid_t) -> libc::timespec {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -10,7 +12,7 @@ fn read(clock: libc::clockid_t) -> libc::timespec {
 
 fn millis(clock: libc::clockid_t) -> i64 {
     let time = read(clock);
-    time.tv_sec.saturating_mul(1000).saturating_add(time.tv_nsec / 1_000_000)
+    wide(time.tv_sec).saturating_mul(1000).saturating_add(wide(time.tv_nsec) / 1_000_000)
 }
 
 /// Unix milliseconds, UTC.
@@ -30,11 +32,11 @@ pub fn coarse_ms() -> i64 {
 
 /// The same in whole seconds.
 pub fn coarse_seconds() -> u64 {
-    read(libc::CLOCK_MONOTONIC_COARSE).tv_sec.cast_unsigned()
+    wide(read(libc::CLOCK_MONOTONIC_COARSE).tv_sec).cast_unsigned()
 }
 
 /// Nanoseconds since some start, as fine as the machine has them.
 pub fn nanoseconds() -> u64 {
     let time = read(libc::CLOCK_MONOTONIC);
-    time.tv_sec.cast_unsigned().wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec.cast_unsigned())
+    wide(time.tv_sec).cast_unsigned().wrapping_mul(1_000_000_000).wrapping_add(wide(time.tv_nsec).cast_unsigned())
 }

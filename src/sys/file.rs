@@ -14,7 +14,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::{fault, random};
+use super::{fault, large, random};
 use descriptor::{checked, facts, interrupted_or_failed};
 
 pub use descriptor::{moved_up, open};
@@ -95,7 +95,7 @@ fn trusted() -> bool {
 
 fn offset(descriptor: c_int) -> i64 {
     // SAFETY: lseek takes any number, and moves nothing here.
-    unsafe { libc::lseek(descriptor, 0, libc::SEEK_CUR) }
+    unsafe { large::lseek(descriptor, 0, libc::SEEK_CUR) }
 }
 
 /// An open file.
@@ -153,7 +153,7 @@ impl File {
         let mark = random::array().map_or(0, u32::from_ne_bytes);
         let mark = i64::from(mark >> 2 | 1);
         // SAFETY: lseek takes any number; the result is checked. A folder's offset is not ours to choose.
-        if facts(descriptor)?.is_regular() && unsafe { libc::lseek(descriptor, mark, libc::SEEK_SET) } == mark {
+        if facts(descriptor)?.is_regular() && unsafe { large::lseek(descriptor, mark, libc::SEEK_SET) } == mark {
             file.identity.mark = Some(mark);
         }
         Ok(file)
@@ -203,7 +203,7 @@ impl File {
         while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
             let offset = at.saturating_add(done as u64).try_into().unwrap_or(i64::MAX);
             // SAFETY: `rest` is writable for its length.
-            match unsafe { libc::pread(descriptor, rest.as_mut_ptr().cast(), rest.len(), offset) } {
+            match unsafe { large::pread(descriptor, rest.as_mut_ptr().cast(), rest.len(), offset) } {
                 0 => break,
                 n => match usize::try_from(n) {
                     Ok(n) => done += n,
@@ -220,7 +220,7 @@ impl File {
         while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
             let offset = at.saturating_add(done as u64).try_into().unwrap_or(i64::MAX);
             // SAFETY: `rest` is readable for its length.
-            match unsafe { libc::pwrite(descriptor, rest.as_ptr().cast(), rest.len(), offset) } {
+            match unsafe { large::pwrite(descriptor, rest.as_ptr().cast(), rest.len(), offset) } {
                 0 => return Err(ErrorKind::WriteZero.into()),
                 n => match usize::try_from(n) {
                     Ok(n) => done += n,
@@ -255,7 +255,7 @@ impl File {
     pub fn reserve(&self, len: u32) -> Result<()> {
         let descriptor = self.verified()?;
         // SAFETY: fallocate takes any number; it was just verified.
-        let done = checked(unsafe { libc::fallocate(descriptor, libc::FALLOC_FL_KEEP_SIZE, 0, len.into()) });
+        let done = checked(unsafe { large::fallocate(descriptor, libc::FALLOC_FL_KEEP_SIZE, 0, len.into()) });
         match done {
             Err(e) if matches!(e.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG | libc::EIO)) => Err(e),
             _ => Ok(()),
@@ -281,13 +281,13 @@ impl File {
         Ok(self.ofd(libc::F_OFD_GETLK, libc::F_RDLCK)?.l_type != libc::F_UNLCK as libc::c_short)
     }
 
-    fn ofd(&self, command: c_int, kind: c_int) -> Result<libc::flock> {
+    fn ofd(&self, command: c_int, kind: c_int) -> Result<large::flock> {
         let descriptor = self.verified()?;
         // SAFETY: flock is plain data for which all zeroes is valid: from the start, of any length. fcntl takes any number.
         unsafe {
-            let mut lock: libc::flock = std::mem::zeroed();
+            let mut lock: large::flock = std::mem::zeroed();
             lock.l_type = kind as libc::c_short;
-            checked(libc::fcntl(descriptor, command, &raw mut lock)).map(|()| lock)
+            checked(large::fcntl(descriptor, command, &raw mut lock)).map(|()| lock)
         }
     }
 

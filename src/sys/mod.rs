@@ -11,6 +11,7 @@
 //! * `filesystem`: distinguishes network file systems from local ones, and mount points from other files.
 //! * `fork`: notices a fork, and survives it.
 //! * `heap`: libcrypto's own memory, in locked memory.
+//! * `large`: calls on files with 64-bit offsets.
 //! * `locked`: memory for secrets.
 //! * `memory`: allocations that may fail.
 //! * `per_thread`: a value for each thread that uses an object.
@@ -41,6 +42,7 @@ pub mod file;
 pub mod filesystem;
 pub mod fork;
 pub mod heap;
+pub mod large;
 pub mod locked;
 pub mod memory;
 pub mod per_thread;

@@ -4,7 +4,7 @@
 //! also does when it learns that the machine was cloned. The state lies in a mapping of the kind that the kernel asks
 //! for, which a forked child finds zeroed; zeros are a state without a key.
 
-use std::ffi::{CStr, c_void};
+use std::ffi::c_void;
 use std::ptr::{self, NonNull};
 
 use super::{fault, random};
@@ -84,9 +84,11 @@ impl Drop for Generator {
     }
 }
 
-#[cfg(all(target_pointer_width = "64", not(miri)))]
+// Elsewhere the image may differ: s390x has 64-bit words in its hash table.
+#[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(miri)))]
 fn find() -> Option<GetRandom> {
-    const NAME: &CStr = if cfg!(target_arch = "x86_64") { c"__vdso_getrandom" } else { c"__kernel_getrandom" };
+    const NAME: &std::ffi::CStr =
+        if cfg!(target_arch = "x86_64") { c"__vdso_getrandom" } else { c"__kernel_getrandom" };
     // The auxiliary vector's entry for the vDSO (linux/auxvec.h).
     const AT_SYSINFO_EHDR: libc::c_ulong = 33;
     // SAFETY: only reads what the kernel passed to the program.
@@ -97,7 +99,7 @@ fn find() -> Option<GetRandom> {
     unsafe { symbol(image, NAME).map(|address| std::mem::transmute::<*const u8, GetRandom>(address)) }
 }
 
-#[cfg(not(all(target_pointer_width = "64", not(miri))))]
+#[cfg(not(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(miri))))]
 fn find() -> Option<GetRandom> {
     None
 }
@@ -106,8 +108,8 @@ fn find() -> Option<GetRandom> {
 ///
 /// # Safety
 /// `image` is the start of a whole and valid 64-bit image, mapped for good.
-#[cfg(all(target_pointer_width = "64", not(miri)))]
-unsafe fn symbol(image: NonNull<u8>, name: &CStr) -> Option<*const u8> {
+#[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(miri)))]
+unsafe fn symbol(image: NonNull<u8>, name: &std::ffi::CStr) -> Option<*const u8> {
     // Tags of the dynamic section (System V ABI, chapter 5).
     const END: u64 = 0;
     const HASH: u64 = 4;
@@ -139,7 +141,7 @@ unsafe fn symbol(image: NonNull<u8>, name: &CStr) -> Option<*const u8> {
         let count = hash?.cast::<u32>().add(1).read();
         (0..count as usize).find_map(|at| {
             let symbol = symbols?.cast::<libc::Elf64_Sym>().add(at).read();
-            let found = CStr::from_ptr(strings?.add(symbol.st_name as usize).cast());
+            let found = std::ffi::CStr::from_ptr(strings?.add(symbol.st_name as usize).cast());
             (found == name && symbol.st_shndx != 0).then(|| origin.wrapping_add(symbol.st_value as usize).cast_const())
         })
     }

@@ -5,7 +5,7 @@
 
 mod ffi;
 
-use std::ffi::{CStr, CString, c_int, c_void};
+use std::ffi::{CStr, CString, c_int, c_long, c_void};
 use std::net::IpAddr;
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
@@ -200,7 +200,7 @@ impl Maker {
         let this = Self(made(maker, "SSL_CTX_new_ex")?);
         // SAFETY: a live context; both calls take numbers.
         unsafe {
-            let oldest = i64::from(ffi::TLS1_2_VERSION);
+            let oldest: c_long = ffi::TLS1_2_VERSION.into();
             ffi::SSL_CTX_ctrl(maker, ffi::SSL_CTRL_SET_MIN_PROTO_VERSION, oldest, ptr::null_mut());
             let mode = if settings.authorities.is_some() { ffi::SSL_VERIFY_PEER } else { 0 };
             ffi::SSL_CTX_set_verify(maker, mode, None);
@@ -371,7 +371,7 @@ impl TlsSession {
             let verdict = ffi::SSL_get_verify_result(self.ssl.as_ptr());
             (verdict, CStr::from_ptr(ffi::X509_verify_cert_error_string(verdict)))
         };
-        if verdict == i64::from(ffi::X509_V_OK) {
+        if verdict == c_long::from(ffi::X509_V_OK) {
             return refused("TLS with the database failed");
         }
         // SAFETY: the thread's own queue.

@@ -22,7 +22,7 @@ use rusqlite::{Connection, ffi};
 use super::descriptors::{self, Check, Use};
 use super::journal;
 use crate::error::{Result, Status};
-use crate::sys::{fault, file, fork};
+use crate::sys::{fault, file, fork, large};
 
 thread_local! {
     /// What the system said when a call failed last.
@@ -110,9 +110,9 @@ unsafe extern "C" fn read(descriptor: c_int, bytes: *mut c_void, len: usize) -> 
     on_intact(descriptor, Check::Mark, || unsafe { libc::read(descriptor, bytes, len) })
 }
 
-unsafe extern "C" fn pread(descriptor: c_int, bytes: *mut c_void, len: usize, at: libc::off_t) -> isize {
+unsafe extern "C" fn pread(descriptor: c_int, bytes: *mut c_void, len: usize, at: large::off_t) -> isize {
     // SAFETY: passed on as it came.
-    on_intact(descriptor, Check::Mark, || unsafe { libc::pread(descriptor, bytes, len, at) })
+    on_intact(descriptor, Check::Mark, || unsafe { large::pread(descriptor, bytes, len, at) })
 }
 
 unsafe extern "C" fn write(descriptor: c_int, bytes: *const c_void, len: usize) -> isize {
@@ -120,9 +120,9 @@ unsafe extern "C" fn write(descriptor: c_int, bytes: *const c_void, len: usize) 
     unsafe { write_marked(descriptor, bytes, len, |bytes| libc::write(descriptor, bytes, len)) }
 }
 
-unsafe extern "C" fn pwrite(descriptor: c_int, bytes: *const c_void, len: usize, at: libc::off_t) -> isize {
+unsafe extern "C" fn pwrite(descriptor: c_int, bytes: *const c_void, len: usize, at: large::off_t) -> isize {
     // SAFETY: passed on as it came, or as many bytes instead.
-    unsafe { write_marked(descriptor, bytes, len, |bytes| libc::pwrite(descriptor, bytes, len, at)) }
+    unsafe { write_marked(descriptor, bytes, len, |bytes| large::pwrite(descriptor, bytes, len, at)) }
 }
 
 /// Writes what came, or a journal's header with its mark.
@@ -146,9 +146,9 @@ unsafe fn write_marked(
 
 /// Stands in for ftruncate(2). Truncating the journal is what commits: what went to a file that was closed before it was
 /// synced must not be taken for durable.
-unsafe extern "C" fn ftruncate(descriptor: c_int, len: libc::off_t) -> c_int {
+unsafe extern "C" fn ftruncate(descriptor: c_int, len: large::off_t) -> c_int {
     // SAFETY: passed on as it came.
-    let result = on_intact(descriptor, Check::Together, || unsafe { libc::ftruncate(descriptor, len) } as isize);
+    let result = on_intact(descriptor, Check::Together, || unsafe { large::ftruncate(descriptor, len) } as isize);
     if result == 0 && len == 0 {
         descriptors::emptied(descriptor);
     }
@@ -171,24 +171,24 @@ unsafe extern "C" fn fchown(descriptor: c_int, user: libc::uid_t, group: libc::g
 /// a variadic call passes it exactly like this.
 unsafe extern "C" fn fcntl(descriptor: c_int, command: c_int, argument: *mut c_void) -> c_int {
     let ofd = match command {
-        libc::F_SETLK => Some(libc::F_OFD_SETLK),
-        libc::F_GETLK => Some(libc::F_OFD_GETLK),
+        large::F_SETLK => Some(libc::F_OFD_SETLK),
+        large::F_GETLK => Some(libc::F_OFD_GETLK),
         _ => None,
     };
     let found = descriptors::look_up(descriptor, Check::Identity);
     let result = match (ofd, found) {
         (Some(ofd), Use::Intact { lock: Some((_, shared)), .. }) if !posix_locks_wanted() => {
-            let lock = argument.cast::<libc::flock>();
+            let lock = argument.cast::<large::flock>();
             // SAFETY: for these two commands SQLite passes a `struct flock` of its own; OFD locks want a zero pid.
             unsafe {
                 (*lock).l_pid = 0;
-                libc::fcntl(shared, ofd, lock)
+                large::fcntl(shared, ofd, lock)
             }
         }
         (Some(libc::F_OFD_SETLK), Use::Lost) if is_unlock(argument) => 0,
         (_, Use::Lost | Use::Busy) => return failed(&Error::from_raw_os_error(libc::EBADF)),
         // SAFETY: passed on as it came.
-        _ => unsafe { libc::fcntl(descriptor, command, argument) },
+        _ => unsafe { large::fcntl(descriptor, command, argument) },
     };
     if result < 0 {
         failed(&Error::last_os_error());
@@ -199,18 +199,18 @@ unsafe extern "C" fn fcntl(descriptor: c_int, command: c_int, argument: *mut c_v
 /// A lock went with the descriptor that the host closed, so there is nothing left to release.
 fn is_unlock(lock: *const c_void) -> bool {
     // SAFETY: for F_SETLK SQLite passes a `struct flock` of its own.
-    unsafe { (*lock.cast::<libc::flock>()).l_type == libc::F_UNLCK as libc::c_short }
+    unsafe { (*lock.cast::<large::flock>()).l_type == libc::F_UNLCK as libc::c_short }
 }
 
 /// Stands in for fstat(2).
-unsafe extern "C" fn fstat(descriptor: c_int, found: *mut libc::stat) -> c_int {
+unsafe extern "C" fn fstat(descriptor: c_int, found: *mut large::stat) -> c_int {
     let serial = match descriptors::look_up(descriptor, Check::Mark) {
         Use::Lost | Use::Busy => return failed(&Error::from_raw_os_error(libc::EBADF)),
         Use::Intact { lock: Some((serial, _)), .. } => serial << 1 | 1,
         Use::Unknown | Use::Intact { lock: None, .. } => fork::epoch() << 1,
     };
     // SAFETY: passed on as it came.
-    let result = unsafe { libc::fstat(descriptor, found) };
+    let result = unsafe { large::fstat(descriptor, found) };
     if result == 0 {
         // SAFETY: fstat succeeded, so `found` is a valid stat of SQLite's.
         unsafe { (*found).st_dev = (*found).st_dev.wrapping_add(serial << 40) };

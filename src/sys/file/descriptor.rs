@@ -4,7 +4,7 @@ use std::ffi::{CStr, c_int};
 use std::io::{Error, ErrorKind, Result};
 
 use super::{Facts, FileId};
-use crate::sys::{fault, fork};
+use crate::sys::{fault, fork, large};
 
 /// Opens a path close-on-exec, at a number of at least 3; the caller owns the descriptor.
 pub fn open(path: &CStr, flags: c_int, mode: u32) -> Result<c_int> {
@@ -12,7 +12,7 @@ pub fn open(path: &CStr, flags: c_int, mode: u32) -> Result<c_int> {
     // SAFETY: a NUL-terminated path; the result is checked.
     let probe = || retried(|| unsafe { libc::open(c"/".as_ptr(), libc::O_PATH | libc::O_CLOEXEC) });
     // SAFETY: a NUL-terminated path; the result is checked.
-    let real = || retried(|| unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC, mode) });
+    let real = || retried(|| unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC | large::O_LARGEFILE, mode) });
     let lowest = probe()?;
     if lowest > 2 || fault::wanted("KMS_FAULT_LOW_DESCRIPTORS") {
         close(lowest);
@@ -100,8 +100,8 @@ pub fn checked(result: c_int) -> Result<()> {
 pub fn facts(descriptor: c_int) -> Result<Facts> {
     // SAFETY: stat is plain data for which all zeroes is valid; fstat fills it, and takes any number.
     let (result, found) = unsafe {
-        let mut found: libc::stat = std::mem::zeroed();
-        (libc::fstat(descriptor, &mut found), found)
+        let mut found: large::stat = std::mem::zeroed();
+        (large::fstat(descriptor, &mut found), found)
     };
     checked(result)?;
     Ok(Facts {
@@ -109,6 +109,6 @@ pub fn facts(descriptor: c_int) -> Result<Facts> {
         len: found.st_size.try_into().unwrap_or(0),
         mode: found.st_mode,
         owner: found.st_uid,
-        modified: (found.st_mtime, found.st_mtime_nsec),
+        modified: (large::wide(found.st_mtime), large::wide(found.st_mtime_nsec)),
     })
 }
