@@ -19,8 +19,11 @@ static LAST_EPOCH: AtomicU64 = AtomicU64::new(0);
 static GATE: Gate = Gate::new();
 /// Whether a fork is on, so that the handlers of the host need not look into [`SHUT`] at every call.
 static FORKING: AtomicBool = AtomicBool::new(false);
-/// Whether the kernel wipes the page of [`WORD`] in a child.
+/// Whether the kernel promised to wipe the page of [`WORD`] in a child.
 static WIPED: AtomicBool = AtomicBool::new(false);
+/// The word at the last fork. A child that still finds it there was promised too much: qemu-user accepts the advice and
+/// wipes nothing.
+static AT_FORK: AtomicU64 = AtomicU64::new(0);
 
 /// Descriptors that a child closes: an open file description's lock belongs to parent and child together, so a child
 /// that kept one would keep its dead parent's lock.
@@ -147,6 +150,11 @@ fn unnoticed() -> bool {
 }
 
 extern "C" fn before_fork() {
+    let word = WORD.load(Ordering::Acquire);
+    if !word.is_null() {
+        // SAFETY: WORD points to a page that is never unmapped.
+        AT_FORK.store(unsafe { (*word).load(Ordering::Relaxed) }, Ordering::Relaxed);
+    }
     if fault::wanted("KMS_FAULT_NO_FORK_GATE") {
         return;
     }
@@ -212,8 +220,8 @@ extern "C" fn after_fork_in_child() {
     if !word.is_null() && !unnoticed() {
         // SAFETY: WORD points to a page that is never unmapped.
         let word = unsafe { &*word };
-        // In a wiped page a number is the child's own: a handler of the host has used the library before this one.
-        if !WIPED.load(Ordering::Relaxed) {
+        // In a wiped page another number is the child's own: a handler of the host has used the library before this one.
+        if !WIPED.load(Ordering::Relaxed) || word.load(Ordering::Relaxed) == AT_FORK.load(Ordering::Relaxed) {
             word.store(0, Ordering::Relaxed);
         }
         if word.load(Ordering::Relaxed) == 0 {
