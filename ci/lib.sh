@@ -10,8 +10,6 @@ unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES CARGO_TARGET_DIR CARGO_BUILD_TARG
 export CARGO_TERM_COLOR=never
 
 ROOT=$PWD
-LIBRARY=target/release/libkms.so
-COMMAND=target/release/kms
 SANITIZE=(-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
 VALGRIND=(valgrind --quiet --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite --trace-children=no --fair-sched=try)
 OPENSSL_PREBUILT=$ROOT/target/openssl
@@ -46,9 +44,10 @@ install_packages() {
     DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends "$@" </dev/null >&2
 }
 
-# A name is a program; `openssl.pc` is a pkg-config module; the others are what OpenSSL's Configure and the tests import.
+# A name is a program, or a file if it begins with a slash; `openssl.pc` is a pkg-config module; the others are what OpenSSL's Configure and the tests import.
 has() {
     case $1 in
+        /*) [ -e "$1" ] ;;
         *.pc) pkg-config --exists "${1%.pc}" 2>/dev/null ;;
         perl-core) perl -MIPC::Cmd -MFindBin -MTime::Piece -e 1 2>/dev/null ;;
         clang-sanitizers) echo 'int main(void) { return 0; }' | clang -fsanitize=address,undefined -x c - -o /dev/null 2>/dev/null ;;
@@ -95,10 +94,12 @@ OPENSSL_PARTS=(no-{apps,docs,tests,shared,module,dso,engine,legacy,async,ui-cons
     no-{dh,dsa,ec,gost,lms,ml-dsa,ml-kem,slh-dsa,sm2,argon2,blake2,md4,mdc2,rmd160,scrypt,sm3,whirlpool}
     -O1 -ffunction-sections -fdata-sections -fPIC)
 # use_prebuilt_openssl tls: with libssl, which keystores in a database need. The other builds take that one as well.
+# OPENSSL_PLATFORM: what Configure is told to compile for another platform, into another OPENSSL_PREBUILT.
+OPENSSL_PLATFORM=()
 use_prebuilt_openssl() {
     local crate stamp=$OPENSSL_PREBUILT/version found version libraries=(libcrypto.a) parts=("${OPENSSL_PARTS[@]}")
     export OPENSSL_NO_VENDOR=1 OPENSSL_STATIC=1 OPENSSL_LIBS=crypto OPENSSL_DIR=$OPENSSL_PREBUILT
-    version="$(openssl_version) ${OPENSSL_PARTS[*]}"
+    version="$(openssl_version) ${OPENSSL_PARTS[*]}${OPENSSL_PLATFORM[*]+ ${OPENSSL_PLATFORM[*]}}"
     found=$(cat "$stamp" 2>/dev/null) || true
     [ "$found" != "$version tls" ] || return 0
     if [ "${1:-}" = tls ]; then
@@ -109,14 +110,14 @@ use_prebuilt_openssl() {
     crate=$(cargo metadata --locked --format-version 1 --filter-platform "$HOST_TARGET" </dev/null |
         grep -o '"manifest_path":"[^"]*/openssl-src-[^"/]*/' | cut -d '"' -f 4)
     [ -d "$crate/openssl" ] || die "cargo metadata names no folder of openssl-src: $crate"
-    say "building OpenSSL (openssl-src $(openssl_version)) into target/openssl"
+    say "building OpenSSL (openssl-src $(openssl_version)) into ${OPENSSL_PREBUILT#"$ROOT/"}"
     rm -rf "$OPENSSL_PREBUILT"
     mkdir -p "$OPENSSL_PREBUILT/lib"
     cp -r "$crate/openssl" "$OPENSSL_PREBUILT/build"
-    if ! (cd "$OPENSSL_PREBUILT/build" && perl Configure --openssldir=/usr/local/ssl "${parts[@]}" && make build_generated &&
+    if ! (cd "$OPENSSL_PREBUILT/build" && perl Configure --openssldir=/usr/local/ssl ${OPENSSL_PLATFORM[@]+"${OPENSSL_PLATFORM[@]}"} "${parts[@]}" && make build_generated &&
         make "-j$(nproc)" "${libraries[@]}") >"$OPENSSL_PREBUILT/log" 2>&1 </dev/null; then
         tail -40 "$OPENSSL_PREBUILT/log" >&2
-        die "OpenSSL did not build; all of it: target/openssl/log"
+        die "OpenSSL did not build; all of it: $OPENSSL_PREBUILT/log"
     fi
     cp -r "$OPENSSL_PREBUILT/build/include" "$OPENSSL_PREBUILT/"
     mv "${libraries[@]/#/$OPENSSL_PREBUILT/build/}" "$OPENSSL_PREBUILT/lib/"
@@ -131,7 +132,7 @@ openssl_version() { awk '$1 == "name" { found = $3 == "\"openssl-src\"" } found 
 use_release_openssl() {
     local archive
     build_release
-    archive=$(find target/release/build/openssl-sys-*/out/openssl-build/install/lib/libcrypto.a -printf '%T@ %p\n' | sort -n | tail -1)
+    archive=$(find "$RELEASE"/build/openssl-sys-*/out/openssl-build/install/lib/libcrypto.a -printf '%T@ %p\n' | sort -n | tail -1)
     export OPENSSL_NO_VENDOR=1 OPENSSL_STATIC=1 OPENSSL_DIR=$ROOT/${archive#* }
     OPENSSL_DIR=${OPENSSL_DIR%/lib/*}
 }
@@ -167,19 +168,40 @@ build_dev() {
 # The package's version: of the .so, of the packages.
 package_version() { sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -1; }
 
-# LIBRARY is target/release/libkms.so, COMMAND is target/release/kms, with OpenSSL from source. One call builds both, so that
-# they share one libkms: of another feature set, it would take the place of libkms.so.
+# release_for TARGET: what a release is built for, here and in the scripts that are called: LIBRARY, COMMAND and MODULE, below
+# RELEASE. BINUTILS begins the names of that platform's strip and objcopy; RUN runs its programs here.
+release_for() {
+    export KMS_TARGET=$1
+    RELEASE=target/release FOR_TARGET=() BINUTILS='' RUN=()
+    if [ "$1" != "$HOST_TARGET" ]; then
+        RELEASE=target/$1/release FOR_TARGET=(--target "$1")
+    fi
+    if [ "$1" = aarch64-unknown-linux-gnu ]; then
+        BINUTILS=aarch64-linux-gnu- RUN=(qemu-aarch64 -L /usr/aarch64-linux-gnu)
+        export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
+    fi
+    LIBRARY=$RELEASE/libkms.so COMMAND=$RELEASE/kms
+    # It has a separate folder, because its feature set of libkms would overwrite libkms.so.
+    MODULE=target/pkcs11${RELEASE#target}/libkms_pkcs11.so
+}
+need_release_target() {
+    need_target "$KMS_TARGET"
+    [ -z "$BINUTILS" ] || need "${BINUTILS}gcc:gcc-${BINUTILS%-}" "${RUN[0]}:qemu-user"
+}
+release_for "${KMS_TARGET:-$HOST_TARGET}"
+
+# The library and the command, with OpenSSL from source. One call builds both, so that they share one libkms: another feature set
+# would overwrite libkms.so.
 build_release() {
     need_cargo
-    LIBRARY=target/release/libkms.so
-    cargo build --release --locked --package libkms --package kms-cli --features libkms/postgres,kms-cli/postgres
+    need_release_target
+    LIBRARY=$RELEASE/libkms.so
+    cargo build --release --locked ${FOR_TARGET[@]+"${FOR_TARGET[@]}"} --package libkms --package kms-cli --features libkms/postgres,kms-cli/postgres
 }
 
-# MODULE is the release build of the PKCS#11 module. It has a separate folder, because its feature set of libkms would overwrite
-# libkms.so. It links the OpenSSL of the release build.
-MODULE=target/pkcs11/release/libkms_pkcs11.so
+# The release build of the PKCS#11 module. It links the OpenSSL of the release build.
 build_pkcs11() {
-    (use_release_openssl && cargo build --release --locked --manifest-path pkcs11/Cargo.toml --target-dir target/pkcs11)
+    (use_release_openssl && cargo build --release --locked ${FOR_TARGET[@]+"${FOR_TARGET[@]}"} --manifest-path pkcs11/Cargo.toml --target-dir target/pkcs11)
 }
 
 # The Python of the tests, in target/python-venv.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# `make dist` in two clones: the same bytes. The sdist builds without a registry, the crate is complete, the bill of materials is
-# valid. With KMS_FULL=1 the Debian packages and the wheel are compared, too.
+# `make dist` in two clones: the same bytes; the sdist builds offline, the crate is complete, the bill of materials is valid.
+# `make test-long` also compares the Debian packages and the wheels, and leaves them in target/dist for the stage `roots`.
 . "$(dirname "$0")/../lib.sh"
 need git:git
 use_postgres_build
@@ -10,7 +10,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 version=$(package_version)
 made="notes sbom source crate sdist"
-[ -z "${KMS_FULL:-}" ] || made+=" deb wheel"
+[ -z "${KMS_LONG:-}" ] || made+=" deb deb-arm64 wheel wheel-aarch64 wheel-musl wheel-musl-aarch64"
 
 for name in first second; do
     git clone --quiet --no-hardlinks . "$work/$name"
@@ -19,8 +19,10 @@ for name in first second; do
     # The builds of a release take their flags from the checkout alone.
     attempt "make dist, the $name" env -u RUSTFLAGS -u CARGO_TARGET_DIR -u OPENSSL_NO_VENDOR -u OPENSSL_STATIC -u OPENSSL_LIBS -u OPENSSL_DIR \
         PARTS="$made" FOLDER="$work/$name-dist" make -C "$work/$name" dist
+    rm -rf "${work:?}/$name"
 done
 all_passed
+dist=$work/first-dist
 same() { diff "$work/first-dist/SHA256SUMS" "$work/second-dist/SHA256SUMS" && diff -r "$work/first-dist" "$work/second-dist"; }
 attempt "two builds, the same bytes" same
 sums() { (cd "$work/first-dist" && sha256sum --check --strict SHA256SUMS) && [ "$(wc -l <"$work/first-dist/SHA256SUMS")" -ge 5 ]; }
@@ -44,4 +46,34 @@ valid() { python ci/check_sbom.py "$work/first-dist/libkms-$version.cdx.json" Ca
 attempt "the bill of materials is valid" valid
 notes() { grep -q "^# libkms $version$" "$work/first-dist/RELEASE-NOTES.md" && grep -q '^### Added$' "$work/first-dist/RELEASE-NOTES.md"; }
 attempt "the release notes have the changes" notes
+
+# The wheels and packages.
+small() { [ "$(stat -c %s "$1")" -le $((6 << 20)) ]; }
+tagged() {
+    local platform
+    platform=$(basename "$1" .whl)
+    auditwheel show "$1" | tr '\n' ' ' | grep -F "consistent with the following platform tag: \"${platform##*-}\""
+}
+# Their files, which `grep` then finds no folder of this build in.
+names_no_folder() {
+    rm -rf "$work/unpacked"
+    case $1 in
+        *.whl) python -m zipfile -e "$1" "$work/unpacked" ;;
+        *.deb) dpkg-deb -x "$1" "$work/unpacked" ;;
+    esac && ! grep -rF "$work" "$work/unpacked"
+}
+for file in "$dist"/*.whl "$dist"/*.deb; do
+    [ -f "$file" ] || continue
+    attempt "$(basename "$file") names no folder of the build" names_no_folder "$file"
+    case $file in
+        *.whl)
+            attempt "$(basename "$file") has at most 6 MiB" small "$file"
+            attempt "auditwheel agrees with $(basename "$file")" tagged "$file"
+            ;;
+    esac
+done
 all_passed
+if [ -n "${KMS_LONG:-}" ]; then
+    rm -rf target/dist
+    mv "$dist" target/dist
+fi

@@ -6,7 +6,7 @@ need nm:binutils
 use_python
 wheels=$ROOT/target/python-wheels
 rm -rf "$wheels"
-packaging/wheel "$wheels" "$HOST_TARGET" manylinux_2_28
+packaging/wheel "$wheels" manylinux_2_28
 python -m pip install --quiet --disable-pip-version-check --no-input -r bindings/python/requirements-wheel.txt </dev/null
 wheel=$(echo "$wheels"/libkms-*.whl)
 [ -f "$wheel" ] || die "no wheel was built"
