@@ -94,7 +94,7 @@ OPENSSL_PARTS=(no-{apps,docs,tests,shared,module,dso,engine,legacy,async,ui-cons
     no-{dh,dsa,ec,gost,lms,ml-dsa,ml-kem,slh-dsa,sm2,argon2,blake2,md4,mdc2,rmd160,scrypt,sm3,whirlpool}
     -O1 -ffunction-sections -fdata-sections -fPIC)
 # use_prebuilt_openssl tls: with libssl, which keystores in a database need. The other builds take that one as well.
-# OPENSSL_PLATFORM: what Configure is told to compile for another platform, into another OPENSSL_PREBUILT.
+# OPENSSL_PLATFORM: Configure's target for another platform, compiled into another OPENSSL_PREBUILT.
 OPENSSL_PLATFORM=()
 use_prebuilt_openssl() {
     local crate stamp=$OPENSSL_PREBUILT/version found version libraries=(libcrypto.a) parts=("${OPENSSL_PARTS[@]}")

@@ -54,7 +54,7 @@ tagged() {
     platform=$(basename "$1" .whl)
     auditwheel show "$1" | tr '\n' ' ' | grep -F "consistent with the following platform tag: \"${platform##*-}\""
 }
-# Their files, which `grep` then finds no folder of this build in.
+# Their extracted files: no path of this build may occur in them.
 names_no_folder() {
     rm -rf "$work/unpacked"
     case $1 in

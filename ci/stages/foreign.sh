@@ -80,7 +80,7 @@ foreign aarch64 aarch64-unknown-linux-gnu aarch64-linux-gnu-gcc "linux-aarch64 -
 foreign s390x s390x-unknown-linux-gnu s390x-linux-gnu-gcc "linux64-s390x --cross-compile-prefix=s390x-linux-gnu-" $(in_qemu s390x)
 foreign i686 i686-unknown-linux-gnu i686-linux-gnu-gcc "linux-x86 --cross-compile-prefix=i686-linux-gnu-" /usr/i686-linux-gnu/lib/ld-linux.so.2 \
     --library-path "/usr/i686-linux-gnu/lib:$ROOT/target/foreign/i686-unknown-linux-gnu/debug"
-# OpenSSL asks the C library for what musl has no headers of.
+# OpenSSL includes headers that musl lacks.
 foreign musl x86_64-unknown-linux-musl musl-gcc "linux-x86_64 -DOPENSSL_NO_SECURE_MEMORY CC=musl-gcc" \
     env LD_LIBRARY_PATH="$ROOT/target/foreign/x86_64-unknown-linux-musl/debug"
 

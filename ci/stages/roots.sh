@@ -17,7 +17,7 @@ clean_up() {
     rm -rf "$work"
 }
 trap clean_up EXIT
-# The kernel hands programs of aarch64 to qemu, in every root; as this machine had it, afterwards.
+# In every root the kernel runs aarch64 programs by qemu. The end of the stage restores this machine's setting.
 binfmt=/proc/sys/fs/binfmt_misc
 case $ROOTS in
     *arm64*)
@@ -58,7 +58,7 @@ with libkms.open("keys.db", root_key_file="root.key") as kms:
     assert kms.decrypt(blob, context={"tenant": "42"}) == b"4111 1111"
 END
 }
-# Five seconds are the promise where the machine has nothing else to do and runs its own code.
+# The limit of five seconds holds on an idle machine without emulation.
 quick_to_install() { [ "$architecture" != amd64 ] || [ "$1" -le 5000 ]; }
 
 for place in $ROOTS; do
