@@ -6,6 +6,7 @@
 //! An anchor file has two places for a record; the older one is overwritten, under a lock of the file (flock). A power
 //! cut while it is written leaves the other. An empty file becomes the anchor of the first keystore that is opened with it.
 
+use std::fmt::Display;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -55,15 +56,25 @@ const PLACES: [u64; 2] = [0, 4096];
 #[derive(Debug)]
 pub struct NewAnchor {
     path: PathBuf,
-    store: PathBuf,
+    /// Where the keystore is to be; none for one that is no file.
+    store: Option<PathBuf>,
     file: File,
+    is_kept: bool,
+}
+
+impl NewAnchor {
+    /// The keystore is there, or may be.
+    pub fn keep(&mut self) {
+        self.is_kept = true;
+    }
 }
 
 impl Drop for NewAnchor {
     fn drop(&mut self) {
         let is_empty = self.file.facts().is_ok_and(|facts| facts.len == 0);
         let is_ours = FileId::of(&self.path).is_ok_and(|found| found == self.file.id());
-        if is_empty && is_ours && matches!(super::sqlite::exists(&self.store), Ok(false)) {
+        let is_alone = || self.store.as_ref().is_none_or(|store| matches!(super::sqlite::exists(store), Ok(false)));
+        if !self.is_kept && is_empty && is_ours && is_alone() {
             let _ = std::fs::remove_file(&self.path).and_then(|()| file::sync_folder_of(&self.path));
         }
     }
@@ -103,14 +114,14 @@ impl AnchorCodec {
 }
 
 impl Anchor {
-    /// Before a keystore is made at `store`, where there is none: an anchor that knows one already says that it was lost.
-    /// An anchor that is made goes again with what is returned, unless a keystore is there by then.
-    pub fn prepare(&self, store: &Path) -> Result<Option<NewAnchor>> {
+    /// Before a keystore is made at `place`, where there is none: an anchor that knows one already says that it was lost.
+    /// An anchor that is made goes again with what is returned, unless it is kept or the file `store` is there by then.
+    pub fn prepare(&self, place: &dyn Display, store: Option<&Path>) -> Result<Option<NewAnchor>> {
         let (known, made) = match self {
             Self::Callback(store) => (!store.get()?.is_empty(), None),
             Self::File(path) => match File::create_new(path, 0o600) {
                 Ok(file) => {
-                    let made = NewAnchor { path: path.clone(), store: store.to_owned(), file };
+                    let made = NewAnchor { path: path.clone(), store: store.map(Path::to_owned), file, is_kept: false };
                     let reserved = made.file.reserve(PLACES[1] as u32 + RECORD as u32);
                     reserved.and_then(|()| file::sync_folder_of(path)).map_err(|e| unavailable(path, &e))?;
                     (false, Some(made))
@@ -126,8 +137,7 @@ impl Anchor {
         };
         match known {
             true => Err(Status::KeystoreRolledBack.error(format!(
-                "no keystore at {}, but its anchor knows one; restore it, or empty the anchor for a new one",
-                store.display()
+                "no keystore at {place}, but its anchor knows one; restore it, or empty the anchor for a new one"
             ))),
             false => Ok(made),
         }

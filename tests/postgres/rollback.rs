@@ -151,6 +151,34 @@ fn a_whole_database_of_before_is_noticed_by_the_anchor_and_without_one_by_who_sa
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
+#[test]
+fn an_anchor_is_made_with_its_keystore_and_refuses_to_begin_another() {
+    let (name, folder) = (name("begun"), tempfile::tempdir().unwrap());
+    let (location, anchor) = (format!("{}#{name}", server()), folder.path().join("anchor"));
+    let anchored = || with(&EventLog::default()).anchor_file(&anchor);
+    let nowhere = Keystore::open("postgres://u:p@127.0.0.1:1/d?sslmode=disable", &anchored());
+    assert_eq!(status(nowhere.map(drop)), Some(Status::KeystoreUnavailable));
+    assert!(!anchor.exists(), "an anchor without a keystore is left");
+    // A keystore that cannot be made: its root key is refused in the midst.
+    let refused = with(&EventLog::default()).anchor_file(folder.path().join("missing/anchor"));
+    assert_eq!(status(Keystore::open(&location, &refused).map(drop)), Some(Status::AnchorUnavailable));
+    assert_eq!(
+        sql(&name, &format!("SELECT count(*) FROM store WHERE name = '{name}'")),
+        "0",
+        "it is made without its anchor"
+    );
+    let kms = Keystore::open(&location, &anchored()).unwrap();
+    kms.create_key(&CreateKey::default()).unwrap();
+    drop(kms);
+    drop(Keystore::open(&location, &anchored()).unwrap());
+    sql(&name, &format!("DELETE FROM store WHERE name = '{name}'"));
+    let again = Keystore::open(&location, &anchored());
+    assert_eq!(status(again.map(drop)), Some(Status::KeystoreRolledBack), "a lost keystore is made again");
+    assert_eq!(sql(&name, &format!("SELECT count(*) FROM store WHERE name = '{name}'")), "0");
+    std::fs::write(&anchor, b"").unwrap();
+    drop(Keystore::open(&location, &anchored()).unwrap());
+}
+
 /// A child inherits its parent's knowledge of the generation.
 #[test]
 fn a_forked_child_refuses_what_its_parent_would() {

@@ -29,7 +29,7 @@ pub fn find(path: PathBuf, settings: &mut Settings, root: &Root) -> Result<Found
         true => {
             sqlite::check_no_leftover(&path)?;
             let _unless_created = match &settings.anchor {
-                Some(anchor) if !sqlite::exists(&path)? => match anchor.prepare(&path) {
+                Some(anchor) if !sqlite::exists(&path)? => match anchor.prepare(&path.display(), Some(&path)) {
                     // Another creator was faster.
                     Err(e) if e.status() == Status::KeystoreRolledBack && sqlite::exists(&path)? => None,
                     done => done?,

@@ -42,18 +42,37 @@ pub fn find(location: &str, settings: &Settings, root: &Root) -> Result<FoundLoc
     if !is_made {
         return Err(missing(&driver.target));
     }
+    let mut unless_created = match &settings.anchor {
+        Some(anchor) => match anchor.prepare(&driver.target, None) {
+            // Another creator was faster.
+            Err(error) if error.status() == Status::KeystoreRolledBack => {
+                return match Postgres::open(&driver.target, patience, false)? {
+                    Some(found) => Ok(FoundLocation { driver, backend: Gated::new(found), root_key: None }),
+                    None => Err(error),
+                };
+            }
+            done => done?,
+        },
+        None => None,
+    };
     if let Root::File(path) = root {
         create::key_file(path)?;
     }
     let mut backend = Gated::new(Postgres::create(&driver.target, patience)?);
-    match create::fill_rows(backend.get()?, &NewRoot { root, created: settings.opened_ms }, None) {
+    let made = create::fill_rows(backend.get()?, &NewRoot { root, created: settings.opened_ms }, None);
+    let found = match made {
         Ok(key) => Ok(FoundLocation { driver, backend, root_key: Some(Box::new(key)) }),
         // Another creator was faster.
-        Err(error) => match Postgres::open(&driver.target, patience, false)? {
-            Some(found) => Ok(FoundLocation { driver, backend: Gated::new(found), root_key: None }),
-            None => Err(error),
+        Err(error) => match Postgres::open(&driver.target, patience, false) {
+            Ok(Some(found)) => Ok(FoundLocation { driver, backend: Gated::new(found), root_key: None }),
+            Ok(None) => return Err(error),
+            Err(unknown) => Err(unknown),
         },
+    };
+    if let Some(anchor) = &mut unless_created {
+        anchor.keep();
     }
+    found
 }
 
 pub fn prepare(location: &str, role: Option<&str>) -> Result<PreparedDatabase> {
