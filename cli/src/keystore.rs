@@ -41,7 +41,7 @@ pub fn init(global: &Global, args: &Init) -> Result<()> {
     let mut options =
         location.root.set_new(kms::Options::new().actor(&global.actor).rotation_thread(false).create(true))?;
     if let Some(anchor) = &location.anchor {
-        options = options.anchor_file(anchor);
+        options = options.anchor_file(anchor).anchor_strict(location.anchor_strict);
     }
     Keystore::open(&keystore.unredacted(), &options)?;
     let settings = match args.no_config || Path::new(SETTINGS).exists() || global.config.is_some() {
@@ -105,6 +105,9 @@ fn write_settings(keystore: &KeystoreLocation, location: &Location) -> Result<Op
     }
     if let Some(anchor) = &location.anchor {
         text.push_str(&line("anchor_file", anchor));
+        if location.anchor_strict {
+            text.push_str("anchor_strict = true\n");
+        }
     }
     let written = std::fs::OpenOptions::new()
         .write(true)

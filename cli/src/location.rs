@@ -21,6 +21,8 @@ struct Settings {
     root_key_file: Option<PathBuf>,
     root_passphrase_file: Option<PathBuf>,
     anchor_file: Option<PathBuf>,
+    #[serde(default)]
+    anchor_strict: bool,
     key: Option<String>,
     #[serde(default, deserialize_with = "wait")]
     require_backup: Option<Duration>,
@@ -44,6 +46,8 @@ pub struct Location {
     pub anchor: Option<PathBuf>,
     /// Whether an option or the environment names the anchor, not kms.toml.
     pub anchor_is_named: bool,
+    /// Whether the anchor of a database holds each change; that of a file always does.
+    pub anchor_strict: bool,
     /// The key that encrypts where none is named.
     pub key: Option<String>,
     /// How long a due rotation waits for a backup.
@@ -61,6 +65,11 @@ impl Location {
             .or_else(|| settings.root_passphrase_file.map(Root::PassphraseFile))
             .or_else(from_credentials);
         let anchor = global.anchor_file.clone().or_else(|| variable("KMS_ANCHOR_FILE"));
+        let anchor_strict = global.anchor_strict || strict_by_environment()?.unwrap_or(settings.anchor_strict);
+        if anchor_strict && anchor.is_none() && settings.anchor_file.is_none() {
+            return Err(Failure::usage("a strict anchor is wanted, and none is named")
+                .next("--anchor-file FILE; or anchor_file in kms.toml"));
+        }
         Ok(Self {
             keystore: global
                 .keystore
@@ -71,6 +80,7 @@ impl Location {
             root: root.unwrap_or(Root::Ask),
             anchor_is_named: anchor.is_some(),
             anchor: anchor.or(settings.anchor_file),
+            anchor_strict,
             require_backup: settings.require_backup,
             key: env::var("KMS_KEY").ok().filter(|key| !key.is_empty()).or(settings.key),
         })
@@ -92,7 +102,7 @@ impl Location {
     pub fn anchored(&self, options: Options) -> Options {
         let options = options.require_backup(self.require_backup.unwrap_or_default());
         match &self.anchor {
-            Some(anchor) => options.anchor_file(anchor),
+            Some(anchor) => options.anchor_file(anchor).anchor_strict(self.anchor_strict),
             None => options,
         }
     }
@@ -141,6 +151,15 @@ fn from_credentials() -> Option<Root> {
     let folder = PathBuf::from(env::var_os("CREDENTIALS_DIRECTORY")?);
     let existing = |name: &str| Some(folder.join(name)).filter(|path| path.exists());
     existing("root.key").map(Root::KeyFile).or_else(|| existing("root.passphrase").map(Root::PassphraseFile))
+}
+
+fn strict_by_environment() -> Result<Option<bool>> {
+    match env::var("KMS_ANCHOR_STRICT").as_deref() {
+        Err(_) | Ok("") => Ok(None),
+        Ok("1") => Ok(Some(true)),
+        Ok("0") => Ok(Some(false)),
+        Ok(_) => Err(Failure::usage("KMS_ANCHOR_STRICT is neither 1 nor 0").next("KMS_ANCHOR_STRICT=1")),
+    }
 }
 
 /// A wait as kms.toml has it: `7d`.
@@ -202,6 +221,7 @@ fn read(path: &Path) -> Result<Settings> {
         root_key_file: placed(settings.root_key_file),
         root_passphrase_file: placed(settings.root_passphrase_file),
         anchor_file: placed(settings.anchor_file),
+        anchor_strict: settings.anchor_strict,
         key: settings.key,
         require_backup: settings.require_backup,
     })

@@ -68,6 +68,9 @@ pub struct Global {
     /// File of the anchor, which notices an older copy of the keystore [env: KMS_ANCHOR_FILE]
     #[arg(long, global = true, value_name = "FILE", help_heading = "Keystore")]
     pub anchor_file: Option<PathBuf>,
+    /// Have the anchor of a database hold each change, not only checkpoints [env: KMS_ANCHOR_STRICT]
+    #[arg(long, global = true, help_heading = "Keystore")]
+    pub anchor_strict: bool,
     /// File of settings; default: ./kms.toml, ~/.config/kms/kms.toml, /etc/kms/kms.toml [env: KMS_CONFIG]
     #[arg(long, global = true, value_name = "FILE", help_heading = "Keystore")]
     pub config: Option<PathBuf>,

@@ -200,6 +200,57 @@ fn after_lost_changes_nothing_changes_until_accept_rollback() {
     assert_eq!(place.json(["status"])["Health"]["RolledBack"], false);
 }
 
+/// The next checkpoint is seconds away, so a new process knows of the last change by a strict anchor alone.
+#[test]
+fn a_strict_anchor_refuses_a_database_that_lacks_the_last_change() {
+    const TABLES: [&str; 9] = ["shard", "key", "material", "version", "alias", "tag", "node", "change", "checkpoint"];
+    let database = Database::new("strict");
+    let (place, schema) = (&database.place, &database.schema);
+    let said = place.fails(2, "--anchor-file", ["--anchor-strict", "status"]);
+    assert!(said.contains("strict anchor"), "{said}");
+    place.write("strict.toml", format!("keystore = \"{}\"\nanchor_strict = true\n", database.of(schema, "ring")));
+    place.fails(2, "anchor_file in kms.toml", ["--config", "strict.toml", "status"]);
+    let owner = database.of("kms", "ring");
+    place.ok(["init", &owner, "--root-key-file", "root.key", "--anchor-file", "anchor", "--anchor-strict"]);
+    let settings = String::from_utf8(place.read("kms.toml")).unwrap();
+    assert!(settings.ends_with("\nanchor_strict = true\n"), "{settings}");
+    let each = |statement: &str| -> String { TABLES.iter().map(|table| statement.replace("{}", table)).collect() };
+    let in_schema = |statements: &str| database.sql(&format!("SET search_path = {schema}; BEGIN; {statements} COMMIT"));
+    let named = |strict: bool| {
+        let settings =
+            "keystore = \"{}\"\nroot_key_file = \"root.key\"\nanchor_file = \"anchor\"\n".replace("{}", &owner);
+        place.write("kms.toml", settings + if strict { "anchor_strict = true\n" } else { "" });
+    };
+    // By kms.toml, by the option, by the environment, and not at all.
+    for (how, strict) in [("settings", true), ("option", false), ("environment", false), ("none", false)] {
+        named(true);
+        place.ok(["key", "create", how]);
+        in_schema(&each("DROP TABLE IF EXISTS old_{}; CREATE TABLE old_{} AS SELECT * FROM {};"));
+        named(strict);
+        match how {
+            "option" => drop(place.ok(["--anchor-strict", "key", "rotate", how])),
+            "environment" => {
+                let mut command = place.kms(["key", "rotate", how]);
+                assert_eq!(ended(command.env("KMS_ANCHOR_STRICT", "1").output().unwrap()).code, Some(0));
+            }
+            _ => drop(place.ok(["key", "rotate", how])),
+        }
+        in_schema(&each("DELETE FROM {}; INSERT INTO {} SELECT * FROM old_{};"));
+        named(false);
+        match how {
+            // As documented: at most 10 s of changes.
+            "none" => drop(place.ok(["status"])),
+            _ => {
+                place.fails(6, "kms accept-rollback", ["status"]);
+                place.ok(["accept-rollback", "--yes"]);
+            }
+        }
+    }
+    let mut command = place.kms(["status"]);
+    let run = ended(command.env("KMS_ANCHOR_STRICT", "yes").output().unwrap());
+    assert!(run.code == Some(2) && run.err.contains("KMS_ANCHOR_STRICT"), "{}", run.err);
+}
+
 #[test]
 fn watch_shows_the_changes_of_all_shards() {
     let database = Database::made("watch");
