@@ -20,8 +20,6 @@ use crate::output::{self, date, table};
 use crate::session::Session;
 use crate::times::iso;
 
-/// Entries that are read at a time from the end of the log back.
-const WINDOW: u64 = 1024;
 /// So many entries in a row that are older than a date are taken for all of them.
 const OLDER: u64 = 4096;
 
@@ -46,13 +44,12 @@ fn show(session: &Session, args: &LogShow) -> Result<()> {
     };
     let Newest { changes: shown, is_all } = newest(session, limit, from, is_meant, |_| false)?;
     // Of a part of the log, counting the others would be reading all of it.
-    let omitted = match (is_all, shown.front()) {
-        (true, _) | (_, None) => Some(0),
-        (false, Some(first)) if (key, from, to) == (None, None, None) && !session.location.is_database() => {
-            let oldest = session.keystore.changes(ListChanges::default()).next().transpose()?;
-            oldest.map(|oldest| first.generation.saturating_sub(oldest.generation))
+    let omitted = match is_all || shown.is_empty() {
+        true => Some(0),
+        false if (key, from, to) == (None, None, None) => {
+            Some(session.keystore.count_changes()?.saturating_sub(shown.len() as u64))
         }
-        (false, Some(_)) => None,
+        false => None,
     };
     session.out.print(
         || json!({ "Changes": { "Change": shown.iter().map(entry).collect::<Vec<_>>() }, "OmittedCount": omitted }),
@@ -88,56 +85,23 @@ pub fn newest(
     is_meant: impl Fn(&LoggedChange) -> bool,
     is_first: impl Fn(&LoggedChange) -> bool,
 ) -> Result<Newest> {
-    if session.location.is_database() {
-        return newest_of_shards(session, limit, is_meant, is_first);
+    let (mut changes, mut older) = (VecDeque::new(), 0);
+    for change in session.keystore.newest_changes() {
+        let change = change?;
+        older = if from.is_some_and(|from| change.time < from) { older + 1 } else { 0 };
+        let is_last = older == OLDER || is_first(&change);
+        if is_meant(&change) {
+            // One more shows that there are more.
+            if changes.len() == limit {
+                return Ok(Newest { changes, is_all: false });
+            }
+            changes.push_front(change);
+        }
+        if is_last {
+            break;
+        }
     }
-    let (mut changes, mut older, mut end) = (VecDeque::new(), 0, session.keystore.health()?.generation);
-    // One more shows whether there are more.
-    let mut len = u64::try_from(limit.saturating_add(1)).unwrap_or(WINDOW).min(WINDOW);
-    loop {
-        let after = end.saturating_sub(len);
-        let mut window = Vec::new();
-        for change in session.keystore.changes(ListChanges { after: Some(after), ..ListChanges::default() }) {
-            let change = change?;
-            if change.generation > end {
-                break;
-            }
-            window.push(change);
-        }
-        let begins_here = window.first().is_none_or(|first| first.generation > after + 1);
-        for change in window.into_iter().rev() {
-            if is_meant(&change) {
-                if changes.len() == limit {
-                    return Ok(Newest { changes, is_all: false });
-                }
-                changes.push_front(change.clone());
-            }
-            older = if from.is_some_and(|from| change.time < from) { older + 1 } else { 0 };
-            if older == OLDER || is_first(&change) {
-                return Ok(Newest { changes, is_all: true });
-            }
-        }
-        if begins_here {
-            return Ok(Newest { changes, is_all: true });
-        }
-        (end, len) = (after, WINDOW);
-    }
-}
-
-/// In a database each shard has a log of its own, so all of them are read and put in the order of time.
-fn newest_of_shards(
-    session: &Session,
-    limit: usize,
-    is_meant: impl Fn(&LoggedChange) -> bool,
-    is_first: impl Fn(&LoggedChange) -> bool,
-) -> Result<Newest> {
-    let mut all = session.keystore.changes(ListChanges::default()).collect::<kms::Result<Vec<_>>>()?;
-    all.sort_by_key(|change| change.time);
-    let begin = all.iter().rposition(is_first).unwrap_or(0);
-    let mut changes: VecDeque<_> = all.drain(begin..).filter(is_meant).collect();
-    let others = changes.len().saturating_sub(limit);
-    changes.drain(..others);
-    Ok(Newest { changes, is_all: others == 0 })
+    Ok(Newest { changes, is_all: true })
 }
 
 /// What keys are called, each read once.

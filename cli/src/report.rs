@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kms::{Key, KeyState, Status, Time, VersionState, backup::Backup, change_log::ListChanges, database::DatabaseInfo};
+use kms::{Key, KeyState, Status, Time, VersionState, backup::Backup, database::DatabaseInfo};
 use serde_json::{Value, json};
 
 use crate::exit::Result;
@@ -69,10 +69,7 @@ pub fn gather(session: &Session) -> Result<Report> {
         versions: 0,
         disabled_versions: 0,
         version_deletions: Vec::new(),
-        log_entries: match &database {
-            Some(database) => database.log_entries,
-            None => log_entries(session)?,
-        },
+        log_entries: session.keystore.count_changes()?,
         rotating: 0,
         next: Vec::new(),
         overdue: 0,
@@ -154,14 +151,6 @@ fn count_versions(report: &mut Report, session: &Session, key: &Key) -> kms::Res
         }
     }
     Ok(())
-}
-
-/// Each generation has one entry, so the oldest and the newest say how many there are.
-fn log_entries(session: &Session) -> Result<u64> {
-    match session.keystore.changes(ListChanges::default()).next() {
-        Some(oldest) => Ok((session.keystore.health()?.generation + 1).saturating_sub(oldest?.generation)),
-        None => Ok(0),
-    }
 }
 
 /// Of the health flags, those that say something about the keystore and the machine: this command has no rotation thread.

@@ -1,12 +1,13 @@
 //! The change log: who changed what, and when.
 
-use super::pages::{PAGE, Page, paged};
+use super::pages::{PAGE, Page, paged, until_error};
 use super::pass::PAUSE;
 use super::{Changed, Core, Keystore};
 use crate::domain::id::KeyId;
 use crate::domain::log::{ChangeAction, LoggedChange};
 use crate::domain::time::Time;
 use crate::error::Result;
+use crate::store::Shard;
 use crate::sys::sync;
 
 /// Entries that one transaction removes.
@@ -14,6 +15,38 @@ const CUT: usize = 4096;
 
 /// Entries that a list reads first.
 const FIRST_PAGE: usize = 16;
+
+/// Entries that are read of a shard at a time from the end of its log back: at first, and at most.
+const WINDOW: usize = 16;
+const LONGEST_WINDOW: usize = 1024;
+
+/// The end of a shard's log that is not shown yet.
+struct LogTail {
+    shard: Shard,
+    /// The newest generation that was not read.
+    end: Option<i64>,
+    /// What was read, oldest first.
+    entries: Vec<LoggedChange>,
+    window: usize,
+    is_all_read: bool,
+}
+
+impl LogTail {
+    fn of(shard: Shard) -> Self {
+        Self { shard, end: None, entries: Vec::new(), window: WINDOW, is_all_read: false }
+    }
+
+    fn is_wanting(&self) -> bool {
+        self.entries.is_empty() && !self.is_all_read
+    }
+
+    fn fill(&mut self, entries: Vec<LoggedChange>) {
+        self.is_all_read = entries.len() < self.window;
+        self.end = entries.first().map(|oldest| oldest.generation.cast_signed() - 1).or(self.end);
+        self.window = (self.window * 4).min(LONGEST_WINDOW);
+        self.entries = entries;
+    }
+}
 
 /// Which entries of the change log [`Keystore::changes`] returns. All conditions must hold.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -63,6 +96,59 @@ impl Keystore {
     /// ```
     pub fn changes(&self, which: ListChanges) -> impl Iterator<Item = Result<LoggedChange>> {
         self.changes_by_pages(which, FIRST_PAGE)
+    }
+
+    /// Iterate over the change log from its end back, newest entry first. It is checked as [`Keystore::changes`] does. The shards of a
+    /// database have logs of their own, which come in the order of time.
+    ///
+    /// # Errors
+    /// As [`Keystore::changes`].
+    ///
+    /// ```
+    /// # use kms::{CreateKey, Keystore, Options};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// let key = keystore.create_key(&CreateKey::default())?;
+    /// keystore.disable_key(key)?;
+    /// let newest = keystore.newest_changes().next().expect("an entry")?;
+    /// assert_eq!((newest.action.as_str(), newest.key), ("DisableKey", Some(key)));
+    /// # Ok::<(), kms::Error>(())
+    /// ```
+    pub fn newest_changes(&self) -> impl Iterator<Item = Result<LoggedChange>> {
+        let mut tails: Option<Vec<LogTail>> = None;
+        let next = move || -> Result<Option<LoggedChange>> {
+            let core = self.core()?;
+            let tails = tails.get_or_insert_with(|| core.store.shards().all().map(LogTail::of).collect());
+            let mut wanting: Vec<&mut LogTail> = tails.iter_mut().filter(|tail| tail.is_wanting()).collect();
+            // All of them at first, and then the one that was shown to its end.
+            if let Some(window) = wanting.iter().map(|tail| tail.window).min() {
+                let parts: Vec<_> = wanting.iter().map(|tail| (tail.shard, tail.end)).collect();
+                let found = core.store.read(|view| view.changes_until(&parts, window))?;
+                for (tail, entries) in wanting.iter_mut().zip(found) {
+                    tail.window = window;
+                    tail.fill(entries);
+                }
+            }
+            let newest = |tail: &&mut LogTail| tail.entries.last().map(|entry| (entry.time, entry.generation));
+            Ok(tails.iter_mut().max_by_key(newest).and_then(|tail| tail.entries.pop()))
+        };
+        until_error(next)
+    }
+
+    /// Count the entries of the change log.
+    ///
+    /// # Errors
+    /// The [errors of every call](Keystore#errors).
+    ///
+    /// ```
+    /// # use kms::{CreateKey, Keystore, Options};
+    /// # let keystore = Keystore::open("memory:", &Options::new().root_key(&[7; 32]))?;
+    /// let before = keystore.count_changes()?;
+    /// keystore.create_key(&CreateKey::default())?;
+    /// assert_eq!(keystore.count_changes()?, before + 1);
+    /// # Ok::<(), kms::Error>(())
+    /// ```
+    pub fn count_changes(&self) -> Result<u64> {
+        self.core()?.store.read(|view| view.log_len())
     }
 
     /// Pages grow from `first` on, so a caller who takes a few entries does not wait for many.

@@ -33,6 +33,17 @@ pub(super) fn paged<T>(mut read: impl FnMut() -> Result<Page<T>>) -> impl Iterat
     iter::from_fn(next).fuse()
 }
 
+/// Reads items one by one; an error is the last.
+pub(super) fn until_error<T>(mut read: impl FnMut() -> Result<Option<T>>) -> impl Iterator<Item = Result<T>> {
+    let mut has_failed = false;
+    let next = move || {
+        let item = if has_failed { None } else { read().transpose() };
+        has_failed |= matches!(item, Some(Err(_)));
+        item
+    };
+    iter::from_fn(next).fuse()
+}
+
 pub(super) struct Page<T> {
     pub items: Vec<Result<T>>,
     pub is_last: bool,

@@ -289,6 +289,8 @@ pub enum Wanted<'a> {
     Key(&'a [u8; 16]),
     /// Versions' material, by rows of keys and numbers.
     Materials(&'a [(i64, i64)]),
+    /// Entries of the change log, as `changes_from` takes them: shards, generations, limits.
+    Changes(&'a [(Shard, i64, usize)]),
     /// The keys in these rows, with what leads from there.
     Rows(&'a [i64]),
     /// The keys with these ids, with all of their material and tags. A write transaction may insert those that are missing.

@@ -36,6 +36,4 @@ pub struct DatabaseInfo {
     pub is_synchronous: bool,
     /// Number of the newest checkpoint of all shards; none before the first.
     pub checkpoint: Option<i64>,
-    /// Entries of the change log.
-    pub log_entries: u64,
 }

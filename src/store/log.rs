@@ -6,7 +6,7 @@
 use std::cmp::Ordering::{Equal, Greater, Less};
 use std::time::Duration;
 
-use super::backend::ChangeRow;
+use super::backend::{ChangeRow, Wanted};
 use super::change::{Change, Commit};
 use super::entry::{Link, LogEntry, LogState, Refusal};
 use super::handle::Store;
@@ -108,6 +108,46 @@ impl View<'_> {
             changes.extend(self.changes_of(shard, None, None, left)?);
         }
         Ok(changes)
+    }
+
+    /// The newest entries up to `end` of each of these shards, at most `limit` and fewer only where a log begins; oldest first.
+    /// Without an end, up to the newest.
+    pub fn changes_until(&mut self, parts: &[(Shard, Option<i64>)], limit: usize) -> Result<Vec<Vec<LoggedChange>>> {
+        let shards: Vec<Shard> = parts.iter().map(|(shard, _)| *shard).collect();
+        self.rows.backend.prefetch(Wanted::Shards(&shards))?;
+        let (mut spans, mut wanted) = (Vec::new(), Vec::new());
+        for (shard, end) in parts {
+            let newest = self.head(*shard)?.generation;
+            let base = self.log_state(*shard)?.map_or(newest, |state| state.base);
+            let end = end.map_or(newest, |end| end.min(newest));
+            let len = usize::try_from(end - base).unwrap_or(0).min(limit);
+            let after = end - i64::try_from(len).unwrap_or(0);
+            // One more than the newest, which must not be there.
+            let limit = len + usize::from(end == newest);
+            spans.push((*shard, after, limit));
+            if limit > 0 {
+                wanted.push((*shard, if after > base { after } else { i64::MIN }, limit + 1));
+            }
+        }
+        self.rows.backend.prefetch(Wanted::Changes(&wanted))?;
+        let read = |(shard, after, limit)| match limit {
+            0 => Ok(Vec::new()),
+            limit => self.changes_of(shard, Some(after), None, limit),
+        };
+        spans.into_iter().map(read).collect()
+    }
+
+    /// How many entries the logs of all shards have. Each generation has one.
+    pub fn log_len(&mut self) -> Result<u64> {
+        let shards: Vec<Shard> = self.shards.all().collect();
+        self.rows.backend.prefetch(Wanted::Shards(&shards))?;
+        let mut len = 0;
+        for shard in shards {
+            let newest = self.head(shard)?.generation;
+            let base = self.log_state(shard)?.map_or(newest, |state| state.base);
+            len += u64::try_from(newest - base).unwrap_or(0);
+        }
+        Ok(len)
     }
 
     /// As [`Self::changes_after`], of one shard.

@@ -160,6 +160,7 @@ impl Backend for Sharded {
     fn prefetch(&mut self, wanted: Wanted<'_>) -> Result<()> {
         match wanted {
             Wanted::Shards(shards) => self.announced.shards.extend(shards.iter().map(|shard| shard.index())),
+            Wanted::Changes(of) => self.announced.shards.extend(of.iter().map(|(shard, ..)| shard.index())),
             Wanted::Materials(of) => self.announced.rows.extend(of.iter().map(|(row, _)| row)),
             Wanted::Key(id) => {
                 let shard = self.shards.of_name(id);

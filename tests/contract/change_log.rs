@@ -70,6 +70,42 @@ fn entries_are_chained_and_numbered_without_a_gap() {
 }
 
 #[test]
+fn the_log_is_read_from_its_end_back_and_counted() {
+    let (kms, clock) = opened();
+    let agrees = || {
+        let mut back: Vec<LoggedChange> = kms.newest_changes().collect::<Result<_, _>>().unwrap();
+        assert!(back.is_sorted_by(|newer, older| newer.time >= older.time), "the shards' logs are mixed up");
+        back.sort_by_key(|entry| entry.generation);
+        assert_eq!(back, all(&kms));
+        assert_eq!(kms.count_changes().unwrap(), back.len() as u64);
+    };
+    agrees();
+    // Around the sizes of the windows that are read.
+    for count in [15, 1, 1, 47, 1, 15, 1, 1, 200] {
+        for _ in 0..count {
+            kms.create_key(&CreateKey::default()).unwrap();
+        }
+        agrees();
+        clock.advance_seconds(1);
+    }
+    let key = kms.create_key(&CreateKey::default()).unwrap();
+    for _ in 0..700 {
+        kms.disable_key(key).unwrap();
+        kms.enable_key(key).unwrap();
+    }
+    agrees();
+    kms.cut_changes(Time::from_millis(T0 + 4000)).unwrap();
+    agrees();
+    // What is logged meanwhile is not shown.
+    let mut back = kms.newest_changes();
+    let first = back.next().unwrap().unwrap();
+    kms.disable_key(key).unwrap();
+    assert!(back.all(|entry| entry.unwrap().generation != first.generation));
+    kms.cut_changes(Time::from_millis(i64::MAX)).unwrap();
+    agrees();
+}
+
+#[test]
 fn a_call_that_changes_nothing_leaves_no_entry() {
     let (kms, _) = opened();
     let key = kms.create_key(&CreateKey::default()).unwrap();

@@ -48,6 +48,8 @@ fn is_noticed(place: &Place, what: &str) {
         Err(error) => return assert_eq!(error.status(), Status::KeystoreCorrupt, "{what}"),
     };
     assert_eq!(log(&kms).map_err(|error| error.status()), Err(Status::KeystoreCorrupt), "{what}: the log is shown");
+    let backwards = kms.newest_changes().find_map(Result::err).map(|error| error.status());
+    assert_eq!(backwards, Some(Status::KeystoreCorrupt), "{what}: the log is shown from its end back");
     let (found, end) = faults(&kms);
     let named = found.iter().any(|(_, text)| text.contains("change log"));
     assert!(named || end == Some(Status::KeystoreCorrupt), "{what}: verify says {found:?}, {end:?}");

@@ -335,6 +335,33 @@ fn a_change_takes_two_round_trips_and_one_more_for_new_material() {
     assert_eq!(turns(&|| assert!(kms.rotate(key).is_ok())), 3, "a rotation");
 }
 
+/// However long it is: the end of it is read, of all shards at once.
+#[test]
+fn the_end_of_a_long_log_takes_few_round_trips() {
+    let (name, clock) = (name("log"), ManualClock::at(T0));
+    let (kms, proxy) = through_proxy(&name, &clock);
+    let keys: Vec<KeyId> = (0..64).map(|_| kms.create_key(&CreateKey::default()).unwrap()).collect();
+    for (at, key) in keys.iter().cycle().take(1_000).enumerate() {
+        clock.advance_seconds(1);
+        kms.update_key_description(*key, &at.to_string()).unwrap();
+    }
+    let turns = |body: &dyn Fn()| {
+        let before = proxy.traffic.turns.load(Ordering::SeqCst);
+        body();
+        proxy.traffic.turns.load(Ordering::SeqCst) - before
+    };
+    let count = || assert_eq!(kms.count_changes().unwrap(), 1_064);
+    assert!(turns(&count) <= 4, "to count: {}", turns(&count));
+    let newest = || {
+        let newest: Vec<_> = kms.newest_changes().take(50).map(|entry| entry.unwrap().key).collect();
+        let expected: Vec<_> = keys.iter().cycle().take(1_000).map(|key| Some(*key)).collect();
+        assert!(newest.iter().eq(expected.iter().rev().take(50)), "not the newest ones");
+    };
+    assert!(turns(&newest) <= 8, "to show the newest: {}", turns(&newest));
+    let all = || assert_eq!(kms.newest_changes().count(), 1_064);
+    println!("the newest 50: {} round trips, all: {}", turns(&newest), turns(&all));
+}
+
 #[test]
 fn a_connection_that_the_server_ended_is_made_again() {
     let (name, clock) = (name("ended"), ManualClock::at(T0));

@@ -13,23 +13,20 @@ const SERVER: &str = "SELECT current_setting('server_version'), current_database
 
 pub fn describe(target: &Target) -> Result<DatabaseInfo> {
     let mut link = ServerLink::open(target, ANSWER)?;
-    let name = || vec![target.keystore.as_str().into()];
     let checkpoint = "SELECT number FROM checkpoint WHERE store = (SELECT store FROM store WHERE name = $1)";
-    let entries = "SELECT count(*) FROM change WHERE store = (SELECT store FROM store WHERE name = $1)";
     let found = link.run(&[
         Statement::new("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", Vec::new()),
         Statement::new(schema::search_path(target), Vec::new()),
         Statement::new(SERVER, Vec::new()),
         Statement::new(schema::NEWEST, Vec::new()),
-        Statement::new(checkpoint, name()),
-        Statement::new(entries, name()),
+        Statement::new(checkpoint, vec![target.keystore.as_str().into()]),
     ]);
     let ended = link.run(&[Statement::new("ROLLBACK", Vec::new())]);
     let found = found.map_err(Error::from)?;
     ended.map_err(Error::from)?;
-    let [_, _, server, tables, checkpoint, entries] = found.as_slice() else { return Err(read::damaged()) };
-    let [server, tables, entries] = [server, tables, entries].map(|rows| rows.first().ok_or_else(read::damaged));
-    let (server, tables, entries) = (server?, tables?, entries?);
+    let [_, _, server, tables, checkpoint] = found.as_slice() else { return Err(read::damaged()) };
+    let [server, tables] = [server, tables].map(|rows| rows.first().ok_or_else(read::damaged));
+    let (server, tables) = (server?, tables?);
     let (commit, is_synced) = (read::text(server, 3)?, read::text(server, 4)? == "on");
     let waits_for_standby = matches!(commit.as_str(), "on" | "remote_apply" | "remote_write");
     Ok(DatabaseInfo {
@@ -44,6 +41,5 @@ pub fn describe(target: &Target) -> Result<DatabaseInfo> {
         is_durable: commit != "off" && is_synced,
         is_synchronous: waits_for_standby && !read::text(server, 5)?.trim().is_empty(),
         checkpoint: checkpoint.first().map(|row| read::number(row, 0)).transpose()?,
-        log_entries: read::number(entries, 0)?.try_into().unwrap_or(0),
     })
 }

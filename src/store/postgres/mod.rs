@@ -27,7 +27,7 @@ pub use self::describe::describe;
 pub use self::listener::Listener;
 pub use self::schema::{prepare, script};
 pub use self::target::Target;
-use super::backend::{AliasRow, KeyRow, MaterialRow, MetaRow, TagRow, Transaction, VersionRow};
+use super::backend::{AliasRow, ChangeRow, KeyRow, MaterialRow, MetaRow, TagRow, Transaction, VersionRow};
 use super::shard::{Shard, Shards};
 use crate::error::{Error, Result, Status};
 use crate::sys::{fault, random};
@@ -52,6 +52,8 @@ struct Known {
     /// By key: all of its material, and all of its tags.
     all_materials: HashMap<i64, Vec<MaterialRow>>,
     tags: HashMap<i64, Vec<TagRow>>,
+    /// Entries of the change log, each taken once: shard, generation, limit.
+    changes: HashMap<(Shard, i64, usize), Vec<ChangeRow>>,
 }
 
 /// Until the tables that another process makes are looked for again.

@@ -145,14 +145,37 @@ impl ChangeRows for Postgres {
     }
 
     fn changes_from(&mut self, shard: Shard, generation: i64, limit: usize) -> Result<Vec<ChangeRow>> {
-        let (first, last) = self.shards.generations(shard);
-        self.all(CHANGES, vec![generation.max(first).into(), last.into(), count(limit).into()], read::change)
+        if let Some(found) = self.known.changes.remove(&(shard, generation, limit)) {
+            return Ok(found);
+        }
+        let statement = self.reading_changes(shard, generation, limit);
+        self.ask(vec![statement])?.pop().unwrap_or_default().iter().map(read::change).collect()
     }
 
     fn delete_changes(&mut self, shard: Shard, generation: i64) -> Result<usize> {
         let (first, _) = self.shards.generations(shard);
         let sql = "DELETE FROM change WHERE store = $1 AND generation BETWEEN $2 AND $3 RETURNING generation";
         self.rows(sql, vec![first.into(), generation.into()]).map(|rows| rows.len())
+    }
+}
+
+impl Postgres {
+    fn reading_changes(&self, shard: Shard, generation: i64, limit: usize) -> Statement {
+        let (first, last) = self.shards.generations(shard);
+        self.statement(CHANGES, vec![generation.max(first).into(), last.into(), count(limit).into()])
+    }
+
+    fn expect_changes(&mut self, wanted: &[(Shard, i64, usize)]) -> Result<()> {
+        // A write transaction may add to them.
+        if wanted.is_empty() || self.kind == Transaction::Write {
+            return Ok(());
+        }
+        let all = wanted.iter().map(|(shard, generation, limit)| self.reading_changes(*shard, *generation, *limit));
+        let found = self.ask(all.collect())?;
+        for (of, rows) in wanted.iter().zip(found) {
+            self.known.changes.insert(*of, rows.iter().map(read::change).collect::<Result<_>>()?);
+        }
+        Ok(())
     }
 }
 
@@ -255,6 +278,7 @@ impl Backend for Postgres {
                 self.learn_shards(found.first().map_or(&[], Vec::as_slice))
             }
             Wanted::Materials(wanted) => self.expect_materials(wanted),
+            Wanted::Changes(wanted) => self.expect_changes(wanted),
             Wanted::Key(id) => self.expect_key(id),
             Wanted::Rows(rows) => self.expect_rows(rows),
             Wanted::WholeKeys(ids) => self.expect_whole_keys(ids),
