@@ -88,7 +88,7 @@ foreign musl x86_64-unknown-linux-musl musl-gcc "linux-x86_64 -DOPENSSL_NO_SECUR
 alone() {
     local root=$work/alone
     mkdir -p "$root/tmp" "$root/lib" && cp -L /lib/ld-musl-x86_64.so.1 "$root/lib/" &&
-        cp target/foreign/x86_64-unknown-linux-musl/debug/libkms.so "$root/lib/" && cp target/foreign/musl/formats "$work"/s390x/* "$root/" &&
+        cp target/foreign/x86_64-unknown-linux-musl/debug/libkms.so "$root/lib/libkms.so.0" && cp target/foreign/musl/formats "$work"/s390x/* "$root/" &&
         chroot "$root" /formats open /key.db <"$root/lines"
 }
 [ "$(id -u)" != 0 ] || attempt "musl: a root that has nothing else" alone
