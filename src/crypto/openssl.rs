@@ -30,7 +30,6 @@ mod mac;
 mod modes;
 #[cfg(miri)]
 mod miri;
-#[allow(dead_code, reason = "the import of key material and the export of data keys are its users to come")]
 pub mod rsa;
 #[cfg(feature = "postgres")]
 pub mod tls;

@@ -5,7 +5,7 @@ use std::ptr::{self, NonNull};
 use super::super::call::{check, failed, made};
 use super::super::ffi::{self, OSSL_LIB_CTX};
 use super::handle::RsaKey;
-use super::{BITS, MODULUS, Padding, with_fresh_random};
+use super::{MODULUS, Padding, with_fresh_random};
 use crate::error::{Error, Result, Status};
 
 /// A SubjectPublicKeyInfo with our modulus and an exponent as long is shorter.
@@ -40,11 +40,6 @@ impl PublicKey {
             }
             Ok(Self(key))
         })
-    }
-
-    /// Length of the modulus in bits.
-    pub fn bits(&self) -> usize {
-        BITS
     }
 
     /// Wraps `plaintext`, at most `padding.max_message()` bytes (`InvalidArgument`); the result is as long as the

@@ -52,7 +52,6 @@ fn public_info(modulus: &[u8], exponent: &[u8]) -> Vec<u8> {
 #[test]
 fn what_the_public_half_wraps_the_private_half_unwraps() {
     let (private, public) = pair();
-    assert_eq!(public.bits(), BITS);
     for padding in PADDINGS {
         for len in [0, 1, 32, padding.max_message()] {
             let message: Vec<u8> = (0..len).map(|i| i as u8).collect();
