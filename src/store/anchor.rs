@@ -62,6 +62,7 @@ pub struct NewAnchor {
     is_kept: bool,
 }
 
+#[cfg(feature = "postgres")]
 impl NewAnchor {
     /// The keystore is there, or may be.
     pub fn keep(&mut self) {
