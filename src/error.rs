@@ -15,7 +15,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// The error of this library: a stable [`Status`], and a text that names the thing and the next step.
 ///
 /// Two words, so that results of the hot path are returned in registers. It holds one `Content`, or none where there was
-/// no memory for it: the error is then `OutOfMemory`, whatever else had failed.
+/// no memory for it: the error is then `OutOfMemory`, regardless of what had failed.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.text())]
 pub struct Error(Box<[Content]>);
@@ -97,7 +97,7 @@ impl Status {
 /// What an error text shows of a caller's text, at most.
 const SHOWN: usize = 100;
 
-/// A name as an error text shows it: short and printable, whatever it holds.
+/// A name as an error text shows it: always short and printable.
 pub fn shown(text: &str) -> String {
     let end = if text.chars().nth(SHOWN).is_some() { "..." } else { "" };
     let printable = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '?' };

@@ -99,7 +99,7 @@ pub mod health {
     pub use crate::service::{Event, EventKind, Fault, Health};
 }
 
-/// Root keys: their slots, wrapping by a program of its own, and the anchor.
+/// Root keys: their slots, wrapping by the host program, and the anchor.
 pub mod root {
     pub use crate::domain::id::SlotId;
     pub use crate::store::{AnchorStore, RootKind, RootSlot, RootWrapper};

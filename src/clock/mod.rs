@@ -77,7 +77,7 @@ impl<F: Fn() -> i64 + Send + Sync> Clock for CallbackClock<F> {
 pub struct ManualClock(Arc<AtomicI64>);
 
 impl ManualClock {
-    /// Create a clock that stands at `millis`, Unix milliseconds.
+    /// Create a clock that shows `millis`, Unix milliseconds.
     pub fn at(millis: i64) -> Self {
         Self(Arc::new(AtomicI64::new(millis)))
     }

@@ -35,7 +35,7 @@ enum Pairs<'a> {
 }
 
 impl<'a> Context<'a> {
-    /// Checks and sorts. Fails with `InvalidArgument` for an empty key, a key given twice, a NUL, or a key, value or
+    /// Checks and sorts. Fails with `InvalidArgument` for an empty key, a duplicate key, a NUL, or a key, value or
     /// count above 65535.
     pub fn new(entries: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Self> {
         let mut context = Self::empty();
@@ -64,7 +64,7 @@ impl<'a> Context<'a> {
         Ok(())
     }
 
-    /// Puts the entries into their order. Fails for a key given twice.
+    /// Sorts the entries. Fails for a duplicate key.
     #[inline]
     pub fn sort(&mut self) -> Result<()> {
         if self.entries.as_slice().len() > 1 { self.sort_many() } else { Ok(()) }

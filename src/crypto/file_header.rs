@@ -1,4 +1,4 @@
-//! The header of a file: two slots, each a complete header in a 4 KiB block of its own.
+//! The header of a file: two slots, each a complete header in its own 4 KiB block.
 //!
 //! | offset | length | |
 //! |---:|---:|---|

@@ -42,7 +42,7 @@ pub struct Token {
 }
 
 impl Token {
-    /// A token with a wrapping key of its own for the key `key`.
+    /// A token with its own wrapping key, for the key `key`.
     pub fn issue(key: KeyId, padding: Padding, expires: Time) -> Result<Self> {
         Ok(Self { key, id: random::array()?, expires, padding, private_key: PrivateKey::generate()? })
     }

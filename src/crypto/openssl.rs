@@ -1,6 +1,6 @@
 //! The calls of libcrypto that this library makes, behind safe types; the only place that names openssl_sys.
 //!
-//! Everything is fetched once into a library context of our own that is never freed, so the host's OPENSSL_CONF,
+//! Everything is fetched once into our library context, which is never freed, so the host's OPENSSL_CONF,
 //! providers and FIPS switch don't reach us, and its exit doesn't take anything away from a running thread. Its memory is
 //! `sys::heap`'s, where it isn't shared with the host. Freeing a context wipes it (OpenSSL cleanses cipher and MAC
 //! contexts). No key or nonce comes from OpenSSL's random generator;

@@ -29,7 +29,7 @@ pub const NONCE: usize = 24;
 
 /// Messages under one prefix.
 pub const PREFIX_MESSAGES: u32 = 64;
-/// Plaintext bytes under one prefix; a longer message gets a prefix of its own.
+/// Plaintext bytes under one prefix; a longer message gets its own prefix.
 pub const PREFIX_BYTES: u64 = 64 << 20;
 /// Age of a prefix in seconds, by the coarse monotonic clock.
 pub const PREFIX_SECONDS: u64 = 60;
@@ -164,7 +164,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Puts the message key of `prefix.bytes` in its place, under a serial of its own.
+    /// Puts the message key of `prefix.bytes` in its place, under a new serial.
     fn derive(&mut self, key: &dyn KeySource, prefix: &mut Prefix) -> Result<()> {
         self.root.derive(key, &prefix.bytes, &mut prefix.key)?;
         self.serial += 1;
@@ -173,7 +173,7 @@ impl Shared {
     }
 }
 
-/// The block cipher that message keys are derived with; remembers the key it was given last.
+/// The block cipher that message keys are derived with; remembers its last key.
 struct KeyDeriver {
     block: Block,
     k1: Zeroizing<[u8; 16]>,
@@ -208,7 +208,7 @@ fn serves(prefix: &Prefix, len: u64, now: u64) -> bool {
     prefix.messages > 0 && len <= prefix.plaintext.into() && now < end && end - now <= PREFIX_SECONDS
 }
 
-/// Where the plaintext of a message lies.
+/// The location of a message's plaintext.
 pub enum Input<'a> {
     /// Apart from the output.
     Apart(&'a [u8]),
@@ -259,7 +259,7 @@ impl Cipher {
         prefix.messages -= 1;
         match u64::from(prefix.plaintext).checked_sub(len) {
             Some(left) => prefix.plaintext = left as u32,
-            // Longer than a prefix serves: the only message of its own.
+            // Longer than a prefix serves: the only message of its prefix.
             None => prefix.messages = 0,
         }
         let mut suffix = Suffix::ZERO;
@@ -314,7 +314,7 @@ impl Cipher {
         Start { key: Some(&prefix.key), nonce }
     }
 
-    /// After a failure of libcrypto nobody knows which key the context has; a wrong tag comes after the key.
+    /// After a failure of libcrypto the context's key is unknown; a wrong tag is found only after the key was set.
     #[inline]
     fn done(&mut self, done: Result<()>) -> Result<()> {
         if done.as_ref().is_err_and(|error| error.status() != Status::AuthenticationFailed) {

@@ -60,7 +60,7 @@ fn claim(slots: &[AtomicUsize], page: usize) -> Option<&AtomicUsize> {
     slots.iter().find(|slot| slot.compare_exchange(0, page, Ordering::AcqRel, Ordering::Relaxed).is_ok())
 }
 
-/// Installs the handler once in a process. Waits for nobody, because a fork may come at any moment of it.
+/// Installs the handler once in a process. Never waits, because a fork may happen at any moment of this call.
 ///
 /// Never a second time: a host's later handler that chains to this one would be chained to in turn, without end.
 fn install() {

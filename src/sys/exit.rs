@@ -1,7 +1,7 @@
 //! Stops library threads from calling the shared libcrypto after `exit` begins to tear it down.
 //!
 //! libcrypto frees its state in a function that `exit` runs. Ours is registered after that one and so runs before it:
-//! from then on a library thread that comes to the fork gate parks without end, and nobody joins it. The host's own
+//! from then on a library thread that reaches the fork gate parks indefinitely and is never joined. The host's own
 //! threads continue as before: the host program must stop their calls.
 
 use std::cell::Cell;

@@ -19,8 +19,8 @@ pub fn wipe(key: &mut [u8]) {
     }
 }
 
-/// Whether a test of a model fails with the protection behind `name` off, and says `why`. In a process of its own, which a
-/// deadlock found by loom aborts.
+/// Whether a test of a model fails with the protection behind `name` off, and says `why`. In a separate process, because
+/// a deadlock that loom finds aborts it.
 #[cfg(all(test, kms_model))]
 pub fn breaks(name: &str, test: &str, why: &str) -> bool {
     let told = std::process::Command::new(std::env::current_exe().unwrap())

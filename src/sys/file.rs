@@ -63,7 +63,7 @@ impl Facts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
     pub id: FileId,
-    /// The file offset; `None` where the file can't seek, or somebody else moves it.
+    /// The file offset; `None` where the file can't seek, or other code moves it.
     pub mark: Option<i64>,
 }
 

@@ -100,8 +100,8 @@ fn new_epoch(word: &AtomicU64) -> u64 {
     }
 }
 
-/// Maps the page and registers the handlers. A fork may come at any moment of it, so it waits for nobody: of several
-/// threads, or of a parent and its child, the first to finish wins.
+/// Maps the page and registers the handlers. A fork may happen at any moment of this call, so it never waits: of
+/// several threads, or of a parent and its child, the first to finish wins.
 #[cold]
 fn set_up() -> &'static AtomicU64 {
     // SAFETY: an anonymous mapping of one page; the result is checked.
@@ -135,7 +135,7 @@ fn set_up() -> &'static AtomicU64 {
         }
         Err(others) => {
             if page != libc::MAP_FAILED {
-                // SAFETY: nobody else has seen this page.
+                // SAFETY: no other code has seen this page.
                 unsafe { libc::munmap(page, 4096) };
             }
             // SAFETY: published by another thread; never unmapped.
@@ -208,7 +208,7 @@ fn close_inherited(epoch: u64) {
             let (descriptor, identity) = ((stored & 0xffff_ffff) as i32 - 1, slot.identity());
             slot.stored.store(0, Ordering::Relaxed);
             if identity.is_at(descriptor) {
-                // SAFETY: this descriptor is ours and nobody uses it in the child.
+                // SAFETY: this descriptor is ours and unused in the child.
                 unsafe { libc::close(descriptor) };
             }
         }
@@ -225,7 +225,7 @@ extern "C" fn after_fork_in_child() {
             word.store(0, Ordering::Relaxed);
         }
         if word.load(Ordering::Relaxed) == 0 {
-            // Here the child has one thread, so nobody can be opening files while the inherited ones are closed.
+            // Here the child has one thread, so no other thread can open files while the inherited ones are closed.
             new_epoch(word);
         }
     }
@@ -357,7 +357,7 @@ pub struct PerProcess<T> {
 #[derive(Debug)]
 struct EpochNode<T> {
     epoch: u64,
-    /// Where the epoch of the running process stands: [`word`].
+    /// Where the epoch of the running process is stored: [`word`].
     word: &'static AtomicU64,
     value: T,
 }
@@ -410,7 +410,7 @@ impl<T> PerProcess<T> {
 impl<T> Drop for PerProcess<T> {
     fn drop(&mut self) {
         let node = *self.current.get_mut();
-        // SAFETY: `&mut self` means that nobody uses the node any more; it is from Box::into_raw.
+        // SAFETY: `&mut self` means that the node is no longer in use; it is from Box::into_raw.
         unsafe {
             if (*node).is_ours() {
                 drop(Box::from_raw(node));

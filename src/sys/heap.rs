@@ -1,10 +1,10 @@
 //! Memory for libcrypto: locked into RAM, left out of core dumps, wiped when it is freed.
 //!
-//! Blocks are carved from chunks that are never given back; a freed block waits, all zeros, in the list of its size.
-//! What libcrypto takes while it starts, its tables of names and algorithms, holds no key: it lies in a heap that isn't
+//! Blocks are carved from chunks that are never unmapped; a freed block waits, all zeros, in the list of its size.
+//! What libcrypto takes while it starts, its tables of names and algorithms, holds no key: it is in a heap that isn't
 //! locked, so that a small RLIMIT_MEMLOCK is left for keys. So does what TLS needs, which holds no key of the keystore.
 //!
-//! A forked child makes heaps of its own, because a lock may be held by a thread that it doesn't have, and because its
+//! A forked child makes its own heaps, because a lock may be held by a thread that it doesn't have, and because its
 //! parent's pages aren't locked there: it wipes an inherited block when libcrypto frees it, and never lends it again.
 
 use std::cell::Cell;
@@ -25,7 +25,7 @@ use crate::error::Result;
 /// Blocks begin at a cache line, behind a header in the line before.
 const LINE: usize = 64;
 const CHUNK: usize = 64 * 1024;
-/// A larger block is a mapping of its own.
+/// A larger block is a separate mapping.
 const MAX_LINES: usize = 129;
 const CLASSES: usize = MAX_LINES / 2 + 1;
 
@@ -35,11 +35,11 @@ thread_local! {
     static STARTS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What stands before a block.
+/// The header before each block.
 #[repr(C, align(16))]
 struct BlockHeader {
     /// Of the block with its header: odd, so that the beginnings of many contexts spread over the CPU's cache; or, of a
-    /// mapping of its own, all of it.
+    /// separate mapping, all of it.
     lines: usize,
     /// The process that made it; 0: holds no key.
     epoch: u64,
@@ -93,7 +93,7 @@ impl Heap {
         }
         let block = NonNull::new(self.rest);
         self.left -= lines;
-        // SAFETY: the block lies inside the chunk.
+        // SAFETY: the block is inside the chunk.
         self.rest = unsafe { self.rest.add(lines * LINE) };
         block
     }
@@ -112,7 +112,7 @@ impl Heap {
     fn give(&mut self, block: NonNull<u8>, lines: usize) {
         if let Some(list) = self.free.get_mut(lines / 2) {
             let block = block.cast::<FreeBlock>();
-            // SAFETY: a block that nobody uses, of at least 48 bytes, aligned to 64.
+            // SAFETY: an unused block of at least 48 bytes, aligned to 64.
             unsafe { block.write(FreeBlock { next: *list }) };
             *list = Some(block);
         }
@@ -160,7 +160,7 @@ impl Heaps {
     }
 
     /// # Safety
-    /// `block` is one that `allocate` returned, in this process or in one it was forked from, and nobody uses it any more.
+    /// `block` is one that `allocate` returned, in this process or in one it was forked from, and no longer in use.
     unsafe fn free(&self, block: NonNull<u8>) {
         // SAFETY: a block has its header before it.
         let BlockHeader { lines, epoch } = unsafe { header(block).read() };

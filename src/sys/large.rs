@@ -1,7 +1,7 @@
 //! Calls on files whose offsets have 64 bits on every platform.
 //!
-//! 32-bit glibc has them under names of their own, and SQLite is compiled for those everywhere: what stands in for one of
-//! its system calls must take the same types.
+//! 32-bit glibc has them under other names, and SQLite is compiled for those everywhere: a replacement for one of its
+//! system calls must take the same types.
 
 pub use names::*;
 

@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 use super::fault;
 use crate::error::Result;
 
-/// A mapping of its own, zeros at first. Its user wipes secrets in it before it is dropped.
+/// A separate mapping, zeros at first. Its user wipes secrets in it before it is dropped.
 #[derive(Debug)]
 pub struct Chunk {
     start: NonNull<u8>,

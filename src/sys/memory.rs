@@ -1,7 +1,7 @@
 //! Memory that may be refused: every size that a caller or a file chooses is taken from here.
 //!
 //! Rust ends the process when a small allocation fails. A call therefore begins with [`headroom`], and a transaction with
-//! [`headroom_of`]: both only prove that so much could be had, and leave it to what follows.
+//! [`headroom_of`]: both only prove that this much was available, and leave it to what follows.
 
 use std::alloc::{Layout, alloc_zeroed};
 use std::hint::black_box;
@@ -77,7 +77,7 @@ fn after(len: usize) -> Result<()> {
     if len > LARGE { headroom_of(TRANSACTION) } else { Ok(()) }
 }
 
-/// Zeros; pages that nobody writes are never touched.
+/// Zeros; pages that are not written are never touched.
 pub fn zeroed(len: usize) -> Result<Vec<u8>> {
     if len == 0 {
         return Ok(Vec::new());

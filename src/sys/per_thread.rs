@@ -87,7 +87,7 @@ impl<T: Default + Send + 'static> PerThread<T> {
         Self { id: LAST_ID.fetch_add(1, Ordering::Relaxed) + 1, cells: Arc::new(Lock::new(Vec::new())) }
     }
 
-    /// Runs `body` on this thread's value. A nested call, or one while the thread ends, gets a value of its own that
+    /// Runs `body` on this thread's value. A nested call, or one while the thread ends, gets a separate value that
     /// is dropped right after.
     #[inline]
     pub fn with<R>(&self, body: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {

@@ -20,7 +20,7 @@ pub fn user_name() -> Option<String> {
     let mut room = vec![0; 4096];
     let mut found = std::mem::MaybeUninit::<libc::passwd>::uninit();
     let mut result = std::ptr::null_mut();
-    // SAFETY: the places that the call fills, and their lengths. The name lies in `room`, and is terminated.
+    // SAFETY: the places that the call fills, and their lengths. The name is in `room`, and is terminated.
     unsafe {
         let code =
             libc::getpwuid_r(libc::geteuid(), found.as_mut_ptr(), room.as_mut_ptr(), room.len(), &raw mut result);

@@ -2,7 +2,7 @@
 //!
 //! The kernel's generator (getrandom(2)) is the source of every key, id and nonce: it survives fork. A machine that is
 //! cloned without the kernel's knowledge repeats it, so every byte is XORed with words of the CPU's own generator
-//! ([`cpu`]), however slow that is. The CPU only ever *adds*: without one, or with a broken one, the kernel's bytes stand.
+//! ([`cpu`]), however slow that is. The CPU only ever *adds*: without one, or with a broken one, the kernel's stay.
 
 use super::cancel::Uncancelled;
 use crate::error::{Result, Status};

@@ -47,7 +47,7 @@ impl Arena {
         self.locked.load(Ordering::Relaxed)
     }
 
-    /// Takes note of memory for secrets that lies beside the arena.
+    /// Records memory for secrets outside of the arena.
     pub fn note(&self, chunk: &Chunk) {
         if !chunk.is_locked() {
             self.locked.store(false, Ordering::Relaxed);

@@ -96,7 +96,7 @@ fn moved_up(socket: TcpStream) -> Result<TcpStream> {
 pub fn wait(socket: &TcpStream, or_written: bool, time: Duration) -> Result<()> {
     let events = if or_written { libc::POLLIN | libc::POLLOUT } else { libc::POLLIN };
     let mut entry = libc::pollfd { fd: number(socket), events, revents: 0 };
-    // Rounded up, so that nobody asks again and again for the rest of a millisecond.
+    // Rounded up, so that no caller polls repeatedly for the rest of a millisecond.
     let millis = i32::try_from(time.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
     // SAFETY: one valid entry for the call to fill.
     match unsafe { libc::poll(&raw mut entry, 1, millis) } {

@@ -188,7 +188,7 @@ struct TurnsState {
 }
 
 impl Turns {
-    /// Waits for the turn of `number`; false once somebody stopped, and nobody may act any more.
+    /// Waits for the turn of `number`; false once a thread has stopped the turns: then no thread may act any more.
     pub fn wait(&self, number: u64) -> bool {
         let Ok(mut state) = self.state.lock() else { return false };
         while !state.stopped && state.next != number {

@@ -1,7 +1,7 @@
 //! The kernel's random bytes without a system call, where its vDSO has them (`getrandom`, Linux 6.11).
 //!
 //! The generator is the kernel's own: it keys a state in our memory, and keys it again whenever it keys itself, which it
-//! also does when it learns that the machine was cloned. The state lies in a mapping of the kind that the kernel asks
+//! also does when it learns that the machine was cloned. The state is in a mapping of the kind that the kernel asks
 //! for, which a forked child finds zeroed; zeros are a state without a key.
 
 use std::ffi::c_void;

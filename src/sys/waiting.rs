@@ -1,7 +1,7 @@
 //! Lets a caller find out whether a call would wait, for the disk, another process or another thread.
 //!
-//! A host that holds a lock of its own, such as Python's, tries a call that must not wait first. What it would wait for is
-//! refused before anything is changed; then the host lets its lock go and calls again.
+//! A host that holds its own lock, such as Python's, first tries the call in a mode that must not wait. A call that
+//! would wait is refused before anything is changed; then the host releases its lock and calls again.
 
 use std::cell::Cell;
 

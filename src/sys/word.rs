@@ -66,7 +66,7 @@ impl Word {
         }
         // Somewhere else first: a file that can't be mapped must not cost the page.
         let tried = map(std::ptr::null_mut(), Some(file), writable).ok_or_else(failed)?;
-        // SAFETY: just mapped, and nobody has its address.
+        // SAFETY: just mapped; no other code has its address.
         unsafe { libc::munmap(tried.cast(), FILE_LEN) };
         self.guarded.get().inspect(|guarded| guarded.renew());
         *mapped = map(self.page.as_ptr(), Some(file), writable).map(|_| file.id());
@@ -107,7 +107,7 @@ impl Word {
         }
     }
 
-    /// Whether the mapped file was truncated and its page became private: what is counted there reaches nobody.
+    /// Whether the mapped file was truncated and its page became private: no other process sees what is counted there.
     pub fn is_lost(&self) -> bool {
         self.guarded.get().is_some_and(Guarded::is_lost)
     }
@@ -116,7 +116,7 @@ impl Word {
         !self.is_lost() && self.file.lock().is_ok_and(|file| file.is_some())
     }
 
-    /// Whether the file at `path` is the one that is mapped, and whole; with another one nobody else will find ours.
+    /// Whether the file at `path` is the one that is mapped, and whole; otherwise no other process finds ours.
     pub fn is_at(&self, path: &Path) -> bool {
         // Loaded first: that is how a truncated file is noticed.
         self.load();
@@ -143,7 +143,7 @@ fn map(at: *mut u8, file: Option<&File>, writable: bool) -> Option<*mut u8> {
 impl Drop for Word {
     fn drop(&mut self) {
         drop(self.guarded.take());
-        // SAFETY: the page is ours and nobody holds a reference into it.
+        // SAFETY: the page is ours and there is no reference into it.
         unsafe { libc::munmap(self.page.as_ptr().cast(), FILE_LEN) };
     }
 }

@@ -1,4 +1,4 @@
-//! Values in mappings of their own, which are zeros at first and which a forked child finds zeroed.
+//! Values in separate mappings, which are zeros at first and which a forked child finds zeroed.
 //!
 //! * [`WipedPage`]: one value on a page.
 //! * [`LockedValues`]: many values by number, in locked memory.

@@ -125,9 +125,9 @@ impl Mac {
         }
     }
 
-    /// A copy of `template` under a key of its own.
+    /// A copy of `template` with its own key.
     pub(super) fn keyed(template: &Mac, key: &[u8; 32]) -> Result<Self> {
-        // SAFETY: a live context that nobody writes; the copy is ours.
+        // SAFETY: a live context that is not written; the copy is ours.
         let mac = Self(made(unsafe { ffi::EVP_MAC_CTX_dup(template.0.as_ptr()) }, "EVP_MAC_CTX_dup")?);
         // SAFETY: a live context and a key of 32 bytes; no parameters.
         let code = unsafe { ffi::EVP_MAC_init(mac.0.as_ptr(), key.as_ptr(), key.len(), ptr::null()) };

@@ -98,7 +98,7 @@ impl ProviderFunctions {
             }
             Err(wanted())
         };
-        // SAFETY: each number stands for a function of this type (openssl/core_dispatch.h); the provider is live.
+        // SAFETY: each number identifies a function of this type (openssl/core_dispatch.h); the provider is live.
         unsafe {
             Ok(Self {
                 provider: OSSL_PROVIDER_get0_provider_ctx(provider.as_ptr()),

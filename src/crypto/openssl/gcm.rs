@@ -1,8 +1,8 @@
 //! AES-256-GCM.
 //!
 //! Two engines do the same: `provider` calls the functions of libcrypto's default provider, `evp` goes through EVP, which
-//! costs a 64-byte message a third more. A libcrypto that belongs to the host as well is used through EVP, where the
-//! host's providers and their checks stand.
+//! costs a 64-byte message a third more. A libcrypto that belongs to the host as well is used through EVP, so that the
+//! host's providers and their checks apply.
 
 #[cfg(any(not(feature = "vendored"), test, miri))]
 pub(super) mod evp;
@@ -31,7 +31,7 @@ pub type Gcm = GcmOf<DefaultEngine>;
 /// [`Gcm`] by one of the engines.
 pub struct GcmOf<E>(E);
 
-/// What a message starts with. A new key is given along with the nonce, because each call of libcrypto costs.
+/// What a message starts with. A new key is passed along with the nonce, because each call of libcrypto costs.
 #[derive(Clone, Copy)]
 pub struct Start<'a> {
     /// None: the context has it.
@@ -54,7 +54,7 @@ impl Start<'_> {
 
 /// A cipher context of libcrypto, through one of its interfaces.
 pub trait Engine: Sized {
-    /// A context without a key; sealing or opening before it was given one is `Internal`.
+    /// A context without a key; sealing or opening before a key is set is `Internal`.
     fn new() -> Result<Self>;
 
     fn set_key(&mut self, key: &[u8; 32]) -> Result<()>;

@@ -1,4 +1,4 @@
-//! libcrypto's start: its memory, a library context of our own, and the algorithms that are fetched once.
+//! libcrypto's start: its memory, our library context, and the algorithms that are fetched once.
 
 use std::ffi::CStr;
 #[cfg(not(miri))]

@@ -263,7 +263,7 @@ impl AnyGcm {
             let len = param(c"ivlen", PARAM_UNSIGNED_INTEGER, data, size_of::<usize>());
             // SAFETY: a live context; the parameter and its value outlive the call.
             let code = unsafe { ffi::EVP_CIPHER_CTX_set_params(self.context.ptr(), len.as_ptr()) };
-            // Nobody knows the length that a failed call leaves.
+            // The length that a failed call leaves is unknown.
             self.iv_len = 0;
             check(code, "EVP_CIPHER_CTX_set_params")?;
             self.iv_len = parts.iv.len();

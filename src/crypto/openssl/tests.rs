@@ -203,7 +203,7 @@ mod published {
         assert!(valid > 0 && invalid > 0, "tried {valid} valid and {invalid} invalid cases");
     }
 
-    /// Runs the named test of this program again in a process of its own, with a configuration that forbids everything.
+    /// Runs the named test of this program again in a separate process, with a configuration that forbids everything.
     #[test]
     fn works_where_the_hosts_configuration_forbids_everything() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,7 +1,7 @@
 //! The client's side of TLS, as a state machine without a socket: the caller carries its bytes.
 //!
-//! It has a library context of its own, so neither its random generator nor its tables touch those of the keys, and nothing of
-//! the host's configuration or environment reaches it. Its memory is not locked: what it encrypts is sealed already.
+//! It has its own library context, so neither its random generator nor its tables touch those of the keys. The host's
+//! configuration and environment do not affect it. Its memory is not locked: what it encrypts is sealed already.
 
 mod ffi;
 
@@ -43,7 +43,7 @@ unsafe impl Send for TlsSession {}
 /// What a session has to say about bytes that are wanted of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TlsProgress {
-    /// So many bytes of the caller's buffer; 0 at the end of the session.
+    /// This many bytes of the caller's buffer; 0 at the end of the session.
     Done(usize),
     /// More bytes of the server must be fed first.
     Wants,
@@ -188,7 +188,7 @@ struct Maker(NonNull<SSL_CTX>);
 
 impl Drop for Maker {
     fn drop(&mut self) {
-        // SAFETY: as above; sessions have references of their own.
+        // SAFETY: as above; sessions have their own references.
         unsafe { ffi::SSL_CTX_free(self.0.as_ptr()) };
     }
 }
@@ -217,7 +217,7 @@ impl Maker {
     fn trust(&self, authorities: &[u8], library: *mut OSSL_LIB_CTX) -> Result<()> {
         let (text, mut count) = (PemReader::of(authorities)?, 0);
         while let Some(found) = text.certificate(library)? {
-            // SAFETY: live objects; the store takes a reference of its own.
+            // SAFETY: live objects; the store takes its own reference.
             unsafe { ffi::X509_STORE_add_cert(ffi::SSL_CTX_get_cert_store(self.0.as_ptr()), found.0.as_ptr()) };
             count += 1;
         }
@@ -232,7 +232,7 @@ impl Maker {
         let own = text.certificate(library)?.ok_or_else(|| refused("the client's certificate cannot be read"))?;
         let key = PemReader::of(key)?.key(library)?;
         let maker = self.0.as_ptr();
-        // SAFETY: live objects, of which the context takes references of its own.
+        // SAFETY: live objects, to which the context takes its own references.
         unsafe {
             if ffi::SSL_CTX_use_certificate(maker, own.0.as_ptr()) != 1
                 || ffi::SSL_CTX_use_PrivateKey(maker, key.0.as_ptr()) != 1
@@ -241,7 +241,7 @@ impl Maker {
                 return Err(refused("the client's certificate and its private key do not fit"));
             }
             while let Some(more) = text.certificate(library)? {
-                // With 1, the context takes a reference of its own.
+                // With 1, the context takes its own reference.
                 ffi::SSL_CTX_ctrl(maker, ffi::SSL_CTRL_CHAIN_CERT, 1, more.0.as_ptr().cast());
             }
         }

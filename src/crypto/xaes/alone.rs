@@ -1,4 +1,4 @@
-//! A sealer and an opener of one key with a cipher of their own, for tests.
+//! A sealer and an opener of one key with their own cipher, for tests.
 
 use super::prefix::Prefix;
 use super::{Cipher, Input, KeySource, NONCE, Shared};

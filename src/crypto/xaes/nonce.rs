@@ -80,7 +80,7 @@ zeroed! {
 }
 
 impl NoncePool {
-    /// A pool of its own page where the CPU draws quickly and the kernel wipes on fork, else one without a buffer.
+    /// A pool on its own page where the CPU draws quickly and the kernel wipes on fork; otherwise one without a buffer.
     pub fn new() -> Result<Self> {
         // Both protections off, for the test that shows what would repeat.
         if fault::wanted("KMS_FAULT_FORK_UNNOTICED") {

@@ -1,8 +1,7 @@
 //! The nonce prefixes in use by one thread, each with the message key derived for it.
 //!
-//! They stay when the cipher contexts that were keyed with them are given to other keys, so that a key that comes back
-//! costs one key set-up and no derivation. They lie in locked memory that a forked child finds wiped; all zeros is a
-//! prefix that serves nothing.
+//! They stay when their cipher contexts move to other keys, so that a key that comes back costs one key set-up and no
+//! derivation. They are in locked memory that a forked child finds wiped; all zeros is a prefix that serves nothing.
 
 use zeroize::Zeroize;
 

@@ -233,7 +233,7 @@ fn no_two_messages_of_a_prefix_have_one_number() {
     }
     let (mut sealer, mut shared) = (Sealer::new().unwrap(), Shared::new().unwrap());
     let mut numbers = std::collections::HashMap::<_, std::collections::HashSet<_>>::new();
-    // The largest has a prefix of its own, or ends one.
+    // The largest has its own prefix, or ends one.
     for len in (0..200).map(|i| if i % 100 == 70 { PREFIX_BYTES as usize + 1 } else { 0 }) {
         let mut out = vec![0; len + NONCE + TAG];
         sealer.seal(&mut shared, &KEY, b"", Input::InPlace, &mut out).unwrap();

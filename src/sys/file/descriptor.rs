@@ -55,7 +55,7 @@ pub fn moved_up(descriptor: c_int, least: c_int) -> Result<c_int> {
     let before = facts(descriptor)?.id;
     // SAFETY: fcntl takes any number; the result is checked.
     let moved = retried(|| unsafe { libc::fcntl(descriptor, libc::F_DUPFD_CLOEXEC, least) })?;
-    // The host may have put a file of its own at a low number meanwhile.
+    // Meanwhile the host may have opened its own file under a low number.
     let is_ours = |number| facts(number).is_ok_and(|found| found.id == before);
     match is_ours(moved) {
         true => {
@@ -72,7 +72,7 @@ pub fn moved_up(descriptor: c_int, least: c_int) -> Result<c_int> {
 }
 
 pub fn close(descriptor: c_int) {
-    // SAFETY: a descriptor that was just opened here and that nobody else knows.
+    // SAFETY: a descriptor that was just opened here, unknown to other code.
     unsafe { libc::close(descriptor) };
 }
 

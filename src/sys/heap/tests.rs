@@ -5,7 +5,7 @@ fn bytes(block: NonNull<u8>, len: usize) -> &'static mut [u8] {
     unsafe { std::slice::from_raw_parts_mut(block.as_ptr(), len) }
 }
 
-/// Sizes around every edge of a class and of a mapping of its own.
+/// Sizes around every edge of a class and of a separate mapping.
 fn sizes() -> impl Iterator<Item = usize> {
     (0..140).flat_map(|lines| [lines * LINE + 1, lines * LINE + 47, lines * LINE + 48, lines * LINE + 49])
 }
@@ -88,7 +88,7 @@ fn a_block_of_another_process_is_wiped_but_never_lent() {
     assert_ne!(child.allocate(1000), Some(block), "a child keeps keys in memory that is locked in its parent only");
 }
 
-/// Takes and frees blocks of many sizes, each full of a byte of its own.
+/// Takes and frees blocks of many sizes, each full of its own byte.
 fn churn(seed: usize, turns: usize) {
     let mut held: Vec<(NonNull<u8>, usize, u8)> = Vec::new();
     for turn in 0..turns {

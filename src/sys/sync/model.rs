@@ -9,7 +9,7 @@ use crate::sys::fault::breaks;
 
 const LONG: Duration = Duration::from_secs(3600);
 
-/// A model's clock stands still: a sleep that nobody ends is a deadlock, and loom says so.
+/// A model's clock stands still: a sleep that no thread ends is a deadlock, which loom reports.
 fn what_was_set_before_a_nudge_is_seen_after_it() {
     loom::model(|| {
         let alarm = Arc::new(Alarm::default());

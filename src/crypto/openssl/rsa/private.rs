@@ -81,7 +81,7 @@ impl PrivateKey {
 
     /// The `PRIVATE_KEY` bytes that [`PrivateKey::from_bytes`] reads: modulus, private exponent, both factors, their
     /// exponents and the coefficient, big-endian. Not PKCS#8, because OpenSSL's encoders and decoders leave copies in
-    /// memory that nobody wipes.
+    /// memory that is never wiped.
     pub fn to_bytes(&self) -> Result<Zeroizing<Vec<u8>>> {
         let mut bytes = Zeroizing::new(vec![0; PRIVATE_KEY]);
         let mut params = numbers(&mut bytes);
@@ -130,9 +130,9 @@ impl PrivateKey {
     /// of another length included, is `InvalidKeyMaterial` with one text.
     ///
     /// Wrong padding of PKCS#1 v1.5 is no error here. Reported at once, or by another step than other faults, it lets an
-    /// attacker who may try many texts decrypt (Bleichenbacher 1998). Random bytes then stand in for the message,
+    /// attacker who may try many texts decrypt (Bleichenbacher 1998). Random bytes then replace the message,
     /// [`Unwrapped::is_right`] says so, and the caller does all the same work and refuses last. To take these bytes, as
-    /// implicit rejection alone does, is no way out: a keystore would hold its owner to them.
+    /// implicit rejection alone does, is no solution: the keystore would bind the key to them.
     pub fn unwrap(&self, padding: Padding, wrapped: &[u8], len: usize) -> Result<Unwrapped> {
         // RFC 8017 §7.1.2 and §7.2.2, step 1; OpenSSL would take a shorter one for a small number.
         if wrapped.len() != MODULUS || len > padding.max_message() {

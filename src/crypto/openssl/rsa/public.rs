@@ -13,7 +13,7 @@ const MAX_PUBLIC_DER: usize = 1024;
 // A selection of a decoder (openssl/evp.h).
 const SELECT_PUBLIC_KEY: i32 = 0x86;
 
-/// Somebody's public key, to wrap a key for.
+/// A recipient's public key, to wrap a key for.
 pub struct PublicKey(RsaKey);
 
 impl PublicKey {

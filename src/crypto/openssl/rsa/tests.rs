@@ -350,7 +350,7 @@ mod forked {
         }
     }
 
-    /// What OpenSSL's generator returns when nobody reseeds it.
+    /// What OpenSSL's generator returns when it is never reseeded.
     fn raw() -> Vec<u8> {
         fork::gate(|| {
             let mut bytes = vec![0; RAW];

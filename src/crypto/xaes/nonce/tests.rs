@@ -138,7 +138,7 @@ fn a_call_of_many_messages_never_repeats_a_suffix_and_draws_anew_for_the_next() 
         pool.end_call();
         assert_eq!(drawn(), before + 2);
     }
-    // Outside of such a call each message has a word of its own.
+    // Outside of such a call each message has its own word.
     pool.draw_again();
     let before = drawn();
     pool.suffix(1).unwrap();
