@@ -131,8 +131,8 @@ impl Keystore {
         Ok(PreparedBackup { file, backup })
     }
 
-    /// Record a prepared backup and give it its name, in this order: a backup that is there is recorded, wherever the
-    /// process dies. Returns why the record could not be written, if so; the backup is good all the same.
+    /// Record a prepared backup and give it its name, in this order: every backup under its name is recorded, even if
+    /// the process dies in between. Returns why the record could not be written, if so; the backup is valid nevertheless.
     ///
     /// # Errors
     /// As for [`Keystore::backup`].
@@ -235,7 +235,7 @@ impl Core {
     }
 }
 
-/// That a wait for a backup may be so long.
+/// Refuses a wait for backups that is too long.
 pub(super) fn check_backup_wait(longest: Duration) -> Option<Error> {
     (longest > BACKUP_WAIT_MAX).then(|| {
         Status::InvalidArgument.error(format!(

@@ -1,7 +1,7 @@
 //! Many records in one call: encrypted, decrypted or re-encrypted independently of each other.
 //!
-//! What is about the whole call (the key and its state) is checked once, when it begins, and fails it as a whole. Then
-//! every record goes its own way, whatever becomes of the others.
+//! What concerns the whole call (the key and its state) is checked once, when it begins, and fails it as a whole. Then
+//! every record succeeds or fails independently of the others.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -60,9 +60,9 @@ impl fmt::Debug for ReencryptItem<'_> {
     }
 }
 
-/// Where a re-encrypted ciphertext goes. Its plaintext never lies there.
+/// The output of a re-encrypted ciphertext. The plaintext is never written there.
 pub trait Place {
-    /// Told the exact size once everything else is checked; false for a caller who only asks for the size.
+    /// Receives the exact size once everything else is checked; false for a caller who only asks for the size.
     fn room(&mut self, needed: usize) -> Result<bool>;
 
     /// The output of exactly that size.
@@ -323,8 +323,8 @@ impl Drop for BatchSealer<'_> {
     }
 }
 
-/// Where the context that was put last lies. Records that share the same memory of a context need it put once: it does not
-/// change during the call.
+/// The location of the context that was put last. Records that share a context in the same memory need it put only
+/// once: it does not change during the call.
 #[derive(Default)]
 pub(crate) struct KeptContext(Option<(usize, usize)>);
 

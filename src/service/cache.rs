@@ -1,8 +1,8 @@
 //! The keys and key material of one handle that are in memory: loaded on first use, bounded, kept current.
 //!
-//! The cache stands at a generation of each of the store's shards. A call that finds a newer generation reads the keys changed since, or
-//! drops everything when they are many. An entry is never changed, only replaced, and one that leaves is marked, so that
-//! a thread can check without a lock whether what it holds is current.
+//! The cache has one generation for each of the store's shards. A call that finds a newer generation reads the keys
+//! changed since, or drops everything when they are many. An entry is never changed, only replaced. A replaced or
+//! evicted entry is marked, so that a thread can check without a lock whether its copy is current.
 
 use std::borrow::Borrow;
 use std::collections::{HashMap, VecDeque};
@@ -52,9 +52,9 @@ pub trait Changes {
     fn may_lose(&self) -> bool {
         false
     }
-    /// Where all shards stand.
+    /// The heads of all shards.
     fn heads(&mut self) -> Result<Vec<Head>>;
-    /// Keys of the shard that changed since it stood at `head`.
+    /// Keys of the shard that changed since `head`.
     fn changed_since(&mut self, head: &Head, limit: usize) -> Result<Vec<KeyId>>;
 }
 
@@ -114,7 +114,7 @@ struct Entries {
     keys: Bounded<KeyId, CachedKey>,
     materials: Bounded<VersionId, Material>,
     aliases: Bounded<Arc<str>, KeyId>,
-    /// Which history of the store they are of, and where each of its shards stood; empty where nothing is known.
+    /// The history of the store that they belong to, and the head of each of its shards; empty where nothing is known.
     history: u64,
     heads: Vec<Head>,
 }
@@ -165,7 +165,7 @@ impl Cache {
         self.erased.load(Ordering::Acquire)
     }
 
-    /// Lets no thread use what is here before the store was looked at.
+    /// Stops threads from using entries until the store has been checked.
     pub fn uncover(&self) {
         self.looked_at.store(NONE_COVERED, Ordering::Release);
         self.touch();
@@ -176,7 +176,7 @@ impl Cache {
         self.epoch.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Looks at the store. The word is read before: what is announced after that is looked for again.
+    /// Checks the store for changes. The word is read first: a change that is announced later causes another check.
     #[cold]
     pub fn look(&self, source: &impl ChangeSource) -> Result<()> {
         let word = source.word();
@@ -218,7 +218,7 @@ impl Cache {
             entries.heads.clone()
         };
         let pairs = || known.iter().zip(&found);
-        // Of a store that lies before us, or that went another way, nothing that we hold is known to be in it.
+        // A store that is behind the cache, or has another history, need not contain anything that the cache holds.
         let is_unknown = known.len() != found.len() || pairs().any(|(from, to)| to.generation < from.generation);
         // Read before the lock: heads move only under the connection, which the view has.
         let mut changed = Vec::new();
@@ -251,7 +251,7 @@ impl Cache {
         Ok(())
     }
 
-    /// Takes over what this handle itself has just committed; false where somebody else's change lies between, which has
+    /// Takes over what this handle itself has just committed; false where another's change came in between, which has
     /// to be read.
     pub fn publish(&self, commit: &Commit, changed: &[Stored], made: &[Arc<Material>], gone: &[KeyId]) -> bool {
         let Ok(mut entries) = self.entries.lock() else { return false };
@@ -288,8 +288,8 @@ impl Cache {
                 }
             }
         } else {
-            // Built on another's change that was not seen here, and perhaps never announced: a look at the store must
-            // come before the next use, whatever the word says. Where no call may wait for that look, as while a database
+            // Built on another's change that was not seen here, and perhaps never announced: the store must be checked
+            // before the next use, regardless of the word. Where no call may wait for that check, as while a database
             // does not answer, at least nothing is used that this handle itself has changed.
             if !fault::wanted("KMS_FAULT_GAP_UNNOTICED") {
                 for id in changed.iter().map(|stored| &stored.key.id).chain(gone) {
@@ -309,7 +309,7 @@ impl Cache {
         Ok(self.entries.lock()?.keys.get(id))
     }
 
-    /// Keeps a key read while its shard stood at `head`; a newer cache only hands it back.
+    /// Keeps a key that was read while its shard was at `head`; a newer cache only returns it.
     pub fn keep_key(&self, stored: &Stored, head: &Head) -> Result<Arc<CachedKey>> {
         let mut entries = self.entries.lock()?;
         if let Some(found) = entries.keys.get(&stored.key.id).filter(|found| found.revision >= stored.revision) {
@@ -326,7 +326,7 @@ impl Cache {
         Ok(self.entries.lock()?.aliases.get(name).map(|id| *id))
     }
 
-    /// Keeps what an alias named while its shard stood at `head`.
+    /// Keeps the target of an alias that was read while its shard was at `head`.
     pub fn keep_alias(&self, name: &str, id: KeyId, head: &Head) -> Result<()> {
         let mut entries = self.entries.lock()?;
         if entries.head(head).is_some_and(|known| known.generation == head.generation) {
@@ -381,7 +381,7 @@ impl CachedKey {
     }
 }
 
-/// What is told that the cache keeps it, or lets it go.
+/// A value that is notified when the cache keeps or drops it.
 trait Kept {
     fn keep(&self, _: bool) {}
 }

@@ -474,7 +474,7 @@ impl Core {
         let _shield = Shield::raise();
         memory::headroom()?;
         mine.forget_destroyed(self.cache.erased())?;
-        // What is encrypted now could never be decrypted by who has what stands there, or nothing.
+        // The path has another keystore or none, which could never decrypt what is encrypted now.
         if self.store.standing() != Standing::Here {
             self.catch_up()?;
         }

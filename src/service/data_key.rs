@@ -1,4 +1,4 @@
-//! Data keys for envelope encryption: fresh random bytes, given in the clear (or not) and encrypted under a key.
+//! Data keys for envelope encryption: fresh random bytes, returned encrypted under a key, and optionally in the clear.
 
 use zeroize::Zeroizing;
 
@@ -17,7 +17,7 @@ use crate::sys::random;
 
 /// Where a data key goes.
 pub trait DataKeyTarget {
-    /// Told the size of the encrypted key once everything else is checked; false for a caller who only asks for it.
+    /// Receives the size of the encrypted key once everything else is checked; false for a caller who only asks for it.
     fn room(&mut self, needed: usize) -> Result<bool>;
 
     /// Both forms of the key; called once, when nothing can fail any more.
@@ -75,7 +75,7 @@ impl<F: FnMut(usize) -> Result<bool>> DataKeyTarget for Room<'_, F> {
     }
 }
 
-/// Bytes that RSA-2048 makes of whatever it wraps.
+/// Bytes of anything that RSA-2048 wraps.
 const WRAPPED: usize = 256;
 
 impl Keystore {

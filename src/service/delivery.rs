@@ -1,5 +1,5 @@
-//! Delivers events to the program's listener, from a queue on a thread of its own: a listener that blocks holds up nothing
-//! but other events.
+//! Delivers events to the program's listener, from a queue on a separate thread: a listener that blocks delays only
+//! other events.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -99,7 +99,7 @@ impl Delivery {
             while let Some(event) = self.next() {
                 // A listener that panics still receives the next event.
                 let _ = catch_unwind(AssertUnwindSafe(|| (self.listener)(&event)));
-                // A child that left its parent's listener: its own events have a thread of their own.
+                // A child that left its parent's listener: its own events have their own thread.
                 if self.epoch != fork::epoch() {
                     return;
                 }

@@ -42,7 +42,7 @@ pub(super) fn is_irreversible(core: &Core, stored: &Stored, now: &Now) -> bool {
 
 /// Processes one key inside the write transaction, if it still is due. The change log's entry is about this key.
 ///
-/// What cannot be undone has an entry of its own, so nothing else is done in the same transaction.
+/// What cannot be undone has its own entry, so nothing else is done in the same transaction.
 pub(super) fn process_due_key(
     core: &Core,
     change: &mut Change<'_>,

@@ -32,7 +32,7 @@ pub enum EventKind {
     KeystoreReplaced = 9,
     /// The waiting period of a key version is over. The version is destroyed when that is confirmed in an hour.
     VersionDeletionDue = 10,
-    /// A key version was destroyed by a deletion of its own.
+    /// A key version was destroyed by its own deletion, not by that of its key.
     VersionDestroyed = 11,
     /// A due rotation waits until a recorded backup has the newest version of the key. Reported once for each key of a handle.
     RotationWaitsForBackup = 13,

@@ -168,7 +168,7 @@ impl Keystore {
     /// The target appears when every byte is authenticated, synced, with the mode of the source, or not at all.
     ///
     /// # Errors
-    /// Those of [`Keystore::decrypt`], of which `MalformedCiphertext` stands also for a file that was cut off; `FileIo` and
+    /// Those of [`Keystore::decrypt`], of which `MalformedCiphertext` also means a file that was cut off; `FileIo` and
     /// `FileExists` as for [`Keystore::encrypt_file`].
     pub fn decrypt_file(
         &self,
@@ -267,7 +267,7 @@ impl Keystore {
     /// Re-encrypt a file in place under the primary version of `destination`; `None`: of the file's own key. Returns
     /// whether anything had to be done.
     ///
-    /// Only the header is rewritten, whatever the size of the file: the new one beside the old one, synced, then the old one
+    /// Only the header is rewritten, for a file of any size: the new one next to the old one, synced, then the old one
     /// is erased. The encryption context stays. A call that is interrupted leaves a file that opens; call it again.
     ///
     /// # Errors
@@ -316,7 +316,7 @@ impl Keystore {
                     Status::FileIo.error(format!("another process has locked {path}; try again when it is done"))
                 );
             }
-            // A file system that knows no locks has nobody who waits for one.
+            // A file system without locks has no waiters either.
             Err(e) if e.kind() == std::io::ErrorKind::Unsupported => {}
             Err(e) => return Err(failed("lock", path, &e)),
         }

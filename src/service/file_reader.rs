@@ -196,7 +196,7 @@ impl Keystore {
         self.open_source(Box::new(read), facts.len, context)
     }
 
-    /// Open an encrypted file of `len` bytes that lies anywhere: `read_at` reads at a place of it, as
+    /// Open an encrypted file of `len` bytes at any location: `read_at` reads from an offset, as
     /// `std::os::unix::fs::FileExt::read_at` does.
     ///
     /// # Errors
@@ -227,7 +227,7 @@ impl Keystore {
         let len = cobblestone::plaintext_len(len.saturating_sub(HEADER as u64))?;
         let mut current = CurrentChunk::new(&opener)?;
         let reader = FileReader { source, opener, len, position: 0, kept: Lock::default(), epoch: fork::epoch() };
-        // Only the right length has a last chunk of its own.
+        // The last chunk authenticates only with the right length.
         reader.chunk(&mut current, len / CHUNK as u64)?;
         reader.keep_chunk(current)?;
         Ok(reader)

@@ -62,7 +62,7 @@ impl Drop for Inner {
 }
 
 /// Runs a call only if it need not wait for the disk, another process or another thread; none if it had to, and it has then
-/// changed nothing. For a host that holds a lock of its own, which it lets go before it makes the call again.
+/// changed nothing. For a host that holds its own lock, which it releases before it repeats the call.
 #[inline]
 pub fn without_waiting<R>(call: impl FnOnce() -> R) -> Option<R> {
     waiting::without(call)
@@ -81,7 +81,7 @@ impl Keystore {
         Ok(core)
     }
 
-    /// Carries out a call that may change the keystore; a refusal of it is logged. `key` is what the call was given.
+    /// Carries out a call that may change the keystore; a refusal is logged. `key` is the key as the caller named it.
     pub(super) fn manage<R>(
         &self,
         action: ChangeAction,

@@ -26,7 +26,7 @@ pub(super) struct Counters {
 pub struct Health {
     /// Key bytes may be swapped out: RLIMIT_MEMLOCK is too small.
     pub memory_not_locked: bool,
-    /// Cipher contexts, which hold keys, lie in ordinary memory: OpenSSL is the system's, or started before.
+    /// Cipher contexts, which hold keys, are in ordinary memory: OpenSSL is the system's, or started before.
     pub cipher_memory_unprotected: bool,
     /// The CPU has no quick instructions for AES-GCM or for random words, or libcrypto doesn't use them.
     pub slow_cpu: bool,
@@ -48,7 +48,7 @@ pub struct Health {
     /// The rotation thread could not be started, because the process or its user has too many. Calls rotate the overdue keys
     /// that they use, and one of them tries again every 5 s.
     pub thread_not_started: bool,
-    /// The rotation thread gave no sign of life for 10 s: a clock, a disk or another process holds it up.
+    /// The rotation thread has not reported for 10 s: a clock, a disk or another process holds it up.
     pub thread_stalled: bool,
     /// The database that has the keystore does not answer. Keys in memory stay usable for `Options::offline_limit`.
     pub keystore_unavailable: bool,

@@ -191,7 +191,7 @@ impl Keystore {
     }
 
     /// Remove the entries of the change log that are older than `before`, and return how many there were. The rest of
-    /// the log continues from a checkpoint, and the cut has an entry of its own.
+    /// the log continues from a checkpoint, and the cut has its own entry.
     ///
     /// Entries go from the oldest on, up to the first that is not older: where a clock was set back, older ones behind it
     /// stay. A log of many entries is cut in several transactions, each with its entry.

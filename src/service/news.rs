@@ -1,4 +1,4 @@
-//! Hears of other hosts' changes before the next poll, on a thread of its own that only waits.
+//! Hears of other hosts' changes before the next poll, on a separate thread that only waits.
 //!
 //! What is heard makes the next poll due. A flood of it makes no flood of polls, and a thread that hears nothing costs nothing:
 //! polls come at their interval.
@@ -33,7 +33,7 @@ impl NewsThread {
         Self { source, ..Self::default() }
     }
 
-    /// Whether there is something to hear, and nobody listens yet.
+    /// Whether there is a source of announcements, and no thread listens yet.
     fn is_unheard(&self) -> bool {
         self.source.is_some() && self.thread.lock().is_ok_and(|thread| thread.is_none())
     }
@@ -46,7 +46,7 @@ impl NewsThread {
         }
     }
 
-    /// A thread that looks for the server's address or connects is left to itself. It holds nothing of the handle.
+    /// A thread that is resolving the server's address or connecting is not waited for. It holds nothing of the handle.
     pub fn join(&self) {
         let thread = self.thread.lock().ok().and_then(|mut thread| thread.take());
         if let Some(thread) = thread {
@@ -58,7 +58,7 @@ impl NewsThread {
         let Some(source) = &self.source else { return };
         let mut pause = FIRST_PAUSE;
         loop {
-            // Why nobody can listen is no matter: polls say whether the server is there.
+            // Why listening fails does not matter: polls report whether the server answers.
             let _ = source.listen(&mut || {
                 pause = FIRST_PAUSE;
                 if let Some(core) = core.upgrade() {
@@ -87,8 +87,8 @@ pub(super) fn is_flooded() -> bool {
 }
 
 impl Core {
-    /// Starts to listen once the handle is `age` old, where changes are announced and nobody listens. Returns when to come here
-    /// again. Where no thread can be started, polls find the changes.
+    /// Starts to listen once the handle is old enough, where changes are announced and no thread listens. Returns when
+    /// to call it again. Where no thread can be started, polls find the changes.
     pub(super) fn start_news(&self, age: Duration) -> Duration {
         if !self.news.is_unheard() {
             return Duration::MAX;

@@ -227,8 +227,8 @@ impl Options {
         self
     }
 
-    /// Set how often a keystore in a database is asked for changes that other hosts made, 10 ms to 60 s. Such a change, as
-    /// that a key was disabled, is obeyed at most so much later, with the time of one query. Default: 1 s.
+    /// Set how often a keystore in a database is asked for changes that other hosts made, 10 ms to 60 s. Such a change,
+    /// like disabling a key, takes effect here after at most this interval and the time of one query. Default: 1 s.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         match (10..=60_000).contains(&interval.as_millis()) {
             true => self.poll = interval,

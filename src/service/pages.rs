@@ -8,7 +8,7 @@ use crate::error::Result;
 /// What is read in one transaction.
 pub(super) const PAGE: usize = 256;
 
-/// Reads pages until one is not full. `read` continues after the last page; an error of its own ends the list.
+/// Reads pages until one is not full. `read` continues after the last page; an error from it ends the list.
 pub(super) fn paged<T>(mut read: impl FnMut() -> Result<Page<T>>) -> impl Iterator<Item = Result<T>> {
     let mut page: vec::IntoIter<Result<T>> = Vec::new().into_iter();
     let mut is_last = false;

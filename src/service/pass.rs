@@ -19,7 +19,7 @@ use crate::sys::sync::sleep;
 /// The work of a batch, under the lock of the store, takes about this long, and its commit some milliseconds more; batches
 /// grow and shrink to fit.
 const BATCH_TIME: Duration = Duration::from_millis(16);
-/// SQLite has no queue: without a pause after each batch nobody else would get the lock.
+/// SQLite has no queue: without a pause after each batch no other process would get the lock.
 pub(super) const PAUSE: Duration = Duration::from_micros(500);
 const SMALLEST_BATCH: usize = 32;
 const LARGEST_BATCH: usize = 4096;
@@ -46,7 +46,7 @@ fn next_shared_size(size: usize, took: Duration) -> usize {
 #[derive(Default)]
 struct Batch {
     done: TickReport,
-    /// The last row looked at; none when nothing was due.
+    /// The last row that was checked; none when nothing was due.
     last: Option<DueRow>,
     looked_at: usize,
     changed: usize,
@@ -57,7 +57,7 @@ struct Batch {
 }
 
 impl Batch {
-    /// Both halves of a batch that could not be looked at together.
+    /// Both halves of a batch that could not be processed together.
     fn and(mut self, other: Self) -> Self {
         self.done.add(&other.done);
         self.changed += other.changed;
@@ -220,7 +220,7 @@ impl Core {
             let id = stored.key.id;
             let event = |kind| Event::new(kind, now.wall).of_key(id);
             let irreversible = is_irreversible(self, &stored, now);
-            // In a transaction of its own, so that the change log names the key.
+            // In a separate transaction, so that the change log names the key.
             if irreversible && !is_alone {
                 changed.value.postponed.push(*row);
                 continue;
@@ -280,8 +280,8 @@ impl Core {
         Ok(batch)
     }
 
-    /// One pass beside many other processes, which take the shards between them: each transaction has one that nobody else
-    /// has, and rotates at most [`SHARED_BATCH`] keys of it.
+    /// One pass alongside many other processes, which divide the shards among them: each transaction locks a shard that
+    /// no other has, and rotates at most [`SHARED_BATCH`] of its keys.
     fn run_due_beside_others(&self, stop: &dyn Fn() -> bool) -> Result<TickReport> {
         let (mut total, mut postponed, mut size) = (TickReport::default(), Vec::new(), SMALLEST_BATCH);
         let (mut finished, mut last): (Vec<Shard>, HashMap<Shard, DueRow>) = Default::default();

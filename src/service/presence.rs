@@ -77,7 +77,7 @@ impl Presence {
     }
 }
 
-/// Whether a failed poll means that nobody answered. A keystore that was replaced or is being waited for has.
+/// Whether a failed poll means that the server did not answer. A keystore that was replaced or is busy did.
 fn is_absence(error: &Error) -> bool {
     !matches!(
         error.status(),

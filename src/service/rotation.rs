@@ -31,7 +31,7 @@ pub struct TickReport {
     pub rotated: usize,
     /// Keys that were destroyed.
     pub destroyed: usize,
-    /// Key versions that were destroyed by a deletion of their own.
+    /// Key versions that were destroyed by their own deletion, not by that of their key.
     pub versions_destroyed: usize,
     /// Keys whose rows cannot be read; [`Keystore::verify`] names them.
     pub damaged: usize,

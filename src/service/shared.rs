@@ -62,7 +62,7 @@ pub(super) struct Core {
     pub(super) held: Lock<HashMap<KeyId, VersionId>>,
     /// Whether due rotations wait for backups.
     pub(super) backup_wait: Option<BackupWait>,
-    /// What stood in the keystore's place at the last look, and how many other histories of it were found there.
+    /// What was at the keystore's path at the last check, and how many other histories of it were found there.
     pub(super) place: Lock<(Standing, u64)>,
 }
 

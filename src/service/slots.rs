@@ -16,7 +16,7 @@ pub trait Called<Q: ?Sized> {
 
 /// Bits of an entry's number in the index.
 const NUMBER: u32 = 24;
-/// Most entries, whatever the capacity.
+/// Most entries, for any capacity.
 const MOST: usize = (1 << NUMBER) - 1;
 
 #[cold]

@@ -6,15 +6,15 @@ use crate::crypto::xaes::Input;
 use crate::error::{Error, Result, Status};
 use crate::sys::memory;
 
-/// Where a ciphertext goes, and where its plaintext lies.
+/// Where a ciphertext goes, and where its plaintext is.
 pub trait SealTarget {
-    /// Told the exact size once everything else is checked; false for a caller who only asks for the size.
+    /// Receives the exact size once everything else is checked; false for a caller who only asks for the size.
     fn room(&mut self, needed: usize) -> Result<bool>;
 
     /// The output of exactly that size. `Input::InPlace`: the plaintext was moved to offset `at` of it.
     fn output(&mut self, at: usize) -> (&mut [u8], Input<'_>);
 
-    /// Told that the output is complete.
+    /// Called when the output is complete.
     #[inline]
     fn done(&mut self) {}
 }
@@ -38,7 +38,7 @@ impl<T: SealTarget> SealTarget for &mut T {
 
 /// Where a plaintext goes.
 pub trait OpenTarget {
-    /// Told the exact size once everything else is checked; false for a caller who only asks for the size.
+    /// Receives the exact size once everything else is checked; false for a caller who only asks for the size.
     fn room(&mut self, needed: usize) -> Result<bool>;
 
     /// The output of exactly that size, if it may be written while the ciphertext is still read.
@@ -46,7 +46,7 @@ pub trait OpenTarget {
 
     fn copy(&mut self, plaintext: &[u8]);
 
-    /// Told that the output was written through `direct`.
+    /// Called when the output was written through `direct`.
     #[inline]
     fn done(&mut self) {}
 }

@@ -319,7 +319,7 @@ impl<'a> Lender<'a> {
     }
 }
 
-/// Cipher contexts: one for each entry while there are few; then the first serves all that have none of their own.
+/// Cipher contexts: one for each entry while there are few; then the first serves all entries without one.
 pub struct Ciphers {
     all: Vec<Cipher>,
     turn: usize,

@@ -159,7 +159,7 @@ impl Core {
                     self.until(next)
                 }
                 Ok(None) => self.until(None),
-                // A child that left its parent's call: it has a thread of its own.
+                // A child that left its parent's call: it has its own thread.
                 Err(error) if error.status() == Status::Forked => return,
                 // Reported when it began; what is due is late, and waits for the next poll.
                 Err(_) if is_away => self.until(None),
@@ -203,8 +203,8 @@ impl Core {
         Ok(next)
     }
 
-    /// Whether it is time to ask for changes: on another machine at the set interval, or once one was announced, whatever else wakes
-    /// this thread.
+    /// Whether it is time to ask for changes, regardless of what woke this thread: on another machine at the set
+    /// interval, or once a change was announced.
     fn is_poll_due(&self) -> bool {
         !self.store.is_remote() || self.presence.asked_ms_ago() + COARSE_MS >= self.poll_pause_ms()
     }

@@ -4,7 +4,7 @@
 //! library's own.
 //!
 //! Of the loads of an atomic that come before a write to it, loom remembers the last alone as something that the write
-//! could have come before. Counting a change begins with a load of its own, which hides another thread's load of the
+//! could have come before. Counting a change begins with a load, which hides another thread's load of the
 //! word; so both sides also touch `Disk::turn`, in a way that orders nothing.
 
 use loom::sync::{Arc, Mutex};

@@ -1,4 +1,4 @@
-//! The parameters of a call: taken out by name, checked, and complained about if nobody wanted them.
+//! The parameters of a call: taken out by name, checked, and refused if the action does not know them.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -41,8 +41,8 @@ fn unknown(name: &str, action: &Action) -> Error {
     Status::InvalidArgument.error(format!("{} has no parameter {}; its parameters: {known}", action.name, shown(name)))
 }
 
-/// The text with the escapes of Base64's signs undone, if it has any escape: serde_json puts what is escaped together in a
-/// buffer of its own, which it doesn't wipe, and a secret is Base64.
+/// The text with the escapes of Base64's signs undone, if it has any escape: serde_json unescapes into its own
+/// buffer, which it doesn't wipe, and a secret is Base64.
 fn without_escapes(text: &str) -> Result<Option<Zeroizing<String>>> {
     if !text.contains('\\') {
         return Ok(None);

@@ -211,7 +211,7 @@ pub const ACTIONS: &[Action] = &[
         "Actions.Action[]: Name, Service, Functions, Summary, Parameters, Response", list_actions),
 ];
 
-/// The functions of `kms.h` that no action stands for, and why.
+/// The functions of `kms.h` that have no action, and why.
 #[cfg(test)]
 pub const NOT_ACTIONS: &[(&str, &str)] = &[
     ("kms_options_", "options of kms_open, which a string can't carry: they hold callbacks"),

@@ -10,7 +10,7 @@ fn id(n: u32) -> VersionId {
     VersionId::from_bytes(bytes)
 }
 
-/// Seals one message under a key of its own, as a call does.
+/// Seals one message under its own key, as a call does.
 fn seal(ready: &mut Ready<VersionId, u32>, shared: &mut Shared, n: u32) -> [u8; 12] {
     let mut out = [0; 44];
     let at = ready.find(&id(n)).unwrap();
@@ -114,7 +114,7 @@ fn a_context_that_took_over_the_number_of_another_is_wiped_with_its_entry() {
 fn an_entry_that_found_no_memory_is_not_found_either() {
     let refused = std::thread::spawn(|| {
         let ((mut ready, arena), mut shared) = (ready(), Shared::new().unwrap());
-        // As many as lie in the first mapping.
+        // As many as fit in the first mapping.
         for n in 0..256 {
             ready.put(&id(n), n, 4 * CONTEXTS, &arena).unwrap();
         }

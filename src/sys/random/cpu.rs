@@ -1,7 +1,8 @@
 //! Random words that the CPU draws now: RDRAND, or RDSEED, on x86-64; RNDR on aarch64.
 //!
 //! They are not kept in memory, so a copy of the machine draws others. RDRAND comes before RDSEED because it is
-//! 40 times as fast, and no copy shares its state either. Nothing here is trusted alone: words are mixed into kernel randomness.
+//! 40 times as fast, and no copy shares its state either. Nothing here is trusted alone:
+//! words are mixed into kernel randomness.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Instant;

@@ -13,7 +13,7 @@ use crate::Keystore;
 
 const MASK: u8 = 0x5A;
 
-/// A secret that lies in memory masked only. Its Base64 has `+` and `/`, which some programs escape.
+/// A secret that is in memory only masked. Its Base64 has `+` and `/`, which some programs escape.
 struct Secret(Vec<u8>);
 
 impl Secret {
@@ -29,7 +29,7 @@ impl Secret {
         Zeroizing::new(STANDARD.encode(&*bytes))
     }
 
-    /// How often the bytes or their Base64 lie in memory that may be written.
+    /// How often the bytes or their Base64 occur in writable memory.
     fn copies(&self) -> usize {
         let text: Vec<u8> = self.text().bytes().map(|byte| byte ^ MASK).collect();
         let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
