@@ -7,6 +7,7 @@ mod copies;
 mod gallery;
 mod hanging;
 mod hosts;
+mod killed;
 mod news;
 mod pooling;
 mod protections;
