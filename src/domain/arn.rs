@@ -6,7 +6,7 @@
 use super::alias;
 use super::id::KeyId;
 
-/// What stands for service, region and account.
+/// Service, region and account.
 pub const PREFIX: &str = "acs:kms:local:libkms:";
 /// How the resource names of every service of this family begin.
 const FAMILY: &str = "acs:";
@@ -21,7 +21,7 @@ pub fn of_alias(alias: &str) -> String {
     format!("{PREFIX}{alias}")
 }
 
-/// Whether a text is meant as a resource name, of whatever service.
+/// Whether a text is meant as a resource name, of any service.
 pub fn is_meant(text: &str) -> bool {
     text.starts_with(FAMILY)
 }

@@ -2,15 +2,15 @@
 //!
 //! A wall clock can be wrong for weeks and then be corrected, so DeleteDate only means "not before". The waiting period is
 //! also counted by the boot clock, in the key's row, whenever the clock checks the key. A reboot hides how long the
-//! machine was off: the first look after it adds what the wall clock says, at most a day and never a negative amount. Wall
-//! time is added once: only what lies beyond the latest that was counted to, however often the clock swings.
+//! machine was off: the first check after it adds what the wall clock says, at most a day and never a negative amount.
+//! Wall time is added once: only what is later than the latest counted time, however often the clock swings.
 
 use super::deadline::{Deadline, DeadlineStatus};
 use super::limits::DELETION_DAYS;
 use super::time::{Now, Time};
 use crate::error::{Result, Status};
 
-/// The days that ScheduleKeyDeletion takes where it is given none.
+/// The default waiting period of ScheduleKeyDeletion, in days.
 pub const DEFAULT_DAYS: i32 = 30;
 
 const DAY_MS: i64 = 86_400_000;

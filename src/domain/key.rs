@@ -71,7 +71,7 @@ pub struct Key {
     pub policy: Option<Interval>,
     /// The newest version; `None` while an EXTERNAL key waits for its first material.
     pub primary: Option<Version>,
-    /// When a creation date of the primary that lies in the future was noticed.
+    /// When a creation date of the primary in the future was noticed.
     pub(crate) future_noticed: Option<Time>,
     /// Set exactly while the state is PendingDeletion.
     pub(crate) deletion: Option<Deletion>,

@@ -127,7 +127,7 @@ pub struct LoggedChange {
     pub count: u64,
     /// 0 for a change; for a refused call the number of the [`Status`] that it failed with.
     pub status: i32,
-    /// Refused calls of the same handle, before this entry, that have no entry of their own.
+    /// Refused calls of the same handle, before this entry, that have no entry.
     pub refusals_omitted: u64,
     /// How long a destroyed key or version waited for its destruction, in milliseconds.
     pub waited_ms: Option<i64>,

@@ -103,7 +103,7 @@ pub enum RotationStatus {
     NotDue,
     /// A new version is due now.
     Due,
-    /// LastRotationDate lies in the future and nobody has noted it yet: store the time of this look.
+    /// LastRotationDate is in the future and not noted yet: store the time of this check.
     FutureLast,
     /// The note is void, and without it nothing is due: erase it.
     NoteVoid,
@@ -117,13 +117,13 @@ pub struct Schedule {
     pub enabled: bool,
     /// The creation time of the newest version (LastRotationDate).
     pub last: Option<Time>,
-    /// When a LastRotationDate that lies in the future was noticed.
+    /// When a LastRotationDate in the future was noticed.
     pub future_noticed: Option<Time>,
 }
 
 impl Schedule {
     /// NextRotationDate, when the next rotation is carried out: LastRotationDate + RotationInterval, or one interval after a
-    /// future date was noticed. Reported while rotation is Enabled or Suspended; may lie in the past while Suspended.
+    /// future date was noticed. Reported while rotation is Enabled or Suspended; may be in the past while Suspended.
     pub fn next(&self) -> Option<Time> {
         let next = self.after_last()?;
         Some(match self.future_noticed {
@@ -136,7 +136,7 @@ impl Schedule {
         Some(self.last?.plus_seconds(self.policy?.seconds()))
     }
 
-    /// What a check at `now` makes of `future_noticed`: it is set when the newest version lies in the future, and
+    /// What a check at `now` makes of `future_noticed`: it is set when the newest version is dated in the future, and
     /// forgotten when it was set by a wrong clock.
     pub fn future_noticed_at(&self, now: Time) -> Option<Time> {
         let (Some(interval), Some(last)) = (self.policy, self.last) else { return self.future_noticed };
@@ -149,7 +149,7 @@ impl Schedule {
         }
     }
 
-    /// Looks at the schedule at `now`. Only an Enabled key with a policy can be due.
+    /// Checks the schedule at `now`. Only an Enabled key with a policy can be due.
     pub fn status(&self, now: Time) -> RotationStatus {
         if !self.enabled || self.policy.is_none() {
             return RotationStatus::NotDue;

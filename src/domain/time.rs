@@ -48,7 +48,7 @@ impl fmt::Display for Time {
 pub struct Now {
     /// Wall time.
     pub wall: Time,
-    /// Which boot of the machine this is; a manual clock is one endless boot of its own.
+    /// Which boot of the machine this is; a manual clock is one endless boot.
     pub boot: [u8; 16],
     /// Milliseconds since that boot, time asleep included (CLOCK_BOOTTIME).
     pub since_boot_ms: i64,

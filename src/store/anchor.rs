@@ -187,7 +187,7 @@ fn raise_file(path: &Path, records: &mut AnchorCodec, state: &State) -> Result<(
     file.write_all_at(&records.encode(state)?, place).and_then(|()| file.sync_data()).map_err(|e| unavailable(path, &e))
 }
 
-/// The newest record, where it stands, and the file's length.
+/// The newest record, its position, and the file's length.
 fn newest(path: &Path, file: &File, records: &mut AnchorCodec) -> Result<(Option<(State, u64)>, u64)> {
     // Before the records: the first one may just be coming.
     let facts = file.facts().map_err(|e| unavailable(path, &e))?;

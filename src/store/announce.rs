@@ -69,7 +69,8 @@ pub fn map_at(word: &Word, path: &Path, uuid: &[u8; 16], writable: bool) -> bool
 
 fn try_map(word: &Word, path: &Path, uuid: &[u8; 16], writable: bool) -> Option<()> {
     if !writable && filesystem::is_overlay(path) {
-        // A mapping stays on the lower layer's file after a writer's change has copied it up, so nobody would be heard.
+        // A mapping stays on the lower layer's file after a writer's change has copied it up, so no announcement would
+        // be seen.
         return None;
     }
     let file = if writable { File::open_writable(path) } else { File::open(path) }.ok()?;
@@ -88,7 +89,7 @@ pub fn make(store: &Path, uuid: &[u8; 16], generation: u64) -> Result<()> {
         Status::KeystoreIo.error(format!("the generation file can't be made: {}", file::explain(&e)))
     };
     let mode = std::fs::metadata(store).map_err(failed)?.mode() & 0o777;
-    // Nobody else makes one under the lock, so a file of this name was left by a process that was killed.
+    // No other process makes one under the lock, so a file of this name was left by a process that was killed.
     let temporary = file::beside(&path_of(store), leftover::SUFFIX);
     let _ = std::fs::remove_file(&temporary);
     let made = (|| {
@@ -115,7 +116,7 @@ fn content(uuid: &[u8; 16], generation: u64) -> Vec<u8> {
     content
 }
 
-/// As [`make`], where nobody holds a lock: the file of the process that comes first is everybody's.
+/// As [`make`], without a lock: all processes use the file of the first one.
 #[cfg(feature = "postgres")]
 pub fn make_at(path: &Path, uuid: &[u8; 16], generation: u64) -> Result<()> {
     let temporary = file::beside(path, &format!(".{}{}", process::id(), leftover::SUFFIX));

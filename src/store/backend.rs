@@ -339,16 +339,17 @@ pub trait Backend: ChangeRows + VersionRows + Send {
         let _ = wanted;
         Ok(())
     }
-    /// Where all shards stand, in their order; `None` where a description is as quickly read. Nothing of it is checked: it says
-    /// which descriptions to read.
+    /// The states of all shards, in their order; `None` where reading a description is as quick. They are not checked:
+    /// they say which descriptions to read.
     fn news(&mut self) -> Result<Option<News>> {
         Ok(None)
     }
-    /// The record of the checkpoint, which nobody else replaces before this transaction ends. The last thing that it locks.
+    /// The record of the checkpoint, which no other transaction replaces before this one ends. The last thing that it
+    /// locks.
     fn lock_checkpoint(&mut self) -> Result<Option<Vec<u8>>> {
         Ok(None)
     }
-    /// Replaces the record of the checkpoint, unless one with a greater number is there.
+    /// Replaces the record of the checkpoint, unless the present one has a greater number.
     fn put_checkpoint(&mut self, number: i64, record: &[u8]) -> Result<()> {
         let _ = (number, record);
         Ok(())
@@ -365,7 +366,8 @@ pub trait Backend: ChangeRows + VersionRows + Send {
         Ok(())
     }
     /// Makes the transaction durable. On KEYSTORE_BUSY a local backend's is still open and may be tried again; a remote one's has
-    /// ended without a change. After any other error it may stand all the same; a backend that can find out does.
+    /// ended without a change. After any other error it may be committed nevertheless; a backend that can find out
+    /// does.
     fn commit(&mut self) -> Result<()>;
     fn rollback(&mut self);
     /// Writes all rows, as they are in this transaction, into a new keystore file at `path`. Called outside of the fork gate,
@@ -426,9 +428,9 @@ pub trait Backend: ChangeRows + VersionRows + Send {
     }
     /// The earliest look after `now`.
     fn next_look_after(&mut self, now: i64) -> Result<Option<i64>>;
-    /// Rotating keys whose newest version was created after `now` and that nobody has noted yet.
+    /// Rotating keys whose newest version was created after `now` and that are not noted yet.
     fn created_in_future(&mut self, now: i64, limit: usize) -> Result<Vec<i64>>;
-    /// Keys with a stored confirmation, of a deletion or an expiry, whose date lies after `now`.
+    /// Keys with a stored confirmation, of a deletion or an expiry, whose date is after `now`.
     fn confirmed_too_early(&mut self, now: i64, limit: usize) -> Result<Vec<i64>>;
     /// Keys whose waiting period was last counted after `now`.
     fn counted_in_future(&mut self, now: i64, limit: usize) -> Result<Vec<i64>>;

@@ -1,5 +1,5 @@
-//! What reads the whole file, on a connection of its own so that the handle's other calls don't wait: a backup, and the check
-//! of the file's pages.
+//! What reads the whole file, on a separate connection so that the handle's other calls don't wait: a backup, and the
+//! check of the file's pages.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -77,7 +77,7 @@ fn copy(backend: &mut dyn Backend, path: &Path) -> Result<Copied> {
 
 /// Reads a copy as anybody would who restores it, which must have this description.
 pub(super) fn read_back(path: &Path, found: &MetaRow) -> Result<Copied> {
-    // The copying has taken memory of its own.
+    // The copying has taken memory too.
     memory::headroom_of(memory::OPENING)?;
     let mut copy = Gated::new(fork::gate(|| Sqlite::open(path, true))?);
     if read_waiting(copy.get()?, Duration::ZERO, |b| b.meta(Shard::FIRST))? != *found {

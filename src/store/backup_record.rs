@@ -55,7 +55,7 @@ impl BackupRecord {
         let verified = self.verified.map_or(0, Time::millis);
         let _ = write!(text, "{} {verified} {} ", self.created.millis(), self.generation);
         for version in &self.versions {
-            // The bytes of the id, whatever the byte order of the host.
+            // The bytes of the id, independent of the host's byte order.
             let _ = write!(text, "{:016x}", IdPrefix::from_be_bytes(version.to_ne_bytes()));
         }
         let _ = writeln!(text, " {}", self.path);
@@ -121,7 +121,7 @@ impl Store {
         self.wait(Instant::now() + self.settings.patience, || fork::gate(|| rewrite(&path, &mut edit)))
     }
 
-    /// Runs `body` in a transaction of its own, on a machine that has the records beside the rows.
+    /// Runs `body` in a separate transaction, on a machine that has the records next to the rows.
     fn on_server<R>(&self, kind: Transaction, body: impl FnOnce(&mut dyn Backend) -> Result<R>) -> Result<R> {
         self.transact(kind, |connection| {
             let value = gated(connection.backend.get()?, body)?;

@@ -230,7 +230,7 @@ impl<'a> Change<'a> {
         Ok(stored)
     }
 
-    /// Inserts the row that was allotted, when all that it covers is there.
+    /// Inserts the allotted row, once everything that it covers exists.
     pub(super) fn insert_row(&mut self, stored: &Stored) -> Result<()> {
         let sealed = self.view.rows.sealing.key_row(stored)?;
         self.view.rows.backend.insert_key(&sealed)?;

@@ -1,11 +1,11 @@
-//! A checkpoint: a record of where all shards of a store stood at one moment, and of whether changes are stopped.
+//! A checkpoint: a record of the state of all shards of a store at one moment, and of whether changes are stopped.
 //!
-//! A shard alone can be put back to an older state unseen by a process that never saw the newer one. A checkpoint lies in the
-//! store and is authentic; a process that finds it older than 10 s makes the next one. No shard may lie before it. The
-//! anchor holds the checkpoint, so that the store can't be put back with it.
+//! A single shard can be put back to an older state unnoticed by a process that never saw the newer one. A checkpoint
+//! is in the store and is authentic; a process that finds it older than 10 s makes the next one. No shard may be older
+//! than it. The anchor holds the checkpoint, so that the store can't be put back together with it.
 //!
-//! Checkpoints are numbered. An operator who accepts a loss begins a new epoch, whose numbers lie above all that could be
-//! lost: every process then continues with what is there.
+//! Checkpoints are numbered. An operator who accepts a loss begins a new epoch, whose numbers are above all that could
+//! be lost: every process then continues with the present state.
 
 use super::sealing::Sealing;
 use super::state::State;
@@ -24,7 +24,7 @@ pub struct Checkpoint {
     pub number: i64,
     /// By the clock of the machine that has the rows.
     pub at_ms: i64,
-    /// A process has seen more than is there: nothing is changed until an operator accepts the loss.
+    /// A process has seen more than the store has: nothing is changed until an operator accepts the loss.
     pub is_stopped: bool,
     /// By shard.
     pub states: Vec<State>,
@@ -80,7 +80,7 @@ impl Checkpoint {
 
     /// The next checkpoint, of a store that moved on in these shards only: the number and the record.
     ///
-    /// It keeps the time, as the other shards were not looked at.
+    /// It keeps the time, as the other shards were not checked.
     pub fn after(&self, sealing: &mut Sealing, moved: impl Iterator<Item = (usize, State)>) -> Result<(i64, Vec<u8>)> {
         let mut states = self.states.clone();
         for (at, state) in moved {
@@ -95,12 +95,12 @@ impl Checkpoint {
         State::new(self.number, self.mac)
     }
 
-    /// Whether a store whose shards stand here has all that the checkpoint has.
+    /// Whether a store whose shards have these states has all that the checkpoint has.
     pub fn is_covered(&self, found: &[State]) -> bool {
         self.states.len() == found.len() && !self.states.iter().zip(found).any(|(known, found)| found.is_behind(known))
     }
 
-    /// Whether the shard with this number, which stands here, has all that the checkpoint has of it.
+    /// Whether the shard with this number, in this state, has all that the checkpoint has of it.
     pub fn is_covered_at(&self, at: usize, found: &State) -> bool {
         self.states.get(at).is_some_and(|known| !found.is_behind(known))
     }

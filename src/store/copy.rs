@@ -47,7 +47,8 @@ use crate::sys::{fork, memory};
 
 /// Keys that are copied in one transaction.
 const KEYS: usize = 64;
-/// How often what changed meanwhile is copied before the source is locked, unless it was so little.
+/// The most rounds in which changes of the meantime are copied before the source is locked. A round with
+/// fewer than `FEW` changes is the last.
 const ROUNDS: usize = 8;
 const FEW: usize = 16;
 /// How often what changed under the lock of the source may still differ.
@@ -93,7 +94,7 @@ impl Source<'_, '_> {
     }
 }
 
-/// Where a shard of the source stood.
+/// The state of a shard of the source.
 struct Mark {
     shard: Shard,
     generation: i64,
@@ -124,7 +125,7 @@ pub(super) struct Copying<'a> {
     now: &'a dyn Fn() -> Now,
     /// Called with no lock of the destination held.
     step: &'a dyn Fn(CopyStep),
-    /// That nobody else writes the destination. Called before each change of it.
+    /// Checks that no other copier writes the destination. Called before each change of it.
     check: &'a dyn Fn() -> Result<()>,
     /// The keys that the destination has by now, and how many versions of each.
     known: HashMap<KeyId, u64>,
@@ -387,7 +388,7 @@ fn unlike() -> Error {
 }
 
 impl Store {
-    /// A store with the same root key in rows that nobody else has.
+    /// A store with the same root key in rows that are not shared.
     fn beside(&self, mut backend: Gated, location: Location, arena: &Arc<Arena>) -> Result<Self> {
         let slots = slots_of(|body| self.read(body))?;
         let mut sealing = fork::gate(|| Sealing::new(self.root.expose(), self.uuid))?;

@@ -63,7 +63,7 @@ fn create_with_key_file(path: &Path, key_path: &Path, created: i64, patience: Du
                     _ if !sqlite::exists(key_path)? => {}
                     _ if sqlite::exists(path)? => return Ok(()),
                     _ => {
-                        // Nobody is creating a store for this key; perhaps one died of it.
+                        // No process is creating a store for this key; one may have died while creating it.
                         let prepared = prepared_name(path, &*read_key_file(key_path)?)?;
                         return match sqlite::exists(&prepared)? {
                             true => {
@@ -89,7 +89,7 @@ fn create_with_key_file(path: &Path, key_path: &Path, created: i64, patience: Du
     }
 }
 
-/// Complains if exactly one of store and key file is there.
+/// Fails if exactly one of store and key file exists.
 pub fn check_pair(path: &Path, root: &Root) -> Result<()> {
     let Root::File(key_path) = root else { return Ok(()) };
     match (sqlite::exists(path)?, sqlite::exists(key_path)?) {
@@ -152,8 +152,8 @@ fn create_both(path: &Path, key_path: &Path, created: i64) -> Result<bool> {
     made
 }
 
-/// Takes the key file of a failed creation away, unless its store is there; whether nothing is left that `prepared`
-/// could be needed for. Only this creation knows the key, and nothing was sealed with it.
+/// Removes the key file of a failed creation, unless its store exists; returns whether nothing is left that could need
+/// `prepared`. Only this creation knows the key, and nothing was sealed with it.
 fn take_back(path: &Path, key_path: &Path, key: Option<FileId>) -> bool {
     if key.is_none() || FileId::of(key_path).ok() != key {
         return true;
@@ -186,7 +186,7 @@ fn create_locked(path: &Path) -> std::io::Result<File> {
     }
 }
 
-/// A new key file for a keystore that is there, unless there is one already; which file was made.
+/// Makes a key file for an existing keystore, unless there is one already; returns which file was made.
 pub fn key_file(path: &Path) -> Result<Option<FileId>> {
     if sqlite::exists(path)? {
         return Ok(None);

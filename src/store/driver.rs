@@ -1,7 +1,7 @@
 //! Where keystores are kept, apart from their rows: one driver for each kind of location.
 //!
-//! A driver finds or makes a keystore, connects to it, says whether it still stands at its location, and names the files
-//! beside it. The rows themselves, and the lock waits, are the matter of `backend.rs`.
+//! A driver finds or makes a keystore, connects to it, says whether it is still at its location, and names the files
+//! next to it. `backend.rs` handles the rows themselves, and the lock waits.
 
 mod file;
 mod memory;
@@ -28,7 +28,7 @@ pub type MustSpare<'a> = dyn FnMut(&MetaRow, &[SlotRow]) -> Result<bool> + 'a;
 pub trait Driver: Send + Sync {
     /// One try at a connection; KEYSTORE_BUSY while a writer that is just committing keeps it out. The caller waits.
     fn connect(&self, must_spare: &mut MustSpare<'_>) -> Result<Gated>;
-    /// Whether there is one connection only, which ends with its process and which nobody else can have.
+    /// Whether there is one connection only, which ends with its process and cannot be shared.
     fn is_private(&self) -> bool {
         false
     }
@@ -41,7 +41,7 @@ pub trait Driver: Send + Sync {
     fn check_given(&self) -> Result<()> {
         Ok(())
     }
-    /// What stands at the location, where it is not the open keystore.
+    /// What is at the location, where it is not the open keystore.
     fn standing(&self) -> Standing {
         Standing::Here
     }
@@ -83,7 +83,7 @@ pub trait Driver: Send + Sync {
     }
 }
 
-/// What stands at a keystore's path.
+/// What is at a keystore's path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Standing {
@@ -129,7 +129,7 @@ pub trait CopyClaim: Send {
 pub struct ServerCopy {
     pub driver: Arc<dyn Driver>,
     pub backend: Gated,
-    /// Claims them, once they are there. KEYSTORE_BUSY while another copier has them.
+    /// Claims the rows, once they exist. KEYSTORE_BUSY while another copier has them.
     pub claim: Box<dyn FnOnce() -> Result<Box<dyn CopyClaim>>>,
     /// Whether nothing is there yet.
     pub is_new: bool,
@@ -138,7 +138,7 @@ pub struct ServerCopy {
 #[cfg(feature = "postgres")]
 pub use server::begin_copy as begin_server_copy;
 
-/// For rows with one connection, which nobody else can have.
+/// For rows with one connection, which cannot be shared.
 pub fn private() -> Arc<dyn Driver> {
     Arc::new(memory::MemoryDriver)
 }

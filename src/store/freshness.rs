@@ -25,7 +25,7 @@ pub struct Freshness {
 }
 
 impl Freshness {
-    /// Takes note that something older than what was seen is there.
+    /// Records that the store has an older state than was seen.
     pub fn note_rollback(&self) {
         if !fault::wanted("KMS_FAULT_ROLLBACK_UNNOTICED") && !self.is_rolled_back.swap(true, Ordering::AcqRel) {
             self.rollbacks.fetch_add(1, Ordering::Relaxed);
@@ -42,7 +42,7 @@ impl Freshness {
             return Ok(());
         };
         if newest != 0 && checkpoint::epoch(found.number) > checkpoint::epoch(newest) {
-            // An operator has accepted what is there.
+            // An operator has accepted the present state.
             self.is_rolled_back.store(false, Ordering::Release);
         }
         if found.number < newest || found.is_stopped || !found.is_covered(states) {

@@ -43,7 +43,7 @@ pub struct Store {
     /// That machine's clock.
     pub(super) server_clock: Arc<ServerClock>,
     pub(super) freshness: Freshness,
-    /// What stands at the keystore's path.
+    /// What is at the keystore's path.
     pub(super) standing: AtomicU8,
     /// Whether it is certain that the keystore has no other path.
     pub(super) only_path: AtomicBool,

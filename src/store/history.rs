@@ -89,8 +89,8 @@ pub fn names_first(recent: &[u8], mac: &[u8; 32]) -> bool {
     recent.first_chunk::<NAME>().is_some_and(|name| mac.starts_with(name))
 }
 
-/// What the description after `meta`, whose MAC is `mac`, names. It skips as many generations, which have no description:
-/// `meta` stands for them.
+/// What the description after `meta`, whose MAC is `mac`, names. It skips `skipped` generations, which have no
+/// description: `meta` represents them.
 pub fn next(meta: &Meta, mac: &[u8; 32], skipped: i64) -> Vec<u8> {
     let older = meta.recent.as_deref().unwrap_or_default();
     let names = usize::try_from(skipped).map_or(1, |skipped| skipped.min(NAMED) + 1);

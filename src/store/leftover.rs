@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use crate::sys::file::{self, File, FileId};
 
-/// What marks the names of unfinished files: of a creation, a backup, a copy, or a file beside the keystore. Nobody chooses it
-/// for a file of their own, which would be taken for a leftover.
+/// What marks the names of unfinished files: of a creation, a backup, a copy, or a file next to the keystore. Other
+/// files must not have it: they would be taken for leftovers.
 pub const SUFFIX: &str = ".kms-new";
 /// The digits after it that distinguish the creations of one path.
 const MARK: usize = 16;

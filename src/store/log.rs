@@ -91,7 +91,7 @@ impl View<'_> {
 
     /// The entries after `known`, or from the oldest; at most `limit`, which must not be 0, and fewer only at the end.
     /// Entries are authentic and follow each other, and the newest is the keystore's newest. Of a walk, the link is compared
-    /// too. Each shard has a log of its own; they come in the order of shards, which is that of generations.
+    /// too. Each shard has its own log; the logs come in the order of shards, which is that of generations.
     pub fn changes_after(
         &mut self,
         known: Option<i64>,
@@ -357,7 +357,7 @@ impl Change<'_> {
 const PATIENCE: Duration = Duration::from_millis(250);
 
 impl Store {
-    /// Logs a refused call in a transaction of its own, if it can: the caller learns nothing of it.
+    /// Logs a refused call in a separate transaction, if it can: a failure to log is not reported to the caller.
     pub fn log_refusal(
         &self,
         refusal: Refusal,

@@ -9,11 +9,12 @@
 //! * `postgres`: the rows in a database server, with the feature of that name.
 //! * `sharded`: a store of several shards, for tests.
 //! * `digest`: how the trees name their rows and nodes.
-//! * `tree`: which rows are there, and which copy of each is the newest.
+//! * `tree`: which rows exist, and which copy of each is the newest.
 //! * `unchecked`: switches the trees off, for tests.
-//! * `checkpoint`: a record of where all shards stood. `freshness`: what was seen of them. `rollback`: what follows when a store went back.
-//! * `state`: where a shard stands. `server_clock`: the clock of a machine that has the rows.
-//! * `standing`: what stands at the keystore's path. `place`: whether a keystore is used through one path.
+//! * `checkpoint`: a record of the state of all shards. `freshness`: what was seen of them. `rollback`: what follows
+//!   when a store went back.
+//! * `state`: the state of a shard. `server_clock`: the clock of a machine that has the rows.
+//! * `standing`: what is at the keystore's path. `place`: whether a keystore is used through one path.
 //! * `history`: whether what is read continues what was read before.
 //! * `kept`: what a connection remembers between its transactions.
 //! * `log`: the change log, made of `entry`.

@@ -1,6 +1,6 @@
 //! The records of key versions: rows that change, under one MAC in the row of their key; versions that are destroyed.
 //!
-//! A version has a row only once something differs from a version that was only created, so keys that nobody touches cost
+//! A version has a row only once something differs from a version that was only created, so keys that never change cost
 //! nothing. The key's row holds a MAC over all columns of all its versions' rows: one that was edited, replaced by an older
 //! copy, removed or doubled is an error when the key is read.
 

@@ -1,4 +1,4 @@
-//! What may be shown of a location: no password, whatever the build and however malformed the text.
+//! What may be shown of a location: no password, in any build and however malformed the text.
 
 /// Settings of a location whose values may be shown.
 const HARMLESS: [&str; 20] = [
@@ -24,7 +24,7 @@ const HARMLESS: [&str; 20] = [
     "user",
 ];
 
-/// The location without a password. A text in which nobody finds the password with certainty loses more than that.
+/// The location without a password. A text in which the password cannot be found with certainty loses more than that.
 pub fn shown_location(location: &str) -> String {
     if let Some((scheme, rest)) = location.split_once("://") {
         return url(scheme, rest);

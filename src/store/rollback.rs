@@ -1,8 +1,8 @@
 //! Whether a store on another machine has all that was seen of it.
 //!
 //! A database can go back: a standby that lacked the last second was promoted, a backup was restored, rows were put back. A
-//! process that has seen more notices it, as does any by the checkpoint or the anchor. From then on nothing is changed, by no
-//! process, until an operator accepts what is there. Reads continue with what is there.
+//! process that has seen more notices it, as does any by the checkpoint or the anchor. From then on no
+//! process changes anything until an operator accepts the present state. Reads continue with it.
 
 use std::sync::atomic::Ordering;
 
@@ -52,7 +52,8 @@ impl Store {
         self.freshness.take(found.as_ref(), &states)
     }
 
-    /// After a poll: anchors the checkpoint that is there. Makes one where it is too old, or doesn't say that changes are stopped.
+    /// After a poll: anchors the present checkpoint. Makes a new one where it is too old, or doesn't say that changes
+    /// are stopped.
     pub fn keep_checkpoint(&self) -> Result<()> {
         let freshness = &self.freshness;
         let now = self.server_clock.wall_ms().unwrap_or(0);
@@ -82,7 +83,7 @@ impl Store {
         }
     }
 
-    /// Begins a new epoch with what is there: every process continues with it.
+    /// Begins a new epoch with the present state: every process continues with it.
     pub(super) fn accept_rollback(&self) -> Result<()> {
         self.check_writable()?;
         let next = checkpoint::next_epoch(self.freshness.number.load(Ordering::Relaxed));
@@ -97,8 +98,8 @@ impl Store {
             && !fault::wanted("KMS_FAULT_ANCHOR_NOT_STRICT")
     }
 
-    /// Makes the checkpoint of a change in its own transaction: the one that is there, with the shards that move to their new
-    /// states. Strict changes follow one another, as each holds the checkpoint's lock until it is committed.
+    /// Makes the checkpoint of a change in its own transaction: the present one, with the new states of the shards that
+    /// move. Strict changes follow one another, as each holds the checkpoint's lock until it is committed.
     pub(super) fn certify(
         &self,
         rows: &mut Rows<'_>,
@@ -136,7 +137,7 @@ impl Store {
         Ok(())
     }
 
-    /// Makes a checkpoint of what this process knows, if the store still stands there, and anchors it.
+    /// Makes a checkpoint of what this process knows, if that is still the store's state, and anchors it.
     fn make_checkpoint(&self, number: i64, is_stopped: bool) -> Result<()> {
         self.transact(Transaction::Write, |connection| {
             Self::put_checkpoint(connection, number, is_stopped).map(|is_made| ((), is_made))
@@ -156,8 +157,8 @@ impl Store {
         gated(backend, |backend| backend.put_checkpoint(number, &record)).map(|()| true)
     }
 
-    /// Has the anchor hold the checkpoint that is there. One that this process has just made is there only if no other was
-    /// faster, so it is read first.
+    /// Writes the present checkpoint to the anchor. One that this process has just made is in the store only if no
+    /// other process was faster, so it is read first.
     fn anchor_checkpoint(&self) -> Result<()> {
         let Some(there) = *self.freshness.there.lock()? else { return Ok(()) };
         let is_newer = self.freshness.anchored.load(Ordering::Relaxed) < there.generation();
@@ -168,7 +169,7 @@ impl Store {
         Ok(())
     }
 
-    /// At open: reads where the store stands, and compares that with the checkpoint and with the anchor's.
+    /// At open: reads the state of the store, and compares it with the checkpoint and with the anchor's.
     pub(super) fn check_checkpoint(&self) -> Result<()> {
         // The anchor is read first: another process may raise it at any moment.
         let anchored = self.anchored()?;

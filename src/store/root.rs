@@ -16,8 +16,8 @@ use crate::sys::secret::Secret;
 /// Wraps and unwraps the root key outside of the library: an HSM, a TPM, a cloud KMS.
 ///
 /// Both must use authenticated symmetric encryption with a key that stays there, such as AES-256-GCM, and bind `aad`
-/// (see [`Options::root_callback`](crate::Options::root_callback)). Never public-key encryption: anybody can encrypt, and
-/// so replace the keystore by one of their own.
+/// (see [`Options::root_callback`](crate::Options::root_callback)). Never public-key encryption: an attacker can
+/// encrypt too, and so replace the keystore by their own.
 pub trait RootWrapper: Send + Sync {
     /// Encrypt the 32 bytes of `root` and authenticate them together with `aad`.
     ///
@@ -107,13 +107,13 @@ fn unavailable(text: String) -> Error {
     Status::RootKeyUnavailable.error(text)
 }
 
-/// A key of 32 bytes, not all of them zero: what nobody filled is no key.
+/// A key of 32 bytes, not all of them zero: a buffer that was never filled is no key.
 pub fn exact(bytes: &[u8]) -> Option<RootKey> {
     let key = Zeroizing::new(*<&[u8; 32]>::try_from(bytes).ok()?);
     (!openssl::equal(&*key, &[0; 32])).then_some(key)
 }
 
-/// The 32 bytes of a key file that nobody else can read.
+/// The 32 bytes of a key file that no other user can read.
 pub fn read_key_file(path: &Path) -> Result<RootKey> {
     let name = path.display();
     let unreadable = |e: std::io::Error| match e.kind() {

@@ -149,7 +149,7 @@ impl Store {
         let made = if new.make_key_file { create::key_file(path)? } else { None };
         let changed = change();
         if let (Some(made), Err(e)) = (made, &changed)
-            // After an error of the disk, the database or the anchor, the change may stand.
+            // After an error of the disk, the database or the anchor, the change may be committed.
             && !matches!(e.status(), Status::KeystoreIo | Status::KeystoreUnavailable | Status::AnchorUnavailable)
         {
             create::remove_key_file(path, made);
@@ -157,8 +157,8 @@ impl Store {
         changed
     }
 
-    /// Refuses a root that opens the keystore by one of `slots`. A slot of format 1 doesn't count, because the same root is
-    /// given again to have one of today's form.
+    /// Refuses a root that opens the keystore by one of `slots`. A slot of format 1 doesn't count, because the same
+    /// root is passed again to replace it by one of today's form.
     fn check_is_new(&self, root: &Root, slots: Vec<(SlotId, SlotRow)>) -> Result<()> {
         if let Root::File(path) = root
             && !super::sqlite::exists(path)?

@@ -189,7 +189,7 @@ impl Sealing {
         Ok(digest_of(&self.mac(b"node", &columns)?))
     }
 
-    /// What stands for an alias's name in its tree.
+    /// What represents an alias's name in its tree.
     pub fn alias_handle(&mut self, name: &str) -> Result<Digest> {
         let mut columns = Columns::default();
         columns.bytes(name.as_bytes());

@@ -1,8 +1,8 @@
 //! Shards: parts of a store that change independently of each other.
 //!
-//! A shard has a description of its own, and so its own generation, trees, row numbers and change log. A transaction reads
-//! or locks the shards that it touches, and no others. A key lies in the shard that the first bits of its id say, an alias
-//! in that of its handle, the root slots in the first one. Numbers of rows and nodes, and generations, begin with the number of
+//! Each shard has its own description, generation, trees, row numbers and change log. A transaction reads or locks the
+//! shards that it touches, and no others. The first bits of a key's id select its shard, those of an alias's handle the
+//! alias's. The root slots are in the first shard. Numbers of rows and nodes, and generations, begin with the number of
 //! their shard, so each is unique in the store. With one shard, which is number 0, all of them are plain numbers.
 
 use super::digest::Digest;
@@ -68,20 +68,20 @@ impl Shards {
         self.all().skip(first.index())
     }
 
-    /// Where a key with this id, or an alias with this handle, lies.
+    /// The shard of a key with this id, or of an alias with this handle.
     pub fn of_name(self, name: &Digest) -> Shard {
         let [first, ..] = *name;
         Shard((u32::from(first) >> (MOST_BITS - self.bits)).to_le_bytes()[0])
     }
 
-    /// Where a row lies, and its number there.
+    /// The shard of a row, and its number there.
     pub fn of_row(self, row: i64) -> Result<(Shard, u32)> {
         let impossible = || impossible("a row has an impossible number");
         let shard = self.numbered(row >> ROW_BITS).ok_or_else(impossible)?;
         Ok((shard, u32::try_from(row & i64::from(u32::MAX)).map_err(|_| impossible())?))
     }
 
-    /// Where a node with this number would stand, and its number without the shard.
+    /// The shard of a node with this number, and its number without the shard.
     pub fn of_node(self, number: i64) -> Option<(Shard, i64)> {
         Some((self.numbered(number >> NODE_BITS)?, number & ((1 << NODE_BITS) - 1)))
     }

@@ -1,7 +1,7 @@
 //! A store of several shards for tests: SQLite databases in private memory, one for each shard.
 //!
-//! It stands for a backend on another machine. Its calls run outside of the fork gate, and it counts what would be a round
-//! trip: a read that nothing announced.
+//! It models a backend on another machine. Its calls run outside of the fork gate, and it counts what would be a round
+//! trip: a read that was not announced.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -43,7 +43,7 @@ impl Sharded {
         self.parts.get_mut(shard.index()).ok_or_else(misused)
     }
 
-    /// Where a row lies. What is in no shard is looked for in the first.
+    /// The shard of a row. A row of no shard is searched in the first.
     fn of(&mut self, row: i64) -> Result<&mut Sqlite> {
         let shard = self.shards.of_row(row).map_or(Shard::FIRST, |(shard, _)| shard);
         self.part(shard)

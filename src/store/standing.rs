@@ -1,4 +1,4 @@
-//! What stands at the keystore's path: the keystore that is open, another one, or nothing.
+//! What is at the keystore's path: the keystore that is open, another one, or nothing.
 
 use std::sync::atomic::Ordering;
 
@@ -63,7 +63,7 @@ impl Store {
         Ok(())
     }
 
-    /// The same of a store on another machine. Its reads continue with what is there, and its changes stop.
+    /// The same for a store on another machine. Reads continue with the rows that it has now; changes stop.
     fn see_remote(&self, history: &mut History, shard: Shard, found: &MetaRow) {
         let state = State::of(found);
         let seen = self.note_seen(shard, found.generation);
@@ -103,7 +103,7 @@ impl Store {
         self.only_path.load(Ordering::Relaxed)
     }
 
-    /// What stood at the keystore's path when it was last asked.
+    /// What was at the keystore's path at the last check.
     pub fn standing(&self) -> Standing {
         match self.standing.load(Ordering::Relaxed) {
             here if here == Standing::Here as u8 => Standing::Here,

@@ -1,4 +1,4 @@
-//! Where a shard stands: which description it has, and what that says.
+//! The state of a shard: which description it has, and what that says.
 
 use super::shard::Shard;
 use super::unchecked::unchecked;
@@ -46,7 +46,7 @@ impl State {
     }
 }
 
-/// Where a shard stands.
+/// The head of a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
     pub shard: Shard,

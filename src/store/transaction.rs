@@ -200,7 +200,7 @@ impl Store {
         done
     }
 
-    /// Runs `body` in a transaction of its own, for what is no change of the keystore: it says whether that is to be committed.
+    /// Runs `body` in a separate transaction, for what is no change of the keystore: it says whether to commit.
     pub(super) fn transact<R>(
         &self,
         kind: Transaction,
@@ -290,9 +290,9 @@ impl Store {
         Ok(backend)
     }
 
-    /// After an I/O error of a commit: whether the change is in the store all the same. The caller gets the error
+    /// After an I/O error of a commit: whether the change is in the store nevertheless. The caller gets the error
     /// either way, because the disk may not have it, but no process may continue with what it replaced. Where another process has
-    /// changed the store since, its change is there to be seen, and with it ours, if that stands.
+    /// changed the store since, its change is visible, and so is ours, if it was committed.
     fn stands(&self, connection: &mut Connection, committed: &[(Shard, MetaRow)]) -> bool {
         if connection.backend.is_connected() {
             return false;

@@ -1,9 +1,9 @@
-//! Merkle trees over the keystore's rows: what is there, and which copy of it is the newest.
+//! Merkle trees over the keystore's rows: which exist, and which copy of each is the newest.
 //!
-//! Each shard has trees of its own. A tree maps names of a fixed length to digests of 16 bytes. Each of its nodes but the root is one row of the keystore and
-//! holds the digests of its children; the roots stand in the keystore's description. So a row, a node or a branch that was
-//! removed, put back or replaced by an older copy doesn't fit what stands above it, and that something is *not* there
-//! follows from one path.
+//! Each shard has its own trees. A tree maps names of a fixed length to digests of 16 bytes. Each of its nodes but the
+//! root is one row of the keystore and holds the digests of its children; the roots are in the keystore's description.
+//! So a row, a node or a branch that was removed, put back or replaced by an older copy doesn't fit the nodes above it.
+//! One path also proves that something does *not* exist.
 //!
 //! Nodes are kept in memory once they were checked. One is used again only if its parent, read in the same
 //! transaction, names it by its digest: what another process wrote or a rollback undid needs no bookkeeping.
@@ -51,7 +51,7 @@ impl Tree {
     }
 }
 
-/// Where a node stands: the shard, the tree, and the first bits of a name, which lead to it.
+/// The place of a node: the shard, the tree, and the first bits of a name, which lead to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct NodePath {
     level: usize,
@@ -93,7 +93,7 @@ impl NodePath {
         (u64::from(self.prefix) << below | ((1 << below) - 1)) as u32
     }
 
-    /// The node's row: a node comes after its children, and those beside it, so that a path lies on few pages.
+    /// The node's row: a node comes right after its children, so that a path is on few pages.
     fn number(self) -> i64 {
         self.shard.nodes()
             | (self.tree.index() as i64 + 1) << 40
@@ -101,7 +101,7 @@ impl NodePath {
             | (7 - self.level as i64)
     }
 
-    /// Where the node of this row stands; none if no node has such a row.
+    /// The place of this row's node; none if no node has such a row.
     fn of_number(shards: Shards, number: i64) -> Option<Self> {
         let (shard, at) = shards.of_node(number)?;
         let index = usize::try_from((at >> 40).checked_sub(1)?).ok()?;
@@ -114,7 +114,7 @@ impl NodePath {
         (level > 0 && level <= place.tree.bits().len() && place.number() == number).then_some(place)
     }
 
-    /// How many whole bytes of a name are known from where its leaf stands.
+    /// How many whole bytes of a name are known from the place of its leaf.
     fn bytes_above(self) -> usize {
         self.bits_above() as usize / 8
     }
@@ -419,7 +419,7 @@ impl Nodes {
 
     fn keep(&mut self, place: NodePath, digest: Digest, node: &Arc<Node>) {
         if self.kept.len() >= KEPT {
-            // What lies above the leaves is needed again for the next step.
+            // The nodes above the leaves are needed again for the next step.
             self.kept.retain(|_, kept| !kept.is_leaf);
             if self.kept.len() >= KEPT {
                 self.kept.clear();

@@ -1,4 +1,4 @@
-//! Checks every row of a keystore, in steps of a few milliseconds, each in a read transaction of its own.
+//! Checks every row of a keystore, in steps of a few milliseconds, each in its own read transaction.
 //!
 //! Each step is about one snapshot, and the trees of that snapshot say what belongs into it, so a keystore that changes
 //! between the steps is checked all the same. What is made behind the place that a walk has come to is not seen.

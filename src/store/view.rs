@@ -118,12 +118,12 @@ impl<'a> View<'a> {
         Ok(OpenShard { head, meta, mac: found.mac, is_changed: false, appended: 0 })
     }
 
-    /// Where a shard stands.
+    /// The head of a shard.
     pub(super) fn head(&mut self, shard: Shard) -> Result<Head> {
         self.shard(shard).map(|open| open.head)
     }
 
-    /// Where all shards stand. Of a store on another machine, only those are read that moved since they were read last.
+    /// The heads of all shards. Of a store on another machine, only those that moved since the last read are read.
     pub fn heads(&mut self) -> Result<Vec<Head>> {
         let news = self.rows.backend.news()?;
         let states = news.as_ref().map(|news| news.states.clone()).unwrap_or_default();
@@ -143,12 +143,12 @@ impl<'a> View<'a> {
             .collect()
     }
 
-    /// Where the shard of a key stands.
+    /// The head of a key's shard.
     pub fn head_of(&mut self, id: &KeyId) -> Result<Head> {
         self.head(self.shards.of_name(id.as_bytes()))
     }
 
-    /// Where the shard of an alias stands.
+    /// The head of an alias's shard.
     pub fn head_of_alias(&mut self, name: &str) -> Result<Head> {
         match self.shards {
             Shards::ONE => self.head(Shard::FIRST),
@@ -305,7 +305,7 @@ impl<'a> View<'a> {
         found.map(|row| self.rows.sealing.open_material(&key.key, &row)).transpose()
     }
 
-    /// Looks for a version without the index. The key's rows must be those that it had when it last changed, none
+    /// Searches for a version without the index. The key's rows must be those that it had when it last changed, none
     /// missing and none added.
     fn search(&mut self, key: &Stored, version: &VersionId) -> Result<Option<MaterialRow>> {
         let (mut chain, mut number, mut found) = (NO_VERSIONS, 0, None);
@@ -432,7 +432,7 @@ impl<'a> View<'a> {
         Ok(self.tag_rows(key)?.into_iter().map(|row| (row.name, row.value)).collect())
     }
 
-    /// A key's tags, which must be exactly those that it was given.
+    /// A key's tags, which must be exactly those that were set.
     fn tag_rows(&mut self, key: &Stored) -> Result<Vec<TagRow>> {
         let rows = self.rows.backend.tags(key.row)?;
         for row in &rows {
@@ -497,8 +497,8 @@ impl<'a> View<'a> {
         Ok(rows)
     }
 
-    /// Ids of keys of a shard changed after `generation`, at most `limit`. A process that stands at `generation` can't know a
-    /// key that was made after it and not changed since.
+    /// Ids of keys of a shard changed after `generation`, at most `limit`. A process at `generation` can't know a key
+    /// that was made after it and not changed since.
     pub fn changed_since(&mut self, shard: Shard, generation: i64, limit: usize) -> Result<Vec<KeyId>> {
         Ok(self.rows.backend.changed_since(shard, generation, limit)?.into_iter().map(KeyId::from_bytes).collect())
     }

@@ -17,7 +17,7 @@ pub fn make(settings: &Settings, root: &Root) -> Result<FoundLocation> {
     // Only in builds of the tests: no environment moves keys out of memory.
     #[cfg(all(kms_faults, feature = "postgres"))]
     if let Some(server) = std::env::var_os("KMS_TEST_POSTGRES") {
-        // A keystore that nobody else finds.
+        // A keystore that no other process finds.
         let name = u128::from_ne_bytes(crate::sys::random::array()?);
         return super::server::find(&format!("{}#{name:032x}", server.to_string_lossy()), settings, root);
     }

@@ -45,9 +45,9 @@ struct Opened {
 
 /// A keystore's journal that is open for writing.
 ///
-/// SQLite finds a journal by its name, and takes it for a crashed writer's while nobody has a lock on the file beside it.
-/// A file that was moved there during another's transaction would be destroyed by the pages of the other. So who writes
-/// a journal holds a lock on the journal itself.
+/// SQLite finds a journal by its name, and takes it for a crashed writer's while the file next to it is not locked.
+/// A file that was moved there during another's transaction would be destroyed by the pages of the other. So the writer
+/// of a journal holds a lock on the journal itself.
 #[derive(Debug)]
 struct Journal {
     held: bool,
@@ -117,8 +117,8 @@ impl Drop for LockFile {
 }
 
 impl Table {
-    /// Drops a lock descriptor that nobody needs any more: no handle, nor a connection of another user of this copy of
-    /// SQLite, whose locks are taken through it as well.
+    /// Drops a lock descriptor that is no longer needed: not by a handle, nor by a connection of another user of this
+    /// copy of SQLite, whose locks are taken through it as well.
     fn drop_unused(&mut self, serial: u64) {
         if !self.opened.iter().any(|o| o.lock == Some(serial)) {
             self.locks.retain(|l| l.serial != serial || l.users > 0);
@@ -197,7 +197,7 @@ pub fn enter(path: &CStr, mut descriptor: c_int, is_writable: bool, marked: bool
     })
 }
 
-/// Takes the lock of a keystore's journal, or only looks for another's where SQLite only reads.
+/// Takes the lock of a keystore's journal, or only checks for another's where SQLite only reads.
 fn lock_journal(file: &File, is_writable: bool) -> Result<Option<Journal>> {
     if !file.facts()?.is_regular() {
         return Err(Error::from_raw_os_error(libc::ENXIO));

@@ -9,7 +9,7 @@ use crate::sys::file;
 /// The error of `what` (a call, or SQL of the library; no data).
 pub fn storage(what: &str, error: &rusqlite::Error) -> Error {
     let code = match error {
-        // SQLite has no code of its own for a table, column or index that isn't there or isn't what it was.
+        // SQLite has no separate code for a missing or altered table, column or index.
         rusqlite::Error::SqliteFailure(_, Some(text))
             if text.starts_with("no such ")
                 || text.starts_with("no query solution")

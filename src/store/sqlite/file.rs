@@ -144,8 +144,8 @@ fn check_journal_bytes(path: &Path, header: &[u8]) -> Result<()> {
     }
 }
 
-/// That neither the keystore nor a journal that will be rolled back into it is somebody else's, who could write it at any
-/// moment. The keystore's own user may have left the journal.
+/// Checks that neither the keystore nor a journal that will be rolled back into it belongs to another user, who could
+/// write it at any moment. The keystore's own user may have left the journal.
 fn check_owner(path: &Path, owner: u32) -> Result<()> {
     let refuse = |path: &Path, owner: u32| {
         let name = path.display();

@@ -46,8 +46,8 @@ fn added(from: i32, to: i32) -> String {
 }
 
 impl Sqlite {
-    /// That tables and indexes are those of the keystore's format, and that there is nothing else. A format that has more
-    /// has another number, so nobody's fields are ever dropped.
+    /// Checks that tables and indexes are those of the keystore's format, and that there is nothing else. A format that
+    /// has more has another number, so no fields are ever dropped.
     pub(super) fn check_schema(&self) -> Result<()> {
         let mut found = schema(&self.connection)?;
         found.retain(|entry| !STATISTICS.contains(&entry.as_str()));
@@ -66,7 +66,7 @@ impl Sqlite {
     }
 
     /// Reads the format of the transaction's snapshot, which another process may have raised since the last. The mark that
-    /// makes the file a keystore may be gone as well, and then nobody could open it again.
+    /// makes the file a keystore may be gone as well, and then it could never be opened again.
     pub(super) fn read_format(&self) -> Result<()> {
         if header_number(&self.connection, "PRAGMA application_id")? != APPLICATION_ID {
             return Err(unmarked());

@@ -1,4 +1,4 @@
-//! The rollback journal, which stands beside the keystore's file, and which file it belongs to.
+//! The rollback journal, which is next to the keystore's file, and which file it belongs to.
 //!
 //! SQLite finds a journal by its name alone, and after a crash plays it into the file that has the name. Were that another
 //! file, such as a backup that was put there, it would be destroyed. So each journal that the library writes is marked
@@ -100,7 +100,7 @@ pub fn owner(path: &Path) -> Option<u32> {
     std::fs::metadata(of(path)).ok().filter(|found| found.len() > 0).map(|found| found.uid())
 }
 
-/// What waits beside a keystore that nobody writes now.
+/// The journal next to a keystore that no process is writing.
 pub struct LeftJournal {
     /// Of which file; other programs don't say.
     pub mark: Option<[u8; 32]>,

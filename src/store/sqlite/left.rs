@@ -45,7 +45,7 @@ impl Doubt {
         let mark = journal::waiting(path)?.mark?;
         let mut peek = Sqlite::peek(path).ok()?;
         let (meta, slots) = (peek.meta(Shard::FIRST).ok()?, peek.slots().ok()?);
-        // Half of what the journal undoes can look like another keystore's description.
+        // A change that the journal undoes only in part can resemble another keystore's description.
         let is_torn =
             || torn::is_torn(path, &journal::of(path), &peek.connection, meta.place.as_deref().unwrap_or_default());
         (!is_of(&meta, &mark) && !is_torn()).then_some(Self { mark, meta, slots })
@@ -113,7 +113,7 @@ impl Sqlite {
     }
 }
 
-/// The URI by which SQLite takes a file for one that nobody changes (<https://www.sqlite.org/uri.html>).
+/// The URI by which SQLite treats a file as immutable (<https://www.sqlite.org/uri.html>).
 fn immutable(path: &Path) -> PathBuf {
     let path = plain(path);
     let mut uri = b"file:".to_vec();

@@ -7,8 +7,8 @@
 //! the descriptor it was taken through and SQLite counts its locks per file.
 //!
 //! `fstat` is replaced too: it mixes the serial of the lock descriptor into the device number by which SQLite recognises
-//! a file, so that nobody inherits lock counts of a descriptor that is gone: neither a forked child its parent's, nor a
-//! new connection those from before the host closed our descriptors.
+//! a file, so that lock counts of a closed descriptor are not inherited: neither by a forked child from its parent, nor
+//! by a new connection from before the host closed our descriptors.
 //!
 //! `open` and `close` enter each descriptor into `descriptors.rs`; what reads, writes, truncates or locks asks there.
 
@@ -179,7 +179,7 @@ unsafe extern "C" fn fcntl(descriptor: c_int, command: c_int, argument: *mut c_v
     let result = match (ofd, found) {
         (Some(ofd), Use::Intact { lock: Some((_, shared)), .. }) if !posix_locks_wanted() => {
             let lock = argument.cast::<large::flock>();
-            // SAFETY: for these two commands SQLite passes a `struct flock` of its own; OFD locks want a zero pid.
+            // SAFETY: for these two commands SQLite passes its own `struct flock`; OFD locks want a zero pid.
             unsafe {
                 (*lock).l_pid = 0;
                 large::fcntl(shared, ofd, lock)
@@ -198,7 +198,7 @@ unsafe extern "C" fn fcntl(descriptor: c_int, command: c_int, argument: *mut c_v
 
 /// A lock went with the descriptor that the host closed, so there is nothing left to release.
 fn is_unlock(lock: *const c_void) -> bool {
-    // SAFETY: for F_SETLK SQLite passes a `struct flock` of its own.
+    // SAFETY: for F_SETLK SQLite passes its own `struct flock`.
     unsafe { (*lock.cast::<large::flock>()).l_type == libc::F_UNLCK as libc::c_short }
 }
 
@@ -240,7 +240,7 @@ pub(super) fn without_wal(connection: &Connection) -> Result<()> {
     static METHODS: OnceLock<Methods> = OnceLock::new();
 
     let mut file: *mut ffi::sqlite3_file = std::ptr::null_mut();
-    // SAFETY: an open connection, which nobody else uses meanwhile; SQLite stores the pointer to the open file.
+    // SAFETY: an open connection, which no other code uses meanwhile; SQLite stores the pointer to the open file.
     let found = unsafe {
         let out = (&raw mut file).cast::<c_void>();
         ffi::sqlite3_file_control(connection.handle(), c"main".as_ptr(), ffi::SQLITE_FCNTL_FILE_POINTER, out)
@@ -260,7 +260,7 @@ pub(super) fn without_wal(connection: &Connection) -> Result<()> {
 pub fn replace_system_calls() -> Result<()> {
     static DONE: OnceLock<bool> = OnceLock::new();
     // SAFETY: the default VFS of this SQLite copy is never freed; the functions have the C signatures of the calls
-    // they stand for, and a function pointer is passed through the pointer type that SQLite declares. Where SQLite was
+    // they replace, and a function pointer is passed through the pointer type that SQLite declares. Where SQLite was
     // built without a call, it never makes it.
     let done = *DONE.get_or_init(|| unsafe {
         let vfs = ffi::sqlite3_vfs_find(std::ptr::null());

@@ -11,7 +11,7 @@ use crate::store::backend::{ChangeRow, ChangeRows};
 use crate::store::shard::Shard;
 use crate::sys::memory;
 
-/// Stands for a text that the library never wrote, so that no MAC fits.
+/// Represents a text that the library never wrote, so that no MAC fits.
 const NO_TEXT: &str = "\0";
 
 fn change_row(row: &Row<'_>) -> rusqlite::Result<ChangeRow> {

@@ -1,4 +1,4 @@
-//! The keystore rows in SQLite: a file with locks of our own, or a private database in memory.
+//! The keystore rows in SQLite: a file with the library's locks, or a private database in memory.
 
 mod descriptors;
 mod error;
@@ -80,7 +80,8 @@ impl Sqlite {
         Ok(sqlite)
     }
 
-    /// Makes an empty keystore in an empty file that nobody else knows, and that its creator syncs when it is complete.
+    /// Makes an empty keystore in an empty file that no other process knows, and that its creator syncs when it is
+    /// complete.
     pub fn fill(path: &Path) -> Result<Self> {
         let sqlite = Self::connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let unsynced = "PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF";
@@ -132,7 +133,7 @@ impl Sqlite {
     fn copy(&self, path: &Path) -> Result<()> {
         let made = fork::gate(|| {
             let copy = Connection::open_with_flags(plain(path), OpenFlags::SQLITE_OPEN_READ_WRITE);
-            // Nobody knows the file yet, and its creator syncs it.
+            // No other process knows the file yet, and its creator syncs it.
             let unsynced = "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF";
             copy.and_then(|copy| copy.execute_batch(unsynced).map(|()| copy)).map_err(|e| storage("open", &e))
         });
@@ -158,7 +159,7 @@ impl Sqlite {
         }
     }
 
-    /// Whether the path still names the file that is open; somebody may have moved another there.
+    /// Whether the path still names the file that is open; another file may have been moved there.
     fn check_place(&self) -> Result<()> {
         match &self.place {
             Some(place) if FileId::of(&place.path).ok() != Some(place.id) => {
@@ -238,7 +239,7 @@ impl Sqlite {
 /// That nothing in a file runs in our transactions, also before its schema is compared.
 fn harden(connection: &Connection) -> Result<()> {
     for (setting, on) in [
-        // Else each statement that a partial index could serve is prepared again for each value it is given.
+        // Otherwise each statement that a partial index could serve is prepared again for each bound value.
         (DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true),
         (DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false),
         (DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false),

@@ -125,7 +125,7 @@ fn blob(row: &Row<'_>, at: usize) -> rusqlite::Result<Vec<u8>> {
     memory::copy(row.get_ref(at)?.as_blob()?).map_err(short_of_memory)
 }
 
-/// Stands for a label that the library never wrote: it refuses NUL in one.
+/// Represents a label that the library never wrote: it refuses NUL in one.
 const NO_LABEL: &str = "\0";
 
 fn slot_row(row: &Row<'_>) -> rusqlite::Result<SlotRow> {

@@ -1,4 +1,4 @@
-//! Compares a keystore's schema with its format's: nothing in the file may act by itself, or stand there unseen.
+//! Compares a keystore's schema with its format's: the file may contain nothing that acts by itself or is not checked.
 
 use rusqlite::Connection;
 
