@@ -1,8 +1,8 @@
-/* Encrypts a file of any size by envelope encryption: a data key of its own encrypts it, and the customer master key that key.
+/* Encrypts a file of any size by envelope encryption: a new data key encrypts it, and the customer master key that key.
  *
  *   envelope seal DIR FILE SEALED     creates a keystore in DIR if there is none, encrypts FILE
  *   envelope open DIR SEALED FILE     decrypts and checks it; FILE appears only when all of it is authentic
- *   envelope move DIR SEALED          moves it to the newest version of its key: only the data key is written anew
+ *   envelope move DIR SEALED          moves it to the newest version of its key: only the data key is rewritten
  *
  * The file: "KMSENV1\n", the length of the encrypted data key (2 bytes, big-endian, room for 1024), it, and chunks of 64 KiB
  * and the last, each AES-256-GCM under the data key with its tag of 16. Their nonce (STREAM) is the chunk's number as 11 bytes

@@ -1,7 +1,7 @@
 //! Makes the golden keystores of the format that this library writes: `cargo run --example make_fixtures -- FOLDER`.
 //!
-//! Run once for each format, before its first release, and never again: what is in `tests/fixtures` must open for ever.
-//! The keys that open them are in the open on purpose; nothing real may ever be sealed with them.
+//! Run once for each format, before its first release, and never again: all future releases must open what is in
+//! `tests/fixtures`. The keys that open them are in the open on purpose; nothing real may ever be sealed with them.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// One keystore and what it must say for ever.
+/// One keystore and what every future release must read from it.
 fn make(path: &Path, options: Options) -> kms::Result<Value> {
     let clock = ManualClock::at(1_700_000_000_000);
     let kms = Keystore::open(&path.display().to_string(), &options.create(true).clock(clock.clone()))?;

@@ -1,9 +1,9 @@
 /* Wraps the root key outside of the library, and keeps a passphrase for the day when that is lost.
  *
- * A key in the file kek.bin stands for a key in an HSM or a cloud KMS. What matters is the form of the two functions:
+ * A key in the file kek.bin represents a key in an HSM or a cloud KMS. What matters is the form of the two functions:
  * authenticated symmetric encryption, here AES-256-GCM, with `aad` as additional data. With public-key encryption
- * (RSA-OAEP), whoever can write the keystore's file could encrypt a root key of their own and put a keystore in the place of
- * yours; the library notices functions that ignore `aad`, and refuses them.
+ * (RSA-OAEP), an attacker who can write the keystore's file could encrypt their own root key and substitute a keystore.
+ * The library notices functions that ignore `aad`, and refuses them.
  */
 #define _POSIX_C_SOURCE 200809L
 

@@ -103,7 +103,7 @@ fn one_key() {
         let (mut raw_seal, mut raw_open) = (Raw::new(), Raw::new());
         let sealed_raw = raw_seal.sealed(&plaintext);
         let sealed = kms.sealed(&key, &plaintext, &CONTEXT);
-        // Each thread has a nonce prefix of its own, and of 97 in turn none is the last one seen.
+        // Each thread has its own nonce prefix, and of 97 in turn none is the last one seen.
         let sealed_elsewhere =
             |_| std::thread::scope(|scope| scope.spawn(|| kms.sealed(&key, &plaintext, &CONTEXT)).join().unwrap());
         let unseen: Vec<Vec<u8>> = (0..97).map(sealed_elsewhere).collect();

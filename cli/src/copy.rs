@@ -21,7 +21,8 @@ pub fn run(global: &Global, args: &Copy) -> Result<()> {
     }
     let location = Location::find(global)?;
     let options = location.root.set(Options::new().actor(&global.actor).rotation_thread(false))?;
-    // The configured anchor is of the configured keystore, under whatever path; one that this command names is of its source.
+    // The configured anchor belongs to the configured keystore, under any path; one that this command names belongs to
+    // its source.
     let is_configured = location.keystore.as_ref().is_none_or(|keystore| is_same(keystore, &args.source));
     let is_anchored = location.anchor.is_some() && (is_configured || location.anchor_is_named);
     let options = if is_anchored { location.anchored(options) } else { options };

@@ -108,7 +108,7 @@ fn folders<'a>(source: Option<&'a Path>, target: Option<&'a Path>, verb: &str) -
     }
 }
 
-/// The header of a large file is rewritten in place, whatever its size.
+/// The header of a large file is rewritten in place, for any size.
 fn reencrypt_file(session: &Session, args: &Reencrypt, path: Option<&Path>) -> Result<()> {
     let Some(path) = path else {
         return Err(Failure::usage(

@@ -59,7 +59,7 @@ pub fn completions(shell: Shell) -> Result<()> {
     output::print_bytes(&text)
 }
 
-/// The command that somebody meant who typed one that does not exist: `kms rotate` is `kms key rotate`.
+/// The likely command behind one that does not exist: `kms rotate` is `kms key rotate`.
 pub fn command_for(error: &clap::Error) -> Option<String> {
     let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidSubcommand) else { return None };
     if matches!(typed.as_str(), "passphrase" | "password" | "passwd") {

@@ -186,13 +186,13 @@ fn settings(global: &Global) -> Result<Settings> {
 }
 
 fn read(path: &Path) -> Result<Settings> {
-    // Everybody may write it, and nobody can put anything there: no settings.
+    // Writable for all users, but nothing can be stored there: no settings.
     if path == Path::new("/dev/null") {
         return Ok(Settings::default());
     }
     let failed = |error: &std::io::Error| Failure::file("reading the settings", path, error);
     let found = std::fs::metadata(path).map_err(|error| failed(&error))?;
-    // Settings of somebody else would make this user encrypt under keys of theirs.
+    // Settings of another user would make this user encrypt under that user's keys.
     let me = std::fs::metadata("/proc/self").map(|found| found.uid()).unwrap_or(u32::MAX);
     if (found.uid() != me && found.uid() != 0) || found.mode() & 0o002 != 0 {
         return Err(Failure::new(

@@ -20,7 +20,7 @@ use crate::output::{self, date, table};
 use crate::session::Session;
 use crate::times::iso;
 
-/// So many entries in a row that are older than a date are taken for all of them.
+/// After this many older entries in a row, all others are assumed to be older than the date too.
 const OLDER: u64 = 4096;
 
 pub fn run(session: &Session, command: &LogCommand) -> Result<()> {

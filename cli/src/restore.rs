@@ -91,7 +91,7 @@ pub fn run(global: &Global, args: &Restore) -> Result<()> {
         std::fs::remove_file(&generations).map_err(failed("removing", &generations))?;
     }
     // Played into the backup, the journal of the former keystore would damage it. Without its journal, the former one is
-    // damaged. So it goes first: in between, there is no keystore, and none can be made while a journal is there.
+    // damaged. So it goes first: in between, there is no keystore, and none can be made while a journal exists.
     let journal = suffixed(&target, "-journal");
     if journal.metadata().is_ok_and(|found| found.len() > 0) {
         if exists {
@@ -111,7 +111,7 @@ pub fn run(global: &Global, args: &Restore) -> Result<()> {
     let placed = match target.exists() {
         // It has its second name.
         true => std::fs::rename(&copy, &target),
-        // Not over a keystore that somebody else made meanwhile.
+        // Not over a keystore that another process made meanwhile.
         false => tempfile::TempPath::try_from_path(&copy)
             .and_then(|copy| copy.persist_noclobber(&target).map_err(Into::into)),
     };
@@ -165,7 +165,7 @@ fn into_database(global: &Global, args: &Restore, location: &Location, target: &
     )
 }
 
-/// The name under which the present keystore is kept. A killed restore may have given it one.
+/// The name under which the present keystore is kept. A killed restore may have renamed it already.
 fn aside(target: &Path) -> PathBuf {
     let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let prefix = suffixed(Path::new(target.file_name().unwrap_or_default()), "-before-");

@@ -13,7 +13,7 @@ pub struct Session {
     pub keystore: Keystore,
     pub location: Location,
     pub out: Output,
-    /// What opened it: the same root key opens backups, and nobody is asked twice.
+    /// What opened it: the same root key opens backups, and the user is not asked twice.
     pub options: Options,
 }
 

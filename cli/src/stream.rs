@@ -157,7 +157,7 @@ impl Watch {
         Ok(())
     }
 
-    /// The result of the work, in which an interruption has an exit code of its own.
+    /// The result of the work, in which an interruption has its own exit code.
     pub fn end<T>(self, done: kms::Result<T>) -> Result<T> {
         self.clear();
         done.map_err(|error| {

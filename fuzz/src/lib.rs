@@ -10,7 +10,7 @@ use std::panic::Location;
 
 use kms::{Error, Status};
 
-/// What no caller can bring about, whatever the arguments are.
+/// Refuses errors that no arguments of a caller can cause.
 #[track_caller]
 pub fn blameless(error: &Error) {
     let internal =

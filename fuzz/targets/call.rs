@@ -1,6 +1,6 @@
 //! Any action with any JSON: an answer that is JSON, and a key that no request names still works.
 //!
-//! The input is a script: in each line an action and its request, in which `$K0` to `$K5` stand for keys, `$V0` for a
+//! The input is a script: in each line an action and its request, in which `$K0` to `$K5` represent keys, `$V0` for a
 //! version, `$B0` and `$B1` for ciphertexts, `$P` for a public key, and `$T` and `$W` for an import token and its wrapped
 //! material.
 #![no_main]

@@ -1,4 +1,4 @@
-//! Any encryption context: bound whatever its order, by the typed call and by JSON alike, and to no other map.
+//! Any encryption context: bound in any order, by the typed call and by JSON alike, and to no other map.
 #![no_main]
 
 use std::collections::BTreeMap;

@@ -64,7 +64,7 @@ struct Imported {
     public_key: Vec<u8>,
     token: Vec<u8>,
     wrapped: Vec<u8>,
-    /// When the material in the keystore is refused, and whether it is there.
+    /// When the material in the keystore is refused, and whether it is present.
     expires: Option<i64>,
     present: bool,
 }
@@ -168,7 +168,7 @@ impl State {
         self.check();
     }
 
-    /// Whatever was imported, a key's material is the one that it began with.
+    /// A key's material is always the first that was imported.
     fn check(&mut self) {
         let now = self.memory.clock.millis();
         for key in &self.keys {

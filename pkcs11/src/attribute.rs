@@ -87,7 +87,7 @@ const BYTES: &[CK_ATTRIBUTE_TYPE] = &[CKA_LABEL, CKA_ID, CKA_START_DATE, CKA_END
 /// Attributes that the module sets itself.
 const SET_BY_MODULE: &[CK_ATTRIBUTE_TYPE] =
     &[CKA_LOCAL, CKA_KEY_GEN_MECHANISM, CKA_ALWAYS_SENSITIVE, CKA_NEVER_EXTRACTABLE, CKA_CHECK_VALUE, CKA_UNIQUE_ID];
-/// Attributes that some programs set on every key. Whatever restricts a key is refused instead of ignored.
+/// Attributes that some programs set on every key. An attribute that restricts a key is refused instead of ignored.
 const IGNORED: &[CK_ATTRIBUTE_TYPE] = &[CKA_SIGN_RECOVER, CKA_VERIFY_RECOVER];
 /// Attributes that a data object has besides, and a caller may pass.
 const DATA_BOOLEANS: &[CK_ATTRIBUTE_TYPE] = &[CKA_PRIVATE, CKA_MODIFIABLE, CKA_COPYABLE, CKA_DESTROYABLE];

@@ -44,7 +44,7 @@ pub struct SlotConfig {
     /// How many versions a decryption tries where the ciphertext names none.
     #[serde(default = "trial_versions")]
     pub trial_versions: usize,
-    /// Whether each version of a key is an object of its own, beside the key.
+    /// Whether each version of a key is a separate object, in addition to the key.
     #[serde(default)]
     pub versions: bool,
 }
@@ -66,7 +66,7 @@ impl Config {
         let mut file = opened.map_err(|error| {
             format!("cannot open {shown}: {error}; create it, or set KMS_PKCS11_CONF to the path of the configuration")
         })?;
-        // Of what was opened, so that nobody can put another file in its place meanwhile.
+        // Of the opened file, so that another cannot be put in its place meanwhile.
         let found = file.metadata().map_err(|error| format!("cannot read {shown}: {error}"))?;
         if !found.is_file() {
             return Err(format!("{shown} is not a regular file"));

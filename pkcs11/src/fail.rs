@@ -1,4 +1,4 @@
-//! Return values of PKCS#11, and which of them stands for an error of the library.
+//! Return values of PKCS#11, and which of them represents an error of the library.
 
 use cryptoki_sys::*;
 use kms::{Error, Status};

@@ -1,9 +1,9 @@
 //! The PKCS#11 module of libkms: programs that speak PKCS#11 get keys that rotate.
 //!
-//! One secret key object stands for one customer master key; its versions are hidden unless the configuration shows
+//! One secret key object represents one customer master key; its versions are hidden unless the configuration shows
 //! them. `docs/pkcs11.md` is the manual.
 //!
-//! * `ffi`: the C functions. All `unsafe` stands there.
+//! * `ffi`: the C functions. All `unsafe` is there.
 //! * `state`: slots, sessions and object handles behind one lock. `config`: the configuration file.
 //! * `object`: finding, making and destroying objects, `search`: one in progress. `attribute`: templates and attributes.
 //! * `mechanism`: what is offered, and parameters. `cipher`: encryption, decryption, wrapping, `operation`: one in progress.

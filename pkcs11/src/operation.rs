@@ -389,7 +389,7 @@ fn of_blob(error: kms::Error) -> Fail {
     }
 }
 
-/// The encryption context that stands for AAD: `pkcs11.aad` with the bytes in hexadecimal.
+/// The encryption context that represents AAD: `pkcs11.aad` with the bytes in hexadecimal.
 fn with_context(aad: &[u8], call: impl FnOnce(&[(&str, &str)]) -> kms::Result<()>) -> Result<()> {
     if aad.is_empty() {
         return Ok(call(&[])?);

@@ -38,7 +38,7 @@ pub struct State {
 
 pub struct Slot {
     pub config: SlotConfig,
-    /// None while nobody is logged in to a slot that needs a PIN.
+    /// None while no user is logged in to a slot that needs a PIN.
     pub keystore: Option<Arc<Keystore>>,
     pub logged_in: bool,
     handles: HashMap<TokenId, CK_OBJECT_HANDLE>,
@@ -53,7 +53,7 @@ pub struct Session {
     pub digest: Option<Digest>,
 }
 
-/// What a token object stands for: a customer master key, or one version of it.
+/// What a token object represents: a customer master key, or one version of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenId {
     pub key: KeyId,
@@ -79,7 +79,7 @@ pub enum Object {
 pub struct Access {
     pub slot: usize,
     pub writable: bool,
-    /// None while nobody is logged in to a slot that needs a PIN.
+    /// None while no user is logged in to a slot that needs a PIN.
     pub keystore: Option<Arc<Keystore>>,
     pub needs_pin: bool,
     /// Whether versions are objects.
@@ -130,7 +130,7 @@ pub fn initialize(config: Config, may_start_threads: bool) -> std::result::Resul
     }
     let before = state.replace(made);
     drop(state);
-    // Closing keystores takes time; nobody waits for it.
+    // Closing keystores takes time; no call waits for it.
     drop(before);
     Ok(())
 }
@@ -280,7 +280,7 @@ pub fn log_in(session: CK_SESSION_HANDLE, user: CK_USER_TYPE, pin: &[u8]) -> Res
         let slot = state.slot_of(session)?;
         match user {
             CKU_USER => {}
-            // Nobody administers a token through PKCS#11.
+            // A token cannot be administered through PKCS#11.
             CKU_SO => return Err(Fail(CKR_PIN_INCORRECT)),
             CKU_CONTEXT_SPECIFIC => return Err(Fail(CKR_OPERATION_NOT_INITIALIZED)),
             _ => return Err(Fail(CKR_USER_TYPE_INVALID)),

@@ -1,4 +1,4 @@
-//! What all groups are given: the libraries under comparison, where to put data, how much to do.
+//! What all groups get: the libraries under comparison, where to put data, how much to do.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ pub struct Bench {
     pub folder: PathBuf,
     pub effort: Effort,
     pub library: Library,
-    /// The OpenSSL that libkms is linked with, as a shared object of its own.
+    /// The OpenSSL that libkms is linked with, as a separate shared object.
     pub vendored: Libcrypto,
     /// The distribution's libcrypto, or why there is none.
     pub system: Result<Libcrypto, String>,

@@ -1,4 +1,4 @@
-//! Raw EVP: AES-256-GCM by libcrypto's own calls, on whichever libcrypto is opened.
+//! Raw EVP: AES-256-GCM by libcrypto's calls, on the libcrypto that is opened.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::path::Path;

@@ -30,7 +30,7 @@ pub fn set_clock(ms: i64) {
 
 #[derive(Serialize, Deserialize)]
 pub struct Fixture {
-    /// Tells the runs apart.
+    /// Distinguishes the runs.
     run: String,
     pub path: PathBuf,
     pub count: usize,
@@ -105,7 +105,7 @@ fn create_keystore(bench: &Bench, path: &Path) -> Result<Keystore, String> {
     Keystore::open(bench.library, &path.to_string_lossy(), settings)
 }
 
-/// Where the ids of the keys in the keystore at `path` stand, `ID` bytes each.
+/// The file with the ids of the keys in the keystore at `path`, `ID` bytes each.
 pub fn ids_of(path: &Path) -> PathBuf {
     path.with_extension("ids")
 }
@@ -116,7 +116,7 @@ pub fn read_ids(path: &Path) -> Result<Vec<Id>, String> {
     Ok(bytes.chunks_exact(ID).map(id).collect())
 }
 
-/// Removes a keystore and what stands beside it.
+/// Removes a keystore and the files next to it.
 pub fn remove(path: &Path) {
     let Some((folder, name)) = path.parent().zip(path.file_name()) else { return };
     let name = name.to_string_lossy();

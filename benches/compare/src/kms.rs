@@ -230,7 +230,7 @@ impl Keystore {
         }
     }
 
-    /// `plaintext` under `key`, as a vector of its own.
+    /// `plaintext` under `key`, as a new vector.
     pub fn blob(&self, key: &Id, plaintext: &[u8]) -> Vec<u8> {
         let mut blob = vec![0; plaintext.len() + OVERHEAD];
         let len = self.encrypt(key.as_ptr(), plaintext, &mut blob);

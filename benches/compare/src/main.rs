@@ -1,7 +1,7 @@
 //! Measures libkms beside what it is compared with. `benches/run` builds what this needs and calls it:
 //!
 //! ```text
-//! compare run FOLDER REPORT [--quick] [GROUP...]    each group in a process of its own, then the report
+//! compare run FOLDER REPORT [--quick] [GROUP...]    each group in a separate process, then the report
 //! compare group FOLDER GROUP [--quick]              one group; its section as JSON
 //! compare child FOLDER ...                          one measurement of a fresh process; its figures as JSON
 //! ```

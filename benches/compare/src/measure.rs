@@ -16,7 +16,7 @@ impl Effort {
     }
 }
 
-/// One way to do the task; runs it as often as it is told.
+/// One way to do the task; runs it the requested number of times.
 pub struct Variant<'a> {
     pub name: String,
     pub run: Box<dyn FnMut(usize) + 'a>,

@@ -21,7 +21,7 @@ pub fn svg(plot: &Plot) -> String {
     }
 }
 
-/// Where a value stands between the ends of a logarithmic axis, 0 to 1.
+/// Where a value is between the ends of a logarithmic axis, 0 to 1.
 struct Log {
     low: f64,
     high: f64,
@@ -150,7 +150,7 @@ fn lines(plot: &Plot, places: &[String], series: &[Series]) -> String {
             let _ = writeln!(svg.0, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\" fill=\"{colour}\"/>");
         }
     }
-    // Names stand beside where their lines end, pushed apart.
+    // Names are next to the ends of their lines, pushed apart.
     let mut labels: Vec<(f64, &Series, &str)> = painted
         .iter()
         .filter_map(|(series, colour)| {

@@ -63,7 +63,7 @@ impl Token {
         let label = [b' '; 32];
         let first = first_slot(functions)?;
         call!(functions, C_InitToken(first, PIN.as_ptr().cast_mut(), PIN.len() as _, label.as_ptr().cast_mut()))?;
-        // The token moves to a slot of its own.
+        // The token moves to its own slot.
         let slot = first_slot(functions)?;
         let token = Self { functions, slot, _folder: folder };
         let session = token.open_session()?;

@@ -45,7 +45,7 @@ impl<const N: usize> Parameters<N> {
         Ok(given)
     }
 
-    /// The error of one that was needed and isn't given.
+    /// The error for a missing required argument.
     #[cold]
     pub fn missing(&self, given: &[Given<'_, '_>; N]) -> PyErr {
         let missing = self.names.iter().zip(given).find(|(_, given)| given.is_none());

@@ -10,9 +10,9 @@ use crate::keystore::Keystore;
 impl Keystore {
     /// Write a snapshot of the keystore to a new file at `path`: complete and synced, or not at all.
     ///
-    /// A file that is there is never replaced (`KeystoreIO`). Calls that change the keystore wait meanwhile. The copy is a
-    /// keystore, opened by what opens this one now. To restore it, copy it to the keystore's path while nobody has that
-    /// open; what was encrypted under versions made since can't be decrypted then.
+    /// An existing file is never replaced (`KeystoreIO`). Calls that change the keystore wait meanwhile. The copy is a
+    /// keystore that the present root keys open. To restore it, copy it to the keystore's path while no process has
+    /// that open; ciphertexts of versions made since can't be decrypted then.
     ///
     /// >>> kms.backup(folder / "copy.db")
     /// >>> with libkms.open(folder / "copy.db", root_key=bytes(range(32))) as copy:

@@ -94,8 +94,9 @@ impl Keystore {
         })
     }
 
-    /// Re-encrypt many ciphertexts under the newest version of a key, by default each of its own; a list with, for each, the new
-    /// ciphertext or its exception. Their contexts stay the same. The destination is a key id, "alias/NAME" or a `Key`.
+    /// Re-encrypt many ciphertexts under the newest version of a key, by default each under the same key. Return a list
+    /// with, for each, the new ciphertext or its exception. Their contexts stay the same. The destination is a key id,
+    /// "alias/NAME" or a `Key`.
     ///
     /// `context` holds for all, or `contexts` has one (or None) for each. Raises only what concerns no single item,
     /// such as TypeError; what is wrong with the destination is every item's exception.

@@ -1,7 +1,7 @@
 //! Callers' memory: buffers that are read, buffers that are filled.
 //!
 //! Only `bytes` is read in place. Any other object with the buffer interface may be changed by a callback, by a thread that
-//! runs while the GIL is let go, or through another view, so it is copied first; the copy is wiped.
+//! runs while the GIL is released, or through another view, so it is copied first; the copy is wiped.
 
 use std::cell::Cell;
 

@@ -133,7 +133,7 @@ impl Keystore {
         let write = || kms.encrypt_into(&key, input, entries, |needed| out.first(needed)).map(|part| part.len());
         let done = match if is_large(input.len()) { None } else { quick(write) } {
             Some(done) => done,
-            // A buffer that others can reach is never written to while the GIL is let go.
+            // A buffer that others can reach is never written to while the GIL is released.
             None => {
                 let sealed = detached(py, || kms.encrypt(&key, input, entries))?;
                 guard(|| out.put(py, &sealed).map(|()| sealed.len()))
@@ -173,7 +173,8 @@ impl Keystore {
         done.map_err(|failure| out.explain(py, failure.raise(py)))
     }
 
-    /// Re-encrypt a ciphertext under the newest version of a key, by default of its own; the plaintext stays in the library.
+    /// Re-encrypt a ciphertext under the newest version of a key, by default the same key; the plaintext stays in the
+    /// library.
     ///
     /// The destination is a key id, "alias/NAME" or a `Key`. Without `destination_context` the context stays the same; `{}`
     /// takes it away. Raises what `decrypt` and `encrypt` do.

@@ -24,7 +24,7 @@ type Mapping<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
 /// How often a call on files asks for signals, so that an interrupt ends it.
 const SIGNALS_EVERY: Duration = Duration::from_millis(50);
 
-/// Passes the count of bytes to the caller's function, and lets a signal's handler run.
+/// Passes the count of bytes to the caller's function, and runs pending signal handlers.
 fn reporter(progress: Option<Py<PyAny>>) -> impl Fn(u64) -> kms::Result<()> + Send {
     let last = Cell::new(Instant::now());
     move |done| {
@@ -82,10 +82,11 @@ impl Keystore {
         })
     }
 
-    /// Re-encrypt an encrypted file in place under the newest version of a key, by default of its own.
+    /// Re-encrypt an encrypted file in place under the newest version of a key, by default the same key.
     ///
-    /// Only the header is rewritten, whatever the size of the file; the context stays. Returns whether anything had to be
-    /// done. A call that was interrupted leaves a file that opens; call it again. Raises what `reencrypt` does, and `FileIO`.
+    /// Only the header is rewritten, for a file of any size; the context stays. Returns whether anything had to be
+    /// done. A call that was interrupted leaves a file that opens; call it again. Raises what `reencrypt` does, and
+    /// `FileIO`.
     ///
     /// >>> size = kms.encrypt_file(key.id, folder / "plain", folder / "moved.kms")
     /// >>> version = kms.rotate(key.id)

@@ -1,7 +1,7 @@
-//! What stands between a call of the library and Python: panics are stopped, exceptions of callbacks come out.
+//! The layer between a call of the library and Python: it stops panics and raises exceptions of callbacks.
 //!
 //! A clock that raises can't hand its exception through the library, so it unwinds through it; the library takes no
-//! lock before it has asked a clock that is not its own, so nothing is left half done.
+//! lock before it has asked the program's clock, so nothing is left half done.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -15,7 +15,7 @@ use pyo3::prelude::*;
 
 use crate::error::raise;
 
-/// Bytes of input from which on the GIL is let go: see `docs/internals/python.md` for the measurement.
+/// Bytes of input from which on the GIL is released: see `docs/internals/python.md` for the measurement.
 static RELEASE_FROM: AtomicUsize = AtomicUsize::new(1 << 20);
 
 /// What a thread is in the middle of.
@@ -23,7 +23,7 @@ struct Here {
     calls: Cell<usize>,
     callbacks: Cell<usize>,
     away: Cell<usize>,
-    /// Whether one of the next two is there.
+    /// Whether one of the next two is set.
     raised: Cell<bool>,
     /// Taken by the call that they were raised in, so nothing is left at a thread's end; without a destructor they are
     /// reached faster.
@@ -44,7 +44,7 @@ thread_local! {
     };
 }
 
-/// For measurements: sets the size of input from which on the GIL is let go, and returns the old one.
+/// For measurements: sets the size of input from which on the GIL is released, and returns the old one.
 #[pyfunction]
 pub fn release_gil_from(size: usize) -> usize {
     RELEASE_FROM.swap(size, Ordering::Relaxed)
@@ -102,13 +102,13 @@ impl Drop for Away {
     }
 }
 
-/// Lets the GIL go while `body` runs.
+/// Releases the GIL while `body` runs.
 pub fn let_go<R: Send>(py: Python<'_>, body: impl FnOnce() -> R + Send) -> R {
     let _away = Away::new();
     py.detach(body)
 }
 
-/// Waits until no other thread is in a call that let the GIL go; false if that takes longer than `timeout_ms`.
+/// Waits until no other thread is in a call that released the GIL; false if that takes longer than `timeout_ms`.
 #[pyfunction]
 pub fn await_calls(py: Python<'_>, timeout_ms: u64) -> bool {
     let end = Instant::now() + Duration::from_millis(timeout_ms);
@@ -179,12 +179,12 @@ fn settle<R>(done: std::thread::Result<kms::Result<R>>) -> Result<R, Failure> {
     }
 }
 
-/// One call that lets the GIL go: it may wait for the disk, for other processes, or for a thread that wants the GIL.
+/// One call that releases the GIL: it may wait for the disk, for other processes, or for a thread that wants the GIL.
 pub fn detached<R: Send>(py: Python<'_>, body: impl FnOnce() -> kms::Result<R> + Send) -> PyResult<R> {
     let_go(py, || guard(body)).map_err(|failure| failure.raise(py))
 }
 
-/// One call on `len` bytes: it holds the GIL if they are few and it need not wait; otherwise it lets it go.
+/// One call on `len` bytes: it holds the GIL if they are few and it need not wait; otherwise it releases it.
 pub fn sized<R: Send>(py: Python<'_>, len: usize, body: impl Fn() -> kms::Result<R> + Send) -> PyResult<R> {
     if !is_large(len)
         && let Some(done) = quick(&body)

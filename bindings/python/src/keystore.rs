@@ -148,7 +148,7 @@ impl Keystore {
         self.kms.lend(py).ok_or_else(|| closed(py))
     }
 
-    /// One call that lets the GIL go.
+    /// One call that releases the GIL.
     pub fn call<R: Send>(&self, py: Python<'_>, body: impl FnOnce(&Handle) -> kms::Result<R> + Send) -> PyResult<R> {
         let kms = self.in_use(py)?;
         let kms: &Handle = &kms;
@@ -161,7 +161,7 @@ fn closed(py: Python<'_>) -> PyErr {
     raise(py, &Status::InvalidArgument.error("the keystore is closed; open it again"))
 }
 
-/// Options with the roots that were given, of which the library wants exactly one.
+/// Options with the roots that were passed, of which the library wants exactly one.
 pub fn with_root(
     mut options: Options,
     key: Option<&Bound<'_, PyAny>>,

@@ -4,10 +4,10 @@
 //! * `key`, `version`, `rotation`, `alias`, `tag`, `import`: keys. `call`: all of it by action names and JSON.
 //! * `health`, `verify`, `backup`, `root`, `log`: the keystore as a whole. `survey`: which process a survey belongs to.
 //! * `arguments`, `buffer`, `context`: what callers pass. `raw`: the only file with `unsafe`.
-//! * `callback`: Python functions that the library calls. `guard`: what stands between a call and an exception.
+//! * `callback`: Python functions that the library calls. `guard`: what is between a call and an exception.
 //! * `error`: statuses as exceptions. `clock`: the manual clock.
 //!
-//! Calls on ciphertexts hold the GIL unless they are large or would wait; all others let it go.
+//! Calls on ciphertexts hold the GIL unless they are large or would wait; all others release it.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![deny(unsafe_code, unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]

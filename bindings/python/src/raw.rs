@@ -83,7 +83,7 @@ impl AsMut<[u8]> for Part<'_> {
     }
 }
 
-/// A new `bytes`, which nobody else has seen yet.
+/// A new `bytes`, which no other code has seen yet.
 pub struct NewBytes {
     object: Py<PyBytes>,
     memory: NonNull<u8>,
@@ -112,7 +112,7 @@ impl NewBytes {
         Ok(Self { object: object.unbind(), memory: memory.ok_or_else(no_memory)?, len })
     }
 
-    /// For a thread that has let the GIL go.
+    /// For a thread that has released the GIL.
     pub fn attached(len: usize) -> kms::Result<Self> {
         Python::attach(|py| Self::new(py, len))
     }
@@ -132,7 +132,8 @@ impl AsMut<[u8]> for NewBytes {
     #[inline]
     fn as_mut(&mut self) -> &mut [u8] {
         // SAFETY: the bytes of `object`; `self` is the only way to them. They hold what the interpreter's allocator
-        // left there, which is behind a call that the compiler doesn't see into; nobody reads them before they are written.
+        // left there, which is behind a call that the compiler doesn't see into; they are not read before they are
+        // written.
         unsafe { slice::from_raw_parts_mut(self.memory.as_ptr(), self.len) }
     }
 }
@@ -204,7 +205,7 @@ unsafe fn text_of<'a>(py: Python<'_>, object: *mut ffi::PyObject, refuse: fn() -
 /// Pairs of texts as the library takes them. Their objects are kept: a callback might change what they come from.
 #[derive(Default)]
 pub struct Texts<'py> {
-    /// They lie in the objects below.
+    /// They are in the objects below.
     pairs: SmallVec<[(&'static str, &'static str); 4]>,
     objects: SmallVec<[(Bound<'py, PyString>, Bound<'py, PyString>); 4]>,
 }
@@ -212,7 +213,7 @@ pub struct Texts<'py> {
 impl<'py> Texts<'py> {
     #[inline]
     pub fn push(&mut self, key: Bound<'py, PyString>, value: Bound<'py, PyString>) -> PyResult<()> {
-        // SAFETY: a str keeps its UTF-8, which neither moves nor changes; it is given out for no longer than `self` lives.
+        // SAFETY: a str keeps its UTF-8, which neither moves nor changes; it is lent for no longer than `self` lives.
         let pair = unsafe { (&*ptr::from_ref(key.to_str()?), &*ptr::from_ref(value.to_str()?)) };
         self.objects.push((key, value));
         self.pairs.push(pair);
@@ -232,7 +233,7 @@ pub trait End {
 
 /// A value that calls borrow, until it is ended: then no call gets it any more, and the last one that has it ends it.
 ///
-/// The GIL is its lock: it is lent, given back and ended with the GIL held, though it may be let go in between.
+/// The GIL is its lock: it is lent, returned and ended with the GIL held, which may be released in between.
 pub struct Lent<T: End> {
     value: UnsafeCell<Option<T>>,
     loans: Cell<usize>,
@@ -272,7 +273,7 @@ impl<T: End> Lent<T> {
         if self.loans.get() > 0 {
             return;
         }
-        // SAFETY: nobody has it, and nobody gets it any more; it is out before its end lets the GIL go.
+        // SAFETY: no call has it or gets it any more; it is taken out before its end releases the GIL.
         if let Some(value) = unsafe { (*self.value.get()).take() } {
             value.end();
         }
@@ -349,7 +350,7 @@ unsafe extern "C" fn enter<M: Method>(
     positional: ffi::Py_ssize_t,
     names: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
-    // SAFETY: the interpreter calls with the GIL held. The caller keeps everything that is given until we return; `this` is
+    // SAFETY: the interpreter calls with the GIL held. The caller keeps all arguments until we return; `this` is
     // of the class, as the descriptor checked, and `names` a tuple or null.
     let (py, this, names) = unsafe {
         let py = Python::assume_attached();
@@ -389,7 +390,7 @@ impl<'a, 'py> Arguments<'a, 'py> {
         self.at(0, self.positional)
     }
 
-    /// Names and what was given for them.
+    /// Names and their arguments.
     #[inline]
     pub fn named(&self) -> impl Iterator<Item = (Borrowed<'a, 'py, PyAny>, Borrowed<'a, 'py, PyAny>)> + use<'a, 'py> {
         let (py, names) = (self.py, self.names.map_or(ptr::null_mut(), |names| names.as_ptr()));

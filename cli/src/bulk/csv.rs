@@ -107,7 +107,7 @@ impl Records<'_> {
     }
 }
 
-/// Where a field stands that was read from `start` on.
+/// The position of a field that was read from `start` on.
 fn span(raw: &[u8], start: usize, is_first: bool, is_last: bool, delimiter: u8) -> Range<usize> {
     let is_line_end = |byte: Option<&u8>| matches!(byte, Some(b'\n' | b'\r'));
     let (mut from, mut to) = (start, raw.len());

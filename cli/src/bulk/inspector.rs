@@ -224,7 +224,7 @@ impl<'s> Inspector<'s> {
         shown
     }
 
-    /// The trial of each key's versions that nothing needs. Of what could not be read, nobody knows what it needs.
+    /// The trial of each key's versions that nothing needs. What unreadable inputs need is unknown.
     fn next(&self, unneeded: &[Value]) -> String {
         let mut keys: Vec<(String, Vec<String>)> = Vec::new();
         for version in unneeded.iter().filter(|version| version["State"] == "Enabled" && self.failures.count == 0) {

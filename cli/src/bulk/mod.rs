@@ -82,7 +82,7 @@ pub fn is_meant(files: &[PathBuf], columns: &Columns) -> bool {
 pub fn inspect(session: &Session, args: &Inspect) -> Result<()> {
     let source = Source::new(session, &args.columns)?;
     check(&args.files)?;
-    // Whoever names files wants to know about each.
+    // A user who names files wants to know about each.
     let each = args.list || (!args.columns.any() && !args.files.iter().any(|path| path.is_dir()));
     let mut inspector = Inspector::new(session, each);
     source.inspect(&mut inspector, &args.files)?;

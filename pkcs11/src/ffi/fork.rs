@@ -1,4 +1,4 @@
-//! Keeps the state whole across a fork: its lock is taken before, and given back in parent and child.
+//! Keeps the state whole across a fork: its lock is taken before, and released in parent and child.
 
 use std::cell::RefCell;
 use std::mem::ManuallyDrop;

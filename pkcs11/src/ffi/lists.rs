@@ -16,7 +16,7 @@ use crate::fail::Fail;
 /// Lists that programs read through mutable pointers, which C has no better type for.
 struct Shared<T>(T);
 
-// SAFETY: nobody writes what a static holds; PKCS#11 forbids it to programs.
+// SAFETY: a static is never written; PKCS#11 forbids it to programs.
 unsafe impl<T> Sync for Shared<T> {}
 
 /// A list of the functions of 2.40, and of `more` that a later version has.

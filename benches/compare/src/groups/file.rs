@@ -181,7 +181,7 @@ fn promise(what: &str, limit: Limit, unit: &str, measured: f64, figures: String)
     Promise { what: what.to_owned(), limit, unit: unit.to_owned(), measured, figures }
 }
 
-/// A program in the folder, without the settings of whoever runs the bench.
+/// A program in the folder, without the settings of the user who runs the bench.
 fn command(folder: &Path, program: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(arguments).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -212,7 +212,7 @@ fn spend(command: &mut Command) -> Result<Cost, String> {
     Ok(Cost { seconds, cpu, memory: Some(usage.ru_maxrss as f64 / 1024.0) })
 }
 
-/// Seals as many bytes as the file has, on so many threads of this process.
+/// Seals as many bytes as the file has, on `threads` threads of this process.
 fn raw(bench: &Bench, bytes: usize, threads: usize) -> Result<Cost, String> {
     let crypto = bench.vendored;
     on_threads(threads, || {
@@ -224,7 +224,7 @@ fn raw(bench: &Bench, bytes: usize, threads: usize) -> Result<Cost, String> {
     })
 }
 
-/// What `work` costs on so many threads of this process.
+/// What `work` costs on `threads` threads of this process.
 fn on_threads(threads: usize, work: impl Fn() -> std::io::Result<()> + Sync) -> Result<Cost, String> {
     let timed = || {
         let start = crate::measure::thread_time();
@@ -242,7 +242,7 @@ fn on_threads(threads: usize, work: impl Fn() -> std::io::Result<()> + Sync) -> 
     Ok(Cost { seconds, cpu: spent?, memory: None })
 }
 
-/// Seals the plain file into another with so many threads of this process: what any command has to do at least.
+/// Seals the plain file into another with `threads` threads of this process: what any command has to do at least.
 fn raw_file(bench: &Bench, folder: &Path, bytes: usize, threads: usize) -> Result<Cost, String> {
     const PIECE_SEALED: usize = PIECE / CHUNK * (CHUNK + TAG);
     let path = folder.join("out");

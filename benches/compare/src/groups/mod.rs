@@ -1,4 +1,4 @@
-//! The groups of comparisons; each runs in a process of its own.
+//! The groups of comparisons; each runs in a separate process.
 
 mod batch;
 mod file;
@@ -29,7 +29,7 @@ pub const ALL: [(&str, Group); 8] = [
     ("python", python::run),
 ];
 
-/// What groups run in further processes of their own, where the process itself is measured: it loads nothing but libkms.
+/// What groups run in further processes, where the process itself is measured: it loads nothing but libkms.
 pub fn child(folder: &Path, arguments: &[String]) -> Result<String, String> {
     scale::child(Library::open(&folder.join(LIBRARY))?, arguments)
 }

@@ -228,7 +228,7 @@ fn both(name: &str, small: &Figures, large: &Figures, cell: impl Fn(&Figures) ->
     vec![name.to_owned(), cell(small), cell(large)]
 }
 
-/// Runs one measurement in a process of its own, which has loaded nothing but libkms.
+/// Runs one measurement in a separate process, which has loaded nothing but libkms.
 fn in_child(bench: &Bench, arguments: &[&str]) -> Result<Figures, String> {
     let program = std::env::current_exe().map_err(|e| e.to_string())?;
     let folder = bench.data.parent().ok_or("no folder")?;
@@ -332,7 +332,7 @@ struct Creates {
     ratio: f64,
 }
 
-/// Keys and bare inserts in turn, each a commit of its own.
+/// Keys and bare inserts in turn, each a separate commit.
 fn creating(bench: &Bench) -> Result<Creates, String> {
     let (ours_path, bare_path) = (bench.data.join("create.db"), bench.data.join("bare.db"));
     remove(&ours_path);
@@ -347,7 +347,7 @@ fn creating(bench: &Bench) -> Result<Creates, String> {
     let per_round = 50;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for round in 0..bench.effort.pick(41, 3) {
-        // Whoever comes second in one round comes first in the next.
+        // The two alternate: second in one round, first in the next.
         for turn in 0..2 {
             if (round + turn) % 2 == 0 {
                 let (seconds, result) = wall(|| (0..per_round).try_for_each(|_| kms.create_key(0).map(drop)));

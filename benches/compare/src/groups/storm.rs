@@ -64,7 +64,7 @@ pub fn run(bench: &Bench) -> Result<Section, String> {
 
 struct Seen {
     storm: Storm,
-    /// With nobody encrypting.
+    /// With no thread encrypting.
     alone: Storm,
     latencies: [Histogram; 2],
 }

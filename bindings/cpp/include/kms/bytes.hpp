@@ -36,7 +36,7 @@ template <class T>
 inline constexpr bool holds_writable_bytes<T, std::enable_if_t<holds_bytes<T>>> =
     !std::is_const_v<std::remove_reference_t<decltype(*std::declval<T &>().data())>>;
 
-/// The character types of literals; `u8""` has a type of its own since C++20.
+/// The character types of literals; `u8""` has its own type since C++20.
 template <class T>
 inline constexpr bool is_text_char = std::is_same_v<T, char>;
 #ifdef __cpp_char8_t
@@ -49,7 +49,7 @@ inline constexpr bool is_std_array = false;
 template <class T>
 inline constexpr bool is_std_array<T, std::void_t<decltype(std::tuple_size<T>::value)>> = true;
 
-/// A view of bytes that somebody else owns, such as a `std::string_view` or a span: copying is trivial, and a constant one
+/// A view of bytes that other code owns, such as a `std::string_view` or a span: copying is trivial, and a constant one
 /// grants what a variable one does.
 template <class T>
 inline constexpr bool is_view =

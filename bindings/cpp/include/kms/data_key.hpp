@@ -17,7 +17,7 @@ enum class wrapping : std::int32_t {
     oaep_sha_256 = KMS_WRAPPING_OAEP_SHA_256,
 };
 
-/// A key for the program to encrypt with itself: store `blob` beside the data, and forget `plaintext`.
+/// A key for the program to encrypt with itself: store `blob` next to the data, and forget `plaintext`.
 struct data_key {
     secret_bytes plaintext;
     bytes blob;

@@ -297,8 +297,8 @@ public:
             nullptr);
     }
 
-    /// Opens an encrypted file of `size` bytes that lies anywhere. `read` runs on the thread that reads; what it throws comes
-    /// out of `read` of the file.
+    /// Opens an encrypted file of `size` bytes at any location. `read` runs on the thread that reads; its exceptions
+    /// leave the file's `read`.
     [[nodiscard]] encrypted_file open_file(encrypted_file::read_at read, std::uint64_t size, const context &with = {}) const {
         const auto entries = with.entries();
         return open_encrypted_file(

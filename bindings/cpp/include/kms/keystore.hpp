@@ -122,7 +122,7 @@ private:
     struct close_handle {
         void operator()(kms_t *open) const noexcept { kms_close(open); }
     };
-    /// Shared with a list while it reads a page, and with nobody else.
+    /// Shared only with a list while it reads a page.
     using handle = std::shared_ptr<kms_t>;
 
     keystore(handle owned, detail::callbacks callbacks) : callbacks_(std::move(callbacks)), handle_(std::move(owned)) {}

@@ -144,7 +144,7 @@ struct list<Item>::iterator::state {
     /// To the next item; false at the end.
     bool step() { return position < page.size() && (++position < page.size() || turn()); }
 
-    /// Reads on; false at the end, where it also stands after an exception.
+    /// Reads the next page; false at the end, which it also reaches after an exception.
     bool turn() {
         position = page.size();
         if (!complete) {

@@ -190,7 +190,7 @@ public:
     /// Functions that wrap and unwrap the root key with a key that stays in an HSM, a TPM or a cloud KMS: of the key or what
     /// was wrapped, and of bytes to bind (`aad`). Both must use authenticated symmetric encryption, such as AES-256-GCM, and
     /// unwrapping must throw for other `aad`. Never use public-key encryption: an attacker who can write the keystore's file could
-    /// put a keystore of their own in its place. See kms_options_set_root_callback. What they throw comes out of the call.
+    /// put their own keystore in its place. See kms_options_set_root_callback. What they throw comes out of the call.
     options &root_callback(std::function<bytes(bytes_view, bytes_view)> wrap,
                            std::function<secret_bytes(bytes_view, bytes_view)> unwrap) & {
         detail::require(wrap);
@@ -243,8 +243,8 @@ public:
     /// How long keys in memory stay usable while the database does not answer; at most 30 days, 5 minutes by default. Zero
     /// refuses from the first poll without an answer.
     options &offline_limit(std::chrono::seconds limit) & { return set(kms_options_set_offline_limit_s(raw(), limit.count())); }
-    /// Accepts that the database lost changes: all processes continue with what is there. For an operator who can restore
-    /// nothing newer.
+    /// Accepts that the database lost changes: all processes continue with its present state. For an operator who can
+    /// restore nothing newer.
     options &accept_rollback(bool accept) & { return set(kms_options_set_accept_rollback(raw(), accept ? 1 : 0)); }
     /// How many keys are kept in memory.
     options &cache_keys(std::size_t keys) & { return set(kms_options_set_cache_keys(raw(), keys)); }

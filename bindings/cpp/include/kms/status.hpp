@@ -1,6 +1,6 @@
 /// Statuses, and the exceptions that carry them.
 ///
-/// Every failure is thrown as `kms::failure<status>`, which has a name of its own (`kms::authentication_failed`), is one of
+/// Every failure is thrown as `kms::failure<status>`, which has an alias (`kms::authentication_failed`), is one of
 /// six groups (`kms::crypto_error`), and a `kms::error`. A status that a newer library may have is thrown as its group.
 #pragma once
 
@@ -229,7 +229,7 @@ using out_of_memory = failure<status::out_of_memory>;
 
 namespace detail {
 
-/// The failures that have a type of their own.
+/// The failures that have their own type.
 template <status... Statuses>
 struct failures {
     /// Calls `act` with an exception of the most exact type for `why`.

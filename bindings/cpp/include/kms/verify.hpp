@@ -25,7 +25,7 @@ template <class Keystore>
 class verify_calls {
 public:
     /// All faults; none: every row is authentic and in its place, all key material can be unsealed, and each page
-    /// of the file belongs to one table or index, or is free. May run beside everything else.
+    /// of the file belongs to one table or index, or is free. May run concurrently with everything else.
     [[nodiscard]] std::vector<fault> verify() const {
         struct found {
             std::vector<fault> faults;
