@@ -3,7 +3,7 @@
  *     files encrypt SOURCE TARGET      files decrypt SOURCE TARGET      files tail FILE BYTES
  *     files seal <SOURCE >TARGET       files open <SOURCE >TARGET
  *
- * The keystore is keys.db in this folder, with its root key beside it; the key's alias is alias/files. */
+ * The keystore is keys.db in this folder, with its root key next to it; the key's alias is alias/files. */
 #include <kms.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -239,7 +239,7 @@ int main(int argc, char **argv) {
     in_second_process(argv[0], dir, files, count);
 
     printf("\n5. Move the oldest ciphertext to the newest version\n");
-    /* No rotation between the move and the look at it. */
+    /* No rotation between the move and its check. */
     must(kms_update_rotation_policy(kms, key_id, 0, 0), "turn rotation off");
     blob_path(path, dir, 0, 0);
     blob = read_file(path);

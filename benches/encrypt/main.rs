@@ -1,8 +1,8 @@
-//! What a call costs beside the cipher itself: kms_encrypt and kms_decrypt through the C ABI against raw EVP calls on the
-//! same OpenSSL, in one process, in interleaved rounds.
+//! What a call costs in addition to the cipher: kms_encrypt and kms_decrypt through the C ABI against raw EVP calls on
+//! the same OpenSSL, in one process, in interleaved rounds.
 //!
 //! Times are nanoseconds of the thread's own CPU clock, minimum and median of the rounds. A ratio is the median of the
-//! rounds' ratios, beside that of the minima.
+//! rounds' ratios, next to that of the minima.
 //!
 //! `cargo bench --bench encrypt` runs it, with `-- only=one` (`threads`, `many`, `survey`) a part: a first look, where `make bench`
 //! takes long.
@@ -210,7 +210,7 @@ fn two_threads() {
     );
 }
 
-/// Counting blobs by version beside inspecting each: of one version, and of 400 versions in turn.
+/// Counting blobs by version compared with inspecting each: of one version, and of 400 versions in turn.
 fn survey() {
     let options = kms::Options::new().root_key(&[7; 32]).create(true);
     let kms = kms::Keystore::open("memory:", &options).expect("a keystore");

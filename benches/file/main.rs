@@ -1,9 +1,9 @@
-//! What encrypting a file costs beside the cipher itself: raw AES-256-GCM calls on chunks of 16 KiB in memory, against
+//! What encrypting a file costs in addition to the cipher: raw AES-256-GCM calls on chunks of 16 KiB in memory, against
 //! `encrypt_copy` and `decrypt_copy` in memory, and `encrypt_file` and `decrypt_file` between files on tmpfs, with one thread
-//! and with two, in interleaved rounds of one process. A plain copy of the file shows what tmpfs takes of it.
+//! and with two, in interleaved rounds of one process. A plain copy of the file shows the share of tmpfs.
 //!
 //! `cargo bench --bench file` runs it; `KMS_BENCH_MIB` sets the size. Each figure is the best of the rounds, by the wall clock,
-//! and beside it the processor time of the whole process in the same round.
+//! and next to it the processor time of the whole process in the same round.
 
 use std::hint::black_box;
 use std::path::Path;

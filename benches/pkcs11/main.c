@@ -1,5 +1,6 @@
-// Measures one encryption and one decryption of 64 bytes through PKCS#11, beside SoftHSM2 and beside kms_encrypt, in one
-// run on one thread. Arguments: the module of libkms, that of SoftHSM2, an empty folder for their files.
+// Measures one encryption and one decryption of 64 bytes through PKCS#11, compared with SoftHSM2 and
+// kms_encrypt, in one run on one thread. Arguments: the module of libkms, that of SoftHSM2, an empty folder for their
+// files.
 #define _GNU_SOURCE
 
 #include <dlfcn.h>

@@ -1,4 +1,4 @@
-//! `kms backup`: a copy of a keystore in use, with a checksum and a manifest beside it, and the check of such a copy.
+//! `kms backup`: a copy of a keystore in use, with a checksum and a manifest next to it, and the check of such a copy.
 
 use std::fs::File;
 use std::io::Read;
@@ -217,7 +217,7 @@ pub fn open_copy(path: &Path, options: &Options) -> Result<Keystore> {
     Ok(Keystore::open(&path.display().to_string(), &options.clone().read_only(true))?)
 }
 
-/// Compares a backup with the checksum beside it; none where there is none.
+/// Compares a backup with the checksum next to it; none where there is none.
 pub fn check_sum(path: &Path) -> Result<Option<String>> {
     let beside = suffixed(path, ".sha256");
     let Ok(text) = std::fs::read_to_string(&beside) else { return Ok(None) };

@@ -132,7 +132,8 @@ fn write(path: &Path, text: &str) -> Result<()> {
     })
 }
 
-/// The module beside this command, as `make install` and the packages place it; otherwise its name, for the loader to find.
+/// The module next to this command, as `make install` and the packages place it; otherwise its name, for the loader to
+/// find.
 fn module() -> String {
     const NAME: &str = "libkms-pkcs11.so";
     let beside = std::env::current_exe().ok().and_then(|command| Some(command.parent()?.parent()?.join("lib")));

@@ -135,7 +135,7 @@ impl Watch {
         }
     }
 
-    /// Prints something beside the progress bar.
+    /// Prints something without disturbing the progress bar.
     pub fn aside(&self, print: impl FnOnce()) {
         match self.bar.get() {
             Some(bar) => bar.suspend(print),

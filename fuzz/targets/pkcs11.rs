@@ -66,7 +66,7 @@ enum Value {
     Number(u64),
     Flag(bool),
     Bytes(Vec<u8>),
-    /// The label of the key that is there before the first call, or of one of its versions.
+    /// The label of the key that exists before the first call, or of one of its versions.
     Label(bool),
     Null(u8),
 }

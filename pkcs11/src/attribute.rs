@@ -22,7 +22,7 @@ pub fn number(value: CK_ULONG) -> Vec<u8> {
 pub struct Template(Vec<(CK_ATTRIBUTE_TYPE, Zeroizing<Vec<u8>>)>);
 
 impl Template {
-    /// CKR_TEMPLATE_INCONSISTENT for an attribute that is there with another value.
+    /// CKR_TEMPLATE_INCONSISTENT for an attribute that is present with another value.
     pub fn push(&mut self, kind: CK_ATTRIBUTE_TYPE, value: Vec<u8>) -> Result<()> {
         let value = Zeroizing::new(value);
         match self.get(kind) {

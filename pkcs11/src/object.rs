@@ -322,7 +322,7 @@ fn create_master_key(access: &Access, template: &Template) -> Result<CK_OBJECT_H
     }
     let keystore = access.keystore.as_ref().ok_or(Fail(CKR_USER_NOT_LOGGED_IN))?;
     // A customer master key never leaves the library, and its id is the library's. One that need not be sensitive is
-    // sensitive all the same: pkcs11-tool asks for that by default.
+    // sensitive nevertheless: pkcs11-tool asks for that by default.
     if template.flag(CKA_EXTRACTABLE)? == Some(true) {
         return Err(Fail(CKR_TEMPLATE_INCONSISTENT));
     }

@@ -288,7 +288,7 @@ pub fn log_in(session: CK_SESSION_HANDLE, user: CK_USER_TYPE, pin: &[u8]) -> Res
         if slot.logged_in {
             return Err(Fail(CKR_USER_ALREADY_LOGGED_IN));
         }
-        // Who may read the root key file needs no PIN; clients send one all the same.
+        // A user who may read the root key file needs no PIN; clients send one nevertheless.
         if !slot.config.needs_pin() {
             slot.logged_in = true;
         }

@@ -158,7 +158,7 @@ impl VersionRecord {
         Self { state: VersionState::Destroyed, deletion: None, tombstone: Some(version), ..self }
     }
 
-    /// Takes note of a use on a day; an earlier day than the known one changes nothing.
+    /// Records a use on a day; an earlier day than the known one changes nothing.
     pub fn note_use(&mut self, how: VersionUse, day: Time) {
         let known = match how {
             VersionUse::Encrypt => &mut self.last_encrypt,

@@ -16,7 +16,7 @@ pub const BACKUP_WAIT_DEFAULT: Duration = Duration::from_secs(7 * 86_400);
 /// The longest wait of a due rotation for a backup.
 pub const BACKUP_WAIT_MAX: Duration = Duration::from_secs(30 * 86_400);
 
-/// A backup, as it was made or as it is recorded beside the keystore.
+/// A backup, as it was made or as it is recorded next to the keystore.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backup(BackupRecord);
 
@@ -84,7 +84,7 @@ impl Keystore {
     /// replaced. The pages of the copy are checked as by [`Keystore::verify`], its rows are not. The root keys that
     /// open the keystore open the copy.
     ///
-    /// The backup is recorded beside the keystore. Where that fails, as in a folder that is read-only, the backup is
+    /// The backup is recorded next to the keystore. Where that fails, as in a folder that is read-only, the backup is
     /// good, and [`Keystore::backups`] does not list it.
     ///
     /// # Errors
@@ -107,7 +107,7 @@ impl Keystore {
         self.finish_backup(self.prepare_backup(path)?).map(drop)
     }
 
-    /// Copy the keystore as [`Keystore::backup`], to a temporary name beside `path`. While it has that name, a program
+    /// Copy the keystore as [`Keystore::backup`], to a temporary name next to `path`. While it has that name, a program
     /// can add a checksum, or move the copy elsewhere and record that with [`Keystore::record_backup`].
     ///
     /// # Errors
@@ -149,7 +149,7 @@ impl Keystore {
         Ok(unrecorded)
     }
 
-    /// Record a backup beside the keystore, in place of an older one at the same path.
+    /// Record a backup next to the keystore, in place of an older one at the same path.
     ///
     /// # Errors
     /// `KeystoreIo` where the record cannot be written, `KeystoreBusy` where other processes hold it too long; and the
@@ -173,8 +173,8 @@ impl Keystore {
         })
     }
 
-    /// List the recorded backups, oldest first: the last 16. Backups of all processes are recorded beside the keystore,
-    /// in `PATH-backups`, or in its database; a `memory:` keystore has no record.
+    /// List the recorded backups, oldest first: the last 16. Backups of all processes are recorded next to the
+    /// keystore, in `PATH-backups`, or in its database; a `memory:` keystore has no record.
     ///
     /// # Errors
     /// `KeystoreIo` where the record cannot be read; and the [errors of every call](Keystore#errors).

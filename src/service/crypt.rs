@@ -428,7 +428,7 @@ impl Core {
         Ok(())
     }
 
-    /// Takes note of announced changes; entries with an older stamp are checked again.
+    /// Registers announced changes; entries with an older stamp are checked again.
     ///
     /// `polls`: no thread reads the keystore once a second.
     #[inline(always)]

@@ -80,7 +80,7 @@ const WRAPPED: usize = 256;
 
 impl Keystore {
     /// Generate a data key of 1 to 1024 bytes for envelope encryption: the plaintext key, and the blob to store
-    /// beside the data. [`Keystore::decrypt`] returns the key later.
+    /// next to the data. [`Keystore::decrypt`] returns the key later.
     ///
     /// # Errors
     /// `InvalidArgument` for another size; those of [`Keystore::encrypt`].

@@ -13,8 +13,9 @@ use crate::sys::waiting;
 
 /// An open keystore.
 ///
-/// All threads of a program share one handle: each call takes `&self` and may run beside any other. After a fork, parent
-/// and child use the handle independently of each other. Dropping it stops the rotation thread and wipes all key material.
+/// All threads of a program share one handle: each call takes `&self` and may run concurrently with any other. After a
+/// fork, parent and child use the handle independently of each other. Dropping it stops the rotation thread and wipes
+/// all key material.
 ///
 /// # Errors
 /// Any call may fail with these statuses, besides those that it lists itself:

@@ -119,7 +119,7 @@ impl Keystore {
 
     /// Turn deletion protection on, with a reason that may be empty, or off with `None`. It refuses
     /// [`Keystore::schedule_key_deletion`] and [`Keystore::schedule_key_version_deletion`]. A version whose deletion is
-    /// pending already is destroyed all the same unless that is cancelled.
+    /// already pending is still destroyed unless that is cancelled.
     ///
     /// # Errors
     /// `LimitExceeded` for a reason above 8192 characters; `RejectedPendingDeletion`; `KeyNotFound` for an unknown

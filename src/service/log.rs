@@ -99,7 +99,7 @@ impl Keystore {
     }
 
     /// Iterate over the change log from its end back, newest entry first. It is checked as [`Keystore::changes`] does. The shards of a
-    /// database have logs of their own, which come in the order of time.
+    /// database have separate logs, which come in the order of time.
     ///
     /// # Errors
     /// As [`Keystore::changes`].

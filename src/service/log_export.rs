@@ -1,7 +1,7 @@
 //! The change log as JSON lines: written, and checked afterwards.
 //!
-//! A line has the fields of an entry and both of its MACs, so an open keystore can prove that lines are its own, unaltered,
-//! in order and without a gap.
+//! A line has the fields of an entry and both of its MACs, so an open keystore can verify that the lines come from it,
+//! unaltered, in order and without a gap.
 
 use std::io::{BufRead, Read, Write};
 

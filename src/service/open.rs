@@ -145,8 +145,8 @@ impl Options {
     /// Set a root callback: an HSM, a TPM or a cloud KMS, which is called at open with no lock held.
     ///
     /// It must use authenticated symmetric encryption that binds `aad`, such as AES-256-GCM, with a key that stays
-    /// outside. Never use public-key encryption: anybody who can write the file could encrypt a root key of their
-    /// own and replace the keystore.
+    /// outside. Never use public-key encryption: an attacker who can write the file could encrypt their own
+    /// root key and replace the keystore.
     ///
     /// `aad` is text of at most 128 bytes, for this purpose and this keystore. A device without `aad` can encrypt it
     /// before the key and compare it afterwards. When a slot is made, the library checks that the callback unwraps
@@ -248,8 +248,8 @@ impl Options {
         self
     }
 
-    /// Accept that the database of the keystore lost changes: continue with what is there, and have all other processes
-    /// do so. For the operator who has found that nothing newer can be restored; nothing else needs it. Default: false.
+    /// Accept that the database of the keystore lost changes: continue with its present state, and have all other
+    /// processes do so. For an operator who found that nothing newer can be restored. Default: false.
     pub fn accept_rollback(mut self, accept: bool) -> Self {
         self.accept_rollback = accept;
         self

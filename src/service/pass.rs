@@ -37,7 +37,7 @@ fn next_size(size: usize, took: Duration) -> usize {
     usize::try_from(fitting).unwrap_or(LARGEST_BATCH).clamp(size / 2, size * 2).clamp(SMALLEST_BATCH, LARGEST_BATCH)
 }
 
-/// The same beside other hosts, where a transaction has round trips besides its work.
+/// The same alongside other hosts, where a transaction has round trips in addition to its work.
 fn next_shared_size(size: usize, took: Duration) -> usize {
     let fitting = size as u128 * SHARED_BATCH_TIME.as_micros() / took.as_micros().max(1);
     usize::try_from(fitting).unwrap_or(SHARED_BATCH).clamp(SMALLEST_BATCH, SHARED_BATCH)

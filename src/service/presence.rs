@@ -86,7 +86,7 @@ fn is_absence(error: &Error) -> bool {
 }
 
 impl Core {
-    /// Asks the keystore for changes. On another machine, also takes note of whether it answers, and of its clock.
+    /// Asks the keystore for changes. On another machine, also records whether it answers, and its clock.
     pub(super) fn poll(&self) -> Result<()> {
         if !self.store.is_remote() {
             return self.catch_up();

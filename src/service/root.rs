@@ -39,8 +39,8 @@ impl Keystore {
         })
     }
 
-    /// Add a root slot, so that the root key of `new` opens the keystore too: a recovery key beside a passphrase. A
-    /// keystore has at most 8.
+    /// Add a root slot, so that the root key of `new` opens the keystore too: a recovery key in addition to a
+    /// passphrase. A keystore has at most 8.
     ///
     /// Of the options, the root key counts, and `create` for a root key file that does not exist. `label` has at
     /// most 255 bytes and is not secret.

@@ -32,7 +32,7 @@ use crate::sys::waiting;
 
 /// The state that calls and the ticker share.
 ///
-/// Lock order: the store's connection, then the cache, then the arena; each is let go before user code runs.
+/// Lock order: the store's connection, then the cache, then the arena; each is released before user code runs.
 pub(super) struct Core {
     pub(super) threads: PerThread<ThreadState>,
     pub(super) cache: Cache,
@@ -176,7 +176,7 @@ impl Core {
         })
     }
 
-    /// The material of one version, which must belong to the key named beside it.
+    /// The material of one version, which must belong to the key named with it.
     pub(super) fn material(&self, key: &KeyId, version: &VersionId) -> Result<Arc<Material>> {
         match self.cache.material(version)? {
             Some(found) if found.key == *key => Ok(found),

@@ -1,8 +1,8 @@
 //! A bounded map of what a thread used last; when it is full, entries are replaced in turn.
 //!
-//! An entry keeps its number while it lives, so that other tables can be laid beside this one. The index holds a part of
-//! the hashes: a look touches one line of it and the entry, and nothing else. It is kept small, because what the CPU's
-//! nearer caches hold of it is a wait less.
+//! An entry keeps its number while it lives, so that other tables can run parallel to this one. The index holds a part
+//! of the hashes: a lookup touches one line of it and the entry, and nothing else. It is kept small, so that the CPU's
+//! nearer caches can hold more of it.
 
 use crate::error::{Error, Status};
 

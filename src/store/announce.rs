@@ -1,4 +1,4 @@
-//! Announces changes to the other processes of the host: the generation in a small mapped file beside the store.
+//! Announces changes to the other processes of the host: the generation in a small mapped file next to the store.
 //!
 //! The file is made complete under a temporary name and renamed into place while the store's write lock is held; the
 //! library never truncates it. It holds no secret, and only says when to read the store: a wrong value costs one read.

@@ -67,7 +67,7 @@ impl Store {
     }
 }
 
-/// Copies what the transaction that has begun sees, and reads the copy as anybody would who restores it. Ends the transaction.
+/// Copies what the transaction that has begun sees, and reads the copy as a restore would. Ends the transaction.
 fn copy(backend: &mut dyn Backend, path: &Path) -> Result<Copied> {
     let found = gated(backend, |backend| backend.meta(Shard::FIRST));
     let copied = found.and_then(|found| backend.copy_to(path).map(|()| found));
@@ -75,7 +75,7 @@ fn copy(backend: &mut dyn Backend, path: &Path) -> Result<Copied> {
     read_back(path, &copied?)
 }
 
-/// Reads a copy as anybody would who restores it, which must have this description.
+/// Reads a copy as a restore would. It must have this description.
 pub(super) fn read_back(path: &Path, found: &MetaRow) -> Result<Copied> {
     // The copying has taken memory too.
     memory::headroom_of(memory::OPENING)?;

@@ -1,4 +1,4 @@
-//! Which backups were made: `KEYSTORE-backups`, a text file beside the keystore. A database has the text in a row.
+//! Which backups were made: `KEYSTORE-backups`, a text file next to the keystore. A database has the text in a row.
 //!
 //! A line each, oldest first: when it was made and verified in Unix milliseconds, its generation, the beginnings of the ids
 //! of each key's newest version, its path. Ids are random, so the list also holds after an older backup was restored. The

@@ -19,7 +19,7 @@ use super::settings::{Location, Settings};
 use crate::error::Result;
 use crate::sys::word::Word;
 
-/// Whether the keystore with this description must be spared what a crash left beside it and doesn't belong to it: the
+/// Whether the keystore with this description must be protected from files of a crash that don't belong to it: the
 /// description is authentic under the handle's root key, so nothing is to be undone, or it is of another keystore.
 pub type MustSpare<'a> = dyn FnMut(&MetaRow, &[SlotRow]) -> Result<bool> + 'a;
 

@@ -19,7 +19,7 @@ pub struct Freshness {
     /// The one that the anchor holds.
     pub anchored: AtomicI64,
     pub is_rolled_back: AtomicBool,
-    /// Whether the checkpoint that is there stops all processes.
+    /// Whether the present checkpoint stops all processes.
     pub is_stopped: AtomicBool,
     pub rollbacks: AtomicU64,
 }

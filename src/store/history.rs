@@ -35,7 +35,7 @@ pub struct History {
 }
 
 impl History {
-    /// Takes note of what was read of a shard. Only an older copy is not taken for what is known from then on.
+    /// Records what was read of a shard. Everything but an older copy replaces the known state.
     pub fn see(&mut self, shard: Shard, state: State, recent: Option<&[u8]>) -> Step {
         let known = self.known.get(shard.index()).copied().flatten();
         let step = known.map_or(Step::On, |known| step(&known, &state, recent));
@@ -55,7 +55,7 @@ impl History {
         self.committed(shard, state);
     }
 
-    /// Takes note of what this handle has just committed on top of what it read.
+    /// Records what this handle has just committed on top of what it read.
     pub fn committed(&mut self, shard: Shard, state: State) {
         if self.known.len() <= shard.index() {
             self.known.resize(shard.index() + 1, None);

@@ -29,7 +29,8 @@ pub fn name(path: &Path, mark: u64) -> PathBuf {
     file::beside(path, &format!("{SUFFIX}-{mark:016x}"))
 }
 
-/// Remove a file with a temporary name, and first the journal that SQLite may have left beside it, which nothing else finds.
+/// Remove a file with a temporary name, and first the journal that SQLite may have left next to it, which nothing else
+/// finds.
 pub fn remove(temporary: &Path) {
     let _ = std::fs::remove_file(file::beside(temporary, "-journal"));
     let _ = std::fs::remove_file(temporary);

@@ -22,7 +22,7 @@ pub fn check(path: &Path, recorded: Option<&[u8]>) -> Result<bool> {
         }
         known => known.is_some(),
     };
-    // What can't be asked about was opened all the same, and the next transaction asks again.
+    // A file without metadata was opened nevertheless, and the next transaction asks again.
     let Ok(found) = std::fs::metadata(path) else { return Ok(false) };
     if found.nlink() < 2 {
         return Ok(known);

@@ -18,7 +18,7 @@ use super::tree::Rows;
 use crate::error::{Result, Status};
 use crate::sys::fault;
 
-/// How often an operator's acceptance is tried beside changes of others.
+/// How often an operator's acceptance is tried while others make changes.
 const TRIES: usize = 100;
 
 impl Store {
@@ -130,7 +130,7 @@ impl Store {
         Ok(State::new(number, mac))
     }
 
-    /// Takes note of the checkpoint that a change has committed.
+    /// Records the checkpoint that a change has committed.
     pub(super) fn note_certified(&self, made: State) -> Result<()> {
         self.freshness.number.fetch_max(made.generation(), Ordering::Relaxed);
         *self.freshness.there.lock()? = Some(made);

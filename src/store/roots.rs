@@ -186,7 +186,7 @@ impl Store {
     fn new_slot(&self, root: &Root, new: NewSlot<'_>) -> Result<SlotRow> {
         let key = RootKey::new(*self.root.expose());
         let slot = slot::wrap(root, &key, &self.uuid, new.now.wall.millis(), new.label)?;
-        // What can't be unwrapped again would lock everybody out. A callback has just been tried.
+        // A slot that can't be unwrapped again would make the keystore unusable. A callback has just been tried.
         if !matches!(root, Root::Callback(_)) {
             let same = |found: &RootKey| Ok(openssl::equal(&**found, &*key));
             if slot::unwrap(root, std::slice::from_ref(&slot), &self.uuid, same)?.is_none() {

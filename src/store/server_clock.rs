@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::sys::clocks;
 
-/// Another machine's clock beside this one's, in Unix milliseconds.
+/// Another machine's clock relative to this one's, in Unix milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "SQLite has no clock of its own"))]
 pub struct ClockReading {

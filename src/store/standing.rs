@@ -43,7 +43,7 @@ impl Store {
         self.seen.get(shard.index()).map_or(i64::MIN, |seen| seen.fetch_max(generation, Ordering::Relaxed))
     }
 
-    /// Takes note of the description that a transaction finds of a shard.
+    /// Records the description that a transaction finds of a shard.
     pub(super) fn see(&self, history: &mut History, shard: Shard, found: &MetaRow) -> Result<()> {
         if self.is_remote {
             self.see_remote(history, shard, found);

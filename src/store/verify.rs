@@ -1,7 +1,7 @@
 //! Checks every row of a keystore, in steps of a few milliseconds, each in its own read transaction.
 //!
-//! Each step is about one snapshot, and the trees of that snapshot say what belongs into it, so a keystore that changes
-//! between the steps is checked all the same. What is made behind the place that a walk has come to is not seen.
+//! Each step checks one snapshot, and the trees of that snapshot say what belongs in it, so a keystore may change
+//! between the steps. Rows that are made behind the present place of a walk are not seen.
 
 mod index;
 mod log;

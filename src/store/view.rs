@@ -39,8 +39,8 @@ impl OpenShard {
     }
 }
 
-/// Takes note of the description that a transaction finds of a shard. Returns the description to continue with, and how many other
-/// histories of the keystore were read instead of what was read before.
+/// Records the description that a transaction finds of a shard. Returns the description to continue with, and how many
+/// other histories of the keystore were read instead of the known one.
 pub(super) type Seeing<'a> = dyn FnMut(&MetaRow, Shard, Meta) -> Result<(Meta, u64)> + 'a;
 
 /// A consistent snapshot.

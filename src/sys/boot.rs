@@ -59,7 +59,7 @@ fn boot_offset_of(text: &str) -> Option<i64> {
 /// a step back of it counts nothing, so this only delays a destruction.
 fn boot_id() -> [u8; 16] {
     static ID: OnceLock<[u8; 16]> = OnceLock::new();
-    // Inside the gate: a child of a fork in the midst of it would never return.
+    // Inside the gate: a child that is forked during it would never return.
     fork::gate(|| {
         *ID.get_or_init(|| {
             file::read_text(Path::new("/proc/sys/kernel/random/boot_id"))

@@ -43,7 +43,8 @@ impl Guarded {
         self.0.load(Ordering::Acquire) & LOST != 0
     }
 
-    /// Forgets that. To be called before a file is mapped there: a handler that runs beside it may replace the new page too.
+    /// Forgets that. To be called before a file is mapped there: a handler that runs concurrently may replace the new
+    /// page too.
     pub fn renew(&self) {
         self.0.fetch_and(!LOST, Ordering::AcqRel);
     }
@@ -76,7 +77,7 @@ fn install() {
     }
     let mut action = found;
     action.sa_sigaction = on_bus as extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) as usize;
-    // The mask stays, and what else the previous handler may count on.
+    // Keeps the mask and the flags that the previous handler may rely on.
     action.sa_flags = found.sa_flags & (libc::SA_NODEFER | libc::SA_RESTART) | libc::SA_SIGINFO | libc::SA_ONSTACK;
     if let Some(replaced) = exchange(Some(&action)) {
         if !is_ours(&replaced) && replaced.sa_sigaction != found.sa_sigaction {

@@ -17,7 +17,7 @@ pub struct Chunk {
 unsafe impl Send for Chunk {}
 
 impl Chunk {
-    /// `len` bytes, rounded up to pages. Where they can't be locked they serve all the same.
+    /// `len` bytes, rounded up to pages. Where they can't be locked they are used unlocked.
     pub fn map(len: usize) -> Result<Self> {
         let mut chunk = Self::map_unlocked(len)?;
         // SAFETY: both calls are about the mapping just made.

@@ -1,7 +1,7 @@
 //! Wipes what a call that handled keys has left on the stack.
 //!
-//! A key that is returned, or passed on by value, is copied from frame to frame, and only the last copy is one that
-//! anybody could wipe.
+//! A key that is returned, or passed on by value, is copied from frame to frame, and only the last copy can be
+//! wiped by its owner.
 
 use std::hint::black_box;
 

@@ -118,7 +118,7 @@ impl<T> Drop for Lent<'_, T> {
 /// A gate that many pass at once and that one can shut.
 ///
 /// A thread that wants to shut it goes first, but the others make way for short times only, with pauses between them: one that is
-/// inside may be waiting for a slow disk, and must not hold up everybody else for so long.
+/// inside may be waiting for a slow disk, and must not delay the others for that long.
 #[derive(Debug, Default)]
 pub struct Gate {
     lock: RwLock<()>,

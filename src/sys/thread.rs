@@ -80,7 +80,7 @@ impl Thread {
         let thread = self.0.into_pthread_t() as libc::pthread_t;
         // SAFETY: the thread was neither joined nor detached before; after success it isn't named again.
         let runs = || unsafe { libc::pthread_tryjoin_np(thread, std::ptr::null_mut()) } == libc::EBUSY;
-        // Asked again and again, because `exit` may begin in the midst of the waiting.
+        // Asked repeatedly, because `exit` may begin during the wait.
         while !exit::has_begun() && runs() {
             if started.elapsed() >= limit {
                 // SAFETY: it was neither joined nor detached, and isn't named again.

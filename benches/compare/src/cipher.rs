@@ -1,6 +1,6 @@
 //! What every cipher under comparison can do: seal a message under the next nonce, open the one sealed last.
 
-/// As long as what libkms authenticates beside a message with the context of one entry that is used here.
+/// As long as what libkms authenticates in addition to a message with the context of one entry that is used here.
 pub const AAD: [u8; 64] = [2; 64];
 pub const KEY: [u8; 32] = [7; 32];
 pub const TAG: usize = 16;

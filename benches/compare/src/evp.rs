@@ -42,7 +42,7 @@ impl Libcrypto {
     }
 }
 
-/// What is set again for each message, beside the IV.
+/// What is set again for each message, in addition to the IV.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Habit {
     KeyKept,

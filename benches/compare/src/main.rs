@@ -1,4 +1,4 @@
-//! Measures libkms beside what it is compared with. `benches/run` builds what this needs and calls it:
+//! Measures libkms and what it is compared with. `benches/run` builds what this needs and calls it:
 //!
 //! ```text
 //! compare run FOLDER REPORT [--quick] [GROUP...]    each group in a separate process, then the report

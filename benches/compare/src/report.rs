@@ -1,4 +1,4 @@
-//! Writes the sections as Markdown, with their plots beside it.
+//! Writes the sections as Markdown, with their plots next to it.
 
 use std::fmt::Write;
 use std::fs;

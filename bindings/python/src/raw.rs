@@ -77,8 +77,8 @@ impl AsMut<[u8]> for Part<'_> {
             return &mut [];
         }
         // SAFETY: one piece, writable, at least `len` bytes, which stay there while `buffer` lives; inputs are `bytes` or
-        // copies, so they are elsewhere; the GIL, which `PyUntypedBuffer` keeps us from letting go with it, keeps
-        // everybody else away.
+        // copies, so they are elsewhere; the GIL, which `PyUntypedBuffer` keeps us from releasing with it, keeps
+        // other threads away.
         unsafe { slice::from_raw_parts_mut(self.buffer.0.buf_ptr().cast::<u8>(), self.len) }
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::data::NewFile;
 use crate::exit::{Exit, Failure, Result};
 
-/// A new content, in a temporary file beside the old one.
+/// A new content, in a temporary file next to the old one.
 pub struct Replacement {
     path: PathBuf,
     before: Metadata,

@@ -1,4 +1,5 @@
-//! Why C_Initialize failed, for the system log: PKCS#11 has no texts, and the standard error may be anybody's file.
+//! Why C_Initialize failed, for the system log: PKCS#11 has no texts, and the standard error may be any file of the
+//! program.
 
 use std::ffi::CString;
 

@@ -189,7 +189,7 @@ pub struct AnyGcm {
     iv_len: usize,
 }
 
-/// The parts of a GCM message beside its text.
+/// The parts of a GCM message except its text.
 #[derive(Debug, Clone, Copy)]
 pub struct GcmParts<'a> {
     /// 1 to 128 bytes.

@@ -180,7 +180,7 @@ fn our_own_process_changes() {
     });
 }
 
-/// A process died between its commit and its announcement; ours then makes a change beside a reader.
+/// A process died between its commit and its announcement; ours then makes a change concurrently with a reader.
 fn a_change_follows_one_that_was_never_announced() {
     loom::model(|| {
         let (ours, theirs) = scene();

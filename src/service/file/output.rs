@@ -7,7 +7,7 @@ use crate::error::{Error, Result, Status, shown_path};
 use crate::sys::file::{self, File};
 use crate::sys::{fault, random};
 
-/// A file beside its target, gone when dropped unpublished.
+/// A file next to its target, removed when dropped unpublished.
 pub struct NewOutput<'a> {
     pub file: File,
     /// Where the file system has no files without a name, so that a killed process leaves one.

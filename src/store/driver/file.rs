@@ -1,4 +1,4 @@
-//! Keystores in SQLite files, with the files beside them: journal, generation file, record of backups.
+//! Keystores in SQLite files, with the files next to them: journal, generation file, record of backups.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -50,8 +50,8 @@ pub fn find(path: PathBuf, settings: &mut Settings, root: &Root) -> Result<Found
         }
     }
     let mut driver = KeystoreFile { path, given: None, read_only: settings.read_only };
-    // One name for all: the file beside the store must be the same for those who come by a symbolic link,
-    // and a program may change its folder. What isn't there is reported by the connection.
+    // One name for all: the files next to the store must be the same for programs that use a symbolic link,
+    // and a program may change its folder. The connection reports a missing file.
     if let (Ok(found), Ok(given)) = (driver.path.canonicalize(), std::path::absolute(&driver.path)) {
         driver.given = Some(given).filter(|given| *given != found);
         driver.path = found;
@@ -71,7 +71,7 @@ pub fn find(path: PathBuf, settings: &mut Settings, root: &Root) -> Result<Found
     Ok(FoundLocation { driver: Arc::new(driver), backend, root_key })
 }
 
-/// Half a change that a crash cut off looks like damage.
+/// A change that a crash cut off halfway resembles damage.
 pub fn explain_damage(path: &Path) -> Result<()> {
     fork::gate(|| sqlite::check_not_left(path))
 }

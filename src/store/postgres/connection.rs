@@ -91,7 +91,7 @@ impl Statement {
     }
 }
 
-/// Why statements failed, and whether the server may have done them all the same.
+/// Why statements failed, and whether the server may have executed them nevertheless.
 #[derive(Debug)]
 pub struct Failed {
     pub error: Error,
@@ -116,7 +116,7 @@ impl From<Failed> for Error {
     }
 }
 
-/// Whether a future may go on.
+/// Whether a future may continue.
 #[derive(Default)]
 struct Woken(AtomicBool);
 
@@ -157,7 +157,7 @@ impl ServerLink {
         Self::open_watched(target, timeout, &|_| Ok(()))
     }
 
-    /// As [`Self::open`]. `dialled` learns of each socket before anybody waits for it; its error ends the attempt.
+    /// As [`Self::open`]. `dialled` learns of each socket before any thread waits for it; its error ends the attempt.
     pub fn open_watched(target: &Target, timeout: Duration, dialled: Dialled<'_>) -> Result<Self> {
         let end = Instant::now() + timeout;
         let mut failure = lost("the location names no server; add its name and port");
@@ -359,7 +359,7 @@ async fn one(client: &Client, statement: &Statement) -> std::result::Result<Vec<
     client.query_typed(&statement.sql, &values).await.map_err(|e| Failed::of(&e))
 }
 
-/// The client would resolve names on threads of its own.
+/// The client would resolve names on its own threads.
 fn dial(server: &ServerAddress, deadline: Instant) -> Result<TcpStream> {
     let failed =
         |e: &std::io::Error| lost(&format!("no connection to the database at {server}: {e}; check the server"));
@@ -438,7 +438,8 @@ fn explain_code(code: &str, message: &str) -> Error {
             "another process is making the same tables, or the schema has others of their names; try again, or choose \
              another schema",
         ),
-        // The server stops, was restarted or starts; nobody can connect; the connection broke; the standby was promoted.
+        // The server stops, was restarted or starts; connections are refused; the connection broke; the standby was
+        // promoted.
         "57P01" | "57P02" | "57P03" | "57P05" => {
             lost(&format!("the database is stopping, starting or ended the connection (SQLSTATE {code}); try again"))
         }

@@ -1,7 +1,7 @@
-//! Hears of other hosts' changes by LISTEN, on a connection of its own: a hint to poll sooner, which nothing relies on.
+//! Receives other hosts' changes by LISTEN, on a separate connection: a hint to poll sooner, which nothing relies on.
 //!
-//! A pooler that lends connections would lose the notifications, and leave LISTEN behind on a connection of others. So the session
-//! sets an option of its own when it begins, and listens only where the server has it.
+//! A pooler that lends connections would lose the notifications, and leave LISTEN active on a connection of other
+//! clients. So the session sets a custom option when it begins, and listens only where the server has it.
 
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Weak};

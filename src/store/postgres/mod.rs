@@ -88,14 +88,14 @@ fn lock_timeout(patience: Duration) -> String {
     format!("SET LOCAL lock_timeout = {}", patience.as_millis().clamp(1, 1 << 30))
 }
 
-/// The lock of an unfinished copy's row. Its transaction names the copy, so that nobody else can.
+/// The lock of an unfinished copy's row. Its transaction names the copy, so that no other copier can.
 pub struct Claim {
     link: ServerLink,
     target: Arc<Target>,
 }
 
 impl Claim {
-    /// That nobody else can have claimed the copy since.
+    /// Checks that no other copier can have claimed the copy since.
     pub fn check(&mut self) -> Result<()> {
         Ok(self.link.run(&[Statement::new("SELECT 1", Vec::new())]).map(drop)?)
     }
@@ -219,7 +219,7 @@ impl Postgres {
         let is_first = !std::mem::replace(&mut self.is_begun, true);
         let locking = std::mem::take(&mut self.locking);
         let mut rows = match self.link.run(&all) {
-            // The connection was lost while nobody used it. None of this transaction was made.
+            // The connection was lost while it was idle. None of this transaction was made.
             Err(failed) if is_first && failed.is_unknown => {
                 self.link = ServerLink::open(&self.target, self.patience + ANSWER)?;
                 self.link.run(&all)?
@@ -235,7 +235,8 @@ impl Postgres {
         Ok(rows.split_off(rows.len().saturating_sub(all.len() - before)))
     }
 
-    /// Begins the transaction once more after a deadlock, with its locks in ascending order. What it has read must still stand.
+    /// Begins the transaction once more after a deadlock, with its locks in ascending order. What it has read must be
+    /// unchanged.
     fn lock_again(&mut self, more: &[Shard], error: Error) -> Result<()> {
         let mut shards: Vec<Shard> = self.known.shards.keys().chain(more).copied().collect();
         shards.sort_unstable();
@@ -337,15 +338,16 @@ impl Postgres {
         }
     }
 
-    /// Announces the change to those who listen. A statement of its own, in the same round trip: the server gives out notifications
-    /// under a lock that all its databases share, and within the transaction that would be held until the commit is on its disk.
+    /// Announces the change to the listeners. A separate statement, in the same round trip: the server sends
+    /// notifications under a lock that all its databases share. Within the transaction the lock would be held until the
+    /// commit is on disk.
     fn hint(&self) -> Option<Statement> {
         let is_wanted = self.target.notify.is_some() && self.proof.is_some();
         is_wanted.then(|| Statement::new(format!("NOTIFY {}", listener::channel(&self.store)), Vec::new()))
     }
 
-    /// Whether a commit without an answer stands: once the shard's lock is free, its entry of the change log is there, or
-    /// never will be.
+    /// Whether a commit without an answer took effect: once the shard's lock is free, its entry of the change log is
+    /// there, or never will be.
     fn find_out(&mut self, error: Error) -> Result<()> {
         let Some((shard, proof)) = self.proof else { return Err(error) };
         if fault::wanted("KMS_FAULT_COMMIT_UNASKED") {

@@ -104,7 +104,7 @@ impl Postgres {
     }
 }
 
-/// What server-side tables need no check of: PostgreSQL's indexes are its own.
+/// Server-side tables need no check of their indexes: PostgreSQL maintains them.
 fn column(of: KeyIndex) -> (&'static str, &'static str) {
     match of {
         KeyIndex::NextLook => ("next_look", "next_look IS NOT NULL"),

@@ -57,12 +57,12 @@ pub enum Encryption {
     None,
     /// Against those who only listen.
     Unverified,
-    /// By a known authority, whatever the name.
+    /// By a known authority, for any name.
     Authority,
     Full,
 }
 
-/// Whether the login must be bound to the server's certificate, so that nobody in between can pass it on.
+/// Whether the login must be bound to the server's certificate, so that no party in between can relay it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Binding {
     Disabled,
@@ -203,7 +203,7 @@ impl Target {
         Ok(Self { notify, ..found })
     }
 
-    /// Where to listen: at the location's own servers, or at those that stand behind a pooler. Only a server that takes writes has
+    /// Where to listen: at the location's own servers, or at those behind a pooler. Only a server that takes writes has
     /// LISTEN.
     fn listening(&self, settings: &Conninfo) -> Result<Option<Box<Self>>> {
         let servers = match settings.get("notify") {

@@ -67,7 +67,7 @@ pub fn refuse_network(path: &Path) -> Result<()> {
 
 /// SQLite's file header, <https://www.sqlite.org/fileformat2.html> §1.3.
 pub(super) fn check_header(path: &Path) -> Result<()> {
-    // Beside a writer, header, length and journal are not of one moment: damage is what stays.
+    // While another process writes, header, length and journal are not of one moment: only what persists is damage.
     for _ in 0..4 {
         match check_header_once(path) {
             Err(e) if e.status() == Status::KeystoreCorrupt => sync::sleep(Duration::from_millis(1)),

@@ -1,7 +1,7 @@
 //! The rollback journal, which is next to the keystore's file, and which file it belongs to.
 //!
-//! SQLite finds a journal by its name alone, and after a crash plays it into the file that has the name. Were that another
-//! file, such as a backup that was put there, it would be destroyed. So each journal that the library writes is marked
+//! SQLite finds a journal by its name alone, and after a crash rolls it back into the file of that name. Another file
+//! there, such as a backup, would be destroyed. So each journal that the library writes is marked
 //! with the MAC of the description before the transaction, in the header's padding, which SQLite skips
 //! (<https://www.sqlite.org/fileformat2.html> §3). The file it belongs to still has that description, or already the next,
 //! which names the one before first.
@@ -83,7 +83,7 @@ pub fn check_kind(path: &Path) -> Result<()> {
     }
 }
 
-/// That no write-ahead log is beside the keystore, with which this SQLite opens no file.
+/// Checks that no write-ahead log is next to the keystore: this SQLite opens no file with one.
 pub fn check_no_log(path: &Path) -> Result<()> {
     let log = file::beside(path, LOG_SUFFIX);
     match std::fs::metadata(&log) {

@@ -1,4 +1,4 @@
-//! What a crash or another program left beside a keystore: journals that would be played into the wrong file.
+//! What a crash or another program left next to a keystore: journals that would be rolled back into the wrong file.
 
 use std::cell::Cell;
 use std::ffi::OsStr;
@@ -17,7 +17,7 @@ use crate::store::history;
 use crate::store::shard::Shard;
 use crate::sys::file::{self, FileId};
 
-/// That no journal of a former file waits at a path where there is no file: SQLite would play it into the next one.
+/// Checks that no journal of a former file is at a path without a file: SQLite would roll it back into the next one.
 pub fn check_no_leftover(path: &Path) -> Result<()> {
     journal::check_kind(path)?;
     for name in [journal::of(path), file::beside(path, journal::LOG_SUFFIX)] {
@@ -32,8 +32,8 @@ pub fn check_no_leftover(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A journal that a crashed writer left, and that is not that of the file beside it, if that file is a keystore's: after a
-/// power cut it may be half of what the journal undoes.
+/// A journal of a crashed writer that does not belong to the file next to it, if that is a keystore: after a power cut
+/// the file may have only a part of the changes that the journal undoes.
 pub struct Doubt {
     mark: [u8; 32],
     pub meta: MetaRow,
@@ -71,7 +71,7 @@ fn is_of(meta: &MetaRow, mac: &[u8; 32]) -> bool {
     meta.mac == *mac || meta.recent.as_deref().is_some_and(|recent| history::names_first(recent, mac))
 }
 
-/// That the file at `path` was not moved there from beside the journal of a crashed writer, without which it holds half a
+/// Checks that the file at `path` was not moved there without the journal of a crashed writer: it would hold half a
 /// change.
 pub fn check_not_left(path: &Path) -> Result<()> {
     if journal::waits(path) {

@@ -463,7 +463,7 @@ impl Backend for Sqlite {
     }
 
     fn material(&mut self, key_row: i64, version: &[u8; 16]) -> Result<Option<MaterialRow>> {
-        // A key's first versions lie beside each other, and are quicker to look through than to index.
+        // A key's first versions are adjacent, and quicker to scan than to index.
         let first =
             concat!("SELECT ", columns!(material), " FROM material WHERE key_row = ? AND number <= 16 AND version = ?");
         if let Some(found) = self.one(first, params![key_row, version], material_row)? {

@@ -1,4 +1,4 @@
-//! Many records in one call, beside one call a record.
+//! Many records in one call, compared with one call per record.
 
 use std::ffi::{c_char, c_void};
 use std::hint::black_box;

@@ -1,4 +1,4 @@
-//! The command on one large file: beside the raw cipher, a plain copy, age and openssl enc.
+//! The command on one large file, compared with the raw cipher, a plain copy, age and openssl enc.
 
 use std::fs;
 use std::hint::black_box;

@@ -1,4 +1,4 @@
-//! One message, one key: libkms beside bare ciphers and SoftHSM2, from 0 bytes to 1 MiB.
+//! One message, one key: libkms compared with bare ciphers and SoftHSM2, from 0 bytes to 1 MiB.
 
 use std::cell::RefCell;
 use std::hint::black_box;

@@ -14,8 +14,8 @@ namespace detail {
 template <class Keystore>
 class backup_calls {
 public:
-    /// Writes the keystore to a new file, complete and synced, or not at all; a file that is there is never replaced. What
-    /// opens this keystore now opens the copy.
+    /// Writes the keystore to a new file, complete and synced, or not at all; an existing file is never replaced. The
+    /// root keys that open this keystore now open the copy.
     void backup(std::string_view path) const {
         check(kms_backup(static_cast<const Keystore &>(*this).native_handle(), c_text(path)));
     }

@@ -17,7 +17,7 @@ namespace kms {
 
 namespace detail {
 
-/// The handle of a keystore, as a list holds it: closing the keystore closes it all the same.
+/// The handle of a keystore, as a list holds it: closing the keystore still closes it.
 class list_source {
 public:
     explicit list_source(const std::shared_ptr<kms_t> &open) noexcept : handle_(open), was_open_(open != nullptr) {}

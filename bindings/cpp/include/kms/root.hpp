@@ -35,7 +35,7 @@ struct root_slot {
 
 namespace detail {
 
-/// The calls of `keystore` about root slots that take no root; those that do are its own.
+/// The calls of `keystore` about root slots that take no root; `keystore` itself has those that do.
 template <class Keystore>
 class root_calls {
 public:

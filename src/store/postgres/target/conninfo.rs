@@ -4,7 +4,7 @@ use zeroize::Zeroizing;
 
 use crate::error::{Error, Result, Status};
 
-/// Settings by name, in the order of precedence: what is there first stays.
+/// Settings by name, in the order of precedence: the first value wins.
 pub struct Conninfo(Vec<(String, Zeroizing<String>)>);
 
 fn malformed(text: &'static str) -> Error {

@@ -11,7 +11,7 @@ use crate::sys::file::{self, Facts, File};
 
 /// Most bytes of such a file; the certificates of all authorities are 250 KiB.
 const MOST: usize = 4 << 20;
-/// Nobody but the owner.
+/// Bits that must be clear: only the owner has access.
 const GROUP_AND_OTHERS: u32 = 0o077;
 const OTHERS_OR_GROUP_WRITES: u32 = 0o037;
 
