@@ -275,7 +275,7 @@ pub fn copy(session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE, template: &Tem
     }
 }
 
-/// C_GenerateKey: a customer master key with CKA_TOKEN, else a session key.
+/// C_GenerateKey: a customer master key with CKA_TOKEN, otherwise a session key.
 pub fn generate(session: CK_SESSION_HANDLE, kind: CK_MECHANISM_TYPE, template: &Template) -> Result<CK_OBJECT_HANDLE> {
     let access = state::with(|state| state.access(session))?;
     check_new(template)?;
@@ -373,7 +373,7 @@ pub fn create(session: CK_SESSION_HANDLE, template: &Template) -> Result<CK_OBJE
         CKO_DATA => {
             let data = SessionObject::data(template)?;
             return state::with(|state| {
-                // Data is private from those who are not logged in, even where the keys need no login.
+                // Private data needs a login, even where the keys need none.
                 if data.is(CKA_PRIVATE) && !state.slot_of(session)?.logged_in {
                     return Err(Fail(CKR_USER_NOT_LOGGED_IN));
                 }

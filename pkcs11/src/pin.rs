@@ -15,7 +15,7 @@ pub fn change(session: CK_SESSION_HANDLE, old: &[u8], new: &[u8]) -> Result<()> 
         let access = state.access(session)?;
         Ok((state.slot_of(session)?.config.clone(), access.writable, state.may_start_threads()))
     })?;
-    // Who may read the root key file needs no PIN, and none can be set.
+    // A user who may read the root key file needs no PIN, and none can be set.
     if !config.needs_pin() {
         return Err(Fail(CKR_FUNCTION_NOT_SUPPORTED));
     }

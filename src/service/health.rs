@@ -48,7 +48,7 @@ pub struct Health {
     /// The rotation thread could not be started, because the process or its user has too many. Calls rotate the overdue keys
     /// that they use, and one of them tries again every 5 s.
     pub thread_not_started: bool,
-    /// The rotation thread has not reported for 10 s: a clock, a disk or another process holds it up.
+    /// The rotation thread has not reported for 10 s: a clock, a disk or another process delays it.
     pub thread_stalled: bool,
     /// The database that has the keystore does not answer. Keys in memory stay usable for `Options::offline_limit`.
     pub keystore_unavailable: bool,

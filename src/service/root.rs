@@ -11,7 +11,7 @@ impl Keystore {
     /// Make the root key of `new` the only one that opens the keystore: it replaces all root slots. Open handles
     /// continue to work. The former root keys still open copies that were made before.
     ///
-    /// Of the options, the root key counts, and `create` for a root key file that does not exist. A callback may be
+    /// Only two options matter: the root key, and `create` for a root key file that does not exist. A callback may be
     /// the same as before, to wrap the store root key again.
     ///
     /// # Errors
@@ -42,7 +42,7 @@ impl Keystore {
     /// Add a root slot, so that the root key of `new` opens the keystore too: a recovery key in addition to a
     /// passphrase. A keystore has at most 8.
     ///
-    /// Of the options, the root key counts, and `create` for a root key file that does not exist. `label` has at
+    /// Only two options matter: the root key, and `create` for a root key file that does not exist. `label` has at
     /// most 255 bytes and is not secret.
     ///
     /// # Errors

@@ -104,7 +104,7 @@ impl<K, V> Slots<K, V> {
         full.then(|| self.turn % self.entries.len().max(1))
     }
 
-    /// Puts an entry that isn't there yet in the place whose number is returned; it may have been another's.
+    /// Inserts an entry that is not present yet and returns its number, which may have been another entry's.
     pub fn put<Q: ?Sized>(&mut self, name: &Q, value: V, capacity: usize) -> usize
     where
         K: Called<Q>,

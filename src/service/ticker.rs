@@ -17,7 +17,7 @@ use crate::sys::thread::Thread;
 const STEP_MS: i64 = 1000;
 /// The step of a manual clock, which does not announce when it moves.
 const MANUAL_STEP_MS: i64 = 20;
-/// A thread that is silent for this long is late: a clock, a disk or another process holds it up.
+/// A thread that is silent for this long is late: a clock, a disk or another process delays it.
 const LATE_MS: i64 = 10_000;
 /// How coarse the coarse clock may be.
 const COARSE_MS: i64 = 5;

@@ -52,7 +52,7 @@ const RECORD: usize = 104;
 /// Far enough apart that a torn write hits one of them only.
 const PLACES: [u64; 2] = [0, 4096];
 
-/// An anchor file that was made for a keystore that is about to be made.
+/// An anchor file that was made ahead of its keystore.
 #[derive(Debug)]
 pub struct NewAnchor {
     path: PathBuf,
@@ -64,7 +64,7 @@ pub struct NewAnchor {
 
 #[cfg(feature = "postgres")]
 impl NewAnchor {
-    /// The keystore is there, or may be.
+    /// The keystore exists, or may exist.
     pub fn keep(&mut self) {
         self.is_kept = true;
     }

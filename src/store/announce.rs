@@ -57,7 +57,7 @@ pub fn runtime_path(uuid: &[u8; 16]) -> Option<PathBuf> {
     file::is_private_folder(&folder).then(|| folder.join(name))
 }
 
-/// Maps the file of the store with this uuid into `word`; false if it isn't there or isn't right.
+/// Maps the file of the store with this uuid into `word`; false if it is missing or invalid.
 pub fn map(word: &Word, store: &Path, uuid: &[u8; 16], writable: bool) -> bool {
     map_at(word, &path_of(store), uuid, writable)
 }

@@ -379,10 +379,10 @@ pub trait Backend: ChangeRows + VersionRows + Send {
     /// Forgets what it read of the file, so that all of it is read and checked again.
     fn forget(&mut self) -> Result<()>;
 
-    /// That each page of the file belongs to one table or index, or is free. Takes seconds for a million keys; called outside
-    /// of the fork gate, which it leaves now and then.
+    /// Checks that each page of the file belongs to one table or index, or is free. Takes seconds for a million keys;
+    /// called outside of the fork gate, which it leaves now and then.
     fn check_pages_owned(&mut self) -> Result<()>;
-    /// That nothing is there which no other call reads.
+    /// Checks that the rows contain nothing that no other call reads.
     fn check_nothing_else(&mut self) -> Result<()>;
 
     fn meta(&mut self, shard: Shard) -> Result<MetaRow>;

@@ -44,7 +44,7 @@ impl Store {
         Ok((new, copied))
     }
 
-    /// That each page of the file belongs to one table or index, or is free.
+    /// Checks that each page of the file belongs to one table or index, or is free.
     pub fn check_pages_owned(&self) -> Result<()> {
         match self.driver.is_private() {
             // No file can have been damaged.

@@ -43,7 +43,7 @@ pub(super) struct SealedChange {
     pub certified: Option<State>,
 }
 
-/// That another root slot may be added to `slots`.
+/// Checks that another root slot may be added to `slots`.
 pub(super) fn check_room(slots: usize) -> Result<()> {
     if slots < SLOTS {
         return Ok(());

@@ -501,7 +501,7 @@ impl Store {
 
     /// Copies the file of a keystore with one shard, pages and change log included. The description authenticates all
     /// rows, and all of them were read, so the copy is complete while the source has the same description. A transaction
-    /// that reads a file holds up every commit, and a source on a read-only file system can have no other.
+    /// that reads a file blocks every commit, and a source on a read-only file system can have no other.
     fn copy_pages(&self, path: &Path, now: &dyn Fn() -> Now, step: &dyn Fn(CopyStep)) -> Result<CopyReport> {
         for tries in 0..=TRIES {
             // Where changes don't end, the last copy is made while they wait.

@@ -225,8 +225,8 @@ fn create_store(path: &Path, new: &NewRoot<'_>) -> Result<Option<Zeroizing<[u8; 
     made
 }
 
-/// That the name is not kept for a file that belongs to another keystore, which would be replaced, or take this one for its
-/// journal.
+/// Checks that the name is not reserved for a file of another keystore: that file would be replaced, or that keystore
+/// would take this one for its journal.
 pub fn check_no_companion(path: &Path) -> Result<()> {
     let Some(name) = path.file_name().map(OsStrExt::as_bytes).filter(|name| !name.is_empty()) else {
         return Err(Status::InvalidArgument.error(format!("{} names no file; pass a path to one", shown_path(path))));

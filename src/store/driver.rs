@@ -118,7 +118,7 @@ pub fn find(settings: &mut Settings, root: &Root) -> Result<FoundLocation> {
 /// The right to write a copy, which one copier has at a time.
 #[cfg(feature = "postgres")]
 pub trait CopyClaim: Send {
-    /// That it still holds.
+    /// Checks that the claim still holds.
     fn check(&mut self) -> Result<()>;
     /// Gives the copy its name. Never replaces a keystore.
     fn publish(&mut self) -> Result<()>;

@@ -131,7 +131,7 @@ impl Store {
         Ok(store)
     }
 
-    /// That the keystore is not behind its anchor, which is raised where it is behind the keystore.
+    /// Checks that the keystore is not behind its anchor. Raises an anchor that is behind the keystore.
     fn check_anchor(&self) -> Result<()> {
         if self.settings.anchor.is_none() {
             return Ok(());

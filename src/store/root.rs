@@ -131,7 +131,8 @@ pub fn read_key_file(path: &Path) -> Result<RootKey> {
     }
 }
 
-/// That only root, this process's user and a group of its choice can read the file, and only the owner can write it.
+/// Checks that only root, this process's user and a group of its choice can read the file, and only the owner can write
+/// it.
 fn check_key_file(path: &Path, facts: &Facts) -> Result<()> {
     const GROUP_WRITES: u32 = 0o020;
     const OTHERS: u32 = 0o007;

@@ -35,7 +35,7 @@ pub struct RootSlot {
 pub struct NewSlot<'a> {
     pub now: Now,
     pub label: Option<&'a str>,
-    /// Makes a root key file that isn't there.
+    /// Makes a missing root key file.
     pub make_key_file: bool,
 }
 
@@ -143,7 +143,7 @@ impl Store {
         })
     }
 
-    /// Makes a root key file that isn't there and is wanted, for as long as `change` doesn't fail.
+    /// Makes a missing root key file that is wanted; removes it if `change` fails.
     fn with_key_file<R>(&self, root: &Root, new: NewSlot<'_>, change: impl FnOnce() -> Result<R>) -> Result<R> {
         let Root::File(path) = root else { return change() };
         let made = if new.make_key_file { create::key_file(path)? } else { None };

@@ -52,7 +52,7 @@ impl Stored {
     }
 }
 
-/// What a key's row knows of its material rows.
+/// What a key's row records of its material rows.
 pub type Chain = [u8; 32];
 /// Of a key without material rows.
 pub const NO_VERSIONS: Chain = [0; 32];

@@ -18,7 +18,7 @@ pub struct ClockReading {
 }
 
 impl ClockReading {
-    /// How far this machine's clock is ahead, and that alone which the way of the answer doesn't explain.
+    /// How far this machine's clock is ahead, beyond what the round trip of the answer explains.
     pub fn ahead_ms(&self) -> i64 {
         let ahead = self.ours_ms.saturating_sub(self.theirs_ms);
         ahead.signum() * ahead.saturating_abs().saturating_sub(self.uncertain_ms).max(0)

@@ -13,8 +13,8 @@ use crate::error::{Result, Status};
 use crate::sys::fault;
 
 impl Store {
-    /// That a store found at our path, of which this is the first shard, is the very one that was open: same uuid, and not
-    /// before what was seen of it.
+    /// Checks that a store found at our path, of which this is the first shard, is the one that was open: same uuid,
+    /// and not older than what was seen of it.
     pub(super) fn check_same(&self, found: &MetaRow, sealing: &mut Sealing) -> Result<()> {
         if found.uuid != self.uuid {
             return Err(Status::KeystoreReplaced
@@ -28,8 +28,8 @@ impl Store {
         self.check_newer(Shard::FIRST, generation)
     }
 
-    /// That what was read is not older than what was seen before. Also the very file that is open may have been written
-    /// over with an older copy.
+    /// Checks that what was read is not older than what was seen before. Even the open file may have been overwritten
+    /// with an older copy.
     fn check_newer(&self, shard: Shard, generation: i64) -> Result<()> {
         if self.note_seen(shard, generation) > generation {
             return Err(Status::KeystoreReplaced

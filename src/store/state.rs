@@ -29,7 +29,7 @@ impl State {
         self.generation < known.generation || (self.generation == known.generation && self != known)
     }
 
-    /// That a keystore in this state has everything that was anchored.
+    /// Checks that a keystore in this state has everything that was anchored.
     pub fn check(&self, anchored: Option<Self>) -> Result<()> {
         match anchored {
             Some(_) if unchecked() => Ok(()),

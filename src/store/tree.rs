@@ -309,7 +309,7 @@ impl Nodes {
         }
     }
 
-    /// That the tree leads to the node of this row, which must be as it was written.
+    /// Checks that the tree leads to the node of this row, which must be as it was written.
     pub fn check_row(&mut self, rows: &mut Rows<'_>, number: i64) -> Result<()> {
         let place = NodePath::of_number(rows.backend.shards(), number).ok_or_else(unreached)?;
         let mut above = NodePath::root(place.shard, place.tree);

@@ -64,7 +64,7 @@ enum Stage {
     Keys(i64, Option<VersionWalk>),
     /// Ids after this.
     Ids(Option<KeyId>),
-    /// Rows of keys that aren't there, above this key row.
+    /// Rows of missing keys, above this key row.
     Orphans(Owned, i64),
     RecordIndexes,
     Aliases(Aliases),
@@ -270,7 +270,7 @@ impl Verifier {
         Ok(None)
     }
 
-    /// Keys that are no longer there, or not to be found by their ids.
+    /// Keys that no longer exist, or cannot be found by their ids.
     fn ids(&mut self, view: &mut View<'_>, after: Option<&KeyId>) -> Result<Option<Stage>> {
         let mut last = None;
         for (name, number) in self.names(view, Tree::Ids, after.map(KeyId::as_bytes))? {

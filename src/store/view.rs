@@ -198,7 +198,7 @@ impl<'a> View<'a> {
         Ok(found)
     }
 
-    /// That a tree leads to the node of this number, which must be as it was written.
+    /// Checks that a tree leads to the node of this number, which must be as it was written.
     pub(super) fn check_node(&mut self, number: i64) -> Result<()> {
         if let Some((shard, _)) = self.shards.of_node(number) {
             self.shard(shard)?;

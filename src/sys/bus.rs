@@ -133,7 +133,8 @@ fn replace(address: usize) -> bool {
 
 /// Does what would have happened without this handler.
 fn chain(code: c_int, signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
-    // A fault of this thread, which repeats when the handler returns: BUS_ADRALN to BUS_MCEERR_AR. Else it was sent.
+    // A fault of this thread, which repeats when the handler returns: BUS_ADRALN to BUS_MCEERR_AR. Otherwise it was
+    // sent.
     let repeats = (1..=4).contains(&code);
     // SAFETY: stored before the handler was installed, and never freed.
     let previous = unsafe { PREVIOUS.load(Ordering::Acquire).as_ref() };

@@ -63,7 +63,7 @@ pub fn park() -> ! {
     }
 }
 
-/// Has `exit` shut our threads out, before anything that is registered by now runs. Called once, after libcrypto's
+/// Makes `exit` shut our threads out, before all handlers that are registered so far. Called once, after libcrypto's
 /// own start.
 pub fn register() -> Result<()> {
     if fault::wanted("KMS_FAULT_NO_EXIT_GATE") {

@@ -179,12 +179,12 @@ impl File {
         self.identity
     }
 
-    /// The number, which may mean another file by now: verify it with [`File::verified`] before use.
+    /// The number, which may refer to another file by now: verify it with [`File::verified`] before use.
     pub fn number(&self) -> c_int {
         self.descriptor
     }
 
-    /// The descriptor, if it still is this file; else EBADF.
+    /// The descriptor, if it still is this file; otherwise EBADF.
     pub fn verified(&self) -> Result<c_int> {
         match self.identity.is_at(self.descriptor) {
             true => Ok(self.descriptor),

@@ -54,7 +54,7 @@ impl Thread {
     /// Starts `body` with every signal but SIGBUS blocked, so that the host's handlers run on the host's threads.
     pub fn start(name: &str, body: impl FnOnce() + Send + 'static) -> Result<Self> {
         let old = signal::block_all();
-        // Else RUST_MIN_STACK in the host's environment decides.
+        // Otherwise RUST_MIN_STACK in the host's environment decides.
         let thread = std::thread::Builder::new().name(name.into()).stack_size(STACK);
         let started = thread.spawn(|| {
             exit::this_thread_is_ours();

@@ -228,7 +228,7 @@ impl Keystore {
 
     /// Generate a data key and return its ciphertext, without showing its bytes; `decrypt` returns them where they are needed.
     ///
-    /// 1 to 1024 bytes, else `InvalidArgument`. Raises what `encrypt` does.
+    /// 1 to 1024 bytes, otherwise `InvalidArgument`. Raises what `encrypt` does.
     ///
     /// >>> len(kms.decrypt(kms.generate_data_key_without_plaintext(key.id)))
     /// 32

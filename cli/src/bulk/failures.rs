@@ -51,7 +51,7 @@ impl Failures {
         &self.listed
     }
 
-    /// How the command ends: by the group of the failures where nothing else happened, else as partly done.
+    /// How the command ends: by the group of the failures where nothing else happened, otherwise as partly done.
     pub fn end(self, of: u64) -> crate::exit::Result<()> {
         if self.count == 0 {
             return Ok(());

@@ -3,8 +3,8 @@
 //! The store here is a lock around two numbers; the cache, the word and the order in which changes are announced are the
 //! library's own.
 //!
-//! Of the loads of an atomic that come before a write to it, loom remembers the last alone as something that the write
-//! could have come before. Counting a change begins with a load, which hides another thread's load of the
+//! Of the loads of an atomic that precede a write to it, loom remembers only the last as one that the write could have
+//! preceded. Counting a change begins with a load, which hides another thread's load of the
 //! word; so both sides also touch `Disk::turn`, in a way that orders nothing.
 
 use loom::sync::{Arc, Mutex};

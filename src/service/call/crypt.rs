@@ -138,7 +138,7 @@ pub fn inspect(kms: &Keystore, request: &mut Request) -> Result<Response> {
     ]))
 }
 
-/// NumberOfBytes, else KeySpec, else 32.
+/// NumberOfBytes, otherwise KeySpec, otherwise 32.
 fn number_of_bytes(request: &mut Request) -> Result<usize> {
     let of_spec = match request.optional_text("KeySpec")?.as_deref() {
         None | Some("AES_256") => 32,

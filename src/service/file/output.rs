@@ -38,7 +38,7 @@ impl<'a> NewOutput<'a> {
     pub fn publish(self, mode: u32) -> Result<()> {
         let target = self.target;
         let fail = |e: std::io::Error| failed("write", target, &e);
-        // Who may run the plaintext as another user is not for a copy to decide.
+        // A copy must not carry over set-user-ID and set-group-ID bits.
         self.file.set_mode(mode & 0o777).map_err(fail)?;
         self.file.sync().map_err(fail)?;
         match self.name()? {

@@ -17,7 +17,7 @@ use crate::store::root::Root;
 use crate::store::settings::Settings;
 use crate::sys::word::Word;
 
-/// How long preparing a database may wait for those who use its tables.
+/// How long preparing a database may wait for other users of its tables.
 const PREPARING: Duration = Duration::from_secs(10);
 
 struct Database {

@@ -325,7 +325,7 @@ impl Postgres {
         all.push(Statement::new("COMMIT", Vec::new()));
         let (count, hint) = (all.len(), self.hint());
         all.extend(hint);
-        // A hint that fails is no matter of the change.
+        // A hint that fails does not affect the change.
         let done =
             self.link.run_each(&all).and_then(|results| results.into_iter().take(count).try_for_each(|r| r.map(drop)));
         match done {

@@ -1,6 +1,7 @@
 //! Which server, and how it is reached: a location's settings, as libpq names them.
 //!
-//! A setting comes from the location, else from the service file, else from the environment (`PG*`), else it has its default.
+//! A setting comes from the location, otherwise from the service file, otherwise from the environment (`PG*`),
+//! otherwise it has its default.
 //! No password is in an error text or in what `Debug` prints.
 
 mod address;
@@ -55,7 +56,7 @@ const SETTINGS: &[(&str, Option<&str>)] = &[
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encryption {
     None,
-    /// Against those who only listen.
+    /// Protects only against passive eavesdropping.
     Unverified,
     /// By a known authority, for any name.
     Authority,

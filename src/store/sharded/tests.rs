@@ -100,7 +100,7 @@ fn a_cold_read_announces_all_that_it_reads() {
     let other = KeyId::from_bytes([77; 16]);
     assert_eq!(store.unannounced(|change| change.key(&other).map(|found| assert!(found.is_none()))), 0);
     assert_eq!(store.unannounced(|change| change.alias("alias/none").map(|found| assert!(found.is_none()))), 0);
-    // That the count counts.
+    // Proves that unannounced reads are counted.
     assert!(store.unannounced(|change| change.keys_after(None, 9).map(drop)) > 0);
 }
 

@@ -122,7 +122,7 @@ fn check_header_once(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// That no program switched the keystore to a write-ahead log, which this SQLite opens no file with.
+/// Checks that no program switched the keystore to a write-ahead log: this SQLite opens no file with one.
 pub(super) fn check_journal_mode(path: &Path) -> Result<()> {
     let mut header = [0; 100];
     let read = File::open(path).and_then(|file| file.read_at(&mut header, 0));

@@ -71,7 +71,7 @@ pub fn waits(path: &Path) -> bool {
     std::fs::metadata(of(path)).is_ok_and(|found| found.len() > 0)
 }
 
-/// That the journal is no FIFO, folder or device, which SQLite would wait for or fail on without its name.
+/// Checks that the journal is no FIFO, folder or device: SQLite would wait for it, or fail without naming it.
 pub fn check_kind(path: &Path) -> Result<()> {
     let journal = of(path);
     match std::fs::metadata(&journal) {

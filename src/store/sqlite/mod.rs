@@ -236,7 +236,7 @@ impl Sqlite {
     }
 }
 
-/// That nothing in a file runs in our transactions, also before its schema is compared.
+/// Ensures that nothing in a file runs in our transactions, even before its schema is compared.
 fn harden(connection: &Connection) -> Result<()> {
     for (setting, on) in [
         // Otherwise each statement that a partial index could serve is prepared again for each bound value.
@@ -251,7 +251,7 @@ fn harden(connection: &Connection) -> Result<()> {
     Ok(())
 }
 
-/// A path that SQLite takes for nothing but a path: `file:` begins a URI, which chooses locks and more.
+/// A path that SQLite cannot take for a URI: `file:` begins a URI, which chooses locks and more.
 fn plain(path: &Path) -> PathBuf {
     if path.is_absolute() { path.to_owned() } else { Path::new(".").join(path) }
 }

@@ -51,8 +51,8 @@ impl Sqlite {
         }
     }
 
-    /// That each page belongs to one table or index, or is free: SQLite overwrites what the list of free pages names, and
-    /// no walk over the rows reads that list.
+    /// Checks that each page belongs to one table or index, or is free: SQLite overwrites the pages on the list of free
+    /// pages, and no walk over the rows reads that list.
     pub(super) fn check_pages_owned(&mut self) -> Result<()> {
         let go_on = || {
             sync::stall("KMS_FAULT_SLOW_CHECK");

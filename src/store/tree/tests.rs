@@ -289,7 +289,7 @@ impl Store {
     }
 }
 
-/// That the nodes read and list what `model` holds.
+/// Checks that the nodes read and list what `model` holds.
 fn holds(
     nodes: &mut Nodes,
     store: &mut Store,

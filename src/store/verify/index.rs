@@ -1,4 +1,4 @@
-//! That the indexes hold nothing which the tables don't, in order: what hides or doubles a row.
+//! Checks that the indexes hold nothing that the tables don't, in order: a wrong entry hides or doubles a row.
 
 use super::super::backend::{KeyIndex, VersionEntry};
 use super::super::view::View;
@@ -6,7 +6,7 @@ use super::{Fault, ROWS, Stage, Verifier, in_order};
 use crate::error::{Error, Result, Status};
 
 impl Verifier {
-    /// That an index of keys has no entry that it shouldn't have, and is in order.
+    /// Checks that an index of keys has no excess entry, and is in order.
     pub(super) fn index(
         &mut self,
         view: &mut View<'_>,

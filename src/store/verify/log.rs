@@ -1,4 +1,4 @@
-//! That the change log is whole: each entry follows the one before, and the newest is the keystore's newest.
+//! Checks that the change log is whole: each entry follows the one before, and the newest is the keystore's newest.
 
 use super::super::log::Walk;
 use super::super::shard::Shard;

@@ -39,7 +39,7 @@ impl Conninfo {
         self.0.iter().map(|(name, _)| name.as_str())
     }
 
-    /// Adds a setting that isn't there.
+    /// Adds a setting that is missing.
     pub fn add(&mut self, name: &str, value: Zeroizing<String>) {
         if self.get(name).is_none() {
             self.0.push((name.to_owned(), value));

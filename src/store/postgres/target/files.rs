@@ -136,7 +136,7 @@ pub fn section(text: &str, name: &str) -> Option<Vec<(String, Zeroizing<String>)
     Some(settings.collect())
 }
 
-/// The client's certificate and key: those named, else libpq's where they are.
+/// The client's certificate and key: those named, otherwise libpq's defaults where they exist.
 pub fn identity(certificate: Option<&str>, key: Option<&str>) -> Result<Option<(PathBuf, PathBuf)>> {
     let by_default = |name: &str| in_home(name).filter(|path| path.exists());
     let certificate = certificate.map(PathBuf::from).or_else(|| by_default(".postgresql/postgresql.crt"));
