@@ -25,7 +25,7 @@ pub enum Exit {
     Keystore = 6,
     /// A file that the command reads or writes.
     File = 7,
-    /// Not confirmed.
+    /// The user did not confirm.
     Declined = 8,
     /// The library or the system (9xx).
     Internal = 9,

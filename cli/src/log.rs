@@ -43,7 +43,7 @@ fn show(session: &Session, args: &LogShow) -> Result<()> {
             && to.is_none_or(|to| change.time < to)
     };
     let Newest { changes: shown, is_all } = newest(session, limit, from, is_meant, |_| false)?;
-    // Of a part of the log, counting the others would be reading all of it.
+    // For a part of the log, counting the others would mean reading all of it.
     let omitted = match is_all || shown.is_empty() {
         true => Some(0),
         false if (key, from, to) == (None, None, None) => {

@@ -28,7 +28,7 @@ pub struct Report {
     pub rotating: u64,
     pub next: Vec<(Time, String)>,
     pub overdue: u64,
-    /// Of the overdue ones, those that wait for a backup.
+    /// The overdue keys that wait for a backup.
     pub waiting: u64,
     pub suspended: u64,
     pub deletions: Vec<(Time, String)>,
@@ -153,7 +153,7 @@ fn count_versions(report: &mut Report, session: &Session, key: &Key) -> kms::Res
     Ok(())
 }
 
-/// Of the health flags, those that say something about the keystore and the machine: this command has no rotation thread.
+/// The health flags about the keystore and the machine: this command has no rotation thread.
 fn relevant(health: &Value, is_database: bool) -> Value {
     const FLAGS: [&str; 6] =
         ["MemoryNotLocked", "CipherMemoryUnprotected", "SlowCpu", "KeystoreReplaced", "PathUnverified", "Polling"];

@@ -22,7 +22,7 @@ use crate::work::WorkFolder;
 pub fn run(global: &Global, args: &Restore) -> Result<()> {
     let location = Location::find(global)?;
     let named = location.keystore().map_err(|failure| {
-        // Not a new keystore, which would be in the way.
+        // Does not suggest a new keystore, which would be in the way.
         failure.next(format!("kms restore {} --keystore keys.db, or another path", output::shown(Some(&args.backup))))
     });
     let named = named?;
@@ -187,7 +187,7 @@ fn id(path: &Path) -> Option<(u64, u64)> {
 fn keep(target: &Path, aside: &Path, work: &Path) -> Result<()> {
     let link = |from: &Path, to: &Path| {
         let kept = match std::fs::hard_link(from, to) {
-            // By a restore that was killed.
+            // A killed restore has linked it.
             Err(_) if id(from).is_some() && id(from) == id(to) => Ok(()),
             // Not every file system has hard links.
             Err(_) => copied(from, to, &work.join("kept")),

@@ -220,7 +220,7 @@ pub enum Input<'a> {
 /// A cipher context, which may serve many prefixes in turn. One message is sealed or opened at a time.
 pub struct Cipher {
     gcm: Gcm,
-    /// Of the prefix whose key it has; 0: of none.
+    /// The serial of the prefix whose key it has; 0: none.
     serial: u64,
 }
 

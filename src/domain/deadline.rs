@@ -1,8 +1,8 @@
 //! A date whose consequence can't be undone: it is acted on only when it was seen to be reached twice.
 //!
-//! A wall clock can be wrong, so the first look that finds the date reached is only stored. The second must come at
+//! A wall clock can be wrong, so the first check that finds the date reached is only stored. The second must come at
 //! least an hour later by the boot-time clock of the same boot or, after a reboot, an hour later by wall time with an
-//! hour of uptime. Any look that finds the date not reached erases the confirmation.
+//! hour of uptime. Any check that finds the date not reached erases the confirmation.
 
 use super::time::{Now, Time};
 
@@ -13,7 +13,7 @@ const APART_MS: i64 = 3_600_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadline {
     pub date: Time,
-    /// The look that first found the date reached.
+    /// The check that first found the date reached.
     pub confirmation: Option<Now>,
 }
 
@@ -22,7 +22,7 @@ pub struct Deadline {
 pub enum DeadlineStatus {
     /// Not reached, and nothing stored says otherwise; or confirmed once, and the hour is not over.
     Wait,
-    /// Reached for the first time: store this look.
+    /// Reached for the first time: store this check.
     Confirmed,
     /// A confirmation is stored, but the date is not reached: the clock was wrong then. Erase it.
     Refuted,
@@ -50,7 +50,7 @@ impl Deadline {
         self.confirmation.is_some_and(|first| first.boot != now.boot)
     }
 
-    /// When a look can next find something new, by wall time.
+    /// When a check can next find something new, by wall time.
     pub fn next_look(&self) -> Time {
         match &self.confirmation {
             Some(first) => first.wall.plus_seconds(APART_MS / 1000).max(self.date),

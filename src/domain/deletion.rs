@@ -14,9 +14,9 @@ use crate::error::{Result, Status};
 pub const DEFAULT_DAYS: i32 = 30;
 
 const DAY_MS: i64 = 86_400_000;
-/// How often a look stores what was counted. Within one boot nothing is lost between two looks.
+/// How often a check stores what was counted. Within one boot nothing is lost between two checks.
 const COUNT_EVERY_MS: i64 = 3_600_000;
-/// A look that comes sooner stores nothing, so that a wall clock that never stands still costs few writes.
+/// A check that comes sooner stores nothing, so that a wall clock that never stands still costs few writes.
 const COUNT_AT_LEAST_MS: i64 = 60_000;
 
 /// A scheduled deletion.
@@ -24,7 +24,7 @@ const COUNT_AT_LEAST_MS: i64 = 60_000;
 pub struct Deletion {
     /// DeleteDate: `waiting` after the call, by the wall clock of the call.
     pub date: Time,
-    /// The look that first found the date reached.
+    /// The check that first found the date reached.
     pub confirmation: Option<Now>,
     /// None in a row that format 1 wrote, until the clock checks the key.
     pub waiting: Option<Waiting>,
@@ -35,9 +35,9 @@ pub struct Deletion {
 pub struct Waiting {
     pub period_ms: i64,
     pub counted_ms: i64,
-    /// The look up to which that was counted.
+    /// The check up to which that was counted.
     pub seen: Now,
-    /// The latest wall time that was counted to, by any look; what is counted by the boot clock moves it on.
+    /// The latest wall time that was counted to, by any check; what is counted by the boot clock moves it on.
     pub latest: Time,
 }
 
@@ -74,13 +74,13 @@ impl Deletion {
         }
     }
 
-    /// Whether a look should store what was counted.
+    /// Whether a check should store what was counted.
     pub fn counts(&self, now: &Now) -> bool {
         self.waiting.is_none_or(|waiting| waiting.is_worth_storing(now))
     }
 
     /// Counts up to `now`. The period of a deletion that format 1 scheduled isn't known: it is the shortest there is,
-    /// from this look.
+    /// from this check.
     pub fn count(&mut self, now: &Now) {
         self.waiting = Some(match self.waiting {
             Some(waiting) => waiting.counted_up_to(now),
@@ -93,7 +93,7 @@ impl Deletion {
         self.waiting.map_or(0, |waiting| waiting.counted_up_to(now).counted_ms)
     }
 
-    /// When a look can next find something new, by wall time.
+    /// When a check can next find something new, by wall time.
     pub fn next_look(&self) -> Time {
         match &self.waiting {
             Some(waiting) if waiting.left_ms() > 0 => {

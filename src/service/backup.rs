@@ -222,7 +222,7 @@ impl Core {
     /// Before a pass, in which no other transaction may run.
     pub(super) fn read_backed_up(&self) -> Result<()> {
         let Some(wait) = &self.backup_wait else { return Ok(()) };
-        // Not while it is locked: a transaction of another thread may ask for it.
+        // Read without holding the lock: a transaction of another thread may need it.
         let known = wait.known.lock()?.clone();
         if let Some(newer) = self.store.read_backed_up(&known)? {
             *wait.known.lock()? = newer;

@@ -227,7 +227,7 @@ pub(crate) struct BatchSealer<'a> {
     may_rotate: bool,
     /// Why the key can't be used any more: found when it had to rotate before the first record.
     lost: Option<Error>,
-    /// Of the record that is being re-encrypted; wiped after each.
+    /// The plaintext of the record that is being re-encrypted; wiped after each record.
     plaintext: Zeroizing<Vec<u8>>,
 }
 

@@ -24,7 +24,7 @@ use crate::sys::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 pub const DEFAULT_KEYS: usize = 32_768;
 /// An announced word that no entry covers.
 const NONE_COVERED: u64 = u64::MAX;
-/// Above this many changed keys, dropping everything is cheaper than looking at each.
+/// Above this many changed keys, dropping everything is cheaper than checking each.
 const MANY: usize = 1_000;
 
 /// What a cache keeps up with.
@@ -103,7 +103,7 @@ pub struct Cache {
     epoch: AtomicU64,
     /// Counts the times that material was taken out because it is destroyed.
     erased: AtomicU64,
-    /// The announced word at the last look.
+    /// The announced word at the last check.
     looked_at: AtomicU64,
     /// Versions that were in memory when the store was found to be another history.
     dropped: Lock<Vec<(KeyId, VersionId)>>,
@@ -171,7 +171,7 @@ impl Cache {
         self.touch();
     }
 
-    /// Makes every thread look again.
+    /// Makes every thread check again.
     pub fn touch(&self) {
         self.epoch.fetch_add(1, Ordering::AcqRel);
     }

@@ -448,7 +448,7 @@ impl Core {
         memory::headroom()?;
         self.check_alive()?;
         self.fresh()?;
-        // Read again: looking may itself have moved the epoch, and anything newer shows next time.
+        // Read again: the check itself may have moved the epoch, and anything newer shows next time.
         (mine.word, mine.epoch) = (word, self.cache.epoch());
         mine.stamp += 1;
         Ok(())

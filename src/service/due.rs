@@ -21,7 +21,7 @@ pub(super) enum KeyOutcome {
     Rotated(Stored, Vec<Event>),
     /// The key as it is now, with the events to report.
     Updated(Stored, Vec<Event>),
-    /// With the counted waiting period in milliseconds.
+    /// The destroyed key, with its counted waiting period in milliseconds.
     Destroyed(KeyId, i64),
     Nothing,
 }

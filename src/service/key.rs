@@ -484,7 +484,7 @@ pub(crate) fn description_of(text: &str) -> Result<String> {
 }
 
 fn check_description(text: &str) -> Result<()> {
-    // Not even counted where it is far too long.
+    // Characters are not counted in a text that is far too long.
     if text.len() > 4 * limits::DESCRIPTION_CHARS || text.chars().count() > limits::DESCRIPTION_CHARS {
         return Err(Status::LimitExceeded.error("the description has more than 8192 characters; shorten it"));
     }

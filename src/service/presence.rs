@@ -178,7 +178,7 @@ impl Core {
             && presence.age_ms() >= presence.limit_ms
             && !presence.refuses.swap(true, Ordering::AcqRel)
         {
-            // Each thread looks again before its next use of a key, and is refused there.
+            // Each thread checks again before its next use of a key, and is refused there.
             self.cache.uncover();
         }
     }

@@ -34,7 +34,7 @@ pub struct Slots<K, V> {
     turn: usize,
 }
 
-/// Begins at a cache line, so that a look touches as few as possible.
+/// Begins at a cache line, so that a lookup touches as few as possible.
 #[repr(align(64))]
 struct Entry<K, V> {
     key: K,

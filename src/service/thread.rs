@@ -226,7 +226,7 @@ impl<K, V> Ready<K, V> {
         K: Called<Q>,
     {
         let Self { slots, prefixes, .. } = self;
-        // With many keys both are far away: waited for together.
+        // With many keys both miss the CPU's caches: they are fetched together.
         slots.find_beside(name, |at| prefixes.prefetch(at))
     }
 

@@ -147,7 +147,7 @@ impl Core {
         loop {
             self.ticker.looks();
             let unheard = self.start_news(begun.elapsed());
-            // Other processes' changes are looked for also while rotations wait for the disk to recover.
+            // Other processes' changes are read also while rotations wait for the disk to recover.
             let looked = if self.is_poll_due() { self.poll() } else { Ok(()) };
             let is_away = looked.is_err() && self.presence.is_away();
             let passes = self.ticker.wanted && backoff.is_over();

@@ -426,7 +426,7 @@ pub trait Backend: ChangeRows + VersionRows + Send {
         }
         Ok(None)
     }
-    /// The earliest look after `now`.
+    /// The earliest due check after `now`.
     fn next_look_after(&mut self, now: i64) -> Result<Option<i64>>;
     /// Rotating keys whose newest version was created after `now` and that are not noted yet.
     fn created_in_future(&mut self, now: i64, limit: usize) -> Result<Vec<i64>>;

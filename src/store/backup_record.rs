@@ -155,7 +155,7 @@ impl Store {
         if stamp.is_none() || stamp != known.stamp {
             let records = self.backup_records().unwrap_or_default();
             let all = memory::list(records.iter().map(|record| record.versions.len()).sum());
-            // Without memory it counts as not backed up, and the next look tries again.
+            // Without memory it counts as not backed up, and the next check tries again.
             let Ok(mut all) = all else { return false };
             records.iter().for_each(|record| all.extend_from_slice(&record.versions));
             all.sort_unstable();
@@ -228,7 +228,7 @@ fn rewrite(path: &Path, edit: &mut impl FnMut(&mut Vec<BackupRecord>)) -> Result
     let mut records = decode(path, &file)?;
     edit(&mut records);
     let text = encode_text(&mut records)?;
-    // Of fixed name: what a crash left is replaced, and only the holder of the lock is here.
+    // The name is fixed: leftovers of a crash are replaced, and only the holder of the lock gets here.
     let temporary = file::beside(path, leftover::SUFFIX);
     let _ = std::fs::remove_file(&temporary);
     let written = File::create_new(&temporary, mode & 0o666).and_then(|new| {

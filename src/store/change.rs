@@ -264,7 +264,7 @@ impl<'a> Change<'a> {
         self.view.rows.backend.insert_material(&row)?;
         stored.versions = self.view.rows.sealing.extend(&stored.versions, &row)?;
         if self.view.is_remote() {
-            // Each look would be a round trip: all are read back together, before the commit.
+            // Each check would be a round trip: all are read back together, before the commit.
             return match self.view.rows.sealing.open_material(&stored.key, &row)? {
                 (found, opened) if found == *version && *opened == *material => {
                     self.unread.push(row);

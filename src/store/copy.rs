@@ -2,12 +2,13 @@
 //! again, because what authenticates a row covers its number and its generation.
 //!
 //! The copy has every key, version, alias, tag, state and date. It has no entry of the source's change log, which is a chain
-//! over the source's generations; its own log begins with the copying.
+//! over the source's generations; the copy's log begins with the copying.
 //!
 //! A file is copied to a file by its pages instead, and keeps its log.
 //!
-//! Of a source in use, all keys are copied and then compared, while others change it. Then its shards are locked for a short
-//! time, and what was changed meanwhile is copied and compared. A destination that has some of the keys gets the others.
+//! The keys of a source in use are copied and then compared, while other programs change it. Then its shards are locked
+//! for a short time, and the changes of the meantime are copied and compared. A destination that has some of the keys
+//! gets the others.
 
 use std::collections::HashMap;
 use std::path::Path;

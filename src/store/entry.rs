@@ -23,7 +23,7 @@ pub struct LogState {
 }
 
 impl LogState {
-    /// Of a log without entries, in a keystore of this generation.
+    /// The state of a log without entries, in a keystore of this generation.
     pub const fn new(generation: i64) -> Self {
         Self { base: generation, before: [0; 32], head: [0; 32] }
     }

@@ -90,8 +90,8 @@ impl View<'_> {
     }
 
     /// The entries after `known`, or from the oldest; at most `limit`, which must not be 0, and fewer only at the end.
-    /// Entries are authentic and follow each other, and the newest is the keystore's newest. Of a walk, the link is compared
-    /// too. Each shard has its own log; the logs come in the order of shards, which is that of generations.
+    /// Entries are authentic and follow each other, and the newest is the keystore's newest. In a walk, the link is
+    /// compared too. Each shard has its own log; the logs come in the order of shards, which is that of generations.
     pub fn changes_after(
         &mut self,
         known: Option<i64>,

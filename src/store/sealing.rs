@@ -54,7 +54,7 @@ impl Stored {
 
 /// What a key's row records of its material rows.
 pub type Chain = [u8; 32];
-/// Of a key without material rows.
+/// The chain of a key without material rows.
 pub const NO_VERSIONS: Chain = [0; 32];
 
 /// The keystore's description, authenticated.

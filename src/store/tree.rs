@@ -41,7 +41,7 @@ impl Tree {
 
     /// By how many bits of the name each level of nodes branches; below them, a leaf holds the rest of each name.
     ///
-    /// Several nodes fit on a page of the file, so a change writes few pages. The roots stand in the keystore's
+    /// Several nodes fit on a page of the file, so a change writes few pages. The roots are in the keystore's
     /// description, and must stay short.
     const fn bits(self) -> &'static [u32] {
         match self {

@@ -58,7 +58,7 @@ enum Stage {
     #[default]
     Everything,
     Slots,
-    /// Of a shard.
+    /// The log of a shard.
     Log(Shard, Option<log::LogWalk>),
     /// Keys above this row; the versions of one that has many, and how far they were seen.
     Keys(i64, Option<VersionWalk>),

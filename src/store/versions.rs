@@ -14,7 +14,7 @@ use crate::domain::version::VersionRecords;
 /// How many versions of all keys together are remembered, in 8 bytes each.
 const LIMIT: usize = 1 << 20;
 
-/// The beginning of a version's id. Ids are random; one that begins like another is looked for in the rows.
+/// The beginning of a version's id. Ids are random; one that begins like another is searched in the rows.
 pub type IdPrefix = u64;
 
 pub fn start(version: &[u8; 16]) -> IdPrefix {
@@ -24,7 +24,7 @@ pub fn start(version: &[u8; 16]) -> IdPrefix {
 /// How many records of versions of all keys together are remembered, in some 200 bytes each.
 const RECORDS: usize = 1 << 15;
 
-/// By the chain over a key's rows, which changes with them, and by the MAC over its records.
+/// Known versions, by the chain over a key's rows, which changes with them, and by the MAC over its records.
 #[derive(Debug, Default)]
 pub struct Versions {
     seen: HashMap<Chain, Vec<IdPrefix>>,

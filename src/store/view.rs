@@ -25,7 +25,7 @@ pub(super) const PAGE: usize = 256;
 pub(super) struct OpenShard {
     pub head: Head,
     pub meta: Meta,
-    /// Of `meta`.
+    /// The MAC of `meta`.
     pub mac: [u8; 32],
     pub is_changed: bool,
     /// Entries that this transaction appended to the log before the last one.

@@ -40,7 +40,7 @@ impl Stay {
     pub fn begin() -> Option<Self> {
         let ours = OURS.try_with(Cell::get).unwrap_or(false);
         if ours {
-            // Counted before it is looked: either `exit` sees the count, or we see that it has begun.
+            // Counted before the check: either `exit` sees the count, or we see that it has begun.
             INSIDE.fetch_add(1, Ordering::SeqCst);
         }
         let stay = Self(ours);

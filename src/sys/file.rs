@@ -68,7 +68,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Of what is open under this number and has no mark.
+    /// The identity of the unmarked file that is open under this number.
     #[cfg(feature = "postgres")]
     pub fn unmarked(descriptor: c_int) -> Result<Self> {
         Ok(Self { id: facts(descriptor)?.id, mark: None })

@@ -17,7 +17,7 @@ use crate::error::{Result, Status};
 static WORD: AtomicPtr<AtomicU64> = AtomicPtr::new(std::ptr::null_mut());
 static LAST_EPOCH: AtomicU64 = AtomicU64::new(0);
 static GATE: Gate = Gate::new();
-/// Whether a fork is on, so that the handlers of the host need not look into [`SHUT`] at every call.
+/// Whether a fork is in progress, so that the handlers of the host need not read [`SHUT`] at every call.
 static FORKING: AtomicBool = AtomicBool::new(false);
 /// Whether the kernel promised to wipe the page of [`WORD`] in a child.
 static WIPED: AtomicBool = AtomicBool::new(false);
@@ -188,7 +188,7 @@ pub struct Reopened(bool);
 
 #[inline]
 pub fn reopen() -> Reopened {
-    // This thread sees what it stored itself; what others store costs a look.
+    // This thread sees what it stored itself; seeing what others store costs a check.
     Reopened(FORKING.load(Ordering::Relaxed) && !fault::wanted("KMS_FAULT_NOT_REOPENED_IN_FORK") && open())
 }
 

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use super::file;
 
-/// Above what a host may have closed and think of as its standard streams.
+/// Above the standard streams, which a host may have closed.
 const LEAST: c_int = 3;
-/// Until a server that has no room for a further connection is asked again.
+/// The pause before a server without room for a further connection is tried again.
 const RETRY: Duration = Duration::from_millis(10);
 /// How long sent bytes may stay without an acknowledgement.
 const UNACKNOWLEDGED: c_int = 10_000;
@@ -101,7 +101,7 @@ pub fn wait(socket: &TcpStream, or_written: bool, time: Duration) -> Result<()> 
     // SAFETY: one valid entry for the call to fill.
     match unsafe { libc::poll(&raw mut entry, 1, millis) } {
         -1 => match Error::last_os_error() {
-            // The caller looks again.
+            // The caller checks again.
             e if e.kind() == ErrorKind::Interrupted => Ok(()),
             e => Err(e),
         },

@@ -7,7 +7,7 @@ use crate::keystore::Keystore;
 
 #[pymethods]
 impl Keystore {
-    /// Of each fault: key id, status, text.
+    /// List each fault as key id, status and text.
     fn _verify(&self, py: Python<'_>) -> PyResult<Vec<(Option<String>, i32, String)>> {
         self.call(py, |kms| {
             let mut faults = Vec::new();

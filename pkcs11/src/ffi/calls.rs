@@ -59,7 +59,7 @@ pub unsafe extern "C" fn C_Initialize(args: *mut c_void) -> CK_RV {
 }
 
 unsafe extern "C" {
-    /// Of the C library; the crate libc lacks it.
+    /// From the C library; the crate libc lacks it.
     fn secure_getenv(name: *const std::ffi::c_char) -> *mut std::ffi::c_char;
 }
 

@@ -12,10 +12,10 @@ pub use openssl_sys::{
     OSSL_PARAM, OSSL_PROVIDER_load, assume_init, i2d_PUBKEY,
 };
 
-/// Of the engine `provider`.
+/// For the engine `provider`.
 #[cfg(any(feature = "vendored", test))]
 pub use openssl_sys::OSSL_PROVIDER;
-/// Of the engine `evp`.
+/// For the engine `evp`.
 #[cfg(any(not(feature = "vendored"), test))]
 pub use openssl_sys::{EVP_DecryptFinal_ex, EVP_DecryptUpdate, EVP_EncryptFinal_ex};
 

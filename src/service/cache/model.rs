@@ -18,7 +18,7 @@ use crate::store::{Moved, Shard, tell};
 use crate::sys::fault::breaks;
 use crate::sys::word::Word;
 
-/// A look takes the word that it finds afterwards for what it has seen.
+/// A check takes the word that it reads afterwards for what it has seen.
 const READ_LATE: &str = "KMS_FAULT_WORD_READ_LATE";
 
 /// The store of one key whose revision is the number of changes.

@@ -55,7 +55,7 @@ fn without_escapes(text: &str) -> Result<Option<Zeroizing<String>>> {
         let length = match escape.get(1..6) {
             _ if escape.starts_with("\\/") => 2,
             Some("u002b" | "u002B" | "u002f" | "u002F" | "u003d" | "u003D") => 6,
-            // With the character that is escaped, which may be a backslash.
+            // Includes the escaped character, which may be a backslash.
             _ => 1 + escape.chars().nth(1).map_or(0, char::len_utf8),
         };
         let (escape, after) = escape.split_at(length);

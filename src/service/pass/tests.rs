@@ -13,7 +13,7 @@ const T0: i64 = 1_700_000_000_000;
 fn a_clock_that_jumps_between_two_looks_does_not_keep_a_pass_busy_for_ever() {
     let (done, wait) = mpsc::channel();
     std::thread::spawn(move || {
-        // Back by 1000 days for one look, then a day further at each.
+        // Back by 1000 days for one pass, then a day further at each.
         let looks = Arc::new(AtomicI64::new(-1));
         let seen = Arc::clone(&looks);
         let clock = CallbackClock(move || match seen.load(Ordering::SeqCst) {

@@ -23,7 +23,7 @@ const PREPARING: Duration = Duration::from_secs(10);
 struct Database {
     target: Arc<Target>,
     patience: Duration,
-    /// The file of the word that announces changes to the host's other processes, once it was looked for.
+    /// The file of the word that announces changes to the host's other processes, once it was searched.
     word_path: OnceLock<Option<PathBuf>>,
 }
 

@@ -285,7 +285,7 @@ impl Postgres {
         let paths: Vec<i64> =
             left.iter().flat_map(|(_, handle)| tree::path(shard(handle), Tree::Aliases, handle)).collect();
         let shards = match self.kind {
-            // Of the keys, too.
+            // The shards of the keys too.
             Transaction::Read => self.shards.all().collect(),
             Transaction::Write => left.iter().map(|(_, handle)| shard(handle)).collect(),
         };

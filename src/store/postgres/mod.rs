@@ -56,7 +56,7 @@ struct Known {
     changes: HashMap<(Shard, i64, usize), Vec<ChangeRow>>,
 }
 
-/// Until the tables that another process makes are looked for again.
+/// The pause before tables that another process makes are checked again.
 const RETRY: Duration = Duration::from_millis(20);
 
 /// One connection.

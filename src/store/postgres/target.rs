@@ -85,7 +85,7 @@ pub struct Target {
     pub database: String,
     pub user: String,
     pub password: Option<Zeroizing<String>>,
-    /// Of each server, where the password file has one.
+    /// The password of each server, where the password file has one.
     pub passwords: Vec<Option<Zeroizing<String>>>,
     /// None where only this host is named and nothing is written about encryption.
     pub encryption: Encryption,
@@ -123,7 +123,7 @@ impl fmt::Display for Target {
 }
 
 impl Target {
-    /// Of a location, with what the environment and its files add.
+    /// The target of a location, completed from the environment and its files.
     pub fn find(location: &str) -> Result<Self> {
         let mut settings = Conninfo::parse(location)?;
         for name in settings.names() {

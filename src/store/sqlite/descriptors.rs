@@ -177,7 +177,7 @@ pub fn enter(path: &CStr, mut descriptor: c_int, is_writable: bool, marked: bool
             }
             None => file.id(),
         };
-        // By the path too: the keystore may have been moved away since SQLite opened it.
+        // Searched by path too: the keystore may have been moved away since SQLite opened it.
         let beside = journal_of.and_then(|path| table.opened.iter().rev().find(|o| o.path == path && o.epoch == epoch));
         let lock = table.locks.iter().rev().find(|l| l.file.id() == id && l.epoch == epoch).map(|l| l.serial);
         let lock = lock.or(beside.and_then(|o| o.lock));
@@ -250,7 +250,7 @@ pub fn leave(descriptor: c_int) -> bool {
 /// How thoroughly a descriptor is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Check {
-    /// By its mark: for what is done many times in a transaction, between two closer looks.
+    /// By its mark: for frequent operations within a transaction, between two full checks.
     Mark,
     /// As by its mark; and a journal whose lock was released is locked again.
     Write,

@@ -102,7 +102,7 @@ pub fn owner(path: &Path) -> Option<u32> {
 
 /// The journal next to a keystore that no process is writing.
 pub struct LeftJournal {
-    /// Of which file; other programs don't say.
+    /// The file that it belongs to; journals of other programs have no mark.
     pub mark: Option<[u8; 32]>,
 }
 

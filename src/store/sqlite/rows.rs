@@ -35,13 +35,13 @@ macro_rules! columns {
     };
 }
 
-// What the clock asks at each look, so it must not read every key.
+// What each pass asks, so it must not read every key.
 pub(super) const DUE: &str = "SELECT next_look, row FROM key WHERE next_look <= ?1 AND (next_look, row) > (?2, ?3)
                    ORDER BY next_look, row LIMIT ?4";
 pub(super) const CREATED_IN_FUTURE: &str =
     "SELECT row FROM key WHERE state = 1 AND interval_s IS NOT NULL AND future_noticed IS NULL
                    AND primary_created > ? LIMIT ?";
-// With UNION, which wants an order, it would be two scans.
+// UNION needs an order and would take two scans.
 pub(super) const CONFIRMED_TOO_EARLY: &str = "SELECT row FROM key WHERE sighted_wall IS NOT NULL AND delete_date > ?1
                    UNION ALL SELECT row FROM key WHERE expiry_sighted_wall IS NOT NULL AND import_expires > ?1 LIMIT ?2";
 pub(super) const COUNTED_IN_FUTURE: &str =

@@ -3,7 +3,7 @@
 //! SQLite keeps them from one transaction to the next while 16 bytes of the file's header stand still: a count of changes
 //! and the sizes of the file and its free list (<https://www.sqlite.org/fileformat2.html> §1.3). A copy of the keystore that
 //! was changed elsewhere as often, and was then written over the open file, has the same 16 bytes. So the description's
-//! MAC, which covers all rows, is looked for in its page as the file has it.
+//! MAC, which covers all rows, is searched in its page as the file has it.
 
 use rusqlite::{Connection, OptionalExtension};
 

@@ -13,7 +13,7 @@ use crate::sys::memory;
 
 /// The smallest part of a file that a disk writes as a whole.
 const SECTOR: usize = 512;
-/// Of a journal: its header's length, and where it names the count of its pages and their size
+/// The length of a journal's header, and the offsets of its page count and page size
 /// (<https://www.sqlite.org/fileformat2.html> §3).
 const HEADER: u64 = 512;
 const COUNT: usize = 8;

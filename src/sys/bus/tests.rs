@@ -41,7 +41,7 @@ fn a_word_of_a_truncated_file_reads_zero_and_can_be_shared_again() {
         assert_eq!((word.load(), word.is_at(file.path())), (1, false), "the file is whole, and not mapped");
         share().unwrap();
     }
-    // Shorter, but not empty: no fault, and the next look maps a whole one.
+    // Shorter, but not empty: no fault, and the next check maps a whole one.
     file.as_file().set_len(100).unwrap();
     assert_eq!((word.load(), word.is_at(file.path()), word.is_lost()), (7, false, false));
 }

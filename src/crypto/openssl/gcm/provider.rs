@@ -23,7 +23,7 @@ pub struct ProviderGcm {
 // SAFETY: a context is plain memory without ties to its thread; it isn't Sync, and every use takes `&mut`.
 unsafe impl Send for ProviderGcm {}
 
-/// The list of one parameter, the tag. Of the end of a list only the name is read, so only that is written.
+/// The list of one parameter, the tag. In the end marker only the name is read, so only the name is written.
 #[inline(always)]
 fn tag_parameter(place: &mut MaybeUninit<[OSSL_PARAM; 2]>, tag: *mut u8) -> *mut OSSL_PARAM {
     let list: *mut OSSL_PARAM = place.as_mut_ptr().cast();

@@ -189,7 +189,7 @@ pub(super) fn not_unwrapped() -> Error {
 /// A message that was unwrapped, or random bytes in the place of one whose padding was wrong.
 pub struct Unwrapped {
     pub message: Zeroizing<Vec<u8>>,
-    /// Not 0: the padding was wrong.
+    /// Nonzero if the padding was wrong.
     wrong: u8,
 }
 

@@ -67,7 +67,7 @@ fn a_cloned_buffer_never_repeats_a_suffix() {
         let (a, b) = (*original.suffix(1).unwrap().bytes(), *clone.suffix(1).unwrap().bytes());
         assert_ne!(a[..8], b[..8], "a cloned machine repeats a nonce");
     }
-    // With a CPU that adds nothing they would.
+    // With a CPU that adds nothing, nonces repeat.
     let mut clone = buffered(true, constant);
     original.hardware = constant;
     *clone.page.as_mut().unwrap().get() = *original.page.as_mut().unwrap().get();

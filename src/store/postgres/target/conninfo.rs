@@ -24,7 +24,7 @@ impl Conninfo {
         Ok(settings)
     }
 
-    /// Of servers alone: `host[:port],...`
+    /// Settings of servers only: `host[:port],...`
     pub fn of_servers(text: &str) -> Result<Self> {
         let mut settings = Self(Vec::new());
         settings.add_hosts(text)?;
