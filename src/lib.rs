@@ -26,7 +26,7 @@
 //!
 //! From the outside in; imports point one way:
 //!
-//! * `ffi`: the C ABI, of which `include/kms.h` is the manual (feature `capi`).
+//! * `ffi`: the C ABI, whose manual is `include/kms.h` (feature `capi`).
 //! * `service`: the use cases, the key cache, the rotation thread.
 //! * `store`: the keystore: sealed rows, transactions, root keys, other processes.
 //! * `crypto`: ciphertexts, XAES-256-GCM; the only code that calls OpenSSL.

@@ -4,7 +4,7 @@
 //! providers and FIPS switch don't reach us, and its exit doesn't take anything away from a running thread. Its memory is
 //! `sys::heap`'s, where it isn't shared with the host. Freeing a context wipes it (OpenSSL cleanses cipher and MAC
 //! contexts). No key or nonce comes from OpenSSL's random generator;
-//! where RSA draws from it by itself, `rsa` reseeds it first.
+//! where RSA draws from it, `rsa` reseeds it first.
 //!
 //! Every failure except a failed tag is `Internal` with the name of the call: none of them depends on the caller's data.
 //!

@@ -161,7 +161,7 @@ impl Keystore {
         })
     }
 
-    /// Record that a backup was found good at `verified`. A path of which no backup is recorded changes nothing.
+    /// Record that a backup was found good at `verified`. A path without a recorded backup changes nothing.
     ///
     /// # Errors
     /// As for [`Keystore::record_backup`].

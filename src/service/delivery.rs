@@ -52,7 +52,7 @@ impl Delivery {
 
     pub fn tell(self: &Arc<Self>, event: &Event) {
         match self.queues {
-            // A child inside its parent's call: another thread may have held a lock in the moment of the fork.
+            // A child inside its parent's call: another thread may have held a lock at the moment of the fork.
             true if self.epoch != fork::epoch() => {}
             true if self.is_running() => self.put(event),
             _ => (self.listener)(event),

@@ -1,6 +1,6 @@
 //! Hears of other hosts' changes before the next poll, on a separate thread that only waits.
 //!
-//! What is heard makes the next poll due. A flood of it makes no flood of polls, and a thread that hears nothing costs nothing:
+//! An announcement makes the next poll due. A flood of announcements does not cause a flood of polls. Without any,
 //! polls come at their interval.
 
 use std::sync::atomic::Ordering;

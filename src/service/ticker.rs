@@ -97,7 +97,7 @@ impl Ticker {
 
 impl Core {
     /// Starts the rotation thread, where one is wanted and doesn't run. A program may have as many threads as it is allowed:
-    /// then calls do the thread's work, and one of them comes here again.
+    /// then calls do the thread's work, and one of them tries again.
     pub(super) fn start_ticker(&self) {
         let (ticker, now) = (&self.ticker, clocks::coarse_ms());
         if !(ticker.wanted || ticker.polls) || ticker.runs() || now < ticker.start_after.load(Ordering::Relaxed) {

@@ -193,7 +193,7 @@ fn decode_text(text: &[u8]) -> Vec<BackupRecord> {
     lines.lines().filter_map(BackupRecord::decode).take(MOST).collect()
 }
 
-/// The text of the records, of which the oldest are left out where there are too many.
+/// The text of the records. The oldest are left out where there are too many.
 fn encode_text(records: &mut Vec<BackupRecord>) -> Result<String> {
     let surplus = records.len().saturating_sub(MOST);
     records.drain(..surplus);

@@ -24,7 +24,7 @@ use crate::sys::word::Word;
 pub type MustSpare<'a> = dyn FnMut(&MetaRow, &[SlotRow]) -> Result<bool> + 'a;
 
 /// A location of an open keystore. Shared by all threads, and by a forked child with its parent. Called outside of the fork
-/// gate, which each method passes by itself for what it does locally.
+/// gate, which each method passes itself for its local work.
 pub trait Driver: Send + Sync {
     /// One try at a connection; KEYSTORE_BUSY while a writer that is just committing keeps it out. The caller waits.
     fn connect(&self, must_spare: &mut MustSpare<'_>) -> Result<Gated>;

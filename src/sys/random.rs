@@ -76,7 +76,7 @@ pub fn fill_suffix(suffix: &mut [u8]) -> Result<()> {
 
 /// Words to be filled.
 pub fn bytes_of(words: &mut [u64]) -> &mut [u8] {
-    // SAFETY: the bytes of the words, of which any value is one.
+    // SAFETY: the bytes of the words; any bytes are valid.
     unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), size_of_val(words)) }
 }
 

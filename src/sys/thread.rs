@@ -8,7 +8,7 @@ use super::sync::sleep;
 use super::{exit, signal};
 use crate::error::{Result, Status};
 
-/// The stack of a thread, on which also functions of the program run: 2 MiB, of which the kernel provides what is used.
+/// The stack of a thread, on which functions of the program run too: 2 MiB. The kernel provides only the used pages.
 const STACK: usize = 2 << 20;
 
 /// Runs `own` on this thread and `other` on up to `others` threads of the library, until all have returned.

@@ -79,7 +79,7 @@ impl Generator {
 
 impl Drop for Generator {
     fn drop(&mut self) {
-        // SAFETY: the mapping that `new` made, of which nothing else knows.
+        // SAFETY: the mapping that `new` made, unknown to other code.
         unsafe { libc::munmap(self.state.as_ptr(), PAGE) };
     }
 }

@@ -9,7 +9,7 @@ use super::fault;
 use super::locked::Chunk;
 use crate::error::Result;
 
-/// A type of which zeros are a valid value; [`zeroed!`] declares one.
+/// A type for which zeros are a valid value; [`zeroed!`] declares one.
 ///
 /// # Safety
 /// Every byte of it may be zero.
@@ -24,7 +24,7 @@ unsafe impl Zeroed for u64 {}
 // SAFETY: each element is valid as zeros.
 unsafe impl<T: Zeroed, const N: usize> Zeroed for [T; N] {}
 
-/// Declares a struct of which zeros are a valid value, because they are for each of its fields.
+/// Declares a struct for which zeros are a valid value, because they are valid for each of its fields.
 macro_rules! zeroed {
     ($(#[$outer:meta])* $vis:vis struct $name:ident {
         $($(#[$inner:meta])* $field_vis:vis $field:ident: $kind:ty,)*

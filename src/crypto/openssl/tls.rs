@@ -183,7 +183,7 @@ impl Drop for ClientKey {
     }
 }
 
-/// What sessions are made of.
+/// The context that sessions are made from.
 struct Maker(NonNull<SSL_CTX>);
 
 impl Drop for Maker {
