@@ -13,7 +13,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
@@ -393,7 +393,7 @@ impl Store {
     fn beside(&self, mut backend: Gated, location: Location, arena: &Arc<Arena>) -> Result<Self> {
         let slots = slots_of(|body| self.read(body))?;
         let mut sealing = fork::gate(|| Sealing::new(self.root.expose(), self.uuid))?;
-        create::fill_empty(backend.get()?, &mut sealing, &slots, None)?;
+        create::fill_empty(backend.get()?, &mut sealing, &slots, None, Duration::ZERO)?;
         self.assemble_beside((driver::private(), backend), location, arena)
     }
 
@@ -476,7 +476,7 @@ impl Store {
         let slots = slots_of(|body| self.read(body))?;
         let mut sealing = fork::gate(|| Sealing::new(self.root.expose(), self.uuid))?;
         let claim = match is_new {
-            true => match create::fill_empty(backend.get()?, &mut sealing, &slots, None) {
+            true => match create::fill_empty(backend.get()?, &mut sealing, &slots, None, self.settings.patience) {
                 Ok(()) => claim()?,
                 // Another copier may have been faster, which the claim then says.
                 Err(error) => return Err(claim().err().unwrap_or(error)),

@@ -307,25 +307,31 @@ fn fill(temporary: &Path, new: &NewRoot<'_>, path: &Path) -> Result<(File, Zeroi
     let mut made = Gated::new(fork::gate(|| Sqlite::create(temporary))?);
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let place = folder.canonicalize().ok().zip(path.file_name()).map(|(folder, name)| folder.join(name));
-    Ok((file, fill_rows(made.get()?, new, place.as_deref())?))
+    Ok((file, fill_rows(made.get()?, new, place.as_deref(), Duration::ZERO)?))
 }
 
 /// The rows of an empty keystore; returns its root key.
-pub fn fill_rows(backend: &mut dyn Backend, new: &NewRoot<'_>, place: Option<&Path>) -> Result<Zeroizing<[u8; 32]>> {
+pub fn fill_rows(
+    backend: &mut dyn Backend,
+    new: &NewRoot<'_>,
+    place: Option<&Path>,
+    patience: Duration,
+) -> Result<Zeroizing<[u8; 32]>> {
     let key = Zeroizing::new(random::array::<32>()?);
     let uuid = random::array::<16>()?;
     let slot = slot::wrap(new.root, &key, &uuid, new.created, None)?;
     let place = place.map(|place| place.as_os_str().as_bytes().to_vec());
-    fill_empty(backend, &mut Sealing::new(&key, uuid)?, std::slice::from_ref(&slot), place)?;
+    fill_empty(backend, &mut Sealing::new(&key, uuid)?, std::slice::from_ref(&slot), place, patience)?;
     Ok(key)
 }
 
-/// The rows of a keystore that has slots and no keys yet.
+/// The rows of a keystore that has slots and no keys yet. `patience` bounds the wait for a creator that does the same.
 pub fn fill_empty(
     backend: &mut dyn Backend,
     sealing: &mut Sealing,
     slots: &[SlotRow],
     place: Option<Vec<u8>>,
+    patience: Duration,
 ) -> Result<()> {
     let (shards, mut metas) = (backend.shards(), Vec::new());
     for shard in shards.all() {
@@ -333,7 +339,7 @@ pub fn fill_empty(
         metas.push((shard, sealing.first_meta(generation, slots, place.clone())?));
     }
     gated(backend, |backend| {
-        backend.begin(Transaction::Write, Duration::ZERO)?;
+        backend.begin(Transaction::Write, patience)?;
         let written = slots.iter().try_for_each(|slot| backend.insert_slot(slot));
         let written =
             metas.iter().fold(written, |done, (shard, meta)| done.and_then(|()| backend.put_meta(*shard, meta)));

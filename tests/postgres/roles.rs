@@ -1,10 +1,11 @@
 //! The rights of the database's roles, and the effect on the keystore if a role exceeds them.
 
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use kms::{CreateKey, KeyState, Keystore, ManualClock, Status, database};
 
-use crate::{T0, is_sound, name, numbers, options, server, sql, status};
+use crate::{T0, is_sound, name, numbers, options, server, session, sql, status};
 
 /// A schema with tables, and a role of the application that may use them.
 struct Prepared {
@@ -47,7 +48,7 @@ impl Prepared {
 }
 
 #[test]
-fn several_creators_in_a_new_schema_make_one_keystore() {
+fn several_creators_make_one_keystore() {
     for round in 0..5 {
         let schema = name(&format!("creators{round}")).replace('-', "_");
         let location = format!("{}?schema={schema}", server());
@@ -66,6 +67,19 @@ fn several_creators_in_a_new_schema_make_one_keystore() {
             kms.describe_key(key).unwrap();
         }
     }
+}
+
+#[test]
+fn a_creator_waits_for_another_that_fails_in_the_end() {
+    let schema = name("slow-creator").replace('-', "_");
+    let location = format!("{}?schema={schema}#ring", server());
+    database::prepare(&location, None).unwrap();
+    let insert = "INSERT INTO store(name, store, format, shards) VALUES('ring', '\\x00', 1, 64)";
+    let mut slow = session("", &format!("BEGIN; SET search_path = {schema}; {insert}; SELECT pg_sleep(1); ROLLBACK"));
+    std::thread::sleep(Duration::from_millis(300));
+    let kms = Keystore::open(&location, &options().create(true).clock(ManualClock::at(T0))).unwrap();
+    kms.create_key(&CreateKey::default()).unwrap();
+    assert!(slow.wait().unwrap().success(), "the other creator did not get so far");
 }
 
 #[test]

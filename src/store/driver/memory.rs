@@ -1,6 +1,7 @@
 //! Keystores in private memory, which end with their handle.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Driver, FoundLocation, MustSpare};
 use crate::error::{Result, Status};
@@ -22,7 +23,7 @@ pub fn make(settings: &Settings, root: &Root) -> Result<FoundLocation> {
         return super::server::find(&format!("{}#{name:032x}", server.to_string_lossy()), settings, root);
     }
     let mut backend = empty()?;
-    let key = create::fill_rows(backend.get()?, &NewRoot { root, created: settings.opened_ms }, None)?;
+    let key = create::fill_rows(backend.get()?, &NewRoot { root, created: settings.opened_ms }, None, Duration::ZERO)?;
     Ok(FoundLocation { driver: Arc::new(MemoryDriver), backend, root_key: Some(Box::new(key)) })
 }
 

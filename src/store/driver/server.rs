@@ -59,7 +59,7 @@ pub fn find(location: &str, settings: &Settings, root: &Root) -> Result<FoundLoc
         create::key_file(path)?;
     }
     let mut backend = Gated::new(Postgres::create(&driver.target, patience)?);
-    let made = create::fill_rows(backend.get()?, &NewRoot { root, created: settings.opened_ms }, None);
+    let made = create::fill_rows(backend.get()?, &NewRoot { root, created: settings.opened_ms }, None, patience);
     let found = match made {
         Ok(key) => Ok(FoundLocation { driver, backend, root_key: Some(Box::new(key)) }),
         // Another creator was faster.
