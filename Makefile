@@ -46,7 +46,7 @@ test-nightly: ## Miri, the sanitizers, loom and short fuzzing, on nightly Rust w
 	@KMS_INSTALL=1 KMS_TABLE=1 ci/stage $(or $(STAGE),$(NIGHTLY))
 
 test-long: ## the campaigns with large counts; KMS_LONG=10 makes them ten times larger
-	@KMS_LONG='$(or $(KMS_LONG),1)' KMS_TABLE=1 ci/stage campaigns postgres pkcs11-check cryptoki
+	@KMS_LONG='$(or $(KMS_LONG),1)' KMS_TABLE=1 ci/stage campaigns postgres pkcs11-check cryptoki dist roots
 
 coverage: ## which lines of src/ the unit, contract and keystore tests reach; docs/test-results.md explains the rest
 	@ci/stage coverage
