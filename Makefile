@@ -2,7 +2,7 @@
 
 # Every change must pass TEST; the slow rest is ALL, and what needs nightly Rust NIGHTLY. One alone: make test STAGE=lint
 TEST = lint header rust c exports cpp python demo
-ALL = deny release pkcs11 abi instructions misuse valgrind clang examples install deb dist system postgres campaigns wheel foreign
+ALL = deny release pkcs11 abi instructions misuse valgrind clang examples install deb system postgres campaigns wheel foreign
 NIGHTLY = unit tsan fuzz
 
 # Where `make install` puts things; each may be given.
@@ -46,7 +46,7 @@ test-nightly: ## Miri, the sanitizers, loom and short fuzzing, on nightly Rust w
 	@KMS_INSTALL=1 KMS_TABLE=1 ci/stage $(or $(STAGE),$(NIGHTLY))
 
 test-long: ## the campaigns with large counts; KMS_LONG=10 makes them ten times larger
-	@KMS_LONG='$(or $(KMS_LONG),1)' KMS_TABLE=1 ci/stage campaigns postgres pkcs11-check cryptoki dist roots
+	@KMS_LONG='$(or $(KMS_LONG),1)' KMS_TABLE=1 ci/stage campaigns postgres pkcs11-check cryptoki foreign dist roots
 
 coverage: ## which lines of src/ the unit, contract and keystore tests reach; docs/test-results.md explains the rest
 	@ci/stage coverage

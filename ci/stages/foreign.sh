@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# The library on aarch64, s390x, i686 and musl: no warning, programs of tests/c pass, keystores move between platforms; the MSRV.
-# aarch64 and s390x, which is big-endian, run under qemu-user.
+# The library on aarch64 and musl: no warning, programs of tests/c pass, keystores move between platforms; the MSRV.
+# aarch64 runs under qemu-user. With KMS_LONG also s390x, which is big-endian and runs there too, and i686.
 . "$(dirname "$0")/../lib.sh"
 need_cargo
-need aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu i686-linux-gnu-gcc:gcc-i686-linux-gnu s390x-linux-gnu-gcc:gcc-s390x-linux-gnu \
-    /usr/aarch64-linux-gnu/include/stdlib.h:libc6-dev-arm64-cross /usr/i686-linux-gnu/include/stdlib.h:libc6-dev-i386-cross \
-    /usr/s390x-linux-gnu/include/stdlib.h:libc6-dev-s390x-cross qemu-aarch64:qemu-user musl-gcc:musl-tools
+need aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu /usr/aarch64-linux-gnu/include/stdlib.h:libc6-dev-arm64-cross qemu-aarch64:qemu-user \
+    musl-gcc:musl-tools
+[ -z "${KMS_LONG:-}" ] || need i686-linux-gnu-gcc:gcc-i686-linux-gnu /usr/i686-linux-gnu/include/stdlib.h:libc6-dev-i386-cross \
+    s390x-linux-gnu-gcc:gcc-s390x-linux-gnu /usr/s390x-linux-gnu/include/stdlib.h:libc6-dev-s390x-cross
 # On musl only a dynamic C runtime makes a shared library. Debian's libgcc_s is glibc's; Rust brings an unwinder for musl, which
 # a shared library would not look for.
 unwind=$ROOT/target/foreign/unwind
@@ -76,10 +77,12 @@ echo "INPUT($(rustc --print sysroot)/lib/rustlib/x86_64-unknown-linux-musl/lib/s
 in_qemu() { echo "qemu-$1 -L /usr/$1-linux-gnu -E LD_LIBRARY_PATH=$ROOT/target/foreign/$1-unknown-linux-gnu/debug"; }
 # shellcheck disable=SC2046
 foreign aarch64 aarch64-unknown-linux-gnu aarch64-linux-gnu-gcc "linux-aarch64 --cross-compile-prefix=aarch64-linux-gnu-" $(in_qemu aarch64)
-# shellcheck disable=SC2046
-foreign s390x s390x-unknown-linux-gnu s390x-linux-gnu-gcc "linux64-s390x --cross-compile-prefix=s390x-linux-gnu-" $(in_qemu s390x)
-foreign i686 i686-unknown-linux-gnu i686-linux-gnu-gcc "linux-x86 --cross-compile-prefix=i686-linux-gnu-" /usr/i686-linux-gnu/lib/ld-linux.so.2 \
-    --library-path "/usr/i686-linux-gnu/lib:$ROOT/target/foreign/i686-unknown-linux-gnu/debug"
+if [ -n "${KMS_LONG:-}" ]; then
+    # shellcheck disable=SC2046
+    foreign s390x s390x-unknown-linux-gnu s390x-linux-gnu-gcc "linux64-s390x --cross-compile-prefix=s390x-linux-gnu-" $(in_qemu s390x)
+    foreign i686 i686-unknown-linux-gnu i686-linux-gnu-gcc "linux-x86 --cross-compile-prefix=i686-linux-gnu-" /usr/i686-linux-gnu/lib/ld-linux.so.2 \
+        --library-path "/usr/i686-linux-gnu/lib:$ROOT/target/foreign/i686-unknown-linux-gnu/debug"
+fi
 # OpenSSL includes headers that musl lacks.
 foreign musl x86_64-unknown-linux-musl musl-gcc "linux-x86_64 -DOPENSSL_NO_SECURE_MEMORY CC=musl-gcc" \
     env LD_LIBRARY_PATH="$ROOT/target/foreign/x86_64-unknown-linux-musl/debug"
@@ -88,7 +91,7 @@ foreign musl x86_64-unknown-linux-musl musl-gcc "linux-x86_64 -DOPENSSL_NO_SECUR
 alone() {
     local root=$work/alone
     mkdir -p "$root/tmp" "$root/lib" && cp -L /lib/ld-musl-x86_64.so.1 "$root/lib/" &&
-        cp target/foreign/x86_64-unknown-linux-musl/debug/libkms.so "$root/lib/libkms.so.0" && cp target/foreign/musl/formats "$work"/s390x/* "$root/" &&
+        cp target/foreign/x86_64-unknown-linux-musl/debug/libkms.so "$root/lib/libkms.so.0" && cp target/foreign/musl/formats "$work"/aarch64/* "$root/" &&
         chroot "$root" /formats open /key.db <"$root/lines"
 }
 [ "$(id -u)" != 0 ] || attempt "musl: a root that has nothing else" alone
