@@ -150,13 +150,17 @@ use_postgres_build() {
     use_test_build
 }
 
+# forget_libkms: has cargo build libkms again in target/ci, where the libraries of all feature sets have one path. The release
+# build, which takes minutes, stays.
+forget_libkms() { rm -rf "$ROOT"/target/ci/debug/.fingerprint/libkms-*; }
+
 # LIBRARY is target/dev/libkms.so, the library of the test build. It is a copy: bindings/python needs another feature set, and
 # cargo writes that library to the same path in target/ci.
 build_dev() {
     use_test_build
     cargo build --quiet --locked
     if ! nm -D --defined-only target/ci/debug/libkms.so | grep -q ' kms_open$'; then
-        touch build.rs
+        forget_libkms
         cargo build --quiet --locked
     fi
     LIBRARY=target/dev/libkms.so

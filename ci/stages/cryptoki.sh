@@ -5,13 +5,13 @@ need gcc:gcc softhsm2-util:softhsm2
 need_cargo
 use_test_build
 # As in the stage pkcs11: cargo sees no difference between libkms with its C functions and without.
-touch build.rs
+forget_libkms
 work=$(mktemp -d)
-trap 'rm -rf "$work"; touch build.rs' EXIT
+trap 'rm -rf "$work"; forget_libkms' EXIT
 cargo build --quiet --locked --manifest-path pkcs11/Cargo.toml
 module=$work/libkms-pkcs11.so
 cp target/ci/debug/deps/libkms_pkcs11.so "$module"
-touch build.rs
+forget_libkms
 cargo build --quiet --locked --package kms-cli
 kms=$ROOT/target/ci/debug/kms
 softhsm=$(find /usr/lib -name libsofthsm2.so | head -1)

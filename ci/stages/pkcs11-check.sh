@@ -6,9 +6,9 @@ need gcc:gcc valgrind:valgrind softhsm2-util:softhsm2 pkg-config:pkg-config p11-
 need_cargo
 use_test_build
 # As in the stage pkcs11: cargo sees no difference between libkms with its C functions and without.
-touch build.rs
+forget_libkms
 work=$(mktemp -d)
-trap 'rm -rf "$work"; touch build.rs' EXIT
+trap 'rm -rf "$work"; forget_libkms' EXIT
 
 # Python 3.12, which pkcs11-check needs, may be another one than the system's.
 python=''
@@ -28,7 +28,7 @@ cargo build --quiet --locked --manifest-path "$manifest"
 KMS_FULL=1 count_cargo cargo test --locked --manifest-path "$manifest" -- forked_child
 module=$work/libkms-pkcs11.so
 cp target/ci/debug/deps/libkms_pkcs11.so "$module"
-touch build.rs
+forget_libkms
 cargo build --quiet --locked --package kms-cli
 kms=$ROOT/target/ci/debug/kms
 

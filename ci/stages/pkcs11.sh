@@ -6,9 +6,9 @@ need_cargo
 use_test_build
 # cargo writes libkms with and without its C functions to the same path in target/ci, and sees no difference. So this stage and
 # the next one each build it again.
-touch build.rs
+forget_libkms
 work=$(mktemp -d)
-trap 'rm -rf "$work"; touch build.rs' EXIT
+trap 'rm -rf "$work"; forget_libkms' EXIT
 
 manifest=pkcs11/Cargo.toml
 attempt "clippy of pkcs11" cargo clippy --locked --all-targets --manifest-path "$manifest" -- -D warnings
