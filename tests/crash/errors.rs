@@ -274,7 +274,11 @@ fn the_clock_goes_on_after_the_disk_failed_and_tells_of_it() {
 #[ignore = "a campaign of minutes, of make test-all"]
 fn a_connection_kept_after_a_failed_sync_would_be_noticed() {
     let told = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "errors::after_a_failed_sync_the_store_is_opened_anew_before_the_next_write"])
+        .args([
+            "--include-ignored",
+            "--exact",
+            "errors::after_a_failed_sync_the_store_is_opened_anew_before_the_next_write",
+        ])
         .env("KMS_FAULT_NOT_REOPENED", "1")
         .output()
         .unwrap();
