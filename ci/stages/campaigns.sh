@@ -28,7 +28,8 @@ campaign model
 campaign contract deletion_counts::
 # Where a keystore in memory has several shards.
 KMS_TEST_SHARDS=1 campaign contract aliases:: deletion:: import:: lists:: matrix:: policy:: rotation_rules:: states:: tags:: version_states::
-campaign keystore
+# make test has half of these counts.
+[ -z "${KMS_LONG:-}" ] || campaign keystore
 [ -z "${KMS_LONG:-}" ] || campaign contract clock::
 [ -z "${KMS_LONG:-}" ] || attempt "no change of the rules goes unnoticed" mutants
 all_passed

@@ -1,7 +1,8 @@
 //! No failure of the process or the disk loses data: each operation is cut off at each of its writes.
 //!
 //! All tests are ignored by default: `cargo test --test crash -- --include-ignored`. `KMS_FULL=1` tries every
-//! operation, otherwise each sixth. `KMS_LONG=1` makes the runs longer, a greater number longer still.
+//! second operation, otherwise each sixth. `KMS_LONG=1` tries all and makes the runs longer, a greater number longer
+//! still.
 
 mod calls;
 mod disk;

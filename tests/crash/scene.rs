@@ -115,10 +115,15 @@ fn later(name: &'static str, act: fn(&Keystore, &Keys) -> Result<()>) -> Operati
     Operation { promises: false, ..one(name, act) }
 }
 
-/// Every sixth operation that changes a keystore, all of them with `KMS_FULL=1`; `KMS_OPERATION` picks one.
+/// Every sixth operation that changes a keystore, every second with `KMS_FULL=1`, all of them with `KMS_LONG=1`;
+/// `KMS_OPERATION` picks one.
 pub fn operations() -> Vec<Operation> {
     let only = std::env::var("KMS_OPERATION").ok();
-    let step = if only.is_some() || is_full() { 1 } else { 6 };
+    let step = match only.is_some() || is_long() {
+        true => 1,
+        false if is_full() => 2,
+        false => 6,
+    };
     let wanted = all().into_iter().filter(|operation| only.as_deref().is_none_or(|only| only == operation.name));
     wanted.step_by(step).collect()
 }
