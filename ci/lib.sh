@@ -44,7 +44,8 @@ install_packages() {
     DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends "$@" </dev/null >&2
 }
 
-# A name is a program, or a file if it begins with a slash; `openssl.pc` is a pkg-config module; the others are what OpenSSL's Configure and the tests import.
+# A name is a program, or a file if it begins with a slash; `openssl.pc` is a pkg-config module; the others are what OpenSSL's
+# Configure and the tests import.
 has() {
     case $1 in
         /*) [ -e "$1" ] ;;
@@ -123,7 +124,7 @@ use_prebuilt_openssl() {
     mv "${libraries[@]/#/$OPENSSL_PREBUILT/build/}" "$OPENSSL_PREBUILT/lib/"
     rm -rf "$OPENSSL_PREBUILT/build"
     # Cargo does not see that the archive, of which openssl-sys has a copy, is another one.
-    rm -rf "$ROOT"/target/ci/debug/.fingerprint/openssl-sys-*
+    [ ${#OPENSSL_PLATFORM[@]} -gt 0 ] || rm -rf "$ROOT"/target/ci/debug/.fingerprint/openssl-sys-*
     echo "$version" >"$stamp"
 }
 openssl_version() { awk '$1 == "name" { found = $3 == "\"openssl-src\"" } found && $1 == "version" { gsub("\"", "", $3); print $3 }' Cargo.lock; }
