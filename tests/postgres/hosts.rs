@@ -380,13 +380,12 @@ fn a_due_rotation_waits_for_the_backup_of_another_host() {
 #[test]
 fn a_disable_of_another_host_is_obeyed_within_the_interval_of_the_polls() {
     let rounds = if std::env::var_os("KMS_TEST_CAMPAIGN").is_some() { 200 } else { 10 };
-    let pooler =
-        std::env::var("KMS_TEST_PGBOUNCER").expect("KMS_TEST_PGBOUNCER names no pooler; run: ci/stage postgres");
+    let pooler = pooler();
     let name = name("staleness");
     let listening = Keystore::open(&format!("{}?notify=on#{name}", server()), &options().clock(ManualClock::at(T0)));
     let ours = listening.unwrap();
     let key = ours.create_key(&CreateKey::default()).unwrap();
-    let (direct, address) = (server(), news::address());
+    let (direct, address) = (server(), address(&server()));
     for (way, server) in [
         ("direct", direct.clone()),
         ("through pgbouncer", pooler.clone()),

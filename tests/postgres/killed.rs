@@ -4,7 +4,7 @@ use std::io::{PipeWriter, Read, Write};
 
 use super::*;
 
-/// Starts a child that says lines until it ends.
+/// Starts a child that writes lines to the pipe that is returned.
 fn child(body: impl FnOnce(&mut PipeWriter)) -> (i32, std::io::PipeReader) {
     let (reader, mut writer) = std::io::pipe().unwrap();
     // SAFETY: the child opens handles of its own, and ends without running anything of its parent's.
@@ -17,7 +17,7 @@ fn child(body: impl FnOnce(&mut PipeWriter)) -> (i32, std::io::PipeReader) {
     (child, reader)
 }
 
-/// Waits for a child; its status.
+/// Waits for a child and returns its status.
 fn ended(child: i32) -> i32 {
     let mut ended = 0;
     // SAFETY: `ended` is valid for the call to fill.
@@ -33,7 +33,7 @@ fn unhex(text: &str) -> Vec<u8> {
     (0..text.len() / 2).map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap()).collect()
 }
 
-/// Says what is acknowledged, as soon as it is.
+/// Prints each acknowledged result at once.
 fn change_without_end(location: &str, clock: &ManualClock, out: &mut PipeWriter) {
     let kms = Keystore::open(location, &options().clock(clock.clone())).unwrap();
     for round in 0.. {
@@ -141,7 +141,7 @@ fn processes_that_create_at_the_same_moment_make_one_keystore() {
         let mut found: Vec<String> = kms.keys().map(|key| key.unwrap().id.to_string()).collect();
         made.sort();
         found.sort();
-        assert_eq!(made, found, "round {round}: a creator made a keystore of its own");
+        assert_eq!(made, found, "round {round}: a creator made another keystore");
         assert_eq!(sql(&name, &format!("SELECT count(*) FROM store WHERE name = '{name}'")), "1");
         assert!(is_sound(&kms));
     }

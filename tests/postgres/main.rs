@@ -59,11 +59,19 @@ fn through_proxy(name: &str, clock: &ManualClock) -> (Keystore, Proxy) {
     (Keystore::open(&location, &options).unwrap(), proxy)
 }
 
+/// The location of the pooler, without a keystore.
+fn pooler() -> String {
+    std::env::var("KMS_TEST_PGBOUNCER").expect("KMS_TEST_PGBOUNCER names no pooler; run: ci/stage postgres")
+}
+
+/// The host and port in a location.
+fn address(location: &str) -> String {
+    let (_, address) = location.rsplit_once('@').unwrap();
+    address.split_once('/').unwrap().0.to_owned()
+}
+
 fn proxied(name: &str) -> (String, Proxy) {
-    let server = server();
-    let (_, address) = server.rsplit_once('@').unwrap();
-    let (address, _) = address.split_once('/').unwrap();
-    let proxy = Proxy::to(address.to_owned());
+    let proxy = Proxy::to(address(&server()));
     (format!("{}#{name}", server_at(proxy.port)), proxy)
 }
 

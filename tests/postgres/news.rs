@@ -11,17 +11,6 @@ const RARELY: Duration = Duration::from_secs(60);
 /// What a loaded machine may need to begin to listen.
 const SOON: Duration = Duration::from_secs(10);
 
-/// The server's host and port.
-pub fn address() -> String {
-    let server = server();
-    let (_, address) = server.rsplit_once('@').unwrap();
-    address.split_once('/').unwrap().0.to_owned()
-}
-
-fn pooler() -> String {
-    std::env::var("KMS_TEST_PGBOUNCER").expect("KMS_TEST_PGBOUNCER names no pooler; run: ci/stage postgres")
-}
-
 fn channel(name: &str) -> String {
     format!("libkms_{}", sql(name, "SELECT encode({store}, 'hex')"))
 }
@@ -45,7 +34,7 @@ fn listener(name: &str, location: &str, options: &Options) -> Keystore {
     kms
 }
 
-/// That a change of one is seen by the other, and how much later.
+/// Checks that the other handle sees a change, and returns how much later.
 fn follows(ours: &Keystore, theirs: &Keystore, key: KeyId, limit: Duration) -> Duration {
     assert!(uses(theirs, key));
     ours.disable_key(key).unwrap();
@@ -93,7 +82,7 @@ fn nobody_listens_through_a_pooler() {
     assert!(!polling.health().unwrap().keystore_unavailable);
     // Its own changes are announced.
     let rarely = options().poll_interval(RARELY);
-    let theirs = listener(&name, &format!("{}?notify={}", pooler(), address()), &rarely);
+    let theirs = listener(&name, &format!("{}?notify={}", pooler(), address(&server())), &rarely);
     for _ in 0..5 {
         follows(&ours, &theirs, key, TOLERANCE);
         follows(&polling, &theirs, key, TOLERANCE);
@@ -136,10 +125,10 @@ fn who_loses_its_ear_polls_and_listens_again() {
     let key = ours.create_key(&CreateKey::default()).unwrap();
     within(SOON, "nobody listens", || listeners(&name) == 1);
     let (proxied, proxy) = proxied(&name);
-    let through = proxied.rsplit_once('@').unwrap().1.split_once('/').unwrap().0.to_owned();
+    let through = address(&proxied);
     let theirs = listener(&name, &format!("{}?notify={through}", server()), &options());
     proxy.traffic.is_down.store(true, Ordering::SeqCst);
-    // What is cut at the next word.
+    // The proxy cuts the session at its next message.
     follows(&ours, &theirs, key, POLL + TOLERANCE);
     within(SOON, "a session was not cut", || listeners(&name) == 1);
     follows(&ours, &theirs, key, POLL + TOLERANCE);

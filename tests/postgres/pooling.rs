@@ -2,12 +2,11 @@
 
 use kms::{CreateKey, Keystore, ManualClock};
 
-use crate::{T0, is_sound, name, numbers, open, options};
+use crate::{T0, is_sound, name, numbers, open, options, pooler};
 
 #[test]
 fn each_transaction_may_run_on_another_connection() {
-    let pooler =
-        std::env::var("KMS_TEST_PGBOUNCER").expect("KMS_TEST_PGBOUNCER names no server; run: ci/stage postgres");
+    let pooler = pooler();
     let (name, clock) = (name("pooled"), ManualClock::at(T0));
     let options = options().clock(clock.clone());
     let through = || Keystore::open(&format!("{pooler}#{name}"), &options).unwrap();
