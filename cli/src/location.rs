@@ -67,7 +67,7 @@ impl Location {
         let anchor = global.anchor_file.clone().or_else(|| variable("KMS_ANCHOR_FILE"));
         let anchor_strict = global.anchor_strict || strict_by_environment()?.unwrap_or(settings.anchor_strict);
         if anchor_strict && anchor.is_none() && settings.anchor_file.is_none() {
-            return Err(Failure::usage("a strict anchor is wanted, and none is named")
+            return Err(Failure::usage("a strict anchor needs an anchor file, and none is set")
                 .next("--anchor-file FILE; or anchor_file in kms.toml"));
         }
         Ok(Self {

@@ -98,8 +98,8 @@ impl Keystore {
         self.changes_by_pages(which, FIRST_PAGE)
     }
 
-    /// Iterate over the change log from its end back, newest entry first. It is checked as [`Keystore::changes`] does. The shards of a
-    /// database have separate logs, which come in the order of time.
+    /// Iterate over the change log backwards, newest entry first. The entries are checked as by [`Keystore::changes`].
+    /// The shards of a database have separate logs, which are merged in the order of time.
     ///
     /// # Errors
     /// As [`Keystore::changes`].

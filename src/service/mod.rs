@@ -6,7 +6,7 @@
 //! * `batch`: many records in one call. `survey`: count blobs by version. `pages`: lists as iterators.
 //! * `subkey`: AES-GCM and key wrapping for the PKCS#11 module.
 //! * `key_ref`, `name`: how arguments name keys. `target`: where the results of calls go.
-//! * `cache`: keys in memory. `thread`: what each thread keeps for the hot path, in `slots`. `ticker`: the rotation thread, `pass`: what it does. `news`: hears of other hosts' changes. `uses`, `seen`: last-used dates.
+//! * `cache`: keys in memory. `thread`: what each thread keeps for the hot path, in `slots`. `ticker`: the rotation thread, `pass`: what it does. `news`: announcements of other hosts' changes. `uses`, `seen`: last-used dates.
 //! * `call`: every operation by action name and JSON. `event`, `delivery`, `health`, `verify`: the condition of a keystore.
 
 mod alias;

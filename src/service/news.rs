@@ -1,4 +1,4 @@
-//! Hears of other hosts' changes before the next poll, on a separate thread that only waits.
+//! Waits for announcements of other hosts' changes, on a separate thread.
 //!
 //! An announcement makes the next poll due. A flood of announcements does not cause a flood of polls. Without any,
 //! polls come at their interval.
@@ -16,6 +16,8 @@ use crate::sys::thread::Thread;
 /// The least time between the beginnings of two polls, where changes are announced.
 pub(super) const GAP_MS: i64 = 50;
 const GAP: Duration = Duration::from_millis(GAP_MS.cast_unsigned());
+/// A handle that is closed before this age makes no second connection.
+const LEAST_AGE: Duration = Duration::from_millis(500);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const LONGEST_JOIN: Duration = Duration::from_millis(500);
@@ -34,7 +36,7 @@ impl NewsThread {
     }
 
     /// Whether there is a source of announcements, and no thread listens yet.
-    fn is_unheard(&self) -> bool {
+    fn needs_thread(&self) -> bool {
         self.source.is_some() && self.thread.lock().is_ok_and(|thread| thread.is_none())
     }
 
@@ -78,9 +80,6 @@ impl NewsThread {
     }
 }
 
-/// A handle that is closed before has no need of news.
-const SHORT: Duration = Duration::from_millis(500);
-
 /// Whether floods are let through, where a test wants to see what comes of it.
 pub(super) fn is_flooded() -> bool {
     fault::wanted("KMS_FAULT_NEWS_UNBOUNDED")
@@ -90,11 +89,11 @@ impl Core {
     /// Starts to listen once the handle is old enough, where changes are announced and no thread listens. Returns when
     /// to call it again. Where no thread can be started, polls find the changes.
     pub(super) fn start_news(&self, age: Duration) -> Duration {
-        if !self.news.is_unheard() {
+        if !self.news.needs_thread() {
             return Duration::MAX;
         }
-        if age < SHORT {
-            return SHORT - age;
+        if age < LEAST_AGE {
+            return LEAST_AGE - age;
         }
         if let Ok(mut thread) = self.news.thread.lock() {
             let (news, core) = (Arc::clone(&self.news), self.me.clone());

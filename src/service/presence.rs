@@ -110,9 +110,8 @@ impl Core {
         looked
     }
 
-    /// Whether this host may count time on top of what was found, perhaps in another boot. Another host may have found that in a
-    /// database, so its clock and this host's have to agree. A host whose clock is wrong counts what it has found itself, by
-    /// its boot clock.
+    /// Whether this host may continue a count of time. It always may continue its own of this boot, by its boot clock. In
+    /// a database, another host may have counted before, so this host's clock must agree with the database's.
     pub(super) fn may_continue(&self, is_of_another_boot: bool) -> bool {
         !is_of_another_boot
             || !self.store.is_remote()

@@ -146,7 +146,7 @@ impl Core {
         let begun = Instant::now();
         loop {
             self.ticker.looks();
-            let unheard = self.start_news(begun.elapsed());
+            let until_news = self.start_news(begun.elapsed());
             // Other processes' changes are read also while rotations wait for the disk to recover.
             let looked = if self.is_poll_due() { self.poll() } else { Ok(()) };
             let is_away = looked.is_err() && self.presence.is_away();
@@ -172,7 +172,7 @@ impl Core {
                     self.until(None)
                 }
             };
-            if self.alarm.sleep(pause.min(unheard)) == Wake::Stop {
+            if self.alarm.sleep(pause.min(until_news)) == Wake::Stop {
                 return;
             }
         }

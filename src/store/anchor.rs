@@ -115,8 +115,9 @@ impl AnchorCodec {
 }
 
 impl Anchor {
-    /// Before a keystore is made at `place`, where there is none: an anchor that knows one already says that it was lost.
-    /// An anchor that is made goes again with what is returned, unless it is kept or the file `store` is there by then.
+    /// Prepares the anchor of a keystore that is about to be made at `place`. An anchor that knows a keystore is refused:
+    /// that keystore was lost. The new anchor file is removed when the result is dropped, unless it is kept or the file
+    /// `store` exists by then.
     pub fn prepare(&self, place: &dyn Display, store: Option<&Path>) -> Result<Option<NewAnchor>> {
         let (known, made) = match self {
             Self::Callback(store) => (!store.get()?.is_empty(), None),

@@ -110,8 +110,8 @@ impl View<'_> {
         Ok(changes)
     }
 
-    /// The newest entries up to `end` of each of these shards, at most `limit` and fewer only where a log begins; oldest first.
-    /// Without an end, up to the newest.
+    /// The newest entries up to `end` of each of these shards, oldest first; without an end, up to the newest. They are
+    /// `limit` entries of each shard, and fewer only where its log begins.
     pub fn changes_until(&mut self, parts: &[(Shard, Option<i64>)], limit: usize) -> Result<Vec<Vec<LoggedChange>>> {
         let shards: Vec<Shard> = parts.iter().map(|(shard, _)| *shard).collect();
         self.rows.backend.prefetch(Wanted::Shards(&shards))?;

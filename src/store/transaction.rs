@@ -200,7 +200,7 @@ impl Store {
         done
     }
 
-    /// Runs `body` in a separate transaction, for what is no change of the keystore: it says whether to commit.
+    /// Runs `body` in a separate transaction that is no change of the keystore. `body` returns whether to commit it.
     pub(super) fn transact<R>(
         &self,
         kind: Transaction,

@@ -435,8 +435,8 @@ fn explain_code(code: &str, message: &str) -> Error {
         }
         // Several processes that make the same schema or tables: only one of them does.
         "42P06" | "42P07" | "42710" => Status::KeystoreBusy.error(
-            "another process is making the same tables, or the schema has others of their names; try again, or choose \
-             another schema",
+            "another process is making the same tables, or the schema has other tables of these names; try again, or \
+             choose another schema",
         ),
         // The server stops, was restarted or starts; connections are refused; the connection broke; the standby was
         // promoted.

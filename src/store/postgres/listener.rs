@@ -46,7 +46,7 @@ impl Drop for ListeningLink {
 }
 
 impl Listener {
-    /// `target`: as the location's, with servers that need not be the same.
+    /// Listens at the servers of `target`, which need not be those of the location.
     pub fn new(target: &Target) -> Self {
         Self { target: target.clone(), state: Lock::default() }
     }
