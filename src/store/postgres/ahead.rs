@@ -4,8 +4,9 @@ use std::collections::{HashMap, HashSet};
 
 use tokio_postgres::Row;
 
-use super::connection::{Statement, Value};
+use super::connection::Statement;
 use super::read::{self, index, number};
+use super::value::Value;
 use super::{Known, Postgres};
 use crate::error::Result;
 use crate::store::backend::Transaction;
@@ -20,33 +21,88 @@ const TAG: &str = "key_row, name, value, revision, generation, mac";
 const VERSION: &str = "key_row, number, state, version, created, delete_date, sighted_wall, sighted_boot, sighted_uptime, counted_wall, waiting, last_encrypt, last_decrypt, gcm_messages";
 const NODES: &str = "SELECT number, content FROM node WHERE store = $1 AND number = ANY($2)";
 
-/// The keys of these rows, by a condition on them; with their primary versions' material and their records.
-fn keys_where(condition: &str) -> [String; 3] {
-    let material: Vec<String> = MATERIAL.split(", ").map(|column| format!("m.{column}")).collect();
-    let version: Vec<String> = VERSION.split(", ").map(|column| format!("v.{column}")).collect();
-    [
-        format!("SELECT {} FROM key k WHERE store = $1 AND {condition}", read::KEY),
-        format!(
-            "SELECT {} FROM material m JOIN key k ON m.store = k.store AND m.key_row = k.key_row \
-             AND m.number = k.primary_number WHERE k.store = $1 AND {condition}",
-            material.join(", ")
-        ),
-        format!(
-            "SELECT {} FROM version v JOIN key k ON v.store = k.store AND v.key_row = k.key_row \
-             WHERE k.store = $1 AND {condition} ORDER BY v.key_row, v.number",
-            version.join(", ")
-        ),
-    ]
+/// Which keys are read: a condition on `key`, whose value is `$2`.
+#[derive(Clone, Copy)]
+enum Which {
+    Id,
+    Ids,
+    Rows,
+    /// The key that an alias names, and those that several name.
+    Alias,
+    Aliases,
 }
 
-/// The nodes that lead to the rows of such keys; `$3` and `$4` have the lowest bits and the ends of the numbers of a path.
-fn nodes_where(condition: &str) -> String {
-    format!(
-        "SELECT n.number, n.content FROM key k CROSS JOIN unnest($3::bigint[], $4::bigint[]) AS p(low, rest) \
-         JOIN node n ON n.store = k.store AND n.number = \
-         (((k.key_row >> 32) << 48) | (((k.key_row & 4294967295) | p.low) << 3) | p.rest) \
-         WHERE k.store = $1 AND {condition}"
-    )
+impl Which {
+    fn condition(self) -> &'static str {
+        match self {
+            Self::Id => "k.id = $2",
+            Self::Ids => "k.id = ANY($2)",
+            Self::Rows => "k.key_row = ANY($2)",
+            Self::Alias => "k.key_row = (SELECT a.key_row FROM alias a WHERE a.store = $1 AND a.name = $2)",
+            Self::Aliases => "k.key_row IN (SELECT a.key_row FROM alias a WHERE a.store = $1 AND a.name = ANY($2))",
+        }
+    }
+
+    /// What the rows of another table belong to. For a single key it is a value, which is quicker to plan than a join.
+    fn owner(self, table: &str) -> String {
+        let of = |equals: &str| {
+            let condition = self.condition();
+            format!("{table}.key_row {equals} (SELECT k.key_row FROM key k WHERE k.store = $1 AND {condition})")
+        };
+        match self {
+            Self::Rows => format!("{table}.key_row = ANY($2)"),
+            Self::Id | Self::Alias => of("="),
+            Self::Ids | Self::Aliases => of("IN"),
+        }
+    }
+
+    /// The keys, their primary versions' material, and the records of their versions.
+    fn keys(self) -> [String; 3] {
+        let condition = self.condition();
+        let material = match self {
+            // The primary version is the newest one.
+            Self::Id | Self::Alias => format!(
+                "SELECT {MATERIAL} FROM material m WHERE m.store = $1 AND {} ORDER BY m.number DESC LIMIT 1",
+                self.owner("m")
+            ),
+            Self::Ids | Self::Rows | Self::Aliases => format!(
+                "SELECT {} FROM material m JOIN key k ON m.store = k.store AND m.key_row = k.key_row \
+                 AND m.number = k.primary_number WHERE k.store = $1 AND {condition}",
+                of_table("m", MATERIAL)
+            ),
+        };
+        [
+            format!("SELECT {} FROM key k WHERE k.store = $1 AND {condition}", read::KEY),
+            material,
+            format!(
+                "SELECT {VERSION} FROM version v WHERE v.store = $1 AND {} ORDER BY key_row, number",
+                self.owner("v")
+            ),
+        ]
+    }
+
+    /// The nodes that lead to the rows of the keys, and those with the numbers `$5`; `$3` and `$4` have the lowest bits and the
+    /// ends of the numbers of a path.
+    fn nodes(self) -> String {
+        format!(
+            "SELECT number, content FROM node WHERE store = $1 AND number = ANY($5::bigint[] || ARRAY(\
+             SELECT (((k.key_row >> 32) << 48) | (((k.key_row & 4294967295) | p.low) << 3) | p.rest) \
+             FROM key k CROSS JOIN unnest($3::bigint[], $4::bigint[]) AS p(low, rest) WHERE k.store = $1 AND {}))",
+            self.condition()
+        )
+    }
+
+    /// What belongs to the keys besides: all of their material, and their tags.
+    fn owned(self) -> [String; 2] {
+        [("material", MATERIAL, "number"), ("tag", TAG, "name")].map(|(table, columns, order)| {
+            let owner = self.owner("o");
+            format!("SELECT {columns} FROM {table} o WHERE o.store = $1 AND {owner} ORDER BY key_row, {order}")
+        })
+    }
+}
+
+fn of_table(table: &str, columns: &str) -> String {
+    columns.split(", ").map(|column| format!("{table}.{column}")).collect::<Vec<_>>().join(", ")
 }
 
 /// The lowest bits of a row's number that a node of each level has set, and what follows them in the node's number.
@@ -58,7 +114,7 @@ fn path_of_rows() -> (Vec<i64>, Vec<i64>) {
 impl Postgres {
     /// A statement that reads shards, and locks them in a write transaction.
     pub(super) fn reading(&self, shards: &[Shard]) -> Statement {
-        let numbers = Value::Numbers(shards.iter().map(|shard| index(*shard)).collect());
+        let numbers = Value::numbers(shards.iter().map(|shard| index(*shard)));
         let lock = if self.kind == Transaction::Write { " FOR UPDATE" } else { "" };
         self.owned(format!("{SHARD}{lock}"), vec![numbers])
     }
@@ -109,9 +165,9 @@ impl Postgres {
         self.learn_nodes(rows)
     }
 
-    /// Takes keys with their material, records and nodes.
-    fn learn_keys(&mut self, found: &[Vec<Row>]) -> Result<Vec<i64>> {
-        let [keys, materials, versions, nodes, ..] = found else { return Err(read::damaged()) };
+    /// Takes keys with their material and records, and the nodes that lead to them and those of `paths`.
+    fn learn_keys(&mut self, found: &[Vec<Row>], paths: &[i64]) -> Result<Vec<i64>> {
+        let [keys, materials, versions, nodes] = found else { return Err(read::damaged()) };
         let mut learned = Vec::new();
         for row in keys {
             let key = read::key(row)?;
@@ -133,17 +189,16 @@ impl Postgres {
             let version = read::version(row)?;
             self.known.versions.entry(version.key_row).or_default().push(version);
         }
-        self.learn_nodes(nodes)?;
+        self.learn_paths(paths, nodes)?;
         Ok(learned)
     }
 
-    /// The statements for [`Self::learn_keys`].
-    fn reading_keys(&self, condition: &str, value: impl Fn() -> Value) -> Vec<Statement> {
-        let mut all: Vec<Statement> =
-            keys_where(condition).into_iter().map(|sql| self.owned(sql, vec![value()])).collect();
+    /// The statements for [`Self::learn_keys`], which also read the nodes of `paths`.
+    fn reading_keys(&self, which: Which, value: impl Fn() -> Value, paths: &[i64]) -> Vec<Statement> {
+        let mut all: Vec<Statement> = which.keys().into_iter().map(|sql| self.owned(sql, vec![value()])).collect();
         let (low, rest) = path_of_rows();
-        let values = vec![value(), Value::Numbers(low), Value::Numbers(rest)];
-        all.push(self.owned(nodes_where(condition), values));
+        let values = vec![value(), Value::numbers(low), Value::numbers(rest), Value::numbers(paths.iter().copied())];
+        all.push(self.owned(which.nodes(), values));
         all
     }
 
@@ -158,13 +213,12 @@ impl Postgres {
             return Ok(());
         }
         let unknown = self.unknown(vec![shard]);
-        let mut all = vec![self.reading(&unknown), self.statement(NODES, vec![Value::Numbers(path.clone())])];
-        all.extend(self.reading_keys("k.id = $2", || Value::from(*id)));
+        let mut all = vec![self.reading(&unknown)];
+        all.extend(self.reading_keys(Which::Id, || Value::from(*id), &path));
         let found = self.ask(all)?;
-        let [shards, nodes, keys @ ..] = found.as_slice() else { return Err(read::damaged()) };
+        let [shards, keys @ ..] = found.as_slice() else { return Err(read::damaged()) };
         self.learn_shards(shards)?;
-        self.learn_paths(&path, nodes)?;
-        self.learn_keys(keys).map(drop)
+        self.learn_keys(keys, &path).map(drop)
     }
 
     pub(super) fn expect_rows(&mut self, rows: &[i64]) -> Result<()> {
@@ -175,31 +229,19 @@ impl Postgres {
         let shards = left.iter().filter_map(|row| self.shards.of_row(*row).ok()).map(|(shard, _)| shard).collect();
         let unknown = self.unknown(shards);
         let mut all = vec![self.reading(&unknown)];
-        all.extend(self.reading_keys("k.key_row = ANY($2)", || Value::Numbers(left.clone())));
+        all.extend(self.reading_keys(Which::Rows, || Value::numbers(left.iter().copied()), &[]));
         let found = self.ask(all)?;
         let [shards, keys @ ..] = found.as_slice() else { return Err(read::damaged()) };
         self.learn_shards(shards)?;
-        self.learn_keys(keys)?;
+        self.learn_keys(keys, &[])?;
         for row in left {
             self.known.keys.entry(row).or_insert(None);
         }
         Ok(())
     }
 
-    /// What belongs to keys besides what [`Self::learn_keys`] takes, by a condition on them.
-    fn reading_owned(&self, condition: &str, value: impl Fn() -> Value) -> [Statement; 2] {
-        let columns = |table: &str, columns: &str| -> String {
-            columns.split(", ").map(|column| format!("{table}.{column}")).collect::<Vec<_>>().join(", ")
-        };
-        let of = |table: &str, all: &str, order: &str| {
-            let sql = format!(
-                "SELECT {} FROM {table} o JOIN key k ON o.store = k.store AND o.key_row = k.key_row \
-                 WHERE k.store = $1 AND {condition} ORDER BY o.key_row, o.{order}",
-                columns("o", all)
-            );
-            self.owned(sql, vec![value()])
-        };
-        [of("material", MATERIAL, "number"), of("tag", TAG, "name")]
+    fn reading_owned(&self, which: Which, value: impl Fn() -> Value) -> [Statement; 2] {
+        which.owned().map(|sql| self.owned(sql, vec![value()]))
     }
 
     fn learn_owned(&mut self, keys: &[i64], found: &[Vec<Row>]) -> Result<()> {
@@ -224,17 +266,15 @@ impl Postgres {
         let paths: Vec<i64> =
             ids.iter().zip(&shards).flat_map(|(id, shard)| tree::path(*shard, Tree::Ids, id)).collect();
         let unknown = self.unknown(shards.clone());
-        let condition = "k.id = ANY($2)";
-        let all_ids = || Value::ByteStrings(ids.iter().map(|id| id.to_vec()).collect());
-        let mut all = vec![self.reading(&unknown), self.statement(NODES, vec![Value::Numbers(paths.clone())])];
-        all.extend(self.reading_keys(condition, all_ids));
-        all.extend(self.reading_owned(condition, all_ids));
+        let all_ids = || Value::byte_strings(ids.iter().map(|id| id.to_vec()));
+        let mut all = vec![self.reading(&unknown)];
+        all.extend(self.reading_keys(Which::Ids, all_ids, &paths));
+        all.extend(self.reading_owned(Which::Ids, all_ids));
         let mut found = self.ask(all)?;
         let owned = found.split_off(found.len().saturating_sub(2));
-        let [shard_rows, nodes, keys @ ..] = found.as_slice() else { return Err(read::damaged()) };
+        let [shard_rows, keys @ ..] = found.as_slice() else { return Err(read::damaged()) };
         self.learn_shards(shard_rows)?;
-        self.learn_paths(&paths, nodes)?;
-        let learned = self.learn_keys(keys)?;
+        let learned = self.learn_keys(keys, &paths)?;
         self.learn_owned(&learned, &owned)?;
         let present: HashSet<[u8; 16]> =
             learned.iter().filter_map(|row| self.known.keys.get(row)?.as_ref().map(|key| key.id)).collect();
@@ -261,15 +301,14 @@ impl Postgres {
         if paths.is_empty() {
             return Ok(());
         }
-        let statement = self.statement(NODES, vec![Value::Numbers(paths.clone())]);
+        let statement = self.statement(NODES, vec![Value::numbers(paths.clone())]);
         let found = self.ask(vec![statement])?;
         self.learn_paths(&paths, found.first().map_or(&[], Vec::as_slice))
     }
 
     pub(super) fn expect_whole_rows(&mut self, rows: &[i64]) -> Result<()> {
         self.expect_rows(rows)?;
-        let condition = "k.key_row = ANY($2)";
-        let owned = self.reading_owned(condition, || Value::Numbers(rows.to_vec()));
+        let owned = self.reading_owned(Which::Rows, || Value::numbers(rows.iter().copied()));
         let found = self.ask(owned.into())?;
         self.learn_owned(rows, &found)
     }
@@ -280,7 +319,7 @@ impl Postgres {
         if left.is_empty() {
             return Ok(());
         }
-        let names = || Value::Texts(left.iter().map(|(name, _)| name.clone()).collect());
+        let names = || Value::texts(left.iter().map(|(name, _)| name.clone()));
         let shard = |handle: &Digest| self.shards.of_name(handle);
         let paths: Vec<i64> =
             left.iter().flat_map(|(_, handle)| tree::path(shard(handle), Tree::Aliases, handle)).collect();
@@ -292,15 +331,14 @@ impl Postgres {
         let unknown = self.unknown(shards);
         let mut all = vec![
             self.reading(&unknown),
-            self.statement(NODES, vec![Value::Numbers(paths.clone())]),
+            self.statement(NODES, vec![Value::numbers(paths.clone())]),
             self.statement(
                 "SELECT name, key_row, revision, generation, mac FROM alias WHERE store = $1 AND name = ANY($2)",
                 vec![names()],
             ),
         ];
         if self.kind == Transaction::Read {
-            let condition = "k.key_row IN (SELECT a.key_row FROM alias a WHERE a.store = $1 AND a.name = ANY($2))";
-            all.extend(self.reading_keys(condition, names));
+            all.extend(self.reading_keys(Which::Aliases, names, &[]));
         }
         let found = self.ask(all)?;
         let [shards, nodes, aliases, keys @ ..] = found.as_slice() else { return Err(read::damaged()) };
@@ -315,7 +353,7 @@ impl Postgres {
         }
         match keys.is_empty() {
             true => Ok(()),
-            false => self.learn_keys(keys).map(drop),
+            false => self.learn_keys(keys, &[]).map(drop),
         }
     }
 
@@ -329,7 +367,7 @@ impl Postgres {
             "SELECT {MATERIAL} FROM material WHERE store = $1 \
              AND (key_row, number) IN (SELECT * FROM unnest($2::bigint[], $3::bigint[]))"
         );
-        let statement = self.owned(sql, vec![Value::Numbers(rows), Value::Numbers(numbers)]);
+        let statement = self.owned(sql, vec![Value::numbers(rows), Value::numbers(numbers)]);
         for row in self.ask(vec![statement])?.pop().unwrap_or_default() {
             let material = read::material(&row)?;
             self.known.materials.insert((material.key_row, material.number), Some(material));
@@ -350,7 +388,7 @@ impl Postgres {
         let unknown = self.unknown(vec![shard]);
         let mut all = vec![
             self.reading(&unknown),
-            self.statement(NODES, vec![Value::Numbers(path.clone())]),
+            self.statement(NODES, vec![Value::numbers(path.clone())]),
             self.statement(
                 "SELECT name, key_row, revision, generation, mac FROM alias WHERE store = $1 AND name = $2",
                 vec![name.into()],
@@ -358,8 +396,7 @@ impl Postgres {
         ];
         // In a write transaction the key's shard may have to be locked first.
         if self.kind == Transaction::Read {
-            let condition = "k.key_row = (SELECT a.key_row FROM alias a WHERE a.store = $1 AND a.name = $2)";
-            all.extend(self.reading_keys(condition, || Value::from(name)));
+            all.extend(self.reading_keys(Which::Alias, || Value::from(name), &[]));
         }
         let found = self.ask(all)?;
         let [shards, nodes, aliases, keys @ ..] = found.as_slice() else { return Err(read::damaged()) };
@@ -369,7 +406,7 @@ impl Postgres {
         self.known.aliases.insert(name.to_owned(), alias);
         match keys.is_empty() {
             true => Ok(()),
-            false => self.learn_keys(keys).map(drop),
+            false => self.learn_keys(keys, &[]).map(drop),
         }
     }
 }

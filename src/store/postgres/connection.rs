@@ -10,74 +10,15 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use tokio_postgres::config::{ChannelBinding, SslMode};
-use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{AsyncMessage, Client, Config, Connection, Row};
 
 use super::stream::{self, Socket, TlsSocket};
 use super::target::{Binding, Encryption, ServerAddress, Target};
+use super::value::Value;
 
 use crate::error::{Error, Result, Status, shown};
 use crate::sys::fork::ClosedInChild;
 use crate::sys::socket;
-
-/// A parameter of a statement.
-pub enum Value {
-    Number(Option<i64>),
-    Numbers(Vec<i64>),
-    Bytes(Option<Vec<u8>>),
-    ByteStrings(Vec<Vec<u8>>),
-    Text(Option<String>),
-    Texts(Vec<String>),
-}
-
-impl Value {
-    fn typed(&self) -> (&(dyn ToSql + Sync), Type) {
-        match self {
-            Self::Number(value) => (value, Type::INT8),
-            Self::Numbers(value) => (value, Type::INT8_ARRAY),
-            Self::Bytes(value) => (value, Type::BYTEA),
-            Self::ByteStrings(value) => (value, Type::BYTEA_ARRAY),
-            Self::Text(value) => (value, Type::TEXT),
-            Self::Texts(value) => (value, Type::TEXT_ARRAY),
-        }
-    }
-}
-
-impl From<i64> for Value {
-    fn from(value: i64) -> Self {
-        Self::Number(Some(value))
-    }
-}
-
-impl From<Option<i64>> for Value {
-    fn from(value: Option<i64>) -> Self {
-        Self::Number(value)
-    }
-}
-
-impl From<&[u8]> for Value {
-    fn from(value: &[u8]) -> Self {
-        Self::Bytes(Some(value.to_vec()))
-    }
-}
-
-impl<const N: usize> From<[u8; N]> for Value {
-    fn from(value: [u8; N]) -> Self {
-        Self::Bytes(Some(value.to_vec()))
-    }
-}
-
-impl<const N: usize> From<Option<[u8; N]>> for Value {
-    fn from(value: Option<[u8; N]>) -> Self {
-        Self::Bytes(value.map(|bytes| bytes.to_vec()))
-    }
-}
-
-impl From<&str> for Value {
-    fn from(value: &str) -> Self {
-        Self::Text(Some(value.to_owned()))
-    }
-}
 
 /// SQL with its parameters, the first of which is the store.
 pub struct Statement {
@@ -450,7 +391,7 @@ fn explain_code(code: &str, message: &str) -> Error {
         "53100" | "53200" | "53400" => {
             lost(&format!("the database is out of disk space or memory (SQLSTATE {code}); free some"))
         }
-        // What `Postgres::change_one` ends in.
+        // A row to write that was not there once (`writes.rs`).
         "22012" => {
             Status::KeystoreCorrupt.error("the keystore is damaged: a row to change is gone; restore it from a backup")
         }

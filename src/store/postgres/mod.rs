@@ -14,7 +14,10 @@ mod read;
 mod rows;
 mod schema;
 mod stream;
+mod tables;
 mod target;
+mod value;
+mod writes;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -22,19 +25,23 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::Row;
 
-use self::connection::{ServerLink, Statement, Value};
+use self::connection::{ServerLink, Statement};
 pub use self::describe::describe;
 pub use self::listener::Listener;
 pub use self::schema::{prepare, script};
 pub use self::target::Target;
+use self::value::{Cell, Value};
+use self::writes::{RowKind, Writes};
 use super::backend::{AliasRow, ChangeRow, KeyRow, MaterialRow, MetaRow, TagRow, Transaction, VersionRow};
 use super::shard::{Shard, Shards};
 use crate::error::{Error, Result, Status};
-use crate::sys::{fault, random};
+use crate::sys::{fault, random, sync};
 
 const FORMAT: i64 = 1;
 /// Fixed when a store is made.
 const SHARDS: usize = 64;
+/// After a deadlock: the transaction that waits for our locks takes them before we do.
+const GIVING_WAY: Duration = Duration::from_millis(10);
 /// How much longer than for a lock a call waits for the server's answer.
 const ANSWER: Duration = Duration::from_secs(5);
 
@@ -69,8 +76,10 @@ pub struct Postgres {
     /// The name of a store that the next transaction makes.
     making: Option<String>,
     kind: Transaction,
-    /// Statements of the transaction that the server doesn't have yet.
-    pending: Vec<Statement>,
+    /// The statements that begin the transaction, until they go out.
+    opening: Vec<Statement>,
+    /// What the transaction has written, until it goes out.
+    writes: Writes,
     /// Whether the server has begun the transaction.
     is_begun: bool,
     /// Whether a statement of the transaction changes rows.
@@ -195,7 +204,8 @@ impl Postgres {
             shards,
             making: None,
             kind: Transaction::Read,
-            pending: Vec::new(),
+            opening: Vec::new(),
+            writes: Writes::default(),
             is_begun: false,
             is_changed: false,
             is_sent: false,
@@ -211,10 +221,16 @@ impl Postgres {
         Statement::new(sql, all)
     }
 
+    fn take_pending(&mut self) -> Result<Vec<Statement>> {
+        let mut all = std::mem::take(&mut self.opening);
+        all.extend(self.writes.take(&self.store)?);
+        Ok(all)
+    }
+
     /// Sends what is pending and these statements; returns the rows of the latter.
     fn ask(&mut self, statements: Vec<Statement>) -> Result<Vec<Vec<Row>>> {
-        let before = self.pending.len();
-        let mut all = std::mem::take(&mut self.pending);
+        let mut all = self.take_pending()?;
+        let before = all.len();
         all.extend(statements);
         let is_first = !std::mem::replace(&mut self.is_begun, true);
         let locking = std::mem::take(&mut self.locking);
@@ -241,8 +257,9 @@ impl Postgres {
         let mut shards: Vec<Shard> = self.known.shards.keys().chain(more).copied().collect();
         shards.sort_unstable();
         shards.dedup();
-        let mut all = vec![Statement::new("ROLLBACK", Vec::new())];
-        all.extend(self.beginning(self.kind, self.patience));
+        self.link.run(&[Statement::new("ROLLBACK", Vec::new())])?;
+        sync::sleep(GIVING_WAY);
+        let mut all = self.beginning(self.kind, self.patience);
         all.push(self.reading(&shards));
         for row in self.link.run(&all)?.pop().unwrap_or_default() {
             let (shard, found) = (read::shard(&row, self.shards)?, read::meta(&row)?);
@@ -262,28 +279,25 @@ impl Postgres {
         self.rows(sql, values)?.iter().map(read).collect()
     }
 
-    /// Changes rows with the next statements that go out.
-    fn change(&mut self, sql: &'static str, values: Vec<Value>) {
-        let statement = self.statement(sql, values);
+    /// Writes a row of a table with the next statements that go out.
+    fn put(&mut self, kind: &'static RowKind, values: Vec<Cell>) {
         self.is_changed = true;
-        self.pending.push(statement);
+        self.writes.put(kind, values);
     }
 
-    /// As [`Self::change`], of exactly one row.
-    fn change_one(&mut self, sql: &'static str, values: Vec<Value>) {
-        // It fails in the server, before the commit that is already on its way.
-        let Statement { values, .. } = self.statement(sql, values);
-        let sql = format!("WITH changed AS ({sql} RETURNING 1) SELECT 1 / count(*) FROM changed");
-        let statement = Statement::new(sql, values);
+    /// Changes rows of a table with the next statements that go out.
+    fn change(&mut self, table: &'static str, sql: &'static str, values: Vec<Value>) {
+        let statement = self.statement(sql, values);
         self.is_changed = true;
-        self.pending.push(statement);
+        self.writes.execute(table, statement);
     }
 
     /// Begins with the first statement that goes out.
     fn start(&mut self, kind: Transaction, patience: Duration) {
         (self.known, self.proof, self.kind) = (Known::default(), None, kind);
         (self.is_begun, self.is_changed, self.is_sent) = (false, false, false);
-        self.pending = self.beginning(kind, patience);
+        self.opening = self.beginning(kind, patience);
+        self.writes.clear();
         if kind == Transaction::Write
             && let Some(name) = &self.making
         {
@@ -294,7 +308,7 @@ impl Postgres {
                 Value::from(i64::try_from(self.shards.count()).unwrap_or(0)),
             ];
             let sql = "INSERT INTO store(name, store, format, shards) VALUES($1, $2, $3, $4)";
-            self.pending.push(Statement::new(sql, values));
+            self.opening.push(Statement::new(sql, values));
             self.is_changed = true;
         }
     }
@@ -313,7 +327,8 @@ impl Postgres {
     }
 
     fn end(&mut self) {
-        self.pending.clear();
+        self.opening.clear();
+        self.writes.clear();
         if std::mem::replace(&mut self.is_begun, false) {
             // Where it fails, the next statement will, too.
             let _ = self.link.run(&[Statement::new("ROLLBACK", Vec::new())]);
@@ -321,7 +336,7 @@ impl Postgres {
     }
 
     fn finish(&mut self) -> Result<()> {
-        let mut all = std::mem::take(&mut self.pending);
+        let mut all = self.take_pending()?;
         all.push(Statement::new("COMMIT", Vec::new()));
         let (count, hint) = (all.len(), self.hint());
         all.extend(hint);

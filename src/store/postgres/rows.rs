@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use tokio_postgres::Row;
 
-use super::connection::{Statement, Value};
+use super::connection::Statement;
 use super::read::{self, count, index, number};
-use super::{Known, Postgres};
+use super::value::{Cell, Value};
+use super::{Known, Postgres, tables};
 use crate::error::{Result, Status};
 use crate::store::backend::{
     AliasRow, Backend, ChangeRow, ChangeRows, DueRow, KeyIndex, KeyRow, MaterialRow, MetaRow, News, Owned, SLOTS,
@@ -17,39 +18,9 @@ use crate::store::shard::{Shard, Shards};
 use crate::store::state::State;
 use crate::sys::{clocks, fault};
 
-const PUT_SHARD: &str = "INSERT INTO shard(store, shard, uuid, generation, destroyed, renamed, last_row, keys, ids, aliases, \
-     slots, mac, recent, place, log) VALUES($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, \
-     $15) ON CONFLICT(store, shard) DO UPDATE SET generation = excluded.generation, destroyed = \
-     excluded.destroyed, renamed = excluded.renamed, last_row = excluded.last_row, keys = excluded.keys, \
-     ids = excluded.ids, aliases = excluded.aliases, slots = excluded.slots, mac = excluded.mac, recent = \
-     excluded.recent, place = excluded.place, log = excluded.log";
-const INSERT_KEY: &str = "INSERT INTO key(store, key_row, id, state, origin, creator, description, created, interval_s, \
-     primary_number, primary_id, primary_created, future_noticed, delete_date, sighted_wall, \
-     sighted_boot, sighted_uptime, protection, import_digest, import_present, import_expires, \
-     expiry_sighted_wall, expiry_sighted_boot, expiry_sighted_uptime, next_look, versions, tags, \
-     revision, generation, mac, counted_wall, waiting, records) VALUES($1, $2, $3, $4, $5, $6, $7, $8, \
-     $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, \
-     $29, $30, $31, $32, $33)";
-const UPDATE_KEY: &str = "UPDATE key SET state = $4, origin = $5, creator = $6, description = $7, created = $8, interval_s = \
-     $9, primary_number = $10, primary_id = $11, primary_created = $12, future_noticed = $13, delete_date \
-     = $14, sighted_wall = $15, sighted_boot = $16, sighted_uptime = $17, protection = $18, import_digest \
-     = $19, import_present = $20, import_expires = $21, expiry_sighted_wall = $22, expiry_sighted_boot = \
-     $23, expiry_sighted_uptime = $24, next_look = $25, versions = $26, tags = $27, revision = $28, \
-     generation = $29, mac = $30, counted_wall = $31, waiting = $32, records = $33 WHERE store = $1 AND \
-     key_row = $2 AND id = $3";
-const PUT_VERSION: &str = "INSERT INTO version(store, key_row, number, state, version, created, delete_date, sighted_wall, \
-     sighted_boot, sighted_uptime, counted_wall, waiting, last_encrypt, last_decrypt, gcm_messages) VALUES($1, $2, $3, \
-     $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) ON CONFLICT(store, key_row, number) DO UPDATE SET \
-     state = excluded.state, version = excluded.version, created = excluded.created, delete_date = \
-     excluded.delete_date, sighted_wall = excluded.sighted_wall, sighted_boot = excluded.sighted_boot, \
-     sighted_uptime = excluded.sighted_uptime, counted_wall = excluded.counted_wall, waiting = \
-     excluded.waiting, last_encrypt = excluded.last_encrypt, last_decrypt = excluded.last_decrypt, gcm_messages = \
-     excluded.gcm_messages";
-const INSERT_CHANGE: &str = "INSERT INTO change(store, generation, change_id, at_ms, boot_ms, pid, uid, program, label, action, \
-     key, version, count, status, omitted, waited_ms, mac) VALUES($1, $2, $3, $4, $5, $6, $7, $8, $9, \
-     $10, $11, $12, $13, $14, $15, $16, $17)";
 const CHANGES: &str = "SELECT generation, change_id, at_ms, boot_ms, pid, uid, program, label, action, key, version, count, status, omitted, waited_ms, mac FROM change \
      WHERE store = $1 AND generation BETWEEN $2 AND $3 ORDER BY generation LIMIT $4";
+
 impl Postgres {
     pub(super) fn owned(&self, sql: String, values: Vec<Value>) -> Statement {
         let mut all = vec![Value::from(self.store)];
@@ -57,8 +28,7 @@ impl Postgres {
         Statement::new(sql, all)
     }
 
-    fn key_values(key: &KeyRow) -> Vec<Value> {
-        let optional_text = |text: &Option<String>| Value::Text(text.clone());
+    fn key_values(key: &KeyRow) -> Vec<Cell> {
         vec![
             key.row.into(),
             key.id.into(),
@@ -76,7 +46,7 @@ impl Postgres {
             key.sighted_wall.into(),
             key.sighted_boot.into(),
             key.sighted_uptime.into(),
-            optional_text(&key.protection),
+            Cell::Text(key.protection.clone()),
             key.import_digest.into(),
             key.import_present.into(),
             key.import_expires.into(),
@@ -120,8 +90,8 @@ impl ChangeRows for Postgres {
     fn insert_change(&mut self, c: &ChangeRow) -> Result<()> {
         let shard = self.shards.of_generation(c.generation).ok_or_else(read::damaged)?;
         self.proof = Some((shard, c.change_id));
-        self.change_one(
-            INSERT_CHANGE,
+        self.put(
+            &tables::NEW_CHANGE,
             vec![
                 c.generation.into(),
                 c.change_id.into(),
@@ -130,7 +100,7 @@ impl ChangeRows for Postgres {
                 c.pid.into(),
                 c.uid.into(),
                 c.program.as_str().into(),
-                Value::Text(c.label.clone()),
+                Cell::Text(c.label.clone()),
                 c.action.as_str().into(),
                 c.key.into(),
                 c.version.into(),
@@ -195,8 +165,8 @@ impl VersionRows for Postgres {
 
     fn put_version_row(&mut self, v: &VersionRow) -> Result<()> {
         self.known.versions.remove(&v.key_row);
-        self.change_one(
-            PUT_VERSION,
+        self.put(
+            &tables::VERSION,
             vec![
                 v.key_row.into(),
                 v.number.into(),
@@ -219,7 +189,7 @@ impl VersionRows for Postgres {
 
     fn delete_version_rows(&mut self, key_row: i64) -> Result<()> {
         self.known.versions.remove(&key_row);
-        self.change("DELETE FROM version WHERE store = $1 AND key_row = $2", vec![key_row.into()]);
+        self.put(&tables::VERSIONS_OF_KEY_DELETION, vec![key_row.into()]);
         Ok(())
     }
 
@@ -246,8 +216,7 @@ impl VersionRows for Postgres {
     fn delete_material(&mut self, key_row: i64, number: i64) -> Result<()> {
         self.known.materials.insert((key_row, number), None);
         self.known.all_materials.remove(&key_row);
-        let sql = "DELETE FROM material WHERE store = $1 AND key_row = $2 AND number = $3";
-        self.change_one(sql, vec![key_row.into(), number.into()]);
+        self.put(&tables::MATERIAL_DELETION, vec![key_row.into(), number.into()]);
         Ok(())
     }
 }
@@ -325,9 +294,7 @@ impl Backend for Postgres {
     }
 
     fn put_backup_record(&mut self, number: i64, record: &[u8]) -> Result<()> {
-        let sql = "INSERT INTO backup(store, number, record) VALUES($1, $2, $3) ON CONFLICT(store) DO UPDATE SET \
-                   number = excluded.number, record = excluded.record";
-        self.change_one(sql, vec![number.into(), record.into()]);
+        self.put(&tables::BACKUP_RECORD, vec![number.into(), record.into()]);
         Ok(())
     }
 
@@ -339,7 +306,7 @@ impl Backend for Postgres {
     fn put_checkpoint(&mut self, number: i64, record: &[u8]) -> Result<()> {
         let sql = "INSERT INTO checkpoint(store, number, record) VALUES($1, $2, $3) ON CONFLICT(store) DO UPDATE SET \
                    number = excluded.number, record = excluded.record WHERE checkpoint.number < excluded.number";
-        self.change(sql, vec![number.into(), record.into()]);
+        self.change("checkpoint", sql, vec![number.into(), record.into()]);
         Ok(())
     }
 
@@ -379,9 +346,10 @@ impl Backend for Postgres {
 
     fn put_meta(&mut self, shard: Shard, m: &MetaRow) -> Result<()> {
         self.known.shards.insert(shard, m.clone());
-        let optional = |bytes: &Option<Vec<u8>>| Value::Bytes(bytes.clone());
-        self.change_one(
-            PUT_SHARD,
+        let optional = |bytes: &Option<Vec<u8>>| Cell::Bytes(bytes.clone());
+        let kind = if self.making.is_some() { &tables::NEW_SHARD } else { &tables::SHARD_UPDATE };
+        self.put(
+            kind,
             vec![
                 index(shard).into(),
                 m.uuid.into(),
@@ -417,19 +385,19 @@ impl Backend for Postgres {
             s.parameters.as_slice().into(),
             s.wrapped.as_slice().into(),
             s.created.into(),
-            Value::Text(s.label.clone()),
+            Cell::Text(s.label.clone()).into(),
         ];
-        self.change_one(sql, values);
+        self.change("slot", sql, values);
         Ok(())
     }
 
     fn delete_slot(&mut self, row: i64) -> Result<()> {
-        self.change_one("DELETE FROM slot WHERE store = $1 AND id = $2", vec![row.into()]);
+        self.put(&tables::SLOT_DELETION, vec![row.into()]);
         Ok(())
     }
 
     fn delete_slots(&mut self) -> Result<()> {
-        self.change("DELETE FROM slot WHERE store = $1", Vec::new());
+        self.put(&tables::SLOTS_DELETION, Vec::new());
         Ok(())
     }
 
@@ -448,15 +416,13 @@ impl Backend for Postgres {
 
     fn put_node(&mut self, number: i64, content: &[u8]) -> Result<()> {
         self.known.nodes.insert(number, Some(content.to_vec()));
-        let sql = "INSERT INTO node(store, number, content) VALUES($1, $2, $3) \
-                   ON CONFLICT(store, number) DO UPDATE SET content = excluded.content";
-        self.change_one(sql, vec![number.into(), content.into()]);
+        self.put(&tables::NODE, vec![number.into(), content.into()]);
         Ok(())
     }
 
     fn delete_node(&mut self, number: i64) -> Result<()> {
         self.known.nodes.insert(number, None);
-        self.change("DELETE FROM node WHERE store = $1 AND number = $2", vec![number.into()]);
+        self.put(&tables::NODE_DELETION, vec![number.into()]);
         Ok(())
     }
 
@@ -495,19 +461,19 @@ impl Backend for Postgres {
     fn insert_key(&mut self, key: &KeyRow) -> Result<()> {
         self.known.absent.remove(&key.id);
         self.known.keys.insert(key.row, Some(key.clone()));
-        self.change_one(INSERT_KEY, Self::key_values(key));
+        self.put(&tables::NEW_KEY, Self::key_values(key));
         Ok(())
     }
 
     fn update_key(&mut self, key: &KeyRow) -> Result<()> {
         self.known.keys.insert(key.row, Some(key.clone()));
-        self.change_one(UPDATE_KEY, Self::key_values(key));
+        self.put(&tables::KEY_UPDATE, Self::key_values(key));
         Ok(())
     }
 
     fn delete_key(&mut self, row: i64) -> Result<()> {
         self.known.keys.insert(row, None);
-        self.change_one("DELETE FROM key WHERE store = $1 AND key_row = $2", vec![row.into()]);
+        self.put(&tables::KEY_DELETION, vec![row.into()]);
         Ok(())
     }
 
@@ -524,7 +490,7 @@ impl Backend for Postgres {
         let sql = "SELECT s.shard FROM shard s WHERE s.store = $1 AND s.shard <> ALL($3) AND EXISTS(SELECT 1 FROM key k \
                    WHERE k.store = $1 AND k.key_row >> 32 = s.shard AND k.next_look <= $2) \
                    LIMIT 1 FOR UPDATE SKIP LOCKED";
-        let done = Value::Numbers(done.iter().map(|shard| index(*shard)).collect());
+        let done = Value::numbers(done.iter().map(|shard| index(*shard)));
         let claimed = self.all(sql, vec![until.into(), done], Self::first_number)?.pop();
         Ok(claimed.and_then(|claimed| self.shards.all().find(|shard| index(*shard) == claimed)))
     }
@@ -563,8 +529,6 @@ impl Backend for Postgres {
         // What is promoted is read back from the server.
         self.known.materials.remove(&(m.key_row, m.number));
         self.known.all_materials.remove(&m.key_row);
-        let sql = "INSERT INTO material(store, key_row, number, version, algorithm, created, sealed) \
-                   VALUES($1, $2, $3, $4, $5, $6, $7)";
         let values = vec![
             m.key_row.into(),
             m.number.into(),
@@ -573,7 +537,7 @@ impl Backend for Postgres {
             m.created.into(),
             m.sealed.as_slice().into(),
         ];
-        self.change_one(sql, values);
+        self.put(&tables::NEW_MATERIAL, values);
         Ok(())
     }
 
@@ -659,18 +623,15 @@ impl Backend for Postgres {
 
     fn put_alias(&mut self, a: &AliasRow) -> Result<()> {
         self.known.aliases.insert(a.name.clone(), Some(a.clone()));
-        let sql = "INSERT INTO alias(store, name, key_row, revision, generation, mac) VALUES($1, $2, $3, $4, $5, $6) \
-                   ON CONFLICT(store, name) DO UPDATE SET key_row = excluded.key_row, revision = excluded.revision, \
-                   generation = excluded.generation, mac = excluded.mac";
         let values =
             vec![a.name.as_str().into(), a.key_row.into(), a.revision.into(), a.generation.into(), a.mac.into()];
-        self.change_one(sql, values);
+        self.put(&tables::ALIAS, values);
         Ok(())
     }
 
     fn delete_alias(&mut self, name: &str) -> Result<()> {
         self.known.aliases.insert(name.to_owned(), None);
-        self.change_one("DELETE FROM alias WHERE store = $1 AND name = $2", vec![name.into()]);
+        self.put(&tables::ALIAS_DELETION, vec![name.into()]);
         Ok(())
     }
 
@@ -685,10 +646,6 @@ impl Backend for Postgres {
 
     fn put_tag(&mut self, t: &TagRow) -> Result<()> {
         self.known.tags.remove(&t.key_row);
-        let sql = "INSERT INTO tag(store, key_row, name, value, revision, generation, mac) \
-                   VALUES($1, $2, $3, $4, $5, $6, $7) ON CONFLICT(store, key_row, name) DO UPDATE SET \
-                   value = excluded.value, revision = excluded.revision, generation = excluded.generation, \
-                   mac = excluded.mac";
         let values = vec![
             t.key_row.into(),
             t.name.as_str().into(),
@@ -697,20 +654,19 @@ impl Backend for Postgres {
             t.generation.into(),
             t.mac.into(),
         ];
-        self.change_one(sql, values);
+        self.put(&tables::TAG, values);
         Ok(())
     }
 
     fn delete_tag(&mut self, key_row: i64, name: &str) -> Result<()> {
         self.known.tags.remove(&key_row);
-        let sql = "DELETE FROM tag WHERE store = $1 AND key_row = $2 AND name = $3";
-        self.change_one(sql, vec![key_row.into(), name.into()]);
+        self.put(&tables::TAG_DELETION, vec![key_row.into(), name.into()]);
         Ok(())
     }
 
     fn delete_tags_of(&mut self, key_row: i64) -> Result<()> {
         self.known.tags.remove(&key_row);
-        self.change("DELETE FROM tag WHERE store = $1 AND key_row = $2", vec![key_row.into()]);
+        self.put(&tables::TAGS_OF_KEY_DELETION, vec![key_row.into()]);
         Ok(())
     }
 }
