@@ -39,7 +39,7 @@ use miri as ffi;
 
 pub use block::Block;
 pub use call::AUTHENTICATION_FAILED;
-pub use gcm::{Gcm, Start, TAG};
+pub use gcm::{Gcm, Input, Start, TAG};
 pub use library::{Memory, is_quick, memory};
 pub use mac::{Hmac, cmac, equal, hmac_sha512};
 pub use modes::{AES_BLOCK, AesMode, AesStream, AnyGcm, GcmParts, MOST_WRAPPED, WRAP_OVERHEAD, unwrap_key, wrap_key};

@@ -20,8 +20,9 @@ use zeroize::{Zeroize, Zeroizing};
 use nonce::{NoncePool, Suffix};
 use prefix::{PREFIX, Prefix};
 
+pub use crate::crypto::openssl::Input;
 use crate::crypto::openssl::{Block, Gcm, Start, TAG};
-use crate::error::{Result, Status};
+use crate::error::{Error, Result, Status};
 use crate::sys::clocks;
 
 /// Length of a nonce in bytes: prefix and suffix.
@@ -132,13 +133,16 @@ pub fn seal_with_nonce(
     let (prefix, suffix) = split(nonce);
     let mut gcm = Gcm::new()?;
     let derived = derive(&mut Block::new()?, key, prefix)?;
-    gcm.seal(Start { key: Some(&derived), nonce: suffix }, aad, plaintext, out)
+    gcm.seal(Start { key: Some(&derived), nonce: suffix }, aad, Input::Apart(plaintext), out)
 }
 
 /// What the ciphers of one thread share.
 pub struct Shared {
     root: KeyDeriver,
     nonces: NoncePool,
+    /// That of the message in work.
+    suffix: Suffix,
+    #[cfg(test)]
     seconds: fn() -> u64,
     /// The serial of the prefix derived last.
     serial: u64,
@@ -146,7 +150,22 @@ pub struct Shared {
 
 impl Shared {
     pub fn new() -> Result<Self> {
-        Ok(Self { root: KeyDeriver::new()?, nonces: NoncePool::new()?, seconds: clocks::coarse_seconds, serial: 0 })
+        Ok(Self {
+            root: KeyDeriver::new()?,
+            nonces: NoncePool::new()?,
+            suffix: Suffix::ZERO,
+            #[cfg(test)]
+            seconds: clocks::coarse_seconds,
+            serial: 0,
+        })
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u64 {
+        #[cfg(test)]
+        return (self.seconds)();
+        #[cfg(not(test))]
+        clocks::coarse_seconds()
     }
 
     /// Begins a call that encrypts many messages: what it draws, it draws for all under one prefix.
@@ -203,43 +222,38 @@ impl KeyDeriver {
 
 #[inline]
 fn serves(prefix: &Prefix, len: u64, now: u64) -> bool {
-    let end = u64::from(prefix.end);
-    // A clock that went back (it can't) makes a prefix look too young: refused as well.
-    prefix.messages > 0 && len <= prefix.plaintext.into() && now < end && end - now <= PREFIX_SECONDS
-}
-
-/// The location of a message's plaintext.
-pub enum Input<'a> {
-    /// Apart from the output.
-    Apart(&'a [u8]),
-    /// Already in the output, at the place of the ciphertext.
-    #[cfg_attr(not(feature = "capi"), allow(dead_code, reason = "only callers in C overlap buffers"))]
-    InPlace,
+    // Seconds that it has left, less one. A clock that went back (it can't) makes a prefix look too young: refused as well.
+    let left = u64::from(prefix.end).wrapping_sub(now).wrapping_sub(1);
+    prefix.messages > 0 && len <= prefix.plaintext.into() && left < PREFIX_SECONDS
 }
 
 /// A cipher context, which may serve many prefixes in turn. One message is sealed or opened at a time.
 pub struct Cipher {
     gcm: Gcm,
-    /// The serial of the prefix whose key it has; 0: none.
+    /// The serial of the prefix whose key it has.
     serial: u64,
 }
 
+/// What a context has whose key is unknown. No prefix has this serial, nor one without a key, whose serial is 0.
+const NO_SERIAL: u64 = u64::MAX;
+
 impl Cipher {
     pub fn new() -> Result<Self> {
-        Ok(Self { gcm: Gcm::new()?, serial: 0 })
+        Ok(Self { gcm: Gcm::new()?, serial: NO_SERIAL })
     }
 
     /// Whether it is keyed with the key of this serial.
     #[inline]
     pub fn has(&self, serial: u64) -> bool {
-        self.serial == serial && serial != 0
+        self.serial == serial
     }
 
-    /// Writes nonce, ciphertext and tag: `out` is 40 bytes longer than the plaintext. `key` is asked for only when the
-    /// prefix is renewed.
+    /// Writes the nonce, and to `sealed`, which is 16 bytes longer than the plaintext, ciphertext and tag. `key` is asked
+    /// for only when the prefix is renewed.
     ///
-    /// Fails with `RandomFailed`, `Internal`, or what `key` fails with; `out` then holds nothing that a key protects.
+    /// Fails with `RandomFailed`, `Internal`, or what `key` fails with; `sealed` is then worth nothing.
     #[inline(always)]
+    #[allow(clippy::too_many_arguments, reason = "a message has that many parts")]
     pub fn seal(
         &mut self,
         shared: &mut Shared,
@@ -247,11 +261,11 @@ impl Cipher {
         key: &dyn KeySource,
         aad: &[u8],
         input: Input<'_>,
-        out: &mut [u8],
+        nonce: &mut [u8; NONCE],
+        sealed: &mut [u8],
     ) -> Result<()> {
-        let Some((nonce, sealed)) = out.split_first_chunk_mut::<NONCE>() else { return Err(wrong_length()) };
         let len = sealed.len().checked_sub(TAG).ok_or_else(wrong_length)? as u64;
-        let now = (shared.seconds)();
+        let now = shared.now();
         if !serves(prefix, len, now) {
             renew(shared, prefix, key, now)?;
         }
@@ -262,18 +276,15 @@ impl Cipher {
             // Longer than a prefix serves: the only message of its prefix.
             None => prefix.messages = 0,
         }
-        let mut suffix = Suffix::ZERO;
-        shared.nonces.put(prefix.messages, &mut suffix)?;
-        let suffix = suffix.bytes();
+        if !shared.nonces.put(prefix.messages, &mut shared.suffix) {
+            shared.nonces.put_slowly(prefix.messages, &mut shared.suffix)?;
+        }
+        let suffix = shared.suffix.bytes();
         let (head, tail) = nonce.split_at_mut(PREFIX);
         head.copy_from_slice(&prefix.bytes);
         tail.copy_from_slice(suffix);
         let start = self.start(prefix, suffix);
-        let done = match input {
-            Input::Apart(plaintext) => self.gcm.seal(start, aad, plaintext, sealed),
-            Input::InPlace => self.gcm.seal_in_place(start, aad, sealed),
-        };
-        self.done(done)
+        self.gcm.seal(start, aad, input, sealed).map_err(|error| self.failed(error))
     }
 
     /// Opens ciphertext and tag; `out` is 16 bytes shorter than `sealed`. `key` is asked for only when `prefix` isn't
@@ -300,8 +311,7 @@ impl Cipher {
             prefix.messages = 1;
         }
         let start = self.start(prefix, suffix);
-        let done = self.gcm.open(start, aad, sealed, out);
-        self.done(done)
+        self.gcm.open(start, aad, sealed, out).map_err(|error| self.failed(error))
     }
 
     /// How a message starts: with the prefix's key, unless the context has it.
@@ -315,12 +325,12 @@ impl Cipher {
     }
 
     /// After a failure of libcrypto the context's key is unknown; a wrong tag is found only after the key was set.
-    #[inline]
-    fn done(&mut self, done: Result<()>) -> Result<()> {
-        if done.as_ref().is_err_and(|error| error.status() != Status::AuthenticationFailed) {
-            self.serial = 0;
+    #[cold]
+    fn failed(&mut self, error: Error) -> Error {
+        if error.status() != Status::AuthenticationFailed {
+            self.serial = NO_SERIAL;
         }
-        done
+        error
     }
 }
 
@@ -338,7 +348,8 @@ fn renew(shared: &mut Shared, prefix: &mut Prefix, key: &dyn KeySource, now: u64
     Ok(())
 }
 
-fn wrong_length() -> crate::error::Error {
+#[cold]
+fn wrong_length() -> Error {
     Status::Internal.error("an output of the wrong length for nonce, ciphertext and tag")
 }
 

@@ -187,11 +187,10 @@ pub unsafe extern "C" fn kms_decrypt_batch(
         let done = kms.opening(|opening| {
             records.each(|record, out_len| {
                 let out = Out::new(record.out, record.out_cap, out_len, "out_len")?;
-                ptr::check(record.input, record.input_len, "input")?;
+                let mut blob = ptr::slice(record.input, record.input_len, "input")?;
                 no_destination(record.destination_context, record.destination_context_count)?;
                 let context = RawContext::new(record.context, record.context_count, "context")?;
                 let apart = !out.overlaps(record.input, record.input_len);
-                let mut blob = ptr::slice(record.input, record.input_len, "input")?;
                 let copied;
                 if !apart {
                     // The output is about to be written over it.

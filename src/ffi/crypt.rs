@@ -115,7 +115,7 @@ pub unsafe extern "C" fn kms_encrypt(
         let key = ptr::text_bytes(key, "key")?;
         ptr::check(plaintext, plaintext_len, "plaintext")?;
         let context = RawContext::new(context, context_count, "context")?;
-        kms.encrypt_to(key, plaintext_len, context, SealOut { out, plaintext, plaintext_len })
+        kms.encrypt_to(key, plaintext_len, context, || SealOut { out, plaintext, plaintext_len })
     })
 }
 
@@ -141,17 +141,16 @@ pub unsafe extern "C" fn kms_decrypt(
     guard_hot(|| unsafe {
         let out = Out::new(out, out_cap, out_len, "out_len")?;
         let kms = handle(kms)?;
-        ptr::check(blob, blob_len, "blob")?;
-        let context = RawContext::new(context, context_count, "context")?;
-        let apart = !out.overlaps(blob, blob_len);
         let mut blob = ptr::slice(blob, blob_len, "blob")?;
+        let context = RawContext::new(context, context_count, "context")?;
+        let apart = !out.overlaps(blob.as_ptr(), blob.len());
         let copied;
         if !apart {
             // The output is about to be written over it.
             copied = copied_blob(blob)?;
             blob = &copied;
         }
-        kms.decrypt_to(blob, context, OpenOut { out, apart })
+        kms.decrypt_to(blob, context, || OpenOut { out, apart })
     })
 }
 

@@ -1,9 +1,10 @@
 //! A caller's output buffer: asked for its size, too small, or filled, by the rules of the header's contract.
 
 use super::ptr;
+use crate::crypto::blob::{HEADER, NONCE, TAG};
 use crate::crypto::xaes::Input;
 use crate::error::{Error, Result, Status};
-use crate::service::{DataKeyTarget, OpenTarget, Place, SealTarget};
+use crate::service::{BlobPlace, DataKeyTarget, OpenTarget, Place, SealTarget};
 use crate::sys::memory;
 
 /// `out`, `out_cap`, `out_len`.
@@ -59,23 +60,20 @@ impl Out {
             return Ok(false);
         }
         if self.cap < needed {
-            return Err(self.too_small());
+            self.store_len();
+            return Err(too_small(needed));
         }
         Ok(true)
     }
 
-    #[cold]
-    fn too_small(&mut self) -> Error {
-        self.store_len();
-        Status::BufferTooSmall.error(format!("the output needs {} bytes; nothing was done", self.needed))
-    }
-
+    #[inline(always)]
     fn store_len(&mut self) {
         // SAFETY: checked in `new`.
         unsafe { self.len.write(self.needed) };
     }
 
     /// The buffer, of exactly the size needed.
+    #[inline(always)]
     fn slice(&mut self) -> &mut [u8] {
         // SAFETY: `room` found the buffer there and large enough; only this call uses it.
         unsafe { std::slice::from_raw_parts_mut(self.buffer, self.needed) }
@@ -112,6 +110,11 @@ impl Out {
     pub fn overlaps(&self, input: *const u8, len: usize) -> bool {
         !self.buffer.is_null() && ptr::overlap(self.buffer, self.cap, input, len)
     }
+}
+
+#[cold]
+fn too_small(needed: usize) -> Error {
+    Status::BufferTooSmall.error(format!("the output needs {needed} bytes; nothing was done"))
 }
 
 /// The output of a re-encryption. `own`: where it shares bytes with the ciphertext, which a failure must not cost, the new
@@ -155,24 +158,40 @@ pub struct SealOut {
     pub plaintext_len: usize,
 }
 
+impl SealOut {
+    /// The buffer's parts.
+    #[inline(always)]
+    fn place(&mut self) -> BlobPlace<'_> {
+        let (buffer, text) = (self.out.buffer, HEADER + NONCE);
+        // SAFETY: `room` found the buffer there and large enough for the ciphertext of this plaintext; only this call uses it.
+        unsafe {
+            BlobPlace {
+                header: &mut *buffer.cast(),
+                nonce: &mut *buffer.add(HEADER).cast(),
+                sealed: std::slice::from_raw_parts_mut(buffer.add(text), self.plaintext_len + TAG),
+            }
+        }
+    }
+}
+
 impl SealTarget for SealOut {
+    #[inline(always)]
     fn room(&mut self, needed: usize) -> Result<bool> {
         self.out.room(needed)
     }
 
     #[inline(always)]
-    fn output(&mut self, at: usize) -> (&mut [u8], Input<'_>) {
-        if self.plaintext_len == 0 {
-            return (self.out.slice(), Input::Apart(&[]));
+    fn output(&mut self) -> Result<(BlobPlace<'_>, Input<'_>)> {
+        let (mut plaintext, len) = (self.plaintext, self.plaintext_len);
+        if len == 0 {
+            plaintext = std::ptr::dangling();
+        } else if ptr::checked_overlap(self.out.buffer, self.out.cap, plaintext, len) {
+            // SAFETY: the text lies inside the buffer, which `room` found large enough for the ciphertext.
+            unsafe { std::ptr::copy(plaintext, self.out.buffer.add(HEADER + NONCE), len) };
+            return Ok((self.place(), Input::InPlace));
         }
-        if ptr::overlap(self.out.buffer, self.out.cap, self.plaintext, self.plaintext_len) {
-            // SAFETY: `at + plaintext_len` lies inside the buffer, which `room` found large enough for the ciphertext.
-            unsafe { std::ptr::copy(self.plaintext, self.out.buffer.add(at), self.plaintext_len) };
-            return (self.out.slice(), Input::InPlace);
-        }
-        // SAFETY: checked by `ptr::check` when the call began, and it doesn't overlap the output.
-        let plaintext = unsafe { std::slice::from_raw_parts(self.plaintext, self.plaintext_len) };
-        (self.out.slice(), Input::Apart(plaintext))
+        // SAFETY: empty, or checked by `ptr::check` when the call began, and it doesn't overlap the output.
+        Ok((self.place(), Input::Apart(unsafe { std::slice::from_raw_parts(plaintext, len) })))
     }
 
     #[inline(always)]
@@ -188,14 +207,17 @@ pub struct OpenOut {
 }
 
 impl OpenTarget for OpenOut {
+    #[inline(always)]
     fn room(&mut self, needed: usize) -> Result<bool> {
         self.out.room(needed)
     }
 
+    #[inline(always)]
     fn direct(&mut self) -> Option<&mut [u8]> {
         self.apart.then(|| self.out.slice())
     }
 
+    #[inline(always)]
     fn copy(&mut self, plaintext: &[u8]) {
         self.out.fill(plaintext);
     }

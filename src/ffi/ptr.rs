@@ -71,10 +71,10 @@ fn unchecked(is_null: bool, what: &'static str) -> Error {
 /// SAFETY: empty, or `count` valid elements that don't change for `'a`.
 #[inline]
 pub unsafe fn slice<'a, T>(pointer: *const T, count: usize, what: &'static str) -> Result<&'a [T]> {
-    check(pointer, count, what)?;
     if count == 0 {
         return Ok(&[]);
     }
+    check(pointer, count, what)?;
     aligned(pointer, what)?;
     // SAFETY: not NULL, aligned, not too long; the rest is the caller's promise.
     Ok(unsafe { std::slice::from_raw_parts(pointer, count) })
@@ -274,12 +274,19 @@ pub unsafe fn check_struct<T: Sized32>(pointer: *const T, what: &'static str) ->
     unsafe { struct_size(pointer, what) }.map(drop)
 }
 
-/// Whether two ranges of bytes share any.
+/// Whether two ranges of bytes share any. The lengths may be what no memory has.
 #[inline]
 pub fn overlap(a: *const u8, a_len: usize, b: *const u8, b_len: usize) -> bool {
     let (a, b) = (a.addr(), b.addr());
     // One of them begins inside of the other.
     a_len > 0 && b_len > 0 && (a.wrapping_sub(b) < b_len || b.wrapping_sub(a) < a_len)
+}
+
+/// The same in one comparison, of ranges that are not empty and have at most `isize::MAX` bytes, so their lengths have a sum.
+#[inline]
+pub fn checked_overlap(a: *const u8, a_len: usize, b: *const u8, b_len: usize) -> bool {
+    // The last byte of `a` is neither before `b` nor too far behind it.
+    a.addr().wrapping_add(a_len - 1).wrapping_sub(b.addr()) < a_len + b_len - 1
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::crypt::SealOutcome;
 use super::key_ref::KeyRef;
-use super::target::{OpenTarget, SealTarget, VecOpen, VecSeal};
+use super::target::{BlobPlace, OpenTarget, SealTarget, VecOpen, VecSeal};
 use super::thread::{ThreadState, shared};
 use super::{Core, Keystore};
 use crate::crypto::blob::{Blob, OVERHEAD};
@@ -301,7 +301,7 @@ impl<'a> BatchSealer<'a> {
         }
         let mut opened = VecOpen(std::mem::take(&mut self.plaintext));
         let done = source.put(&mut self.mine.aad);
-        let done = done.and_then(|()| self.core.open(self.mine, &parsed, &mut opened)).and_then(|()| {
+        let done = done.and_then(|()| self.core.open(self.mine, blob, &mut opened)).and_then(|()| {
             if self.own {
                 self.turn_to(parsed.header.key)?;
             }
@@ -353,8 +353,8 @@ impl<T: Place> SealTarget for Resealed<'_, T> {
         self.target.room(needed)
     }
 
-    fn output(&mut self, _: usize) -> (&mut [u8], Input<'_>) {
-        (self.target.buffer(), Input::Apart(self.plaintext))
+    fn output(&mut self) -> Result<(BlobPlace<'_>, Input<'_>)> {
+        Ok((BlobPlace::of(self.target.buffer())?, Input::Apart(self.plaintext)))
     }
 }
 
@@ -372,6 +372,6 @@ impl BatchOpener<'_> {
 
     /// Opens a record with the context that was put last.
     pub fn open(&mut self, blob: &[u8], target: &mut impl OpenTarget) -> Result<()> {
-        self.core.open_unchanged(self.mine, &Blob::parse(blob)?, target)
+        self.core.open_unchanged(self.mine, blob, || target)
     }
 }

@@ -14,10 +14,10 @@ use super::name::{check_not_empty, is_alias, of_version};
 use super::target::{CallerMemory, OpenTarget, SealTarget, VecOpen, VecSeal, no_room};
 use super::thread::{Open, ReadyEntry, SMALL, Seal, ThreadState, shared};
 use super::{Core, Keystore};
-use crate::crypto::blob::{self, Algorithm, Blob, ContextType, HEADER, Header, OVERHEAD, TAG};
+use crate::crypto::blob::{self, Algorithm, Blob, ContextType, Header, OVERHEAD};
 use crate::crypto::context::{Aad, Context, ContextSink, ContextSource, LazyContext, bare_aad};
 use crate::crypto::plaintext::Plaintext;
-use crate::crypto::xaes::{Input, Shared};
+use crate::crypto::xaes::Shared;
 use crate::domain::id::{KeyId, VersionId};
 use crate::domain::key::Key;
 use crate::domain::limits::check_plaintext_len;
@@ -77,7 +77,7 @@ impl Keystore {
     // Not generic, so that it is compiled with this crate.
     fn encrypt_under(&self, key: KeyRef<'_>, plaintext: &[u8], context: &[(&str, &str)]) -> Result<Vec<u8>> {
         let mut target = VecSeal { plaintext, out: Vec::new() };
-        self.encrypt_to(key.as_bytes(), plaintext.len(), context, &mut target)?;
+        self.encrypt_to(key.as_bytes(), plaintext.len(), context, || &mut target)?;
         Ok(target.out)
     }
 
@@ -103,7 +103,7 @@ impl Keystore {
     /// ```
     pub fn decrypt(&self, blob: &[u8], context: &[(&str, &str)]) -> Result<Plaintext> {
         let mut target = VecOpen::default();
-        self.decrypt_to(blob, context, &mut target)?;
+        self.decrypt_to(blob, context, || &mut target)?;
         Ok(Plaintext::new(target.0))
     }
 
@@ -130,7 +130,7 @@ impl Keystore {
         give: impl FnOnce(usize) -> Result<M>,
     ) -> Result<M> {
         let mut target = CallerMemory::new(plaintext, give);
-        self.encrypt_to(key.into().as_bytes(), plaintext.len(), context, &mut target)?;
+        self.encrypt_to(key.into().as_bytes(), plaintext.len(), context, || &mut target)?;
         target.filled()
     }
 
@@ -158,7 +158,7 @@ impl Keystore {
         give: impl FnOnce(usize) -> Result<M>,
     ) -> Result<M> {
         let mut target = CallerMemory::new(&[], give);
-        self.decrypt_to(blob, context, &mut target)?;
+        self.decrypt_to(blob, context, || &mut target)?;
         target.filled()
     }
 
@@ -175,7 +175,7 @@ impl Keystore {
         give: impl FnOnce(usize) -> Result<M>,
     ) -> Result<M> {
         let mut target = CallerMemory::new(plaintext, give);
-        self.encrypt_to(key.as_bytes(), plaintext.len(), &LazyContext(context), &mut target)?;
+        self.encrypt_to(key.as_bytes(), plaintext.len(), &LazyContext(context), || &mut target)?;
         target.filled()
     }
 
@@ -189,7 +189,7 @@ impl Keystore {
         give: impl FnOnce(usize) -> Result<M>,
     ) -> Result<M> {
         let mut target = CallerMemory::new(&[], give);
-        self.decrypt_to(blob, &LazyContext(context), &mut target)?;
+        self.decrypt_to(blob, &LazyContext(context), || &mut target)?;
         target.filled()
     }
 
@@ -265,25 +265,26 @@ impl Keystore {
         Ok(is_primary)
     }
 
-    /// `key` is checked to be text where it isn't known already.
+    /// `key` is checked to be text where it isn't known already. `target` is called once, or not at all after a failure:
+    /// what is made where it is used stays in registers.
     #[inline(always)]
-    pub(crate) fn encrypt_to(
+    pub(crate) fn encrypt_to<T: SealTarget>(
         &self,
         key: &[u8],
         plaintext_len: usize,
         context: impl ContextSource + Copy,
-        target: impl SealTarget,
+        target: impl FnOnce() -> T,
     ) -> Result<()> {
         // Whether the handle is poisoned is asked when something has changed.
         self.core_even_if_poisoned()?.encrypt_to(key, plaintext_len, context, target)
     }
 
     #[inline(always)]
-    pub(crate) fn decrypt_to(
+    pub(crate) fn decrypt_to<T: OpenTarget>(
         &self,
         blob: &[u8],
         context: impl ContextSource + Copy,
-        target: impl OpenTarget,
+        target: impl FnOnce() -> T,
     ) -> Result<()> {
         self.core_even_if_poisoned()?.decrypt_to(blob, context, target)
     }
@@ -314,9 +315,9 @@ impl Keystore {
             return Ok(None);
         }
         let mut plaintext = VecOpen::default();
-        core.decrypt_to(blob, source, &mut plaintext)?;
+        core.decrypt_to(blob, source, || &mut plaintext)?;
         let mut sealed = VecSeal { plaintext: &plaintext.0, out: Vec::new() };
-        core.encrypt_to(destination.to_string().as_bytes(), plaintext.0.len(), destination_context, &mut sealed)?;
+        core.encrypt_to(destination.to_string().as_bytes(), plaintext.0.len(), destination_context, || &mut sealed)?;
         Ok(Some(sealed.out))
     }
 }
@@ -356,12 +357,12 @@ impl Core {
     }
 
     #[inline(always)]
-    pub(super) fn encrypt_to(
+    pub(super) fn encrypt_to<T: SealTarget>(
         &self,
         key: &[u8],
         plaintext_len: usize,
         context: impl ContextSource + Copy,
-        mut target: impl SealTarget,
+        target: impl FnOnce() -> T,
     ) -> Result<()> {
         let polls = !self.ticker.ticks();
         let outcome = {
@@ -375,12 +376,13 @@ impl Core {
                 && entry.value.stamp == *stamp
                 && !entry.value.asks_clock
             {
+                let mut target = target();
                 return match target.room(plaintext_len + OVERHEAD)? {
                     true => seal_into(state, aad, entry, target),
                     false => Ok(()),
                 };
             }
-            self.find_and_seal(mine, key, plaintext_len, target, polls)?
+            self.find_and_seal(mine, key, plaintext_len, target(), polls)?
         };
         match outcome {
             SealOutcome::Done | SealOutcome::SizeOnly => Ok(()),
@@ -558,49 +560,53 @@ impl Core {
     }
 
     #[inline(always)]
-    pub(super) fn decrypt_to(
+    pub(super) fn decrypt_to<T: OpenTarget>(
         &self,
         blob: &[u8],
         context: impl ContextSource + Copy,
-        target: impl OpenTarget,
+        target: impl FnOnce() -> T,
     ) -> Result<()> {
         let mut lease = self.threads.lease()?;
         let mine = lease.get();
         context.put(&mut mine.aad)?;
-        self.open(mine, &Blob::parse(blob)?, target)
-    }
-
-    /// Decrypts one message, with the context that was taken last.
-    #[inline(always)]
-    pub(super) fn open(&self, mine: &mut ThreadState, blob: &Blob<'_>, target: impl OpenTarget) -> Result<()> {
+        // What is no blob is refused before the keystore is asked for changes.
+        Blob::parse(blob)?;
         self.refresh(mine, !self.ticker.ticks())?;
         self.open_unchanged(mine, blob, target)
     }
 
-    /// The same after [`Core::refresh`].
-    #[inline(always)]
-    pub(super) fn open_unchanged(
-        &self,
-        mine: &mut ThreadState,
-        blob: &Blob<'_>,
-        target: impl OpenTarget,
-    ) -> Result<()> {
-        let ThreadState { shared: state, aad, small, opens, stamp, .. } = mine;
-        if let Some(entry) = opens.latest(&blob.header.version)
-            && entry.value.stamp == *stamp
-            && entry.value.id == blob.header.key
-        {
-            return self.open_under((state, aad, small), entry, blob, target);
-        }
-        self.open_under_another(mine, blob, target)
+    /// Decrypts one message, with the context that was taken last.
+    pub(super) fn open(&self, mine: &mut ThreadState, blob: &[u8], target: impl OpenTarget) -> Result<()> {
+        self.refresh(mine, !self.ticker.ticks())?;
+        self.open_unchanged(mine, blob, || target)
     }
 
-    /// Decrypts under another version than the last.
+    /// The same after [`Core::refresh`].
+    #[inline(always)]
+    pub(super) fn open_unchanged<T: OpenTarget>(
+        &self,
+        mine: &mut ThreadState,
+        blob: &[u8],
+        target: impl FnOnce() -> T,
+    ) -> Result<()> {
+        let parsed = Blob::parse(blob)?;
+        let ThreadState { shared: state, aad, small, opens, stamp, .. } = mine;
+        if let Some(entry) = opens.latest(&parsed.header.version)
+            && entry.value.stamp == *stamp
+            && entry.value.id == parsed.header.key
+        {
+            return self.open_under((state, aad, small), entry, &parsed, target());
+        }
+        self.open_under_another(mine, blob, target())
+    }
+
+    /// Decrypts under another version than the last. Parses the blob again: its parts stay in registers up to here.
     #[inline(never)]
-    fn open_under_another(&self, mine: &mut ThreadState, blob: &Blob<'_>, target: impl OpenTarget) -> Result<()> {
+    fn open_under_another(&self, mine: &mut ThreadState, blob: &[u8], target: impl OpenTarget) -> Result<()> {
+        let blob = Blob::parse(blob)?;
         let at = self.find_to_open(mine, &blob.header)?;
         let ThreadState { shared: state, aad, small, opens, .. } = mine;
-        self.open_under((state, aad, small), opens.take(at)?, blob, target)
+        self.open_under((state, aad, small), opens.take(at)?, &blob, target)
     }
 
     #[inline(always)]
@@ -631,12 +637,11 @@ impl Core {
                 cipher.open(state, prefix, &*open.material, blob.nonce, aad, blob.sealed, out)
             });
         };
-        let done = cipher.open(state, prefix, &*open.material, blob.nonce, aad, blob.sealed, plaintext);
-        if done.is_ok() {
-            target.copy(plaintext);
-        }
+        // After a failure the cipher has wiped it.
+        cipher.open(state, prefix, &*open.material, blob.nonce, aad, blob.sealed, plaintext)?;
+        target.copy(plaintext);
         plaintext.zeroize();
-        done
+        Ok(())
     }
 
     /// The number of this thread's current entry for a version.
@@ -695,21 +700,18 @@ fn seal_into(
     ReadyEntry { value: seal, prefix, lender }: ReadyEntry<'_, Seal>,
     mut target: impl SealTarget,
 ) -> Result<()> {
-    let cipher = lender.lend(prefix.serial)?;
-    let (out, input) = target.output(OVERHEAD - TAG);
-    let in_place = matches!(input, Input::InPlace);
-    let (head, sealed) = out.split_first_chunk_mut::<HEADER>().ok_or_else(no_room)?;
+    let (cipher, shared) = (lender.lend(prefix.serial)?, shared(state)?);
+    let (place, input) = target.output()?;
     if let Some(header) = seal.bare.first_chunk() {
-        *head = *header;
+        *place.header = *header;
     }
     let context_type = aad.context_type();
     if context_type != ContextType::None {
-        blob::set_context_type(head, context_type);
+        blob::set_context_type(place.header, context_type);
     }
     let aad = aad.bind(&seal.bare, context_type);
-    if let Err(error) = cipher.seal(shared(state)?, prefix, &*seal.material, aad, input, sealed) {
-        // A plaintext that was moved here, or lay here, must not stay.
-        if in_place { out } else { sealed }.zeroize();
+    if let Err(error) = cipher.seal(shared, prefix, &*seal.material, aad, input, place.nonce, place.sealed) {
+        place.wipe();
         return Err(error);
     }
     target.done();

@@ -4,7 +4,7 @@ use zeroize::Zeroizing;
 
 use super::import::Wrapping;
 use super::key_ref::KeyRef;
-use super::target::SealTarget;
+use super::target::{BlobPlace, SealTarget};
 use super::{Core, Keystore};
 use crate::crypto::blob::Blob;
 use crate::crypto::context::Context;
@@ -40,8 +40,8 @@ impl<T: DataKeyTarget> SealTarget for DataKey<'_, T> {
         Ok(true)
     }
 
-    fn output(&mut self, _: usize) -> (&mut [u8], Input<'_>) {
-        (&mut self.blob, Input::Apart(&self.bytes))
+    fn output(&mut self) -> Result<(BlobPlace<'_>, Input<'_>)> {
+        Ok((BlobPlace::of(&mut self.blob)?, Input::Apart(&self.bytes)))
     }
 }
 
@@ -259,7 +259,7 @@ impl Keystore {
         let core: &Core = self.core()?;
         let bytes = Zeroizing::new(vec![0; number_of_bytes]);
         let mut data_key = DataKey { bytes, blob: Vec::new(), target };
-        core.encrypt_to(key.as_bytes(), number_of_bytes, context, &mut data_key)?;
+        core.encrypt_to(key.as_bytes(), number_of_bytes, context, || &mut data_key)?;
         let DataKey { bytes, blob, target } = data_key;
         if !blob.is_empty() {
             target.put(&bytes, &blob);

@@ -86,5 +86,5 @@ pub use subkey::Candidates;
 pub(crate) use survey::Tally;
 pub use survey::{Survey, SurveyCount, SurveyProcess, Unreadable};
 #[cfg(feature = "capi")]
-pub(crate) use target::{OpenTarget, SealTarget};
+pub(crate) use target::{BlobPlace, OpenTarget, SealTarget};
 pub use version::KeyVersion;

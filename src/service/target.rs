@@ -1,18 +1,50 @@
 //! Where the result of a call goes: asked for room once all else is checked, filled once.
 
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
+use crate::crypto::blob::{HEADER, NONCE};
 use crate::crypto::xaes::Input;
 use crate::error::{Error, Result, Status};
 use crate::sys::memory;
+
+/// The parts of a ciphertext that is about to be written.
+pub struct BlobPlace<'a> {
+    pub header: &'a mut [u8; HEADER],
+    pub nonce: &'a mut [u8; NONCE],
+    /// Ciphertext and tag.
+    pub sealed: &'a mut [u8],
+}
+
+impl<'a> BlobPlace<'a> {
+    /// The parts of an output of the exact size.
+    pub fn of(out: &'a mut [u8]) -> Result<Self> {
+        let (header, rest) = out.split_first_chunk_mut().ok_or_else(no_room)?;
+        let (nonce, sealed) = rest.split_first_chunk_mut().ok_or_else(no_room)?;
+        Ok(Self { header, nonce, sealed })
+    }
+
+    /// Wipes what a failure leaves: a plaintext that was moved here, or lay here.
+    #[inline(always)]
+    pub fn wipe(self) {
+        wipe(self.header, self.nonce, self.sealed);
+    }
+}
+
+/// Takes references, so that a call that succeeds has its parts in registers.
+#[cold]
+fn wipe(header: &mut [u8; HEADER], nonce: &mut [u8; NONCE], sealed: &mut [u8]) {
+    header.zeroize();
+    nonce.zeroize();
+    sealed.zeroize();
+}
 
 /// Where a ciphertext goes, and where its plaintext is.
 pub trait SealTarget {
     /// Receives the exact size once everything else is checked; false for a caller who only asks for the size.
     fn room(&mut self, needed: usize) -> Result<bool>;
 
-    /// The output of exactly that size. `Input::InPlace`: the plaintext was moved to offset `at` of it.
-    fn output(&mut self, at: usize) -> (&mut [u8], Input<'_>);
+    /// The output of exactly that size. `Input::InPlace`: the plaintext was moved to the place of the ciphertext.
+    fn output(&mut self) -> Result<(BlobPlace<'_>, Input<'_>)>;
 
     /// Called when the output is complete.
     #[inline]
@@ -26,8 +58,8 @@ impl<T: SealTarget> SealTarget for &mut T {
     }
 
     #[inline]
-    fn output(&mut self, at: usize) -> (&mut [u8], Input<'_>) {
-        (**self).output(at)
+    fn output(&mut self) -> Result<(BlobPlace<'_>, Input<'_>)> {
+        (**self).output()
     }
 
     #[inline]
@@ -84,8 +116,8 @@ impl SealTarget for VecSeal<'_> {
         Ok(true)
     }
 
-    fn output(&mut self, _: usize) -> (&mut [u8], Input<'_>) {
-        (&mut self.out, Input::Apart(self.plaintext))
+    fn output(&mut self) -> Result<(BlobPlace<'_>, Input<'_>)> {
+        Ok((BlobPlace::of(&mut self.out)?, Input::Apart(self.plaintext)))
     }
 }
 
@@ -149,9 +181,9 @@ impl<M: AsMut<[u8]>, F: FnOnce(usize) -> Result<M>> SealTarget for CallerMemory<
         self.ask(needed)
     }
 
-    fn output(&mut self, _: usize) -> (&mut [u8], Input<'_>) {
+    fn output(&mut self) -> Result<(BlobPlace<'_>, Input<'_>)> {
         let plaintext = self.plaintext;
-        (self.bytes(), Input::Apart(plaintext))
+        Ok((BlobPlace::of(self.bytes())?, Input::Apart(plaintext)))
     }
 }
 

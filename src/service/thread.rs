@@ -14,6 +14,7 @@ use crate::crypto::xaes::{Cipher, KeySource, Shared};
 use crate::domain::id::{KeyId, TEXT_LEN, VersionId};
 use crate::error::Result;
 use crate::sys::secret::Arena;
+use crate::sys::wide::is_same;
 
 /// Cipher contexts of a thread in each direction. Above this, setting a key again is faster than the cache misses.
 const CONTEXTS: usize = 256;
@@ -143,15 +144,6 @@ pub enum SealName {
     Other(Box<[u8]>),
 }
 
-/// Compares texts of an id's length by words: for bytes the compiler calls a function.
-#[inline(always)]
-fn same_id(a: &[u8; TEXT_LEN], b: &[u8; TEXT_LEN]) -> bool {
-    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
-    let differ = |(a, b): (&[u8; 8], &[u8; 8])| u64::from_ne_bytes(*a) ^ u64::from_ne_bytes(*b);
-    let words = a.iter().zip(b).map(differ).fold(0, |all, one| all | one);
-    words == 0 && a_rest == b_rest
-}
-
 impl Called<[u8]> for SealName {
     fn of(name: &[u8]) -> Self {
         match name.try_into() {
@@ -163,7 +155,7 @@ impl Called<[u8]> for SealName {
     #[inline(always)]
     fn is(&self, name: &[u8]) -> bool {
         match self {
-            Self::Id(id) => <&[u8; TEXT_LEN]>::try_from(name).is_ok_and(|name| same_id(name, id)),
+            Self::Id(id) => <&[u8; TEXT_LEN]>::try_from(name).is_ok_and(|name| is_same(name, id)),
             Self::Other(other) => **other == *name,
         }
     }

@@ -31,6 +31,7 @@ pub fn coarse_ms() -> i64 {
 }
 
 /// The same in whole seconds.
+#[inline]
 pub fn coarse_seconds() -> u64 {
     wide(read(libc::CLOCK_MONOTONIC_COARSE).tv_sec).cast_unsigned()
 }

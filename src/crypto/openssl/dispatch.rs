@@ -113,19 +113,17 @@ impl ProviderFunctions {
         }
     }
 
-    /// Takes AAD (null `out`) or text.
+    /// Takes AAD (null `out`) or text; an empty one is none.
     ///
     /// # Safety
     /// `state` is a live context of these functions. `input` is readable for `len` bytes; `out` is null, or writable for
     /// `len` bytes and either `input` itself or apart from it.
     #[inline(always)]
     pub(super) unsafe fn feed(&self, state: *mut c_void, out: *mut u8, input: *const u8, len: usize) -> Result<()> {
-        if len == 0 {
-            return Ok(());
-        }
-        let mut written = 0;
+        let mut written = MaybeUninit::uninit();
         // SAFETY: the caller's promise; `out` has room for the `len` bytes that it is said to have, or takes none.
-        check(unsafe { (self.update)(state, out, &mut written, len, input, len) }, "the provider's cipher_update")
+        let code = unsafe { (self.update)(state, out, written.as_mut_ptr(), len, input, len) };
+        check(code, "the provider's cipher_update")
     }
 
     /// Ends a message; after a decryption, whether the tag was right.
@@ -134,9 +132,9 @@ impl ProviderFunctions {
     /// `state` is a live context of these functions.
     #[inline(always)]
     pub(super) unsafe fn finish(&self, state: *mut c_void) -> c_int {
-        let (mut rest, mut written) = (MaybeUninit::<[u8; BLOCK]>::uninit(), 0);
+        let (mut rest, mut written) = (MaybeUninit::<[u8; BLOCK]>::uninit(), MaybeUninit::uninit());
         // SAFETY: the caller's promise, and a place of a block, of which GCM writes nothing.
-        unsafe { (self.end)(state, rest.as_mut_ptr().cast(), &mut written, BLOCK) }
+        unsafe { (self.end)(state, rest.as_mut_ptr().cast(), written.as_mut_ptr(), BLOCK) }
     }
 }
 

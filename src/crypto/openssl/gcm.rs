@@ -45,6 +45,21 @@ impl<'a> From<&'a [u8; 12]> for Start<'a> {
     }
 }
 
+/// The location of a message's plaintext.
+pub enum Input<'a> {
+    /// Apart from the output.
+    Apart(&'a [u8]),
+    /// Already in the output, at the place of the ciphertext.
+    #[cfg_attr(not(feature = "capi"), allow(dead_code, reason = "only callers in C overlap buffers"))]
+    InPlace,
+}
+
+impl<'a> From<&'a [u8]> for Input<'a> {
+    fn from(plaintext: &'a [u8]) -> Self {
+        Self::Apart(plaintext)
+    }
+}
+
 impl Start<'_> {
     #[inline]
     fn key(&self) -> *const u8 {
@@ -76,28 +91,24 @@ impl<E: Engine> GcmOf<E> {
         self.0.set_key(key)
     }
 
-    /// Writes ciphertext and tag; `out` is `TAG` bytes longer than `plaintext`.
+    /// Writes ciphertext and tag; `out` is `TAG` bytes longer than the plaintext.
     #[inline(always)]
     pub fn seal<'a>(
         &mut self,
         start: impl Into<Start<'a>>,
         aad: &[u8],
-        plaintext: &[u8],
+        input: impl Into<Input<'a>>,
         out: &mut [u8],
     ) -> Result<()> {
-        if Some(out.len()) != plaintext.len().checked_add(TAG) {
-            return Err(wrong_length());
-        }
-        // SAFETY: `out` has room for the text and the tag, and two borrows don't overlap.
-        unsafe { self.0.seal(start.into(), aad, plaintext.as_ptr(), plaintext.len(), out.as_mut_ptr()) }
-    }
-
-    /// Replaces the plaintext at the start of `buf` by ciphertext and its last `TAG` bytes by the tag.
-    pub fn seal_in_place<'a>(&mut self, start: impl Into<Start<'a>>, aad: &[u8], buf: &mut [u8]) -> Result<()> {
-        let len = buf.len().checked_sub(TAG).ok_or_else(wrong_length)?;
-        let text = buf.as_mut_ptr();
-        // SAFETY: input and output are the same range of `buf`, and the tag follows inside it.
-        unsafe { self.0.seal(start.into(), aad, text, len, text) }
+        let len = out.len().checked_sub(TAG).ok_or_else(wrong_length)?;
+        let out = out.as_mut_ptr();
+        let text = match input.into() {
+            Input::Apart(plaintext) if plaintext.len() != len => return Err(wrong_length()),
+            Input::Apart(plaintext) => plaintext.as_ptr(),
+            Input::InPlace => out,
+        };
+        // SAFETY: `out` has room for the text and the tag; the plaintext lies at its start, or in another borrow.
+        unsafe { self.0.seal(start.into(), aad, text, len, out) }
     }
 
     /// Checks the tag at the end of `sealed` and writes the plaintext; `out` is `TAG` bytes shorter.

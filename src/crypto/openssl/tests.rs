@@ -36,7 +36,7 @@ macro_rules! engine_tests {
                     let sealed = seal(&mut gcm, aad, &plaintext);
                     let mut in_place = plaintext.clone();
                     in_place.resize(len + TAG, 0x55);
-                    gcm.seal_in_place(&NONCE, aad, &mut in_place).unwrap();
+                    gcm.seal(&NONCE, aad, gcm::Input::InPlace, &mut in_place).unwrap();
                     assert_eq!(in_place, sealed, "in place differs at {len}");
                     let mut opened = vec![0; len];
                     gcm.open(&NONCE, aad, &sealed, &mut opened).unwrap();
@@ -69,10 +69,10 @@ macro_rules! engine_tests {
                 let mut gcm = gcm(&KEY);
                 for len in [0, 25, 27] {
                     let mut out = vec![3; len];
-                    assert_eq!(gcm.seal(&NONCE, b"", &[0; 10], &mut out).unwrap_err().status(), Status::Internal);
+                    assert_eq!(gcm.seal(&NONCE, b"", &[0; 10][..], &mut out).unwrap_err().status(), Status::Internal);
                     assert!(out.iter().all(|&byte| byte == 3));
                 }
-                assert!(gcm.seal_in_place(&NONCE, b"", &mut [0; 15]).is_err());
+                assert!(gcm.seal(&NONCE, b"", gcm::Input::InPlace, &mut [0; 15]).is_err());
                 assert!(gcm.open(&NONCE, b"", &[0; 15], &mut []).is_err());
                 assert!(gcm.open(&NONCE, b"", &[0; 20], &mut [0; 5]).is_err());
             }
@@ -80,7 +80,7 @@ macro_rules! engine_tests {
             #[test]
             fn a_context_without_a_key_fails_and_leaves_no_stale_error() {
                 let mut out = [0; 20];
-                let error = Gcm::new().unwrap().seal(&NONCE, b"", &[0; 4], &mut out).unwrap_err();
+                let error = Gcm::new().unwrap().seal(&NONCE, b"", &[0; 4][..], &mut out).unwrap_err();
                 assert_eq!(error.status(), Status::Internal);
                 // SAFETY: reads the thread's own queue.
                 assert_eq!(unsafe { ffi::ERR_peek_last_error() }, 0);
@@ -120,7 +120,7 @@ macro_rules! engine_tests {
                         opened.unwrap();
                         assert_eq!(out, test.pt.to_vec(), "{}", test.tc_id);
                         let mut resealed = vec![0; sealed.len()];
-                        gcm.seal(&nonce, &test.aad, &test.pt, &mut resealed).unwrap();
+                        gcm.seal(&nonce, &test.aad, test.pt.as_slice(), &mut resealed).unwrap();
                         assert_eq!(resealed, sealed, "{}", test.tc_id);
                         valid += 1;
                     }

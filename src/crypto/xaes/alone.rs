@@ -1,7 +1,7 @@
 //! A sealer and an opener of one key with their own cipher, for tests.
 
 use super::prefix::Prefix;
-use super::{Cipher, Input, KeySource, NONCE, Shared};
+use super::{Cipher, Input, KeySource, NONCE, Shared, wrong_length};
 use crate::error::Result;
 
 pub struct Sealer(Cipher, Prefix);
@@ -19,7 +19,8 @@ impl Sealer {
         input: Input<'_>,
         out: &mut [u8],
     ) -> Result<()> {
-        self.0.seal(shared, &mut self.1, key, aad, input, out)
+        let (nonce, sealed) = out.split_first_chunk_mut().ok_or_else(wrong_length)?;
+        self.0.seal(shared, &mut self.1, key, aad, input, nonce, sealed)
     }
 }
 

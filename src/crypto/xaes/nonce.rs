@@ -43,7 +43,6 @@ impl Suffix {
         self.0.store(random, u64::from(number) << SHIFT);
     }
 
-    #[cold]
     fn fill_from_kernel(&mut self) -> Result<()> {
         match self.0.bytes_mut().first_chunk_mut::<SUFFIX>() {
             Some(bytes) => random::fill_suffix(bytes),
@@ -91,16 +90,37 @@ impl NoncePool {
         Ok(Self { page, generator: Generator::new(), hardware: source.unwrap_or(|| None), kept: None })
     }
 
-    /// Puts a fresh suffix for message `number` of a prefix, which no other message of it has, into `suffix`. Fails with
-    /// `RandomFailed` when the kernel returns no randomness.
+    /// Puts a fresh suffix for message `number` of a prefix, which no other message of it has, into `suffix`. False where
+    /// the buffer has none: [`NoncePool::put_slowly`] then does it.
     #[inline(always)]
-    pub fn put(&mut self, number: u32, suffix: &mut Suffix) -> Result<()> {
+    #[must_use]
+    pub fn put(&mut self, number: u32, suffix: &mut Suffix) -> bool {
+        if let Some(page) = &mut self.page
+            && let Some(random) = page.get().take()
+            && let Some(word) = self.kept.or_else(|| (self.hardware)())
+        {
+            suffix.store(random ^ word, number);
+            return true;
+        }
+        false
+    }
+
+    /// The same from a buffer that is filled first, or from the kernel. Fails with `RandomFailed` when the kernel returns no
+    /// randomness.
+    #[cold]
+    pub fn put_slowly(&mut self, number: u32, suffix: &mut Suffix) -> Result<()> {
         // Drawn first: a failed draw must not fall back on the buffer alone.
         if let Some(page) = &mut self.page
             && let Some(word) = self.kept.or_else(|| (self.hardware)())
         {
-            suffix.store(page.get().take(&mut self.generator)? ^ word, number);
-            return Ok(());
+            let buffer = page.get();
+            if buffer.left == 0 {
+                buffer.refill(&mut self.generator)?;
+            }
+            if let Some(random) = buffer.take() {
+                suffix.store(random ^ word, number);
+                return Ok(());
+            }
         }
         suffix.fill_from_kernel()
     }
@@ -132,7 +152,9 @@ impl NoncePool {
     #[cfg(test)]
     pub fn suffix(&mut self, number: u32) -> Result<Suffix> {
         let mut suffix = Suffix::ZERO;
-        self.put(number, &mut suffix)?;
+        if !self.put(number, &mut suffix) {
+            self.put_slowly(number, &mut suffix)?;
+        }
         Ok(suffix)
     }
 }
@@ -146,26 +168,23 @@ impl Drop for NoncePool {
 }
 
 impl Buffer {
+    /// Takes the last slot that is left.
     #[inline(always)]
-    fn take(&mut self, generator: &mut Option<Generator>) -> Result<u64> {
-        let index = match self.left.checked_sub(1) {
-            Some(index) => index,
-            None => self.refill(generator)?,
-        };
+    fn take(&mut self) -> Option<u64> {
+        let index = self.left.checked_sub(1)?;
         // Counted before the bytes are read: an interrupted call loses a slot, and never uses it twice.
         self.left = index;
-        let slot = self.slots.get_mut(index as usize);
-        Ok(slot.map(std::mem::take).unwrap_or_default())
+        self.slots.get_mut(index as usize).map(std::mem::take)
     }
 
-    #[cold]
-    fn refill(&mut self, generator: &mut Option<Generator>) -> Result<u64> {
+    fn refill(&mut self, generator: &mut Option<Generator>) -> Result<()> {
         let bytes = random::bytes_of(&mut self.slots);
         match generator {
             Some(generator) => generator.fill(bytes)?,
             None => random::fill_from_kernel(bytes)?,
         }
-        Ok(SLOTS as u64 - 1)
+        self.left = SLOTS as u64;
+        Ok(())
     }
 }
 

@@ -107,6 +107,17 @@ fn overlap_is_about_shared_bytes() {
     let at = |n: usize| &raw const bytes[n];
     assert!(overlap(at(0), 4, at(3), 1) && overlap(at(3), 1, at(0), 4) && overlap(at(2), 2, at(2), 2));
     assert!(!overlap(at(0), 4, at(4), 4) && !overlap(at(0), 0, at(0), 8) && !overlap(at(4), 4, at(0), 4));
+    for [a, a_len, b, b_len] in (0..8usize.pow(4)).map(|n| [n % 8, n / 8 % 8, n / 64 % 8, n / 512]) {
+        let shared = (a..a + a_len).any(|byte| (b..b + b_len).contains(&byte));
+        assert_eq!(overlap(at(a), a_len, at(b), b_len), shared, "{a_len} bytes at {a} and {b_len} at {b}");
+        if a_len > 0 && b_len > 0 {
+            assert_eq!(checked_overlap(at(a), a_len, at(b), b_len), shared, "{a_len} bytes at {a} and {b_len} at {b}");
+        }
+    }
+    for (overlap, longest) in [(overlap as fn(_, _, _, _) -> _, usize::MAX), (checked_overlap, isize::MAX as usize)] {
+        assert!(overlap(at(0), longest, at(7), longest) && overlap(at(7), longest, at(0), longest));
+        assert!(!overlap(at(7), isize::MAX as usize, at(0), 7) && !overlap(at(0), 7, at(7), isize::MAX as usize));
+    }
 }
 
 #[test]

@@ -61,7 +61,7 @@ impl Core {
     ) -> Result<[u8; SLOT]> {
         let value = start.context_value(BLOB)?;
         let mut target = VecSeal { plaintext: input_key, out: Vec::new() };
-        self.encrypt_to(key, KEY_LEN, &slot_context(context, &value)?, &mut target)?;
+        self.encrypt_to(key, KEY_LEN, &slot_context(context, &value)?, || &mut target)?;
         start.slot(&target.out)
     }
 
@@ -78,7 +78,7 @@ impl Core {
         let value = slot.start.context_value(slot.blob.len())?;
         let mut plaintext = VecOpen::default();
         body_context(context)?;
-        self.decrypt_to(slot.blob, &slot_context(context, &value)?, &mut plaintext)?;
+        self.decrypt_to(slot.blob, &slot_context(context, &value)?, || &mut plaintext)?;
         let key = plaintext.0.first_chunk().filter(|_| plaintext.0.len() == KEY_LEN).ok_or_else(not_a_file)?;
         Ok(Zeroizing::new(*key))
     }

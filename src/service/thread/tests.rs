@@ -12,18 +12,19 @@ fn id(n: u32) -> VersionId {
 
 /// Seals one message under its own key, as a call does.
 fn seal(ready: &mut Ready<VersionId, u32>, shared: &mut Shared, n: u32) -> [u8; 12] {
-    let mut out = [0; 44];
+    let (mut nonce, mut sealed) = ([0; 24], [0; 20]);
     let at = ready.find(&id(n)).unwrap();
     let ReadyEntry { value, prefix, lender } = ready.take(at).unwrap();
     let cipher = lender.lend(prefix.serial).unwrap();
     assert_eq!(*value, n, "another's entry");
     let key = [n as u8; 32];
-    cipher.seal(shared, prefix, &key, b"", crate::crypto::xaes::Input::Apart(b"text"), &mut out).unwrap();
-    let (nonce, sealed) = out.split_first_chunk::<24>().unwrap();
+    cipher
+        .seal(shared, prefix, &key, b"", crate::crypto::xaes::Input::Apart(b"text"), &mut nonce, &mut sealed)
+        .unwrap();
     let (mut opened, mut alone) = ([0; 4], crate::crypto::xaes::alone::Opener::new().unwrap());
-    alone.open(shared, &key, nonce, b"", sealed, &mut opened).unwrap();
+    alone.open(shared, &key, &nonce, b"", &sealed, &mut opened).unwrap();
     assert_eq!(&opened, b"text", "sealed under another's key");
-    *out.first_chunk().unwrap()
+    *nonce.first_chunk().unwrap()
 }
 
 #[test]

@@ -1,11 +1,10 @@
 //! AES-256-GCM through the functions that libcrypto's default provider offers, without EVP in between.
 
 use std::ffi::c_void;
-use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
 
 use super::{Engine, Start, TAG};
-use crate::crypto::openssl::call::{PARAM_OCTET_STRING, check, made, unauthentic};
+use crate::crypto::openssl::call::{PARAM_OCTET_STRING, check, made, param, unauthentic};
 use crate::crypto::openssl::dispatch::ProviderFunctions;
 use crate::crypto::openssl::ffi::OSSL_PARAM;
 use crate::crypto::openssl::library::init;
@@ -18,27 +17,22 @@ const NONCE: usize = 12;
 pub struct ProviderGcm {
     functions: &'static ProviderFunctions,
     state: NonNull<c_void>,
+    /// The list of one parameter, the tag, whose address each message sets.
+    tag: [OSSL_PARAM; 2],
 }
 
-// SAFETY: a context is plain memory without ties to its thread; it isn't Sync, and every use takes `&mut`.
+// SAFETY: a context is plain memory without ties to its thread; it isn't Sync, and every use takes `&mut`. The list's
+// addresses are of a constant, and of a tag that only the call that set it uses.
 unsafe impl Send for ProviderGcm {}
 
-/// The list of one parameter, the tag. In the end marker only the name is read, so only the name is written.
-#[inline(always)]
-fn tag_parameter(place: &mut MaybeUninit<[OSSL_PARAM; 2]>, tag: *mut u8) -> *mut OSSL_PARAM {
-    let list: *mut OSSL_PARAM = place.as_mut_ptr().cast();
-    // SAFETY: both are inside of the place.
-    unsafe {
-        list.write(OSSL_PARAM {
-            key: c"tag".as_ptr(),
-            data_type: PARAM_OCTET_STRING,
-            data: tag.cast(),
-            data_size: TAG,
-            return_size: 0,
-        });
-        (&raw mut (*list.add(1)).key).write(ptr::null());
+impl ProviderGcm {
+    /// The list with the address of a message's tag.
+    #[inline(always)]
+    fn tag_at(&mut self, tag: *mut u8) -> *mut OSSL_PARAM {
+        let [parameter, _] = &mut self.tag;
+        parameter.data = tag.cast();
+        self.tag.as_mut_ptr()
     }
-    list
 }
 
 impl Engine for ProviderGcm {
@@ -46,7 +40,7 @@ impl Engine for ProviderGcm {
         let functions = &init()?.functions;
         // SAFETY: what the provider makes contexts with is live as long as the process.
         let state = made(unsafe { (functions.new)(functions.provider) }, "the provider's cipher_newctx")?;
-        Ok(Self { functions, state })
+        Ok(Self { functions, state, tag: param(c"tag", PARAM_OCTET_STRING, ptr::null_mut(), TAG) })
     }
 
     fn set_key(&mut self, key: &[u8; 32]) -> Result<()> {
@@ -68,8 +62,7 @@ impl Engine for ProviderGcm {
             functions.feed(state, ptr::null_mut(), aad.as_ptr(), aad.len())?;
             functions.feed(state, out, input, len)?;
             check(functions.finish(state), "the provider's cipher_final")?;
-            let mut parameters = MaybeUninit::uninit();
-            let tag = tag_parameter(&mut parameters, out.add(len));
+            let tag = self.tag_at(out.add(len));
             check((functions.get)(state, tag), "the provider's cipher_get_ctx_params")
         }
     }
@@ -82,8 +75,7 @@ impl Engine for ProviderGcm {
         // `text`.
         unsafe {
             let (key, nonce) = (start.key(), start.nonce.as_ptr());
-            let mut parameters = MaybeUninit::uninit();
-            let tag = tag_parameter(&mut parameters, tag.as_ptr().cast_mut());
+            let tag = self.tag_at(tag.as_ptr().cast_mut());
             let code = (functions.decrypt)(state, key, KEY, nonce, NONCE, tag);
             check(code, "the provider's cipher_decrypt_init")?;
             functions.feed(state, ptr::null_mut(), aad.as_ptr(), aad.len())?;
