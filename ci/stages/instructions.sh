@@ -13,7 +13,7 @@ compile_c ci/instructions.c "$work/program" "$LIBRARY" -O2
 # emulates, which has AVX2 if the machine does.
 export GLIBC_TUNABLES=glibc.cpu.hwcaps=-AVX2,-AVX2_Usable,-AVX512VL,-AVX512BW,-ERMS,-FSRM,-BMI2,-RTM,-MOVBE
 
-# instructions WHAT SIZE ENTRIES: of one call, then those of them that are the library's own: of the exported function
+# instructions WHAT SIZE ENTRIES: of one message, then those of them that are the library's own: of the exported function
 # without what it calls of the provider in libcrypto, and of the program's clock.
 instructions() {
     valgrind --tool=callgrind --callgrind-out-file="$work/out" --compress-strings=no --collect-atstart=no \
@@ -36,13 +36,11 @@ toolchain() {
 
 if [ -n "${KMS_RECORD:-}" ]; then
     {
-        echo "# Call, bytes, entries of context; instructions of one call as callgrind counts them, and the library's own of them."
+        echo "# Call, bytes, entries of context; instructions for one message as callgrind counts them, and the library's own of them."
         echo "# Then what built and ran it. KMS_RECORD=1 ci/stage instructions writes this."
-        for what in encrypt decrypt; do
-            for message in "64 0" "64 1" "4096 0"; do
-                # shellcheck disable=SC2086
-                echo "$what $message $(instructions "$what" $message)"
-            done
+        for message in {encrypt,decrypt}\ {"64 0","64 1","4096 0"} "batch 64 0" "batch 64 1"; do
+            # shellcheck disable=SC2086
+            echo "$message $(instructions $message)"
         done
         toolchain | sed 's/^/made with /'
     } >"$work/record"
@@ -78,6 +76,6 @@ recorded=0
 while read -r what size entries all own; do
     attempt "$what $size B with $entries entries takes $all instructions" compare "$what" "$size" "$entries" "$all" "$own"
     recorded=$((recorded + 1))
-done < <(grep -E '^(encrypt|decrypt) ' "$RECORD")
-[ "$recorded" = 6 ] || die "$RECORD: $recorded calls, not 6"
+done < <(grep -E '^(encrypt|decrypt|batch) ' "$RECORD")
+[ "$recorded" = 8 ] || die "$RECORD: $recorded calls, not 8"
 all_passed
