@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -44,6 +44,8 @@ pub struct Traffic {
     pub server: Mutex<String>,
     /// How often the library spoke after the server.
     pub turns: AtomicU64,
+    /// How many bytes the library has sent.
+    pub asked: AtomicUsize,
     is_asking: AtomicBool,
 }
 
@@ -85,6 +87,7 @@ impl Proxy {
 impl Traffic {
     /// The treatment of the library's messages.
     fn asks(&self, bytes: &[u8], is_cut: &AtomicBool) -> Passage {
+        self.asked.fetch_add(bytes.len(), Ordering::SeqCst);
         if !self.is_asking.swap(true, Ordering::SeqCst) {
             self.turns.fetch_add(1, Ordering::SeqCst);
         }

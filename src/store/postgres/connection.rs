@@ -1,6 +1,7 @@
 //! One connection to a server: statements that go out together, each wait bounded, errors as our statuses.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::future::Future;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::pin::{Pin, pin};
@@ -10,7 +11,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use tokio_postgres::config::{ChannelBinding, SslMode};
-use tokio_postgres::{AsyncMessage, Client, Config, Connection, Row};
+use tokio_postgres::types::Type;
+use tokio_postgres::{AsyncMessage, Client, Config, Connection, Row, Statement as PreparedStatement};
 
 use super::stream::{self, Socket, TlsSocket};
 use super::target::{Binding, Encryption, ServerAddress, Target};
@@ -18,9 +20,9 @@ use super::value::Value;
 
 use crate::error::{Error, Result, Status, shown};
 use crate::sys::fork::ClosedInChild;
-use crate::sys::socket;
+use crate::sys::{fault, socket};
 
-/// SQL with its parameters, the first of which is the store.
+/// SQL with its parameters, the first of which is the store. What has none, as `BEGIN`, is never prepared.
 pub struct Statement {
     pub sql: Cow<'static, str>,
     pub values: Vec<Value>,
@@ -39,6 +41,8 @@ pub struct Failed {
     pub is_unknown: bool,
     /// Another transaction was preferred: this one may be made once more.
     pub gave_way: bool,
+    /// The server's session is another one than that which prepared the statements, or their tables changed.
+    pub is_not_prepared: bool,
 }
 
 impl Failed {
@@ -47,7 +51,13 @@ impl Failed {
         // A server that ends the connection may have committed before it said so.
         let is_unknown = code.is_none_or(|code| code.starts_with("57P") || code.starts_with("08") || code == "40003");
         let gave_way = matches!(code, Some("40001" | "40P01"));
-        Self { error: explain(error), is_unknown, gave_way }
+        let is_not_prepared = matches!(code, Some(OTHER_SESSION | "26000" | "42P05" | "0A000"));
+        Self { error: explain(error), is_unknown, gave_way, is_not_prepared }
+    }
+
+    /// Of a connection that ended.
+    fn lost(error: Error) -> Self {
+        Self { error, is_unknown: true, gave_way: false, is_not_prepared: false }
     }
 }
 
@@ -89,8 +99,19 @@ pub struct ServerLink {
     /// Its name and port.
     server: String,
     is_encrypted: bool,
+    prepared: Option<Prepared>,
     _socket: ClosedInChild,
 }
+
+/// The statements that a session of the server has prepared.
+struct Prepared {
+    /// The process of the server that has the session.
+    session: i64,
+    by_sql: HashMap<Cow<'static, str>, PreparedStatement>,
+}
+
+/// ln(0): what the check of the session fails with.
+const OTHER_SESSION: &str = "2201E";
 
 impl ServerLink {
     /// A connection to the first server of the target that takes one, in time for `timeout` altogether.
@@ -146,6 +167,7 @@ impl ServerLink {
             is_broken: false,
             server: server.to_string(),
             is_encrypted: encryption != Encryption::None,
+            prepared: None,
             _socket: registered,
         };
         if target.must_write {
@@ -209,27 +231,105 @@ impl ServerLink {
         self.run_each(statements)?.into_iter().collect()
     }
 
-    /// As [`Self::run`], where one may fail without the others.
+    /// From now on, prepares each statement that is run, once.
+    pub fn prepare(&mut self) -> Result<()> {
+        let asked = self.run(&[Statement::new("SELECT pg_catalog.pg_backend_pid()::bigint", Vec::new())])?;
+        let session = asked.first().and_then(|rows| rows.first()).and_then(|row| row.try_get(0).ok());
+        self.prepared = session.map(|session| Prepared { session, by_sql: HashMap::new() });
+        Ok(())
+    }
+
+    /// Prepares no more statements, and uses none.
+    pub fn forget_prepared(&mut self) {
+        self.prepared = None;
+    }
+
+    /// Fails in another session than the one that prepares statements. A pooler may change sessions between transactions,
+    /// and there another client's statement may have the same name.
+    pub fn checking_session(&self) -> Option<Statement> {
+        let Prepared { session, .. } = self.prepared.as_ref()?;
+        let session = if fault::wanted("KMS_FAULT_OTHER_SESSION") { -1 } else { *session };
+        let sql = format!("SELECT pg_catalog.ln((pg_catalog.pg_backend_pid() = {session})::int)");
+        Some(Statement::new(sql, Vec::new()))
+    }
+
+    /// As [`Self::run`], where one may fail without the others. Those after a failure may have no result.
     pub fn run_each(&mut self, statements: &[Statement]) -> std::result::Result<Results, Failed> {
+        let Some(first) = statements.iter().position(|statement| self.must_prepare(statement)) else {
+            return self.send(statements);
+        };
+        // What comes before says in which schema the tables are.
+        let (before, others) = statements.split_at(first);
+        let mut done = self.send(before)?;
+        if done.iter().all(std::result::Result::is_ok) {
+            self.prepare_all(others)?;
+            done.extend(self.send(others)?);
+        }
+        Ok(done)
+    }
+
+    fn must_prepare(&self, statement: &Statement) -> bool {
+        let lacks = |prepared: &Prepared| !prepared.by_sql.contains_key(&statement.sql);
+        !statement.values.is_empty() && self.prepared.as_ref().is_some_and(lacks)
+    }
+
+    fn prepare_all(&mut self, statements: &[Statement]) -> std::result::Result<(), Failed> {
+        let mut new: Vec<&Statement> = Vec::new();
+        for statement in statements.iter().filter(|statement| self.must_prepare(statement)) {
+            if !new.iter().any(|known| known.sql == statement.sql) {
+                new.push(statement);
+            }
+        }
+        let made = self.run_all(&new, |client, statement| async move {
+            let types: Vec<Type> = statement.values.iter().map(|value| value.typed().1).collect();
+            client.prepare_typed(&statement.sql, &types).await
+        })?;
+        for (statement, made) in new.iter().zip(made) {
+            if let Some(prepared) = &mut self.prepared {
+                prepared.by_sql.insert(statement.sql.clone(), made?);
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, statements: &[Statement]) -> std::result::Result<Results, Failed> {
+        let known = self.prepared.take();
+        let find = |sql: &str| known.as_ref().and_then(|prepared| prepared.by_sql.get(sql));
+        let with: Vec<_> = statements.iter().map(|statement| (statement, find(&statement.sql))).collect();
+        let done = self.run_all(&with, |client, (statement, prepared)| async move {
+            let values = statement.values.iter().map(Value::typed);
+            match prepared {
+                Some(prepared) => client.query(prepared, &values.map(|(value, _)| value).collect::<Vec<_>>()).await,
+                None => client.query_typed(&statement.sql, &values.collect::<Vec<_>>()).await,
+            }
+        });
+        self.prepared = known;
+        done
+    }
+
+    /// Starts one request for each of these, in order, and waits for all answers.
+    fn run_all<'a, T: Copy, R, F>(
+        &'a mut self,
+        of: &[T],
+        request: impl Fn(&'a Client, T) -> F,
+    ) -> std::result::Result<Vec<std::result::Result<R, Failed>>, Failed>
+    where
+        F: Future<Output = std::result::Result<R, tokio_postgres::Error>> + 'a,
+    {
         if self.is_broken {
-            let error = lost("the connection to the database was lost; try again");
-            return Err(Failed { error, is_unknown: true, gave_way: false });
+            return Err(Failed::lost(lost("the connection to the database was lost; try again")));
         }
-        type RowsOf<'a> = Pin<Box<dyn Future<Output = std::result::Result<Vec<Row>, Failed>> + 'a>>;
         let Self { client, connection, stream, is_full, timeout, .. } = self;
-        let mut pending: Vec<Option<RowsOf<'_>>> = Vec::new();
-        for statement in statements {
-            pending.push(Some(Box::pin(one(client, statement))));
-        }
-        let mut done: Results = Vec::new();
-        done.resize_with(pending.len(), || Ok(Vec::new()));
+        let client: &Client = client;
+        let mut pending: Vec<Option<Pin<Box<F>>>> = of.iter().map(|of| Some(Box::pin(request(client, *of)))).collect();
+        let mut done: Vec<Option<std::result::Result<R, Failed>>> = of.iter().map(|_| None).collect();
         let finished = drive(stream, is_full, *timeout, |context| {
             let mut left = false;
             // In order: each sends at its first poll.
             for (place, result) in pending.iter_mut().zip(&mut done) {
                 let Some(future) = place else { continue };
                 match future.as_mut().poll(context) {
-                    Poll::Ready(rows) => (*place, *result) = (None, rows),
+                    Poll::Ready(answer) => (*place, *result) = (None, Some(answer.map_err(|e| Failed::of(&e)))),
                     Poll::Pending => left = true,
                 }
             }
@@ -238,8 +338,8 @@ impl ServerLink {
         drop(pending);
         self.is_broken = finished.is_err() || self.connection.is_none();
         match finished {
-            Ok(()) => Ok(done),
-            Err(error) => Err(Failed { error, is_unknown: true, gave_way: false }),
+            Ok(()) => Ok(done.into_iter().flatten().collect()),
+            Err(error) => Err(Failed::lost(error)),
         }
     }
 
@@ -293,11 +393,6 @@ fn drive<R>(
         let ready = socket::wait(stream, is_full.load(Ordering::Relaxed), left);
         ready.map_err(|e| lost(&format!("the connection to the database failed: {e}; check the server")))?;
     }
-}
-
-async fn one(client: &Client, statement: &Statement) -> std::result::Result<Vec<Row>, Failed> {
-    let values: Vec<_> = statement.values.iter().map(Value::typed).collect();
-    client.query_typed(&statement.sql, &values).await.map_err(|e| Failed::of(&e))
 }
 
 /// The client would resolve names on its own threads.
@@ -388,6 +483,11 @@ fn explain_code(code: &str, message: &str) -> Error {
         _ if code.starts_with("08") => {
             lost(&format!("the connection to the database failed (SQLSTATE {code}); check the server"))
         }
+        // Prepared statements where sessions change. Nothing was changed.
+        OTHER_SESSION | "26000" | "42P05" => Status::KeystoreBusy.error(
+            "the database's session is not the one that prepared the statements, as behind a pooler; try again, and remove \
+             prepare=on from the location",
+        ),
         "53100" | "53200" | "53400" => {
             lost(&format!("the database is out of disk space or memory (SQLSTATE {code}); free some"))
         }

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::Row;
 
-use self::connection::{ServerLink, Statement};
+use self::connection::{Failed, ServerLink, Statement};
 pub use self::describe::describe;
 pub use self::listener::Listener;
 pub use self::schema::{prepare, script};
@@ -71,6 +71,8 @@ pub struct Postgres {
     link: ServerLink,
     target: Arc<Target>,
     patience: Duration,
+    /// Whether statements are prepared: the location asks for it, and no session of the server was exchanged for another.
+    is_preparing: bool,
     store: [u8; 16],
     shards: Shards,
     /// The name of a store that the next transaction makes.
@@ -140,7 +142,7 @@ impl Postgres {
         }
         let shards = usize::try_from(count).ok().and_then(Shards::new).ok_or_else(read::damaged)?;
         let store = read::bytes(&row, 0)?;
-        Ok(Some(Self::new(link, target, patience, store, shards)))
+        Self::new(link, target, patience, store, shards).map(Some)
     }
 
     /// The row of the target's keystore, in tables of the right version.
@@ -164,7 +166,7 @@ impl Postgres {
     pub fn create(target: &Arc<Target>, patience: Duration) -> Result<Self> {
         let link = ServerLink::open(target, patience + ANSWER)?;
         let shards = Shards::new(SHARDS).ok_or_else(read::damaged)?;
-        let made = Self::new(link, target, patience, random::array()?, shards);
+        let made = Self::new(link, target, patience, random::array()?, shards)?;
         Ok(Self { making: Some(target.keystore.clone()), ..made })
     }
 
@@ -195,11 +197,21 @@ impl Postgres {
         }
     }
 
-    fn new(link: ServerLink, target: &Arc<Target>, patience: Duration, store: [u8; 16], shards: Shards) -> Self {
-        Self {
+    fn new(
+        mut link: ServerLink,
+        target: &Arc<Target>,
+        patience: Duration,
+        store: [u8; 16],
+        shards: Shards,
+    ) -> Result<Self> {
+        if target.prepare {
+            link.prepare()?;
+        }
+        Ok(Self {
             link,
             target: Arc::clone(target),
             patience,
+            is_preparing: target.prepare,
             store,
             shards,
             making: None,
@@ -212,7 +224,7 @@ impl Postgres {
             locking: Vec::new(),
             known: Known::default(),
             proof: None,
-        }
+        })
     }
 
     fn statement(&self, sql: &'static str, values: Vec<Value>) -> Statement {
@@ -233,16 +245,20 @@ impl Postgres {
         let before = all.len();
         all.extend(statements);
         let is_first = !std::mem::replace(&mut self.is_begun, true);
+        let begun = if is_first { self.beginning(self.kind, self.patience).len() } else { 0 };
         let locking = std::mem::take(&mut self.locking);
         let mut rows = match self.link.run(&all) {
             // The connection was lost while it was idle. None of this transaction was made.
             Err(failed) if is_first && failed.is_unknown => {
-                self.link = ServerLink::open(&self.target, self.patience + ANSWER)?;
+                self.connect()?;
+                // Its beginning names the session.
+                let others = all.split_off(begun);
+                all = self.beginning(self.kind, self.patience);
+                all.extend(others);
                 self.link.run(&all)?
             }
-            Err(failed) if failed.gave_way && !self.is_sent => {
+            Err(failed) if (failed.gave_way || self.is_unprepared(&failed)) && !self.is_sent => {
                 self.lock_again(&locking, failed.error)?;
-                let begun = if is_first { self.beginning(self.kind, self.patience).len() } else { 0 };
                 self.link.run(all.get(begun..).unwrap_or_default())?
             }
             done => done?,
@@ -251,7 +267,20 @@ impl Postgres {
         Ok(rows.split_off(rows.len().saturating_sub(all.len() - before)))
     }
 
-    /// Begins the transaction once more after a deadlock, with its locks in ascending order. What it has read must be
+    fn connect(&mut self) -> Result<()> {
+        self.link = ServerLink::open(&self.target, self.patience + ANSWER)?;
+        if self.is_preparing { self.link.prepare() } else { Ok(()) }
+    }
+
+    /// Whether statements failed because they were prepared, which they are no more.
+    fn is_unprepared(&mut self, failed: &Failed) -> bool {
+        if failed.is_not_prepared {
+            self.link.forget_prepared();
+        }
+        failed.is_not_prepared && std::mem::replace(&mut self.is_preparing, false)
+    }
+
+    /// Begins the transaction once more, as after a deadlock, with its locks in ascending order. What it has read must be
     /// unchanged.
     fn lock_again(&mut self, more: &[Shard], error: Error) -> Result<()> {
         let mut shards: Vec<Shard> = self.known.shards.keys().chain(more).copied().collect();
@@ -319,6 +348,7 @@ impl Postgres {
             Transaction::Write => "BEGIN ISOLATION LEVEL READ COMMITTED",
         };
         let mut all = vec![Statement::new(begin, Vec::new())];
+        all.extend(self.link.checking_session());
         all.push(Statement::new(schema::search_path(&self.target), Vec::new()));
         if kind == Transaction::Write {
             all.push(Statement::new(lock_timeout(patience), Vec::new()));
@@ -336,13 +366,19 @@ impl Postgres {
     }
 
     fn finish(&mut self) -> Result<()> {
+        let begun = if self.is_begun { 0 } else { self.beginning(self.kind, self.patience).len() };
         let mut all = self.take_pending()?;
         all.push(Statement::new("COMMIT", Vec::new()));
-        let (count, hint) = (all.len(), self.hint());
+        let hint = self.hint();
+        let hints = usize::from(hint.is_some());
         all.extend(hint);
-        // A hint that fails does not affect the change.
-        let done =
-            self.link.run_each(&all).and_then(|results| results.into_iter().take(count).try_for_each(|r| r.map(drop)));
+        let done = match self.send_last(&all, hints) {
+            Err(failed) if self.is_unprepared(&failed) && !self.is_sent => {
+                self.lock_again(&[], failed.error)?;
+                self.send_last(all.get(begun..).unwrap_or_default(), hints)
+            }
+            done => done,
+        };
         match done {
             Ok(()) => {
                 (self.making, self.is_begun) = (None, false);
@@ -351,6 +387,12 @@ impl Postgres {
             Err(failed) if failed.is_unknown => self.find_out(failed.error),
             Err(failed) => Err(failed.error),
         }
+    }
+
+    /// A hint that fails does not affect the change.
+    fn send_last(&mut self, all: &[Statement], hints: usize) -> std::result::Result<(), Failed> {
+        let count = all.len().saturating_sub(hints);
+        self.link.run_each(all)?.into_iter().take(count).try_for_each(|result| result.map(drop))
     }
 
     /// Announces the change to the listeners. A separate statement, in the same round trip: the server sends
@@ -379,7 +421,7 @@ impl Postgres {
     }
 
     fn has_entry(&mut self, shard: Shard, proof: [u8; 16]) -> Result<bool> {
-        self.link = ServerLink::open(&self.target, self.patience + ANSWER)?;
+        self.connect()?;
         self.start(Transaction::Write, self.patience);
         let lock = self.statement(
             "SELECT 1 FROM shard WHERE store = $1 AND shard = $2 FOR UPDATE",

@@ -49,6 +49,7 @@ const SETTINGS: &[(&str, Option<&str>)] = &[
     ("target_session_attrs", Some("PGTARGETSESSIONATTRS")),
     ("keystore", None),
     ("notify", None),
+    ("prepare", None),
     ("schema", None),
 ];
 
@@ -103,6 +104,8 @@ pub struct Target {
     pub schema: Option<String>,
     /// The servers where changes are announced and listened for; none where only polls find them.
     pub notify: Option<Box<Self>>,
+    /// Whether the server keeps the plans of statements for as long as a connection lasts.
+    pub prepare: bool,
 }
 
 impl fmt::Debug for Target {
@@ -173,6 +176,11 @@ impl Target {
             "read-write" | "primary" => true,
             _ => return Err(invalid("target_session_attrs is neither any, read-write nor primary; correct it")),
         };
+        let prepare = match settings.get("prepare").unwrap_or("off") {
+            "on" => true,
+            "off" => false,
+            _ => return Err(invalid("prepare is neither on nor off; correct it")),
+        };
         let (encryption, authorities) = encryption(settings, &servers)?;
         let keystore = settings.get("keystore").unwrap_or(KEYSTORE).to_owned();
         if keystore.is_empty() || keystore.chars().any(char::is_control) {
@@ -199,6 +207,7 @@ impl Target {
             keystore,
             schema,
             notify: None,
+            prepare,
         };
         let notify = found.listening(settings)?;
         Ok(Self { notify, ..found })

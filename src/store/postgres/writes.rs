@@ -1,11 +1,12 @@
 //! What a transaction writes, until it goes out: the rows of one kind in one statement.
 //!
-//! The server parses and plans each statement anew, which takes longer than executing it for one row. Named statements
-//! would be planned once, but a pooler may give each transaction another connection.
+//! Unless statements are prepared, the server parses and plans each one anew. That takes longer than executing it for one
+//! row.
 
 use std::collections::HashMap;
 
 use super::connection::Statement;
+use super::read;
 use super::value::{Cell, Column, Value};
 use crate::error::{Result, Status};
 
@@ -110,7 +111,7 @@ impl RowKind {
     }
 
     fn statement(&self, store: &[u8; 16], rows: Vec<Vec<Cell>>) -> Result<Statement> {
-        let count = rows.len();
+        let count = Value::from(read::count(rows.len()));
         let mut values = vec![Value::from(*store)];
         let sql = match <[Vec<Cell>; 1]>::try_from(rows) {
             Ok([row]) => {
@@ -124,11 +125,14 @@ impl RowKind {
                 sql
             }
         };
-        // It fails in the server, before the commit that is already on its way.
-        let sql = match self.how {
-            How::DeleteAny => sql,
-            _ => format!("WITH changed AS ({sql} RETURNING 1) SELECT 1 / (count(*) = {count})::int FROM changed"),
-        };
+        if self.how == How::DeleteAny {
+            return Ok(Statement::new(sql, values));
+        }
+        // It fails in the server, before the commit that is already on its way. The count is a parameter, so that there are
+        // few texts to prepare.
+        values.push(count);
+        let at = values.len();
+        let sql = format!("WITH changed AS ({sql} RETURNING 1) SELECT 1 / (count(*) = ${at})::int FROM changed");
         Ok(Statement::new(sql, values))
     }
 

@@ -45,6 +45,8 @@ fn who_listens_does_so_at_a_server_that_takes_writes() {
     assert_eq!(other.encryption, Encryption::Full, "the way to the other server is not encrypted");
     assert_eq!(parsed("postgres:user=u host=/tmp notify=/run").unwrap().notify.unwrap().encryption, Encryption::None);
     refused("postgres://u@db/d?notify=");
+    refused("postgres://u@db/d?prepare=yes");
+    assert!(parsed("postgres://u@db/d?prepare=on").unwrap().prepare && !parsed("postgres://u@db/d").unwrap().prepare);
     refused("postgres://u@db/d?notify=a:secret");
 }
 

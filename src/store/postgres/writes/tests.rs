@@ -34,7 +34,7 @@ fn rows_of_one_kind_go_out_together() {
     }
     let taken = taken(&mut writes);
     assert_eq!(taken.iter().map(|(_, rows)| *rows).collect::<Vec<_>>(), [5, 5]);
-    assert!(taken.iter().all(|(sql, _)| sql.ends_with("SELECT 1 / (count(*) = 5)::int FROM changed")), "{taken:?}");
+    assert!(taken.iter().all(|(sql, _)| sql.ends_with("::int FROM changed")), "{taken:?}");
     assert!(writes.take(&STORE).expect("nothing is left").is_empty());
 }
 
@@ -86,6 +86,6 @@ fn deletions_name_their_rows() {
     writes.put(&KEY_DELETION, vec![5.into()]);
     let sql: Vec<String> = taken(&mut writes).into_iter().map(|(sql, _)| sql).collect();
     let of_two = "WITH changed AS (DELETE FROM key AS t USING unnest($2::bigint[]) AS u(key_row) WHERE t.store = $1 \
-                  AND t.key_row = u.key_row RETURNING 1) SELECT 1 / (count(*) = 2)::int FROM changed";
+                  AND t.key_row = u.key_row RETURNING 1) SELECT 1 / (count(*) = $3)::int FROM changed";
     assert_eq!(sql, ["DELETE FROM node WHERE store = $1 AND number = $2", of_two]);
 }
