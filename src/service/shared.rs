@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::domain::id::{KeyId, VersionId};
 use crate::domain::log::ChangeAction;
 use crate::domain::time::{Now, Time};
-use crate::error::{Result, Status};
+use crate::error::{Error, Result, Status};
 use crate::store::{Change, Refusal, Standing, Store, Stored};
 use crate::sys::clocks;
 use crate::sys::per_thread::PerThread;
@@ -168,12 +168,13 @@ impl Core {
     #[cold]
     fn load_key(&self, id: &KeyId) -> Result<Arc<CachedKey>> {
         let word = self.store.word();
-        self.store.read(|view| {
+        let found = self.store.read(|view| {
             self.cache.catch_up(view, word)?;
             let stored = view.key(id)?.ok_or_else(|| not_found(id))?;
             let head = view.head_of(id)?;
             self.cache.keep_key(&stored, &head)
-        })
+        });
+        found.map_err(|error| self.perhaps_lost(error))
     }
 
     /// The material of one version, which must belong to the key named with it.
@@ -186,7 +187,18 @@ impl Core {
 
     #[cold]
     fn load_material(&self, id: &KeyId, version: &VersionId) -> Result<Arc<Material>> {
-        stack::with_stack_wiped(|| self.unseal_material(id, version))
+        stack::with_stack_wiped(|| self.unseal_material(id, version)).map_err(|error| self.perhaps_lost(error))
+    }
+
+    /// What is missing from a database that lost changes may have been among them: its error says so, in processes too that
+    /// never knew it.
+    fn perhaps_lost(&self, error: Error) -> Error {
+        match error.status() {
+            Status::KeyNotFound | Status::KeyVersionNotFound if self.store.is_rolled_back() => error.status().error(
+                format!("{}; the database lost its newest changes, so restore its newest state first", error.text()),
+            ),
+            _ => error,
+        }
     }
 
     fn unseal_material(&self, id: &KeyId, version: &VersionId) -> Result<Arc<Material>> {

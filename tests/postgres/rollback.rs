@@ -79,6 +79,14 @@ fn after_a_failover_that_lost_changes_nothing_is_written_until_an_operator_accep
     let theirs = Keystore::open(&location, &with(&EventLog::default())).unwrap();
     within(TOLERANCE, "another process writes on", || status(theirs.rotate(key)) == Some(Status::KeystoreRolledBack));
     assert_eq!(&*theirs.decrypt(&kept, &[]).unwrap(), b"kept");
+    // Where the version was never in memory, the call names it.
+    within(TOLERANCE, "another process does not say what is lost", || {
+        let refused = theirs.decrypt(&gone, &[]).unwrap_err();
+        assert_eq!(refused.status(), Status::KeyVersionNotFound);
+        [key.to_string(), lost.to_string(), "lost its newest changes".to_owned()]
+            .iter()
+            .all(|part| refused.text().contains(part))
+    });
     drop(Keystore::open(&location, &with(&EventLog::default()).accept_rollback(true)).unwrap());
     for kms in [&ours, &theirs] {
         within(TOLERANCE, "changes stay stopped", || kms.rotate(key).is_ok());
