@@ -15,6 +15,7 @@
 //! * `locked`: memory for secrets.
 //! * `memory`: allocations that may fail.
 //! * `per_thread`: a value for each thread that uses an object.
+//! * `prefetch`: memory that will be needed soon.
 //! * `process`: who this process is.
 //! * `random`: bytes of the kernel, mixed with words of the CPU.
 //! * `secret`: keys in locked memory.
@@ -26,7 +27,7 @@
 //! * `thread`: the library's own threads.
 //! * `vdso`: bytes of the kernel without a system call.
 //! * `waiting`: calls that are refused where they would wait.
-//! * `wide`: 16 bytes in one store.
+//! * `wide`: 16 bytes in one store, or compared.
 //! * `word`: a word that processes share.
 //! * `zeroed`: values in mappings that a forked child finds zeroed.
 
@@ -46,6 +47,7 @@ pub mod large;
 pub mod locked;
 pub mod memory;
 pub mod per_thread;
+pub mod prefetch;
 pub mod process;
 pub mod random;
 pub mod secret;
