@@ -15,7 +15,7 @@ use crate::measure::wall;
 /// All keys of the fixture are due this long after `created_ms`.
 pub const INTERVAL_S: i64 = 24 * 3600;
 /// The most that one call makes.
-const BATCH: usize = 1000;
+pub const BATCH: usize = 1000;
 
 static NOW_MS: AtomicI64 = AtomicI64::new(0);
 
@@ -70,13 +70,8 @@ impl Fixture {
             Some(address) => {
                 let create: CreateKeys = unsafe { std::mem::transmute(address) };
                 let kms = create_keystore(bench, &path)?;
-                let options = CreateKey::rotating(INTERVAL_S);
-                let (seconds, result) = wall(|| {
-                    ids.chunks_mut(BATCH).try_for_each(|ids| {
-                        let status = unsafe { create(kms.handle(), &options, ids.len(), ids.as_mut_ptr().cast()) };
-                        if status == 0 { Ok(()) } else { Err(format!("kms_create_keys: status {status}")) }
-                    })
-                });
+                let (seconds, result) =
+                    wall(|| ids.chunks_mut(BATCH).try_for_each(|ids| create_batch(create, &kms, INTERVAL_S, ids)));
                 result?;
                 batch_rate = Some(count as f64 / seconds);
             }
@@ -98,6 +93,13 @@ impl Fixture {
         let file_bytes = fs::metadata(&path).map_err(|e| e.to_string())?.len();
         Ok(Self { run, path, count, created_ms, batch_rate, file_bytes })
     }
+}
+
+/// One call of kms_create_keys.
+pub fn create_batch(create: CreateKeys, kms: &Keystore, interval_s: i64, ids: &mut [Id]) -> Result<(), String> {
+    let options = CreateKey::rotating(interval_s);
+    let status = unsafe { create(kms.handle(), &options, ids.len(), ids.as_mut_ptr().cast()) };
+    if status == 0 { Ok(()) } else { Err(format!("kms_create_keys: status {status}")) }
 }
 
 fn create_keystore(bench: &Bench, path: &Path) -> Result<Keystore, String> {

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::bench::Bench;
-use crate::fixture::{Fixture, read_ids, remove};
-use crate::kms::{Id, Keystore, Settings};
+use crate::fixture::{BATCH, CreateKeys, Fixture, create_batch, read_ids, remove};
+use crate::kms::{ID, Id, Keystore, Settings};
 use crate::measure::{Random, median, minimum, pin, quantile, thread_time, wall};
 use crate::process::{evict, resident};
 use crate::section::{Bar, Kind, Limit, Plot, Promise, Section, Table, digits, time};
@@ -44,7 +44,7 @@ pub fn run(bench: &Bench) -> Result<Section, String> {
     let small = in_child(bench, &["touch", &path, &CACHE.to_string(), &touches])?;
     let touches = bench.effort.pick(300_000, 4000).to_string();
     let large = in_child(bench, &["touch", &path, &LARGE_CACHE.to_string(), &touches])?;
-    let creates = creating(bench)?;
+    let (creates, batches) = creating(bench)?;
     let versions = many_versions(bench)?;
 
     let of = |all: &[Figures], name: &str| median(all.iter().map(|figures| figures[name]));
@@ -106,6 +106,15 @@ pub fn run(bench: &Bench) -> Result<Section, String> {
             figures: format!("{} against {} a second", digits(creates.ours), digits(creates.bare)),
         },
     ];
+    if let Some(batches) = &batches {
+        promises.push(Promise {
+            what: "create keys, in batches of 1,000".to_owned(),
+            limit: Limit::AtLeast(0.8),
+            unit: "x bare SQLite inserts, 1,000 per commit".to_owned(),
+            measured: batches.ratio,
+            figures: format!("{} against {} a second", digits(batches.ours), digits(batches.bare)),
+        });
+    }
     match fixture.batch_rate {
         Some(rate) => promises.push(Promise {
             what: "create keys, in batches".to_owned(),
@@ -157,7 +166,11 @@ pub fn run(bench: &Bench) -> Result<Section, String> {
             rows: [
                 Some(row("kms_create_key, one per commit", digits(creates.ours))),
                 Some(row("bare SQLite insert of 333 bytes, one per commit", digits(creates.bare))),
-                fixture.batch_rate.map(|rate| row("kms_create_keys, 1,000 per call", digits(rate))),
+                batches
+                    .as_ref()
+                    .map(|all| row("kms_create_keys, 1,000 per call, in turn with the next", digits(all.ours))),
+                batches.as_ref().map(|all| row("bare SQLite inserts of 333 bytes, 1,000 per commit", digits(all.bare))),
+                fixture.batch_rate.map(|rate| row("kms_create_keys, 1,000 per call, a million keys", digits(rate))),
                 Some(row("kms_rotate, one per commit", digits(versions["rotate_rate"]))),
             ]
             .into_iter()
@@ -332,8 +345,8 @@ struct Creates {
     ratio: f64,
 }
 
-/// Keys and bare inserts in turn, each a separate commit.
-fn creating(bench: &Bench) -> Result<Creates, String> {
+/// Keys and bare inserts in turn, each a separate commit; and in batches, each of which is a commit.
+fn creating(bench: &Bench) -> Result<(Creates, Option<Creates>), String> {
     let (ours_path, bare_path) = (bench.data.join("create.db"), bench.data.join("bare.db"));
     remove(&ours_path);
     remove(&bare_path);
@@ -344,27 +357,49 @@ fn creating(bench: &Bench) -> Result<Creates, String> {
         let mut statement = bare.prepare_cached("INSERT INTO row (data) VALUES (?1)")?;
         statement.execute([[5u8; ROW].as_slice()])
     };
-    let per_round = 50;
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    for round in 0..bench.effort.pick(41, 3) {
-        // The two alternate: second in one round, first in the next.
-        for turn in 0..2 {
-            if (round + turn) % 2 == 0 {
-                let (seconds, result) = wall(|| (0..per_round).try_for_each(|_| kms.create_key(0).map(drop)));
-                result?;
-                ours.push(f64::from(per_round) / seconds);
-            } else {
-                let (seconds, result) = wall(|| (0..per_round).try_for_each(|_| insert().map(drop)));
-                result.map_err(|e| format!("SQLite: {e}"))?;
-                theirs.push(f64::from(per_round) / seconds);
-            }
+    let failed = |e: rusqlite::Error| format!("SQLite: {e}");
+    let ones = in_turn(bench, 50, || kms.create_key(0).map(drop), || insert().map(drop).map_err(failed))?;
+    let batches = match bench.library.object.address(c"kms_create_keys") {
+        None => None,
+        Some(address) => {
+            let create: CreateKeys = unsafe { std::mem::transmute(address) };
+            let mut ids: Vec<Id> = vec![[0; ID]; BATCH];
+            let insert_batch = || {
+                let transaction = bare.unchecked_transaction()?;
+                (0..BATCH).try_for_each(|_| insert().map(drop))?;
+                transaction.commit()
+            };
+            let of_batches =
+                in_turn(bench, 5, || create_batch(create, &kms, 0, &mut ids), || insert_batch().map_err(failed))?;
+            let keys = BATCH as f64;
+            Some(Creates { ours: of_batches.ours * keys, bare: of_batches.bare * keys, ..of_batches })
         }
-    }
-    let ratio = median(ours.iter().zip(&theirs).map(|(ours, bare)| ours / bare));
+    };
     drop(kms);
     remove(&ours_path);
     remove(&bare_path);
-    Ok(Creates { ours: median(ours), bare: median(theirs), ratio })
+    Ok((ones, batches))
+}
+
+/// Both in turn, second in one round and first in the next: how often a second, and the median ratio.
+fn in_turn(
+    bench: &Bench,
+    per_round: u32,
+    mut ours: impl FnMut() -> Result<(), String>,
+    mut bare: impl FnMut() -> Result<(), String>,
+) -> Result<Creates, String> {
+    let (mut our_rates, mut bare_rates) = (Vec::new(), Vec::new());
+    for round in 0..bench.effort.pick(41, 3) {
+        for turn in 0..2 {
+            let is_ours = (round + turn) % 2 == 0;
+            let (seconds, result) = wall(|| (0..per_round).try_for_each(|_| if is_ours { ours() } else { bare() }));
+            result?;
+            let rates = if is_ours { &mut our_rates } else { &mut bare_rates };
+            rates.push(f64::from(per_round) / seconds);
+        }
+    }
+    let ratio = median(our_rates.iter().zip(&bare_rates).map(|(ours, bare)| ours / bare));
+    Ok(Creates { ours: median(our_rates), bare: median(bare_rates), ratio })
 }
 
 fn bare_database(path: &Path) -> rusqlite::Result<rusqlite::Connection> {
