@@ -43,6 +43,8 @@ pub struct Failed {
     pub gave_way: bool,
     /// The server's session is another one than that which prepared the statements, or their tables changed.
     pub is_not_prepared: bool,
+    /// Another transaction made the same tables or grants: both add to the server's catalogue at once.
+    pub was_made_by_another: bool,
 }
 
 impl Failed {
@@ -52,12 +54,20 @@ impl Failed {
         let is_unknown = code.is_none_or(|code| code.starts_with("57P") || code.starts_with("08") || code == "40003");
         let gave_way = matches!(code, Some("40001" | "40P01"));
         let is_not_prepared = matches!(code, Some(OTHER_SESSION | "26000" | "42P05" | "0A000"));
-        Self { error: explain(error), is_unknown, gave_way, is_not_prepared }
+        // XX000 is "tuple concurrently updated".
+        let was_made_by_another = matches!(code, Some("23505" | "42P06" | "42P07" | "42710" | "55P03" | "XX000"));
+        Self { error: explain(error), is_unknown, gave_way, is_not_prepared, was_made_by_another }
     }
 
     /// Of a connection that ended.
     fn lost(error: Error) -> Self {
-        Self { error, is_unknown: true, gave_way: false, is_not_prepared: false }
+        Self { is_unknown: true, ..Self::from(error) }
+    }
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self { error, is_unknown: false, gave_way: false, is_not_prepared: false, was_made_by_another: false }
     }
 }
 
@@ -344,7 +354,7 @@ impl ServerLink {
     }
 
     /// Runs SQL of several statements.
-    pub fn script(&mut self, sql: &str) -> Result<()> {
+    pub fn script(&mut self, sql: &str) -> std::result::Result<(), Failed> {
         let Self { client, connection, stream, is_full, timeout, .. } = self;
         let mut running = pin!(client.batch_execute(sql));
         let done = drive(stream, is_full, *timeout, |context| {
@@ -355,7 +365,7 @@ impl ServerLink {
             done
         });
         self.is_broken = done.is_err();
-        done?.map_err(|error| explain(&error))
+        done.map_err(Failed::lost)?.map_err(|error| Failed::of(&error))
     }
 }
 

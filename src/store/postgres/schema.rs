@@ -4,11 +4,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::connection::{ServerLink, Statement};
+use super::connection::{Failed, ServerLink, Statement};
 use super::read;
 use super::target::Target;
 use super::{ANSWER, Postgres, RETRY};
-use crate::error::{Error, Result, Status};
+use crate::error::{Result, Status};
 use crate::store::database_info::PreparedDatabase;
 use crate::sys::sync;
 
@@ -65,18 +65,15 @@ pub fn prepare(target: &Target, role: Option<&str>, patience: Duration) -> Resul
 pub fn prepare_by(link: &mut ServerLink, target: &Target, role: Option<&str>, deadline: Instant) -> Result<i64> {
     loop {
         match try_prepare(link, target, role) {
-            Err(error) if is_conflict(&error) && Instant::now() < deadline => sync::sleep(RETRY),
-            done => return done,
+            Err(failed) if (failed.was_made_by_another || failed.gave_way) && Instant::now() < deadline => {
+                sync::sleep(RETRY);
+            }
+            done => return Ok(done?),
         }
     }
 }
 
-/// Whether another process was making the same tables or grants: both add to the server's catalogue at once.
-fn is_conflict(error: &Error) -> bool {
-    matches!(error.status(), Status::KeystoreCorrupt | Status::KeystoreBusy) || error.text().contains("SQLSTATE XX000")
-}
-
-fn try_prepare(link: &mut ServerLink, target: &Target, role: Option<&str>) -> Result<i64> {
+fn try_prepare(link: &mut ServerLink, target: &Target, role: Option<&str>) -> std::result::Result<i64, Failed> {
     link.script(&format!("BEGIN; {}", search_path(target)))?;
     let done = make(link, target).and_then(|former| match role {
         Some(role) => link.script(&grants(target, role)?).map(|()| former),
@@ -108,19 +105,21 @@ pub fn script(target: &Target, role: Option<&str>) -> Result<String> {
     Ok(script)
 }
 
-fn number(link: &mut ServerLink, statement: Statement) -> Result<i64> {
-    let found = link.run(&[statement]).map_err(Error::from)?;
-    found.first().and_then(|rows| rows.first()).map_or(Err(read::damaged()), |row| read::number(row, 0))
+fn number(link: &mut ServerLink, statement: Statement) -> std::result::Result<i64, Failed> {
+    let found = link.run(&[statement])?;
+    let row = found.first().and_then(|rows| rows.first()).ok_or_else(read::damaged)?;
+    Ok(read::number(row, 0)?)
 }
 
-fn make(link: &mut ServerLink, target: &Target) -> Result<i64> {
+fn make(link: &mut ServerLink, target: &Target) -> std::result::Result<i64, Failed> {
     let sql = "SELECT count(*) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
                WHERE c.relname = 'schema' AND n.nspname = $1";
     let has_tables = number(link, Statement::new(sql, vec![name(target).into()]))? > 0;
     if has_tables {
         let found = number(link, Statement::new(NEWEST, Vec::new()))?;
         if found >= version() {
-            return check(found).map(|()| found);
+            check(found)?;
+            return Ok(found);
         }
     }
     if let Some(schema) = &target.schema {
@@ -132,7 +131,8 @@ fn make(link: &mut ServerLink, target: &Target) -> Result<i64> {
     link.script(&format!("{VERSIONS}; LOCK TABLE schema IN EXCLUSIVE MODE"))?;
     let found = number(link, Statement::new(NEWEST, Vec::new()))?;
     if found > version() {
-        return check(found).map(|()| found);
+        check(found)?;
+        return Ok(found);
     }
     let missing = MIGRATIONS.iter().zip(1..).skip(usize::try_from(found).unwrap_or(0));
     for (migration, version) in missing {
