@@ -207,34 +207,57 @@ impl Cache {
     }
 
     /// Brings the cache to the generation of `view`; `word` is what was announced before the view was taken.
+    ///
+    /// Another thread may have brought it further meanwhile, from a later moment: no shard goes back within one history.
     pub fn catch_up(&self, view: &mut dyn Changes, word: u64) -> Result<()> {
         let (found, history) = (view.heads()?, view.history());
-        let known = {
+        let (known, known_history) = {
             let entries = self.entries.lock()?;
             if entries.heads == found && entries.history == history {
                 self.looked_at.store(word, Ordering::Release);
                 return Ok(());
             }
-            entries.heads.clone()
+            (entries.heads.clone(), entries.history)
         };
-        let pairs = || known.iter().zip(&found);
-        // A store that is behind the cache, or has another history, need not contain anything that the cache holds.
-        let is_unknown = known.len() != found.len() || pairs().any(|(from, to)| to.generation < from.generation);
-        // Read before the lock: heads move only under the connection, which the view has.
+        // A store that is behind the cache, or has another history, need not contain anything that the cache holds. One on
+        // another machine says by its history that it went back; otherwise it is seen at an earlier moment.
+        let may_be_earlier = view.may_lose() && !fault::wanted("KMS_FAULT_HEADS_SET_BACK");
+        let went_back = |from: &Head, to: &Head| to.generation < from.generation && !may_be_earlier;
+        let is_unknown = known.len() != found.len() || known.iter().zip(&found).any(|(from, to)| went_back(from, to));
+        // Read before the lock.
         let mut changed = Vec::new();
-        for (from, to) in pairs().filter(|_| !is_unknown) {
-            if from.generation != to.generation && changed.len() <= MANY {
+        for (from, to) in known.iter().zip(&found).filter(|_| !is_unknown) {
+            if from.generation < to.generation && changed.len() <= MANY {
                 changed.extend(view.changed_since(from, MANY + 1)?);
             }
         }
         let history = view.history();
         let mut entries = self.entries.lock()?;
-        let is_unknown = is_unknown || history != entries.history;
-        if is_unknown && view.may_lose() {
+        // Taken before the store was seen to be another one: it says nothing of that.
+        if history < entries.history {
+            return Ok(());
+        }
+        let is_other = history != entries.history || entries.heads.len() != found.len();
+        let moves = |(at, to): (usize, Head)| -> Option<(Head, Head)> {
+            let now = *entries.heads.get(at)?;
+            let is_moved = match may_be_earlier {
+                true => now.generation < to.generation,
+                false => now.generation != to.generation,
+            };
+            is_moved.then_some((now, to))
+        };
+        let moved: Vec<(Head, Head)> = found.iter().copied().enumerate().filter_map(moves).collect();
+        // What changed was read for a cache that was no further than it is now.
+        let is_covered = |now: &Head| {
+            let from = known.get(now.shard.index()).filter(|_| known_history == entries.history);
+            from.is_some_and(|from| from.generation <= now.generation)
+        };
+        let is_unknown = is_other || !moved.iter().all(|(now, _)| is_covered(now) && !is_unknown);
+        if is_unknown && view.may_lose() && !entries.materials.map.is_empty() {
             let versions = entries.materials.map.values().map(|material| (material.key, material.version.id));
             *self.dropped.lock()? = versions.collect();
         }
-        if is_unknown || changed.len() > MANY || pairs().any(|(from, to)| from.destroyed != to.destroyed) {
+        if is_unknown || changed.len() > MANY || moved.iter().any(|(from, to)| from.destroyed != to.destroyed) {
             entries.keys.clear();
             entries.materials.clear();
             self.erased.fetch_add(1, Ordering::AcqRel);
@@ -242,10 +265,19 @@ impl Cache {
         for id in changed.iter().take(MANY) {
             entries.keys.remove(id);
         }
-        if is_unknown || pairs().any(|(from, to)| from.renamed != to.renamed) {
+        if is_unknown || moved.iter().any(|(from, to)| from.renamed != to.renamed) {
             entries.aliases.clear();
         }
-        (entries.heads, entries.history) = (found, history);
+        match is_other {
+            true => (entries.heads, entries.history) = (found, history),
+            false => {
+                for (_, to) in moved {
+                    if let Some(head) = entries.heads.get_mut(to.shard.index()) {
+                        *head = to;
+                    }
+                }
+            }
+        }
         self.touch();
         self.looked_at.store(word, Ordering::Release);
         Ok(())
@@ -309,14 +341,16 @@ impl Cache {
         Ok(self.entries.lock()?.keys.get(id))
     }
 
-    /// Keeps a key that was read while its shard was at `head`; a newer cache only returns it.
-    pub fn keep_key(&self, stored: &Stored, head: &Head) -> Result<Arc<CachedKey>> {
+    /// Keeps a key that was read of this history while its shard was at `head`; a newer cache only returns it.
+    pub fn keep_key(&self, stored: &Stored, history: u64, head: &Head) -> Result<Arc<CachedKey>> {
         let mut entries = self.entries.lock()?;
-        if let Some(found) = entries.keys.get(&stored.key.id).filter(|found| found.revision >= stored.revision) {
+        let is_same = entries.history == history;
+        let newest = entries.keys.get(&stored.key.id).filter(|found| found.revision >= stored.revision);
+        if let Some(found) = newest.filter(|_| is_same) {
             return Ok(found);
         }
         let entry = Arc::new(CachedKey::new(stored));
-        if entries.head(head).is_some_and(|known| known.generation == head.generation) {
+        if is_same && entries.head(head).is_some_and(|known| known.generation == head.generation) {
             entries.keys.insert(stored.key.id, Arc::clone(&entry));
         }
         Ok(entry)
@@ -326,10 +360,10 @@ impl Cache {
         Ok(self.entries.lock()?.aliases.get(name).map(|id| *id))
     }
 
-    /// Keeps the target of an alias that was read while its shard was at `head`.
-    pub fn keep_alias(&self, name: &str, id: KeyId, head: &Head) -> Result<()> {
+    /// Keeps the target of an alias that was read of this history while its shard was at `head`.
+    pub fn keep_alias(&self, name: &str, id: KeyId, history: u64, head: &Head) -> Result<()> {
         let mut entries = self.entries.lock()?;
-        if entries.head(head).is_some_and(|known| known.generation == head.generation) {
+        if entries.history == history && entries.head(head).is_some_and(|known| known.generation == head.generation) {
             entries.aliases.insert(name.into(), Arc::new(id));
         }
         Ok(())

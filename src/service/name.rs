@@ -128,7 +128,7 @@ impl Core {
             self.cache.catch_up(view, word)?;
             let stored = view.alias(alias)?.ok_or_else(|| alias_not_found(alias))?;
             let head = view.head_of_alias(alias)?;
-            self.cache.keep_alias(alias, stored.key.id, &head)?;
+            self.cache.keep_alias(alias, stored.key.id, view.history(), &head)?;
             Ok(stored.key.id)
         })
     }

@@ -172,7 +172,7 @@ impl Core {
             self.cache.catch_up(view, word)?;
             let stored = view.key(id)?.ok_or_else(|| not_found(id))?;
             let head = view.head_of(id)?;
-            self.cache.keep_key(&stored, &head)
+            self.cache.keep_key(&stored, view.history(), &head)
         });
         found.map_err(|error| self.perhaps_lost(error))
     }

@@ -329,6 +329,13 @@ pub trait Backend: ChangeRows + VersionRows + Send {
         false
     }
 
+    /// Whether another connection of the handle was lost or made again since this one was made, and may lead to another server.
+    fn is_outdated(&self) -> bool {
+        false
+    }
+    /// Has the handle's other connections lead to the server of this one.
+    fn lead(&mut self) {}
+
     /// Begins a transaction. One that waits for locks by itself does so for `patience` at most; any other fails with
     /// KEYSTORE_BUSY at once when another holds the lock, and the caller tries again.
     ///

@@ -1,4 +1,4 @@
-//! The one connection to a store's rows.
+//! A connection to a store's rows.
 
 use std::time::{Duration, Instant};
 
@@ -6,17 +6,28 @@ use super::backend::{Backend, Transaction};
 use super::history::History;
 use super::kept::Remembered;
 use super::sealing::Sealing;
+use super::shared_history::Beginning;
 use crate::error::{Error, Result, Status};
 use crate::sys::fault;
 use crate::sys::fork;
 use crate::sys::sync;
 
-/// The one connection; `backend` is gone after an I/O error and made again on next use.
+/// A connection; `backend` is gone after an I/O error and made again on next use.
 pub(super) struct Connection {
     pub backend: Gated,
     pub sealing: Sealing,
     pub kept: Remembered,
+    /// What was read of a local store, which has this connection alone.
     pub history: History,
+    /// Of a store on another machine: what was known of it before the transaction began.
+    pub begun: Beginning,
+}
+
+impl Connection {
+    pub fn new(backend: Gated, sealing: Sealing) -> Self {
+        let (kept, history, begun) = Default::default();
+        Self { backend, sealing, kept, history, begun }
+    }
 }
 
 /// A backend that is closed inside the fork gate, wherever it is dropped; empty after [`Gated::let_go`].
@@ -27,8 +38,18 @@ impl Gated {
         Self(Some(Box::new(backend)))
     }
 
+    /// None yet.
+    pub fn none() -> Self {
+        Self(None)
+    }
+
     pub fn is_connected(&self) -> bool {
         self.0.is_some()
+    }
+
+    /// Whether it may be used as it is: it is connected, and the server is still the one that the handle uses.
+    pub fn is_usable(&self) -> bool {
+        self.0.as_ref().is_some_and(|backend| !backend.is_outdated())
     }
 
     pub fn get(&mut self) -> Result<&mut dyn Backend> {
@@ -55,6 +76,7 @@ pub(super) struct Unwinding<'a>(pub &'a mut Connection);
 impl Drop for Unwinding<'_> {
     fn drop(&mut self) {
         if sync::panicking() {
+            self.0.kept.forget_failed();
             self.0.backend.let_go();
         }
     }

@@ -10,13 +10,14 @@ pub(super) mod server;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::announcements::Announcements;
 use super::backend::{MetaRow, SlotRow};
 use super::connection::Gated;
 use super::root::{Root, RootKey};
 use super::settings::{Location, Settings};
-use crate::error::Result;
+use crate::error::{Result, Status};
 use crate::sys::word::Word;
 
 /// Whether the keystore with this description must be protected from files of a crash that don't belong to it: the
@@ -31,6 +32,15 @@ pub trait Driver: Send + Sync {
     /// Whether there is one connection only, which ends with its process and cannot be shared.
     fn is_private(&self) -> bool {
         false
+    }
+    /// How many connections a handle may have.
+    fn connections(&self) -> usize {
+        1
+    }
+    /// A further connection to where the first one leads, within this time.
+    fn connect_beside(&self, time: Duration) -> Result<Gated> {
+        let _ = time;
+        Err(Status::Internal.error("the keystore has one connection only"))
     }
     /// Why intact rows may look damaged, as after a crash that cut off a change.
     fn explain_damage(&self) -> Result<()> {

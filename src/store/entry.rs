@@ -139,9 +139,33 @@ impl Refusals {
         self.omitted.load(Ordering::Relaxed)
     }
 
-    /// An entry with this count was committed.
-    pub fn counted(&self, omitted: u64) {
-        self.omitted.fetch_sub(omitted, Ordering::Relaxed);
+    /// Takes those that have no entry, for one entry to count.
+    pub fn claim(&self) -> OmittedRefusals<'_> {
+        OmittedRefusals { of: self, count: self.omitted.swap(0, Ordering::Relaxed) }
+    }
+}
+
+/// Refusals without an entry that an entry is to count. They are left to another one unless it is committed.
+#[derive(Debug)]
+pub struct OmittedRefusals<'a> {
+    of: &'a Refusals,
+    count: u64,
+}
+
+impl OmittedRefusals<'_> {
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// The entry was committed.
+    pub fn counted(mut self) {
+        self.count = 0;
+    }
+}
+
+impl Drop for OmittedRefusals<'_> {
+    fn drop(&mut self) {
+        self.of.omitted.fetch_add(self.count, Ordering::Relaxed);
     }
 }
 
@@ -158,6 +182,19 @@ mod tests {
         assert_eq!(logged(51_000, 3), 3);
         assert_eq!(logged(51_500, 1000), 7);
         assert_eq!(logged(90_000, 1000), 10);
+    }
+
+    #[test]
+    fn an_omitted_refusal_is_counted_by_one_committed_entry() {
+        let refusals = Refusals::default();
+        (0..3).for_each(|_| refusals.omit());
+        let (first, second) = (refusals.claim(), refusals.claim());
+        assert_eq!((first.count(), second.count()), (3, 0), "two entries count the same refusal");
+        drop(first);
+        assert_eq!(refusals.omitted(), 3, "an entry that was not committed counts");
+        refusals.claim().counted();
+        second.counted();
+        assert_eq!(refusals.omitted(), 0);
     }
 
     #[test]

@@ -32,9 +32,17 @@ impl Freshness {
         }
     }
 
-    pub fn take(&self, found: Option<&Checkpoint>, states: &[State]) -> Result<()> {
-        *self.there.lock()? = found.map(Checkpoint::state);
+    /// Compares what a poll has found with what was seen before it began; `begun` is the number of the newest checkpoint then.
+    pub fn take(&self, found: Option<&Checkpoint>, states: &[State], begun: i64) -> Result<()> {
+        let mut there = self.there.lock()?;
         let newest = self.number.load(Ordering::Relaxed);
+        // Another poll has found a newer one since, at a later moment, and compared that.
+        let number = found.map_or(0, |found| found.number);
+        let is_compared = number >= begun || checkpoint::epoch(newest) > checkpoint::epoch(begun);
+        if number < newest && is_compared && !fault::wanted("KMS_FAULT_MOMENTS_MIXED") {
+            return Ok(());
+        }
+        *there = found.map(Checkpoint::state);
         let Some(found) = found else {
             if newest != 0 {
                 self.note_rollback();

@@ -16,16 +16,17 @@ use super::freshness::Freshness;
 use super::server_clock::ServerClock;
 use super::settings::Settings;
 use super::shard::Shards;
+use super::shared_history::SharedHistory;
 use super::state::State;
 use crate::crypto::kdf;
 use crate::domain::id::SlotId;
 use crate::error::{Error, Result, Status};
 use crate::sys::fork;
 use crate::sys::secret::Secret;
-use crate::sys::sync::Pool;
+use crate::sys::sync::{Lock, Pool};
 use crate::sys::word::Word;
 
-/// An open keystore. Shared by all threads; one transaction runs at a time.
+/// An open keystore. Shared by all threads; each connection runs one transaction at a time.
 pub struct Store {
     pub(super) settings: Settings,
     pub(super) driver: Arc<dyn Driver>,
@@ -33,7 +34,12 @@ pub struct Store {
     pub(super) root: Secret,
     /// The slot that opened it.
     pub(super) opened_by: SlotId,
-    pub(super) connection: Pool<Connection>,
+    /// One, or several where the rows are on another machine.
+    pub(super) connections: Pool<Connection>,
+    /// Coarse time before which no further connection is opened, because one could not be.
+    pub(super) next_opening: AtomicI64,
+    /// What is known of a store on another machine.
+    pub(super) shared_history: Lock<SharedHistory>,
     pub(super) word: Word,
     /// The newest generation that was seen of each shard; a reopened store may not lie before it.
     pub(super) seen: Vec<AtomicI64>,

@@ -6,8 +6,6 @@ use std::time::Instant;
 use super::backend::{MetaRow, Transaction};
 use super::connection::{Connection, gated};
 use super::handle::{Store, check_epoch};
-use super::history::History;
-use super::kept::Remembered;
 use super::sealing::{Meta, Sealing};
 use super::shard::Shard;
 use super::tree::Rows;
@@ -79,5 +77,5 @@ fn connect(store: &Store, kind: Transaction) -> Result<Connection> {
     let deadline = Instant::now() + store.settings.patience;
     let mut backend = store.wait(deadline, || store.reconnect(&mut sealing))?;
     store.wait(deadline, || gated(backend.get()?, |b| b.begin(kind, store.settings.patience)))?;
-    Ok(Connection { backend, sealing, kept: Remembered::default(), history: History::default() })
+    Ok(Connection::new(backend, sealing))
 }

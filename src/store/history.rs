@@ -49,12 +49,6 @@ impl History {
         step
     }
 
-    /// Continues with an older state, as what it is: another history.
-    pub fn restart(&mut self, shard: Shard, state: State) {
-        self.breaks += 1;
-        self.committed(shard, state);
-    }
-
     /// Records what this handle has just committed on top of what it read.
     pub fn committed(&mut self, shard: Shard, state: State) {
         if self.known.len() <= shard.index() {
@@ -66,7 +60,8 @@ impl History {
     }
 }
 
-fn step(known: &State, found: &State, recent: Option<&[u8]>) -> Step {
+/// How a state follows the known one; `recent` is what its description names.
+pub fn step(known: &State, found: &State, recent: Option<&[u8]>) -> Step {
     let Some(distance) = found.generation().checked_sub(known.generation()).and_then(|d| usize::try_from(d).ok())
     else {
         return Step::Older;

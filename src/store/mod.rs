@@ -15,12 +15,13 @@
 //!   when a store went back.
 //! * `state`: the state of a shard. `server_clock`: the clock of a machine that has the rows.
 //! * `standing`: what is at the keystore's path. `place`: whether a keystore is used through one path.
-//! * `history`: whether what is read continues what was read before.
+//! * `history`: whether what is read continues what was read before. `shared_history`: the same for several connections.
 //! * `kept`: what a connection remembers between its transactions.
 //! * `log`: the change log, made of `entry`.
 //! * `versions`: which versions keys don't have.
 //! * `anchor`: what shows that the whole keystore is an older copy.
-//! * `backend`: the rows themselves; `sqlite` holds them. `connection`: the one connection to them.
+//! * `backend`: the rows themselves; `sqlite` holds them. `connection`: a connection to them.
+//! * `lending`: which of a handle's connections a transaction gets.
 //! * `backup`: copies of a keystore in use. `unfinished`: one that has no name yet. `backup_record`: which of them were made.
 //! * `copy`: copies a keystore key by key, each of them a `whole_key`; from a transaction that is `held`, where it must be.
 //! * `announce`: the generation that other processes watch. `announcements`: what other hosts say.
@@ -47,6 +48,7 @@ mod held;
 mod history;
 mod kept;
 mod leftover;
+mod lending;
 mod log;
 mod open;
 mod place;
@@ -63,6 +65,7 @@ mod settings;
 mod shard;
 #[cfg(kms_faults)]
 mod sharded;
+mod shared_history;
 mod slot;
 mod sqlite;
 mod standing;

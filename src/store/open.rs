@@ -13,19 +13,18 @@ use super::driver::{self, Driver, FoundLocation, Standing};
 use super::entry::Refusals;
 use super::freshness::Freshness;
 use super::handle::{Store, check_epoch};
-use super::history::History;
-use super::kept::Remembered;
 use super::root::Root;
 use super::roots;
 use super::sealing::{Meta, Sealing};
 use super::settings::Settings;
 use super::shard::Shard;
+use super::shared_history::SharedHistory;
 use super::state::State;
 use crate::domain::id::SlotId;
 use crate::error::{Result, Status};
 use crate::sys::fork;
 use crate::sys::secret::Arena;
-use crate::sys::sync::Pool;
+use crate::sys::sync::{Lock, Pool};
 use crate::sys::word::Word;
 
 impl Store {
@@ -102,15 +101,25 @@ impl Store {
         let is_remote = backend.get()?.is_remote() && !driver.is_private();
         let seen: Vec<AtomicI64> = shards.all().map(|_| AtomicI64::new(i64::MIN)).collect();
         seen.first().inspect(|first| first.store(meta.generation, Ordering::Relaxed));
-        let mut history = History::default();
-        history.see(Shard::FIRST, State::of(&found), None);
+        // Further connections go where it leads.
+        backend.get()?.lead();
+        let mut first = Connection::new(backend, sealing);
+        first.history.see(Shard::FIRST, State::of(&found), None);
+        let mut connections = vec![first];
+        // The others have no backend until they are needed.
+        let count = if is_remote { driver.connections() } else { 1 };
+        while connections.len() < count {
+            connections.push(Connection::new(Gated::none(), Sealing::new(root.expose(), uuid)?));
+        }
         let store = Self {
             settings,
             driver,
             uuid,
             root,
             opened_by,
-            connection: Pool::new([Connection { backend, sealing, kept: Remembered::default(), history }]),
+            connections: Pool::new(connections),
+            next_opening: AtomicI64::new(i64::MIN),
+            shared_history: Lock::new(SharedHistory::default()),
             word,
             seen,
             shards,

@@ -10,8 +10,6 @@ use super::backend::{News, Transaction};
 use super::checkpoint::{self, Checkpoint};
 use super::connection::{Connection, busy, gated};
 use super::handle::Store;
-use super::kept::Remembered;
-use super::sealing::Sealing;
 use super::shard::Shard;
 use super::state::State;
 use super::tree::Rows;
@@ -43,13 +41,14 @@ impl Store {
     }
 
     /// Compares what a poll found with what was seen before.
-    pub(super) fn take_news(&self, kept: &mut Remembered, sealing: &mut Sealing) -> Result<()> {
+    pub(super) fn take_news(&self, connection: &mut Connection) -> Result<()> {
+        let Connection { kept, sealing, begun, .. } = connection;
         let Some(News { states, clock, checkpoint }) = kept.news.take() else { return Ok(()) };
         if let Some(reading) = clock {
             self.server_clock.take(reading);
         }
         let found = checkpoint.map(|record| Checkpoint::decode(sealing, &record)).transpose()?;
-        self.freshness.take(found.as_ref(), &states)
+        self.freshness.take(found.as_ref(), &states, begun.checkpoint)
     }
 
     /// After a poll: anchors the present checkpoint. Makes a new one where it is too old, or doesn't say that changes
@@ -132,8 +131,11 @@ impl Store {
 
     /// Records the checkpoint that a change has committed.
     pub(super) fn note_certified(&self, made: State) -> Result<()> {
-        self.freshness.number.fetch_max(made.generation(), Ordering::Relaxed);
-        *self.freshness.there.lock()? = Some(made);
+        let mut there = self.freshness.there.lock()?;
+        // Another change may have been certified after it, and recorded before.
+        if self.freshness.number.fetch_max(made.generation(), Ordering::Relaxed) < made.generation() {
+            *there = Some(made);
+        }
         Ok(())
     }
 

@@ -3,12 +3,14 @@
 use std::sync::atomic::Ordering;
 
 use super::backend::MetaRow;
+use super::connection::Connection;
 use super::driver::Standing;
 use super::handle::Store;
 use super::history::{History, Step};
 use super::sealing::{Meta, Sealing};
 use super::shard::Shard;
-use super::state::State;
+use super::shared_history::Beginning;
+use super::state::{Head, State};
 use crate::error::{Result, Status};
 use crate::sys::fault;
 
@@ -43,11 +45,17 @@ impl Store {
         self.seen.get(shard.index()).map_or(i64::MIN, |seen| seen.fetch_max(generation, Ordering::Relaxed))
     }
 
-    /// Records the description that a transaction finds of a shard.
-    pub(super) fn see(&self, history: &mut History, shard: Shard, found: &MetaRow) -> Result<()> {
+    /// Records the description that a transaction finds of a shard. Returns how many other histories were read instead of the
+    /// known one.
+    pub(super) fn see(
+        &self,
+        (history, begun): (&mut History, &mut Beginning),
+        shard: Shard,
+        found: &MetaRow,
+    ) -> Result<u64> {
         if self.is_remote {
-            self.see_remote(history, shard, found);
-            return Ok(());
+            self.see_remote(begun, shard, found)?;
+            return Ok(begun.breaks);
         }
         let newer = self.check_newer(shard, found.generation);
         self.note_place(newer.is_err());
@@ -57,27 +65,47 @@ impl Store {
             Step::Other => {}
             // The handle's user should know of another file, whether or not it continues the one before.
             Step::Unknown if displaced => {}
-            _ => return Ok(()),
+            _ => return Ok(history.breaks),
         }
         self.turns.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+        Ok(history.breaks)
     }
 
     /// The same for a store on another machine. Reads continue with the rows that it has now; changes stop.
-    fn see_remote(&self, history: &mut History, shard: Shard, found: &MetaRow) {
-        let state = State::of(found);
-        let seen = self.note_seen(shard, found.generation);
-        match history.see(shard, state, found.recent.as_deref()) {
-            // A forked child knows what its parent has seen.
-            Step::On if seen <= found.generation => return,
-            Step::Unknown => return,
-            Step::Older => history.restart(shard, state),
-            Step::On | Step::Other => {}
+    fn see_remote(&self, begun: &mut Beginning, shard: Shard, found: &MetaRow) -> Result<()> {
+        let mut history = self.shared_history.lock()?;
+        let went_back = history.see(begun, State::of(found), head_of(shard, found), found.recent.as_deref());
+        if went_back {
+            if let Some(seen) = self.seen.get(shard.index()) {
+                seen.store(found.generation, Ordering::Relaxed);
+            }
+            self.freshness.note_rollback();
+        } else if history.is_at(shard, &State::of(found)) {
+            self.note_seen(shard, found.generation);
         }
-        if let Some(seen) = self.seen.get(shard.index()) {
-            seen.store(found.generation, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// What is known of a store on another machine before a transaction begins.
+    pub(super) fn beginning(&self) -> Result<Beginning> {
+        Ok(self.shared_history.lock()?.begin(self.freshness.number.load(Ordering::Relaxed)))
+    }
+
+    /// Records what a transaction of this handle has committed of a shard.
+    pub(super) fn note_committed(&self, connection: &mut Connection, shard: Shard, meta: &MetaRow) -> Result<()> {
+        let (state, head) = (State::of(meta), head_of(shard, meta));
+        connection.kept.keep(state, head);
+        if !self.is_remote {
+            connection.history.committed(shard, state);
+            self.note_seen(shard, meta.generation);
+            return Ok(());
         }
-        self.freshness.note_rollback();
+        let mut history = self.shared_history.lock()?;
+        history.committed(&connection.begun, state, head);
+        if history.is_at(shard, &state) {
+            self.note_seen(shard, meta.generation);
+        }
+        Ok(())
     }
 
     /// Keeps whether the keystore was found at its path.
@@ -116,4 +144,9 @@ impl Store {
     pub fn turns(&self) -> u64 {
         self.turns.load(Ordering::Relaxed)
     }
+}
+
+fn head_of(shard: Shard, meta: &MetaRow) -> Head {
+    let MetaRow { generation, destroyed, renamed, .. } = *meta;
+    Head { shard, generation, destroyed, renamed }
 }

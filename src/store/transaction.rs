@@ -27,11 +27,11 @@ impl Store {
         let guard = Unwinding(lent.get()?);
         let connection = &mut *guard.0;
         let result = {
-            let Connection { backend, sealing, kept, history } = &mut *connection;
+            let Connection { backend, sealing, kept, history, begun } = &mut *connection;
             let mut see = |found: &MetaRow, shard: Shard, meta: Meta| {
-                self.see(history, shard, found)?;
+                let breaks = self.see((history, begun), shard, found)?;
                 self.keep_word_linked(meta.generation, false);
-                Ok((meta, history.breaks))
+                Ok((meta, breaks))
             };
             backend.get().and_then(|backend| {
                 gated(backend, |backend| {
@@ -43,8 +43,7 @@ impl Store {
                 })
             })
         };
-        let result =
-            result.and_then(|value| self.take_news(&mut connection.kept, &mut connection.sealing).map(|()| value));
+        let result = result.and_then(|value| self.take_news(&mut *connection).map(|()| value));
         drop_broken(connection, &result);
         result.map_err(|error| self.named(error))
     }
@@ -87,8 +86,8 @@ impl Store {
         let (mut lent, deadline) = begun.map_err(|error| self.named(error))?;
         let guard = Unwinding(lent.get()?);
         let connection = &mut *guard.0;
-        let omitted = self.refusals.omitted();
-        let entry = || LogEntry::new(action, now(), self.settings.actor.now(), omitted);
+        let omitted = self.refusals.claim();
+        let entry = || LogEntry::new(action, now(), self.settings.actor.now(), omitted.count());
         let result = self.change(connection, anchored, entry, body).and_then(|(value, sealed)| {
             let Some(SealedChange { commit, metas, certified }) = sealed else { return Ok((value, None)) };
             announce::tell_early(&self.word);
@@ -99,21 +98,19 @@ impl Store {
             // A database that went away was asked already, or cannot be.
             let is_away = committed.as_ref().is_err_and(|e| e.status() == Status::KeystoreUnavailable);
             if committed.is_ok() || !is_away && self.stands(connection, &metas) {
-                self.refusals.counted(omitted);
-                for (shard, meta) in &metas {
-                    connection.history.committed(*shard, State::of(meta));
-                    self.note_seen(*shard, meta.generation);
-                }
-                for (moved, (_, meta)) in commit.moved.iter().zip(&metas) {
-                    connection.kept.keep(State::of(meta), moved.after);
-                }
+                omitted.counted();
+                let noted = metas.iter().try_for_each(|(shard, meta)| self.note_committed(connection, *shard, meta));
                 if !announce::tell(&self.word, || publish(&value, commit), announced) && self.map_word_again() {
                     self.word.count();
                 }
+                noted?;
                 certified.map_or(Ok(()), |made| self.note_certified(made))?;
             }
             committed.map(|()| (value, state))
         });
+        if result.is_err() {
+            connection.kept.forget_failed();
+        }
         drop_broken(connection, &result);
         drop(guard);
         drop(lent);
@@ -134,15 +131,15 @@ impl Store {
         entry: impl FnOnce() -> LogEntry,
         body: impl FnOnce(&mut Change<'_>, &Now) -> Result<R>,
     ) -> Result<(R, Option<SealedChange>)> {
-        let Connection { backend, sealing, kept, history } = connection;
+        let Connection { backend, sealing, kept, history, begun } = connection;
         let mut see = |found: &MetaRow, shard: Shard, meta: Meta| {
             if self.shards == Shards::ONE {
                 State::of(found).check(anchored)?;
             }
-            self.see(history, shard, found)?;
+            let breaks = self.see((history, begun), shard, found)?;
             self.check_fresh()?;
             self.keep_word_linked(meta.generation, true);
-            Ok((self.take_place(meta)?, history.breaks))
+            Ok((self.take_place(meta)?, breaks))
         };
         gated(backend.get()?, |backend| {
             let rows = Rows { backend: &mut *backend, sealing };
@@ -222,7 +219,7 @@ impl Store {
         done
     }
 
-    /// The connection inside a new transaction, and until when its user may wait for other processes.
+    /// A connection inside a new transaction, and until when its user may wait for other processes.
     ///
     /// Between two tries the connection goes back: a reader doesn't wait behind a writer that another process keeps
     /// waiting, and all waiting together ends at one deadline.
@@ -240,7 +237,7 @@ impl Store {
         let begun = self.driver.check_given().and_then(|()| {
             self.wait(deadline, || {
                 let left = deadline.saturating_duration_since(Instant::now());
-                let mut lent = self.connection.lend(left)?.ok_or_else(busy)?;
+                let mut lent = self.lend(kind, left)?.ok_or_else(busy)?;
                 let connection = lent.get()?;
                 let begun = self.try_begin(connection, kind, left);
                 drop_broken(connection, &begun);
@@ -259,6 +256,12 @@ impl Store {
         let is_new = !connection.backend.is_connected();
         if is_new {
             connection.backend = self.reconnect(&mut connection.sealing)?;
+            connection.backend.get()?.lead();
+        }
+        if self.is_remote {
+            connection.begun = self.beginning()?;
+            connection.kept.before = Some(connection.begun.heads.clone());
+            connection.kept.breaks = connection.begun.breaks;
         }
         let backend = connection.backend.get()?;
         match gated(backend, |backend| backend.begin(kind, patience)) {

@@ -245,12 +245,20 @@ pub struct Nodes {
     changed: BTreeMap<NodePath, Node>,
     /// By shard; those of a shard hold in a transaction once it was opened there.
     roots: Vec<[Arc<Node>; TREES]>,
+    /// Whether the transaction has changed roots.
+    has_new_roots: bool,
 }
 
 impl Nodes {
     /// Begins a transaction.
     pub fn begin(&mut self) {
         self.changed.clear();
+        self.has_new_roots = false;
+    }
+
+    /// Whether the transaction has changed roots, which are those of no description unless it is committed.
+    pub fn has_new_roots(&self) -> bool {
+        self.has_new_roots
     }
 
     /// Takes the roots that the description of a shard has.
@@ -436,6 +444,7 @@ impl Nodes {
                 let roots = self.roots.get_mut(place.shard.index());
                 if let Some(root) = roots.and_then(|roots| roots.get_mut(place.tree.index())) {
                     *root = Arc::new(node);
+                    self.has_new_roots = true;
                 }
                 continue;
             };

@@ -3,7 +3,6 @@
 //! Everything here is std's: its futex locks keep no process-wide table that a forked child could hang on. Built with
 //! `--cfg kms_model`, unit tests run on loom's locks and atomics instead (ci/stages/unit.sh); statics keep std's.
 
-use std::collections::VecDeque;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
@@ -67,22 +66,35 @@ impl<T> GlobalLock<T> {
 /// Holds values that are lent to one caller at a time; waiting for one is bounded. No lock is held while it is lent.
 #[derive(Debug)]
 pub struct Pool<T> {
-    idle: Mutex<VecDeque<T>>,
+    /// With their numbers, in the order of these.
+    idle: Mutex<Vec<(usize, T)>>,
     returned: Condvar,
+    count: usize,
 }
 
 impl<T> Pool<T> {
     pub fn new(values: impl IntoIterator<Item = T>) -> Self {
-        Self { idle: Mutex::new(values.into_iter().collect()), returned: Condvar::new() }
+        let idle: Vec<(usize, T)> = values.into_iter().enumerate().collect();
+        Self { count: idle.len(), idle: Mutex::new(idle), returned: Condvar::new() }
     }
 
-    /// Lends a value, or `None` after `patience`.
+    /// How many values it holds, lent ones too.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Lends the first value that is not lent, or `None` after `patience`.
     pub fn lend(&self, patience: Duration) -> Result<Option<Lent<'_, T>>> {
+        self.lend_where(patience, |_, _| true)
+    }
+
+    /// As [`Self::lend`], of those that are `wanted` by their number and state.
+    pub fn lend_where(&self, patience: Duration, wanted: impl Fn(usize, &T) -> bool) -> Result<Option<Lent<'_, T>>> {
         let deadline = Instant::now() + patience;
         let mut idle = self.idle.lock().map_err(poisoned)?;
         loop {
-            if let Some(value) = idle.pop_front() {
-                return Ok(Some(Lent { pool: self, value: Some(value) }));
+            if let Some(at) = idle.iter().position(|(number, value)| wanted(*number, value)) {
+                return Ok(Some(Lent { pool: self, value: Some(idle.remove(at)) }));
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -97,20 +109,33 @@ impl<T> Pool<T> {
 #[derive(Debug)]
 pub struct Lent<'a, T> {
     pool: &'a Pool<T>,
-    value: Option<T>,
+    value: Option<(usize, T)>,
 }
 
 impl<T> Lent<'_, T> {
     pub fn get(&mut self) -> Result<&mut T> {
-        self.value.as_mut().ok_or_else(|| Status::Internal.error("a lent value is missing"))
+        match &mut self.value {
+            Some((_, value)) => Ok(value),
+            None => Err(Status::Internal.error("a lent value is missing")),
+        }
+    }
+
+    /// The number of the value, from 0.
+    pub fn number(&self) -> usize {
+        self.value.as_ref().map_or(0, |(number, _)| *number)
     }
 }
 
 impl<T> Drop for Lent<'_, T> {
     fn drop(&mut self) {
         if let (Some(value), Ok(mut idle)) = (self.value.take(), self.pool.idle.lock()) {
-            idle.push_back(value);
-            self.pool.returned.notify_one();
+            let at = idle.partition_point(|(number, _)| *number < value.0);
+            idle.insert(at, value);
+            match self.pool.count {
+                1 => self.pool.returned.notify_one(),
+                // Those who wait may want different ones.
+                _ => self.pool.returned.notify_all(),
+            }
         }
     }
 }

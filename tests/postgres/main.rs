@@ -2,6 +2,7 @@
 //! edits. `KMS_TEST_POSTGRES` names the server; `ci/stage postgres` starts one.
 
 mod commits;
+mod connections;
 mod copies;
 #[path = "../keystore/gallery.rs"]
 mod gallery;

@@ -7,7 +7,7 @@
 //! preceded. Counting a change begins with a load, which hides another thread's load of the
 //! word; so both sides also touch `Disk::turn`, in a way that orders nothing.
 
-use loom::sync::{Arc, Mutex};
+use loom::sync::{Arc, Mutex, MutexGuard};
 use loom::thread;
 
 use super::*;
@@ -34,21 +34,29 @@ impl Disk {
     }
 }
 
+#[derive(Clone)]
 struct ModelRows {
     generation: i64,
     revision: i64,
+    /// Whether they are on another machine.
+    is_remote: bool,
 }
 
-/// A handle of a process: its threads share one connection, which is lent to a change until that is announced.
+/// A handle of a process. Its threads share one connection, which is lent to a change until that is announced; or each
+/// has its own, and what it reads is of the moment when it began.
 struct Handle {
     disk: Arc<Disk>,
-    connection: Mutex<()>,
+    connection: Option<Mutex<()>>,
     cache: Cache,
 }
 
 impl Changes for ModelRows {
     fn history(&self) -> u64 {
         0
+    }
+
+    fn may_lose(&self) -> bool {
+        self.is_remote
     }
 
     fn heads(&mut self) -> Result<Vec<Head>> {
@@ -72,8 +80,8 @@ impl ChangeSource for Handle {
     }
 
     fn look(&self, body: impl FnOnce(&mut dyn Changes) -> Result<()>) -> Result<()> {
-        let _lent = self.connection.lock().unwrap();
-        body(&mut *self.disk.rows.lock().unwrap())?;
+        let _lent = self.lend();
+        body(&mut self.snapshot())?;
         if fault::wanted(READ_LATE) {
             self.cache.looked_at.store(self.word(), Ordering::Release);
         }
@@ -101,13 +109,22 @@ fn stored(rows: &ModelRows) -> Stored {
 
 impl Handle {
     fn new(disk: &Arc<Disk>) -> Arc<Self> {
-        Arc::new(Self { disk: Arc::clone(disk), connection: Mutex::new(()), cache: Cache::new(4) })
+        let connection = (!disk.rows.lock().unwrap().is_remote).then(|| Mutex::new(()));
+        Arc::new(Self { disk: Arc::clone(disk), connection, cache: Cache::new(4) })
+    }
+
+    fn lend(&self) -> Option<MutexGuard<'_, ()>> {
+        self.connection.as_ref().map(|connection| connection.lock().unwrap())
+    }
+
+    fn snapshot(&self) -> ModelRows {
+        self.disk.rows.lock().unwrap().clone()
     }
 
     /// A change, as `Store::write` makes it; a process that is killed after its commit announces nothing. Returns the new
     /// revision.
     fn change(&self, told: bool) -> i64 {
-        let _lent = self.connection.lock().unwrap();
+        let _lent = self.lend();
         let (commit, changed) = {
             let mut rows = self.disk.rows.lock().unwrap();
             rows.generation += 1;
@@ -129,20 +146,29 @@ impl Handle {
         if !self.cache.covers(self.word()) {
             self.cache.look(self).unwrap();
         }
-        if let Some(found) = self.cache.key(&id()).unwrap() {
-            return found.revision;
+        match self.cache.key(&id()).unwrap() {
+            Some(found) => found.revision,
+            None => self.load(),
         }
+    }
+
+    /// The revision of a first use, as `Core::load_key` finds it.
+    fn load(&self) -> i64 {
         let word = self.word();
-        let _lent = self.connection.lock().unwrap();
-        let mut rows = self.disk.rows.lock().unwrap();
-        self.cache.catch_up(&mut *rows, word).unwrap();
-        self.cache.keep_key(&stored(&rows), &head(rows.generation)).unwrap().revision
+        let _lent = self.lend();
+        let mut rows = self.snapshot();
+        self.cache.catch_up(&mut rows, word).unwrap();
+        self.cache.keep_key(&stored(&rows), 0, &head(rows.generation)).unwrap().revision
     }
 }
 
 /// Our handle, with the key in memory, and another process's.
 fn scene() -> (Arc<Handle>, Arc<Handle>) {
-    let rows = Mutex::new(ModelRows { generation: 1, revision: 1 });
+    scene_of(false)
+}
+
+fn scene_of(is_remote: bool) -> (Arc<Handle>, Arc<Handle>) {
+    let rows = Mutex::new(ModelRows { generation: 1, revision: 1, is_remote });
     let disk = Arc::new(Disk { rows, word: Word::private(100).unwrap(), turn: AtomicU64::new(0) });
     let (ours, theirs) = (Handle::new(&disk), Handle::new(&disk));
     assert_eq!(ours.revision(), 1);
@@ -203,6 +229,39 @@ fn a_change_of_ours_is_seen_by_every_thread() {
     our_own_process_changes();
 }
 
+/// One thread reads keys that are not in memory, on its own connection, while another makes a change on its own.
+#[test]
+fn a_first_use_on_another_connection_hides_no_change_of_ours() {
+    loom::model(|| {
+        let (ours, _) = scene_of(true);
+        let reading = Arc::clone(&ours);
+        let reader = thread::spawn(move || reading.load());
+        let changed = ours.change(true);
+        assert_eq!(ours.revision(), changed, "{UNSEEN}");
+        reader.join().unwrap();
+        assert_eq!(ours.revision(), changed, "{UNSEEN}");
+    });
+}
+
+#[test]
+fn of_two_changes_of_ours_at_once_on_two_connections_neither_is_hidden() {
+    let mut some = loom::model::Builder::new();
+    // All orders would take hours.
+    some.preemption_bound = Some(3);
+    some.check(|| {
+        let (ours, _) = scene_of(true);
+        let changing = Arc::clone(&ours);
+        let other = thread::spawn(move || {
+            let changed = changing.change(true);
+            assert!(changing.revision() >= changed, "a thread that changed a key does not see it");
+        });
+        let changed = ours.change(true);
+        assert!(ours.revision() >= changed, "the thread that changed a key does not see it");
+        other.join().unwrap();
+        assert_eq!(ours.revision(), 3, "{UNSEEN}");
+    });
+}
+
 #[test]
 fn an_unannounced_change_is_seen_with_the_next_that_is_ours() {
     a_change_follows_one_that_was_never_announced();
@@ -240,6 +299,15 @@ fn the_model_notices_a_gap_that_is_taken_for_none() {
     assert!(breaks(
         "KMS_FAULT_GAP_UNNOTICED",
         "service::cache::model::an_unannounced_change_is_seen_with_the_next_that_is_ours",
+        UNSEEN
+    ));
+}
+
+#[test]
+fn the_model_notices_a_cache_that_goes_back_to_an_earlier_moment() {
+    assert!(breaks(
+        "KMS_FAULT_HEADS_SET_BACK",
+        "service::cache::model::a_first_use_on_another_connection_hides_no_change_of_ours",
         UNSEEN
     ));
 }

@@ -55,6 +55,28 @@ fn key(id: u8) -> Key {
     Key::new(KeyId::from_bytes([id; 16]), Origin::External, String::new(), None, Time::from_millis(0))
 }
 
+/// The trees of a change that failed begin as those of no description.
+#[test]
+fn what_a_failed_change_left_in_memory_is_read_again() {
+    let mut store = Store::new();
+    store.change(|change| change.insert(key(1), None)).unwrap();
+    let state = State::of(&store.backend.meta(Shard::FIRST).unwrap());
+    store.backend.begin(Transaction::Write, Duration::ZERO).unwrap();
+    let rows = Rows { backend: &mut store.backend, sealing: &mut store.sealing };
+    let mut see = |_: &MetaRow, _: Shard, meta: Meta| Ok((meta, 0));
+    let mut change = Change::new(View::new(rows, &mut store.kept, &mut see).unwrap(), entry());
+    change.insert(key(2), None).unwrap();
+    change.seal_meta().unwrap();
+    store.backend.rollback();
+    assert!(store.kept.head(Shard::FIRST, &state).is_some());
+    store.kept.forget_failed();
+    assert_eq!(store.kept.head(Shard::FIRST, &state), None, "trees of a failed change pass for those of a description");
+    // One that changes nothing leaves none.
+    store.change(|_| Ok(())).unwrap();
+    store.kept.forget_failed();
+    assert!(store.kept.head(Shard::FIRST, &state).is_some());
+}
+
 #[test]
 fn an_id_is_given_to_one_key_only() {
     let mut store = Store::new();

@@ -12,19 +12,35 @@ use crate::store::connection::Gated;
 use crate::store::create::{self, NewRoot};
 use crate::store::database_info::{DatabaseInfo, PreparedDatabase};
 use crate::store::leftover::SUFFIX;
-use crate::store::postgres::{self, Claim, Listener, Postgres, Target};
+use crate::store::postgres::{self, Claim, Lead, Listener, Postgres, Target};
 use crate::store::root::Root;
 use crate::store::settings::Settings;
+use crate::sys::fault;
 use crate::sys::word::Word;
 
 /// How long preparing a database may wait for other users of its tables.
 const PREPARING: Duration = Duration::from_secs(10);
+
+/// Most connections of a handle: two changes may wait for other processes while others read.
+const CONNECTIONS: usize = 3;
 
 struct Database {
     target: Arc<Target>,
     patience: Duration,
     /// The file of the word that announces changes to the host's other processes, once it was searched.
     word_path: OnceLock<Option<PathBuf>>,
+    /// Where the connections lead.
+    lead: Arc<Lead>,
+}
+
+impl Database {
+    fn new(target: Arc<Target>, patience: Duration) -> Self {
+        Self { target, patience, word_path: OnceLock::new(), lead: Arc::default() }
+    }
+
+    fn gated(&self, found: Postgres) -> Gated {
+        Gated::new(found.following(&self.lead))
+    }
 }
 
 fn missing(target: &Target) -> Error {
@@ -35,9 +51,9 @@ pub fn find(location: &str, settings: &Settings, root: &Root) -> Result<FoundLoc
     let target = Arc::new(Target::find(location)?);
     let patience = settings.patience;
     let is_made = settings.create && !settings.read_only;
-    let driver = Arc::new(Database { target, patience, word_path: OnceLock::new() });
+    let driver = Arc::new(Database::new(target, patience));
     if let Some(found) = Postgres::open(&driver.target, patience, is_made)? {
-        return Ok(FoundLocation { driver, backend: Gated::new(found), root_key: None });
+        return Ok(FoundLocation { backend: driver.gated(found), driver, root_key: None });
     }
     if !is_made {
         return Err(missing(&driver.target));
@@ -47,7 +63,7 @@ pub fn find(location: &str, settings: &Settings, root: &Root) -> Result<FoundLoc
             // Another creator was faster.
             Err(error) if error.status() == Status::KeystoreRolledBack => {
                 return match Postgres::open(&driver.target, patience, false)? {
-                    Some(found) => Ok(FoundLocation { driver, backend: Gated::new(found), root_key: None }),
+                    Some(found) => Ok(FoundLocation { backend: driver.gated(found), driver, root_key: None }),
                     None => Err(error),
                 };
             }
@@ -58,13 +74,13 @@ pub fn find(location: &str, settings: &Settings, root: &Root) -> Result<FoundLoc
     if let Root::File(path) = root {
         create::key_file(path)?;
     }
-    let mut backend = Gated::new(Postgres::create(&driver.target, patience)?);
+    let mut backend = driver.gated(Postgres::create(&driver.target, patience)?);
     let made = create::fill_rows(backend.get()?, &NewRoot { root, created: settings.opened_ms }, None, patience);
     let found = match made {
         Ok(key) => Ok(FoundLocation { driver, backend, root_key: Some(Box::new(key)) }),
         // Another creator was faster.
         Err(error) => match Postgres::open(&driver.target, patience, false) {
-            Ok(Some(found)) => Ok(FoundLocation { driver, backend: Gated::new(found), root_key: None }),
+            Ok(Some(found)) => Ok(FoundLocation { backend: driver.gated(found), driver, root_key: None }),
             Ok(None) => return Err(error),
             Err(unknown) => Err(unknown),
         },
@@ -105,7 +121,7 @@ pub fn begin_copy(location: &str, patience: Duration) -> Result<ServerCopy> {
         Some(found) => found,
         None => Postgres::create(&unfinished, patience)?,
     };
-    let driver = Arc::new(Database { target: Arc::clone(&unfinished), patience, word_path: OnceLock::new() });
+    let driver = Arc::new(Database::new(Arc::clone(&unfinished), patience));
     let claim = Box::new(move || -> Result<Box<dyn CopyClaim>> {
         let claim = Postgres::claim(&unfinished, patience)?;
         Ok(Box::new(NamedClaim { claim, name }))
@@ -141,6 +157,15 @@ impl CopyClaim for NamedClaim {
 impl Driver for Database {
     fn connect(&self, _: &mut MustSpare<'_>) -> Result<Gated> {
         let found = Postgres::open(&self.target, self.patience, false)?;
+        found.map(|found| self.gated(found)).ok_or_else(|| missing(&self.target))
+    }
+
+    fn connections(&self) -> usize {
+        if fault::wanted("KMS_FAULT_ONE_CONNECTION") { 1 } else { CONNECTIONS }
+    }
+
+    fn connect_beside(&self, time: Duration) -> Result<Gated> {
+        let found = Postgres::open_beside(&self.target, &self.lead, self.patience, time)?;
         found.map(Gated::new).ok_or_else(|| missing(&self.target))
     }
 

@@ -106,8 +106,9 @@ pub struct ServerLink {
     timeout: Duration,
     /// Whether a wait ended without its answer, so that what comes belongs to no statement. Nothing is sent any more.
     is_broken: bool,
-    /// Its name and port.
+    /// Its name and port, and its place in the location.
     server: String,
+    place: usize,
     is_encrypted: bool,
     prepared: Option<Prepared>,
     _socket: ClosedInChild,
@@ -145,6 +146,13 @@ impl ServerLink {
         Err(failure)
     }
 
+    /// A connection to the server at this place in the location. `time` is for the login, `timeout` for each answer.
+    pub fn open_at(target: &Target, place: usize, time: Duration, timeout: Duration) -> Result<Self> {
+        let server = target.servers.get(place).ok_or_else(|| lost("the location has no such server"))?;
+        let deadline = Instant::now() + target.connect_timeout.min(time);
+        Self::log_in(target, (place, server), deadline, timeout, &|_| Ok(()))
+    }
+
     fn log_in(
         target: &Target,
         (at, server): (usize, &ServerAddress),
@@ -176,6 +184,7 @@ impl ServerLink {
             timeout,
             is_broken: false,
             server: server.to_string(),
+            place: at,
             is_encrypted: encryption != Encryption::None,
             prepared: None,
             _socket: registered,
@@ -188,6 +197,16 @@ impl ServerLink {
 
     pub fn server(&self) -> &str {
         &self.server
+    }
+
+    /// The place of the server in the location.
+    pub fn place(&self) -> usize {
+        self.place
+    }
+
+    /// Whether it was lost.
+    pub fn is_broken(&self) -> bool {
+        self.is_broken
     }
 
     pub fn is_encrypted(&self) -> bool {

@@ -9,6 +9,7 @@
 mod ahead;
 mod connection;
 mod describe;
+mod lead;
 mod listener;
 mod read;
 mod rows;
@@ -27,6 +28,8 @@ use tokio_postgres::Row;
 
 use self::connection::{Failed, ServerLink, Statement};
 pub use self::describe::describe;
+pub use self::lead::Lead;
+use self::lead::ServerPlace;
 pub use self::listener::Listener;
 pub use self::schema::{prepare, script};
 pub use self::target::Target;
@@ -93,6 +96,17 @@ pub struct Postgres {
     known: Known,
     /// An entry of the change log that the transaction writes, which proves its commit.
     proof: Option<(Shard, [u8; 16])>,
+    /// Where the connections of the handle lead, and where this one does.
+    lead: Arc<Lead>,
+    place: ServerPlace,
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        if self.link.is_broken() {
+            self.lead.lose();
+        }
+    }
 }
 
 fn lock_timeout(patience: Duration) -> String {
@@ -126,7 +140,40 @@ impl Claim {
 impl Postgres {
     /// The store of this name; `None` if the database has none. `create`: makes the tables where they are missing.
     pub fn open(target: &Arc<Target>, patience: Duration, create: bool) -> Result<Option<Self>> {
-        let mut link = ServerLink::open(target, patience + ANSWER)?;
+        Self::open_on(ServerLink::open(target, patience + ANSWER)?, target, patience, create)
+    }
+
+    /// As [`Self::open`], at the server where the handle's other connections lead, in this time.
+    pub fn open_beside(
+        target: &Arc<Target>,
+        lead: &Arc<Lead>,
+        patience: Duration,
+        time: Duration,
+    ) -> Result<Option<Self>> {
+        let place = lead.place();
+        let link = ServerLink::open_at(target, place.server, time, patience + ANSWER)?;
+        let found = Self::open_on(link, target, patience, false)?;
+        Ok(found.map(|found| Self::of_handle(found, lead, place)))
+    }
+
+    /// As one of the connections of a handle.
+    pub fn following(self, lead: &Arc<Lead>) -> Self {
+        let place = ServerPlace { server: self.link.place(), ..lead.place() };
+        Self::of_handle(self, lead, place)
+    }
+
+    fn of_handle(mut connection: Self, lead: &Arc<Lead>, place: ServerPlace) -> Self {
+        (connection.lead, connection.place) = (Arc::clone(lead), place);
+        connection
+    }
+
+    /// Has the handle's other connections follow this one.
+    fn take_lead(&mut self) {
+        self.lead.take(self.link.place());
+        self.place = self.lead.place();
+    }
+
+    fn open_on(mut link: ServerLink, target: &Arc<Target>, patience: Duration, create: bool) -> Result<Option<Self>> {
         let found = match Self::look_up(&mut link, target) {
             Err(error) if error.status() == Status::NotAKeystore && create => {
                 schema::prepare_by(&mut link, target, None, Instant::now() + patience + ANSWER)?;
@@ -166,8 +213,9 @@ impl Postgres {
     pub fn create(target: &Arc<Target>, patience: Duration) -> Result<Self> {
         let link = ServerLink::open(target, patience + ANSWER)?;
         let shards = Shards::new(SHARDS).ok_or_else(read::damaged)?;
-        let made = Self::new(link, target, patience, random::array()?, shards)?;
-        Ok(Self { making: Some(target.keystore.clone()), ..made })
+        let mut made = Self::new(link, target, patience, random::array()?, shards)?;
+        made.making = Some(target.keystore.clone());
+        Ok(made)
     }
 
     /// Claims the target's store for one copier, by the lock of its row. A copier that ends releases it, however it ends.
@@ -224,6 +272,8 @@ impl Postgres {
             locking: Vec::new(),
             known: Known::default(),
             proof: None,
+            lead: Arc::default(),
+            place: Lead::default().place(),
         })
     }
 
@@ -267,8 +317,10 @@ impl Postgres {
         Ok(rows.split_off(rows.len().saturating_sub(all.len() - before)))
     }
 
+    /// Connects again, perhaps to another server, which the handle's other connections follow.
     fn connect(&mut self) -> Result<()> {
         self.link = ServerLink::open(&self.target, self.patience + ANSWER)?;
+        self.take_lead();
         if self.is_preparing { self.link.prepare() } else { Ok(()) }
     }
 

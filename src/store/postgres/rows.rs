@@ -226,6 +226,14 @@ impl Backend for Postgres {
         self.shards
     }
 
+    fn is_outdated(&self) -> bool {
+        self.place != self.lead.place()
+    }
+
+    fn lead(&mut self) {
+        self.take_lead();
+    }
+
     fn is_remote(&self) -> bool {
         true
     }

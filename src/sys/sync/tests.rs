@@ -60,3 +60,22 @@ fn a_long_stay_in_a_gate_holds_up_only_who_wants_to_shut_it() {
     assert!(slowest < Duration::from_secs(1), "passing took {slowest:?}");
     drop(gate.pass());
 }
+
+#[test]
+fn each_caller_of_a_pool_gets_the_first_value_that_it_wants() {
+    let pool = Pool::new([10, 11, 12]);
+    let (first, second) = (pool.lend(Duration::ZERO).unwrap().unwrap(), pool.lend(Duration::ZERO).unwrap().unwrap());
+    assert_eq!((first.number(), second.number()), (0, 1));
+    let below = |limit: usize, patience| pool.lend_where(patience, move |number, _| number < limit).unwrap();
+    assert!(below(2, Duration::from_millis(5)).is_none(), "a value that is not wanted was lent");
+    let waited = std::thread::scope(|scope| {
+        let waiting = [1, 2].map(|limit| scope.spawn(move || (limit, below(limit, Duration::from_secs(60)))));
+        std::thread::sleep(Duration::from_millis(50));
+        drop(second);
+        std::thread::sleep(Duration::from_millis(50));
+        drop(first);
+        waiting.map(|thread| thread.join().unwrap())
+    });
+    let numbers = waited.map(|(limit, mut lent)| (limit, lent.as_mut().map(|lent| *lent.get().unwrap())));
+    assert_eq!(numbers, [(1, Some(10)), (2, Some(11))], "a waiter was not woken, or got another's value");
+}
