@@ -1,10 +1,11 @@
 //! What may be shown of a location: no password, in any build and however malformed the text.
 
 /// Settings of a location whose values may be shown.
-const HARMLESS: [&str; 20] = [
+const HARMLESS: [&str; 21] = [
     "application_name",
     "channel_binding",
     "connect_timeout",
+    "connections",
     "dbname",
     "host",
     "hostaddr",

@@ -139,6 +139,32 @@ fn a_change_that_waits_for_another_process_delays_nothing_in_other_shards() {
     within(SETTLING, "a closed handle keeps connections", || serving(&name).is_empty());
 }
 
+/// A location may limit them.
+#[test]
+fn a_handle_has_no_more_connections_than_its_location_allows() {
+    let (name, clock) = (name("limited"), ManualClock::at(T0));
+    let keys = keys_in_different_shards(&open(&name, &clock), 3);
+    for (limit, other_waits) in [(1, true), (2, false)] {
+        let location = format!("{}?application_name={name}-{limit}&connections={limit}#{name}", server());
+        let kms = Keystore::open(&location, &options().clock(clock.clone())).unwrap();
+        let mut holder = hold_shard_of(&name, keys[0], HELD / 2);
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| kms.rotate(keys[0]));
+            std::thread::sleep(Duration::from_millis(100));
+            let (read, took) = timed(|| kms.encrypt(keys[1], b"text", &[]));
+            read.unwrap();
+            assert_eq!(took > HELD / 4, other_waits, "{limit}: a first use took {took:?}");
+            // Of two connections the second is for reads.
+            let (changed, took) = timed(|| kms.rotate(keys[2]));
+            changed.unwrap();
+            assert!(other_waits || took > HELD / 8, "a change took the connection for reads");
+            waiter.join().unwrap().unwrap();
+        });
+        assert!(holder.wait().unwrap().success());
+        assert_eq!(serving(&format!("{name}-{limit}")).len(), limit);
+    }
+}
+
 /// A server that has one connection for the role: what needs another waits for it.
 #[test]
 fn where_the_server_has_no_connection_left_calls_wait_for_the_one_that_there_is() {

@@ -21,9 +21,6 @@ use crate::sys::word::Word;
 /// How long preparing a database may wait for other users of its tables.
 const PREPARING: Duration = Duration::from_secs(10);
 
-/// Most connections of a handle: two changes may wait for other processes while others read.
-const CONNECTIONS: usize = 3;
-
 struct Database {
     target: Arc<Target>,
     patience: Duration,
@@ -161,7 +158,7 @@ impl Driver for Database {
     }
 
     fn connections(&self) -> usize {
-        if fault::wanted("KMS_FAULT_ONE_CONNECTION") { 1 } else { CONNECTIONS }
+        if fault::wanted("KMS_FAULT_ONE_CONNECTION") { 1 } else { self.target.connections }
     }
 
     fn connect_beside(&self, time: Duration) -> Result<Gated> {

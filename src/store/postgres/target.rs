@@ -47,6 +47,7 @@ const SETTINGS: &[(&str, Option<&str>)] = &[
     ("sslkey", Some("PGSSLKEY")),
     ("channel_binding", Some("PGCHANNELBINDING")),
     ("target_session_attrs", Some("PGTARGETSESSIONATTRS")),
+    ("connections", None),
     ("keystore", None),
     ("notify", None),
     ("prepare", None),
@@ -99,6 +100,8 @@ pub struct Target {
     pub connect_timeout: Duration,
     /// Whether a server must take writes.
     pub must_write: bool,
+    /// Most connections of a handle, besides those of copies and of the listener.
+    pub connections: usize,
     pub keystore: String,
     /// The schema of the tables, where one is named.
     pub schema: Option<String>,
@@ -181,6 +184,12 @@ impl Target {
             "off" => false,
             _ => return Err(invalid("prepare is neither on nor off; correct it")),
         };
+        let connections = match settings.get("connections").unwrap_or("3") {
+            "1" => 1,
+            "2" => 2,
+            "3" => 3,
+            _ => return Err(invalid("connections is neither 1, 2 nor 3; correct it")),
+        };
         let (encryption, authorities) = encryption(settings, &servers)?;
         let keystore = settings.get("keystore").unwrap_or(KEYSTORE).to_owned();
         if keystore.is_empty() || keystore.chars().any(char::is_control) {
@@ -204,6 +213,7 @@ impl Target {
             options: settings.get("options").map(str::to_owned),
             connect_timeout: timeout(settings)?,
             must_write,
+            connections,
             keystore,
             schema,
             notify: None,

@@ -51,6 +51,15 @@ fn who_listens_does_so_at_a_server_that_takes_writes() {
 }
 
 #[test]
+fn a_handle_has_up_to_three_connections_or_fewer_where_the_location_says_so() {
+    let of = |settings: &str| parsed(&format!("postgres://u@db/d{settings}")).unwrap().connections;
+    assert_eq!([of(""), of("?connections=1"), of("?connections=2"), of("?connections=3")], [3, 1, 2, 3]);
+    for wrong in ["", "0", "4", "-1", "many"] {
+        refused(&format!("postgres://u@db/d?connections={wrong}"));
+    }
+}
+
+#[test]
 fn several_servers_have_their_ports_and_addresses() {
     let of = |location| parsed(location).unwrap().servers;
     let both = of("postgres://u@a:1,[::1]:2/d");
