@@ -56,10 +56,20 @@ impl Which {
         }
     }
 
-    /// The keys, their primary versions' material, and the records of their versions.
-    fn keys(self) -> [String; 3] {
-        let condition = self.condition();
-        let material = match self {
+    /// The keys, and the records of their versions.
+    fn keys(self) -> [String; 2] {
+        [
+            format!("SELECT {} FROM key k WHERE k.store = $1 AND {}", read::KEY, self.condition()),
+            format!(
+                "SELECT {VERSION} FROM version v WHERE v.store = $1 AND {} ORDER BY key_row, number",
+                self.owner("v")
+            ),
+        ]
+    }
+
+    /// The material of the keys' primary versions.
+    fn material(self) -> String {
+        match self {
             // The primary version is the newest one.
             Self::Id | Self::Alias => format!(
                 "SELECT {MATERIAL} FROM material m WHERE m.store = $1 AND {} ORDER BY m.number DESC LIMIT 1",
@@ -67,18 +77,11 @@ impl Which {
             ),
             Self::Ids | Self::Rows | Self::Aliases => format!(
                 "SELECT {} FROM material m JOIN key k ON m.store = k.store AND m.key_row = k.key_row \
-                 AND m.number = k.primary_number WHERE k.store = $1 AND {condition}",
-                of_table("m", MATERIAL)
+                 AND m.number = k.primary_number WHERE k.store = $1 AND {}",
+                of_table("m", MATERIAL),
+                self.condition()
             ),
-        };
-        [
-            format!("SELECT {} FROM key k WHERE k.store = $1 AND {condition}", read::KEY),
-            material,
-            format!(
-                "SELECT {VERSION} FROM version v WHERE v.store = $1 AND {} ORDER BY key_row, number",
-                self.owner("v")
-            ),
-        ]
+        }
     }
 
     /// The nodes that lead to the rows of the keys, and those with the numbers `$5`; `$3` and `$4` have the lowest bits and the
@@ -167,7 +170,7 @@ impl Postgres {
 
     /// Takes keys with their material and records, and the nodes that lead to them and those of `paths`.
     fn learn_keys(&mut self, found: &[Vec<Row>], paths: &[i64]) -> Result<Vec<i64>> {
-        let [keys, materials, versions, nodes] = found else { return Err(read::damaged()) };
+        let [keys, versions, nodes, materials @ ..] = found else { return Err(read::damaged()) };
         let mut learned = Vec::new();
         for row in keys {
             let key = read::key(row)?;
@@ -181,7 +184,7 @@ impl Postgres {
             learned.push(key.row);
             self.known.keys.insert(key.row, Some(key));
         }
-        for row in materials {
+        for row in materials.iter().flatten() {
             let material = read::material(row)?;
             self.known.materials.insert((material.key_row, material.number), Some(material));
         }
@@ -196,9 +199,19 @@ impl Postgres {
     /// The statements for [`Self::learn_keys`], which also read the nodes of `paths`.
     fn reading_keys(&self, which: Which, value: impl Fn() -> Value, paths: &[i64]) -> Vec<Statement> {
         let mut all: Vec<Statement> = which.keys().into_iter().map(|sql| self.owned(sql, vec![value()])).collect();
-        let (low, rest) = path_of_rows();
-        let values = vec![value(), Value::numbers(low), Value::numbers(rest), Value::numbers(paths.iter().copied())];
-        all.push(self.owned(which.nodes(), values));
+        let paths = Value::numbers(paths.iter().copied());
+        all.push(match which {
+            // Their paths are among those.
+            Which::Rows => self.statement(NODES, vec![paths]),
+            _ => {
+                let (low, rest) = path_of_rows();
+                self.owned(which.nodes(), vec![value(), Value::numbers(low), Value::numbers(rest), paths])
+            }
+        });
+        // Few changes need it, and those read it then.
+        if self.kind == Transaction::Read {
+            all.push(self.owned(which.material(), vec![value()]));
+        }
         all
     }
 
@@ -228,12 +241,19 @@ impl Postgres {
         }
         let shards = left.iter().filter_map(|row| self.shards.of_row(*row).ok()).map(|(shard, _)| shard).collect();
         let unknown = self.unknown(shards);
+        let of_row = |row: &i64| {
+            let (shard, number) = self.shards.of_row(*row).ok()?;
+            Some(tree::path(shard, Tree::Keys, &number.to_be_bytes()).collect::<Vec<_>>())
+        };
+        let mut paths: Vec<i64> = left.iter().filter_map(of_row).flatten().collect();
+        paths.sort_unstable();
+        paths.dedup();
         let mut all = vec![self.reading(&unknown)];
-        all.extend(self.reading_keys(Which::Rows, || Value::numbers(left.iter().copied()), &[]));
+        all.extend(self.reading_keys(Which::Rows, || Value::numbers(left.iter().copied()), &paths));
         let found = self.ask(all)?;
         let [shards, keys @ ..] = found.as_slice() else { return Err(read::damaged()) };
         self.learn_shards(shards)?;
-        self.learn_keys(keys, &[])?;
+        self.learn_keys(keys, &paths)?;
         for row in left {
             self.known.keys.entry(row).or_insert(None);
         }
