@@ -102,6 +102,7 @@ cargo clippy --locked --all-targets --features postgres -- -D warnings
 count_cargo cargo test --locked --no-fail-fast --features postgres --lib -- postgres::
 count_cargo cargo test --locked --no-fail-fast --features postgres --test postgres
 KMS_MODEL_SEQUENCES=10 count_cargo cargo test --locked --features postgres --test model -- random_sequences
+KMS_TEST_POSTGRES="$KMS_TEST_POSTGRES?prepare=on" KMS_MODEL_SEQUENCES=10 count_cargo cargo test --locked --features postgres --test model -- random_sequences
 count_cargo cargo test --locked --no-fail-fast --features postgres --package kms-cli --test cli -- database::
 count_cargo cargo test --locked --no-fail-fast --features postgres --test contract -- \
     aliases:: deletion:: import:: lists:: matrix:: policy:: rotation_rules:: states:: tags:: version_states::
