@@ -11,7 +11,7 @@ pub enum Cell {
 }
 
 /// The values of a column, as an array.
-pub enum Column {
+pub enum ColumnValues {
     Numbers(Vec<Option<i64>>),
     ByteStrings(Vec<Option<Vec<u8>>>),
     Texts(Vec<Option<String>>),
@@ -20,20 +20,20 @@ pub enum Column {
 /// A parameter of a statement.
 pub enum Value {
     Cell(Cell),
-    Column(Column),
+    Column(ColumnValues),
 }
 
 impl Value {
     pub fn numbers(values: impl IntoIterator<Item = i64>) -> Self {
-        Self::Column(Column::Numbers(values.into_iter().map(Some).collect()))
+        Self::Column(ColumnValues::Numbers(values.into_iter().map(Some).collect()))
     }
 
     pub fn byte_strings(values: impl IntoIterator<Item = Vec<u8>>) -> Self {
-        Self::Column(Column::ByteStrings(values.into_iter().map(Some).collect()))
+        Self::Column(ColumnValues::ByteStrings(values.into_iter().map(Some).collect()))
     }
 
     pub fn texts(values: impl IntoIterator<Item = String>) -> Self {
-        Self::Column(Column::Texts(values.into_iter().map(Some).collect()))
+        Self::Column(ColumnValues::Texts(values.into_iter().map(Some).collect()))
     }
 
     pub fn typed(&self) -> (&(dyn ToSql + Sync), Type) {
@@ -41,14 +41,14 @@ impl Value {
             Self::Cell(Cell::Number(value)) => (value, Type::INT8),
             Self::Cell(Cell::Bytes(value)) => (value, Type::BYTEA),
             Self::Cell(Cell::Text(value)) => (value, Type::TEXT),
-            Self::Column(Column::Numbers(values)) => (values, Type::INT8_ARRAY),
-            Self::Column(Column::ByteStrings(values)) => (values, Type::BYTEA_ARRAY),
-            Self::Column(Column::Texts(values)) => (values, Type::TEXT_ARRAY),
+            Self::Column(ColumnValues::Numbers(values)) => (values, Type::INT8_ARRAY),
+            Self::Column(ColumnValues::ByteStrings(values)) => (values, Type::BYTEA_ARRAY),
+            Self::Column(ColumnValues::Texts(values)) => (values, Type::TEXT_ARRAY),
         }
     }
 }
 
-impl Column {
+impl ColumnValues {
     /// The name of its array's type.
     pub fn type_name(&self) -> &'static str {
         match self {
@@ -70,7 +70,7 @@ impl Column {
     }
 }
 
-impl From<Cell> for Column {
+impl From<Cell> for ColumnValues {
     fn from(cell: Cell) -> Self {
         match cell {
             Cell::Number(value) => Self::Numbers(vec![value]),

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use super::connection::Statement;
 use super::read;
-use super::value::{Cell, Column, Value};
+use super::value::{Cell, ColumnValues, Value};
 use crate::error::{Result, Status};
 
 /// How rows are written. All but [`How::DeleteAny`] fail in the server if they do not affect exactly one row each.
@@ -35,7 +35,7 @@ pub struct RowKind {
 /// Rows in one statement. A key's row has about 700 bytes.
 const ROWS: usize = 1_000;
 
-enum Pending {
+enum PendingWrite {
     Rows {
         kind: &'static RowKind,
         rows: Vec<Vec<Cell>>,
@@ -48,7 +48,7 @@ enum Pending {
     },
 }
 
-impl Pending {
+impl PendingWrite {
     fn table(&self) -> &'static str {
         match self {
             Self::Rows { kind, .. } => kind.table,
@@ -60,7 +60,7 @@ impl Pending {
 /// Statements in the order in which they must be executed.
 #[derive(Default)]
 pub struct Writes {
-    pending: Vec<Pending>,
+    pending: Vec<PendingWrite>,
 }
 
 impl Writes {
@@ -69,7 +69,7 @@ impl Writes {
         // Only the last statement about a table takes more rows: what comes after another must stay after it.
         let last = self.pending.iter_mut().rfind(|pending| pending.table() == kind.table);
         let key: Vec<Cell> = values.iter().take(kind.key.len()).cloned().collect();
-        if let Some(Pending::Rows { kind: same, rows, places }) = last
+        if let Some(PendingWrite::Rows { kind: same, rows, places }) = last
             && *same == kind
             && rows.len() < ROWS
         {
@@ -83,12 +83,12 @@ impl Writes {
             }
             return;
         }
-        self.pending.push(Pending::Rows { kind, rows: vec![values], places: HashMap::from([(key, 0)]) });
+        self.pending.push(PendingWrite::Rows { kind, rows: vec![values], places: HashMap::from([(key, 0)]) });
     }
 
     /// Executes a statement about a table, after what is pending.
     pub fn execute(&mut self, table: &'static str, statement: Statement) {
-        self.pending.push(Pending::Statement { table, statement });
+        self.pending.push(PendingWrite::Statement { table, statement });
     }
 
     pub fn clear(&mut self) {
@@ -98,8 +98,8 @@ impl Writes {
     /// Takes all statements.
     pub fn take(&mut self, store: &[u8; 16]) -> Result<Vec<Statement>> {
         let statement = |pending| match pending {
-            Pending::Rows { kind, rows, .. } => kind.statement(store, rows),
-            Pending::Statement { statement, .. } => Ok(statement),
+            PendingWrite::Rows { kind, rows, .. } => kind.statement(store, rows),
+            PendingWrite::Statement { statement, .. } => Ok(statement),
         };
         self.pending.drain(..).map(statement).collect()
     }
@@ -159,7 +159,7 @@ impl RowKind {
     }
 
     /// Each parameter from `$2` on is a column.
-    fn of_many(&self, columns: &[Column]) -> String {
+    fn of_many(&self, columns: &[ColumnValues]) -> String {
         let columns = columns.iter().enumerate().map(|(at, column)| format!("${}::{}", at + 2, column.type_name()));
         let rows = format!("unnest({})", columns.collect::<Vec<_>>().join(", "));
         let named = format!("{rows} AS u({})", self.names().collect::<Vec<_>>().join(", "));
@@ -189,9 +189,9 @@ impl RowKind {
     }
 }
 
-fn columns_of(rows: Vec<Vec<Cell>>) -> Result<Vec<Column>> {
+fn columns_of(rows: Vec<Vec<Cell>>) -> Result<Vec<ColumnValues>> {
     let mut rows = rows.into_iter();
-    let mut columns: Vec<Column> = rows.next().into_iter().flatten().map(Column::from).collect();
+    let mut columns: Vec<ColumnValues> = rows.next().into_iter().flatten().map(ColumnValues::from).collect();
     for row in rows {
         for (column, cell) in columns.iter_mut().zip(row) {
             if !column.push(cell) {

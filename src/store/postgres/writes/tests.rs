@@ -16,9 +16,9 @@ fn tag(writes: &mut Writes, row: i64, name: &str) {
 fn taken(writes: &mut Writes) -> Vec<(String, usize)> {
     let statements = writes.take(&STORE).expect("rows of one kind have the same types");
     let rows = |statement: &Statement| match statement.values.get(1) {
-        Some(Value::Column(Column::Numbers(values))) => values.len(),
-        Some(Value::Column(Column::ByteStrings(values))) => values.len(),
-        Some(Value::Column(Column::Texts(values))) => values.len(),
+        Some(Value::Column(ColumnValues::Numbers(values))) => values.len(),
+        Some(Value::Column(ColumnValues::ByteStrings(values))) => values.len(),
+        Some(Value::Column(ColumnValues::Texts(values))) => values.len(),
         Some(Value::Cell(_)) => 1,
         None => 0,
     };
@@ -45,7 +45,8 @@ fn the_last_of_several_rows_with_one_key_is_written() {
     node(&mut writes, 2, "other");
     node(&mut writes, 1, "last");
     let statements = writes.take(&STORE).expect("rows of one kind have the same types");
-    let Some(Value::Column(Column::ByteStrings(contents))) = statements.first().and_then(|only| only.values.get(2))
+    let Some(Value::Column(ColumnValues::ByteStrings(contents))) =
+        statements.first().and_then(|only| only.values.get(2))
     else {
         panic!("no column of contents");
     };
