@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-const SWITCHED_OFF: [(&str, &str); 16] = [
+const SWITCHED_OFF: [(&str, &str); 18] = [
     (
         "KMS_FAULT_COMMIT_UNASKED",
         "commits::a_connection_that_is_cut_during_commit_loses_no_change_and_makes_none_twice",
@@ -30,6 +30,8 @@ const SWITCHED_OFF: [(&str, &str); 16] = [
     ("KMS_FAULT_NEWS_UNBOUNDED", "news::a_flood_of_notifications_makes_few_polls"),
     ("KMS_FAULT_ONE_CONNECTION", "connections::a_change_that_waits_for_another_process_delays_nothing_in_other_shards"),
     ("KMS_FAULT_MOMENTS_MIXED", "connections::threads_that_read_and_change_at_once_see_no_loss_and_obey_every_change"),
+    ("KMS_FAULT_DELETION_NOT_KEPT", "pooling::what_a_transaction_deleted_before_its_last_statements_is_deleted"),
+    ("KMS_FAULT_STATEMENTS_CLOSED", "pooling::statements_that_are_used_no_more_are_not_closed_in_another_session"),
     ("KMS_FAULT_UNCHECKED", "what_a_database_user_edits_is_noticed"),
 ];
 

@@ -46,6 +46,9 @@ pub struct Traffic {
     pub turns: AtomicU64,
     /// How many bytes the library has sent.
     pub asked: AtomicUsize,
+    /// How many statements the library has prepared, and closed, by a name.
+    pub prepared: AtomicUsize,
+    pub closed: AtomicUsize,
     is_asking: AtomicBool,
 }
 
@@ -88,6 +91,8 @@ impl Traffic {
     /// The treatment of the library's messages.
     fn asks(&self, bytes: &[u8], is_cut: &AtomicBool) -> Passage {
         self.asked.fetch_add(bytes.len(), Ordering::SeqCst);
+        self.prepared.fetch_add(bytes.windows(6).filter(|message| names(message, b"DS")).count(), Ordering::SeqCst);
+        self.closed.fetch_add(bytes.windows(6).filter(|message| names(message, b"CS")).count(), Ordering::SeqCst);
         if !self.is_asking.swap(true, Ordering::SeqCst) {
             self.turns.fetch_add(1, Ordering::SeqCst);
         }
@@ -159,6 +164,11 @@ impl Traffic {
 /// A statement, or the server's answer to it.
 fn names_commit(bytes: &[u8]) -> bool {
     bytes.windows(7).any(|word| word == b"COMMIT\0")
+}
+
+/// Whether a message of this kind, which describes or closes a statement, begins here.
+fn names(message: &[u8], kind: &[u8; 2]) -> bool {
+    matches!(message, [of, 0, 0, 0, len, about] if [*of, *about] == *kind && *len > 6)
 }
 
 fn names_change(bytes: &[u8]) -> bool {

@@ -148,7 +148,9 @@ impl Postgres {
     pub(super) fn learn_shards(&mut self, rows: &[Row]) -> Result<()> {
         for row in rows {
             let shard = read::shard(row, self.shards)?;
-            self.known.shards.insert(shard, read::meta(row)?);
+            let found = read::meta(row)?;
+            self.known.locked.insert(shard, found.clone());
+            self.known.shards.insert(shard, found);
         }
         Ok(())
     }

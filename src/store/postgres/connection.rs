@@ -111,6 +111,9 @@ pub struct ServerLink {
     place: usize,
     is_encrypted: bool,
     prepared: Option<Prepared>,
+    /// What is used no more. The client would close a statement that is dropped while it lives, in whichever session it has
+    /// by then, where another program's statement may have that name.
+    forgotten: Vec<Prepared>,
     _socket: ClosedInChild,
 }
 
@@ -187,6 +190,7 @@ impl ServerLink {
             place: at,
             is_encrypted: encryption != Encryption::None,
             prepared: None,
+            forgotten: Vec::new(),
             _socket: registered,
         };
         if target.must_write {
@@ -270,7 +274,10 @@ impl ServerLink {
 
     /// Prepares no more statements, and uses none.
     pub fn forget_prepared(&mut self) {
-        self.prepared = None;
+        let known = self.prepared.take();
+        if !fault::wanted("KMS_FAULT_STATEMENTS_CLOSED") {
+            self.forgotten.extend(known);
+        }
     }
 
     /// Fails in another session than the one that prepares statements. A pooler may change sessions between transactions,
@@ -303,6 +310,9 @@ impl ServerLink {
     }
 
     fn prepare_all(&mut self, statements: &[Statement]) -> std::result::Result<(), Failed> {
+        if fault::wanted("KMS_FAULT_NAME_TAKEN") && statements.iter().any(|statement| statement.sql == "COMMIT") {
+            self.run(&[Statement::new("SELECT pg_catalog.ln(0)", Vec::new())])?;
+        }
         let mut new: Vec<&Statement> = Vec::new();
         for statement in statements.iter().filter(|statement| self.must_prepare(statement)) {
             if !new.iter().any(|known| known.sql == statement.sql) {

@@ -52,6 +52,8 @@ const ANSWER: Duration = Duration::from_secs(5);
 #[derive(Default)]
 struct Known {
     shards: HashMap<Shard, MetaRow>,
+    /// The shards as the server has them, without the transaction's own changes.
+    locked: HashMap<Shard, MetaRow>,
     keys: HashMap<i64, Option<KeyRow>>,
     nodes: HashMap<i64, Option<Vec<u8>>>,
     materials: HashMap<(i64, i64), Option<MaterialRow>>,
@@ -295,18 +297,20 @@ impl Postgres {
         let before = all.len();
         all.extend(statements);
         let is_first = !std::mem::replace(&mut self.is_begun, true);
-        let begun = if is_first { self.beginning(self.kind, self.patience).len() } else { 0 };
+        let mut begun = if is_first { self.beginning(self.kind, self.patience).len() } else { 0 };
         let locking = std::mem::take(&mut self.locking);
-        let mut rows = match self.link.run(&all) {
-            // The connection was lost while it was idle. None of this transaction was made.
-            Err(failed) if is_first && failed.is_unknown => {
-                self.connect()?;
-                // Its beginning names the session.
-                let others = all.split_off(begun);
-                all = self.beginning(self.kind, self.patience);
-                all.extend(others);
-                self.link.run(&all)?
-            }
+        let mut done = self.link.run(&all);
+        // The connection was lost while it was idle. None of this transaction was made.
+        if is_first && done.as_ref().is_err_and(|failed| failed.is_unknown) {
+            self.connect()?;
+            // Its beginning names the session.
+            let others = all.split_off(begun);
+            all = self.beginning(self.kind, self.patience);
+            begun = all.len();
+            all.extend(others);
+            done = self.link.run(&all);
+        }
+        let mut rows = match done {
             Err(failed) if (failed.gave_way || self.is_unprepared(&failed)) && !self.is_sent => {
                 self.lock_again(&locking, failed.error)?;
                 self.link.run(all.get(begun..).unwrap_or_default())?
@@ -344,7 +348,7 @@ impl Postgres {
         all.push(self.reading(&shards));
         for row in self.link.run(&all)?.pop().unwrap_or_default() {
             let (shard, found) = (read::shard(&row, self.shards)?, read::meta(&row)?);
-            if self.known.shards.get(&shard).is_some_and(|known| *known != found) {
+            if self.known.locked.get(&shard).is_some_and(|known| *known != found) {
                 return Err(error);
             }
         }
@@ -371,6 +375,12 @@ impl Postgres {
         let statement = self.statement(sql, values);
         self.is_changed = true;
         self.writes.execute(table, statement);
+    }
+
+    /// Deletes rows at once, and returns which. The transaction cannot be begun once more without it.
+    fn delete_now(&mut self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>> {
+        self.is_changed |= !fault::wanted("KMS_FAULT_DELETION_NOT_KEPT");
+        self.rows(sql, values)
     }
 
     /// Begins with the first statement that goes out.

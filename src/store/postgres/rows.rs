@@ -125,7 +125,7 @@ impl ChangeRows for Postgres {
     fn delete_changes(&mut self, shard: Shard, generation: i64) -> Result<usize> {
         let (first, _) = self.shards.generations(shard);
         let sql = "DELETE FROM change WHERE store = $1 AND generation BETWEEN $2 AND $3 RETURNING generation";
-        self.rows(sql, vec![first.into(), generation.into()]).map(|rows| rows.len())
+        self.delete_now(sql, vec![first.into(), generation.into()]).map(|rows| rows.len())
     }
 }
 
@@ -328,7 +328,8 @@ impl Backend for Postgres {
 
     fn forget(&mut self) -> Result<()> {
         // The shards are locked, or of one snapshot, for as long as the transaction lasts.
-        self.known = Known { shards: std::mem::take(&mut self.known.shards), ..Known::default() };
+        let Known { shards, locked, .. } = std::mem::take(&mut self.known);
+        self.known = Known { shards, locked, ..Known::default() };
         Ok(())
     }
 
@@ -588,7 +589,7 @@ impl Backend for Postgres {
         self.known.materials.retain(|(row, _), _| *row != key_row);
         self.known.all_materials.remove(&key_row);
         let sql = "DELETE FROM material WHERE store = $1 AND key_row = $2 RETURNING number";
-        self.all(sql, vec![key_row.into()], Self::first_number)
+        self.delete_now(sql, vec![key_row.into()])?.iter().map(Self::first_number).collect()
     }
 
     fn next_owner(&mut self, of: Owned, key_row: i64) -> Result<Option<i64>> {
