@@ -13,8 +13,8 @@ use super::seen::SeenUses;
 use crate::domain::id::{KeyId, VersionId};
 use crate::domain::key::Key;
 use crate::domain::version::{Version, VersionRecords};
-use crate::error::Result;
-use crate::store::{Commit, Head, Store, Stored, View};
+use crate::error::{Result, Status};
+use crate::store::{Commit, Head, Store, Stored, UNPLACED, View};
 use crate::sys::fault;
 use crate::sys::secret::Secret;
 use crate::sys::sync::Lock;
@@ -26,6 +26,8 @@ pub const DEFAULT_KEYS: usize = 32_768;
 const NONE_COVERED: u64 = u64::MAX;
 /// Above this many changed keys, dropping everything is cheaper than checking each.
 const MANY: usize = 1_000;
+/// How often a check is made again whose snapshot says nothing of what is here.
+const LOOKS: usize = 16;
 
 /// What a cache keeps up with.
 pub trait ChangeSource {
@@ -117,11 +119,28 @@ struct Entries {
     /// The history of the store that they belong to, and the head of each of its shards; empty where nothing is known.
     history: u64,
     heads: Vec<Head>,
+    /// Where changes of this handle led that were not taken over, until those heads are reached.
+    missed: Vec<Head>,
 }
 
 impl Entries {
     fn head(&self, shard: &Head) -> Option<&Head> {
         self.heads.get(shard.shard.index())
+    }
+
+    /// Whether what was read while its shard was at `head` may lack a change of this handle.
+    fn lacks_ours(&self, head: &Head) -> bool {
+        let is_before = |missed: &Head| missed.shard == head.shard && head.generation < missed.generation;
+        self.missed.iter().any(is_before) && !fault::wanted("KMS_FAULT_MISSED_FORGOTTEN")
+    }
+
+    /// Notes the head of a change of this handle that is not taken over.
+    fn miss(&mut self, head: Head) {
+        match self.missed.iter_mut().find(|missed| missed.shard == head.shard) {
+            Some(missed) if missed.generation < head.generation => *missed = head,
+            Some(_) => {}
+            None => self.missed.push(head),
+        }
     }
 }
 
@@ -133,6 +152,7 @@ impl Cache {
             aliases: Bounded::new(capacity),
             history: 0,
             heads: Vec::new(),
+            missed: Vec::new(),
         };
         Self {
             entries: Lock::new(entries),
@@ -179,8 +199,17 @@ impl Cache {
     /// Checks the store for changes. The word is read first: a change that is announced later causes another check.
     #[cold]
     pub fn look(&self, source: &impl ChangeSource) -> Result<()> {
-        let word = source.word();
-        source.look(|view| self.catch_up(view, word))
+        for _ in 0..LOOKS {
+            let (word, mut is_taken) = (source.word(), false);
+            source.look(|view| {
+                is_taken = self.catch_up(view, word)?;
+                Ok(())
+            })?;
+            if is_taken || fault::wanted("KMS_FAULT_LOOK_NOT_REPEATED") {
+                return Ok(());
+            }
+        }
+        Err(Status::KeystoreBusy.error("the keystore changes too fast to be read; try again"))
     }
 
     /// Whether everything announced by `word` has been seen here.
@@ -209,13 +238,17 @@ impl Cache {
     /// Brings the cache to the generation of `view`; `word` is what was announced before the view was taken.
     ///
     /// Another thread may have brought it further meanwhile, from a later moment: no shard goes back within one history.
-    pub fn catch_up(&self, view: &mut dyn Changes, word: u64) -> Result<()> {
+    /// False if the view says nothing of the history that is here.
+    pub fn catch_up(&self, view: &mut dyn Changes, word: u64) -> Result<bool> {
         let (found, history) = (view.heads()?, view.history());
+        if history == UNPLACED {
+            return Ok(false);
+        }
         let (known, known_history) = {
             let entries = self.entries.lock()?;
             if entries.heads == found && entries.history == history {
                 self.looked_at.store(word, Ordering::Release);
-                return Ok(());
+                return Ok(true);
             }
             (entries.heads.clone(), entries.history)
         };
@@ -234,8 +267,8 @@ impl Cache {
         let history = view.history();
         let mut entries = self.entries.lock()?;
         // Taken before the store was seen to be another one: it says nothing of that.
-        if history < entries.history {
-            return Ok(());
+        if history < entries.history || history == UNPLACED {
+            return Ok(false);
         }
         let is_other = history != entries.history || entries.heads.len() != found.len();
         let moves = |(at, to): (usize, Head)| -> Option<(Head, Head)> {
@@ -269,18 +302,24 @@ impl Cache {
             entries.aliases.clear();
         }
         match is_other {
-            true => (entries.heads, entries.history) = (found, history),
+            true => {
+                (entries.heads, entries.history) = (found, history);
+                entries.missed.clear();
+            }
             false => {
                 for (_, to) in moved {
                     if let Some(head) = entries.heads.get_mut(to.shard.index()) {
                         *head = to;
                     }
                 }
+                let Entries { heads, missed, .. } = &mut *entries;
+                let generation = |of: &Head| heads.get(of.shard.index()).map_or(i64::MIN, |head| head.generation);
+                missed.retain(|missed| generation(missed) < missed.generation);
             }
         }
         self.touch();
         self.looked_at.store(word, Ordering::Release);
-        Ok(())
+        Ok(true)
     }
 
     /// Takes over what this handle itself has just committed; false where another's change came in between, which has
@@ -330,6 +369,8 @@ impl Cache {
                 if commit.moved.iter().any(|moved| moved.before.renamed != moved.after.renamed) {
                     entries.aliases.clear();
                 }
+                // Nor is anything that another thread has read before the change kept after it.
+                commit.moved.iter().for_each(|moved| entries.miss(moved.after));
                 self.looked_at.store(NONE_COVERED, Ordering::Release);
             }
         }
@@ -350,7 +391,8 @@ impl Cache {
             return Ok(found);
         }
         let entry = Arc::new(CachedKey::new(stored));
-        if is_same && entries.head(head).is_some_and(|known| known.generation == head.generation) {
+        let is_at = entries.head(head).is_some_and(|known| known.generation == head.generation);
+        if is_same && is_at && !entries.lacks_ours(head) {
             entries.keys.insert(stored.key.id, Arc::clone(&entry));
         }
         Ok(entry)
@@ -363,7 +405,8 @@ impl Cache {
     /// Keeps the target of an alias that was read of this history while its shard was at `head`.
     pub fn keep_alias(&self, name: &str, id: KeyId, history: u64, head: &Head) -> Result<()> {
         let mut entries = self.entries.lock()?;
-        if entries.history == history && entries.head(head).is_some_and(|known| known.generation == head.generation) {
+        let is_at = entries.head(head).is_some_and(|known| known.generation == head.generation);
+        if entries.history == history && is_at && !entries.lacks_ours(head) {
             entries.aliases.insert(name.into(), Arc::new(id));
         }
         Ok(())
@@ -380,6 +423,7 @@ impl Cache {
         entries.materials.clear();
         entries.aliases.clear();
         entries.heads.clear();
+        entries.missed.clear();
         self.erased.fetch_add(1, Ordering::AcqRel);
         self.touch();
         Ok(())
@@ -395,7 +439,7 @@ impl Cache {
         }
         let entry = Arc::new(material);
         let is_same = entries.head(head).is_some_and(|known| known.destroyed == head.destroyed);
-        if is_same && entries.history == history {
+        if is_same && entries.history == history && !entries.lacks_ours(head) {
             entries.materials.insert(id, Arc::clone(&entry));
         }
         Ok(entry)
@@ -481,3 +525,5 @@ impl<K: Clone + Eq + Hash, V: Kept> Bounded<K, V> {
 
 #[cfg(all(test, kms_model))]
 mod model;
+#[cfg(all(test, not(kms_model)))]
+mod tests;

@@ -87,7 +87,7 @@ pub use backend::DueRow;
 #[cfg(feature = "capi")]
 pub use backend::WRAPPED_MAX;
 pub use backup_record::{BackedUp, BackupRecord};
-#[cfg(all(test, kms_model))]
+#[cfg(test)]
 pub use change::Moved;
 pub use change::{Change, Commit};
 pub use copy::{CopyReport, CopyStep};
@@ -101,6 +101,7 @@ pub use sealing::Stored;
 pub use server_clock::ServerClock;
 pub use settings::{ActorName, Location, Settings};
 pub use shard::Shard;
+pub use shared_history::UNPLACED;
 pub use state::Head;
 pub use unfinished::Unfinished;
 pub use verify::{Fault, Verifier};

@@ -76,9 +76,9 @@ impl Store {
         let mut history = self.shared_history.lock()?;
         let went_back = history.see(begun, State::of(found), head_of(shard, found), found.recent.as_deref());
         if went_back {
-            if let Some(seen) = self.seen.get(shard.index()) {
-                seen.store(found.generation, Ordering::Relaxed);
-            }
+            // What was seen of the other shards may be lost, too.
+            self.seen.iter().for_each(|seen| seen.store(i64::MIN, Ordering::Relaxed));
+            self.note_seen(shard, found.generation);
             self.freshness.note_rollback();
         } else if history.is_at(shard, &State::of(found)) {
             self.note_seen(shard, found.generation);

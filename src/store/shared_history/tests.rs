@@ -1,4 +1,5 @@
 use super::*;
+use crate::store::shard::Shards;
 
 /// The states of a shard in the order of changes, each with what its description names.
 fn chain(seed: u8, len: i64) -> Vec<(State, Vec<u8>)> {
@@ -88,4 +89,79 @@ fn a_transaction_of_before_a_loss_does_not_undo_what_followed() {
     assert!(before.breaks < after.breaks, "what it read passes for the present history");
     commit(&mut history, &before, &states[6]);
     assert!(history.is_at(Shard::FIRST, &states[3].0));
+}
+
+fn head_at(shard: Shard, generation: i64) -> Head {
+    Head { shard, ..head(generation) }
+}
+
+#[test]
+fn a_loss_of_two_shards_is_reported_once_though_they_are_found_apart() {
+    let states = chain(0, 60);
+    let other = Shards::new(64).unwrap().all().nth(1).unwrap();
+    let mut history = known(&states, 50);
+    let see_other = |history: &mut SharedHistory, begun: &mut Beginning, at: usize| {
+        history.see(begun, states[at].0, head_at(other, at as i64), Some(&states[at].1))
+    };
+    let mut begun = history.begin(0);
+    assert!(!see_other(&mut history, &mut begun, 50));
+    // One transaction reads the first shard only. The other reads both, and began before.
+    let (mut poll, mut change) = (history.begin(0), history.begin(0));
+    assert!(see(&mut history, &mut change, &states[40]));
+    assert!(!see(&mut history, &mut poll, &states[40]) && !see_other(&mut history, &mut poll, 40));
+    assert_eq!(poll.breaks, UNPLACED);
+    // An operator may have accepted it meanwhile.
+    let mut later = history.begin(0);
+    assert!(!see_other(&mut history, &mut later, 40), "a loss is reported twice");
+    assert_eq!(later.breaks, change.breaks);
+    let mut last = history.begin(0);
+    assert!(see_other(&mut history, &mut last, 39), "a second loss is not noticed");
+}
+
+#[test]
+fn of_two_that_find_too_many_changes_one_alone_begins_another_history() {
+    let states = chain(0, 60);
+    let mut history = known(&states, 5);
+    let (mut first, mut second) = (history.begin(0), history.begin(0));
+    assert!(!see(&mut history, &mut first, &states[50]) && first.breaks == 1);
+    assert!(!see(&mut history, &mut second, &states[49]));
+    assert_eq!(second.breaks, UNPLACED, "an earlier moment passes for a later history");
+    assert!(history.is_at(Shard::FIRST, &states[50].0) && history.begin(0).breaks == 1);
+}
+
+#[test]
+fn an_earlier_moment_after_too_many_changes_begins_no_other_history() {
+    let states = chain(0, 60);
+    let mut history = known(&states, 5);
+    let mut earlier = history.begin(0);
+    for at in [30, 55] {
+        let mut begun = history.begin(0);
+        assert!(!see(&mut history, &mut begun, &states[at]) && begun.breaks == 0);
+    }
+    assert!(!see(&mut history, &mut earlier, &states[50]));
+    assert_eq!(earlier.breaks, UNPLACED, "an earlier moment passes for another history");
+    assert!(history.is_at(Shard::FIRST, &states[55].0) && history.begin(0).breaks == 0);
+}
+
+#[test]
+fn what_begins_another_history_is_earlier_in_no_shard() {
+    let states = chain(0, 60);
+    let other = Shards::new(64).unwrap().all().nth(1).unwrap();
+    for is_break_first in [false, true] {
+        let mut history = known(&states, 5);
+        let mut reader = history.begin(0);
+        let writer = history.begin(0);
+        history.committed(&writer, states[6].0, head_at(other, 6));
+        let see_other = |history: &mut SharedHistory, begun: &mut Beginning| {
+            assert!(!history.see(begun, states[5].0, head_at(other, 5), Some(&states[5].1)));
+        };
+        if !is_break_first {
+            see_other(&mut history, &mut reader);
+        }
+        assert!(!see(&mut history, &mut reader, &states[50]));
+        if is_break_first {
+            see_other(&mut history, &mut reader);
+        }
+        assert_eq!(reader.breaks, UNPLACED, "it sets a shard back");
+    }
 }
