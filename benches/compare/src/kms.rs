@@ -48,6 +48,13 @@ pub struct Health {
     pub keys_destroyed: u64,
     pub keys_cached: u64,
     pub generation: u64,
+    pub events_dropped: u64,
+    pub versions_destroyed: u64,
+    pub polls: u64,
+    pub absences: u64,
+    pub rollbacks: u64,
+    pub age_ms: u64,
+    pub clock_ahead_ms: i64,
 }
 
 functions! {
