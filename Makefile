@@ -9,7 +9,7 @@ NIGHTLY = unit tsan fuzz
 PREFIX = /usr/local
 PLACES = PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' $(foreach name,LIBDIR INCLUDEDIR MANDIR BINDIR ZSHDIR STRIP,$(if $(filter-out undefined default,$(origin $(name))),$(name)='$($(name))'))
 
-.PHONY: help deps demo build install uninstall deb dist test test-all test-nightly test-long coverage fuzz header actions abi bench clean
+.PHONY: help deps demo build install uninstall deb dist test test-all test-postgres test-nightly test-long coverage fuzz header actions abi bench clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -41,6 +41,9 @@ test: ## what every change must pass; STAGE=name runs one stage (ci/stage lists 
 
 test-all: ## the slow rest: release library, valgrind, packages, other platforms, whole campaigns
 	@KMS_INSTALL=1 KMS_TABLE=1 ci/stage $(or $(STAGE),$(ALL))
+
+test-postgres: ## the stage of `make test-all` that starts a PostgreSQL server, a standby and pgbouncer
+	@KMS_INSTALL=1 KMS_TABLE=1 ci/stage postgres
 
 test-nightly: ## Miri, the sanitizers, loom and short fuzzing, on nightly Rust where needed
 	@KMS_INSTALL=1 KMS_TABLE=1 ci/stage $(or $(STAGE),$(NIGHTLY))
