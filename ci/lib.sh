@@ -170,6 +170,18 @@ build_dev() {
     ln -sf libkms.so target/dev/libkms.so.0
 }
 
+# use_postgres_server: `programs` is the folder of the newest server's programs, and `as_user` begins the commands that run
+# as the server's user: the server refuses to run as root.
+use_postgres_server() {
+    need pg_ctlcluster:postgresql python3:python3
+    programs=$(find /usr/lib/postgresql/*/bin -maxdepth 0 | sort -V | tail -1)
+    as_user=()
+    [ "$(id -u)" != 0 ] || as_user=(setpriv --reuid=postgres --regid=postgres --init-groups)
+}
+
+# A port of this machine that nothing listens at.
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
 # The package's version: of the .so, of the packages.
 package_version() { sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -1; }
 

@@ -2,18 +2,13 @@
 # The rules of keys on Debian's PostgreSQL server, which the stage starts and stops; with KMS_LONG, the campaigns.
 . "$(dirname "$0")/../lib.sh"
 PATH=$PATH:/usr/sbin
-need pg_ctlcluster:postgresql python3:python3 openssl:openssl pgbouncer:pgbouncer
+need openssl:openssl pgbouncer:pgbouncer
+use_postgres_server
 build_release # Programs in C and C++ use what is released.
 use_postgres_build
 
-programs=$(find /usr/lib/postgresql/*/bin -maxdepth 0 | sort -V | tail -1)
 folder=$(mktemp -d)
-as_user=()
-# The server refuses to run as root.
-if [ "$(id -u)" = 0 ]; then
-    as_user=(setpriv --reuid=postgres --regid=postgres --init-groups)
-    chown postgres "$folder"
-fi
+[ "$(id -u)" != 0 ] || chown postgres "$folder"
 pooler=
 stop() {
     [ -z "$pooler" ] || kill "$pooler" || true
@@ -21,7 +16,6 @@ stop() {
     rm -rf "$folder"
 }
 trap stop EXIT
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 port=$(free_port)
 pooled=$(free_port)
 (umask 077 && od -An -N16 -tx1 /dev/urandom | tr -d ' \n' >"$folder/password")
