@@ -4,7 +4,8 @@
 //! wait until something is read or committed, and then go out together. What a transaction has read it keeps, and changes
 //! along with its writes; what was read of a shard before its lock is forgotten with the lock.
 //!
-//! Only row locks, unique keys and plain statements are used: no sequences, triggers, advisory locks or session state.
+//! Only row locks, unique keys and plain statements are used: no sequences, triggers or advisory locks. A session has no state
+//! but the statements that it prepares where the location asks for that.
 
 mod ahead;
 mod connection;

@@ -1,7 +1,6 @@
 //! What a transaction writes, until it goes out: the rows of one kind in one statement.
 //!
-//! Unless statements are prepared, the server parses and plans each one anew. That takes longer than executing it for one
-//! row.
+//! The server parses and plans a statement that is not prepared each time, which takes longer than writing one row.
 
 use std::collections::HashMap;
 
