@@ -21,7 +21,7 @@ use crate::sys::sync::sleep;
 const BATCH_TIME: Duration = Duration::from_millis(16);
 /// SQLite has no queue: without a pause after each batch no other process would get the lock.
 pub(super) const PAUSE: Duration = Duration::from_micros(500);
-const SMALLEST_BATCH: usize = 32;
+pub(super) const SMALLEST_BATCH: usize = 32;
 const LARGEST_BATCH: usize = 4096;
 /// The most keys of a transaction of a store that many hosts share, and how long its work may take: calls of this process wait
 /// for the connection meanwhile.
@@ -69,6 +69,11 @@ impl Batch {
 }
 
 impl Core {
+    /// How many rows the next batch has, after one of `size` rows whose work took this long.
+    pub(super) fn next_size(&self, size: usize, took: Duration) -> usize {
+        if self.store.is_remote() { next_shared_size(size, took) } else { next_size(size, took) }
+    }
+
     /// One pass over everything due at `now`, in batches; `stop` is asked between them. What needs a transaction each comes
     /// last, so that no rotation waits for it.
     pub(super) fn run_due(&self, now: &Now, stop: &dyn Fn() -> bool) -> Result<TickReport> {
@@ -92,7 +97,7 @@ impl Core {
                 break;
             }
             after = Some(last);
-            size = next_size(size, batch.took);
+            size = self.next_size(size, batch.took);
             sleep(PAUSE);
         }
         self.process_postponed(postponed, stop, &mut total)?;
@@ -316,7 +321,7 @@ impl Core {
             if stop() {
                 break;
             }
-            size = next_shared_size(size, took);
+            size = self.next_size(size, took);
             // Calls of this process need the connection, too.
             sleep(PAUSE);
         }

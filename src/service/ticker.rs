@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::Core;
 use super::event::{Event, EventKind};
 use super::news::{GAP_MS, is_flooded};
-use crate::domain::time::Time;
+use crate::domain::time::{Now, Time};
 use crate::error::{Result, Status};
 use crate::sys::clocks;
 use crate::sys::sync::{Lock, Wake};
@@ -179,10 +179,20 @@ impl Core {
     }
 
     /// Does what is due, and finds out what comes next.
-    fn pass(&self) -> Result<Option<Time>> {
+    pub(super) fn pass(&self) -> Result<Option<Time>> {
+        // What others change meanwhile is read below, and what this pass changes must not cause another.
+        self.wakes_at.store(i64::MIN, Ordering::Relaxed);
+        let now = self.clock.now();
+        let done = self.do_due(&now);
         // A thread that sets an earlier time from here on wakes this one.
         self.wakes_at.store(i64::MAX, Ordering::Relaxed);
-        let now = self.clock.now();
+        done?;
+        let next = self.store.read(|view| view.next_look_after(now.wall))?;
+        self.wakes_at.store(next.map_or(i64::MAX, Time::millis), Ordering::Relaxed);
+        Ok(next)
+    }
+
+    fn do_due(&self, now: &Now) -> Result<()> {
         let stop = || {
             self.ticker.looks();
             // A long pass must not delay the news.
@@ -192,15 +202,12 @@ impl Core {
             self.alarm.stopped()
         };
         self.begin_day(now.wall);
-        self.run_due(&now, &stop)?;
+        self.run_due(now, &stop)?;
         match self.record_uses(&stop) {
-            Err(error) if error.status() == Status::Forked => return Err(error),
+            Err(error) if error.status() == Status::Forked => Err(error),
             // Dates are kept for the next pass, and rotations must not wait for them.
-            _ => {}
+            _ => Ok(()),
         }
-        let next = self.store.read(|view| view.next_look_after(now.wall))?;
-        self.wakes_at.store(next.map_or(i64::MAX, Time::millis), Ordering::Relaxed);
-        Ok(next)
     }
 
     /// Whether it is time to ask for changes, regardless of what woke this thread: on another machine at the set

@@ -3,9 +3,10 @@
 //! A prepared version is checked again once anything changed, and when a day begins, so a use costs the hot path nothing.
 
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
 
 use super::cache::Material;
-use super::pass::PAUSE;
+use super::pass::{PAUSE, SMALLEST_BATCH};
 use super::{Changed, Core};
 use crate::domain::id::KeyId;
 use crate::domain::log::ChangeAction;
@@ -15,8 +16,6 @@ use crate::error::{Result, Status};
 use crate::store::Stored;
 use crate::sys::sync::{self, Lock};
 
-/// Uses that one transaction stores.
-const BATCH: usize = 128;
 /// Most uses that wait for a pass. One above this is noted when its version is prepared again.
 const MOST_PENDING: usize = if cfg!(test) { 64 } else { 65_536 };
 
@@ -86,13 +85,13 @@ impl Core {
         };
         let count = noted.len();
         noted.sort_unstable_by_key(|one| one.key);
-        let mut left = noted.as_slice();
+        let (mut left, mut size) = (noted.as_slice(), SMALLEST_BATCH);
         let mut done = Ok(());
         while done.is_ok() && !left.is_empty() && !stop() {
-            let (batch, rest) = left.split_at(left.len().min(BATCH));
-            done = self.record_batch(batch);
-            if done.is_ok() {
-                left = rest;
+            let (batch, rest) = left.split_at(left.len().min(size));
+            match self.record_batch(batch) {
+                Ok(took) => (left, size) = (rest, self.next_size(size, took)),
+                Err(error) => done = Err(error),
             }
             if !left.is_empty() {
                 sync::sleep(PAUSE);
@@ -107,10 +106,11 @@ impl Core {
         done
     }
 
-    /// `batch` is in the order of keys.
-    fn record_batch(&self, batch: &[PendingUse]) -> Result<()> {
+    /// Returns how long the work took, without the commit. `batch` is in the order of keys.
+    fn record_batch(&self, batch: &[PendingUse]) -> Result<Duration> {
         let by_key =
             || batch.chunk_by(|a, b| a.key == b.key).filter_map(|uses| uses.first().map(|one| (one.key, uses)));
+        let started = Instant::now();
         // Without the write lock first: another process may have stored the same day.
         let is_new = self.store.read(|view| {
             if !view.has_version_rows() {
@@ -124,10 +124,11 @@ impl Core {
             Ok(false)
         })?;
         if !is_new {
-            return Ok(());
+            return Ok(started.elapsed());
         }
-        self.change(ChangeAction::RecordDates, |change, _| {
-            let mut changed = Changed::none(());
+        let done = self.change(ChangeAction::RecordDates, |change, _| {
+            let started = Instant::now();
+            let mut changed = Changed::none(Duration::ZERO);
             for (id, uses) in by_key() {
                 let Some(mut stored) = undamaged(change.key(&id))? else { continue };
                 let records = news(&stored, uses);
@@ -136,9 +137,10 @@ impl Core {
                     changed.keys.push(change.update(stored)?);
                 }
             }
+            changed.value = started.elapsed();
             Ok(changed)
         })?;
-        Ok(())
+        Ok(done.value)
     }
 }
 

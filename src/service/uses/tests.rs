@@ -1,5 +1,7 @@
 use super::*;
+use crate::domain::rotation::Interval;
 use crate::service::{CreateKey, Keystore, Options};
+use crate::sys::sync::Wake;
 
 /// The keys with a date of encryption.
 fn dated(kms: &Keystore, keys: &[KeyId]) -> usize {
@@ -28,4 +30,20 @@ fn a_pass_that_is_interrupted_loses_no_date_however_many_wait() {
     kms.encrypt(*last, b"x", &[]).unwrap();
     kms.tick().unwrap();
     assert_eq!(dated(&kms, &keys), keys.len());
+}
+
+#[test]
+fn a_pass_that_stores_dates_causes_no_other_pass() {
+    let kms = Keystore::open("memory:", &Options::new().root_key(&[7; 32]).rotation_thread(false)).unwrap();
+    let rotating = CreateKey { rotate_every: Some(Interval::parse("90d").unwrap()), ..CreateKey::default() };
+    let key = kms.create_key(&rotating).unwrap();
+    kms.encrypt(key, b"x", &[]).unwrap();
+    let core = kms.core().unwrap();
+    core.alarm.sleep(Duration::ZERO);
+    core.pass().unwrap();
+    assert_eq!(dated(&kms, &[key]), 1);
+    assert_eq!(core.alarm.sleep(Duration::ZERO), Wake::TimedOut);
+    // What another thread changes is known at once.
+    kms.update_rotation_policy(key, Some(Interval::parse("30d").unwrap())).unwrap();
+    assert_eq!(core.alarm.sleep(Duration::ZERO), Wake::Nudged);
 }
