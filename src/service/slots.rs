@@ -5,7 +5,6 @@
 //! nearer caches can hold more of it.
 
 use crate::error::{Error, Status};
-use crate::sys::prefetch;
 
 /// A key of [`Slots`], found by what it is called in a call.
 pub trait Called<Q: ?Sized> {
@@ -155,9 +154,7 @@ impl<K, V> Slots<K, V> {
             let at = number(slot)?;
             if slot >> NUMBER == hash >> NUMBER {
                 likely(at);
-                // The CPU does not reach the second line of an entry until the first has arrived.
-                let entry = self.entries.get(at).inspect(|entry| prefetch::end(*entry));
-                if let Some(Some(entry)) = entry
+                if let Some(Some(entry)) = self.entries.get(at)
                     && entry.key.is(name)
                 {
                     return Some(at);

@@ -15,7 +15,6 @@
 //! * `locked`: memory for secrets.
 //! * `memory`: allocations that may fail.
 //! * `per_thread`: a value for each thread that uses an object.
-//! * `prefetch`: memory that will be needed soon.
 //! * `process`: who this process is.
 //! * `random`: bytes of the kernel, mixed with words of the CPU.
 //! * `secret`: keys in locked memory.
@@ -27,7 +26,7 @@
 //! * `thread`: the library's own threads.
 //! * `vdso`: bytes of the kernel without a system call.
 //! * `waiting`: calls that are refused where they would wait.
-//! * `wide`: 16 bytes in one store, or compared.
+//! * `wide`: 16 bytes in one store.
 //! * `word`: a word that processes share.
 //! * `zeroed`: values in mappings that a forked child finds zeroed.
 
@@ -47,7 +46,6 @@ pub mod large;
 pub mod locked;
 pub mod memory;
 pub mod per_thread;
-pub mod prefetch;
 pub mod process;
 pub mod random;
 pub mod secret;
