@@ -266,13 +266,14 @@ no_path_of_this_machine() {
 }
 no_fault_switch() { ! grep KMS_FAULT "$1"; }
 
-# kms_works KMS: the installed command prints its version, creates a keystore, encrypts and decrypts.
-kms_works() (
-    kms=$1
-    cd "$(mktemp -d)" && [ "$("$kms" --version)" = "kms $(sed -n 's/^version = "\(.*\)"$/\1/p' "$ROOT/cli/Cargo.toml" | head -1)" ] &&
-        "$kms" init --root-key-file root.key && "$kms" key create cards && echo secret >note &&
-        "$kms" encrypt note && mv note before && "$kms" decrypt note.kms && cmp note before && ! cmp -s note note.kms
-)
+# sh -c "$KMS_WORKS" KMS: the command creates a keystore, encrypts and decrypts.
+KMS_WORKS='cd "$(mktemp -d)" && "$0" init --root-key-file root.key && "$0" key create cards && echo secret >note &&
+    "$0" encrypt note && mv note before && "$0" decrypt note.kms && cmp note before && ! cmp -s note note.kms'
+
+# kms_works KMS: that, and its version.
+kms_works() {
+    [ "$("$1" --version)" = "kms $(sed -n 's/^version = "\(.*\)"$/\1/p' "$ROOT/cli/Cargo.toml" | head -1)" ] && sh -c "$KMS_WORKS" "$1"
+}
 
 # count PASSED FAILED: adds the results of a stage; the totals of the run are the sum. A stage that counts nothing counts as one.
 count() { [ -z "${KMS_COUNTS:-}" ] || echo "$1 $2" >>"$KMS_COUNTS"; }
