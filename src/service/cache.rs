@@ -142,6 +142,27 @@ impl Entries {
             None => self.missed.push(head),
         }
     }
+
+    /// The heads that moved, with those they moved to. Heads that may be read at an earlier moment move forward only.
+    fn moved_to(&self, found: &[Head], may_be_earlier: bool) -> Vec<(Head, Head)> {
+        let is_moved = |(now, to): &(Head, Head)| match may_be_earlier {
+            true => now.generation < to.generation,
+            false => now.generation != to.generation,
+        };
+        self.heads.iter().copied().zip(found.iter().copied()).filter(is_moved).collect()
+    }
+
+    /// Takes over heads, and forgets which changes of this handle they contain.
+    fn follow(&mut self, moved: Vec<(Head, Head)>) {
+        for (_, to) in moved {
+            if let Some(head) = self.heads.get_mut(to.shard.index()) {
+                *head = to;
+            }
+        }
+        let Self { heads, missed, .. } = self;
+        let generation = |of: &Head| heads.get(of.shard.index()).map_or(i64::MIN, |head| head.generation);
+        missed.retain(|missed| generation(missed) < missed.generation);
+    }
 }
 
 impl Cache {
@@ -271,15 +292,7 @@ impl Cache {
             return Ok(false);
         }
         let is_other = history != entries.history || entries.heads.len() != found.len();
-        let moves = |(at, to): (usize, Head)| -> Option<(Head, Head)> {
-            let now = *entries.heads.get(at)?;
-            let is_moved = match may_be_earlier {
-                true => now.generation < to.generation,
-                false => now.generation != to.generation,
-            };
-            is_moved.then_some((now, to))
-        };
-        let moved: Vec<(Head, Head)> = found.iter().copied().enumerate().filter_map(moves).collect();
+        let moved = entries.moved_to(&found, may_be_earlier);
         // What changed was read for a cache that was no further than it is now.
         let is_covered = |now: &Head| {
             let from = known.get(now.shard.index()).filter(|_| known_history == entries.history);
@@ -301,21 +314,11 @@ impl Cache {
         if is_unknown || moved.iter().any(|(from, to)| from.renamed != to.renamed) {
             entries.aliases.clear();
         }
-        match is_other {
-            true => {
-                (entries.heads, entries.history) = (found, history);
-                entries.missed.clear();
-            }
-            false => {
-                for (_, to) in moved {
-                    if let Some(head) = entries.heads.get_mut(to.shard.index()) {
-                        *head = to;
-                    }
-                }
-                let Entries { heads, missed, .. } = &mut *entries;
-                let generation = |of: &Head| heads.get(of.shard.index()).map_or(i64::MIN, |head| head.generation);
-                missed.retain(|missed| generation(missed) < missed.generation);
-            }
+        if is_other {
+            (entries.heads, entries.history) = (found, history);
+            entries.missed.clear();
+        } else {
+            entries.follow(moved);
         }
         self.touch();
         self.looked_at.store(word, Ordering::Release);
