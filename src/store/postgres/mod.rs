@@ -10,6 +10,7 @@
 mod ahead;
 mod connection;
 mod describe;
+mod failure;
 mod lead;
 mod listener;
 mod read;
@@ -27,8 +28,9 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::Row;
 
-use self::connection::{Failed, ServerLink, Statement};
+use self::connection::{ServerLink, Statement};
 pub use self::describe::describe;
+use self::failure::Failed;
 pub use self::lead::Lead;
 use self::lead::ServerPlace;
 pub use self::listener::Listener;

@@ -4,7 +4,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::connection::{Failed, ServerLink, Statement};
+use super::connection::{ServerLink, Statement};
+use super::failure::Failed;
 use super::read;
 use super::target::Target;
 use super::{ANSWER, Postgres, RETRY};
