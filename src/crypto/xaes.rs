@@ -17,6 +17,7 @@ pub mod prefix;
 
 use zeroize::{Zeroize, Zeroizing};
 
+pub use nonce::Drawn;
 use nonce::{NoncePool, Suffix};
 use prefix::{PREFIX, Prefix};
 
@@ -177,6 +178,18 @@ impl Shared {
         self.nonces.end_call();
     }
 
+    /// Draws the CPU's word for one message.
+    #[inline(always)]
+    pub fn draw(&self) -> Drawn {
+        self.nonces.draw()
+    }
+
+    /// The word of a call that encrypts many messages, between [`Shared::begin_call`] and [`Shared::end_call`].
+    #[inline(always)]
+    pub fn kept(&self) -> Drawn {
+        self.nonces.kept()
+    }
+
     /// Forgets the key that message keys were derived from last. Serials are not reset: keyed ciphers have them.
     pub fn forget(&mut self) -> Result<()> {
         self.root = KeyDeriver::new()?;
@@ -261,6 +274,7 @@ impl Cipher {
         key: &dyn KeySource,
         aad: &[u8],
         input: Input<'_>,
+        drawn: Drawn,
         nonce: &mut [u8; NONCE],
         sealed: &mut [u8],
     ) -> Result<()> {
@@ -276,8 +290,9 @@ impl Cipher {
             // Longer than a prefix serves: the only message of its prefix.
             None => prefix.messages = 0,
         }
-        if !shared.nonces.put(prefix.messages, &mut shared.suffix) {
-            shared.nonces.put_slowly(prefix.messages, &mut shared.suffix)?;
+        let Drawn(word) = drawn;
+        if !shared.nonces.put(prefix.messages, word, &mut shared.suffix) {
+            shared.nonces.put_slowly(prefix.messages, word, &mut shared.suffix)?;
         }
         let suffix = shared.suffix.bytes();
         let (head, tail) = nonce.split_at_mut(PREFIX);

@@ -16,7 +16,7 @@ use super::{Core, Keystore};
 use crate::crypto::blob::{Blob, OVERHEAD};
 use crate::crypto::context::{Context, ContextSource};
 use crate::crypto::plaintext::Plaintext;
-use crate::crypto::xaes::Input;
+use crate::crypto::xaes::{Drawn, Input, Shared};
 use crate::domain::id::KeyId;
 use crate::domain::limits::check_plaintext_len;
 use crate::error::{Error, Result};
@@ -267,7 +267,8 @@ impl<'a> BatchSealer<'a> {
             return Err(error.clone());
         }
         loop {
-            match self.core.seal(self.mine, self.at, plaintext_len, &mut *target, self.may_rotate)? {
+            let word = self.mine.shared.as_ref().map_or(Drawn::NONE, Shared::kept);
+            match self.core.seal(self.mine, self.at, plaintext_len, word, &mut *target, self.may_rotate)? {
                 SealOutcome::SizeOnly => return Ok(()),
                 SealOutcome::Done => {
                     // From here on the version stays.

@@ -17,7 +17,7 @@ use super::{Core, Keystore};
 use crate::crypto::blob::{self, Algorithm, Blob, ContextType, Header, OVERHEAD};
 use crate::crypto::context::{Aad, Context, ContextSink, ContextSource, LazyContext, bare_aad};
 use crate::crypto::plaintext::Plaintext;
-use crate::crypto::xaes::Shared;
+use crate::crypto::xaes::{Drawn, Shared};
 use crate::domain::id::{KeyId, VersionId};
 use crate::domain::key::Key;
 use crate::domain::limits::check_plaintext_len;
@@ -368,6 +368,7 @@ impl Core {
         let outcome = {
             let mut lease = self.threads.lease()?;
             let mine = lease.get();
+            let drawn = mine.draw();
             mine.take_context_to_seal(context)?;
             check_plaintext_len(plaintext_len)?;
             self.refresh(mine, polls)?;
@@ -378,11 +379,11 @@ impl Core {
             {
                 let mut target = target();
                 return match target.room(plaintext_len + OVERHEAD)? {
-                    true => seal_into(state, aad, entry, target),
+                    true => seal_into(state, aad, entry, drawn, target),
                     false => Ok(()),
                 };
             }
-            self.find_and_seal(mine, key, plaintext_len, target(), polls)?
+            self.find_and_seal(mine, key, plaintext_len, drawn, target(), polls)?
         };
         match outcome {
             SealOutcome::Done | SealOutcome::SizeOnly => Ok(()),
@@ -403,7 +404,8 @@ impl Core {
         let mine = lease.get();
         mine.take_context_to_seal(context)?;
         self.refresh(mine, false)?;
-        self.find_and_seal(mine, key, plaintext_len, target, false).map(drop)
+        let drawn = mine.draw();
+        self.find_and_seal(mine, key, plaintext_len, drawn, target, false).map(drop)
     }
 
     /// Encrypts under another key than the last, or one about which the clock decides.
@@ -413,11 +415,12 @@ impl Core {
         mine: &mut ThreadState,
         key: &[u8],
         plaintext_len: usize,
+        drawn: Drawn,
         target: T,
         may_rotate: bool,
     ) -> Result<SealOutcome<T>> {
         let at = self.find_to_seal(mine, key)?;
-        self.seal(mine, at, plaintext_len, target, may_rotate)
+        self.seal(mine, at, plaintext_len, drawn, target, may_rotate)
     }
 
     /// Rotates a key that a call found overdue.
@@ -533,6 +536,7 @@ impl Core {
         mine: &mut ThreadState,
         at: usize,
         plaintext_len: usize,
+        drawn: Drawn,
         mut target: T,
         may_rotate: bool,
     ) -> Result<SealOutcome<T>> {
@@ -549,7 +553,7 @@ impl Core {
         if may_rotate && *asks_clock && self.is_overdue(&key.key) {
             return Ok(SealOutcome::Overdue(target));
         }
-        seal_into(state, aad, entry, target).map(|()| SealOutcome::Done)
+        seal_into(state, aad, entry, drawn, target).map(|()| SealOutcome::Done)
     }
 
     /// Whether the clock finds something to do about the key's rotation, unless a try has just failed.
@@ -698,6 +702,7 @@ fn seal_into(
     state: &mut Option<Shared>,
     aad: &mut Aad,
     ReadyEntry { value: seal, prefix, lender }: ReadyEntry<'_, Seal>,
+    drawn: Drawn,
     mut target: impl SealTarget,
 ) -> Result<()> {
     let (cipher, shared) = (lender.lend(prefix.serial)?, shared(state)?);
@@ -710,7 +715,7 @@ fn seal_into(
         blob::set_context_type(place.header, context_type);
     }
     let aad = aad.bind(&seal.bare, context_type);
-    if let Err(error) = cipher.seal(shared, prefix, &*seal.material, aad, input, place.nonce, place.sealed) {
+    if let Err(error) = cipher.seal(shared, prefix, &*seal.material, aad, input, drawn, place.nonce, place.sealed) {
         place.wipe();
         return Err(error);
     }

@@ -10,7 +10,7 @@ use super::slots::{Called, Slots, lost};
 use super::subkey::ReadySubkeys;
 use crate::crypto::context::{Aad, BareAad, ContextSource};
 use crate::crypto::xaes::prefix::{Prefix, Prefixes};
-use crate::crypto::xaes::{Cipher, KeySource, Shared};
+use crate::crypto::xaes::{Cipher, Drawn, KeySource, Shared};
 use crate::domain::id::{KeyId, TEXT_LEN, VersionId};
 use crate::error::Result;
 use crate::sys::secret::Arena;
@@ -64,6 +64,13 @@ impl ThreadState {
     pub fn take_context_to_seal(&mut self, context: impl ContextSource) -> Result<()> {
         context.put(&mut self.aad)?;
         self.aad.check_limit()
+    }
+
+    /// Draws the CPU's word for the next message. The CPU does other work meanwhile, as long as nothing needs the word: drawn
+    /// at the start of a call, it is there when the key is found.
+    #[inline(always)]
+    pub fn draw(&self) -> Drawn {
+        self.shared.as_ref().map_or(Drawn::NONE, Shared::draw)
     }
 
     /// Forgets all keys if some were destroyed since. The number of an entry to encrypt means nothing after this.

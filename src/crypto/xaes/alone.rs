@@ -20,7 +20,8 @@ impl Sealer {
         out: &mut [u8],
     ) -> Result<()> {
         let (nonce, sealed) = out.split_first_chunk_mut().ok_or_else(wrong_length)?;
-        self.0.seal(shared, &mut self.1, key, aad, input, nonce, sealed)
+        let drawn = shared.draw();
+        self.0.seal(shared, &mut self.1, key, aad, input, drawn, nonce, sealed)
     }
 }
 

@@ -3,8 +3,8 @@
 //! Eight bytes are random, four number the message within its prefix: so no two messages under one prefix meet, by
 //! any chance. A page of buffered kernel randomness makes the eight cheap, and two things keep a copy of that page
 //! from repeating them: the kernel wipes the page in a forked child (MADV_WIPEONFORK), and they are XORed with a word
-//! that the CPU draws during the call, which a cloned machine draws again. A batch draws one word for each prefix: a copy
-//! of the machine that is made in the middle of it encrypts the same messages, and so reveals nothing.
+//! that the CPU draws during the call, which a cloned machine draws again. A batch draws one word for each prefix. A copy
+//! of the machine that is made within a call, after the draw, encrypts the same messages, and so reveals nothing.
 //!
 //! Without a quick CPU generator, or where the page can't be wiped, all twelve bytes are their own getrandom(2), XORed
 //! with the time: a copy of the machine whose kernel doesn't know that it is one may then repeat a suffix, and only the
@@ -57,6 +57,16 @@ impl Suffix {
     }
 }
 
+/// What the CPU drew in this call, for one message; no word where it draws none quickly.
+///
+/// It must not outlive the call: a copy of the machine would use it for another message.
+pub struct Drawn(pub(super) Option<u64>);
+
+impl Drawn {
+    /// Of a thread that has no pool yet.
+    pub const NONE: Self = Self(None);
+}
+
 /// One thread's source of suffixes.
 pub struct NoncePool {
     /// None: every suffix comes from the kernel.
@@ -90,14 +100,26 @@ impl NoncePool {
         Ok(Self { page, generator: Generator::new(), hardware: source.unwrap_or(|| None), kept: None })
     }
 
-    /// Puts a fresh suffix for message `number` of a prefix, which no other message of it has, into `suffix`. False where
-    /// the buffer has none: [`NoncePool::put_slowly`] then does it.
+    /// Draws the word of one message.
+    #[inline(always)]
+    pub fn draw(&self) -> Drawn {
+        Drawn((self.hardware)())
+    }
+
+    /// The word of a call that encrypts many messages.
+    #[inline(always)]
+    pub fn kept(&self) -> Drawn {
+        Drawn(self.kept)
+    }
+
+    /// Puts a fresh suffix for message `number` of a prefix, which no other message of it has, into `suffix`. `word` was drawn
+    /// in this call. False where the buffer has none, or the CPU drew none: [`NoncePool::put_slowly`] then does it.
     #[inline(always)]
     #[must_use]
-    pub fn put(&mut self, number: u32, suffix: &mut Suffix) -> bool {
+    pub fn put(&mut self, number: u32, word: Option<u64>, suffix: &mut Suffix) -> bool {
         if let Some(page) = &mut self.page
             && let Some(random) = page.get().take()
-            && let Some(word) = self.kept.or_else(|| (self.hardware)())
+            && let Some(word) = word
         {
             suffix.store(random ^ word, number);
             return true;
@@ -108,10 +130,10 @@ impl NoncePool {
     /// The same from a buffer that is filled first, or from the kernel. Fails with `RandomFailed` when the kernel returns no
     /// randomness.
     #[cold]
-    pub fn put_slowly(&mut self, number: u32, suffix: &mut Suffix) -> Result<()> {
+    pub fn put_slowly(&mut self, number: u32, word: Option<u64>, suffix: &mut Suffix) -> Result<()> {
         // Drawn first: a failed draw must not fall back on the buffer alone.
         if let Some(page) = &mut self.page
-            && let Some(word) = self.kept.or_else(|| (self.hardware)())
+            && let Some(word) = word.or_else(|| (self.hardware)())
         {
             let buffer = page.get();
             if buffer.left == 0 {
@@ -152,8 +174,9 @@ impl NoncePool {
     #[cfg(test)]
     pub fn suffix(&mut self, number: u32) -> Result<Suffix> {
         let mut suffix = Suffix::ZERO;
-        if !self.put(number, &mut suffix) {
-            self.put_slowly(number, &mut suffix)?;
+        let Drawn(word) = if self.kept.is_some() { self.kept() } else { self.draw() };
+        if !self.put(number, word, &mut suffix) {
+            self.put_slowly(number, word, &mut suffix)?;
         }
         Ok(suffix)
     }

@@ -340,7 +340,8 @@ fn a_cipher_that_served_others_never_uses_their_keys() {
         }
         let (mut nonce, mut text) = ([0; NONCE], [0; 4 + TAG]);
         if seals % 2 == 0 {
-            cipher.seal(&mut shared, prefix, key, b"", Input::Apart(b"text"), &mut nonce, &mut text).unwrap();
+            let drawn = shared.draw();
+            cipher.seal(&mut shared, prefix, key, b"", Input::Apart(b"text"), drawn, &mut nonce, &mut text).unwrap();
             assert_eq!(opened(key, &nonce, b"", &text).unwrap(), b"text", "sealed under another's key");
         } else {
             let nonce = [seals % 4; NONCE];

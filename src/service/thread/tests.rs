@@ -1,4 +1,5 @@
 use super::*;
+use crate::crypto::xaes::Input;
 
 fn ready() -> (Ready<VersionId, u32>, std::sync::Arc<Arena>) {
     (Ready::new(), Arena::new())
@@ -13,14 +14,13 @@ fn id(n: u32) -> VersionId {
 /// Seals one message under its own key, as a call does.
 fn seal(ready: &mut Ready<VersionId, u32>, shared: &mut Shared, n: u32) -> [u8; 12] {
     let (mut nonce, mut sealed) = ([0; 24], [0; 20]);
+    let (drawn, input) = (shared.draw(), Input::Apart(b"text"));
     let at = ready.find(&id(n)).unwrap();
     let ReadyEntry { value, prefix, lender } = ready.take(at).unwrap();
     let cipher = lender.lend(prefix.serial).unwrap();
     assert_eq!(*value, n, "another's entry");
     let key = [n as u8; 32];
-    cipher
-        .seal(shared, prefix, &key, b"", crate::crypto::xaes::Input::Apart(b"text"), &mut nonce, &mut sealed)
-        .unwrap();
+    cipher.seal(shared, prefix, &key, b"", input, drawn, &mut nonce, &mut sealed).unwrap();
     let (mut opened, mut alone) = ([0; 4], crate::crypto::xaes::alone::Opener::new().unwrap());
     alone.open(shared, &key, &nonce, b"", &sealed, &mut opened).unwrap();
     assert_eq!(&opened, b"text", "sealed under another's key");
