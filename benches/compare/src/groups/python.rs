@@ -126,7 +126,7 @@ fn promises(sizes: &[Size]) -> Vec<Promise> {
     };
     let mut all = Vec::new();
     if let Some(small) = at(64) {
-        all.extend(RIVALS.iter().filter_map(|name| promise("encrypt 64 B", 0.35, &small.encrypt, name)));
+        all.extend(RIVALS.iter().filter_map(|name| promise("encrypt 64 B", 0.3, &small.encrypt, name)));
         all.extend(promise("decrypt 64 B", 0.6, &small.decrypt, RANDOM_NONCE));
     }
     if let Some(large) = at(65536) {

@@ -214,10 +214,11 @@ fn promises(seals: &[Vec<Timing>], opens: &[Vec<Timing>]) -> Vec<Promise> {
             });
         }
     };
-    add("encrypt, 64 B, one hot key, by key id", 1.6, &seals[at(64)], BY_ID);
-    add("encrypt, 64 B, one hot key, by alias", 1.65, &seals[at(64)], BY_ALIAS);
-    add("decrypt, 64 B, one hot key, prefix seen before", 1.4, &opens[at(64)], SEEN);
+    add("encrypt, 64 B, one hot key, by key id", 1.5, &seals[at(64)], BY_ID);
+    add("encrypt, 64 B, one hot key, by alias", 1.5, &seals[at(64)], BY_ALIAS);
+    add("decrypt, 64 B, one hot key, prefix seen before", 1.3, &opens[at(64)], SEEN);
     add("decrypt, 64 B, one hot key, prefix never seen", 2.6, &opens[at(64)], UNSEEN);
+    add("encrypt, 1 KiB", 1.2, &seals[at(1 << 10)], BY_ID);
     for bytes in [64 << 10, 1 << 20] {
         add(&format!("encrypt, {}", size(bytes)), 1.05, &seals[at(bytes)], BY_ID);
         add(&format!("decrypt, {}", size(bytes)), 1.05, &opens[at(bytes)], SEEN);

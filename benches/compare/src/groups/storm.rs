@@ -234,6 +234,13 @@ fn section(seen: &Seen) -> Section {
                 figures: format!("{keys} in {} s", digits(seen.storm.seconds)),
             },
             Promise {
+                what: "the same with nobody encrypting".to_owned(),
+                limit: Limit::AtLeast(50_000.0),
+                unit: "committed/s".to_owned(),
+                measured: seen.alone.rate(),
+                figures: format!("{keys} in {} s", digits(seen.alone.seconds)),
+            },
+            Promise {
                 what: "encrypt during the storm, p99".to_owned(),
                 limit: Limit::AtMost(2.0),
                 unit: "x the idle p99".to_owned(),
