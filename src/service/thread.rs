@@ -66,8 +66,8 @@ impl ThreadState {
         self.aad.check_limit()
     }
 
-    /// Draws the CPU's word for the next message. The CPU does other work meanwhile, as long as nothing needs the word: drawn
-    /// at the start of a call, it is there when the key is found.
+    /// Draws the CPU's word for the next message. Drawn at the start of a call, because the CPU finds the key meanwhile: only
+    /// what needs the word waits for it.
     #[inline(always)]
     pub fn draw(&self) -> Drawn {
         self.shared.as_ref().map_or(Drawn::NONE, Shared::draw)
