@@ -368,8 +368,9 @@ impl Core {
         let outcome = {
             let mut lease = self.threads.lease()?;
             let mine = lease.get();
-            let drawn = mine.draw();
             mine.take_context_to_seal(context)?;
+            // Behind the context, which the caller's code may still choose.
+            let drawn = mine.draw();
             check_plaintext_len(plaintext_len)?;
             self.refresh(mine, polls)?;
             let ThreadState { shared: state, aad, seals, stamp, .. } = mine;

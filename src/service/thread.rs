@@ -66,8 +66,8 @@ impl ThreadState {
         self.aad.check_limit()
     }
 
-    /// Draws the CPU's word for the next message. Drawn at the start of a call, because the CPU finds the key meanwhile: only
-    /// what needs the word waits for it.
+    /// Draws the CPU's word for the next message, once that and its context are settled: a copy of the machine must not encrypt
+    /// another one with it. Drawn before the key is looked up, because the CPU does both at once.
     #[inline(always)]
     pub fn draw(&self) -> Drawn {
         self.shared.as_ref().map_or(Drawn::NONE, Shared::draw)
