@@ -1,7 +1,7 @@
 //! Encrypt, decrypt, re-encrypt and inspect.
 //!
-//! Each checks arguments, existence and state first; then asks the caller's target for room; only then are randomness
-//! and ciphers touched. So a size query and a buffer that is too small do nothing.
+//! Each checks arguments, existence and state first; then asks the caller's target for room; only then are buffered
+//! randomness and ciphers touched. So a size query and a buffer that is too small change nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -699,15 +699,17 @@ impl Core {
 
 /// Encrypts into a target that has room.
 #[inline(always)]
-fn seal_into(
+fn seal_into<T: SealTarget>(
     state: &mut Option<Shared>,
     aad: &mut Aad,
     ReadyEntry { value: seal, prefix, lender }: ReadyEntry<'_, Seal>,
     drawn: Drawn,
-    mut target: impl SealTarget,
+    mut target: T,
 ) -> Result<()> {
     let (cipher, shared) = (lender.lend(prefix.serial)?, shared(state)?);
     let (place, input) = target.output()?;
+    // Copies of the machine make different plaintexts: each draws after that.
+    let drawn = if T::IS_SETTLED { drawn } else { shared.draw() };
     if let Some(header) = seal.bare.first_chunk() {
         *place.header = *header;
     }

@@ -31,6 +31,8 @@ struct DataKey<'a, T> {
 }
 
 impl<T: DataKeyTarget> SealTarget for DataKey<'_, T> {
+    const IS_SETTLED: bool = false;
+
     fn room(&mut self, needed: usize) -> Result<bool> {
         if !self.target.room(needed)? {
             return Ok(false);
@@ -44,6 +46,9 @@ impl<T: DataKeyTarget> SealTarget for DataKey<'_, T> {
         Ok((BlobPlace::of(&mut self.blob)?, Input::Apart(&self.bytes)))
     }
 }
+
+// A call receives a reference, which must say the same.
+const _: () = assert!(!<&mut DataKey<'_, Both> as SealTarget>::IS_SETTLED);
 
 #[derive(Default)]
 struct Both(Zeroizing<Vec<u8>>, Vec<u8>);

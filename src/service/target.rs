@@ -40,6 +40,9 @@ fn wipe(header: &mut [u8; HEADER], nonce: &mut [u8; NONCE], sealed: &mut [u8]) {
 
 /// Where a ciphertext goes, and where its plaintext is.
 pub trait SealTarget {
+    /// Whether the plaintext exists before the call; false where [`SealTarget::room`] makes it.
+    const IS_SETTLED: bool = true;
+
     /// Receives the exact size once everything else is checked; false for a caller who only asks for the size.
     fn room(&mut self, needed: usize) -> Result<bool>;
 
@@ -52,6 +55,8 @@ pub trait SealTarget {
 }
 
 impl<T: SealTarget> SealTarget for &mut T {
+    const IS_SETTLED: bool = T::IS_SETTLED;
+
     #[inline]
     fn room(&mut self, needed: usize) -> Result<bool> {
         (**self).room(needed)
