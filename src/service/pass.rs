@@ -70,7 +70,7 @@ impl Batch {
 
 impl Core {
     /// How many rows the next batch has, after one of `size` rows whose work took this long.
-    pub(super) fn next_size(&self, size: usize, took: Duration) -> usize {
+    pub(super) fn next_batch_size(&self, size: usize, took: Duration) -> usize {
         if self.store.is_remote() { next_shared_size(size, took) } else { next_size(size, took) }
     }
 
@@ -97,7 +97,7 @@ impl Core {
                 break;
             }
             after = Some(last);
-            size = self.next_size(size, batch.took);
+            size = self.next_batch_size(size, batch.took);
             sleep(PAUSE);
         }
         self.process_postponed(postponed, stop, &mut total)?;
@@ -321,7 +321,7 @@ impl Core {
             if stop() {
                 break;
             }
-            size = self.next_size(size, took);
+            size = self.next_batch_size(size, took);
             // Calls of this process need the connection, too.
             sleep(PAUSE);
         }

@@ -44,7 +44,7 @@ pub(super) struct Core {
     /// Where no thread rotates, calls rotate what they find overdue.
     pub(super) ticker: Ticker,
     pub(super) alarm: Alarm,
-    /// Wall time for which the ticker has set its alarm.
+    /// Wall time for which the ticker has set its alarm: an earlier one wakes it. During a pass, which looks for itself, none does.
     pub(super) wakes_at: AtomicI64,
     /// Coarse time of the last read of the store itself.
     pub(super) polled_at: AtomicI64,

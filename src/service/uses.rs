@@ -90,7 +90,7 @@ impl Core {
         while done.is_ok() && !left.is_empty() && !stop() {
             let (batch, rest) = left.split_at(left.len().min(size));
             match self.record_batch(batch) {
-                Ok(took) => (left, size) = (rest, self.next_size(size, took)),
+                Ok(took) => (left, size) = (rest, self.next_batch_size(size, took)),
                 Err(error) => done = Err(error),
             }
             if !left.is_empty() {

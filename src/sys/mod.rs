@@ -26,7 +26,7 @@
 //! * `thread`: the library's own threads.
 //! * `vdso`: bytes of the kernel without a system call.
 //! * `waiting`: calls that are refused where they would wait.
-//! * `wide`: 16 bytes in one store.
+//! * `wide`: 16 bytes in one store, or compared.
 //! * `word`: a word that processes share.
 //! * `zeroed`: values in mappings that a forked child finds zeroed.
 

@@ -14,7 +14,7 @@ use crate::types::{OVERHEAD, Record};
 
 const SIZES: [usize; 3] = [64, 4 << 10, 64 << 10];
 const COUNTS: [usize; 4] = [1, 16, 256, 1024];
-/// What the others follow: raw EVP.
+/// libkms, after raw EVP.
 const NAMES: [&str; 4] =
     ["kms_encrypt, a call a record", "kms_encrypt_batch", "kms_decrypt, a call a record", "kms_decrypt_batch"];
 /// The place of `kms_encrypt_batch` among the timings.
